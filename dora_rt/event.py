@@ -1,0 +1,107 @@
+"""What a node's loop sees: one received sample, one tick of a timer, or an input's end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+TELEMETRY_KEY = "open_telemetry_context"
+
+
+class DoraStatus(Enum):
+    """What an operator's `on_input` returns: go on, end this operator, or end the dataflow."""
+
+    CONTINUE = 0
+    STOP = 1
+    STOP_ALL = 2
+
+
+class Event:
+    """One received input; unpacks as `input_id, value, metadata`.
+
+    Attributes:
+        id: name of the input.
+        value: bytes, or a read-only ndarray of the sender's shape and dtype. The array is the
+            shared memory itself, and its slot stays yours until the last view of it is gone.
+        seq: the sample's number at its sender, from 0; for a timer, the number of the tick.
+        dropped: samples of this input that were lost since the previous event of this input.
+        sent_ns: when it was sent, `time.monotonic_ns()` of this machine.
+        origin_ns: when the sample that caused this one was captured; its own time at a source.
+        copied: whether `value` is a private copy, because more samples were held than `max_held`.
+    """
+
+    __slots__ = (
+        "_metadata",
+        "_metadata_json",
+        "copied",
+        "dropped",
+        "id",
+        "origin_ns",
+        "sent_ns",
+        "seq",
+        "value",
+    )
+
+    def __init__(
+        self,
+        input_id: str,
+        value: Any,
+        metadata_json: bytes = b"",
+        *,
+        seq: int = 0,
+        dropped: int = 0,
+        sent_ns: int = 0,
+        origin_ns: int = 0,
+        copied: bool = False,
+    ) -> None:
+        self.id = input_id
+        self.value = value
+        self.seq = seq
+        self.dropped = dropped
+        self.sent_ns = sent_ns
+        self.origin_ns = origin_ns
+        self.copied = copied
+        self._metadata_json = metadata_json
+        self._metadata: dict[str, Any] | None = None
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Give what the sender attached, as a dict of your own; always has the telemetry key."""
+        # Decoded on first use: most readers of most samples never look.
+        if self._metadata is None:
+            self._metadata = json.loads(self._metadata_json) if self._metadata_json else {}
+            self._metadata.setdefault(TELEMETRY_KEY, "")
+        return self._metadata
+
+    @property
+    def telemetry_context(self) -> str:
+        """Give the sender's `open_telemetry_context`, or an empty string."""
+        if self._metadata is None and TELEMETRY_KEY.encode() not in self._metadata_json:
+            return ""
+        context = self.metadata[TELEMETRY_KEY]
+        return context if isinstance(context, str) else ""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.id, self.value, self.metadata))
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Any:
+        return (self.id, self.value, self.metadata)[index]
+
+    def __repr__(self) -> str:
+        shape = getattr(self.value, "shape", None)
+        what = f"{self.value.dtype} {shape}" if shape is not None else f"{len(self.value)} bytes"
+        return f"Event({self.id!r}, {what}, seq={self.seq}, dropped={self.dropped})"
+
+
+class InputClosed:
+    """All that an input's source ever sent has been delivered, and the source is gone."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, input_id: str) -> None:
+        self.id = input_id
