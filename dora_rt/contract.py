@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from dataclasses import dataclass
 from enum import Enum
+from typing import Any
+
+CONFIG_VERSION = 1
+CONFIG_VARIABLE = "DORA_RT_NODE_CONFIG"
 
 
 class QueuePolicy(Enum):
@@ -11,3 +18,151 @@ class QueuePolicy(Enum):
     LATEST = "latest"
     DROP_OLDEST = "drop_oldest"
     BLOCK = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeConfig:
+    """One edge, as both of its ends need to know it.
+
+    `number` counts the edges of the run and names the shared objects; `position` counts the
+    edges of one output.
+    """
+
+    number: int
+    position: int
+    slots: int
+    queue_size: int
+    queue_policy: QueuePolicy
+    max_held: int
+    writer: int
+    """Number of the process that writes."""
+    reader: int
+    """Number of the process that reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputConfig:
+    """One output: the shared objects are named by `number`, which counts those of the run."""
+
+    id: str
+    number: int
+    slots: int
+    slot_nbytes: int
+    edges: tuple[EdgeConfig, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InputConfig:
+    """One input: an edge of an output, or a timer of `period_ns` that the reader makes itself."""
+
+    id: str
+    period_ns: int | None = None
+    output: OutputConfig | None = None
+    edge: EdgeConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an operator's output goes: out of the process, and to operators beside it."""
+
+    output_id: str
+    external_id: str | None
+    links: tuple[LinkConfig, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkConfig:
+    """An edge between two operators of one process: `number` as for edges, no shared memory."""
+
+    number: int
+    operator: int
+    input_id: str
+    queue_size: int | None
+    """None: as many as come (a `block` edge inside one thread has nobody to wait for)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorConfig:
+    """One operator of a runtime; `inputs` maps names of the process to names of the operator."""
+
+    name: str
+    path: str | None
+    module: str | None
+    inputs: tuple[tuple[str, str], ...]
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Everything a node's process is told; `number` counts the processes of the run."""
+
+    version: int
+    run: str
+    node: str
+    number: int
+    processes: int
+    status_fd: int
+    inputs: tuple[InputConfig, ...]
+    outputs: tuple[OutputConfig, ...]
+    operators: tuple[OperatorConfig, ...]
+
+    def to_json(self) -> str:
+        """Give the text that crosses into the child."""
+        return json.dumps(
+            dataclasses.asdict(self), default=lambda value: value.value, separators=(",", ":")
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> NodeConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: the text was written by another version of dora_rt.
+        """
+        fields = json.loads(text)
+        if fields.get("version") != CONFIG_VERSION:
+            raise ValueError(
+                f"the launcher speaks version {fields.get('version')} of the node configuration, "
+                f"this node's dora_rt speaks version {CONFIG_VERSION}: install the same dora_rt "
+                "in the interpreters of the launcher and of the node"
+            )
+        return cls(
+            **{
+                **fields,
+                "inputs": tuple(_input(entry) for entry in fields["inputs"]),
+                "outputs": tuple(_output(entry) for entry in fields["outputs"]),
+                "operators": tuple(_operator(entry) for entry in fields["operators"]),
+            }
+        )
+
+
+def _edge(fields: dict[str, Any]) -> EdgeConfig:
+    return EdgeConfig(**{**fields, "queue_policy": QueuePolicy(fields["queue_policy"])})
+
+
+def _output(fields: dict[str, Any]) -> OutputConfig:
+    return OutputConfig(**{**fields, "edges": tuple(_edge(edge) for edge in fields["edges"])})
+
+
+def _input(fields: dict[str, Any]) -> InputConfig:
+    output, edge = fields["output"], fields["edge"]
+    return InputConfig(
+        id=fields["id"],
+        period_ns=fields["period_ns"],
+        output=None if output is None else _output(output),
+        edge=None if edge is None else _edge(edge),
+    )
+
+
+def _operator(fields: dict[str, Any]) -> OperatorConfig:
+    return OperatorConfig(
+        **{
+            **fields,
+            "inputs": tuple((port, name) for port, name in fields["inputs"]),
+            "routes": tuple(_route(route) for route in fields["routes"]),
+        }
+    )
+
+
+def _route(fields: dict[str, Any]) -> Route:
+    return Route(**{**fields, "links": tuple(LinkConfig(**link) for link in fields["links"])})

@@ -76,12 +76,9 @@ class Event:
         return self._metadata
 
     @property
-    def telemetry_context(self) -> str:
-        """Give the sender's `open_telemetry_context`, or an empty string."""
-        if self._metadata is None and TELEMETRY_KEY.encode() not in self._metadata_json:
-            return ""
-        context = self.metadata[TELEMETRY_KEY]
-        return context if isinstance(context, str) else ""
+    def metadata_json(self) -> bytes:
+        """Give the metadata as they came, undecoded."""
+        return self._metadata_json
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.id, self.value, self.metadata))
@@ -96,6 +93,15 @@ class Event:
         shape = getattr(self.value, "shape", None)
         what = f"{self.value.dtype} {shape}" if shape is not None else f"{len(self.value)} bytes"
         return f"Event({self.id!r}, {what}, seq={self.seq}, dropped={self.dropped})"
+
+
+def telemetry_context(metadata_json: bytes) -> str:
+    """Find the `open_telemetry_context` in undecoded metadata; empty if there is none."""
+    # Most samples have none: do not decode them only to learn that.
+    if TELEMETRY_KEY.encode() not in metadata_json:
+        return ""
+    context = json.loads(metadata_json).get(TELEMETRY_KEY, "")
+    return context if isinstance(context, str) else ""
 
 
 class InputClosed:

@@ -43,5 +43,11 @@ class NodeLike(Protocol):
     ) -> AbstractContextManager[NDArray[Any]]:
         """Give an uninitialised array in shared memory; it is sent when the block ends."""
 
+    def input_ids(self) -> tuple[str, ...]:
+        """Name the inputs that the dataflow wires to this node."""
+
+    def is_stopped(self) -> bool:
+        """Tell whether the node was asked to end."""
+
     def stop_dataflow(self) -> None:
         """Ask the launcher to stop the whole dataflow."""

@@ -27,8 +27,12 @@ class Sent:
 class FakeNode:
     """Give `events` to a loop and keep what it sends in `sent`; the stream ends after the last."""
 
-    def __init__(self, events: Iterable[Event] = ()) -> None:
+    def __init__(
+        self, events: Iterable[Event] = (), *, input_ids: tuple[str, ...] | None = None
+    ) -> None:
         self._events = deque(events)
+        self._input_ids = input_ids
+        self.stopped = False
         self.sent: list[Sent] = []
         self.dataflow_stopped = False
 
@@ -70,6 +74,16 @@ class FakeNode:
         array = np.empty(shape, dtype)
         yield array
         self.sent.append(Sent(output_id, array, dict(metadata or {}), captured_ns))
+
+    def input_ids(self) -> tuple[str, ...]:
+        """Name the inputs given at construction, else those of the prepared events."""
+        if self._input_ids is not None:
+            return self._input_ids
+        return tuple(dict.fromkeys(event.id for event in self._events))
+
+    def is_stopped(self) -> bool:
+        """Tell whether the test set `stopped`, or the loop asked for the end."""
+        return self.stopped or self.dataflow_stopped
 
     def stop_dataflow(self) -> None:
         """Remember that the loop asked for the end."""

@@ -1,0 +1,1 @@
+"""Folder of modules under the names that programs for dora expect; never installed as those."""

@@ -1,0 +1,113 @@
+"""The command `dora-launch`: the only module that prints, and decides exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from dora_rt import __version__
+from dora_rt.console import Console
+from dora_rt.descriptor import read_descriptor
+from dora_rt.errors import DescriptorError, LaunchError, SharedMemoryError, SharedMemoryFullError
+from dora_rt.launcher import launch
+from dora_rt.plan import Plan, make_plan
+from dora_rt.summary import render
+
+_DESCRIPTION = """\
+Run a dataflow: start every node of FILE, connect them by shared memory, and stop
+them all when the flow is over, when a node asks for it, or at Ctrl-C."""
+
+_EPILOG = """\
+examples:
+  dora-launch launch/dataflow.yml                   run until the flow is over, or Ctrl-C
+  dora-launch launch/dataflow.yml --stop-after 10s  run for ten seconds
+  dora-launch launch/dataflow.yml --check           only check the file, start nothing
+
+exit codes: 0 all well, 1 a node failed, 2 bad file or usage, 3 the environment does not
+allow it (shared memory, permissions), 128 + signal when interrupted (130: Ctrl-C)
+
+A dataflow file names the programs that it runs: run only files that you trust."""
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+EXIT_OK, EXIT_NODE_FAILED, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command, and exit with its code."""
+    sys.exit(_run(_parser().parse_args(arguments)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "dora-launch",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
+    parser.add_argument(
+        "--check", action="store_true", help="check the file and print what would run; start nothing"
+    )
+    parser.add_argument(
+        "--stop-after",
+        type=_duration_s,
+        metavar="TIME",
+        help="stop this long after the start: 10s, 500ms, 5m, 1h",
+    )
+    parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    has_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    console = Console(sys.stdout, has_colour=has_colour)
+    try:
+        descriptor = read_descriptor(options.file)
+    except DescriptorError as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
+    for note in descriptor.notes:
+        console.notice(f"note: {note}")
+    plan = make_plan(
+        descriptor, folder=options.file.resolve().parent, interpreter=sys.executable
+    )
+    if options.check:
+        console.notice(_describe(plan))
+        return EXIT_OK
+    try:
+        outcome = launch(
+            plan, console, environ=dict(os.environ), stop_after_s=options.stop_after
+        )
+    except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
+        print(f"dora-launch: {error}", file=sys.stderr)
+        return EXIT_ENVIRONMENT
+    console.notice("\n" + render(outcome.report))
+    if outcome.interrupted_by is not None:
+        return 128 + outcome.interrupted_by
+    return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
+
+
+def _describe(plan: Plan) -> str:
+    lines = [f"{plan.file} is fine: {len(plan.processes)} processes, {len(plan.edges)} edges"]
+    lines += [f"  {process.name}: {' '.join(process.argv)}" for process in plan.processes]
+    for edge in plan.edges:
+        where = f"queue {edge.queue_size}, {edge.queue_policy.value}"
+        if edge.output is None:
+            where += ", in one process"
+        lines.append(f"  {edge.source} -> {edge.target} ({where})")
+    return "\n".join(lines)
+
+
+def _duration_s(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
+    if match is None or match[2] not in _UNITS_S or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h"
+        )
+    return float(match[1]) * _UNITS_S[match[2]]

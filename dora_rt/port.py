@@ -1,0 +1,434 @@
+"""The two ends of an edge in a node: `Publisher` for an output, `Subscriber` for an input."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dora_rt import names, ring
+from dora_rt.contract import EdgeConfig, OutputConfig, QueuePolicy
+from dora_rt.errors import (
+    CorruptSampleError,
+    DoraRtError,
+    NodeClosedError,
+    UnsupportedValueError,
+)
+from dora_rt.event import Event
+from dora_rt.latency import bucket
+from dora_rt.pool import PoolReader, PoolWriter
+from dora_rt.ring import RingReader, RingWriter, WriterEdge
+from dora_rt.sample import (
+    HEADER_NBYTES,
+    MAX_NDIM,
+    METADATA_LIMIT_NBYTES,
+    ReceivedHeader,
+    dtype_code,
+    metadata_start,
+    write_header,
+)
+from dora_rt.shm import Segment, attach_semaphore, wait
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What goes into a sample's header and metadata beside the value itself."""
+
+    metadata_json: bytes
+    source_ns: int
+    origin_ns: int
+
+
+class Publisher:
+    """One output and all its edges. Threads may send at the same time."""
+
+    def __init__(self, run: str, node: str, config: OutputConfig) -> None:
+        """Attach to what the launcher made."""
+        self.where = f"node {node!r}, output {config.id!r}"
+        name = names.output(run, config.number)
+        segment = Segment.attach(name, writable=True)
+        segment.close()
+        self._words = segment.words()
+        ring.check_output(self._words, config.slots, len(config.edges), name)
+        edges = [_attach_writer_edge(run, edge) for edge in config.edges]
+        self._ring = RingWriter(self._words, config.slots, edges)
+        self._pool = PoolWriter(run, config.number, config.slots, config.slot_nbytes)
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def send_bytes(self, data: bytes | bytearray | memoryview, stamp: Stamp) -> None:
+        """Copy bytes into a slot and publish it."""
+        nbytes = memoryview(data).nbytes
+        with self._lock:
+            slot = self._claim()
+            try:
+                place = self._pool.place(slot, _needed(nbytes, len(stamp.metadata_json)))
+                buffer, offset, _ = place
+                begin = offset + HEADER_NBYTES
+                buffer[begin : begin + nbytes] = data
+                self._wait_for_room()
+            except BaseException:
+                self._ring.put_back(slot)
+                raise
+            self._publish(slot, place, nbytes, None, stamp)
+
+    def send_array(self, array: NDArray[Any], stamp: Stamp) -> None:
+        """Copy an array of any layout into a slot, in C order, and publish it."""
+        code = dtype_code(array.dtype)
+        if array.ndim > MAX_NDIM:
+            raise UnsupportedValueError(
+                f"{self.where}: an array of {array.ndim} dimensions, at most {MAX_NDIM} are sent"
+            )
+        with self._lock:
+            slot = self._claim()
+            try:
+                place = self._pool.place(slot, _needed(array.nbytes, len(stamp.metadata_json)))
+                buffer, offset, _ = place
+                # Not array.dtype itself: that may be big-endian.
+                dtype = array.dtype.newbyteorder("=")
+                target = np.ndarray(array.shape, dtype, buffer, offset + HEADER_NBYTES)
+                np.copyto(target, array)
+                self._wait_for_room()
+            except BaseException:
+                self._ring.put_back(slot)
+                raise
+            self._publish(slot, place, array.nbytes, (code, array.shape), stamp)
+
+    def loan(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        stamp: Callable[[], Stamp],
+        *,
+        has_metadata: bool,
+    ) -> Loan:
+        """Prepare a loan; the slot is taken when its block begins."""
+        return Loan(self, shape, dtype, stamp, has_metadata)
+
+    def close(self) -> None:
+        """Publish no more, and tell the readers; what they have not read yet stays readable."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for edge in self._ring.edges:
+            # A thread that waits for room on this edge looks up, sees the flag and gives up.
+            edge.returned.release()
+        with self._lock:
+            self._words[ring.WRITER_CLOSED] = 1
+            for edge in self._ring.edges:
+                edge.doorbell.release()
+            self._pool.close()
+
+    def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, _Place]:
+        """Take a slot with room for a payload and its metadata; `finish_loan` ends it."""
+        with self._lock:
+            slot = self._claim()
+            try:
+                return slot, self._pool.place(slot, _needed(nbytes, metadata_nbytes))
+            except BaseException:
+                self._ring.put_back(slot)
+                raise
+
+    def finish_loan(self, slot: int, place: _Place, array: NDArray[Any], stamp: Stamp) -> None:
+        """Publish a loaned slot."""
+        with self._lock:
+            try:
+                self._wait_for_room()
+            except BaseException:
+                self._ring.put_back(slot)
+                raise
+            self._publish(slot, place, array.nbytes, (dtype_code(array.dtype), array.shape), stamp)
+
+    def cancel_loan(self, slot: int) -> None:
+        """Give a loaned slot back unsent."""
+        with self._lock:
+            self._ring.put_back(slot)
+
+    def _claim(self) -> int:
+        if self._is_closed:
+            raise NodeClosedError(f"{self.where}: closed, nothing can be sent any more")
+        writer = self._ring
+        writer.notice_readers()
+        while (slot := writer.claim()) is None:
+            # The plan has a slot for all that may be queued, held and loaned at once, so this is
+            # a thread or two with more loans open than anybody needs.
+            if not writer.drop_oldest():
+                raise DoraRtError(f"{self.where}: too many loans are open at the same time")
+        self._pool.retire(writer.free)
+        return slot
+
+    def _wait_for_room(self) -> None:
+        for edge in self._ring.edges:
+            while edge.is_full:
+                wait(edge.returned)
+                self._ring.read_log(edge)
+                self._ring.notice_readers()
+                if self._is_closed:
+                    raise NodeClosedError(f"{self.where}: closed while it waited for a reader")
+
+    def _publish(
+        self,
+        slot: int,
+        place: _Place,
+        nbytes: int,
+        array: tuple[int, tuple[int, ...]] | None,
+        stamp: Stamp,
+    ) -> None:
+        buffer, offset, generation = place
+        metadata_json = stamp.metadata_json
+        if metadata_json:
+            begin = offset + metadata_start(nbytes)
+            buffer[begin : begin + len(metadata_json)] = metadata_json
+        write_header(
+            buffer,
+            offset,
+            seq=self._ring.head,
+            times_ns=(time.monotonic_ns(), stamp.source_ns, stamp.origin_ns),
+            nbytes=(nbytes, len(metadata_json)),
+            array=array,
+        )
+        self._ring.publish(slot, generation)
+
+
+class Loan:
+    """A slot to write in place: an array that is sent when the block ends without an exception."""
+
+    __slots__ = ("_array", "_dtype", "_place", "_publisher", "_room", "_shape", "_slot", "_stamp")
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        stamp: Callable[[], Stamp],
+        has_metadata: bool,
+    ) -> None:
+        dtype_code(dtype)
+        self._publisher = publisher
+        self._shape = shape
+        self._dtype = dtype
+        self._stamp = stamp
+        # The metadata are read when the block ends: it may have filled the dict meanwhile.
+        self._room = METADATA_LIMIT_NBYTES if has_metadata else 4096
+
+    def __enter__(self) -> NDArray[Any]:
+        nbytes = math.prod(self._shape) * self._dtype.itemsize
+        self._slot, self._place = self._publisher.begin_loan(nbytes, self._room)
+        buffer, offset, _ = self._place
+        array: NDArray[Any] = np.ndarray(self._shape, self._dtype, buffer, offset + HEADER_NBYTES)
+        self._array = array
+        return array
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        array = self._array
+        # The name may live on after the block, and the slot is no longer the writer's.
+        array.flags.writeable = False
+        if kind is not None:
+            self._publisher.cancel_loan(self._slot)
+            return
+        try:
+            stamp = self._stamp()
+        except BaseException:
+            self._publisher.cancel_loan(self._slot)
+            raise
+        self._publisher.finish_loan(self._slot, self._place, array, stamp)
+
+
+class Subscriber:
+    """One input that another node writes."""
+
+    def __init__(
+        self, run: str, node: str, input_id: str, output: OutputConfig, edge: EdgeConfig
+    ) -> None:
+        """Attach to what the launcher made."""
+        self.input_id = input_id
+        self.where = f"node {node!r}, input {input_id!r}"
+        self.is_ended = False
+        self._output_words = _attach_words(
+            names.output(run, output.number),
+            lambda words, name: ring.check_output(words, output.slots, len(output.edges), name),
+            writable=False,
+        )
+        self._words = _attach_words(
+            names.edge(run, edge.number),
+            lambda words, name: ring.check_edge(words, edge.slots, name),
+            writable=True,
+        )
+        self._returned = attach_semaphore(names.returned(run, edge.number))
+        self._ring = RingReader(
+            output_words=self._output_words,
+            edge_words=self._words,
+            tokens=[
+                attach_semaphore(names.token(run, edge.number, slot)) for slot in range(edge.slots)
+            ],
+            returned=self._returned,
+            position=edge.position,
+            edges=len(output.edges),
+            announces_takes=edge.queue_policy is QueuePolicy.BLOCK,
+            newest_only=edge.queue_policy is QueuePolicy.LATEST,
+        )
+        self._pool = PoolReader(run, output.number, output.slots)
+        self._max_held = edge.max_held
+        self._leases: dict[int, weakref.ref[NDArray[Any]]] = {}
+        # Slots whose last view is gone. A finalizer may run at any moment in any thread, also in
+        # the middle of `take`: it only appends, and gives back if nobody else is about to.
+        self._let_go: deque[int] = deque()
+        self._lock = threading.Lock()
+        self._writer_is_gone = False
+        self._dropped = 0
+
+    def take(self) -> Event | None:
+        """Give the next sample that is there, or None.
+
+        Raises:
+            CorruptSampleError: its header makes no sense; the sample is skipped.
+        """
+        if self.is_ended:
+            return None
+        with self._lock:
+            self._give_back_let_go()
+            taken = self._ring.take(is_final=self._writer_is_gone)
+            if self._ring.missed:
+                self._count_dropped(self._ring.missed)
+            if taken is None:
+                event = None
+                self.is_ended = self._writer_is_gone
+            else:
+                try:
+                    event = self._receive(*taken)
+                except CorruptSampleError as error:
+                    self._count_dropped(1)
+                    self._ring.give_back(taken[0])
+                    raise CorruptSampleError(f"{self.where}: {error}") from error
+        if self._let_go:
+            self._return_slots()
+        return event
+
+    def notices_end(self) -> bool:
+        """Tell, once, that the writer has gone; the next `take` that finds nothing is the last.
+
+        Between this look and that `take` the caller must pass through a semaphore, so that all
+        that the writer wrote before is visible.
+        """
+        if self._writer_is_gone or not self._output_words[ring.WRITER_CLOSED]:
+            return False
+        self._writer_is_gone = True
+        return True
+
+    def close(self) -> None:
+        """Take no more; the writer stops feeding this input."""
+        if self._words[ring.READER_STATE] == ring.READER_OPEN:
+            self._words[ring.READER_STATE] = ring.READER_CLOSED
+            self._returned.release()
+        self.is_ended = True
+
+    def _receive(self, slot: int, generation: int) -> Event:
+        buffer, offset, slot_nbytes = self._pool.locate(slot, generation)
+        header = ReceivedHeader(buffer, offset, slot_nbytes)
+        if header.seq != self._ring.seq:
+            raise CorruptSampleError(
+                f"slot {slot} holds sample {header.seq}, expected {self._ring.seq}"
+            )
+        words = self._words
+        words[ring.DELIVERED] += 1
+        words[ring.LATENCIES + bucket(time.monotonic_ns() - header.sent_ns)] += 1
+        copied = False
+        value: Any
+        if header.dtype is None:
+            begin = header.payload_offset
+            value = buffer[begin : begin + header.nbytes]
+            self._ring.give_back(slot)
+        elif header.nbytes == 0 or len(self._leases) >= self._max_held:
+            copied = header.nbytes > 0
+            value = header.view(buffer).copy()
+            value.flags.writeable = False
+            self._ring.give_back(slot)
+            words[ring.COPIED] += copied
+        else:
+            value = header.view(buffer)
+            # Every view of the array keeps the array itself alive, so the callback comes when the
+            # last of them is gone.
+            self._leases[slot] = weakref.ref(value, partial(self._let_go_of, slot))
+        dropped, self._dropped = self._dropped, 0
+        return Event(
+            self.input_id,
+            value,
+            header.metadata_json,
+            seq=header.seq,
+            dropped=dropped,
+            sent_ns=header.sent_ns,
+            origin_ns=header.origin_ns,
+            copied=copied,
+        )
+
+    def _count_dropped(self, samples: int) -> None:
+        self._words[ring.DROPPED] += samples
+        self._dropped += samples
+
+    def _let_go_of(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:
+        self._let_go.append(slot)
+        self._return_slots()
+
+    def _return_slots(self) -> None:
+        # Whoever has the lock looks once more after letting go of it, so nothing is forgotten.
+        while self._let_go and self._lock.acquire(blocking=False):
+            try:
+                self._give_back_let_go()
+            finally:
+                self._lock.release()
+
+    def _give_back_let_go(self) -> None:
+        while self._let_go:
+            slot = self._let_go.popleft()
+            del self._leases[slot]
+            self._ring.give_back(slot)
+
+
+_Place = tuple[Any, int, int]
+
+
+def _needed(payload_nbytes: int, metadata_nbytes: int) -> int:
+    return metadata_start(payload_nbytes) + metadata_nbytes
+
+
+def _attach_words(
+    name: str, check: Callable[[memoryview, str], None], *, writable: bool
+) -> memoryview:
+    segment = Segment.attach(name, writable=writable)
+    segment.close()
+    words = segment.words()
+    check(words, name)
+    return words
+
+
+def _attach_writer_edge(run: str, edge: EdgeConfig) -> WriterEdge:
+    return WriterEdge(
+        position=edge.position,
+        reader_words=_attach_words(
+            names.edge(run, edge.number),
+            lambda words, name: ring.check_edge(words, edge.slots, name),
+            writable=False,
+        ),
+        tokens=[
+            attach_semaphore(names.token(run, edge.number, slot)) for slot in range(edge.slots)
+        ],
+        returned=attach_semaphore(names.returned(run, edge.number)),
+        doorbell=attach_semaphore(names.doorbell(run, edge.reader)),
+        queue_size=edge.queue_size,
+        blocking=edge.queue_policy is QueuePolicy.BLOCK,
+    )

@@ -1,0 +1,195 @@
+"""The header in front of every sample, version 1: 128 bytes, then the payload, then metadata.
+
+| bytes | field | |
+|---|---|---|
+| 0 | seq | the sample's number at its output, from 0 |
+| 8 | sent_ns | `time.monotonic_ns()` when it was published |
+| 16 | source_ns | when this node captured or made it |
+| 24 | origin_ns | `source_ns` of the sample at the start of the chain that led to this one |
+| 32 | payload_nbytes | |
+| 40 | metadata_nbytes | JSON in UTF-8, after the payload, at the next multiple of 8 |
+| 44 | encoding | 0 bytes, 1 ndarray |
+| 45 | dtype | index into `DTYPES` |
+| 46 | ndim | at most 8 |
+| 47 | version | 1 |
+| 48 | shape | 8 words |
+
+All in native byte order, on one machine. A reader treats every field as untrusted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dora_rt.errors import CorruptSampleError, UnsupportedValueError
+
+HEADER_NBYTES = 128
+METADATA_LIMIT_NBYTES = 64 * 1024
+VERSION = 1
+MAX_NDIM = 8
+ENCODING_BYTES = 0
+ENCODING_NDARRAY = 1
+
+DTYPES: tuple[np.dtype[Any], ...] = tuple(
+    np.dtype(code) for code in ("?", *"bBhHiIlLqQ", *"efdg", *"FDG")
+)
+"""Every bool and numeric dtype; the place in this list is the code in the header."""
+
+_DTYPE_CODES = {dtype.char: code for code, dtype in enumerate(DTYPES)}
+_HEADER = struct.Struct("@4QQIBBBB8Q")
+_NO_SHAPE = (0,) * MAX_NDIM
+
+Buffer = Any  # an mmap, or a memoryview: whatever struct and numpy can write into
+
+
+def dtype_code(dtype: np.dtype[Any]) -> int:
+    """Give the header's code for a dtype.
+
+    Raises:
+        UnsupportedValueError: arrays of this dtype cannot be sent.
+    """
+    code = _DTYPE_CODES.get(dtype.char)
+    if code is None:
+        raise UnsupportedValueError(
+            f"dtype {dtype} cannot be sent: use a bool, integer, float or complex dtype, or bytes"
+        )
+    return code
+
+
+def write_header(
+    buffer: Buffer,
+    offset: int,
+    *,
+    seq: int,
+    times_ns: tuple[int, int, int],
+    nbytes: tuple[int, int],
+    array: tuple[int, tuple[int, ...]] | None,
+) -> None:
+    """Write a header.
+
+    Args:
+        buffer: the pool.
+        offset: where the slot begins, in bytes.
+        seq: the sample's number.
+        times_ns: sent, source, origin.
+        nbytes: of payload and metadata.
+        array: dtype code and shape, or None for bytes.
+    """
+    code, shape = array if array is not None else (0, ())
+    _HEADER.pack_into(
+        buffer,
+        offset,
+        seq,
+        *times_ns,
+        *nbytes,
+        ENCODING_BYTES if array is None else ENCODING_NDARRAY,
+        code,
+        len(shape),
+        VERSION,
+        *shape,
+        *_NO_SHAPE[len(shape) :],
+    )
+
+
+class ReceivedHeader:
+    """A header as it was found in a slot, checked against the slot's size."""
+
+    __slots__ = (
+        "dtype",
+        "metadata_json",
+        "nbytes",
+        "origin_ns",
+        "payload_offset",
+        "sent_ns",
+        "seq",
+        "shape",
+    )
+
+    def __init__(self, buffer: Buffer, offset: int, slot_nbytes: int) -> None:
+        (
+            self.seq,
+            self.sent_ns,
+            _source_ns,
+            self.origin_ns,
+            self.nbytes,
+            metadata_nbytes,
+            encoding,
+            code,
+            ndim,
+            version,
+            *shape,
+        ) = _HEADER.unpack_from(buffer, offset)
+        self.payload_offset = offset + HEADER_NBYTES
+        metadata_offset = metadata_start(self.nbytes)
+        if metadata_offset + metadata_nbytes > slot_nbytes or version != VERSION:
+            raise CorruptSampleError(
+                f"sample {self.seq} (header version {version}) claims {self.nbytes} bytes and "
+                f"{metadata_nbytes} bytes of metadata in a slot of {slot_nbytes} bytes"
+            )
+        self.dtype: np.dtype[Any] | None = None
+        self.shape: tuple[int, ...] = ()
+        if encoding != ENCODING_BYTES:
+            self._read_array(encoding, code, ndim, shape)
+        begin = offset + metadata_offset
+        self.metadata_json = bytes(buffer[begin : begin + metadata_nbytes])
+
+    def view(self, buffer: Buffer) -> NDArray[Any]:
+        """View the payload in place as the array it was."""
+        assert self.dtype is not None, "only samples of encoding ndarray have a view"
+        array: NDArray[Any] = np.ndarray(self.shape, self.dtype, buffer, self.payload_offset)
+        return array
+
+    def _read_array(self, encoding: int, code: int, ndim: int, shape: list[int]) -> None:
+        if encoding != ENCODING_NDARRAY or code >= len(DTYPES) or ndim > MAX_NDIM:
+            raise CorruptSampleError(
+                f"sample {self.seq} has encoding {encoding}, dtype code {code}, {ndim} dimensions"
+            )
+        self.dtype = DTYPES[code]
+        self.shape = tuple(shape[:ndim])
+        if math.prod(self.shape) * self.dtype.itemsize != self.nbytes:
+            raise CorruptSampleError(
+                f"sample {self.seq} claims shape {self.shape} of {self.dtype} "
+                f"in {self.nbytes} bytes"
+            )
+
+
+def metadata_start(payload_nbytes: int) -> int:
+    """Give the offset of the metadata from the start of the slot."""
+    return HEADER_NBYTES + (payload_nbytes + 7) // 8 * 8
+
+
+def encode_metadata(metadata: dict[str, Any]) -> bytes:
+    """Write metadata as JSON; numpy scalars and arrays become plain numbers and lists.
+
+    Raises:
+        UnsupportedValueError: a key is not a string, a value has no JSON form, or it is too large.
+    """
+    for key in metadata:
+        if not isinstance(key, str):
+            raise UnsupportedValueError(
+                f"metadata key {key!r} is of type {type(key).__name__}: keys must be strings"
+            )
+    try:
+        encoded = json.dumps(metadata, default=_plain, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnsupportedValueError(
+            f"metadata cannot be sent: {error}; use strings, numbers, bools, None, lists and dicts"
+        ) from error
+    if len(encoded) > METADATA_LIMIT_NBYTES:
+        raise UnsupportedValueError(
+            f"metadata of {len(encoded):,} bytes is too large: at most {METADATA_LIMIT_NBYTES:,} "
+            "bytes; send larger things as an output of their own"
+        )
+    return encoded
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")

@@ -1,0 +1,287 @@
+"""POSIX shared memory and semaphores: the only module that touches posix_ipc.
+
+Names: `/drt-<8 hex of the run>-<what>`, at most 31 characters, mode 0600, created exclusively.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import time
+from pathlib import Path
+from typing import Protocol, cast
+
+import posix_ipc
+
+from dora_rt.errors import SharedMemoryError, SharedMemoryFullError
+
+SHM_DIRECTORY = Path("/dev/shm")
+BusyError: type[Exception] = posix_ipc.BusyError
+_MODE = 0o600
+# Only a fallback, where the C library has no sem_clockwait: a step of the wall clock may then
+# lengthen one slice, and the next look at the monotonic clock repairs it.
+_SLICE_S = 0.05
+
+
+class Semaphore(Protocol):
+    """The part of a posix_ipc semaphore that the data plane uses.
+
+    It is used as it comes, without a wrapper: these calls are the hot path.
+    """
+
+    @property
+    def value(self) -> int:
+        """Give the count."""
+
+    def acquire(self, timeout: float | None = None) -> None:
+        """Take one count, or raise BusyError after `timeout` seconds (0: at once)."""
+
+    def release(self) -> None:
+        """Add one count and wake a waiter."""
+
+
+class Segment:
+    """A named piece of shared memory; the launcher or a publisher creates it, others attach."""
+
+    def __init__(self, name: str, descriptor: int, mapping: mmap.mmap) -> None:
+        self.name = name
+        self.mapping = mapping
+        self._descriptor = descriptor
+
+    @classmethod
+    def create(cls, name: str, nbytes: int, *, sparse: bool = False) -> Segment:
+        """Create the object, which must not exist yet, and map it writable.
+
+        Args:
+            name: name with its leading slash.
+            nbytes: size of the object in bytes.
+            sparse: only reserve the address range; every byte must be asked for with `commit`
+                before it is touched, because touching what does not fit is a SIGBUS.
+
+        Raises:
+            SharedMemoryFullError: /dev/shm has no room for it.
+            SharedMemoryError: an object of this name exists.
+        """
+        try:
+            opened = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=_MODE)
+        except posix_ipc.ExistentialError as error:
+            raise SharedMemoryError(f"shared memory {name} exists already") from error
+        try:
+            # The umask may have taken bits away from the mode.
+            os.fchmod(opened.fd, _MODE)
+            os.ftruncate(opened.fd, nbytes)
+            if not sparse:
+                _allocate(opened.fd, name, 0, nbytes)
+            mapping = mmap.mmap(opened.fd, nbytes)
+        except BaseException:
+            os.close(opened.fd)
+            posix_ipc.unlink_shared_memory(name)
+            raise
+        return cls(name, opened.fd, mapping)
+
+    @classmethod
+    def attach(cls, name: str, *, writable: bool) -> Segment:
+        """Map an existing object of this user.
+
+        Raises:
+            SharedMemoryError: it does not exist, is empty, or belongs to somebody else.
+        """
+        try:
+            opened = posix_ipc.SharedMemory(name, 0, read_only=not writable)
+        except posix_ipc.ExistentialError as error:
+            raise SharedMemoryError(
+                f"shared memory {name} is gone: the dataflow has ended, or somebody removed it "
+                "(systemd does so at logout unless RemoveIPC=no)"
+            ) from error
+        try:
+            status = os.fstat(opened.fd)
+            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise SharedMemoryError(
+                    f"shared memory {name} belongs to user {status.st_uid} with mode "
+                    f"{status.st_mode & 0o777:o}; expected user {os.geteuid()} and mode 600"
+                )
+            if status.st_size == 0:
+                raise SharedMemoryError(f"shared memory {name} is empty: somebody truncated it")
+            protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+            mapping = mmap.mmap(opened.fd, status.st_size, prot=protection)
+        except BaseException:
+            os.close(opened.fd)
+            raise
+        return cls(name, opened.fd, mapping)
+
+    def commit(self, offset: int, nbytes: int) -> None:
+        """Allocate a range of a sparse segment, so that it can be touched.
+
+        Raises:
+            SharedMemoryFullError: /dev/shm has no room for it.
+        """
+        _allocate(self._descriptor, self.name, offset, nbytes)
+
+    def words(self) -> memoryview:
+        """View the segment as native 8-byte words."""
+        return memoryview(self.mapping).cast("Q")
+
+    def close(self) -> None:
+        """Let go of the descriptor; the mapping goes with the last view of it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def unlink(self) -> None:
+        """Remove the name; who has it mapped keeps the memory."""
+        try:
+            posix_ipc.unlink_shared_memory(self.name)
+        except posix_ipc.ExistentialError:
+            return
+
+
+def create_semaphore(name: str) -> Semaphore:
+    """Create a semaphore that must not exist yet, with count 0.
+
+    Raises:
+        SharedMemoryError: a semaphore of this name exists.
+        SharedMemoryFullError: /dev/shm has no room for it.
+    """
+    try:
+        return cast(Semaphore, posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=_MODE))
+    except posix_ipc.ExistentialError as error:
+        raise SharedMemoryError(f"semaphore {name} exists already") from error
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise SharedMemoryFullError(
+            f"no room in {SHM_DIRECTORY} for one more semaphore ({name})"
+        ) from error
+
+
+def attach_semaphore(name: str) -> Semaphore:
+    """Open an existing semaphore.
+
+    Raises:
+        SharedMemoryError: there is none of this name.
+    """
+    try:
+        return cast(Semaphore, posix_ipc.Semaphore(name))
+    except posix_ipc.ExistentialError as error:
+        raise SharedMemoryError(f"semaphore {name} is gone: the dataflow has ended") from error
+
+
+def wait(semaphore: Semaphore) -> None:
+    """Take one count, however long it takes; what a signal handler raises arrives."""
+    while True:
+        try:
+            semaphore.acquire()
+        except posix_ipc.SignalError:
+            continue
+        return
+
+
+def unlink_run(run: str) -> list[str]:
+    """Remove every shared object whose name belongs to the run; give their file names."""
+    removed = []
+    for entry in [path.name for path in SHM_DIRECTORY.iterdir()]:
+        if entry.startswith(f"drt-{run}-"):
+            posix_ipc.unlink_shared_memory(f"/{entry}")
+        elif entry.startswith(f"sem.drt-{run}-"):
+            posix_ipc.unlink_semaphore(f"/{entry.removeprefix('sem.')}")
+        else:
+            continue
+        removed.append(entry)
+    return removed
+
+
+def free_nbytes() -> int:
+    """Tell how many bytes of shared memory can still be allocated."""
+    status = os.statvfs(SHM_DIRECTORY)
+    return status.f_bavail * status.f_frsize
+
+
+class Doorbell:
+    """The one semaphore that a node sleeps on.
+
+    A signal handler runs between two rounds of the wait, so that what it raises arrives. The
+    deadline is monotonic: the kernel's own time-out of `sem_timedwait` is wall-clock time.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._semaphore = attach_semaphore(name)
+        self._clock_wait = _clock_wait(name)
+
+    def wait(self, deadline_ns: int | None) -> bool:
+        """Sleep until somebody rings, or until `time.monotonic_ns()` reaches the deadline.
+
+        Returns:
+            False when the deadline passed first.
+        """
+        semaphore = self._semaphore
+        while True:
+            try:
+                if deadline_ns is None:
+                    semaphore.acquire()
+                    return True
+                left_ns = deadline_ns - time.monotonic_ns()
+                if left_ns <= 0:
+                    semaphore.acquire(0)
+                    return True
+                if self._clock_wait is None:
+                    semaphore.acquire(min(left_ns / 1e9, _SLICE_S))
+                    return True
+                if self._clock_wait(deadline_ns):
+                    return True
+            except posix_ipc.SignalError:
+                continue
+            except posix_ipc.BusyError:
+                if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
+                    return False
+
+    def silence(self) -> None:
+        """Take back all the ringing there was so far."""
+        semaphore = self._semaphore
+        while semaphore.value:
+            try:
+                semaphore.acquire(0)
+            except posix_ipc.BusyError:
+                return
+
+    def ring(self) -> None:
+        """Wake the node, or let its next wait return at once."""
+        self._semaphore.release()
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
+
+
+class _ClockWait:
+    """`sem_clockwait(CLOCK_MONOTONIC)` of glibc 2.30 and later, on a semaphore opened by name."""
+
+    def __init__(self, library: ctypes.CDLL, name: str) -> None:
+        library.sem_open.restype = ctypes.c_void_p
+        self._semaphore = ctypes.c_void_p(library.sem_open(name.encode(), 0))
+        self._wait = library.sem_clockwait
+
+    def __call__(self, deadline_ns: int) -> bool:
+        """Wait once; False when time is up or a signal came (the caller looks at the clock)."""
+        until = _Timespec(*divmod(deadline_ns, 1_000_000_000))
+        answer: int = self._wait(self._semaphore, time.CLOCK_MONOTONIC, ctypes.byref(until))
+        return answer == 0
+
+
+def _clock_wait(name: str) -> _ClockWait | None:
+    library = ctypes.CDLL(None)
+    return _ClockWait(library, name) if hasattr(library, "sem_clockwait") else None
+
+
+def _allocate(descriptor: int, name: str, offset: int, nbytes: int) -> None:
+    try:
+        os.posix_fallocate(descriptor, offset, nbytes)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise SharedMemoryFullError(
+            f"{name} needs {nbytes:,} more bytes of shared memory, and {SHM_DIRECTORY} has "
+            f"{free_nbytes():,} left; make it larger (docker run --shm-size=1g), or queue less "
+            "(queue_size, queue_policy: latest)"
+        ) from error

@@ -1,0 +1,55 @@
+"""Signals as data: the handlers only record, and a pipe wakes the loop that reads the record."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class SignalRecorder:
+    """Signals that have come and were not taken yet; `descriptor` is readable when there are."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._received: deque[signal.Signals] = deque()
+
+    def record(self, number: int, _frame: FrameType | None) -> None:
+        """Be the handler."""
+        self._received.append(signal.Signals(number))
+
+    def take(self) -> Iterator[signal.Signals]:
+        """Give the recorded signals, oldest first, and empty the pipe."""
+        try:
+            while os.read(self.descriptor, 512):
+                pass
+        except BlockingIOError:
+            pass
+        while self._received:
+            yield self._received.popleft()
+
+
+@contextmanager
+def recorded_signals() -> Iterator[SignalRecorder]:
+    """Record SIGINT, SIGTERM, SIGHUP and SIGCHLD inside the block; main thread only."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    os.set_blocking(write_end, False)
+    recorder = SignalRecorder(read_end)
+    previous_wakeup = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    previous = {
+        number: signal.signal(number, recorder.record) for number in (*_STOPPING, signal.SIGCHLD)
+    }
+    try:
+        yield recorder
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(previous_wakeup)
+        os.close(read_end)
+        os.close(write_end)

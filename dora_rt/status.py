@@ -1,0 +1,85 @@
+"""What a node tells its launcher: short lines of JSON through one pipe that all nodes share."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """What a status line is about."""
+
+    READY = "ready"
+    READS_EVENTS = "reads_events"
+    STOP_DATAFLOW = "stop_dataflow"
+    LINK = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCounters:
+    """Final counters of one edge between two operators of a process; latencies as histogram."""
+
+    number: int
+    sent: int
+    delivered: int
+    dropped: int
+    latencies: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One status line of the process with this number."""
+
+    process: int
+    kind: Kind
+    link: LinkCounters | None = None
+
+
+class StatusWriter:
+    """A node's end of the pipe."""
+
+    def __init__(self, descriptor: int, process: int) -> None:
+        self._descriptor = descriptor
+        self._process = process
+
+    def send(self, kind: Kind, link: LinkCounters | None = None) -> None:
+        """Write one line; short enough (below PIPE_BUF) that lines never mix."""
+        fields: dict[str, object] = {"process": self._process, "kind": kind.value}
+        if link is not None:
+            fields["link"] = [
+                link.number,
+                link.sent,
+                link.delivered,
+                link.dropped,
+                {index: count for index, count in enumerate(link.latencies) if count},
+            ]
+        # A launcher that is gone cannot be told anything; the node ends by other means.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._descriptor, json.dumps(fields, separators=(",", ":")).encode() + b"\n")
+
+
+class StatusReader:
+    """The launcher's end of the pipe: bytes in, status lines out."""
+
+    def __init__(self, latency_buckets: int) -> None:
+        self._buckets = latency_buckets
+        self._rest = b""
+
+    def feed(self, received: bytes) -> Iterator[Status]:
+        """Give the lines that are complete by now."""
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        for line in lines:
+            fields = json.loads(line)
+            yield Status(fields["process"], Kind(fields["kind"]), self._link(fields.get("link")))
+
+    def _link(self, fields: list[object] | None) -> LinkCounters | None:
+        if fields is None:
+            return None
+        number, sent, delivered, dropped, counts = fields
+        assert isinstance(counts, dict)
+        latencies = tuple(counts.get(str(index), 0) for index in range(self._buckets))
+        return LinkCounters(int(number), int(sent), int(delivered), int(dropped), latencies)  # type: ignore[call-overload]

@@ -1,0 +1,122 @@
+"""The summary of a run: plain data, and the one table that is printed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dora_rt.latency import percentile_ns
+from dora_rt.process import Ending, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReport:
+    """One process: how it ended, what it used, and the last lines it printed."""
+
+    name: str
+    ending: Ending
+    restarts: int
+    usage: Usage | None
+    tail: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeReport:
+    """One edge; the counters are None where the process that kept them did not tell."""
+
+    source: str
+    target: str
+    sent: int | None
+    delivered: int | None
+    dropped: int | None
+    latencies: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A whole run; `failures` in the order in which they happened."""
+
+    file: str
+    duration_s: float
+    processes: tuple[ProcessReport, ...]
+    edges: tuple[EdgeReport, ...]
+    failures: tuple[ProcessReport, ...]
+
+
+def render(report: Report) -> str:
+    """Lay the report out as text."""
+    parts = [f"{report.file}: {report.duration_s:.1f} s"]
+    parts.append(
+        _table(
+            ("node", "how it ended", "restarts", "CPU s", "peak memory"),
+            [_process_row(process) for process in report.processes],
+            numbers=(2, 3, 4),
+        )
+    )
+    if report.edges:
+        parts.append(
+            _table(
+                ("edge", "sent", "delivered", "dropped", "p50", "p99"),
+                [_edge_row(edge) for edge in report.edges],
+                numbers=(1, 2, 3, 4, 5),
+            )
+        )
+    if report.failures:
+        parts.append(_first_failure(report.failures))
+    return "\n\n".join(parts)
+
+
+def _process_row(process: ProcessReport) -> tuple[str, ...]:
+    usage = process.usage
+    return (
+        process.name,
+        process.ending.text,
+        str(process.restarts),
+        "-" if usage is None else f"{usage.cpu_s:.2f}",
+        "-" if usage is None else f"{usage.peak_nbytes / 2**20:.0f} MiB",
+    )
+
+
+def _edge_row(edge: EdgeReport) -> tuple[str, ...]:
+    return (
+        f"{edge.source} -> {edge.target}",
+        *("-" if count is None else str(count) for count in (edge.sent, edge.delivered)),
+        "-" if edge.dropped is None else str(edge.dropped),
+        _duration(percentile_ns(edge.latencies, 0.5)),
+        _duration(percentile_ns(edge.latencies, 0.99)),
+    )
+
+
+def _duration(latency_ns: float | None) -> str:
+    if latency_ns is None:
+        return "-"
+    if latency_ns < 1e6:
+        return f"{latency_ns / 1e3:.0f} us"
+    if latency_ns < 1e9:
+        return f"{latency_ns / 1e6:.1f} ms"
+    return f"{latency_ns / 1e9:.1f} s"
+
+
+def _first_failure(failures: tuple[ProcessReport, ...]) -> str:
+    first = failures[0]
+    which = "" if len(failures) == 1 else f" first, {len(failures)} nodes in all"
+    lines = [f"node {first.name} failed{which}: {first.ending.text.removeprefix('failed: ')}"]
+    if first.tail:
+        lines.append("the last lines it printed:")
+        lines.extend(f"  {line}" for line in first.tail)
+    else:
+        lines.append("it had printed nothing")
+    return "\n".join(lines)
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int]) -> str:
+    columns = list(zip(titles, *rows, strict=True))
+    widths = [max(len(cell) for cell in column) for column in columns]
+    lines = []
+    for row in (titles, *rows):
+        cells = [
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
