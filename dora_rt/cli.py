@@ -52,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
     parser.add_argument(
-        "--check", action="store_true", help="check the file and print what would run; start nothing"
+        "--check",
+        action="store_true",
+        help="check the file and print what would run; start nothing",
     )
     parser.add_argument(
         "--stop-after",
@@ -74,16 +76,12 @@ def _run(options: argparse.Namespace) -> int:
         return EXIT_USAGE
     for note in descriptor.notes:
         console.notice(f"note: {note}")
-    plan = make_plan(
-        descriptor, folder=options.file.resolve().parent, interpreter=sys.executable
-    )
+    plan = make_plan(descriptor, folder=options.file.resolve().parent, interpreter=sys.executable)
     if options.check:
         console.notice(_describe(plan))
         return EXIT_OK
     try:
-        outcome = launch(
-            plan, console, environ=dict(os.environ), stop_after_s=options.stop_after
-        )
+        outcome = launch(plan, console, environ=dict(os.environ), stop_after_s=options.stop_after)
     except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
         print(f"dora-launch: {error}", file=sys.stderr)
         return EXIT_ENVIRONMENT

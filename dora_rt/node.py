@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -20,16 +20,26 @@ from dora_rt.errors import (
     NodeClosedError,
     NotInDataflowError,
     UnknownOutputError,
-    UnsupportedValueError,
 )
 from dora_rt.event import TELEMETRY_KEY, Event, InputClosed, telemetry_context
-from dora_rt.port import Loan, Publisher, Stamp, Subscriber
+from dora_rt.port import Loan, Publisher, Stamp, Subscriber, sendable
 from dora_rt.sample import encode_metadata
 from dora_rt.shm import Doorbell, Segment
-from dora_rt.status import Kind, StatusWriter
+from dora_rt.status import Kind, LinkCounters, StatusWriter
 from dora_rt.timer import Timer
 
 _NO_METADATA = {TELEMETRY_KEY: ""}
+
+
+class Cause(NamedTuple):
+    """What an answer inherits; the context is looked for in `metadata_json` only when needed."""
+
+    origin_ns: int
+    metadata_json: bytes = b""
+    context: str = ""
+
+
+_NO_CAUSE = Cause(0)
 
 
 class Node:
@@ -77,7 +87,7 @@ class Node:
         }
         self._turn = 0
         self._receiving = threading.Lock()
-        self._cause = threading.local()
+        self._causes = threading.local()
         self._is_ready = False
         self._reads_events = False
         self._was_told_to_stop = False
@@ -91,6 +101,10 @@ class Node:
     def id(self) -> str:
         """Give the node's name in the dataflow file."""
         return self._config.node
+
+    def config(self) -> NodeConfig:
+        """Give what the launcher told this process."""
+        return self._config
 
     def input_ids(self) -> tuple[str, ...]:
         """Name the inputs that the dataflow wires to this node, timers included."""
@@ -157,7 +171,7 @@ class Node:
             event = self._wait(deadline_ns)
         if isinstance(event, Event):
             # Only what an answer needs: the event itself would keep its slot in use.
-            self._cause.value = (event.origin_ns, event.metadata_json)
+            self._causes.cause = Cause(event.origin_ns, event.metadata_json)
         return event
 
     def send_output(
@@ -187,18 +201,12 @@ class Node:
             SharedMemoryFullError: there is no room for the sample.
         """
         publisher = self._publisher(output_id)
+        value = sendable(data, publisher.where)
         stamp = self._stamp(metadata, captured_ns)
-        if isinstance(data, (np.ndarray, np.generic)):
-            publisher.send_array(np.asanyarray(data), stamp)
-        elif isinstance(data, (bytes, bytearray)):
-            publisher.send_bytes(data, stamp)
-        elif isinstance(data, memoryview):
-            publisher.send_bytes(data if data.c_contiguous else data.tobytes(), stamp)
+        if isinstance(value, np.ndarray):
+            publisher.send_array(value, stamp)
         else:
-            raise UnsupportedValueError(
-                f"{publisher.where}: a {type(data).__name__} cannot be sent; send bytes, "
-                "bytearray, memoryview or a numpy array (np.asarray(...) makes one of a list)"
-            )
+            publisher.send_bytes(value, stamp)
 
     def loan(
         self,
@@ -233,6 +241,14 @@ class Node:
         """Send and receive no more; the readers of this node's outputs see their end."""
         self._finalizer()
         self._doorbell.ring()
+
+    def report(self, link: LinkCounters) -> None:
+        """Tell the launcher what an edge between two operators of this process has counted."""
+        self._status.send(Kind.LINK, link)
+
+    def has_inputs(self) -> bool:
+        """Tell whether anything can still come: a timer's tick, or a sample."""
+        return bool(self._open_inputs or self._timers)
 
     def close_input(self, input_id: str) -> None:
         """Take no more from one input; its writer stops feeding it."""
@@ -314,7 +330,11 @@ class Node:
         return None
 
     def _is_over(self) -> bool:
-        return not self._open_inputs and (bool(self._subscribers) or not self._timers)
+        # Timers do not keep a finished node alive; a node of only timers is a source, and goes on.
+        # In a runtime each operator comes to its own end.
+        if self._open_inputs or self._config.operators:
+            return False
+        return bool(self._subscribers) or not self._timers
 
     def _publisher(self, output_id: str) -> Publisher:
         publisher = self._publishers.get(output_id)
@@ -341,22 +361,34 @@ class Node:
         # The ring may have been meant for a thread that waits in next() meanwhile.
         self._doorbell.ring()
 
-    def _stamp(self, metadata: dict[str, Any] | None, captured_ns: int | None) -> Stamp:
-        origin_ns, cause_json = getattr(self._cause, "value", (0, b""))
-        if cause_json and not (metadata and metadata.get(TELEMETRY_KEY)):
-            context = telemetry_context(cause_json)
+    def inherit(
+        self, metadata: dict[str, Any] | None, captured_ns: int | None
+    ) -> tuple[dict[str, Any] | None, int, int]:
+        """Complete what is sent with what it inherits from the input that this thread answers.
+
+        Returns:
+            The metadata with the telemetry context, the source time, and the origin time.
+        """
+        cause: Cause = getattr(self._causes, "cause", _NO_CAUSE)
+        if not (metadata and metadata.get(TELEMETRY_KEY)):
+            context = cause.context or telemetry_context(cause.metadata_json)
             if context:
                 metadata = {**(metadata or {}), TELEMETRY_KEY: context}
+        now_ns = time.monotonic_ns()
+        if captured_ns is not None:
+            return metadata, captured_ns, captured_ns
+        return metadata, now_ns, cause.origin_ns or now_ns
+
+    def answer_to(self, cause: Cause) -> None:
+        """Let what this thread sends from now on inherit from `cause`."""
+        self._causes.cause = cause
+
+    def _stamp(self, metadata: dict[str, Any] | None, captured_ns: int | None) -> Stamp:
+        metadata, source_ns, origin_ns = self.inherit(metadata, captured_ns)
         # Metadata handed on unchanged often are nothing but the empty telemetry context.
         if not metadata or metadata == _NO_METADATA:
-            metadata_json = b""
-        else:
-            metadata_json = encode_metadata(metadata)
-        now_ns = time.monotonic_ns()
-        source_ns = now_ns if captured_ns is None else captured_ns
-        if captured_ns is not None or not origin_ns:
-            origin_ns = source_ns
-        return Stamp(metadata_json, source_ns, origin_ns)
+            return Stamp(b"", source_ns, origin_ns)
+        return Stamp(encode_metadata(metadata), source_ns, origin_ns)
 
 
 def _config_from_environment() -> NodeConfig:

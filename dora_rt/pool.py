@@ -56,10 +56,13 @@ class PoolWriter:
         self._generation_of[slot] = self._generation
         return segment.mapping, offset, self._generation
 
+    @property
+    def has_old_generations(self) -> bool:
+        """Tell whether the pool has grown, and what it was before is still there."""
+        return len(self._generations) > 1
+
     def retire(self, free: Collection[int]) -> None:
         """Remove older generations of which every slot is in `free`."""
-        if len(self._generations) <= 1:
-            return
         in_use = {self._generation}
         in_use.update(
             generation for slot, generation in enumerate(self._generation_of) if slot not in free

@@ -34,6 +34,7 @@ from dora_rt.sample import (
     METADATA_LIMIT_NBYTES,
     ReceivedHeader,
     dtype_code,
+    is_sendable_dtype,
     metadata_start,
     write_header,
 )
@@ -68,7 +69,7 @@ class Publisher:
 
     def send_bytes(self, data: bytes | bytearray | memoryview, stamp: Stamp) -> None:
         """Copy bytes into a slot and publish it."""
-        nbytes = memoryview(data).nbytes
+        nbytes = len(data)
         with self._lock:
             slot = self._claim()
             try:
@@ -85,10 +86,6 @@ class Publisher:
     def send_array(self, array: NDArray[Any], stamp: Stamp) -> None:
         """Copy an array of any layout into a slot, in C order, and publish it."""
         code = dtype_code(array.dtype)
-        if array.ndim > MAX_NDIM:
-            raise UnsupportedValueError(
-                f"{self.where}: an array of {array.ndim} dimensions, at most {MAX_NDIM} are sent"
-            )
         with self._lock:
             slot = self._claim()
             try:
@@ -164,7 +161,8 @@ class Publisher:
             # a thread or two with more loans open than anybody needs.
             if not writer.drop_oldest():
                 raise DoraRtError(f"{self.where}: too many loans are open at the same time")
-        self._pool.retire(writer.free)
+        if self._pool.has_old_generations:
+            self._pool.retire({slot, *writer.free})
         return slot
 
     def _wait_for_room(self) -> None:
@@ -213,7 +211,11 @@ class Loan:
         stamp: Callable[[], Stamp],
         has_metadata: bool,
     ) -> None:
-        dtype_code(dtype)
+        if not is_sendable_dtype(dtype) or len(shape) > MAX_NDIM:
+            raise UnsupportedValueError(
+                f"{publisher.where}: an array of {len(shape)} dimensions and dtype {dtype} cannot "
+                f"be loaned; a bool, integer, float or complex one of at most {MAX_NDIM} can"
+            )
         self._publisher = publisher
         self._shape = shape
         self._dtype = dtype
@@ -397,6 +399,30 @@ class Subscriber:
             slot = self._let_go.popleft()
             del self._leases[slot]
             self._ring.give_back(slot)
+
+
+def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memoryview:
+    """Check that a value can be sent, before anything is reserved for it.
+
+    Raises:
+        UnsupportedValueError: it is neither bytes nor a bool or numeric array; names `where`.
+    """
+    if isinstance(data, (np.ndarray, np.generic)):
+        array = np.asanyarray(data)
+        if not is_sendable_dtype(array.dtype) or array.ndim > MAX_NDIM:
+            raise UnsupportedValueError(
+                f"{where}: an array of {array.ndim} dimensions and dtype {array.dtype} cannot be "
+                f"sent; a bool, integer, float or complex one of at most {MAX_NDIM} can"
+            )
+        return array
+    if isinstance(data, (bytes, bytearray)):
+        return data
+    if isinstance(data, memoryview):
+        return data.cast("B") if data.c_contiguous else data.tobytes()
+    raise UnsupportedValueError(
+        f"{where}: a {type(data).__name__} cannot be sent; send bytes, bytearray, memoryview or a "
+        "numpy array (np.asarray(...) makes one of a list)"
+    )
 
 
 _Place = tuple[Any, int, int]

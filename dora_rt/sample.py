@@ -48,18 +48,14 @@ _NO_SHAPE = (0,) * MAX_NDIM
 Buffer = Any  # an mmap, or a memoryview: whatever struct and numpy can write into
 
 
-def dtype_code(dtype: np.dtype[Any]) -> int:
-    """Give the header's code for a dtype.
+def is_sendable_dtype(dtype: np.dtype[Any]) -> bool:
+    """Tell whether arrays of this dtype can be sent: bool and numeric ones can."""
+    return dtype.char in _DTYPE_CODES
 
-    Raises:
-        UnsupportedValueError: arrays of this dtype cannot be sent.
-    """
-    code = _DTYPE_CODES.get(dtype.char)
-    if code is None:
-        raise UnsupportedValueError(
-            f"dtype {dtype} cannot be sent: use a bool, integer, float or complex dtype, or bytes"
-        )
-    return code
+
+def dtype_code(dtype: np.dtype[Any]) -> int:
+    """Give the header's code for a dtype that can be sent."""
+    return _DTYPE_CODES[dtype.char]
 
 
 def write_header(

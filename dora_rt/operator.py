@@ -1,0 +1,114 @@
+"""Operators: user classes with `on_input`, loaded from a file or a module, and their contract."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dora_rt.contract import OperatorConfig
+from dora_rt.errors import OperatorError
+from dora_rt.event import DoraStatus
+
+SendOutput = Callable[..., None]
+
+
+class LoadedOperator:
+    """One instance of a user's `Operator` class."""
+
+    def __init__(self, name: str, instance: Any) -> None:
+        self.name = name
+        self._instance = instance
+        self._on_input = instance.on_input
+
+    @classmethod
+    def load(cls, config: OperatorConfig) -> LoadedOperator:
+        """Import the module and make its operator.
+
+        Raises:
+            OperatorError: the import failed, or there is no class `Operator` with `on_input`, or
+                its constructor raised; names the operator.
+        """
+        where = f"operator {config.name!r} ({config.path or config.module})"
+        try:
+            module = _import(config)
+        except Exception as error:
+            raise OperatorError(f"{where} cannot be imported: {_in_words(error)}") from error
+        operator_class = getattr(module, "Operator", None)
+        if operator_class is None:
+            raise OperatorError(f"{where} has no class `Operator`")
+        if not callable(getattr(operator_class, "on_input", None)):
+            raise OperatorError(
+                f"{where}: its class Operator has no method `on_input(self, dora_input, "
+                "send_output)`"
+            )
+        try:
+            return cls(config.name, operator_class())
+        except Exception as error:
+            raise OperatorError(f"{where}: Operator() raised {_in_words(error)}") from error
+
+    def on_input(self, dora_input: dict[str, Any], send_output: SendOutput) -> DoraStatus:
+        """Let the operator handle one input.
+
+        Raises:
+            OperatorError: it raised, or returned something that is no status.
+        """
+        input_id = dora_input["id"]
+        try:
+            returned = self._on_input(dora_input, send_output)
+        except Exception as error:
+            raise OperatorError(
+                f"operator {self.name!r}: on_input raised on input {input_id!r}: {_in_words(error)}"
+            ) from error
+        # Programs of 2022 define a DoraStatus of their own: its number is what counts.
+        value = getattr(returned, "value", None)
+        if type(value) is not int or not 0 <= value <= 2:
+            raise OperatorError(
+                f"operator {self.name!r}: on_input returned {returned!r} on input {input_id!r}; "
+                "expected DoraStatus.CONTINUE, STOP or STOP_ALL (from dora_rt import DoraStatus)"
+            )
+        return DoraStatus(value)
+
+    def drop(self) -> None:
+        """Let the operator clean up: `drop_operator()` if it has one, and `__del__`.
+
+        Raises:
+            OperatorError: `drop_operator` raised.
+        """
+        instance, self._instance, self._on_input = self._instance, None, None
+        drop_operator = getattr(instance, "drop_operator", None)
+        if drop_operator is not None:
+            try:
+                drop_operator()
+            except Exception as error:
+                raise OperatorError(
+                    f"operator {self.name!r}: drop_operator raised {_in_words(error)}"
+                ) from error
+
+
+def _import(config: OperatorConfig) -> ModuleType:
+    if config.path is None:
+        assert config.module is not None, "an operator has a path or a module"
+        return importlib.import_module(config.module)
+    path = Path(config.path).resolve()
+    # Two operators may have files of the same name in different folders.
+    name = f"dora_rt_operator_{path.parent.name}_{path.stem}_{abs(hash(str(path))):x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,254 @@
+"""The runtime: one process, one thread and one GIL for any number of operators.
+
+Between operators of one runtime values go by reference: no semaphore, no copy, no shared memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dora_rt.contract import LinkConfig, NodeConfig, OperatorConfig, Route
+from dora_rt.errors import NodeClosedError, UnknownOutputError
+from dora_rt.event import TELEMETRY_KEY, DoraStatus, Event, InputClosed
+from dora_rt.latency import BUCKETS, bucket
+from dora_rt.node import Cause, Node
+from dora_rt.operator import LoadedOperator
+from dora_rt.port import sendable
+from dora_rt.status import LinkCounters
+
+
+def main() -> None:
+    """Run the operators that the launcher describes in the environment."""
+    with Node() as node:
+        Runtime(node, node.config()).run()
+
+
+class _Passed(NamedTuple):
+    """One value on its way from one operator to another."""
+
+    value: Any
+    metadata: dict[str, Any]
+    sent_ns: int
+    origin_ns: int
+
+
+class _Link:
+    """An edge between two operators: a queue that drops its oldest like any other edge."""
+
+    def __init__(self, config: LinkConfig) -> None:
+        self.config = config
+        self.queue: deque[_Passed] = deque()
+        self.sent = self.delivered = self.dropped = 0
+        self.latencies = [0] * BUCKETS
+
+    def push(self, passed: _Passed) -> None:
+        self.sent += 1
+        self.queue.append(passed)
+        if self.config.queue_size is not None and len(self.queue) > self.config.queue_size:
+            self.queue.popleft()
+            self.dropped += 1
+
+    def pop(self) -> _Passed:
+        passed = self.queue.popleft()
+        self.delivered += 1
+        self.latencies[bucket(time.monotonic_ns() - passed.sent_ns)] += 1
+        return passed
+
+    def counters(self) -> LinkCounters:
+        return LinkCounters(
+            self.config.number, self.sent, self.delivered, self.dropped, tuple(self.latencies)
+        )
+
+
+class _Running:
+    """An operator at work: its instance, where its outputs go, and what may still reach it."""
+
+    def __init__(self, operator: LoadedOperator, config: OperatorConfig, node: NodeConfig) -> None:
+        self.operator = operator
+        self.ports = {port_id for port_id, _ in config.inputs}
+        self.routes = {route.output_id: route for route in config.routes}
+        self.open_ports = {
+            entry.id for entry in node.inputs if entry.id in self.ports and entry.edge is not None
+        }
+        self.has_timer = any(
+            entry.id in self.ports and entry.period_ns is not None for entry in node.inputs
+        )
+        self.feeders: set[int] = set()
+        self.has_sources = bool(self.open_ports)
+
+
+class Runtime:
+    """Delivers inputs to operators, one at a time, until each of them has come to its end."""
+
+    def __init__(self, node: Node, config: NodeConfig) -> None:
+        """Load every operator.
+
+        Raises:
+            OperatorError: one of them cannot be loaded.
+        """
+        self._node = node
+        self._running: dict[int, _Running] = {}
+        self._port_owner: dict[str, tuple[int, str]] = {}
+        self._links: dict[int, _Link] = {}
+        self._turns: deque[_Link] = deque()
+        self._is_ending = False
+        for index, operator_config in enumerate(config.operators):
+            operator = LoadedOperator.load(operator_config)
+            self._running[index] = _Running(operator, operator_config, config)
+            for port_id, input_id in operator_config.inputs:
+                self._port_owner[port_id] = (index, input_id)
+        self._senders = {
+            index: partial(self._send_output, index) for index in range(len(config.operators))
+        }
+        for index, operator_config in enumerate(config.operators):
+            for route in operator_config.routes:
+                for link in route.links:
+                    self._links[link.number] = _Link(link)
+                    reader = self._running[link.operator]
+                    reader.has_sources = True
+                    if link.operator != index:
+                        reader.feeders.add(index)
+
+    def run(self) -> None:
+        """Work until all operators have ended, or the node is told to stop.
+
+        Raises:
+            OperatorError: an operator broke its contract; the others were dropped.
+        """
+        try:
+            self._end_finished()
+            while self._running and self._work():
+                pass
+        finally:
+            for link in self._links.values():
+                self._node.report(link.counters())
+            self._drop_all()
+
+    def _work(self) -> bool:
+        self._deliver_passed()
+        if not self._running:
+            return False
+        if not self._turns and not self._node.has_inputs():
+            return False  # a circle of operators in which nothing moves any more
+        try:
+            event = self._node.next_or_closed(0 if self._turns else None)
+        except TimeoutError:
+            return True
+        if event is None:
+            return False
+        if isinstance(event, InputClosed):
+            index, _ = self._port_owner[event.id]
+            if index in self._running:
+                self._running[index].open_ports.discard(event.id)
+            self._is_ending = True
+            self._end_finished()
+        else:
+            self._deliver(event)
+        return True
+
+    def _deliver(self, event: Event) -> None:
+        index, input_id = self._port_owner[event.id]
+        if index in self._running:
+            self._call(index, input_id, event.value, event.metadata)
+
+    def _deliver_passed(self) -> None:
+        # One at a time, so that a circle of operators cannot shut out the other inputs.
+        while self._turns:
+            link = self._turns.popleft()
+            index = link.config.operator
+            if link.queue and index in self._running:
+                passed = link.pop()
+                context = passed.metadata[TELEMETRY_KEY]
+                self._node.answer_to(Cause(passed.origin_ns, context=context))
+                self._call(index, link.config.input_id, passed.value, passed.metadata)
+                if self._is_ending:
+                    self._end_finished()
+                return
+
+    def _call(self, index: int, input_id: str, value: Any, metadata: dict[str, Any]) -> None:
+        status = self._running[index].operator.on_input(
+            {"id": input_id, "data": value, "metadata": metadata}, self._senders[index]
+        )
+        if status is DoraStatus.STOP_ALL:
+            self._node.stop_dataflow()
+        if status is not DoraStatus.CONTINUE:
+            self._end(index)
+            self._end_finished()
+
+    def _send_output(
+        self, index: int, output_id: str, data: Any, metadata: dict[str, Any] | None = None
+    ) -> None:
+        running = self._running.get(index)
+        if running is None:
+            raise NodeClosedError(f"output {output_id!r}: this operator has ended")
+        route = running.routes.get(output_id)
+        if route is None:
+            declared = ", ".join(running.routes) or "none"
+            raise UnknownOutputError(
+                f"operator {running.operator.name!r} has no output {output_id!r}; "
+                f"its outputs in the dataflow file: {declared}"
+            )
+        if route.external_id is not None:
+            self._node.send_output(route.external_id, data, metadata)
+        elif not route.links:
+            sendable(data, f"operator {running.operator.name!r}, output {output_id!r}")
+        if route.links:
+            self._pass_on(route, running.operator.name, data, metadata)
+
+    def _pass_on(self, route: Route, name: str, data: Any, metadata: dict[str, Any] | None) -> None:
+        value = sendable(data, f"operator {name!r}, output {route.output_id!r}")
+        if isinstance(value, np.ndarray):
+            value = value.view()
+            value.flags.writeable = False
+        else:
+            value = bytes(value)
+        inherited, _, origin_ns = self._node.inherit(metadata, None)
+        sent_ns = time.monotonic_ns()
+        for config in route.links:
+            if config.operator in self._running:
+                link = self._links[config.number]
+                own_metadata = {TELEMETRY_KEY: "", **(inherited or {})}
+                link.push(_Passed(value, own_metadata, sent_ns, origin_ns))
+                self._turns.append(link)
+
+    def _end_finished(self) -> None:
+        """End the operators to which nothing can come any more; that may end others."""
+        while finished := [
+            index for index, running in self._running.items() if self._is_over(index, running)
+        ]:
+            for index in finished:
+                self._end(index)
+
+    def _is_over(self, index: int, running: _Running) -> bool:
+        if running.open_ports or running.feeders:
+            return False
+        if any(link.queue and link.config.operator == index for link in self._links.values()):
+            return False
+        return running.has_sources or not running.has_timer
+
+    def _end(self, index: int) -> None:
+        self._is_ending = True
+        running = self._running.pop(index)
+        for other in self._running.values():
+            other.feeders.discard(index)
+        for port_id in running.ports:
+            self._node.close_input(port_id)
+        try:
+            running.operator.drop()
+        finally:
+            for route in running.routes.values():
+                if route.external_id is not None:
+                    self._node.close_output(route.external_id)
+
+    def _drop_all(self) -> None:
+        while self._running:
+            self._end(next(iter(self._running)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Payload memory: grows by generations, is allocated when used, and shrinks back to one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.helpers import Reader, wired
+
+
+def generations(run: str) -> list[str]:
+    return sorted(path.name for path in Path("/dev/shm").glob(f"drt-{run}-o0g*"))
+
+
+def allocated_nbytes(run: str) -> int:
+    return sum(path.stat().st_blocks * 512 for path in Path("/dev/shm").glob(f"drt-{run}-o0g*"))
+
+
+def test_samples_of_growing_size_arrive_whole():
+    with wired(Reader(3)) as ring:
+        for exponent in range(6, 25):
+            array = np.full(1 << exponent, exponent, np.uint8)
+            ring.send(array)
+
+            received = ring.take().value
+
+            assert received.nbytes == 1 << exponent
+            assert (received == exponent).all()
+            del received
+
+
+def test_held_sample_survives_the_growth_of_the_pool():
+    with wired(Reader(3)) as ring:
+        ring.send(np.full(1000, 1, np.uint8))
+        held = ring.take().value
+
+        for nbytes in (1 << 20, 1 << 22, 1 << 24):
+            ring.send(np.full(nbytes, 2, np.uint8))
+            assert (ring.take().value == 2).all()
+
+        assert (held == 1).all()
+
+
+def test_sample_that_waits_in_the_queue_survives_the_growth_of_the_pool():
+    with wired(Reader(5)) as ring:
+        sizes = [100, 1 << 20, 100, 1 << 22, 100]
+        for value, nbytes in enumerate(sizes):
+            ring.send(np.full(nbytes, value, np.uint8))
+
+        for value, nbytes in enumerate(sizes):
+            received = ring.take().value
+            assert received.nbytes == nbytes
+            assert (received == value).all()
+
+
+def test_loan_that_began_before_the_growth_arrives_whole():
+    from tests.helpers import NO_STAMP
+
+    with wired(Reader(5)) as ring:
+        with ring.publisher.loan(
+            (1000,), np.dtype(np.uint8), lambda: NO_STAMP, has_metadata=False
+        ) as array:
+            for nbytes in (1 << 20, 1 << 22):
+                ring.send(np.full(nbytes, 2, np.uint8))
+                ring.take()
+            array[:] = 1
+
+        assert (ring.take().value == 1).all()
+
+
+def test_old_generations_are_removed_when_nobody_needs_them():
+    with wired(Reader(3)) as ring:
+        ring.send(np.zeros(100, np.uint8))
+        held = ring.take().value
+        ring.send(np.zeros(1 << 22, np.uint8))
+        ring.take()
+        assert len(generations(ring.run)) == 2
+
+        del held
+        ring.send(np.zeros(100, np.uint8))
+
+        assert generations(ring.run) == [f"drt-{ring.run}-o0g1"]
+
+
+def test_fast_reader_needs_memory_for_few_slots_only():
+    with wired(Reader(10), Reader(10)) as ring:
+        nbytes = 1 << 20
+        for _ in range(50):
+            ring.send(np.zeros(nbytes, np.uint8))
+            ring.take(0)
+            ring.take(1)
+
+        assert allocated_nbytes(ring.run) < 3 * nbytes
+
+
+def test_slot_bytes_are_allocated_at_launch():
+    with wired(Reader(1), slot_nbytes=1 << 20) as ring:
+        assert allocated_nbytes(ring.run) >= ring.output.slots << 20
+
+        ring.send(np.zeros((1 << 20) - 8192, np.uint8))
+
+        assert generations(ring.run) == [f"drt-{ring.run}-o0g0"]

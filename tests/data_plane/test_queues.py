@@ -1,0 +1,213 @@
+"""Queue policies: who gets which sample when a reader is slow, counted exactly."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from dora_rt.contract import QueuePolicy
+from dora_rt.errors import NodeClosedError
+from tests.helpers import Reader, eventually, wired
+
+LATEST = Reader(1, QueuePolicy.LATEST)
+BLOCK_TWO = Reader(2, QueuePolicy.BLOCK)
+
+
+def number(value: int) -> bytes:
+    return str(value).encode()
+
+
+def test_drop_oldest_keeps_exactly_the_newest_of_a_burst():
+    with wired(Reader(4)) as ring:
+        for value in range(100):
+            ring.send(number(value))
+
+        events = [ring.take() for _ in range(4)]
+
+        assert [event.value for event in events] == [b"96", b"97", b"98", b"99"]
+        assert [event.seq for event in events] == [96, 97, 98, 99]
+        assert [event.dropped for event in events] == [96, 0, 0, 0]
+        assert ring.subscribers[0].take() is None
+
+
+def test_latest_gives_only_the_newest():
+    with wired(LATEST) as ring:
+        for value in range(7):
+            ring.send(number(value))
+
+        event = ring.take()
+
+        assert (event.value, event.dropped) == (b"6", 6)
+        assert ring.subscribers[0].take() is None
+
+
+def test_readers_of_one_output_do_not_disturb_each_other():
+    with wired(Reader(1), Reader(3), Reader(10)) as ring:
+        for value in range(5):
+            ring.send(number(value))
+
+        taken = [
+            [event.value for event in iter(subscriber.take, None)]
+            for subscriber in ring.subscribers
+        ]
+
+        assert taken == [
+            [b"4"],
+            [b"2", b"3", b"4"],
+            [b"0", b"1", b"2", b"3", b"4"],
+        ]
+
+
+def test_sent_is_delivered_plus_dropped_for_each_reader():
+    with wired(Reader(1), Reader(3), LATEST) as ring:
+        for value in range(1000):
+            ring.send(number(value))
+            for reader, subscriber in enumerate(ring.subscribers):
+                if value % (reader + 2) == 0:
+                    subscriber.take()
+        for subscriber in ring.subscribers:
+            while subscriber.take() is not None:
+                pass
+
+        for reader in range(3):
+            counters = ring.counters(reader)
+            assert counters.sent == 1000
+            assert counters.delivered + counters.dropped == 1000
+            assert sum(counters.latencies) == counters.delivered
+
+
+def test_fast_reader_drops_nothing():
+    with wired(Reader(1)) as ring:
+        for value in range(500):
+            ring.send(number(value))
+            assert ring.take().value == number(value)
+
+        assert ring.counters().dropped == 0
+
+
+def test_block_waits_for_room_and_loses_nothing():
+    with wired(BLOCK_TWO) as ring:
+        sender = threading.Thread(
+            target=lambda: [ring.send(number(value)) for value in range(50)], daemon=True
+        )
+        sender.start()
+        eventually(lambda: ring.counters().sent == 2)
+
+        taken = []
+        while len(taken) < 50:
+            event = ring.subscribers[0].take()
+            if event is not None:
+                taken.append(int(event.value))
+                assert ring.counters().sent <= len(taken) + 2
+        sender.join(5)
+
+        assert taken == list(range(50))
+        assert ring.counters().dropped == 0
+
+
+def test_blocked_writer_goes_on_when_its_reader_closes_the_input():
+    with wired(Reader(1, QueuePolicy.BLOCK)) as ring:
+        ring.send(b"fills the queue")
+        sender = threading.Thread(target=lambda: ring.send(b"waits"), daemon=True)
+        sender.start()
+
+        ring.subscribers[0].close()
+
+        sender.join(5)
+        assert not sender.is_alive()
+        assert ring.counters().sent == 2
+
+
+def test_blocked_writer_goes_on_when_its_reader_dies():
+    with wired(Reader(1, QueuePolicy.BLOCK)) as ring:
+        ring.send(b"fills the queue")
+        sender = threading.Thread(target=lambda: ring.send(b"waits"), daemon=True)
+        sender.start()
+
+        ring.memory.mark_dead(1)
+
+        sender.join(5)
+        assert not sender.is_alive()
+
+
+def test_blocked_writer_that_is_closed_raises():
+    with wired(Reader(1, QueuePolicy.BLOCK)) as ring:
+        ring.send(b"fills the queue")
+        raised = []
+
+        def send() -> None:
+            try:
+                ring.send(b"waits")
+            except NodeClosedError as error:
+                raised.append(str(error))
+
+        sender = threading.Thread(target=send, daemon=True)
+        sender.start()
+        eventually(lambda: ring.publisher._lock.locked())
+        ring.publisher.close()
+        sender.join(5)
+
+        assert raised == ["node 'writer', output 'output': closed while it waited for a reader"]
+
+
+def test_slots_in_the_hands_of_a_dead_reader_come_back():
+    with wired(Reader(3), Reader(3)) as ring:
+        all_slots = ring.free_slots
+        for _ in range(8):
+            ring.send(np.zeros(10))
+        held = [ring.take(0) for _ in range(3)]
+        kept = ring.take(1)
+        while ring.subscribers[1].take() is not None:
+            pass
+        del kept
+
+        ring.memory.mark_dead(1)
+        ring.publisher._ring.notice_readers()
+
+        assert ring.free_slots == all_slots
+        assert len(held) == 3
+
+
+def test_dead_writer_ends_the_input_after_its_last_sample():
+    with wired() as ring:
+        ring.send(b"last words")
+
+        ring.memory.mark_dead(0)
+
+        subscriber = ring.subscribers[0]
+        assert subscriber.notices_end()
+        assert ring.take().value == b"last words"
+        assert subscriber.take() is None
+        assert subscriber.is_ended
+
+
+def test_token_that_a_dead_writer_never_posted_does_not_hold_up_the_end():
+    with wired(Reader(2)) as ring:
+        for value in range(3):
+            ring.send(number(value))
+        # Killed between taking a token back and saying so in FLOOR.
+        edge = ring.publisher._ring.edges[0]
+        edge.tokens[edge.pending[0][1]].acquire(0)
+        ring.memory.mark_dead(0)
+
+        subscriber = ring.subscribers[0]
+        assert subscriber.take() is None, "the token may still be on its way"
+        assert subscriber.notices_end()
+
+        event = ring.take()
+        assert (event.value, event.dropped) == (b"2", 2)
+        assert subscriber.take() is None
+        assert subscriber.is_ended
+
+
+@pytest.mark.parametrize("policy", list(QueuePolicy))
+def test_slots_all_come_back_under_every_policy(policy: QueuePolicy):
+    with wired(Reader(1 if policy is QueuePolicy.LATEST else 4, policy)) as ring:
+        all_slots = ring.free_slots
+        for _ in range(50):
+            ring.send(np.zeros(100))
+            assert ring.subscribers[0].take() is not None
+
+        eventually(lambda: ring.free_slots == all_slots)

@@ -1,0 +1,157 @@
+"""The moments between two steps of the ring, each brought about on purpose."""
+
+from __future__ import annotations
+
+import pytest
+
+from dora_rt import ring as baton
+from dora_rt.errors import CorruptSampleError, SharedMemoryError
+from tests.helpers import Reader, Wired, wired
+
+
+class Interrupting:
+    """A token that lets somebody else run at the moment a reader looks at it."""
+
+    def __init__(self, token, happens) -> None:
+        self._token = token
+        self._happens = happens
+
+    @property
+    def value(self) -> int:
+        happens, self._happens = self._happens, None
+        if happens:
+            happens()
+        return self._token.value
+
+    def acquire(self, timeout=None) -> None:
+        self._token.acquire(timeout)
+
+    def release(self) -> None:
+        self._token.release()
+
+
+def interrupt_claims(ring: Wired, happens) -> None:
+    reader = ring.subscribers[0]._ring
+    reader._tokens = [Interrupting(token, happens) for token in reader._tokens]
+    first = reader._tokens[0]
+    for token in reader._tokens[1:]:
+        token._happens = None
+    slot = ring.publisher._ring.edges[0].pending[0][1]
+    first._happens = None
+    reader._tokens[slot]._happens = happens
+
+
+def test_slot_recycled_between_the_look_and_the_claim_is_kept_for_its_turn():
+    with wired(Reader(2)) as ring:
+        ring.send(b"0")
+        slot = ring.publisher._ring.edges[0].pending[0][1]
+
+        def recycle() -> None:
+            # Drops 0, and by last-in-first-out its slot soon carries a later sample.
+            ring.send(b"1")
+            ring.send(b"2")
+            ring.send(b"3")
+            assert ring.publisher._ring._seqs[slot] == 3, "the fault took place"
+
+        interrupt_claims(ring, recycle)
+
+        events = [ring.take(), ring.take()]
+
+        assert [event.value for event in events] == [b"2", b"3"]
+        assert [event.dropped for event in events] == [2, 0]
+        assert ring.subscribers[0].take() is None
+        counters = ring.counters()
+        assert counters.delivered + counters.dropped == 4
+
+
+def test_early_claim_outlives_any_number_of_later_samples():
+    with wired(Reader(2)) as ring:
+        all_slots = ring.free_slots
+        ring.send(b"0")
+        interrupt_claims(ring, lambda: [ring.send(str(value).encode()) for value in range(1, 4)])
+        event = ring.take()
+        assert event.value == b"2"
+
+        for value in range(4, 100):
+            ring.send(str(value).encode())
+        taken = [int(event.value) for event in iter(ring.subscribers[0].take, None)]
+
+        assert taken == [3, 98, 99]
+        counters = ring.counters()
+        assert counters.delivered + counters.dropped == counters.sent == 100
+        assert ring.free_slots == all_slots
+
+
+def test_sample_dropped_between_the_look_and_the_claim_is_counted():
+    with wired(Reader(1)) as ring:
+        ring.send(b"0")
+        interrupt_claims(ring, lambda: ring.send(b"1"))
+
+        event = ring.take()
+
+        assert (event.value, event.dropped) == (b"1", 1)
+
+
+def test_order_seen_before_its_token_is_not_taken_for_a_drop():
+    with wired(Reader(3)) as ring:
+        ring.send(b"0")
+        edge = ring.publisher._ring.edges[0]
+        token = edge.tokens[edge.pending[0][1]]
+        token.acquire(0)
+
+        assert ring.subscribers[0].take() is None
+
+        token.release()
+        event = ring.take()
+        assert (event.value, event.dropped) == (b"0", 0)
+
+
+def test_slot_number_out_of_range_is_refused():
+    with wired() as ring:
+        ring.send(b"0")
+        writer = ring.publisher._ring
+        ring.publisher._words[writer._order] = 1 << 16 | 999
+
+        with pytest.raises(CorruptSampleError, match="sample 0 claims to be in slot 999"):
+            ring.subscribers[0].take()
+
+
+@pytest.mark.parametrize(
+    ("offset", "damage"),
+    [
+        (32, (1 << 40).to_bytes(8, "little")),
+        (40, (1 << 30).to_bytes(4, "little")),
+        (44, bytes([9])),
+        (45, bytes([200])),
+        (46, bytes([99])),
+        (47, bytes([77])),
+        (48, (1 << 60).to_bytes(8, "little")),
+        (0, (5).to_bytes(8, "little")),
+    ],
+    ids=["nbytes", "metadata", "encoding", "dtype", "ndim", "version", "shape", "seq"],
+)
+def test_damaged_header_is_an_error_and_the_sample_is_skipped(offset: int, damage: bytes):
+    import numpy as np
+
+    with wired() as ring:
+        all_slots = ring.free_slots
+        ring.send(np.zeros(10))
+        slot = ring.publisher._ring.edges[0].pending[0][1]
+        buffer, begin, _ = ring.publisher._pool.place(slot, 1)
+        buffer[begin + offset : begin + offset + len(damage)] = damage
+        ring.send(b"next")
+
+        with pytest.raises(CorruptSampleError, match="node 'reader', input 'input'"):
+            ring.subscribers[0].take()
+
+        event = ring.take()
+        assert (event.value, event.dropped) == (b"next", 1)
+        assert ring.free_slots == all_slots
+
+
+def test_segment_of_another_making_is_refused():
+    with wired() as ring:
+        words = ring.publisher._words
+
+        with pytest.raises(SharedMemoryError, match="overwritten, or made by another version"):
+            baton.check_output(words, ring.output.slots + 1, 1, "/drt-x-o0")

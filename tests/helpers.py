@@ -1,0 +1,120 @@
+"""Helpers for tests that wait for something, or that need a piece of shared memory."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from dora_rt.contract import CONFIG_VERSION, EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
+from dora_rt.event import Event
+from dora_rt.memory import EdgeCounters, RunMemory
+from dora_rt.plan import EdgePlan, Plan, ProcessPlan
+from dora_rt.port import Publisher, Stamp, Subscriber
+
+NO_STAMP = Stamp(b"", 1, 1)
+
+
+def eventually(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {within_s} s"
+        time.sleep(0.001)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one reader of the output under test is wired."""
+
+    queue_size: int = 10
+    policy: QueuePolicy = QueuePolicy.DROP_OLDEST
+    max_held: int = 4
+
+
+@dataclass
+class Wired:
+    """One publisher and its subscribers, all in this process."""
+
+    memory: RunMemory
+    run: str
+    output: OutputConfig
+    publisher: Publisher
+    subscribers: list[Subscriber]
+
+    def send(self, value: bytes | NDArray[Any], stamp: Stamp = NO_STAMP) -> None:
+        if isinstance(value, bytes):
+            self.publisher.send_bytes(value, stamp)
+        else:
+            self.publisher.send_array(value, stamp)
+
+    def take(self, reader: int = 0) -> Event:
+        event = self.subscribers[reader].take()
+        assert event is not None, "there is a sample to take"
+        return event
+
+    def counters(self, reader: int = 0) -> EdgeCounters:
+        return self.memory.counters(self.output, self.output.edges[reader])
+
+    @property
+    def free_slots(self) -> int:
+        self.publisher._ring.collect()
+        return len(self.publisher._ring.free)
+
+
+@contextmanager
+def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
+    plan = _plan(readers or (Reader(),), slot_nbytes)
+    run = secrets.token_hex(4)
+    output = plan.outputs[0]
+    with RunMemory.create(plan, run) as memory:
+        publisher = Publisher(run, "writer", output)
+        subscribers = [Subscriber(run, "reader", "input", output, edge) for edge in output.edges]
+        memory.start()
+        try:
+            yield Wired(memory, run, output, publisher, subscribers)
+        finally:
+            publisher.close()
+
+
+def _plan(readers: Sequence[Reader], slot_nbytes: int) -> Plan:
+    slots = (
+        max(reader.queue_size for reader in readers)
+        + sum(reader.max_held + 1 for reader in readers)
+        + 2
+    )
+    edges = tuple(
+        EdgeConfig(
+            number=position,
+            position=position,
+            slots=slots,
+            queue_size=reader.queue_size,
+            queue_policy=reader.policy,
+            max_held=reader.max_held,
+            writer=0,
+            reader=position + 1,
+        )
+        for position, reader in enumerate(readers)
+    )
+    output = OutputConfig("output", 0, slots, slot_nbytes, edges)
+    processes = tuple(
+        ProcessPlan(
+            name=f"process{number}",
+            argv=(),
+            folder=".",
+            env=(),
+            config=NodeConfig(CONFIG_VERSION, "", "", number, len(readers) + 1, -1, (), (), ()),
+            upstream=frozenset(),
+            cycle=frozenset(),
+        )
+        for number in range(len(readers) + 1)
+    )
+    edge_plans = tuple(
+        EdgePlan(edge.number, "writer/output", "reader/input", 0, edge.queue_policy, output, edge)
+        for edge in edges
+    )
+    return Plan("test.yml", processes, (output,), edge_plans)
