@@ -22,10 +22,11 @@ from dora_rt.errors import (
     UnknownOutputError,
 )
 from dora_rt.event import TELEMETRY_KEY, Event, InputClosed, telemetry_context
-from dora_rt.port import Loan, Publisher, Stamp, Subscriber, sendable
-from dora_rt.sample import encode_metadata
+from dora_rt.publisher import Loan, Publisher, Stamp
+from dora_rt.sample import encode_metadata, sendable
 from dora_rt.shm import Doorbell, Segment
 from dora_rt.status import Kind, LinkCounters, StatusWriter
+from dora_rt.subscriber import Subscriber
 from dora_rt.timer import Timer
 
 _NO_METADATA = {TELEMETRY_KEY: ""}

@@ -18,7 +18,7 @@ from dora_rt.event import TELEMETRY_KEY, DoraStatus, Event, InputClosed
 from dora_rt.latency import BUCKETS, bucket
 from dora_rt.node import Cause, Node
 from dora_rt.operator import LoadedOperator
-from dora_rt.port import sendable
+from dora_rt.sample import sendable
 from dora_rt.status import LinkCounters
 
 

@@ -58,6 +58,30 @@ def dtype_code(dtype: np.dtype[Any]) -> int:
     return _DTYPE_CODES[dtype.char]
 
 
+def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memoryview:
+    """Check that a value can be sent, before anything is reserved for it.
+
+    Raises:
+        UnsupportedValueError: it is neither bytes nor a bool or numeric array; names `where`.
+    """
+    if isinstance(data, (np.ndarray, np.generic)):
+        array = np.asanyarray(data)
+        if not is_sendable_dtype(array.dtype) or array.ndim > MAX_NDIM:
+            raise UnsupportedValueError(
+                f"{where}: an array of {array.ndim} dimensions and dtype {array.dtype} cannot be "
+                f"sent; a bool, integer, float or complex one of at most {MAX_NDIM} can"
+            )
+        return array
+    if isinstance(data, (bytes, bytearray)):
+        return data
+    if isinstance(data, memoryview):
+        return data.cast("B") if data.c_contiguous else data.tobytes()
+    raise UnsupportedValueError(
+        f"{where}: a {type(data).__name__} cannot be sent; send bytes, bytearray, memoryview or a "
+        "numpy array (np.asarray(...) makes one of a list)"
+    )
+
+
 def write_header(
     buffer: Buffer,
     offset: int,

@@ -10,6 +10,7 @@ import errno
 import mmap
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -135,6 +136,17 @@ class Segment:
             posix_ipc.unlink_shared_memory(self.name)
         except posix_ipc.ExistentialError:
             return
+
+
+def attach_words(
+    name: str, check: Callable[[memoryview, str], None], *, writable: bool
+) -> memoryview:
+    """Map an existing segment as words, after `check(words, name)` has found nothing wrong."""
+    segment = Segment.attach(name, writable=writable)
+    segment.close()
+    words = segment.words()
+    check(words, name)
+    return words
 
 
 def create_semaphore(name: str) -> Semaphore:

@@ -15,7 +15,8 @@ from dora_rt.contract import CONFIG_VERSION, EdgeConfig, NodeConfig, OutputConfi
 from dora_rt.event import Event
 from dora_rt.memory import EdgeCounters, RunMemory
 from dora_rt.plan import EdgePlan, Plan, ProcessPlan
-from dora_rt.port import Publisher, Stamp, Subscriber
+from dora_rt.publisher import Publisher, Stamp
+from dora_rt.subscriber import Subscriber
 
 NO_STAMP = Stamp(b"", 1, 1)
 

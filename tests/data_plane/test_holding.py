@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from dora_rt.port import Stamp
+from dora_rt.publisher import Stamp
 from dora_rt.sample import encode_metadata
 from tests.helpers import NO_STAMP, Reader, wired
 

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from dora_rt.errors import UnsupportedValueError
-from dora_rt.port import Stamp, sendable
-from dora_rt.sample import DTYPES, encode_metadata
+from dora_rt.publisher import Stamp
+from dora_rt.sample import DTYPES, encode_metadata, sendable
 from tests.helpers import Wired, wired
 
 

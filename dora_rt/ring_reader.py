@@ -1,0 +1,133 @@
+"""A reader's side of the baton ring; `dora_rt.ring` has the protocol and the layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dora_rt.errors import CorruptSampleError
+from dora_rt.ring import FLOOR, LOG, LOG_SHIFT, SLOT_BITS, SLOT_MASK, TAKEN
+from dora_rt.shm import BusyError, Semaphore
+
+
+class RingReader:
+    """One reader of an output. Not thread-safe: its subscriber has the lock."""
+
+    def __init__(
+        self,
+        *,
+        output_words: memoryview,
+        edge_words: memoryview,
+        tokens: Sequence[Semaphore],
+        returned: Semaphore,
+        position: int,
+        edges: int,
+        announces_takes: bool,
+        newest_only: bool,
+    ) -> None:
+        self.seq = -1
+        """Number of the sample taken last."""
+        self.missed = 0
+        """Samples dropped between the one taken last and the one before."""
+        self._words = output_words
+        self._edge_words = edge_words
+        self._tokens = tokens
+        self._returned = returned
+        self._slots = len(tokens)
+        self._floor = FLOOR + position
+        self._place = FLOOR + edges
+        self._order = self._place + self._slots
+        self._announces_takes = announces_takes
+        self._newest_only = newest_only
+        self._next = 0
+        self._logged = 0
+        self._early: dict[int, tuple[int, int]] = {}
+
+    def take(self, *, is_final: bool = False) -> tuple[int, int] | None:
+        """Take the next sample, if one is there; it is mine until `give_back`.
+
+        Args:
+            is_final: the writer is gone, so a token that is not here will never come.
+
+        Returns:
+            Slot and generation, or None. `seq` and `missed` then tell about the sample.
+
+        Raises:
+            CorruptSampleError: a word of the ring names a slot that does not exist.
+        """
+        self.missed = 0
+        taken = self._take(is_final)
+        if taken is None or not self._newest_only:
+            return taken
+        while (newer := self._take(is_final)) is not None:
+            self.give_back(taken[0])
+            self.missed += 1
+            taken = newer
+        return taken
+
+    def give_back(self, slot: int) -> None:
+        """Let go of a taken slot; the writer may write it again."""
+        self._log(slot)
+
+    def _take(self, is_final: bool) -> tuple[int, int] | None:
+        words = self._words
+        while True:
+            seq = self._next
+            floor = words[self._floor]
+            if seq < floor:
+                self._skip_to(min((floor, *(early for early in self._early if early < floor))))
+                seq = self._next
+            if self._early and seq in self._early:
+                return self._accept(seq, self._early.pop(seq))
+            word = words[self._order + seq % self._slots]
+            if word >> SLOT_BITS != seq + 1:
+                if is_final and self._early:
+                    self._skip_to(min(self._early))
+                    continue
+                return None
+            slot = word & SLOT_MASK
+            if slot >= self._slots:
+                raise CorruptSampleError(
+                    f"sample {seq} claims to be in slot {slot}, there are {self._slots}"
+                )
+            if not self._claim(slot):
+                if is_final:
+                    self._skip_to(seq + 1)
+                elif words[self._floor] <= seq:
+                    # The token is on its way (or the writer is just about to say that it dropped
+                    # this sample): the doorbell rings after that.
+                    return None
+                continue
+            place = words[self._place + slot]
+            found = (slot, place & SLOT_MASK)
+            if place >> SLOT_BITS == seq:
+                return self._accept(seq, found)
+            # The slot was recycled between the look at ORDER and the claim, so `seq` was dropped
+            # and this is the baton of a later sample: keep it until its turn comes.
+            self._early[place >> SLOT_BITS] = found
+
+    def _claim(self, slot: int) -> bool:
+        token = self._tokens[slot]
+        if not token.value:
+            return False
+        try:
+            token.acquire(0)
+        except BusyError:
+            return False
+        return True
+
+    def _accept(self, seq: int, found: tuple[int, int]) -> tuple[int, int]:
+        self.seq = seq
+        self._next = seq + 1
+        if self._announces_takes:
+            self._log(TAKEN)
+        return found
+
+    def _skip_to(self, seq: int) -> None:
+        self.missed += seq - self._next
+        self._next = seq
+
+    def _log(self, entry: int) -> None:
+        logged = self._logged
+        self._edge_words[LOG + logged % (2 * self._slots)] = logged + 1 << LOG_SHIFT | entry
+        self._logged = logged + 1
+        self._returned.release()

@@ -1,0 +1,172 @@
+"""`Subscriber`: one input of a node that another node writes."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import deque
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+
+from dora_rt import names, ring
+from dora_rt.contract import EdgeConfig, OutputConfig, QueuePolicy
+from dora_rt.errors import CorruptSampleError
+from dora_rt.event import Event
+from dora_rt.latency import bucket
+from dora_rt.pool import PoolReader
+from dora_rt.ring_reader import RingReader
+from dora_rt.sample import ReceivedHeader
+from dora_rt.shm import attach_semaphore, attach_words
+
+
+class Subscriber:
+    """One input that another node writes."""
+
+    def __init__(
+        self, run: str, node: str, input_id: str, output: OutputConfig, edge: EdgeConfig
+    ) -> None:
+        """Attach to what the launcher made."""
+        self.input_id = input_id
+        self.where = f"node {node!r}, input {input_id!r}"
+        self.is_ended = False
+        self._output_words = attach_words(
+            names.output(run, output.number),
+            lambda words, name: ring.check_output(words, output.slots, len(output.edges), name),
+            writable=False,
+        )
+        self._words = attach_words(
+            names.edge(run, edge.number),
+            lambda words, name: ring.check_edge(words, edge.slots, name),
+            writable=True,
+        )
+        self._returned = attach_semaphore(names.returned(run, edge.number))
+        self._ring = RingReader(
+            output_words=self._output_words,
+            edge_words=self._words,
+            tokens=[
+                attach_semaphore(names.token(run, edge.number, slot)) for slot in range(edge.slots)
+            ],
+            returned=self._returned,
+            position=edge.position,
+            edges=len(output.edges),
+            announces_takes=edge.queue_policy is QueuePolicy.BLOCK,
+            newest_only=edge.queue_policy is QueuePolicy.LATEST,
+        )
+        self._pool = PoolReader(run, output.number, output.slots)
+        self._max_held = edge.max_held
+        self._leases: dict[int, weakref.ref[NDArray[Any]]] = {}
+        # Slots whose last view is gone. A finalizer may run at any moment in any thread, also in
+        # the middle of `take`: it only appends, and gives back if nobody else is about to.
+        self._let_go: deque[int] = deque()
+        self._lock = threading.Lock()
+        self._writer_is_gone = False
+        self._dropped = 0
+
+    def take(self) -> Event | None:
+        """Give the next sample that is there, or None.
+
+        Raises:
+            CorruptSampleError: its header makes no sense; the sample is skipped.
+        """
+        if self.is_ended:
+            return None
+        with self._lock:
+            self._give_back_let_go()
+            taken = self._ring.take(is_final=self._writer_is_gone)
+            if self._ring.missed:
+                self._count_dropped(self._ring.missed)
+            if taken is None:
+                event = None
+                self.is_ended = self._writer_is_gone
+            else:
+                try:
+                    event = self._receive(*taken)
+                except CorruptSampleError as error:
+                    self._count_dropped(1)
+                    self._ring.give_back(taken[0])
+                    raise CorruptSampleError(f"{self.where}: {error}") from error
+        if self._let_go:
+            self._return_slots()
+        return event
+
+    def notices_end(self) -> bool:
+        """Tell, once, that the writer has gone; the next `take` that finds nothing is the last.
+
+        Between this look and that `take` the caller must pass through a semaphore, so that all
+        that the writer wrote before is visible.
+        """
+        if self._writer_is_gone or not self._output_words[ring.WRITER_CLOSED]:
+            return False
+        self._writer_is_gone = True
+        return True
+
+    def close(self) -> None:
+        """Take no more; the writer stops feeding this input."""
+        if self._words[ring.READER_STATE] == ring.READER_OPEN:
+            self._words[ring.READER_STATE] = ring.READER_CLOSED
+            self._returned.release()
+        self.is_ended = True
+
+    def _receive(self, slot: int, generation: int) -> Event:
+        buffer, offset, slot_nbytes = self._pool.locate(slot, generation)
+        header = ReceivedHeader(buffer, offset, slot_nbytes)
+        if header.seq != self._ring.seq:
+            raise CorruptSampleError(
+                f"slot {slot} holds sample {header.seq}, expected {self._ring.seq}"
+            )
+        words = self._words
+        words[ring.DELIVERED] += 1
+        words[ring.LATENCIES + bucket(time.monotonic_ns() - header.sent_ns)] += 1
+        copied = False
+        value: Any
+        if header.dtype is None:
+            begin = header.payload_offset
+            value = buffer[begin : begin + header.nbytes]
+            self._ring.give_back(slot)
+        elif header.nbytes == 0 or len(self._leases) >= self._max_held:
+            copied = header.nbytes > 0
+            value = header.view(buffer).copy()
+            value.flags.writeable = False
+            self._ring.give_back(slot)
+            words[ring.COPIED] += copied
+        else:
+            value = header.view(buffer)
+            # Every view of the array keeps the array itself alive, so the callback comes when the
+            # last of them is gone.
+            self._leases[slot] = weakref.ref(value, partial(self._let_go_of, slot))
+        dropped, self._dropped = self._dropped, 0
+        return Event(
+            self.input_id,
+            value,
+            header.metadata_json,
+            seq=header.seq,
+            dropped=dropped,
+            sent_ns=header.sent_ns,
+            origin_ns=header.origin_ns,
+            copied=copied,
+        )
+
+    def _count_dropped(self, samples: int) -> None:
+        self._words[ring.DROPPED] += samples
+        self._dropped += samples
+
+    def _let_go_of(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:
+        self._let_go.append(slot)
+        self._return_slots()
+
+    def _return_slots(self) -> None:
+        # Whoever has the lock looks once more after letting go of it, so nothing is forgotten.
+        while self._let_go and self._lock.acquire(blocking=False):
+            try:
+                self._give_back_let_go()
+            finally:
+                self._lock.release()
+
+    def _give_back_let_go(self) -> None:
+        while self._let_go:
+            slot = self._let_go.popleft()
+            del self._leases[slot]
+            self._ring.give_back(slot)
