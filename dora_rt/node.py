@@ -15,19 +15,18 @@ from numpy.typing import DTypeLike
 
 from dora_rt import names
 from dora_rt.board import Board
-from dora_rt.contract import CONFIG_VARIABLE, InputConfig, NodeConfig
+from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
 from dora_rt.errors import (
     NodeClosedError,
     NotInDataflowError,
     UnknownOutputError,
 )
 from dora_rt.event import TELEMETRY_KEY, Event, InputClosed, telemetry_context
+from dora_rt.inbox import Inbox
 from dora_rt.publisher import Loan, Publisher, Stamp
 from dora_rt.sample import encode_metadata, sendable
-from dora_rt.shm import Doorbell, Segment
+from dora_rt.shm import Segment
 from dora_rt.status import Kind, LinkCounters, StatusWriter
-from dora_rt.subscriber import Subscriber
-from dora_rt.timer import Timer
 
 _NO_METADATA = {TELEMETRY_KEY: ""}
 
@@ -73,27 +72,16 @@ class Node:
         board = Segment.attach(names.board(run), writable=False)
         board.close()
         self._board = Board(board.words(), config.processes, board.name)
-        self._doorbell = Doorbell(names.doorbell(run, config.number))
+        self._inbox = Inbox(config, self._board)
         self._status = StatusWriter(config.status_fd, config.number)
-        self._inputs: list[Subscriber | Timer] = [
-            _attach_input(run, config.node, entry) for entry in config.inputs
-        ]
-        self._subscribers = {
-            port.input_id: port for port in self._inputs if isinstance(port, Subscriber)
-        }
-        self._timers = [port for port in self._inputs if isinstance(port, Timer)]
-        self._open_inputs = set(self._subscribers)
         self._publishers = {
             output.id: Publisher(run, config.node, output) for output in config.outputs
         }
-        self._turn = 0
-        self._receiving = threading.Lock()
         self._causes = threading.local()
         self._is_ready = False
         self._reads_events = False
-        self._was_told_to_stop = False
         self._finalizer = weakref.finalize(
-            self, _close, list(self._subscribers.values()), list(self._publishers.values())
+            self, _close, self._inbox, list(self._publishers.values())
         )
         if not config.inputs:
             # Nothing can be lost by who receives nothing: the flow need not wait for it.
@@ -168,8 +156,7 @@ class Node:
         """
         self._announce_reading()
         self._get_ready()
-        with self._receiving:
-            event = self._wait(deadline_ns)
+        event = self._inbox.wait(deadline_ns)
         if isinstance(event, Event):
             # Only what an answer needs: the event itself would keep its slot in use.
             self._causes.cause = Cause(event.origin_ns, event.metadata_json)
@@ -241,7 +228,6 @@ class Node:
     def close(self) -> None:
         """Send and receive no more; the readers of this node's outputs see their end."""
         self._finalizer()
-        self._doorbell.ring()
 
     def report(self, link: LinkCounters) -> None:
         """Tell the launcher what an edge between two operators of this process has counted."""
@@ -249,15 +235,11 @@ class Node:
 
     def has_inputs(self) -> bool:
         """Tell whether anything can still come: a timer's tick, or a sample."""
-        return bool(self._open_inputs or self._timers)
+        return not self._inbox.is_empty
 
     def close_input(self, input_id: str) -> None:
         """Take no more from one input; its writer stops feeding it."""
-        if input_id in self._subscribers:
-            self._subscribers[input_id].close()
-            self._open_inputs.discard(input_id)
-        self._inputs = [port for port in self._inputs if port.input_id != input_id]
-        self._timers = [timer for timer in self._timers if timer.input_id != input_id]
+        self._inbox.close_input(input_id)
 
     def close_output(self, output_id: str) -> None:
         """Send no more on one output; its readers see the end of it."""
@@ -285,58 +267,6 @@ class Node:
             self._reads_events = True
             self._status.send(Kind.READS_EVENTS)
 
-    def _wait(self, deadline_ns: int | None) -> Event | InputClosed | None:
-        board, number = self._board, self._config.number
-        while True:
-            if not self._finalizer.alive:
-                raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
-            if board.is_stopped(number):
-                self._was_told_to_stop = True
-                return None
-            wake_ns = deadline_ns
-            if start_ns := board.start_ns:
-                event = self._take(start_ns)
-                if event is not None:
-                    return event
-                if self._is_over():
-                    return None
-                for timer in self._timers:
-                    due_ns = timer.due_ns(start_ns)
-                    wake_ns = due_ns if wake_ns is None else min(wake_ns, due_ns)
-            if not self._doorbell.wait(wake_ns) and wake_ns == deadline_ns:
-                raise TimeoutError(f"node {self._config.node!r}: no input came in time")
-            self._doorbell.silence()
-
-    def _take(self, start_ns: int) -> Event | InputClosed | None:
-        # In turn, so that a fast input does not starve the others.
-        inputs = self._inputs
-        count = len(inputs)
-        for step in range(count):
-            turn = (self._turn + step) % count
-            port = inputs[turn]
-            event = (
-                port.take(start_ns, time.monotonic_ns()) if isinstance(port, Timer) else port.take()
-            )
-            if event is not None:
-                self._turn = turn + 1
-                return event
-        for input_id in self._open_inputs:
-            subscriber = self._subscribers[input_id]
-            if subscriber.is_ended:
-                self._open_inputs.remove(input_id)
-                return InputClosed(input_id)
-            if subscriber.notices_end():
-                # The wait that follows returns at once, through the doorbell's semaphore.
-                self._doorbell.ring()
-        return None
-
-    def _is_over(self) -> bool:
-        # Timers do not keep a finished node alive; a node of only timers is a source, and goes on.
-        # In a runtime each operator comes to its own end.
-        if self._open_inputs or self._config.operators:
-            return False
-        return bool(self._subscribers) or not self._timers
-
     def _publisher(self, output_id: str) -> Publisher:
         publisher = self._publishers.get(output_id)
         if publisher is None:
@@ -345,22 +275,15 @@ class Node:
                 f"node {self._config.node!r} has no output {output_id!r}; "
                 f"its outputs in the dataflow file: {declared}"
             )
-        if self._was_told_to_stop:
+        if self._inbox.was_told_to_stop:
             raise NodeClosedError(
                 f"{publisher.where}: sent after next() returned None because the dataflow is "
                 "being stopped; send before the loop ends"
             )
         if not self._board.start_ns:
-            self._wait_for_start()
+            self._get_ready()
+            self._inbox.wait_for_start()
         return publisher
-
-    def _wait_for_start(self) -> None:
-        self._get_ready()
-        board, number = self._board, self._config.number
-        while not board.start_ns and not board.is_stopped(number) and self._finalizer.alive:
-            self._doorbell.wait(None)
-        # The ring may have been meant for a thread that waits in next() meanwhile.
-        self._doorbell.ring()
 
     def inherit(
         self, metadata: dict[str, Any] | None, captured_ns: int | None
@@ -403,16 +326,7 @@ def _config_from_environment() -> NodeConfig:
     return NodeConfig.from_json(text)
 
 
-def _attach_input(run: str, node: str, config: InputConfig) -> Subscriber | Timer:
-    if config.period_ns is not None:
-        return Timer(config.id, config.period_ns)
-    assert config.output is not None
-    assert config.edge is not None, "an input is a timer or an edge"
-    return Subscriber(run, node, config.id, config.output, config.edge)
-
-
-def _close(subscribers: list[Subscriber], publishers: list[Publisher]) -> None:
-    for subscriber in subscribers:
-        subscriber.close()
+def _close(inbox: Inbox, publishers: list[Publisher]) -> None:
+    inbox.close()
     for publisher in publishers:
         publisher.close()
