@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import itertools
+import logging
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from dora_rt.nodes.webcam import parse_options
+from dora_rt.nodes.webcam.camera import Camera
+from dora_rt.nodes.webcam.capture import CameraFormat, CameraUnavailableError, open_device
+from dora_rt.nodes.webcam.frame import SourceError
+from dora_rt.nodes.webcam.recordings import Pictures, SceneSource
+from dora_rt.nodes.webcam.scene import SceneOptions
+from dora_rt.nodes.webcam.sources import (
+    EXPECTED,
+    Auto,
+    Device,
+    PictureFiles,
+    Pipeline,
+    Stream,
+    Synthetic,
+    Video,
+    open_auto,
+    open_source,
+    parse_source,
+)
+from helpers import FakeCapture, eventually, picture
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("auto", Auto()),
+        ("0", Device(Path("/dev/video0"))),
+        ("12", Device(Path("/dev/video12"))),
+        ("/dev/video2", Device(Path("/dev/video2"))),
+        ("/dev/v4l/by-id/usb-cam", Device(Path("/dev/v4l/by-id/usb-cam"))),
+        ("rtsp://cam/stream", Stream("rtsp://cam/stream")),
+        ("http://cam/video.mjpg", Stream("http://cam/video.mjpg")),
+        ("v4l2src ! appsink", Pipeline("v4l2src ! appsink")),
+        (
+            "rtspsrc location=rtsp://cam ! appsink",
+            Pipeline("rtspsrc location=rtsp://cam ! appsink"),
+        ),
+        ("test://scene?seed=3", Synthetic(SceneOptions(seed=3))),
+    ],
+)
+def test_text_decides_the_kind_of_source(text, source):
+    assert parse_source(text) == source
+
+
+def test_files_and_folders_are_told_apart(tmp_path):
+    (tmp_path / "b.png").touch()
+    (tmp_path / "a.JPG").touch()
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "drive.mp4").touch()
+
+    assert parse_source(str(tmp_path)) == PictureFiles((tmp_path / "a.JPG", tmp_path / "b.png"))
+    assert parse_source(str(tmp_path / "b.png")) == PictureFiles((tmp_path / "b.png",))
+    assert parse_source(f"file://{tmp_path}/drive.mp4") == Video(tmp_path / "drive.mp4")
+
+
+def test_missing_file_is_named_with_what_would_be_right(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SourceError) as raised:
+        parse_source("drive.mp4")
+
+    assert str(raised.value) == (
+        f"--source 'drive.mp4': there is no file or folder {tmp_path}/drive.mp4; "
+        f"expected {EXPECTED}"
+    )
+
+
+def test_folder_without_pictures_is_named(tmp_path):
+    with pytest.raises(SourceError) as raised:
+        parse_source(str(tmp_path))
+
+    assert str(raised.value) == (
+        f"--source '{tmp_path}': the folder {tmp_path} has no pictures "
+        "(.bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp)"
+    )
+
+
+def test_wrong_scene_option_is_named():
+    with pytest.raises(SourceError, match=r"^--source test://scene\?sed=1: unknown option 'sed'"):
+        parse_source("test://scene?sed=1")
+
+
+def test_device_that_is_not_there_can_come_later(tmp_path):
+    with pytest.raises(CameraUnavailableError, match="there is no such device"):
+        open_device(tmp_path / "video7", CameraFormat())
+
+
+@pytest.mark.skipif(
+    cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER), reason="this OpenCV has GStreamer"
+)
+def test_pipeline_without_gstreamer_is_an_error_with_a_way_out():
+    source = open_source(parse_source("v4l2src ! appsink"), CameraFormat())
+
+    with (
+        closing(source),
+        pytest.raises(SourceError, match="built without GStreamer, as all of pip's are; use"),
+        source.frame(5.0, newest=True),
+    ):
+        pass
+
+
+def test_auto_without_a_camera_is_the_scene_and_says_so_in_one_line(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "dora_rt.nodes.webcam.sources")
+
+    source = open_source(Auto(), CameraFormat(), devices=tmp_path)
+
+    assert isinstance(source, SceneSource)
+    assert caplog.messages == [
+        "source: no camera (there is no /dev/video*), so the synthetic one, test://scene",
+        "scene: 640x480 at 30 fps, seed 0, 6 objects, without end",
+    ]
+
+
+def test_auto_gives_the_scene_the_size_and_rate_asked_for(caplog):
+    caplog.set_level(logging.INFO)
+
+    with open_auto(CameraFormat(320, 240, 0), []).frame(1.0, newest=False) as frame:
+        assert frame.shape == (240, 320, 3)
+
+    assert "scene: 320x240 at full speed" in caplog.messages[1]
+
+
+def test_auto_takes_the_first_camera_that_gives_a_frame(caplog):
+    caplog.set_level(logging.INFO)
+    silent = FakeCapture([])
+    good = FakeCapture(itertools.chain([None], (picture(64, 48, 9) for _ in itertools.count())))
+    prepared = {"video0": silent, "video2": good}
+    opened = []
+
+    def open_one(path: Path, wanted: CameraFormat) -> FakeCapture:
+        opened.append(path.name)
+        if path.name == "video1":
+            raise CameraUnavailableError("no permission")
+        return prepared[path.name]
+
+    paths = [Path(f"/dev/video{n}") for n in range(4)]
+    with closing(open_auto(CameraFormat(), paths, open_one)) as source:
+        assert isinstance(source, Camera)
+        with source.frame(5.0, newest=True) as frame:
+            slot = np.empty(frame.shape, np.uint8)
+            frame.fill(slot)
+
+    assert (slot == 9).all()
+    assert opened == ["video0", "video1", "video2"]
+    assert silent.is_released
+    assert caplog.messages[0] == "source: camera /dev/video2"
+
+
+def test_auto_says_why_each_camera_was_not_taken(caplog):
+    caplog.set_level(logging.INFO)
+
+    def open_one(path: Path, wanted: CameraFormat) -> FakeCapture:
+        if path.name == "video0":
+            raise CameraUnavailableError("no permission")
+        return FakeCapture([])
+
+    open_auto(CameraFormat(), [Path("/dev/video0"), Path("/dev/video1")], open_one)
+
+    assert caplog.messages[0] == (
+        "source: no camera (/dev/video0: no permission; /dev/video1: it opens, but gives no "
+        "frame), so the synthetic one, test://scene"
+    )
+
+
+def test_password_of_a_stream_is_not_logged(caplog):
+    url = "rtsp://user:secret@127.0.0.1:1/none"
+
+    source = open_source(Stream(url), CameraFormat())
+    try:
+        eventually(lambda: "camera rtsp://127.0.0.1:1/none: cannot be opened" in caplog.text)
+    finally:
+        source.close()
+
+    assert "secret" not in caplog.text
+
+
+def test_pictures_open_from_a_folder(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), picture(20, 10, 5))
+
+    source = open_source(parse_source(str(tmp_path)), CameraFormat())
+
+    assert isinstance(source, Pictures)
+
+
+def test_options_come_from_the_command_line_before_the_environment():
+    environ = {"SOURCE": "0", "WIDTH": "1280", "FPS": "15", "LOOP": "true", "ENCODING": "JPEG"}
+
+    options = parse_options(["--source", "1", "--jpeg-quality", "70"], environ)
+
+    assert (options.source, options.width, options.height) == ("1", 1280, None)
+    assert (options.fps, options.loop, options.encoding) == (15.0, True, "jpeg")
+    assert options.jpeg_quality == 70
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "message"),
+    [
+        ([], {"FPS": "fast"}, "environment variable FPS=fast: 'fast' is not a number from 0 to"),
+        ([], {"LOOP": "maybe"}, "environment variable LOOP=maybe: expected true or false"),
+        (["--width", "0"], {}, "argument --width: '0' is not a whole number from 16 to 16384"),
+        (["--fourcc", "MJPEG"], {}, "argument --fourcc: 'MJPEG' is not four letters"),
+        (["--encoding", "png"], {}, "argument --encoding: 'png' is not one of raw, jpeg"),
+    ],
+)
+def test_wrong_option_is_named_with_where_it_stands(argv, environ, message, capsys):
+    with pytest.raises(SystemExit) as raised:
+        parse_options(argv, environ)
+
+    assert raised.value.code == 2
+    assert message in capsys.readouterr().err
