@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 TELEMETRY_KEY = "open_telemetry_context"
+_ENCODED_TELEMETRY_KEY = TELEMETRY_KEY.encode()
 
 
 class DoraStatus(Enum):
@@ -98,7 +99,7 @@ class Event:
 def telemetry_context(metadata_json: bytes) -> str:
     """Find the `open_telemetry_context` in undecoded metadata; empty if there is none."""
     # Most samples have none: do not decode them only to learn that.
-    if TELEMETRY_KEY.encode() not in metadata_json:
+    if not metadata_json or _ENCODED_TELEMETRY_KEY not in metadata_json:
         return ""
     context = json.loads(metadata_json).get(TELEMETRY_KEY, "")
     return context if isinstance(context, str) else ""

@@ -5,7 +5,9 @@ Between operators of one runtime values go by reference: no semaphore, no copy, 
 
 from __future__ import annotations
 
+import sys
 import time
+import traceback
 from collections import deque
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dora_rt.contract import LinkConfig, NodeConfig, OperatorConfig, Route
-from dora_rt.errors import NodeClosedError, UnknownOutputError
+from dora_rt.errors import NodeClosedError, OperatorError, UnknownOutputError
 from dora_rt.event import TELEMETRY_KEY, DoraStatus, Event, InputClosed
 from dora_rt.latency import BUCKETS, bucket
 from dora_rt.node import Cause, Node
@@ -25,7 +27,22 @@ from dora_rt.status import LinkCounters
 def main() -> None:
     """Run the operators that the launcher describes in the environment."""
     with Node() as node:
-        Runtime(node, node.config()).run()
+        try:
+            Runtime(node, node.config()).run()
+        except OperatorError as error:
+            _show(error)
+            sys.exit(1)
+
+
+def _show(error: OperatorError) -> None:
+    # The user's own frames and the one sentence, not the way through ours: these lines are what
+    # the launcher shows of a node that failed.
+    if error.__cause__ is not None:
+        cause = error.__cause__.with_traceback(
+            error.__cause__.__traceback__ and error.__cause__.__traceback__.tb_next
+        )
+        traceback.print_exception(cause)
+    sys.stderr.write(f"{error}\n")
 
 
 class _Passed(NamedTuple):

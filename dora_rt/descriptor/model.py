@@ -47,7 +47,10 @@ class OutputSource:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input and the queue in front of it; sizes in samples and bytes."""
+    """One input and the queue in front of it; sizes in samples and bytes.
+
+    `place` is where its source is written. The queue of a timer has size 1 and policy LATEST.
+    """
 
     id: str
     source: TimerSource | OutputSource
@@ -68,7 +71,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How a custom node is started: a file or a command (`path`), or a Python module."""
+    """How a custom node is started: a file or a command (`path`), or a Python module.
+
+    `place` is where the path or the module is written.
+    """
 
     path: str | None
     module: str | None
@@ -80,7 +86,8 @@ class Program:
 class Operator:
     """A class `Operator` in a Python file (`path`) or an importable module.
 
-    `id` is None for the single operator of an `operator:` key.
+    `id` is None for the single operator of an `operator:` key; `place` is where the path or the
+    module is written.
     """
 
     id: str | None
@@ -93,7 +100,10 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One entry of `nodes:`; it has either a program (a custom node) or operators."""
+    """One entry of `nodes:`; it has either a program (a custom node) or operators.
+
+    `env` has the file's own `env:` in it; `place` is where the id is written.
+    """
 
     id: str
     name: str | None

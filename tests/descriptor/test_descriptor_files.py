@@ -172,3 +172,13 @@ def test_problems_of_files_and_of_the_text_come_together(flow: Path) -> None:
             "the nodes are: a, b",
         ),
     )
+
+
+def test_paths_begin_at_the_file_and_not_at_a_link_to_it(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.py").write_text("")
+    (tmp_path / "real" / "flow.yml").write_text("nodes: [{id: a, path: a.py}]")
+    link = tmp_path / "link.yml"
+    link.symlink_to(tmp_path / "real" / "flow.yml")
+
+    assert read_descriptor(link).file == str(link)

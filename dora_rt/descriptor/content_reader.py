@@ -1,0 +1,175 @@
+"""Read what a node runs and exchanges: a program, the `custom:` of 2022, or operators."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from dora_rt.descriptor.document import YamlMapping, YamlSequence, YamlValue, describe
+from dora_rt.descriptor.edge_reader import read_inputs, read_outputs
+from dora_rt.descriptor.fields import Fields
+from dora_rt.descriptor.keys import CUSTOM
+from dora_rt.descriptor.model import Input, Operator, Output, Place, Program
+from dora_rt.descriptor.names import read_name
+from dora_rt.descriptor.operator_reader import read_module, read_operator
+from dora_rt.descriptor.problems import Problems, quote
+from dora_rt.descriptor.process_reader import read_args, read_env
+
+_WORD = re.compile(r"[^ \t\r\n\f\v]+")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_DEFAULT_OPERATOR_ID = "op"
+_NOT_PATHS = {
+    "dynamic": "every node is started by dora-launch, so write its program here",
+    "shell": "no node runs in a shell, so write its program here and the rest in 'args'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What the key of a node's kind said.
+
+    Attributes:
+        operator_id: by which other nodes may call the operator of a single `operator:`.
+        has_all_outputs: False if an error may have hidden some of the outputs.
+    """
+
+    program: Program | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    operators: tuple[Operator, ...] = ()
+    operator_id: str | None = None
+    has_all_outputs: bool = False
+
+
+def read_content(kind: str | None, fields: Fields, label: str, problems: Problems) -> Content:
+    """Read the part of a node that depends on its kind; `label` is the node's id in errors."""
+    value = fields.get(kind) if kind else None
+    if value is None:
+        return Content()
+    match kind:
+        case "custom":
+            return _read_custom(value, label, problems)
+        case "operator":
+            return _read_operator(value, label, problems)
+        case "operators":
+            return _read_operators(value, label, problems)
+        case _:
+            return _read_program(fields, label, problems)
+
+
+def _read_program(fields: Fields, label: str, problems: Problems) -> Content:
+    path = _read_path(fields, "path", problems)
+    module = read_module(fields, problems) if path is None else None
+    args = read_args(fields.get("args"), fields.owner, problems)
+    place = fields.place_of("path" if fields.has("path") else "module")
+    return _read_edges(Program(path, module, args, place), fields, label, problems)
+
+
+def _read_custom(value: YamlValue, label: str, problems: Problems) -> Content:
+    owner = f"'custom' of node {quote(label)}"
+    if not isinstance(value, YamlMapping):
+        problems.add(value.place, f"{owner}: expected a mapping, got {describe(value)}")
+        return Content()
+    fields = Fields(value, owner, problems)
+    are_keys_known = fields.check_keys(CUSTOM)
+    path, first_args = _read_command(fields, problems)
+    if are_keys_known and not (fields.has("run") or fields.has("source")):
+        problems.add(fields.place, f"{owner} has nothing to run", "add 'source: file.py'")
+    args = first_args + read_args(fields.get("args"), owner, problems)
+    place = fields.place_of("run" if fields.has("run") else "source")
+    content = _read_edges(Program(path, None, args, place), fields, label, problems)
+    return replace(
+        content,
+        env=read_env(fields.get("env"), owner, problems),
+        has_all_outputs=content.has_all_outputs and (are_keys_known or fields.has("outputs")),
+    )
+
+
+def _read_command(fields: Fields, problems: Problems) -> tuple[str | None, tuple[str, ...]]:
+    if not fields.has("run"):
+        return _read_path(fields, "source", problems), ()
+    if fields.has("source"):
+        what = f"{fields.owner} has both 'run' and 'source'"
+        problems.add(fields.key_place("source"), what, "keep one of them")
+    # Not shlex: dora of 2022 split on white space, and files rely on what that does to quotes.
+    words: list[str] = _WORD.findall(fields.text("run") or "")
+    return (words[0], tuple(words[1:])) if words else (None, ())
+
+
+def _read_path(fields: Fields, key: str, problems: Problems) -> str | None:
+    path = fields.text(key)
+    if path in _NOT_PATHS:
+        what = f"'{key}: {path}' of {fields.owner} is not supported"
+        problems.add(fields.place_of(key), what, _NOT_PATHS[path])
+        return None
+    if path and _URL.match(path):
+        what = f"'{key}' of {fields.owner}: {quote(path)} is not downloaded"
+        problems.add(fields.place_of(key), what, "download the file and give its path")
+        return None
+    return path
+
+
+def _read_edges(program: Program, fields: Fields, label: str, problems: Problems) -> Content:
+    inputs = read_inputs(fields.get("inputs"), label, problems)
+    nproblems = len(problems)
+    outputs = read_outputs(fields.get("outputs"), label, problems)
+    return Content(
+        program=program if program.path or program.module else None,
+        inputs=inputs,
+        outputs=outputs,
+        has_all_outputs=nproblems == len(problems),
+    )
+
+
+def _read_operator(value: YamlValue, label: str, problems: Problems) -> Content:
+    if not isinstance(value, YamlMapping):
+        what = f"'operator' of node {quote(label)}: expected a mapping, got {describe(value)}"
+        problems.add(value.place, what)
+        return Content()
+    id_value = value.get("id")
+    operator_id = read_name(id_value, "operator id", problems) if id_value else None
+    operator, has_all_outputs = read_operator(value, None, label, problems)
+    return Content(
+        operators=(operator,),
+        operator_id=operator_id or _DEFAULT_OPERATOR_ID,
+        has_all_outputs=has_all_outputs,
+    )
+
+
+def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content:
+    what = f"'operators' of node {quote(label)}"
+    if not isinstance(value, YamlSequence) or not value.items:
+        got = "an empty list" if isinstance(value, YamlSequence) else describe(value)
+        problems.add(value.place, f"{what}: expected a list of operators, got {got}")
+        return Content()
+    operators: dict[str, Operator] = {}
+    lines: dict[str, int] = {}
+    has_all_outputs = True
+    for item in value.items:
+        if not isinstance(item, YamlMapping):
+            problems.add(item.place, f"{what}: expected an operator, got {describe(item)}")
+            has_all_outputs = False
+            continue
+        operator_id, place = _read_operator_id(item, what, problems)
+        owner = f"{label}/{operator_id or '?'}"
+        operator, is_complete = read_operator(item, operator_id, owner, problems)
+        if operator_id in lines:
+            first = f"(first at line {lines[operator_id]})"
+            problems.add(place, f"duplicate operator id {quote(owner)} {first}")
+        elif operator_id:
+            operators[operator_id] = operator
+            lines[operator_id] = place.line
+        has_all_outputs = has_all_outputs and is_complete and operator_id is not None
+    return Content(operators=tuple(operators.values()), has_all_outputs=has_all_outputs)
+
+
+def _read_operator_id(
+    mapping: YamlMapping, what: str, problems: Problems
+) -> tuple[str | None, Place]:
+    value = mapping.get("id")
+    if value is None:
+        problems.add(mapping.place, f"{what}: this operator has no 'id'", "add 'id: <name>'")
+        return None, mapping.place
+    return read_name(value, "operator id", problems), value.place

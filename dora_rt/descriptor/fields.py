@@ -1,0 +1,97 @@
+"""Look into a mapping of a dataflow file whose keys are known in advance."""
+
+from __future__ import annotations
+
+from dora_rt.descriptor.document import Kind, YamlMapping, YamlScalar, YamlValue
+from dora_rt.descriptor.keys import Vocabulary
+from dora_rt.descriptor.model import Place
+from dora_rt.descriptor.names import expected_string
+from dora_rt.descriptor.problems import Problems, did_you_mean, quote
+
+
+def is_nothing(value: YamlValue | None) -> bool:
+    """Tell whether a key is missing or has no value, as in `inputs:` with nothing below it."""
+    return value is None or (
+        isinstance(value, YamlScalar) and value.kind is Kind.NULL and not value.text
+    )
+
+
+def read_string(value: YamlValue, what: str, problems: Problems) -> str | None:
+    """Give the text of a value that must be a string; `what` says which one."""
+    if not isinstance(value, YamlScalar) or value.kind is not Kind.STRING:
+        problems.add(value.place, f"{what}: {expected_string(value)}")
+        return None
+    if "\0" in value.text:
+        # It would cut the text short in an argument or a path, without a word.
+        problems.add(value.place, f"{what} contains a NUL character", "remove it")
+        return None
+    return value.text
+
+
+class Fields:
+    """One mapping, called `owner` in errors, such as "node 'plot'"."""
+
+    def __init__(self, mapping: YamlMapping, owner: str, problems: Problems) -> None:
+        self.owner = owner
+        self.place = mapping.place
+        self._mapping = mapping
+        self._problems = problems
+
+    def check_keys(self, vocabulary: Vocabulary) -> bool:
+        """Report each key that is unknown or refused, note those without effect.
+
+        Returns:
+            Whether all keys are known; if not, what they should have said is missing.
+        """
+        are_known = True
+        for key, _ in self._mapping.entries:
+            if key.text in vocabulary.noted:
+                self._problems.note(key.place, vocabulary.noted[key.text])
+            elif key.text in vocabulary.refused:
+                what = f"{quote(key.text)} in {self.owner} is not supported"
+                self._problems.add(key.place, what, vocabulary.refused[key.text])
+            elif key.text not in vocabulary.keys:
+                what = f"unknown key {quote(key.text)} in {self.owner}"
+                self._problems.add(key.place, what, _suggest_key(key.text, vocabulary))
+                are_known = False
+        return are_known
+
+    def get(self, key: str) -> YamlValue | None:
+        """Give a key's value, or None if the key is not there."""
+        return self._mapping.get(key)
+
+    def has(self, key: str) -> bool:
+        """Tell whether the key is there, even with nothing behind it."""
+        return self._mapping.get(key) is not None
+
+    def string(self, key: str) -> str | None:
+        """Give a key's text, or None if it is not there or not a string."""
+        value = self.get(key)
+        if value is None:
+            return None
+        return read_string(value, f"'{key}' of {self.owner}", self._problems)
+
+    def text(self, key: str) -> str | None:
+        """Give a key's text like `string`, and refuse an empty one."""
+        text = self.string(key)
+        if text is not None and not text.strip():
+            self._problems.add(self.place_of(key), f"'{key}' of {self.owner} is empty")
+            return None
+        return text
+
+    def place_of(self, key: str) -> Place:
+        """Give the place of a key's value, or of the mapping if the key is not there."""
+        value = self.get(key)
+        return value.place if value else self._mapping.place
+
+    def key_place(self, key: str) -> Place:
+        """Give the place of the key itself, or of the mapping if the key is not there."""
+        places = (name.place for name, _ in self._mapping.entries if name.text == key)
+        return next(places, self._mapping.place)
+
+
+def _suggest_key(key: str, vocabulary: Vocabulary) -> str:
+    if key in vocabulary.misnomers:
+        return f"did you mean {quote(vocabulary.misnomers[key])}?"
+    every = (*vocabulary.keys, *vocabulary.noted, *vocabulary.refused)
+    return did_you_mean(key, every) or f"allowed are: {', '.join(vocabulary.keys)}"

@@ -1,0 +1,108 @@
+"""Read one entry of `nodes:`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dora_rt.descriptor.content_reader import read_content
+from dora_rt.descriptor.document import YamlMapping, YamlScalar, YamlValue, describe
+from dora_rt.descriptor.fields import Fields
+from dora_rt.descriptor.keys import CUSTOM, KEYS_BESIDE, NODE, NODE_IDENTITY, OPERATOR
+from dora_rt.descriptor.model import Node
+from dora_rt.descriptor.names import read_unreserved_name
+from dora_rt.descriptor.problems import Problems, quote
+from dora_rt.descriptor.process_reader import read_env
+
+_UNNAMED = "?"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadNode:
+    """A node as it was written, with what only the wiring needs to know.
+
+    Attributes:
+        operator_id: by which other nodes may call the operator of a single `operator:`.
+        has_all_outputs: False if an error in the node may have hidden some of its outputs.
+    """
+
+    node: Node
+    operator_id: str | None
+    has_all_outputs: bool
+
+
+def read_node(value: YamlValue, base_env: Mapping[str, str], problems: Problems) -> ReadNode | None:
+    """Read one node; None if it has no valid id, by which others could refer to it.
+
+    Args:
+        value: the entry of the list.
+        base_env: the environment that the file gives to all nodes.
+        problems: where to report.
+    """
+    if not isinstance(value, YamlMapping):
+        what = f"expected a node such as '- id: camera', got {describe(value)}"
+        problems.add(value.place, what)
+        return None
+    node_id, label = _read_id(value, problems)
+    owner = f"node {quote(label)}" if label != _UNNAMED else "this node"
+    fields = Fields(value, owner, problems)
+    are_keys_known = fields.check_keys(NODE)
+    kind = _read_kind(fields, are_keys_known, problems)
+    env = read_env(fields.get("env"), fields.owner, problems)
+    content = read_content(kind, fields, label, problems)
+    runtime = None
+    if kind == "operator" and (runtime_value := fields.get("runtime")):
+        runtime = read_unreserved_name(runtime_value, "runtime name", problems)
+    node = Node(
+        id=label,
+        name=fields.string("name"),
+        description=fields.string("description"),
+        env=tuple({**base_env, **env, **content.env}.items()),
+        program=content.program,
+        inputs=content.inputs,
+        outputs=content.outputs,
+        operators=content.operators,
+        runtime=runtime,
+        place=fields.place_of("id"),
+    )
+    has_all_outputs = content.has_all_outputs and (are_keys_known or fields.has("outputs"))
+    return ReadNode(node, content.operator_id, has_all_outputs) if node_id else None
+
+
+def _read_id(mapping: YamlMapping, problems: Problems) -> tuple[str | None, str]:
+    """Give the id if it is valid, and what to call the node in errors in any case."""
+    value = mapping.get("id")
+    if value is None:
+        problems.add(mapping.place, "this node has no 'id'", "add 'id: <name>'")
+        return None, _UNNAMED
+    node_id = read_unreserved_name(value, "node id", problems)
+    written = value.text if isinstance(value, YamlScalar) else ""
+    return node_id, written or _UNNAMED
+
+
+def _read_kind(fields: Fields, are_keys_known: bool, problems: Problems) -> str | None:
+    kinds = [kind for kind in KEYS_BESIDE if fields.has(kind)]
+    if not kinds:
+        # An unknown or refused key was probably meant to be the one that is missing.
+        if are_keys_known and not any(fields.has(key) for key in NODE.refused):
+            what = f"{fields.owner} has nothing to run"
+            hint = "add 'path: file.py', 'module: package.name' or 'operator:'"
+            problems.add(fields.place, what, hint)
+        return None
+    kind = kinds[0]
+    for other in kinds[1:]:
+        what = f"{fields.owner} has both {quote(kind)} and {quote(other)}"
+        problems.add(fields.key_place(other), what, "keep one of them")
+    allowed = (*NODE_IDENTITY, *kinds, *KEYS_BESIDE[kind])
+    for key in NODE.keys:
+        if fields.has(key) and key not in allowed:
+            what = f"{quote(key)} of {fields.owner} has no meaning beside {quote(kind)}"
+            problems.add(fields.key_place(key), what, _way_out(key, kind))
+    return kind
+
+
+def _way_out(key: str, kind: str) -> str:
+    if key == "runtime":
+        return "it goes with 'operator' only; remove it"
+    inner = {"custom": CUSTOM, "operator": OPERATOR, "operators": OPERATOR}.get(kind)
+    return f"move it into {quote(kind)}" if inner and key in inner.keys else "remove it"

@@ -1,0 +1,100 @@
+"""Read the options of the queue in front of an input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dora_rt.contract import QueuePolicy
+from dora_rt.descriptor.fields import Fields
+from dora_rt.descriptor.model import DEFAULT_MAX_HELD, DEFAULT_QUEUE_SIZE
+from dora_rt.descriptor.problems import MalformedError, Problems, quote
+from dora_rt.descriptor.quantities import parse_integer, parse_nbytes
+
+MAX_QUEUE_SIZE = 1024
+MAX_MAX_HELD = 64
+
+# dora's word; there it drops all the same, here it does what it says.
+_POLICIES = {policy.value: policy for policy in QueuePolicy} | {"backpressure": QueuePolicy.BLOCK}
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The options of one queue, with their defaults."""
+
+    size: int = DEFAULT_QUEUE_SIZE
+    policy: QueuePolicy = QueuePolicy.DROP_OLDEST
+    max_held: int = DEFAULT_MAX_HELD
+    slot_nbytes: int | None = None
+
+
+# The receiving node makes its ticks itself; if it is late, one tick waits for it, not ten.
+TIMER_QUEUE = Queue(size=1, policy=QueuePolicy.LATEST)
+
+
+def read_queue(fields: Fields, problems: Problems) -> Queue:
+    """Read the queue of an input that reads from an output."""
+    policy = _read_policy(fields, problems)
+    size = _read_integer(fields, "queue_size", MAX_QUEUE_SIZE, problems)
+    max_held = _read_integer(fields, "max_held", MAX_MAX_HELD, problems)
+    if policy is QueuePolicy.LATEST and size not in (None, 1):
+        problems.add(
+            fields.place_of("queue_size"),
+            f"{fields.owner} has queue_policy 'latest', which keeps one sample, "
+            f"but queue_size {size}",
+            "remove 'queue_size', or use drop_oldest",
+        )
+    return Queue(
+        size=1 if policy is QueuePolicy.LATEST else size or DEFAULT_QUEUE_SIZE,
+        policy=policy,
+        max_held=max_held or DEFAULT_MAX_HELD,
+        slot_nbytes=_read_slot_nbytes(fields, problems),
+    )
+
+
+def read_timer_queue(fields: Fields, problems: Problems) -> Queue:
+    """Read the options of a timer's input: there is no queue, but dora's files may give a size."""
+    if _read_integer(fields, "queue_size", MAX_QUEUE_SIZE, problems) is not None:
+        problems.note(
+            fields.key_place("queue_size"), "'queue_size' has no effect on a timer: ignored"
+        )
+    for key in ("queue_policy", "slot_bytes", "max_held"):
+        if fields.has(key):
+            problems.add(
+                fields.key_place(key),
+                f"{quote(key)} has no meaning for {fields.owner}, which is a timer",
+                "remove it",
+            )
+    return TIMER_QUEUE
+
+
+def _read_policy(fields: Fields, problems: Problems) -> QueuePolicy:
+    text = fields.string("queue_policy")
+    if text is not None and text not in _POLICIES:
+        problems.add(
+            fields.place_of("queue_policy"),
+            f"unknown queue_policy {quote(text)} of {fields.owner}",
+            "use latest, drop_oldest or block",
+        )
+    return _POLICIES.get(text or "", QueuePolicy.DROP_OLDEST)
+
+
+def _read_integer(fields: Fields, key: str, greatest: int, problems: Problems) -> int | None:
+    value = fields.get(key)
+    if value is None:
+        return None
+    try:
+        return parse_integer(value, 1, greatest)
+    except MalformedError as error:
+        problems.add(value.place, f"'{key}' of {fields.owner}: {error.what}", error.hint)
+        return None
+
+
+def _read_slot_nbytes(fields: Fields, problems: Problems) -> int | None:
+    value = fields.get("slot_bytes")
+    if value is None:
+        return None
+    try:
+        return parse_nbytes(value)
+    except MalformedError as error:
+        problems.add(value.place, f"'slot_bytes' of {fields.owner}: {error.what}", error.hint)
+        return None

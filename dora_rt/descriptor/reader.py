@@ -1,0 +1,41 @@
+"""Read a whole dataflow file of either dialect, short of what connects its nodes."""
+
+from __future__ import annotations
+
+from dora_rt.descriptor.document import YamlMapping, YamlSequence, describe, parse_document
+from dora_rt.descriptor.fields import Fields
+from dora_rt.descriptor.keys import ROOT
+from dora_rt.descriptor.model import Descriptor
+from dora_rt.descriptor.node_reader import ReadNode, read_node
+from dora_rt.descriptor.problems import Problems
+from dora_rt.descriptor.process_reader import read_env
+from dora_rt.descriptor.wiring import wire
+
+
+def read_dataflow(text: str, file: str, problems: Problems) -> Descriptor:
+    """Read a dataflow file's text; problems are collected, and the result is what was valid.
+
+    Raises:
+        DescriptorProblems: with a single problem, if the text is not YAML at all.
+    """
+    document = parse_document(text, file, problems)
+    nodes = wire(_read_nodes(document, problems), problems)
+    return Descriptor(file, nodes, problems.notes())
+
+
+def _read_nodes(document: YamlMapping, problems: Problems) -> list[ReadNode]:
+    fields = Fields(document, "the dataflow", problems)
+    are_keys_known = fields.check_keys(ROOT)
+    base_env = read_env(fields.get("env"), "the dataflow", problems)
+    value = fields.get("nodes")
+    if value is None:
+        if are_keys_known:
+            what = "'nodes' is missing: expected a list of nodes such as '- id: camera'"
+            problems.add(document.place, what)
+        return []
+    if not isinstance(value, YamlSequence) or not value.items:
+        got = "an empty list" if isinstance(value, YamlSequence) else describe(value)
+        problems.add(value.place, f"'nodes' must be a non-empty list, got {got}")
+        return []
+    nodes = [read_node(item, base_env, problems) for item in value.items]
+    return [node for node in nodes if node is not None]

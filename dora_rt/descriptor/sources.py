@@ -1,0 +1,81 @@
+"""Parse what an input reads from: `node/output` or `dora/timer/...`."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from dora_rt.descriptor.model import OutputSource, TimerSource
+from dora_rt.descriptor.names import is_name
+from dora_rt.descriptor.problems import MalformedError, did_you_mean, quote
+
+MIN_PERIOD_NS = 100_000
+MAX_PERIOD_NS = 24 * 3600 * 1_000_000_000
+
+_UNITS_NS = {"secs": 1_000_000_000, "millis": 1_000_000, "micros": 1_000, "nanos": 1}
+_UNITS = (*_UNITS_NS, "hz")
+_WHOLE = re.compile(r"-?[0-9]+")
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+# Nothing in range has more digits, and int() of thousands of them is an error of its own.
+_MAX_DIGITS = 32
+
+
+def parse_source(text: str) -> TimerSource | OutputSource:
+    """Parse an input's source.
+
+    Raises:
+        MalformedError: if the text is none, or something that dora_rt does not offer.
+    """
+    parts = text.split("/")
+    if parts[0] == "dora":
+        return _parse_virtual(text, parts[1:])
+    if parts[0] == "timer" and len(parts) == 3:
+        raise MalformedError(f"unknown source {quote(text)}", f"did you mean 'dora/{text}'?")
+    if len(parts) not in (2, 3) or not all(is_name(part) for part in parts):
+        raise MalformedError(
+            f"expected <node>/<output>, got {quote(text)}",
+            "such as camera/image, or dora/timer/millis/100 for a timer",
+        )
+    if len(parts) == 2:
+        return OutputSource(node=parts[0], output=parts[1])
+    return OutputSource(node=parts[0], operator=parts[1], output=parts[2])
+
+
+def _parse_virtual(text: str, parts: list[str]) -> TimerSource:
+    if not parts or parts[0] != "timer":
+        raise MalformedError(
+            f"{quote(text)} is not supported",
+            "the only input that begins with 'dora/' is a timer, such as dora/timer/millis/100",
+        )
+    if len(parts) != 3:
+        raise MalformedError(
+            f"expected dora/timer/<unit>/<number>, got {quote(text)}",
+            "such as dora/timer/millis/100",
+        )
+    return TimerSource(_parse_period_ns(text, unit=parts[1], number=parts[2]))
+
+
+def _parse_period_ns(text: str, *, unit: str, number: str) -> int:
+    if unit not in _UNITS:
+        raise MalformedError(
+            f"unknown unit {quote(unit)} in {quote(text)}",
+            did_you_mean(unit, _UNITS) or f"use {', '.join(_UNITS)}",
+        )
+    if unit == "hz":
+        if not _DECIMAL.fullmatch(number):
+            raise MalformedError(f"expected a number of hz in {quote(text)}, got {quote(number)}")
+        frequency = Fraction(number) if len(number) <= _MAX_DIGITS else Fraction(0)
+        period_ns = round(1_000_000_000 / frequency) if frequency > 0 else 0
+    else:
+        if not _WHOLE.fullmatch(number):
+            raise MalformedError(
+                f"expected a whole number of {unit} in {quote(text)}, got {quote(number)}",
+                "take a smaller unit, or hz" if _DECIMAL.fullmatch(number) else "",
+            )
+        period_ns = int(number) * _UNITS_NS[unit] if len(number) <= _MAX_DIGITS else 0
+    if not MIN_PERIOD_NS <= period_ns <= MAX_PERIOD_NS:
+        raise MalformedError(
+            f"timer {quote(text)} is out of range",
+            "its period must be between 100 micros (10000 hz) and 1 day (86400 secs)",
+        )
+    return period_ns

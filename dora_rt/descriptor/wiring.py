@@ -1,0 +1,169 @@
+"""Check that the nodes of a dataflow fit together, and resolve what their inputs refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from dora_rt.descriptor.deadlock import find_deadlocks
+from dora_rt.descriptor.model import Input, Node, OutputSource
+from dora_rt.descriptor.node_reader import ReadNode
+from dora_rt.descriptor.problems import MalformedError, Problems, did_you_mean, listing, quote
+
+
+def wire(read_nodes: Sequence[ReadNode], problems: Problems) -> tuple[Node, ...]:
+    """Give the nodes with all sources resolved; what does not fit goes to `problems`."""
+    by_id = _index(read_nodes, problems)
+    nodes = tuple(_resolve_node(read_node.node, by_id, problems) for read_node in read_nodes)
+    _check_runtimes(nodes, problems)
+    for place, what in find_deadlocks(nodes):
+        problems.add(place, what)
+    _note_unread_outputs(nodes, problems)
+    return nodes
+
+
+def _index(read_nodes: Iterable[ReadNode], problems: Problems) -> dict[str, ReadNode]:
+    by_id: dict[str, ReadNode] = {}
+    for read_node in read_nodes:
+        node = read_node.node
+        first = by_id.setdefault(node.id, read_node)
+        if first is not read_node:
+            line = first.node.place.line
+            problems.add(node.place, f"duplicate node id {quote(node.id)} (first at line {line})")
+            # An input may mean either of them, so nothing can be said about its source.
+            by_id[node.id] = replace(first, has_all_outputs=False)
+    return by_id
+
+
+def _resolve_node(node: Node, by_id: Mapping[str, ReadNode], problems: Problems) -> Node:
+    return replace(
+        node,
+        inputs=_resolve_inputs(node.inputs, node.id, by_id, problems),
+        operators=tuple(
+            replace(
+                operator,
+                inputs=_resolve_inputs(
+                    operator.inputs,
+                    node.id if operator.id is None else f"{node.id}/{operator.id}",
+                    by_id,
+                    problems,
+                ),
+            )
+            for operator in node.operators
+        ),
+    )
+
+
+def _resolve_inputs(
+    inputs: Iterable[Input], owner: str, by_id: Mapping[str, ReadNode], problems: Problems
+) -> tuple[Input, ...]:
+    resolved = []
+    for each in inputs:
+        source = each.source
+        if isinstance(source, OutputSource):
+            try:
+                source = _resolve_source(source, by_id)
+            except MalformedError as error:
+                what = f"input {quote(f'{owner}/{each.id}')} reads {quote(str(source))}"
+                problems.add(each.place, f"{what}, but {error.what}", error.hint)
+        resolved.append(replace(each, source=source))
+    return tuple(resolved)
+
+
+def _resolve_source(source: OutputSource, by_id: Mapping[str, ReadNode]) -> OutputSource:
+    target = by_id.get(source.node)
+    if target is None:
+        raise MalformedError(
+            f"no node {quote(source.node)} exists",
+            did_you_mean(source.node, by_id) or f"the nodes are: {listing(by_id)}",
+        )
+    try:
+        return _resolve_output(source, target)
+    except MalformedError:
+        # Its own errors come first: the output may well be in what could not be read.
+        if not target.has_all_outputs:
+            return source
+        raise
+
+
+def _resolve_output(source: OutputSource, target: ReadNode) -> OutputSource:
+    node = target.node
+    operators = {operator.id: operator for operator in node.operators}
+    if target.operator_id is not None:
+        if source.operator not in (None, target.operator_id):
+            raise MalformedError(
+                f"the operator of node {quote(node.id)} is not called {quote(source.operator)}",
+                f"write {node.id}/{source.output}",
+            )
+        source = replace(source, operator=None)
+    elif operators and source.operator not in operators:
+        raise MalformedError(*_unknown_operator(source, node))
+    elif not operators and source.operator is not None:
+        raise MalformedError(
+            f"node {quote(node.id)} has no operators", f"write {node.id}/{source.output}"
+        )
+    outputs = operators[source.operator].outputs if operators else node.outputs
+    if all(output.id != source.output for output in outputs):
+        owner = (
+            f"operator '{node.id}/{source.operator}'" if source.operator else f"node '{node.id}'"
+        )
+        has = f"has: {listing(output.id for output in outputs)}" if outputs else "has no outputs"
+        raise MalformedError(
+            f"output {quote(source.output)} of {owner} does not exist", f"it {has}"
+        )
+    return source
+
+
+def _unknown_operator(source: OutputSource, node: Node) -> tuple[str, str]:
+    ids = [operator.id or "" for operator in node.operators]
+    if source.operator is None:
+        return (
+            f"node {quote(node.id)} has a list of operators",
+            f"write {node.id}/<operator>/{source.output} with one of: {listing(ids)}",
+        )
+    return (
+        f"node {quote(node.id)} has no operator {quote(source.operator)}",
+        did_you_mean(source.operator, ids) or f"its operators are: {listing(ids)}",
+    )
+
+
+def _check_runtimes(nodes: Sequence[Node], problems: Problems) -> None:
+    runtimes = {node.id: node.runtime for node in nodes}
+    env_of: dict[str, dict[str, tuple[str, str]]] = {}
+    for node in nodes:
+        if node.runtime is None:
+            continue
+        if runtimes.get(node.runtime, node.runtime) != node.runtime:
+            problems.add(
+                node.place,
+                f"the runtime of node {quote(node.id)} has the name of another node, "
+                f"{quote(node.runtime)}",
+                "choose another name",
+            )
+        shared = env_of.setdefault(node.runtime, {})
+        for key, text in node.env:
+            first_text, first_node = shared.setdefault(key, (text, node.id))
+            if first_text != text:
+                problems.add(
+                    node.place,
+                    f"nodes {quote(first_node)} and {quote(node.id)} share runtime "
+                    f"{quote(node.runtime)}, which is one process, but set {quote(key)} in 'env' "
+                    f"to different values",
+                    "set it to the same value, or give them different runtimes",
+                )
+
+
+def _note_unread_outputs(nodes: Sequence[Node], problems: Problems) -> None:
+    read = {
+        each.source
+        for node in nodes
+        for inputs in (node.inputs, *(operator.inputs for operator in node.operators))
+        for each in inputs
+    }
+    for node in nodes:
+        owners = [(None, node.outputs), *((each.id, each.outputs) for each in node.operators)]
+        for operator_id, outputs in owners:
+            for output in outputs:
+                source = OutputSource(node.id, output.id, operator_id)
+                if source not in read:
+                    problems.note(output.place, f"no input reads output {quote(str(source))}")
