@@ -13,6 +13,7 @@ from dora_rt.nodes.object_detection.coco import COCO_LABELS
 from dora_rt.nodes.object_detection.detector import load_detector
 from dora_rt.nodes.object_detection.errors import FrameError, ModelError
 from dora_rt.nodes.object_detection.layout import Layout
+from dora_rt.nodes.object_detection.networks import explain_fallback
 from numpy.typing import NDArray
 from tiny_onnx import write_model
 
@@ -62,6 +63,7 @@ def end_to_end_model(path: Path, **options: object) -> Path:
     output = np.zeros((1, 300, 6), np.float32)
     output[0, 0] = [10, 20, 30, 60, 0.5, 2]
     output[0, 1] = [10, 20, 30, 60, 0.75, 1]
+    output[0, 2] = [10, 20, 30, 60, 0.625, 1]
     return write_model(path, output, **options)  # type: ignore[arg-type]
 
 
@@ -89,7 +91,8 @@ def test_end_to_end_boxes_are_sorted_and_not_suppressed(tmp_path: Path, backend:
 
     boxes = detector.detect(RED)
 
-    assert_boxes(boxes, [[20, 40, 60, 120, 0.75, 1], [20, 40, 60, 120, 0.5, 2]])
+    place = [20, 40, 60, 120]
+    assert_boxes(boxes, [[*place, 0.75, 1], [*place, 0.625, 1], [*place, 0.5, 2]])
     assert boxes.dtype == np.float32
     assert boxes.flags.c_contiguous
 
@@ -112,6 +115,14 @@ def test_input_need_not_be_square(tmp_path: Path, backend: str) -> None:
 
     assert detector.input_size == (64, 96)
     assert_boxes(detector.detect(np.zeros((32, 48), np.uint8))[:1], [[5, 10, 15, 30, 0.75, 1]])
+
+
+def test_boxes_are_read_from_the_first_of_two_outputs(tmp_path: Path, backend: str) -> None:
+    path = end_to_end_model(tmp_path / "m.onnx", has_second_output=True)
+
+    boxes = load_detector(path, backend).detect(RED)
+
+    assert_boxes(boxes[:1], [[20, 40, 60, 120, 0.75, 1]])
 
 
 def test_half_precision_model_gives_float32_boxes(tmp_path: Path) -> None:
@@ -139,7 +150,7 @@ def test_frame_that_is_no_picture_is_refused_and_the_next_is_seen(
     with pytest.raises(FrameError, match="expected a picture"):
         detector.detect(np.zeros((4, 4, 2), np.uint8))
 
-    assert len(detector.detect(RED)) == 2
+    assert len(detector.detect(RED)) == 3
 
 
 @pytest.mark.parametrize(
@@ -276,6 +287,29 @@ def test_gpu_that_was_asked_for_and_is_not_there_is_a_warning(
     (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "cuda was asked for" in warning.getMessage()
     assert "onnxruntime-gpu" in warning.getMessage()
+
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("device", "offered", "provider", "said"),
+    [
+        ("auto", [CPU], CPU, None),
+        ("cpu", [CUDA, CPU], CPU, None),
+        ("auto", [CUDA, CPU], CUDA, None),
+        ("tensorrt", [CUDA, CPU], CUDA, None),
+        ("auto", [CUDA, CPU], CPU, f"{CUDA} did not start"),
+        ("cuda", [CUDA, CPU], CPU, f"{CUDA} did not start"),
+        ("openvino", [CUDA, CPU], CPU, "the package that has it is onnxruntime-openvino"),
+    ],
+)
+def test_fallback_is_explained_when_there_is_one(
+    device: str, offered: list[str], provider: str, said: str | None
+) -> None:
+    explained = explain_fallback(device, offered, provider)
+
+    assert explained is None if said is None else said in str(explained)
 
 
 def test_detector_burns_no_processor_time_between_frames(shared_data: Path) -> None:

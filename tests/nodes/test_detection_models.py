@@ -57,8 +57,9 @@ class Shelf(BaseHTTPRequestHandler):
             case "/changed":
                 self.wfile.write(CONTENT[:-1] + b"?")
             case "/trickle":
-                while not self.server.stopping.wait(0.02):  # type: ignore[attr-defined]
+                for _ in range(200):
                     self.wfile.write(b"x")
+                    self.server.stopping.wait(0.02)  # type: ignore[attr-defined]
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
         pass

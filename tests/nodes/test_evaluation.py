@@ -46,18 +46,18 @@ def test_nothing_found_is_zero() -> None:
 
 
 def test_hits_and_misses_in_turn_give_the_hand_computed_area() -> None:
-    # By score: hit, miss, hit, miss, hit; 4 are there.
-    # Precision 1, 1/2, 2/3, 2/4, 3/5 at recall 1/4, 1/4, 2/4, 2/4, 3/4.
-    # Envelope: 1 up to 1/4, 2/3 up to 2/4, 3/5 up to 3/4, nothing after that.
+    # By score: hit, miss, miss, hit, hit; 4 are there.
+    # Precision 1, 1/2, 1/3, 2/4, 3/5 at recall 1/4, 1/4, 1/4, 2/4, 3/4.
+    # Best precision from there on: 1 up to 1/4, 3/5 up to 3/4, nothing after that.
     truths = [rows(square(0), square(20)), rows(square(40), square(60))]
     predictions = [
-        rows(square(0, 0.9), square(100, 0.8), square(20, 0.7)),
-        rows(square(120, 0.6), square(40, 0.5)),
+        rows(square(0, 0.9), square(100, 0.8), square(20, 0.6)),
+        rows(square(120, 0.7), square(40, 0.5)),
     ]
 
     area = average_precision(predictions, truths)
 
-    assert area == pytest.approx(0.25 * (1 + 2 / 3 + 3 / 5))
+    assert area == pytest.approx(0.25 * 1 + 0.5 * 3 / 5)
 
 
 def test_false_box_that_comes_first_lowers_everything_behind_it() -> None:

@@ -131,6 +131,16 @@ def test_truth_is_the_boxes_of_what_is_seen_of_each_toy(monkeypatch: pytest.Monk
     assert hidden > 0
 
 
+def test_what_is_thinner_than_ten_pixels_is_not_in_the_truth() -> None:
+    # On so small a table the toys themselves are from 8 to 23 pixels wide.
+    drawing, out = Scene(64, 64, seed=4, objects=12), np.zeros((64, 64, 3), np.uint8)
+
+    truths = np.vstack([drawing.render(index, out) for index in range(0, 400, 10)])
+
+    sides = (truths[:, 2:4] - truths[:, :2]).min(axis=1)
+    assert sides.min() == 10
+
+
 def _bounds(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)

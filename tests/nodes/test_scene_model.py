@@ -85,6 +85,7 @@ def test_model_finds_the_toys_of_a_wide_picture() -> None:
 
 
 def test_onnxruntime_and_opencv_find_the_same_boxes() -> None:
+    pytest.importorskip("onnxruntime")
     onnxruntime = load_detector(SCENE_MODEL_PATH, "onnxruntime")
     opencv = load_detector(SCENE_MODEL_PATH, "opencv")
     compared = 0

@@ -7,7 +7,7 @@ from dora_rt.nodes.webcam.frame import SourceError
 from dora_rt.nodes.webcam.pacing import Pacer
 from dora_rt.nodes.webcam.recordings import Pictures, SceneSource, VideoFile
 from dora_rt.nodes.webcam.scene import Scene, SceneOptions
-from helpers import FakeTime, picture
+from node_helpers import FakeTime, picture
 
 
 @pytest.fixture

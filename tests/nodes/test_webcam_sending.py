@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from dora_rt.nodes.webcam.frame import Frame, FrameLostError, SizeChangedError
 from dora_rt.nodes.webcam.sending import Encoding, FrameSender, run
-from helpers import FakeTime, picture
+from node_helpers import FakeTime, picture
 
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import Event

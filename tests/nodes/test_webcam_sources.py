@@ -27,7 +27,7 @@ from dora_rt.nodes.webcam.sources import (
     open_source,
     parse_source,
 )
-from helpers import FakeCapture, eventually, picture
+from node_helpers import FakeCapture, eventually, picture
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ def write_model(
     input_shape: Sequence[int | str] = (1, 3, 64, 64),
     dtype: str = "float32",
     metadata: Mapping[str, str] | None = None,
+    has_second_output: bool = False,
 ) -> Path:
     """Write a network whose output is `output` plus the mean of each input channel times `colours`.
 
@@ -32,6 +33,7 @@ def write_model(
         input_shape: sizes, or names of sizes that are left open.
         dtype: of input and output.
         metadata: key and value.
+        has_second_output: whether the picture itself comes out as well, as masks do.
     """
     weights = np.zeros((3, output.size)) if colours is None else colours.reshape(3, -1)
     nodes = [
@@ -47,9 +49,13 @@ def write_model(
         _tensor("shape", np.array(output.shape)),
         _tensor("constant", output.astype(dtype)),
     ]
+    if has_second_output:
+        nodes.append(_node("Relu", ["images"], "output1"))
     graph = [field(1, node) for node in nodes] + [field(5, tensor) for tensor in initializers]
     graph.append(field(11, value("images", input_shape, ELEMENT_TYPES[dtype])))
     graph.append(field(12, value("output0", output.shape, ELEMENT_TYPES[dtype])))
+    if has_second_output:
+        graph.append(field(12, value("output1", input_shape, ELEMENT_TYPES[dtype])))
     path.write_bytes(model(field(2, "graph") + b"".join(graph), metadata or {}))
     return path
 

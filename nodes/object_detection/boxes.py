@@ -1,0 +1,68 @@
+"""Reduce a network's candidates to the boxes of a frame.
+
+Candidates and boxes are N x 6 float32: x1, y1, x2, y2 in pixels, confidence, class.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_CANDIDATES = 3000
+"""Most candidates that `suppress` looks at; its time grows with the square (3000: 30 ms)."""
+
+_FAR = 1e5
+
+
+def no_boxes() -> NDArray[np.float32]:
+    """Give the answer for a picture with nothing in it: 0 x 6."""
+    return np.empty((0, 6), np.float32)
+
+
+def suppress(candidates: NDArray[np.float32], iou: float) -> NDArray[np.float32]:
+    """Keep of each class the best of the candidates that overlap by more than `iou`.
+
+    The greedy non-maximum suppression of https://arxiv.org/abs/1704.04503, section 3. The result
+    is sorted by confidence, highest first.
+    """
+    candidates = candidates[np.isfinite(candidates).all(axis=1)]
+    if len(candidates) > MAX_CANDIDATES:
+        best = np.argpartition(candidates[:, 4], -MAX_CANDIDATES)[-MAX_CANDIDATES:]
+        candidates = candidates[best]
+    if not len(candidates):
+        return no_boxes()
+    # OpenCV keeps the classes apart by moving each to an area of its own, and finds the size of
+    # such an area from the largest coordinate only: negative ones would reach into a neighbour's.
+    # (And one absurdly large one, which an untrained network does give, would blur all others.)
+    corners = np.clip(candidates[:, :4].astype(np.float64), -_FAR, _FAR)
+    corners -= corners.min()
+    sides = corners[:, 2:] - corners[:, :2]
+    kept = cv2.dnn.NMSBoxesBatched(
+        np.hstack((corners[:, :2], sides)),  # type: ignore[arg-type]  # N x 4 is rectangles to it
+        candidates[:, 4],  # type: ignore[arg-type]
+        candidates[:, 5].astype(np.int32),  # type: ignore[arg-type]
+        0.0,
+        iou,
+    )
+    return sort_by_confidence(candidates[np.asarray(kept, dtype=np.intp)])
+
+
+def sort_by_confidence(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put the highest confidence first; equal ones keep their order."""
+    return boxes[np.argsort(-boxes[:, 4], kind="stable")]
+
+
+def onto_frame(
+    boxes: NDArray[np.float32], ratio: float, frame_height: int, frame_width: int
+) -> NDArray[np.float32]:
+    """Give boxes of a letterboxed input in pixels of the frame, clipped to it.
+
+    Boxes that lie outside (in the padding) are left out. `ratio` is what `Letterbox.fit` gave.
+    """
+    placed = boxes.copy()
+    placed[:, :4] /= ratio
+    np.clip(placed[:, 0:4:2], 0, frame_width, out=placed[:, 0:4:2])
+    np.clip(placed[:, 1:4:2], 0, frame_height, out=placed[:, 1:4:2])
+    has_area = (placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])
+    return np.ascontiguousarray(placed[has_area])

@@ -1,0 +1,11 @@
+"""What can go wrong with a model or a picture, one class per thing that can be done about it."""
+
+from dora_rt.errors import DoraRtError
+
+
+class ModelError(DoraRtError):
+    """A model cannot be had, read, or understood; the message says what to do."""
+
+
+class FrameError(DoraRtError, ValueError):
+    """A picture is not one that a detector can look at; the next one may be."""

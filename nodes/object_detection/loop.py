@@ -1,0 +1,139 @@
+"""Answer each picture with the boxes of what is in it, and count."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dora_rt.errors import NodeClosedError
+from dora_rt.interface import NodeLike
+from dora_rt.latency import BUCKETS, bucket, percentile_ns
+
+from .boxes import no_boxes
+from .detector import Detector
+from .errors import FrameError
+from .pictures import picture_of
+
+IMAGE_INPUT = "image"
+BBOX_OUTPUT = "bbox"
+SCENE_KEY = "scene"
+"""Metadata key of the frames of the webcam node's synthetic scene."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run of the node saw.
+
+    Attributes:
+        frames: pictures that were looked at.
+        unusable: samples that were no picture.
+        detect_ns: sum of the times of all detect calls.
+        seen: boxes of each label.
+    """
+
+    frames: int = 0
+    unusable: int = 0
+    detect_ns: int = 0
+    seen: Counter[str] = field(default_factory=Counter)
+    _histogram: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+
+    def add(self, detect_ns: int, labels: list[str]) -> None:
+        """Count one frame."""
+        self.frames += 1
+        self.detect_ns += detect_ns
+        self._histogram[bucket(detect_ns)] += 1
+        self.seen.update(labels)
+
+    def __str__(self) -> str:
+        parts = [f"{self.frames} frames"]
+        p50_ns = percentile_ns(self._histogram, 0.5)
+        p99_ns = percentile_ns(self._histogram, 0.99)
+        if p50_ns is not None and p99_ns is not None:
+            mean_ms, p50_ms, p99_ms = (
+                ns / 1e6 for ns in (self.detect_ns / self.frames, p50_ns, p99_ns)
+            )
+            parts.append(f"detect mean {mean_ms:.1f} ms, p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms")
+            seen = ", ".join(f"{count} {label}" for label, count in self.seen.most_common())
+            parts.append(f"seen: {seen or 'nothing'}")
+        if self.unusable:
+            parts.append(f"{self.unusable} inputs were no picture")
+        return "; ".join(parts)
+
+
+def run(
+    node: NodeLike,
+    open_detector: Callable[[bool], Detector],
+    clock: Callable[[], int] = time.monotonic_ns,
+) -> Tally:
+    """Answer each `image` with a `bbox`, until the inputs end, and log what was seen.
+
+    Every image gets exactly one answer, also one that is no picture, so that nobody waits for it:
+    N x 6 float32 (x1, y1, x2, y2 in pixels of the picture, confidence, class) with the metadata
+    `labels` (all class names), `width` and `height` (of the picture, in pixels), `model` (file
+    name) and `detect_ms`.
+
+    Args:
+        node: the node.
+        open_detector: called at the first picture, with whether it is of the synthetic scene.
+        clock: gives nanoseconds.
+
+    Raises:
+        ModelError: from `open_detector`.
+    """
+    tally = Tally()
+    try:
+        _answer_all(node, open_detector, tally, clock)
+    except NodeClosedError:
+        # The stop may come while an answer is made; it is no error.
+        _logger.debug("told to stop while sending")
+    _logger.info("%s", tally)
+    return tally
+
+
+def _answer_all(
+    node: NodeLike,
+    open_detector: Callable[[bool], Detector],
+    tally: Tally,
+    clock: Callable[[], int],
+) -> None:
+    detector: Detector | None = None
+    for event in node:
+        if event.id != IMAGE_INPUT:
+            continue
+        try:
+            picture = picture_of(event.value, event.metadata.get("encoding"))
+        except FrameError as error:
+            if not tally.unusable:
+                _logger.warning("%s; answered with no boxes, and not said again", error)
+            tally.unusable += 1
+            node.send_output(BBOX_OUTPUT, no_boxes(), _describe(detector, None, 0))
+            continue
+        if detector is None:
+            detector = open_detector(SCENE_KEY in event.metadata)
+        started_ns = clock()
+        boxes = detector.detect(picture)
+        detect_ns = clock() - started_ns
+        tally.add(detect_ns, [detector.label(int(number)) for number in boxes[:, 5]])
+        node.send_output(BBOX_OUTPUT, boxes, _describe(detector, picture, detect_ns))
+
+
+def _describe(
+    detector: Detector | None, picture: NDArray[np.uint8] | None, detect_ns: int
+) -> dict[str, Any]:
+    """Make the metadata of an answer; empty or 0 where there is no picture or no model yet."""
+    return {
+        "labels": list(detector.labels) if detector is not None else [],
+        "width": picture.shape[1] if picture is not None else 0,
+        "height": picture.shape[0] if picture is not None else 0,
+        "model": detector.model_path.name if detector is not None else "",
+        "detect_ms": round(detect_ns / 1e6, 3),
+    }

@@ -1,0 +1,206 @@
+"""Read from an ONNX file what it says about itself: the names, the input size, the metadata.
+
+OpenCV's `Net` gives neither the input shape of a model nor its metadata, and the `onnx` package is
+a large dependency for five numbers and a few strings. So this walks the protobuf by hand, skipping
+everything it does not want: the weights are never touched, however large the file is.
+
+Wire format: https://protobuf.dev/programming-guides/encoding/.
+Field numbers: onnx/onnx.proto of https://github.com/onnx/onnx (ModelProto, GraphProto,
+ValueInfoProto, TypeProto, TensorShapeProto, StringStringEntryProto, TensorProto).
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .errors import ModelError
+
+_MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 5, 11, 12
+_TENSOR_NAME = 8
+_VALUE_NAME, _VALUE_TYPE = 1, 2
+_TYPE_TENSOR = 1
+_TENSOR_ELEMENT, _TENSOR_SHAPE = 1, 2
+_SHAPE_DIMENSION = 1
+_DIMENSION_VALUE = 1
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+
+_WIRE_VARINT, _WIRE_FIXED64, _WIRE_BYTES, _WIRE_FIXED32 = 0, 1, 2, 5
+
+# TensorProto.DataType
+_DTYPES: Mapping[int, type[np.floating]] = {1: np.float32, 10: np.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFacts:
+    """What a detector needs to know about an ONNX file before it runs it.
+
+    Attributes:
+        input_name: name of the graph's one input.
+        input_shape: its shape; None where the file leaves a dimension open.
+        input_dtype: float32 or float16.
+        output_name: name of the graph's first output.
+        metadata: the exporter's notes, for example ultralytics' `names`.
+    """
+
+    input_name: str
+    input_shape: tuple[int | None, ...]
+    input_dtype: np.dtype[np.floating]
+    output_name: str
+    metadata: Mapping[str, str]
+
+
+def read_onnx_facts(path: Path) -> OnnxFacts:
+    """Read the facts of an ONNX file.
+
+    Raises:
+        ModelError: the file cannot be read, is not ONNX, or has not one float input.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as model:
+            return _facts(model)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        # mmap raises it for an empty file, the walk for anything that is not the protobuf.
+        raise ModelError(
+            f"{path}: this is not a whole ONNX file ({error}); it begins with"
+            f" {_beginning(path)!r}. Download or export it again."
+        ) from error
+    except _UnsupportedInputError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+class _UnsupportedInputError(Exception):
+    pass
+
+
+class _Field(NamedTuple):
+    """One protobuf field: a number in `varint`, or a part of the file from `start` to `end`."""
+
+    number: int
+    varint: int
+    start: int
+    end: int
+
+
+def _facts(model: mmap.mmap) -> OnnxFacts:
+    metadata: dict[str, str] = {}
+    initializers: set[str] = set()
+    inputs: list[_Field] = []
+    outputs: list[_Field] = []
+    has_graph = False
+    for field in _fields(model, 0, len(model)):
+        if field.number == _MODEL_METADATA:
+            metadata[_text(model, field, _ENTRY_KEY)] = _text(model, field, _ENTRY_VALUE)
+        elif field.number == _MODEL_GRAPH:
+            has_graph = True
+            for part in _fields(model, field.start, field.end):
+                if part.number == _GRAPH_INITIALIZER:
+                    initializers.add(_text(model, part, _TENSOR_NAME))
+                elif part.number == _GRAPH_INPUT:
+                    inputs.append(part)
+                elif part.number == _GRAPH_OUTPUT:
+                    outputs.append(part)
+    if not has_graph or not outputs:
+        raise ValueError("it has no graph")
+    # Files of IR version 3 and older list their weights as inputs, too.
+    inputs = [part for part in inputs if _text(model, part, _VALUE_NAME) not in initializers]
+    if len(inputs) != 1:
+        raise _UnsupportedInputError(
+            f"this model has {len(inputs)} inputs, but a detector has one, the image"
+        )
+    dtype, shape = _tensor_type(model, inputs[0])
+    return OnnxFacts(
+        input_name=_text(model, inputs[0], _VALUE_NAME),
+        input_shape=shape,
+        input_dtype=dtype,
+        output_name=_text(model, outputs[0], _VALUE_NAME),
+        metadata=metadata,
+    )
+
+
+def _tensor_type(
+    model: mmap.mmap, value: _Field
+) -> tuple[np.dtype[np.floating], tuple[int | None, ...]]:
+    element = 0
+    shape: list[int | None] = []
+    for value_type in _inside(model, value, _VALUE_TYPE):
+        for tensor in _inside(model, value_type, _TYPE_TENSOR):
+            for field in _fields(model, tensor.start, tensor.end):
+                if field.number == _TENSOR_ELEMENT:
+                    element = field.varint
+                elif field.number == _TENSOR_SHAPE:
+                    for dimension in _inside(model, field, _SHAPE_DIMENSION):
+                        known = [f.varint for f in _inside(model, dimension, _DIMENSION_VALUE)]
+                        # A negative dimension_value (10 bytes on the wire) means "open" as well.
+                        is_size = bool(known) and 0 < known[-1] < 1 << 31
+                        shape.append(known[-1] if is_size else None)
+    if element not in _DTYPES:
+        raise _UnsupportedInputError(
+            f"this model's input has ONNX element type {element}, but a detector's is"
+            " float32 (1) or float16 (10): export it without quantised inputs"
+        )
+    return np.dtype(_DTYPES[element]), tuple(shape)
+
+
+def _inside(model: mmap.mmap, field: _Field, number: int) -> Iterator[_Field]:
+    return (f for f in _fields(model, field.start, field.end) if f.number == number)
+
+
+def _text(model: mmap.mmap, field: _Field, number: int) -> str:
+    for inner in _inside(model, field, number):
+        return model[inner.start : inner.end].decode()
+    return ""
+
+
+def _fields(model: mmap.mmap, position: int, end: int) -> Iterator[_Field]:
+    """Walk the fields between two positions.
+
+    Raises:
+        ValueError: the bytes are not protobuf, or end too early.
+    """
+    while position < end:
+        tag, position = _varint(model, position, end)
+        number, wire = tag >> 3, tag & 7
+        varint = 0
+        start = position
+        if wire == _WIRE_VARINT:
+            varint, position = _varint(model, position, end)
+        elif wire == _WIRE_BYTES:
+            nbytes, start = _varint(model, position, end)
+            position = start + nbytes
+        elif wire == _WIRE_FIXED64:
+            position += 8
+        elif wire == _WIRE_FIXED32:
+            position += 4
+        else:
+            raise ValueError(f"no protobuf has wire type {wire}, at byte {position}")
+        if position > end:
+            raise ValueError(f"a part ends {position - end} bytes behind its end, at byte {end}")
+        yield _Field(number, varint, start, position)
+
+
+def _varint(model: mmap.mmap, position: int, end: int) -> tuple[int, int]:
+    number = 0
+    for shift in range(0, 70, 7):
+        if position >= end:
+            raise ValueError(f"a number is cut off at byte {end}")
+        byte = model[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+    raise ValueError(f"a number is longer than 10 bytes, at byte {position}")
+
+
+def _beginning(path: Path) -> bytes:
+    # A page of HTML or the pointer of git-lfs is recognised by its first words.
+    with path.open("rb") as file:
+        return file.read(24)

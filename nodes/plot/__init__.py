@@ -1,0 +1,115 @@
+"""Show the pictures of a dataflow with boxes around what was found in them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from dora_rt.errors import DoraRtError
+
+from ..options import add_option, one_of, whole_number
+from .output import Output, can_open_window, choose_output, opencv_has_gui
+from .saving import open_saver, shown_path
+from .screens import HiddenScreen, Screen, WebScreen, WindowScreen
+from .viewer import BOXES_INPUT, Viewer, run
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+_SYSTEM_FONTS = "/usr/share/fonts"
+
+_EPILOG = """\
+inputs:
+  image   H x W x 3 uint8 BGR, or the bytes of a JPEG or PNG file
+  bbox    N x 6 float32 (x1, y1, x2, y2, confidence, class), `labels` in its metadata; optional
+
+Boxes are drawn on the picture they were found in. Without a display the picture is a web page, by
+default on this machine only; from elsewhere, forward its port: ssh -L 8080:127.0.0.1:8080 robot
+
+examples:
+  --output web --port 0                      a web page at any free port
+  --output file --save out/last.png          no screen, but the last picture as a file
+  --save out/drive.mp4                       all that is shown, as a video
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the plot node until the dataflow or its user ends it; give the exit status."""
+    options = parse_options(argv, os.environ)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    from dora_rt import Node
+
+    try:
+        with Node() as node:
+            savers = [] if options.save is None else [open_saver(options.save)]
+            with closing(open_screen(options)) as screen:
+                viewer = Viewer(screen, savers, expects_boxes=BOXES_INPUT in node.input_ids())
+                try:
+                    run(node, viewer, screen)
+                finally:
+                    paths = [saver.close() for saver in savers]
+            for line in viewer.statistics.summary():
+                logger.info("%s", line)
+            for path in paths:
+                if path is not None:
+                    logger.info("saved: %s", shown_path(path))
+    except DoraRtError as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+def open_screen(options: argparse.Namespace) -> Screen:
+    """Open what the options ask for, or what can be had instead, and say which.
+
+    Raises:
+        WebError: the web page cannot be served.
+    """
+    choice = choose_output(
+        Output(options.output),
+        os.environ,
+        has_gui=opencv_has_gui(),
+        can_open_window=can_open_window,
+    )
+    match choice.output:
+        case Output.WINDOW:
+            # pip's OpenCV points Qt to a folder of fonts that it does not ship, and Qt complains.
+            if not Path(os.environ.get("QT_QPA_FONTDIR", "")).is_dir():
+                os.environ["QT_QPA_FONTDIR"] = _SYSTEM_FONTS
+            return WindowScreen()
+        case Output.WEB:
+            screen = WebScreen.open(options.host, options.port)
+            why = f" ({choice.reason})" if choice.reason else ""
+            logger.info("open %s to watch%s", screen.url, why)
+            return screen
+        case _:
+            return HiddenScreen()
+
+
+def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
+    """Read the command line, and the environment for what it does not say."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dora_rt.nodes.plot",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    output = one_of(*(output.value for output in Output))
+    text = "auto, window, web, file (only --save) or none; auto is a window if there is a display"
+    add_option(parser, environ, "--output", output, "auto", text)
+    text = "address of the web page; 0.0.0.0 shows it to the whole network"
+    add_option(parser, environ, "--host", str, "127.0.0.1", text)
+    text = "port of the web page; the next free one if it is taken, any if 0"
+    add_option(parser, environ, "--port", whole_number(0, 65535), 8080, text)
+    text = "file for the last picture (.png, .jpg), or for a video of all (.mp4, .avi)"
+    add_option(parser, environ, "--save", Path, None, text)
+    options = parser.parse_args(argv)
+    if options.output == Output.FILE.value and options.save is None:
+        parser.error("--output file needs --save PATH, such as --save out/last.png")
+    return options

@@ -1,0 +1,132 @@
+"""Count what was shown, how late it was, and what was found."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from statistics import median
+
+from dora_rt.latency import BUCKETS, bucket, percentile_ns
+
+from .drawing import label_of
+from .matching import Detections
+
+_RECENT_NS = 2_000_000_000
+_RECENT_LATENCIES = 60
+_NAMED_LABELS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How things are at the moment; latency in milliseconds from camera to picture."""
+
+    frames: int = 0
+    fps: float = 0.0
+    latency_ms: float = 0.0
+    latency_p50_ms: float = 0.0
+    objects: int = 0
+    drops: int = 0
+    width: int = 0
+    height: int = 0
+
+    def as_dict(self) -> dict[str, float]:
+        """Give the status as JSON wants it."""
+        return {
+            name: round(value, 1) if isinstance(value, float) else value
+            for name, value in asdict(self).items()
+        }
+
+    def line(self) -> str:
+        """Say the most important in one line."""
+        things = "object" if self.objects == 1 else "objects"
+        return f"{self.fps:.1f} fps   {self.latency_ms:.0f} ms   {self.objects} {things}"
+
+
+class Statistics:
+    """What was shown, counted in bounded memory.
+
+    Args:
+        clock: nanoseconds of a monotonic clock, the one that `origin_ns` is of.
+    """
+
+    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock = clock
+        self._counts = [0] * BUCKETS
+        self._recent_ns: deque[int] = deque()
+        self._recent_latencies: deque[int] = deque(maxlen=_RECENT_LATENCIES)
+        self._first_ns = 0
+        self._found: Counter[str] = Counter()
+        self._pictures_with_detections = 0
+        self.frames = 0
+        self.drops = 0
+
+    def add_drops(self, dropped: int) -> None:
+        """Count pictures and boxes that were lost on their way here."""
+        self.drops += dropped
+
+    def add_view(
+        self, origin_ns: int, detections: Detections | None, shape: tuple[int, ...]
+    ) -> Status:
+        """Count a picture that is shown now; give how things are."""
+        now_ns = self._clock()
+        latency_ns = max(0, now_ns - origin_ns) if origin_ns else 0
+        if self.frames == 0:
+            self._first_ns = now_ns
+        self.frames += 1
+        self._counts[bucket(latency_ns)] += 1
+        self._recent_latencies.append(latency_ns)
+        self._recent_ns.append(now_ns)
+        while now_ns - self._recent_ns[0] > _RECENT_NS:
+            self._recent_ns.popleft()
+        objects = 0
+        if detections is not None:
+            objects = len(detections.boxes)
+            self._pictures_with_detections += 1
+            classes = detections.boxes[:, 5].astype(int)
+            self._found.update(label_of(one, detections.labels) for one in classes)
+        return Status(
+            frames=self.frames,
+            fps=_rate(len(self._recent_ns), now_ns - self._recent_ns[0]),
+            latency_ms=latency_ns / 1e6,
+            latency_p50_ms=median(self._recent_latencies) / 1e6,
+            objects=objects,
+            drops=self.drops,
+            width=shape[1],
+            height=shape[0],
+        )
+
+    def summary(self) -> list[str]:
+        """Say in a few lines what was seen."""
+        if self.frames == 0:
+            return ["shown: no picture"]
+        last_ns = self._recent_ns[-1]
+        fps = _rate(self.frames, last_ns - self._first_ns)
+        dropped = f", {self.drops} dropped on the way" if self.drops else ""
+        lines = [f"shown: {_pictures(self.frames)}, mean {fps:.1f} fps{dropped}"]
+        p50, p99 = (percentile_ns(self._counts, fraction) for fraction in (0.5, 0.99))
+        assert p50 is not None and p99 is not None
+        lines.append(f"latency camera to picture: p50 {p50 / 1e6:.1f} ms, p99 {p99 / 1e6:.1f} ms")
+        if self._pictures_with_detections:
+            lines.append(f"found: {self._found_text()}")
+        return lines
+
+    def _found_text(self) -> str:
+        where = f"in {_pictures(self._pictures_with_detections)}"
+        if not self._found:
+            return f"nothing {where}"
+        ranked = self._found.most_common()
+        texts = [f"{label} {count}" for label, count in ranked[:_NAMED_LABELS]]
+        if len(ranked) > _NAMED_LABELS:
+            texts.append(f"{len(ranked) - _NAMED_LABELS} more kinds")
+        average = self._found.total() / self._pictures_with_detections
+        return f"{', '.join(texts)} {where}, {average:.1f} per picture"
+
+
+def _rate(count: int, elapsed_ns: int) -> float:
+    return (count - 1) / (elapsed_ns / 1e9) if elapsed_ns > 0 else 0.0
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture" if count == 1 else f"{count} pictures"

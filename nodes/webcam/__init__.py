@@ -1,0 +1,89 @@
+"""Be the camera of a dataflow: a device, stream, file or synthetic scene as output `image`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+
+import cv2
+
+from dora_rt.errors import DoraRtError
+
+from ..options import add_option, add_switch, number, one_of, whole_number
+from .capture import CameraFormat
+from .sending import Encoding, FrameSender, run
+from .sources import EXPECTED, open_source, parse_source
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+_EPILOG = """\
+The output `image` is H x W x 3 uint8 BGR, or with --encoding jpeg the bytes of a JPEG file; its
+metadata has encoding, width, height and frame. If the dataflow wires any input to this node, such
+as `tick: dora/timer/millis/33`, each event of it sends the newest frame; without inputs every new
+frame is sent as it comes. A camera that goes away is waited for.
+
+examples:
+  --source auto                              the first camera that works, else the scene
+  --source 0 --width 1280 --height 720 --fourcc MJPG
+  --source rtsp://user:secret@192.168.1.20/stream
+  --source drive.mp4 --loop                  a video at its own rate
+  --source pictures/ --fps 2                 a folder of pictures, two each second
+  --source "test://scene?seed=3&frames=300"  a synthetic scene, with its truth as metadata
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the camera node until its source or the dataflow ends; give the exit status."""
+    options = parse_options(argv, os.environ)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        # OpenCV would tell of each attempt to reopen a camera; this node tells once.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    from dora_rt import Node
+
+    try:
+        source = parse_source(options.source)
+        wanted = CameraFormat(options.width, options.height, options.fps, options.fourcc)
+        with Node() as node, closing(open_source(source, wanted, loop=options.loop)) as frames:
+            sender = FrameSender(node, Encoding(options.encoding), options.jpeg_quality)
+            run(node, frames, sender)
+            logger.info("%s", sender.summary())
+    except DoraRtError as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
+    """Read the command line, and the environment for what it does not say."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dora_rt.nodes.webcam",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    size = whole_number(16, 16384)
+    add_option(parser, environ, "--source", str, "auto", EXPECTED)
+    add_option(parser, environ, "--width", size, None, "width to ask a camera for, in pixels")
+    add_option(parser, environ, "--height", size, None, "height to ask a camera for, in pixels")
+    text = "rate to ask a camera for, or to play a file at; 0 plays a file as fast as possible"
+    add_option(parser, environ, "--fps", number(0, 1000), None, text)
+    text = "codec to ask a camera for, four letters such as MJPG or YUYV"
+    add_option(parser, environ, "--fourcc", _fourcc, None, text)
+    encoding = one_of(*(encoding.value for encoding in Encoding))
+    add_option(parser, environ, "--encoding", encoding, "raw", "raw or jpeg")
+    add_option(parser, environ, "--jpeg-quality", whole_number(1, 100), 90, "1 to 100")
+    add_switch(parser, environ, "--loop", "begin a video or a folder again at its end")
+    return parser.parse_args(argv)
+
+
+def _fourcc(text: str) -> str:
+    if len(text) != 4 or not text.isascii():
+        raise argparse.ArgumentTypeError(f"'{text}' is not four letters, such as MJPG or YUYV")
+    return text
