@@ -276,6 +276,8 @@ class Node:
                 f"its outputs in the dataflow file: {declared}"
             )
         if self._inbox.was_told_to_stop:
+            # The exception may well end this process, which is then no failure of the node.
+            self._status.send(Kind.SENT_AFTER_STOP)
             raise NodeClosedError(
                 f"{publisher.where}: sent after next() returned None because the dataflow is "
                 "being stopped; send before the loop ends"

@@ -54,6 +54,7 @@ class NodeProcess:
         self.number = plan.config.number
         self.is_ready = False
         self.reads_events = False
+        self.sent_after_stop = False
         self.rung = Rung.NONE
         self.rung_deadline_ns: int | None = None
         self.usage: Usage | None = None
@@ -151,6 +152,8 @@ class NodeProcess:
     def ending(self) -> Ending:
         """Say how the process ended."""
         assert self.exit_status is not None, "asked of a running process"
+        if self.sent_after_stop and self.exit_status == 1:
+            return Ending(False, "stopped (it sent after the stop)")
         return describe_ending(self.exit_status, self.rung)
 
     def _collect(self, options: int) -> bool:

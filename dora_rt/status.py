@@ -15,6 +15,7 @@ class Kind(Enum):
 
     READY = "ready"
     READS_EVENTS = "reads_events"
+    SENT_AFTER_STOP = "sent_after_stop"
     STOP_DATAFLOW = "stop_dataflow"
     LINK = "link"
 

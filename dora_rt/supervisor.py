@@ -172,6 +172,8 @@ class Supervisor:
             process.is_ready = True
         elif status.kind is Kind.READS_EVENTS:
             process.reads_events = True
+        elif status.kind is Kind.SENT_AFTER_STOP:
+            process.sent_after_stop = True
         elif status.kind is Kind.LINK and status.link is not None:
             self._links[status.link.number] = status.link
         elif self._stopping_since_ns is None:

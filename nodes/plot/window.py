@@ -22,7 +22,9 @@ class Window:
         if not self._is_open:
             height, width = image.shape[:2]
             shrink = min(1.0, _LARGEST_WIDTH / width, _LARGEST_HEIGHT / height)
-            cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            # WINDOW_GUI_NORMAL: no tool bar, which would leave less room for the picture.
+            flags = cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL
+            cv2.namedWindow(_TITLE, flags)
             cv2.resizeWindow(_TITLE, round(width * shrink), round(height * shrink))
             self._is_open = True
             cv2.imshow(_TITLE, image)

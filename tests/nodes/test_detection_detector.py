@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +10,6 @@ from dora_rt.nodes.object_detection.coco import COCO_LABELS
 from dora_rt.nodes.object_detection.detector import load_detector
 from dora_rt.nodes.object_detection.errors import FrameError, ModelError
 from dora_rt.nodes.object_detection.layout import Layout
-from dora_rt.nodes.object_detection.networks import explain_fallback
 from numpy.typing import NDArray
 from tiny_onnx import write_model
 
@@ -251,82 +247,6 @@ def test_wrong_arguments_are_refused(tmp_path: Path, wrong: dict[str, object], s
 
     with pytest.raises(ModelError, match=said):
         load_detector(path, **wrong)  # type: ignore[arg-type]
-
-
-def test_without_onnxruntime_opencv_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = end_to_end_model(tmp_path / "m.onnx")
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # its import fails now
-
-    assert load_detector(path).backend == "opencv"
-    with pytest.raises(ModelError, match="pip install onnxruntime"):
-        load_detector(path, "onnxruntime")
-
-
-def test_with_onnxruntime_it_is_used_and_says_on_what(tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-
-    detector = load_detector(end_to_end_model(tmp_path / "m.onnx"))
-
-    assert detector.backend == "onnxruntime"
-    assert detector.provider in onnxruntime.get_available_providers()
-
-
-def test_gpu_that_was_asked_for_and_is_not_there_is_a_warning(
-    tmp_path: Path, backend: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    if backend == "onnxruntime":
-        onnxruntime = pytest.importorskip("onnxruntime")
-        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            pytest.skip("this onnxruntime can use CUDA")
-
-    detector = load_detector(end_to_end_model(tmp_path / "m.onnx"), backend, device="cuda")
-
-    assert detector.provider in ("CPUExecutionProvider", "CPU")
-    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert "cuda was asked for" in warning.getMessage()
-    assert "onnxruntime-gpu" in warning.getMessage()
-
-
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-
-
-@pytest.mark.parametrize(
-    ("device", "offered", "provider", "said"),
-    [
-        ("auto", [CPU], CPU, None),
-        ("cpu", [CUDA, CPU], CPU, None),
-        ("auto", [CUDA, CPU], CUDA, None),
-        ("tensorrt", [CUDA, CPU], CUDA, None),
-        ("auto", [CUDA, CPU], CPU, f"{CUDA} did not start"),
-        ("cuda", [CUDA, CPU], CPU, f"{CUDA} did not start"),
-        ("openvino", [CUDA, CPU], CPU, "the package that has it is onnxruntime-openvino"),
-    ],
-)
-def test_fallback_is_explained_when_there_is_one(
-    device: str, offered: list[str], provider: str, said: str | None
-) -> None:
-    explained = explain_fallback(device, offered, provider)
-
-    assert explained is None if said is None else said in str(explained)
-
-
-def test_detector_burns_no_processor_time_between_frames(shared_data: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    detector = load_detector(shared_data / "yolox_nano.onnx", "onnxruntime", threads=2)
-    idle_cpu_s = 0.0
-
-    for _ in range(10):
-        detector.detect(RED)
-        began = time.process_time()
-        wait_until = time.monotonic() + 0.02
-        while (left_s := wait_until - time.monotonic()) > 0:
-            time.sleep(left_s)
-        idle_cpu_s += time.process_time() - began
-
-    # Threads that spin took 0.2 s here.
-    assert idle_cpu_s < 0.05
 
 
 def assert_boxes(boxes: NDArray[np.float32], expected: list[list[float]]) -> None:

@@ -5,10 +5,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-from dora_rt.nodes.plot import parse_options
-from dora_rt.nodes.plot.output import Output, can_open_window, choose_output
 from dora_rt.nodes.plot.received import InputError, decode, read_detections
-from dora_rt.nodes.plot.saving import SaveError, VideoSaver, open_saver, shown_path
+from dora_rt.nodes.plot.saving import open_saver
 from dora_rt.nodes.plot.screens import HiddenScreen
 from dora_rt.nodes.plot.statistics import Statistics
 from dora_rt.nodes.plot.viewer import Viewer, run
@@ -230,38 +228,6 @@ def test_summary_of_nothing():
     assert Statistics().summary() == ["shown: no picture"]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "environ", "has_gui", "opens", "output"),
-    [
-        ("auto", {"DISPLAY": ":0"}, True, True, "window"),
-        ("auto", {"WAYLAND_DISPLAY": "wayland-0"}, True, True, "window"),
-        ("auto", {"DISPLAY": ":0", "CI": "false"}, True, True, "window"),
-        ("auto", {"DISPLAY": ":0", "CI": "true"}, True, True, "web"),
-        ("auto", {"DISPLAY": ":0"}, False, True, "web"),
-        ("auto", {"DISPLAY": ":0"}, True, False, "web"),
-        ("auto", {"DISPLAY": ""}, True, True, "web"),
-        ("auto", {}, True, True, "web"),
-        ("window", {"DISPLAY": ":0"}, True, True, "window"),
-        ("window", {"DISPLAY": ":0", "CI": "true"}, True, True, "web"),
-        ("window", {}, True, True, "web"),
-        ("web", {"DISPLAY": ":0"}, True, True, "web"),
-        ("file", {"DISPLAY": ":0"}, True, True, "file"),
-        ("none", {"DISPLAY": ":0"}, True, True, "none"),
-    ],
-)
-def test_output_is_a_window_only_where_one_can_be(wanted, environ, has_gui, opens, output):
-    choice = choose_output(Output(wanted), environ, has_gui=has_gui, can_open_window=lambda: opens)
-
-    assert choice.output is Output(output)
-
-
-def test_display_that_does_not_answer_is_noticed_and_survived(monkeypatch):
-    monkeypatch.setenv("DISPLAY", "127.0.0.1:95")
-    monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
-
-    assert not can_open_window()
-
-
 def test_last_picture_is_saved_with_its_boxes_in_folders_that_are_made(tmp_path):
     path = tmp_path / "out" / "deep" / "last.png"
     saver = open_saver(path)
@@ -273,81 +239,3 @@ def test_last_picture_is_saved_with_its_boxes_in_folders_that_are_made(tmp_path)
     saved = cv2.imread(str(path))
     assert tuple(saved[180, 150]) == (75, 200, 60)
     assert [one.name for one in path.parent.iterdir()] == ["last.png"]
-
-
-@pytest.mark.parametrize("suffix", [".avi", ".mp4"])
-@pytest.mark.parametrize("count", [3, 20])
-def test_video_has_every_picture_at_the_rate_they_came(tmp_path, suffix, count):
-    time = FakeTime()
-    path = tmp_path / f"all{suffix}"
-    saver = VideoSaver(path, time.clock)
-    for n in range(count):
-        saver.add(picture(64, 48, 10 * n))
-        time.now_ns += 40 * MS
-
-    assert not path.exists()
-    assert saver.close() == path
-
-    capture = cv2.VideoCapture(str(path))
-    frames = 0
-    while capture.grab():
-        frames += 1
-    assert frames == count
-    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(25.0)
-    assert [one.name for one in tmp_path.iterdir()] == [path.name]
-
-
-def test_video_keeps_its_size_when_the_pictures_change_theirs(tmp_path):
-    saver = VideoSaver(tmp_path / "all.avi", FakeTime().clock)
-    for n in range(12):
-        saver.add(picture(64, 48) if n < 10 else picture(32, 24))
-    saver.close()
-
-    capture = cv2.VideoCapture(str(tmp_path / "all.avi"))
-    frames = 0
-    while capture.grab():
-        frames += 1
-    assert frames == 12
-
-
-@pytest.mark.parametrize("name", ["last.png", "all.mp4"])
-def test_nothing_shown_saves_nothing(tmp_path, name):
-    assert open_saver(tmp_path / name).close() is None
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_unknown_suffix_is_named_with_those_that_work(tmp_path):
-    with pytest.raises(SaveError) as raised:
-        open_saver(tmp_path / "last.gif")
-
-    assert str(raised.value) == (
-        f"--save {tmp_path}/last.gif: '.gif' is neither a picture nor a video; "
-        "expected .png, .jpg, .jpeg, .mp4, .avi"
-    )
-
-
-def test_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").touch()
-
-    with pytest.raises(SaveError, match=r"the folder .*/file/deep cannot be made"):
-        open_saver(tmp_path / "file" / "deep" / "last.png")
-
-
-def test_path_is_shown_relative_inside_the_present_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    assert shown_path(tmp_path / "out" / "a.png") == "out/a.png"
-    assert shown_path(tmp_path.parent / "a.png") == str(tmp_path.parent / "a.png")
-
-
-def test_options_of_plot_come_from_the_environment_too(tmp_path):
-    options = parse_options([], {"OUTPUT": "none", "PORT": "0", "SAVE": "out/last.png"})
-
-    assert (options.output, options.port, str(options.save)) == ("none", 0, "out/last.png")
-
-
-def test_output_file_without_a_path_is_an_error(capsys):
-    with pytest.raises(SystemExit):
-        parse_options(["--output", "file"], {})
-
-    assert "--output file needs --save PATH" in capsys.readouterr().err
