@@ -41,7 +41,10 @@ class NodeLike(Protocol):
         *,
         captured_ns: int | None = None,
     ) -> AbstractContextManager[NDArray[Any]]:
-        """Give an uninitialised array in shared memory; it is sent when the block ends."""
+        """Give an uninitialised array in shared memory; it is sent when the block ends.
+
+        `metadata` is read at the end of the block, which may fill it.
+        """
 
     def input_ids(self) -> tuple[str, ...]:
         """Name the inputs that the dataflow wires to this node."""

@@ -15,6 +15,7 @@ from dora_rt.errors import DoraRtError
 
 from ..options import add_option, add_switch, number, one_of, whole_number
 from .capture import CameraFormat
+from .scene import SCENE_URL
 from .sending import Encoding, FrameSender, run
 from .sources import EXPECTED, open_source, parse_source
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dora_rt import Node
 
     try:
-        source = parse_source(options.source)
+        source = parse_source(options.source, options.fallback)
         wanted = CameraFormat(options.width, options.height, options.fps, options.fourcc)
         with Node() as node, closing(open_source(source, wanted, loop=options.loop)) as frames:
             sender = FrameSender(node, Encoding(options.encoding), options.jpeg_quality)
@@ -70,6 +71,8 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     )
     size = whole_number(16, 16384)
     add_option(parser, environ, "--source", str, "auto", EXPECTED)
+    text = "the scene that `auto` shows where there is no camera"
+    add_option(parser, environ, "--fallback", str, SCENE_URL, text)
     add_option(parser, environ, "--width", size, None, "width to ask a camera for, in pixels")
     add_option(parser, environ, "--height", size, None, "height to ask a camera for, in pixels")
     text = "rate to ask a camera for, or to play a file at; 0 plays a file as fast as possible"

@@ -25,7 +25,7 @@ class Frame:
         shape: height, width, 3, as far as the source knows before `fill`.
         fill: writes the pixels, uint8 BGR, into an array of `shape`. Raises SizeChangedError if
             the pixels turn out to be of another size, FrameLostError if there are none.
-        metadata: what the source says of this frame.
+        metadata: what the source says of this frame; complete after `fill`.
     """
 
     number: int

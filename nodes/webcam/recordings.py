@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -190,21 +190,25 @@ class SceneSource(Recording):
         super().__init__(options.fps if fps is None else fps, clock=clock, sleep=sleep)
         self._options = options
         self._scene = Scene(options.width, options.height, options.seed, options.objects)
-        self._canvas: Image = np.empty((options.height, options.width, 3), np.uint8)
 
     def _seek(self, number: int) -> bool:
         return self._options.frames is None or number < self._options.frames
 
     def _make_frame(self, number: int) -> Frame:
-        # Drawn here and not in `fill`: the boxes are metadata, which is asked for first.
-        boxes = self._scene.render(number, self._canvas)
+        metadata: dict[str, Any] = {}
+
+        def draw(out: Image) -> None:
+            # The boxes are known once it is drawn, which happens in the receiver's memory.
+            boxes = self._scene.render(number, out)
+            metadata.update(scene_metadata(self._options.seed, number, boxes))
+
         return Frame(
             number=number,
             # A camera's frame is stamped when it is there, not when its exposure began.
             captured_ns=self._clock(),
             shape=(self._options.height, self._options.width, 3),
-            fill=lambda out: np.copyto(out, self._canvas),
-            metadata=scene_metadata(self._options.seed, number, boxes),
+            fill=draw,
+            metadata=metadata,
         )
 
 

@@ -88,6 +88,7 @@ class FrameSender:
                 OUTPUT, frame.shape, "uint8", metadata, captured_ns=frame.captured_ns
             ) as slot:
                 frame.fill(slot)
+                metadata.update(frame.metadata)
         except SizeChangedError as changed:
             # Leaving the block by an error sent nothing, so this frame is still to be sent.
             self._tell_size_change(frame, changed.image)

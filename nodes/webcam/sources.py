@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,7 +39,9 @@ _PROBED_FRAMES = 5
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """The first camera that works, else the scene."""
+    """The first camera that works, else the scene that `fallback` describes."""
+
+    fallback: SceneOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +89,25 @@ class Synthetic:
 Source = Auto | Device | Stream | Pipeline | Video | PictureFiles | Synthetic
 
 
-def parse_source(text: str) -> Source:
+def parse_source(text: str, fallback: str = SCENE_URL) -> Source:
     """Decide what kind of source `text` names.
+
+    Args:
+        text: what the user wrote.
+        fallback: URL of the scene that `auto` shows where there is no camera.
 
     Raises:
         SourceError: it is none, or names a file or folder that is not there.
     """
     if text == "auto":
-        return Auto()
+        return Auto(_parse_scene("--fallback", fallback))
     if text.isascii() and text.isdigit():
         return Device(Path(f"/dev/video{int(text)}"))
     # Before URLs, since a pipeline may hold one.
     if " ! " in text:
         return Pipeline(text)
     if text.startswith("test://"):
-        try:
-            return Synthetic(parse_scene(text))
-        except ValueError as error:
-            raise SourceError(f"--source {error}") from error
+        return Synthetic(_parse_scene("--source", text))
     if text.startswith("/dev/"):
         return Device(Path(text))
     if "://" in text and not text.startswith("file://"):
@@ -127,8 +130,9 @@ def open_source(
         SourceError: a recording cannot be opened.
     """
     match source:
-        case Auto():
-            return open_auto(wanted, sorted(devices.glob("video*"), key=_device_number))
+        case Auto(fallback):
+            paths = sorted(devices.glob("video*"), key=_device_number)
+            return open_auto(wanted, paths, fallback)
         case Device(path):
             return _started(Camera(str(path), partial(open_device, path, wanted), wanted))
         case Stream(url):
@@ -146,6 +150,7 @@ def open_source(
 def open_auto(
     wanted: CameraFormat,
     devices: Sequence[Path],
+    fallback: SceneOptions,
     open_one: Callable[[Path, CameraFormat], Capture] = open_device,
 ) -> FrameSource:
     """Open the first device that gives a frame, else the synthetic scene, and say which."""
@@ -163,11 +168,17 @@ def open_auto(
         reasons.append(f"{path}: it opens, but gives no frame")
     why = "; ".join(reasons) or "there is no /dev/video*"
     logger.info("source: no camera (%s), so the synthetic one, %s", why, SCENE_URL)
-    sizes = {"width": wanted.width, "height": wanted.height}
-    query = "&".join(f"{name}={value}" for name, value in sizes.items() if value is not None)
-    source = parse_source(f"{SCENE_URL}?{query}" if query else SCENE_URL)
-    assert isinstance(source, Synthetic)
-    return _open_scene(source.options, wanted.fps)
+    scene = replace(
+        fallback, width=wanted.width or fallback.width, height=wanted.height or fallback.height
+    )
+    return _open_scene(scene, wanted.fps)
+
+
+def _parse_scene(option: str, url: str) -> SceneOptions:
+    try:
+        return parse_scene(url)
+    except ValueError as error:
+        raise SourceError(f"{option} {error}") from error
 
 
 def _parse_path(text: str) -> Source:

@@ -33,7 +33,7 @@ from node_helpers import FakeCapture, eventually, picture
 @pytest.mark.parametrize(
     ("text", "source"),
     [
-        ("auto", Auto()),
+        ("auto", Auto(SceneOptions())),
         ("0", Device(Path("/dev/video0"))),
         ("12", Device(Path("/dev/video12"))),
         ("/dev/video2", Device(Path("/dev/video2"))),
@@ -112,7 +112,7 @@ def test_pipeline_without_gstreamer_is_an_error_with_a_way_out():
 def test_auto_without_a_camera_is_the_scene_and_says_so_in_one_line(tmp_path, caplog):
     caplog.set_level(logging.INFO, "dora_rt.nodes.webcam.sources")
 
-    source = open_source(Auto(), CameraFormat(), devices=tmp_path)
+    source = open_source(Auto(SceneOptions()), CameraFormat(), devices=tmp_path)
 
     assert isinstance(source, SceneSource)
     assert caplog.messages == [
@@ -124,7 +124,7 @@ def test_auto_without_a_camera_is_the_scene_and_says_so_in_one_line(tmp_path, ca
 def test_auto_gives_the_scene_the_size_and_rate_asked_for(caplog):
     caplog.set_level(logging.INFO)
 
-    with open_auto(CameraFormat(320, 240, 0), []).frame(1.0, newest=False) as frame:
+    with open_auto(CameraFormat(320, 240, 0), [], SceneOptions()).frame(1.0, newest=False) as frame:
         assert frame.shape == (240, 320, 3)
 
     assert "scene: 320x240 at full speed" in caplog.messages[1]
@@ -144,7 +144,7 @@ def test_auto_takes_the_first_camera_that_gives_a_frame(caplog):
         return prepared[path.name]
 
     paths = [Path(f"/dev/video{n}") for n in range(4)]
-    with closing(open_auto(CameraFormat(), paths, open_one)) as source:
+    with closing(open_auto(CameraFormat(), paths, SceneOptions(), open_one)) as source:
         assert isinstance(source, Camera)
         with source.frame(5.0, newest=True) as frame:
             slot = np.empty(frame.shape, np.uint8)
@@ -164,7 +164,7 @@ def test_auto_says_why_each_camera_was_not_taken(caplog):
             raise CameraUnavailableError("no permission")
         return FakeCapture([])
 
-    open_auto(CameraFormat(), [Path("/dev/video0"), Path("/dev/video1")], open_one)
+    open_auto(CameraFormat(), [Path("/dev/video0"), Path("/dev/video1")], SceneOptions(), open_one)
 
     assert caplog.messages[0] == (
         "source: no camera (/dev/video0: no permission; /dev/video1: it opens, but gives no "
@@ -218,3 +218,21 @@ def test_wrong_option_is_named_with_where_it_stands(argv, environ, message, caps
 
     assert raised.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_auto_without_a_camera_shows_the_scene_that_fallback_describes(tmp_path):
+    wanted = parse_source("auto", "test://scene?seed=11&frames=2&width=320&height=240")
+
+    source = open_source(wanted, CameraFormat(fps=0), devices=tmp_path)
+
+    shapes = []
+    while not source.is_finished:
+        with source.frame(1.0, newest=False) as frame:
+            if frame is not None:
+                shapes.append(frame.shape)
+    assert shapes == [(240, 320, 3)] * 2
+
+
+def test_wrong_fallback_is_named():
+    with pytest.raises(SourceError, match=r"--fallback test://scene.*'seeed'"):
+        parse_source("auto", "test://scene?seeed=1")
