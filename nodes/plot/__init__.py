@@ -14,7 +14,7 @@ from dora_rt.errors import DoraRtError
 
 from ..options import add_option, one_of, whole_number
 from .output import Output, can_open_window, choose_output, opencv_has_gui
-from .saving import open_saver, shown_path
+from .saving import open_saver
 from .screens import HiddenScreen, Screen, WebScreen, WindowScreen
 from .viewer import BOXES_INPUT, Viewer, run
 
@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 logger.info("%s", line)
             for path in paths:
                 if path is not None:
-                    logger.info("saved: %s", shown_path(path))
+                    # Whole: the node runs in the folder of the dataflow file, its reader elsewhere.
+                    logger.info("saved: %s", path.absolute())
     except DoraRtError as error:
         logger.error("%s", error)
         return 1

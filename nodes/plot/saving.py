@@ -169,13 +169,6 @@ class VideoSaver:
         writer.write(image if fits else cv2.resize(image, self._size))
 
 
-def shown_path(path: Path) -> str:
-    """Give a path as a person would type it here: relative if it is inside this folder."""
-    absolute = path.absolute()
-    here = Path.cwd()
-    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
-
-
 def _part(path: Path) -> Path:
     # The suffix stays: it tells OpenCV the container.
     return path.with_name(f".{path.stem}.part{path.suffix}")

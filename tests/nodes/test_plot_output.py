@@ -8,7 +8,7 @@ import cv2
 import pytest
 from dora_rt.nodes.plot import parse_options
 from dora_rt.nodes.plot.output import Output, can_open_window, choose_output
-from dora_rt.nodes.plot.saving import SaveError, VideoSaver, open_saver, shown_path
+from dora_rt.nodes.plot.saving import SaveError, VideoSaver, open_saver
 from node_helpers import FakeTime, picture
 
 MS = 1_000_000
@@ -102,13 +102,6 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
 
     with pytest.raises(SaveError, match=r"the folder .*/file/deep cannot be made"):
         open_saver(tmp_path / "file" / "deep" / "last.png")
-
-
-def test_path_is_shown_relative_inside_the_present_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    assert shown_path(tmp_path / "out" / "a.png") == "out/a.png"
-    assert shown_path(tmp_path.parent / "a.png") == str(tmp_path.parent / "a.png")
 
 
 def test_options_of_plot_come_from_the_environment_too(tmp_path):

@@ -1,4 +1,4 @@
-"""`from dora import Node` in the nodes that dora-launch starts: it puts this folder on their path."""
+"""What programs of 2022 import: dora-launch puts this folder on the path of its nodes."""
 
 from dora_rt import DoraStatus, Node
 
