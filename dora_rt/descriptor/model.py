@@ -3,11 +3,62 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from dora_rt.contract import QueuePolicy
 
 DEFAULT_QUEUE_SIZE = 10
 DEFAULT_MAX_HELD = 4
+
+
+class RestartPolicy(Enum):
+    """When a node that has ended is started again."""
+
+    NEVER = "never"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """How the launcher looks after a node; times in seconds.
+
+    Attributes:
+        restart: when it is started again.
+        max_restarts: at most so many within `restart_window_s`, then it has failed; 0: any number.
+        restart_delay_s: pause before the first restart; doubles up to `max_restart_delay_s`.
+        startup_timeout_s: how long it may take until it is ready.
+        heartbeat_timeout_s: how long it may not ask for an input, or None.
+        stop_grace_s: how long it has at each rung of the stop ladder.
+        stops_all: its end, whatever the reason, ends the dataflow (unless it is restarted).
+    """
+
+    restart: RestartPolicy = RestartPolicy.NEVER
+    max_restarts: int = 5
+    restart_delay_s: float = 0.5
+    max_restart_delay_s: float = 30.0
+    restart_window_s: float = 60.0
+    startup_timeout_s: float = 120.0
+    heartbeat_timeout_s: float | None = None
+    stop_grace_s: float = 3.0
+    stops_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a node's process may use; None leaves it as it is.
+
+    Attributes:
+        memory_limit_nbytes: address space (RLIMIT_AS).
+        cpu_affinity: numbers of the cores it may run on.
+        nice: -20 to 19.
+        priority: 1 to 99, SCHED_FIFO.
+    """
+
+    memory_limit_nbytes: int | None = None
+    cpu_affinity: tuple[int, ...] | None = None
+    nice: int | None = None
+    priority: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +110,7 @@ class Input:
     max_held: int
     slot_nbytes: int | None
     place: Place
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +167,8 @@ class Node:
     operators: tuple[Operator, ...]
     runtime: str | None
     place: Place
+    supervision: Supervision = Supervision()
+    resources: Resources = Resources()
 
 
 @dataclass(frozen=True, slots=True)
