@@ -82,7 +82,9 @@ class Publisher:
                 buffer, offset, _ = place
                 # Not array.dtype itself: that may be big-endian.
                 dtype = array.dtype.newbyteorder("=")
-                target = np.ndarray(array.shape, dtype, buffer, offset + HEADER_NBYTES)
+                target: NDArray[Any] = np.ndarray(
+                    array.shape, dtype, buffer, offset + HEADER_NBYTES
+                )
                 np.copyto(target, array)
                 self._wait_for_room()
             except BaseException:

@@ -36,7 +36,7 @@ def suppress(candidates: NDArray[np.float32], iou: float) -> NDArray[np.float32]
     # such an area from the largest coordinate only: negative ones would reach into a neighbour's.
     # (And one absurdly large one, which an untrained network does give, would blur all others.)
     corners = np.clip(candidates[:, :4].astype(np.float64), -_FAR, _FAR)
-    corners -= corners.min()
+    corners -= np.min(corners)
     sides = corners[:, 2:] - corners[:, :2]
     kept = cv2.dnn.NMSBoxesBatched(
         np.hstack((corners[:, :2], sides)),  # type: ignore[arg-type]  # N x 4 is rectangles to it

@@ -101,7 +101,7 @@ def _paint_tiles(width: int, height: int, rng: np.random.Generator) -> Picture:
     tones = np.where(checks == 0, light, dark) * rng.uniform(0.95, 1.05, (rows, columns))
     y, x = np.arange(height) // side, np.arange(width) // side
     tint = np.array(rng.uniform(0.86, 1.08, 3), np.float32)
-    table = (tones[y][:, x, None] * tint).astype(np.float32)
+    table: Picture = (tones[y][:, x, None] * tint).astype(np.float32)
     table[np.arange(height) % side < max(1, height // 240)] *= 0.72
     table[:, np.arange(width) % side < max(1, width // 320)] *= 0.72
     return table
