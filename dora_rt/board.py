@@ -1,41 +1,87 @@
 """The board: the words by which the launcher tells the nodes what they must know.
 
 The launcher is the only one who writes it; it rings the doorbell of whom it concerns afterwards.
+For each edge it says what became of the process at either end, and which generation of shared
+objects is the newest: a restarted process gets new ones, and its peers move over to them.
 """
 
 from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
 
 from dora_rt.errors import SharedMemoryError
 from dora_rt.ring import MAGIC
 
 _PROCESSES = 1
+_EDGES = 2
 _START_NS = 8
-_STOP = 16  # one word per process
+_STOP = 16  # one word per process, then one per edge about its reader, one about its writer
+
+_FATE_BITS = 2
+_GENERATION_BITS = 31
 
 
-def board_nbytes(processes: int) -> int:
+class Fate(Enum):
+    """What became of the process at one end of an edge; AWAY: it will be started again."""
+
+    ALIVE = 0
+    AWAY = 1
+    GONE = 2
+
+
+class Peer(NamedTuple):
+    """The process at the other end of an edge, and the newest shared objects between the two."""
+
+    fate: Fate
+    output_generation: int
+    edge_generation: int
+
+    def to_word(self) -> int:
+        """Give the one word that the board has for it."""
+        generations = self.output_generation << _GENERATION_BITS | self.edge_generation
+        return generations << _FATE_BITS | self.fate.value
+
+    @classmethod
+    def from_word(cls, word: int) -> Peer:
+        """Read a word of the board."""
+        generations = word >> _FATE_BITS
+        return cls(
+            Fate(word & 3),
+            generations >> _GENERATION_BITS,
+            generations & ((1 << _GENERATION_BITS) - 1),
+        )
+
+
+def board_nbytes(processes: int, edges: int) -> int:
     """Give the size of the board in bytes."""
-    return 8 * (_STOP + processes)
+    return 8 * (_STOP + processes + 2 * edges)
 
 
-def format_board(words: memoryview, processes: int) -> None:
+def format_board(words: memoryview, processes: int, edges: int) -> None:
     """Write the first line of a new board; runs in the launcher."""
     words[_PROCESSES] = processes
+    words[_EDGES] = edges
     words[0] = MAGIC
 
 
 class Board:
     """The board as the launcher writes it, and as one process reads it."""
 
-    def __init__(self, words: memoryview, processes: int, name: str) -> None:
+    def __init__(self, words: memoryview, processes: int, edges: int, name: str) -> None:
         """Look at an attached board.
 
         Raises:
             SharedMemoryError: it is not the board that the launcher described.
         """
-        if tuple(words[:2]) != (MAGIC, processes) or words.nbytes < board_nbytes(processes):
-            raise SharedMemoryError(f"{name} is not the board of a run of {processes} processes")
+        expected = (MAGIC, processes, edges)
+        if tuple(words[:3]) != expected or words.nbytes < board_nbytes(processes, edges):
+            raise SharedMemoryError(
+                f"{name} is not the board of a run of {processes} processes and {edges} edges"
+            )
         self._words = words
+        self._readers = _STOP + processes
+        self._writers = self._readers + edges
 
     @property
     def start_ns(self) -> int:
@@ -53,3 +99,19 @@ class Board:
     def stop(self, process: int) -> None:
         """Ask a process to end."""
         self._words[_STOP + process] = 1
+
+    def reader_word(self, edge: int) -> int:
+        """Give the word about an edge's reader; `Peer.from_word` reads it."""
+        return self._words[self._readers + edge]
+
+    def writer_word(self, edge: int) -> int:
+        """Give the word about an edge's writer; `Peer.from_word` reads it."""
+        return self._words[self._writers + edge]
+
+    def set_reader(self, edge: int, peer: Peer) -> None:
+        """Say what became of an edge's reader."""
+        self._words[self._readers + edge] = peer.to_word()
+
+    def set_writer(self, edge: int, peer: Peer) -> None:
+        """Say what became of an edge's writer."""
+        self._words[self._writers + edge] = peer.to_word()

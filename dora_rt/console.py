@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Iterable
 from typing import TextIO
 
@@ -49,6 +51,21 @@ class Console:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except BrokenPipeError:
-            # Whoever read along has left; the robot goes on.
+        except UnicodeEncodeError:
+            # A terminal of the C locale: rather a code than no line.
+            self._write(text.encode("ascii", "backslashreplace").decode())
+        except OSError:
+            # Whoever read along has left, or the disk is full; the robot goes on.
             self._is_gone = True
+            self._forget_stream()
+
+    def _forget_stream(self) -> None:
+        # What is left in the stream's buffer would fail once more when the interpreter ends, and
+        # change our exit code.
+        try:
+            descriptor = self._stream.fileno()
+        except io.UnsupportedOperation:
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)

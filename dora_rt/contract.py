@@ -38,6 +38,11 @@ class EdgeConfig:
     """Number of the process that writes."""
     reader: int
     """Number of the process that reads."""
+    writer_returns: bool = False
+    """Whether the writer may be restarted: its end is the end only when the launcher says so."""
+    reader_returns: bool = False
+    """Whether the reader may be restarted: what it has not read yet is kept for it."""
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class OutputConfig:
     slots: int
     slot_nbytes: int
     edges: tuple[EdgeConfig, ...]
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,8 @@ class InputConfig:
     period_ns: int | None = None
     output: OutputConfig | None = None
     edge: EdgeConfig | None = None
+    timeout_ns: int | None = None
+    """Silence after which the input counts as closed until something comes again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,10 @@ class NodeConfig:
     node: str
     number: int
     processes: int
+    edges: int
     status_fd: int
+    heartbeat_ns: int | None
+    """Silence after which the launcher takes the process for hung, or None."""
     inputs: tuple[InputConfig, ...]
     outputs: tuple[OutputConfig, ...]
     operators: tuple[OperatorConfig, ...]
@@ -151,6 +162,7 @@ def _input(fields: dict[str, Any]) -> InputConfig:
         period_ns=fields["period_ns"],
         output=None if output is None else _output(output),
         edge=None if edge is None else _edge(edge),
+        timeout_ns=fields["timeout_ns"],
     )
 
 

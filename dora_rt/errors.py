@@ -21,8 +21,16 @@ class UnsupportedValueError(DoraRtError, TypeError):
     """A node sent something that is neither bytes nor a numeric or bool array."""
 
 
+class TooManyLoansError(DoraRtError):
+    """More loans of one output are open at the same time than it has slots for."""
+
+
 class NodeClosedError(DoraRtError):
     """A node was used after `close()`, or sent after it was told to stop."""
+
+
+class SentAfterStopError(NodeClosedError):
+    """A node sent after it had seen that the dataflow is being stopped."""
 
 
 class SharedMemoryFullError(DoraRtError, MemoryError):

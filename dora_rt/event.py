@@ -106,9 +106,46 @@ def telemetry_context(metadata_json: bytes) -> str:
 
 
 class InputClosed:
-    """All that an input's source ever sent has been delivered, and the source is gone."""
+    """An input has come to its end, or has been silent for longer than its `input_timeout`.
+
+    Attributes:
+        id: name of the input.
+        is_final: all that its source ever sent was delivered, and the source is gone.
+    """
+
+    __slots__ = ("id", "is_final")
+
+    def __init__(self, input_id: str, *, is_final: bool) -> None:
+        self.id = input_id
+        self.is_final = is_final
+
+    def __repr__(self) -> str:
+        return f"InputClosed({self.id!r}, is_final={self.is_final})"
+
+
+class InputRecovered:
+    """An input that was closed because of its silence has a sample again, which comes next."""
 
     __slots__ = ("id",)
 
     def __init__(self, input_id: str) -> None:
         self.id = input_id
+
+    def __repr__(self) -> str:
+        return f"InputRecovered({self.id!r})"
+
+
+class SourceRestarted:
+    """The node that writes an input was started again; `seq` of the input begins at 0 again."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, input_id: str) -> None:
+        self.id = input_id
+
+    def __repr__(self) -> str:
+        return f"SourceRestarted({self.id!r})"
+
+
+Change = InputClosed | InputRecovered | SourceRestarted
+"""What else than samples and ticks can happen to an input."""

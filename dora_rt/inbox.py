@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 import time
 
-from dora_rt import names
+from dora_rt import names, ring
 from dora_rt.board import Board
 from dora_rt.contract import InputConfig, NodeConfig
 from dora_rt.errors import NodeClosedError
-from dora_rt.event import Event, InputClosed
-from dora_rt.shm import Doorbell
+from dora_rt.event import Change, Event, InputClosed, InputRecovered, SourceRestarted
+from dora_rt.shm import Doorbell, attach_words
 from dora_rt.subscriber import Subscriber
 from dora_rt.timer import Timer
+
+# How often a thread that wants to send looks for the start while another one waits for inputs.
+_START_SLICE_S = 0.02
 
 
 class Inbox:
@@ -21,14 +24,26 @@ class Inbox:
     def __init__(self, config: NodeConfig, board: Board) -> None:
         """Attach to what the launcher made."""
         self.was_told_to_stop = False
-        self._node = config.node
-        self._number = config.number
+        self.has_ended = False
+        self._config = config
         self._board = board
         self._doorbell = Doorbell(names.doorbell(config.run, config.number))
-        self._ports = [_attach(config, entry) for entry in config.inputs]
+        self._ports = [_attach(config, entry, board) for entry in config.inputs]
         self._timers = [port for port in self._ports if isinstance(port, Timer)]
-        self._open = {port.input_id: port for port in self._ports if isinstance(port, Subscriber)}
+        # What a node sends to itself does not keep it alive.
+        self._open = {
+            entry.id
+            for entry in config.inputs
+            if entry.edge is not None and entry.edge.writer != config.number
+        }
         self._has_sources = bool(self._open)
+        self._silences = {
+            entry.id: _Silence(entry.timeout_ns)
+            for entry in config.inputs
+            if entry.timeout_ns is not None
+        }
+        self._recovered: Event | None = None
+        self._pulse = _attach_pulse(config)
         # In a runtime each operator comes to its own end.
         self._ends_by_itself = not config.operators
         self._turn = 0
@@ -40,7 +55,7 @@ class Inbox:
         """Tell whether nothing can come any more: no sample, and no tick of a timer."""
         return not self._open and not self._timers
 
-    def wait(self, deadline_ns: int | None) -> Event | InputClosed | None:
+    def wait(self, deadline_ns: int | None) -> Event | Change | None:
         """Give the next event; None at the end.
 
         Args:
@@ -50,23 +65,46 @@ class Inbox:
             TimeoutError: the deadline passed.
             NodeClosedError: the inbox was closed.
         """
-        with self._receiving:
-            return self._wait(deadline_ns)
+        timeout_s = -1.0
+        if deadline_ns is not None:
+            timeout_s = max(deadline_ns - time.monotonic_ns(), 0) / 1e9
+        if not self._receiving.acquire(timeout=timeout_s):
+            raise self._timed_out()
+        try:
+            event = self._wait(deadline_ns)
+        finally:
+            self._receiving.release()
+        if event is None:
+            self.has_ended = True
+        return event
 
     def wait_for_start(self) -> None:
-        """Wait until inputs may flow, or the node is told to stop."""
-        board = self._board
-        while not (board.start_ns or board.is_stopped(self._number) or self._is_closed):
-            self._doorbell.wait(None)
-        # The ring may have been meant for another thread, which waits for an input.
+        """Wait until inputs may flow, or the node is told to stop, or it is closed."""
+        while not self._may_go_on():
+            # The start rings once. Who waits for an input may have heard it; else it is for us.
+            if self._receiving.acquire(timeout=_START_SLICE_S):
+                try:
+                    if not self._may_go_on():
+                        self._doorbell.wait(None)
+                finally:
+                    self._receiving.release()
+
+    def beat(self) -> None:
+        """Show the launcher that this process is alive, if the dataflow file asks for it."""
+        if self._pulse is not None:
+            self._pulse[0] = time.monotonic_ns()
+
+    def wake(self) -> None:
+        """Let a thread that waits look around."""
         self._doorbell.ring()
 
     def close_input(self, input_id: str) -> None:
-        """Take no more from one input; its writer stops feeding it."""
+        """Take no more from one input, for good; its writer stops feeding it."""
         for port in self._ports:
             if port.input_id == input_id and isinstance(port, Subscriber):
-                port.close()
-        self._open.pop(input_id, None)
+                port.close(ring.CLOSED_FOR_GOOD)
+        self._open.discard(input_id)
+        self._silences.pop(input_id, None)
         self._ports = [port for port in self._ports if port.input_id != input_id]
         self._timers = [timer for timer in self._timers if timer.input_id != input_id]
 
@@ -78,11 +116,16 @@ class Inbox:
                 port.close()
         self._doorbell.ring()
 
-    def _wait(self, deadline_ns: int | None) -> Event | InputClosed | None:
-        board, number = self._board, self._number
+    def _may_go_on(self) -> bool:
+        board, number = self._board, self._config.number
+        return bool(board.start_ns) or board.is_stopped(number) or self._is_closed
+
+    def _wait(self, deadline_ns: int | None) -> Event | Change | None:
+        board, number = self._board, self._config.number
         while True:
             if self._is_closed:
-                raise NodeClosedError(f"node {self._node!r}: closed, no more inputs")
+                raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
+            self.beat()
             if board.is_stopped(number):
                 self.was_told_to_stop = True
                 return None
@@ -93,37 +136,75 @@ class Inbox:
                     return event
                 if self._is_over():
                     return None
-                for timer in self._timers:
-                    due_ns = timer.due_ns(start_ns)
-                    wake_ns = due_ns if wake_ns is None else min(wake_ns, due_ns)
+                wake_ns = self._next_wake_ns(start_ns, deadline_ns)
             if not self._doorbell.wait(wake_ns) and wake_ns == deadline_ns:
-                raise TimeoutError(f"node {self._node!r}: no input came in time")
+                raise self._timed_out()
             self._doorbell.silence()
 
-    def _take(self, start_ns: int) -> Event | InputClosed | None:
+    def _next_wake_ns(self, start_ns: int, deadline_ns: int | None) -> int | None:
+        if not self._timers and not self._silences and self._pulse is None:
+            return deadline_ns
+        times_ns = [timer.due_ns(start_ns) for timer in self._timers]
+        times_ns += [
+            silence.due_ns for silence in self._silences.values() if silence.due_ns is not None
+        ]
+        if self._config.heartbeat_ns is not None:
+            times_ns.append(time.monotonic_ns() + self._config.heartbeat_ns // 3)
+        if deadline_ns is not None:
+            times_ns.append(deadline_ns)
+        return min(times_ns, default=None)
+
+    def _take(self, start_ns: int) -> Event | Change | None:
+        if self._recovered is not None:
+            recovered, self._recovered = self._recovered, None
+            return recovered
         # In turn, so that a fast input does not starve the others.
         ports = self._ports
         count = len(ports)
         for step in range(count):
             turn = (self._turn + step) % count
             port = ports[turn]
-            event = (
-                port.take(start_ns, time.monotonic_ns()) if isinstance(port, Timer) else port.take()
-            )
+            event: Event | None
+            if isinstance(port, Timer):
+                event = port.take(start_ns, time.monotonic_ns())
+            else:
+                event = port.take()
+                if event is None:
+                    change = self._look_for_change(port)
+                    if change is not None:
+                        return change
+                elif self._silences and port.input_id in self._silences:
+                    return self._note(event)
             if event is not None:
                 self._turn = turn + 1
                 return event
-        return self._look_for_ends()
-
-    def _look_for_ends(self) -> InputClosed | None:
-        for input_id, subscriber in self._open.items():
-            if subscriber.is_ended:
-                del self._open[input_id]
-                return InputClosed(input_id)
-            if subscriber.notices_end():
-                # The wait that follows returns at once, through the doorbell's semaphore.
-                self._doorbell.ring()
         return None
+
+    def _look_for_change(self, subscriber: Subscriber) -> Change | None:
+        input_id = subscriber.input_id
+        if subscriber.is_ended:
+            successor = subscriber.successor()
+            if successor is not None:
+                self._ports = [successor if port is subscriber else port for port in self._ports]
+                return SourceRestarted(input_id)
+            if input_id in self._open:
+                self._open.discard(input_id)
+                self._silences.pop(input_id, None)
+                return InputClosed(input_id, is_final=True)
+        elif subscriber.notices_end():
+            # The wait that follows returns at once, through the doorbell's semaphore.
+            self._doorbell.ring()
+        silence = self._silences.get(input_id)
+        if silence is not None and silence.is_over(time.monotonic_ns()):
+            return InputClosed(input_id, is_final=False)
+        return None
+
+    def _note(self, event: Event) -> Event | Change:
+        silence = self._silences[event.id]
+        if silence.ends(time.monotonic_ns()):
+            self._recovered = event
+            return InputRecovered(event.id)
+        return event
 
     def _is_over(self) -> bool:
         # Timers do not keep a finished node alive; a node of only timers is a source, and goes on.
@@ -131,10 +212,40 @@ class Inbox:
             return False
         return self._has_sources or not self._timers
 
+    def _timed_out(self) -> TimeoutError:
+        return TimeoutError(f"node {self._config.node!r}: no input came in time")
 
-def _attach(config: NodeConfig, entry: InputConfig) -> Subscriber | Timer:
+
+class _Silence:
+    """How long an input has been silent; counted from its first sample on."""
+
+    def __init__(self, timeout_ns: int) -> None:
+        self.due_ns: int | None = None
+        self._timeout_ns = timeout_ns
+        self._is_closed = False
+
+    def ends(self, now_ns: int) -> bool:
+        """Note a sample; tell whether the input was closed until now."""
+        was_closed, self._is_closed = self._is_closed, False
+        self.due_ns = now_ns + self._timeout_ns
+        return was_closed
+
+    def is_over(self, now_ns: int) -> bool:
+        """Tell, once, that the silence has lasted too long."""
+        if self.due_ns is None or now_ns < self.due_ns:
+            return False
+        self.due_ns = None
+        self._is_closed = True
+        return True
+
+
+def _attach_pulse(config: NodeConfig) -> memoryview | None:
+    if config.heartbeat_ns is None:
+        return None
+    return attach_words(names.pulse(config.run, config.number), lambda *_: None, writable=True)
+
+
+def _attach(config: NodeConfig, entry: InputConfig, board: Board) -> Subscriber | Timer:
     if entry.period_ns is not None:
         return Timer(entry.id, entry.period_ns)
-    assert entry.output is not None, "an input is a timer or an edge"
-    assert entry.edge is not None, "an input is a timer or an edge"
-    return Subscriber(config.run, config.node, entry.id, entry.output, entry.edge)
+    return Subscriber(config, entry, board)

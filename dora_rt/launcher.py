@@ -7,6 +7,7 @@ import secrets
 from dora_rt.console import Console
 from dora_rt.memory import RunMemory
 from dora_rt.plan import Plan
+from dora_rt.process import Starter
 from dora_rt.signals import recorded_signals
 from dora_rt.supervisor import Outcome, Supervisor
 
@@ -29,6 +30,10 @@ def launch(
     run = secrets.token_hex(4)
     console.introduce(process.name for process in plan.processes)
     stop_after_ns = None if stop_after_s is None else int(stop_after_s * 1e9)
-    with recorded_signals() as signals, RunMemory.create(plan, run) as memory:
+    with (
+        recorded_signals() as signals,
+        RunMemory.create(plan, run) as memory,
+        Starter(run, environ) as starter,
+    ):
         supervisor = Supervisor(plan, memory, console, signals, stop_after_ns=stop_after_ns)
-        return supervisor.run(run=run, environ=environ)
+        return supervisor.run(starter)

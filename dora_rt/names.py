@@ -13,26 +13,36 @@ def doorbell(run: str, process: int) -> str:
     return f"/drt-{run}-n{process}"
 
 
-def output(run: str, number: int) -> str:
-    """Name the control segment of an output."""
-    return f"/drt-{run}-o{number}"
+def output(run: str, number: int, generation: int) -> str:
+    """Name the control segment of an output; each start of its node has a generation of its own."""
+    return f"/drt-{run}-o{number}.{generation}"
 
 
-def pool(run: str, number: int, generation: int) -> str:
-    """Name one generation of an output's payload pool."""
-    return f"/drt-{run}-o{number}g{generation}"
+def pool(run: str, number: int, generation: int, growth: int) -> str:
+    """Name the payload pool of an output after it has grown so often."""
+    return f"/drt-{run}-o{number}.{generation}g{growth}"
 
 
-def edge(run: str, number: int) -> str:
-    """Name the segment that an edge's reader writes."""
-    return f"/drt-{run}-e{number}"
+def pools(run: str, number: int, generation: int) -> str:
+    """Give what the names of all pools of an output begin with."""
+    return f"/drt-{run}-o{number}.{generation}g"
 
 
-def returned(run: str, number: int) -> str:
+def edge(run: str, number: int, generation: int) -> str:
+    """Name the segment that an edge's reader writes; a restart of either end makes a new one."""
+    return f"/drt-{run}-e{number}.{generation}"
+
+
+def returned(run: str, number: int, generation: int) -> str:
     """Name the semaphore by which an edge's reader gives slots back."""
-    return f"/drt-{run}-e{number}r"
+    return f"/drt-{run}-e{number}.{generation}r"
 
 
-def token(run: str, number: int, slot: int) -> str:
+def token(run: str, number: int, generation: int, slot: int) -> str:
     """Name the token of one slot on one edge."""
-    return f"/drt-{run}-e{number}t{slot}"
+    return f"/drt-{run}-e{number}.{generation}t{slot}"
+
+
+def pulse(run: str, process: int) -> str:
+    """Name the segment in which a process shows that it is alive."""
+    return f"/drt-{run}-p{process}"

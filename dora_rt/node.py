@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import sys
 import threading
 import time
 import weakref
@@ -13,15 +15,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from dora_rt import names
+from dora_rt import fork, names, ring
 from dora_rt.board import Board
 from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
 from dora_rt.errors import (
     NodeClosedError,
     NotInDataflowError,
+    SentAfterStopError,
     UnknownOutputError,
 )
-from dora_rt.event import TELEMETRY_KEY, Event, InputClosed, telemetry_context
+from dora_rt.event import TELEMETRY_KEY, Change, Event, telemetry_context
 from dora_rt.inbox import Inbox
 from dora_rt.publisher import Loan, Publisher, Stamp
 from dora_rt.sample import encode_metadata, sendable
@@ -71,13 +74,15 @@ class Node:
         self._config = config
         board = Segment.attach(names.board(run), writable=False)
         board.close()
-        self._board = Board(board.words(), config.processes, board.name)
+        self._board = Board(board.words(), config.processes, config.edges, board.name)
         self._inbox = Inbox(config, self._board)
         self._status = StatusWriter(config.status_fd, config.number)
         self._publishers = {
-            output.id: Publisher(run, config.node, output) for output in config.outputs
+            output.id: Publisher(run, config.node, output, self._board) for output in config.outputs
         }
         self._causes = threading.local()
+        fork.watch()
+        _report_uncaught(self._status)
         self._is_ready = False
         self._reads_events = False
         self._finalizer = weakref.finalize(
@@ -104,9 +109,17 @@ class Node:
         return tuple(self._publishers)
 
     def is_stopped(self) -> bool:
-        """Tell whether this node was asked to end; for sources that have no inputs to wait for."""
+        """Tell whether there is nothing to go on for: told to stop, closed, or all inputs ended.
+
+        For sources, which have no inputs to wait for, and for loops that use `try_next`.
+        """
         self._announce_reading()
-        return not self._finalizer.alive or self._board.is_stopped(self._config.number)
+        self._inbox.beat()
+        return (
+            not self._finalizer.alive
+            or self._inbox.has_ended
+            or self._board.is_stopped(self._config.number)
+        )
 
     def next(self, timeout: float | None = None) -> Event | None:
         """Wait for the next input.
@@ -122,15 +135,23 @@ class Node:
             TimeoutError: nothing came in time.
             ValueError: the time-out is negative or not a number.
         """
-        deadline_ns = None
-        if timeout is not None:
-            if not timeout >= 0:
-                raise ValueError(f"timeout must be 0 or more seconds, got {timeout!r}")
-            deadline_ns = time.monotonic_ns() + int(timeout * 1e9)
-        event = self.next_or_closed(deadline_ns)
-        while isinstance(event, InputClosed):
-            event = self.next_or_closed(deadline_ns)
+        deadline_ns = _deadline_ns(timeout)
+        event = self._next(deadline_ns)
+        while event is not None and not isinstance(event, Event):
+            event = self._next(deadline_ns)
         return event
+
+    def next_event(self, timeout: float | None = None) -> Event | Change | None:
+        """Do what `next` does, and tell as well what else happens to the inputs.
+
+        Returns:
+            Also `InputClosed` (the source is gone, or silent for longer than `input_timeout`),
+            `InputRecovered` and `SourceRestarted`, all in `dora_rt.event`.
+
+        Raises:
+            TimeoutError, ValueError: as for `next`.
+        """
+        return self._next(_deadline_ns(timeout))
 
     def try_next(self) -> Event | None:
         """Give an input that is already there; None if there is none, and at the end."""
@@ -146,20 +167,6 @@ class Node:
         event = self.next()
         if event is None:
             raise StopIteration
-        return event
-
-    def next_or_closed(self, deadline_ns: int | None) -> Event | InputClosed | None:
-        """Do what `next` does, and tell as well when an input has come to its end.
-
-        Args:
-            deadline_ns: of `time.monotonic_ns()`, or None.
-        """
-        self._announce_reading()
-        self._get_ready()
-        event = self._inbox.wait(deadline_ns)
-        if isinstance(event, Event):
-            # Only what an answer needs: the event itself would keep its slot in use.
-            self._causes.cause = Cause(event.origin_ns, event.metadata_json)
         return event
 
     def send_output(
@@ -191,6 +198,7 @@ class Node:
         publisher = self._publisher(output_id)
         value = sendable(data, publisher.where)
         stamp = self._stamp(metadata, captured_ns)
+        self._inbox.beat()
         if isinstance(value, np.ndarray):
             publisher.send_array(value, stamp)
         else:
@@ -243,7 +251,7 @@ class Node:
 
     def close_output(self, output_id: str) -> None:
         """Send no more on one output; its readers see the end of it."""
-        self._publishers[output_id].close()
+        self._publishers[output_id].close(ring.CLOSED_FOR_GOOD)
 
     def __enter__(self) -> Node:
         return self
@@ -256,10 +264,28 @@ class Node:
     ) -> None:
         self.close()
 
+    def _next(self, deadline_ns: int | None) -> Event | Change | None:
+        if fork.is_forked:
+            raise NodeClosedError(
+                f"node {self._config.node!r}: this process is a fork of the node; only the node "
+                "itself can receive"
+            )
+        self._announce_reading()
+        self._get_ready()
+        event = self._inbox.wait(deadline_ns)
+        if isinstance(event, Event):
+            # Only what an answer needs: the event itself would keep its slot in use.
+            self._causes.cause = Cause(event.origin_ns, event.metadata_json)
+        return event
+
     def _get_ready(self) -> None:
         if not self._is_ready:
             self._is_ready = True
             self._status.send(Kind.READY)
+
+    def wake(self) -> None:
+        """Let the thread that waits for an input look around."""
+        self._inbox.wake()
 
     def _announce_reading(self) -> None:
         # A node that never looks for events cannot be told to stop by one.
@@ -275,10 +301,12 @@ class Node:
                 f"node {self._config.node!r} has no output {output_id!r}; "
                 f"its outputs in the dataflow file: {declared}"
             )
-        if self._inbox.was_told_to_stop:
-            # The exception may well end this process, which is then no failure of the node.
-            self._status.send(Kind.SENT_AFTER_STOP)
+        if fork.is_forked:
             raise NodeClosedError(
+                f"{publisher.where}: this process is a fork of the node; only the node can send"
+            )
+        if self._inbox.was_told_to_stop:
+            raise SentAfterStopError(
                 f"{publisher.where}: sent after next() returned None because the dataflow is "
                 "being stopped; send before the loop ends"
             )
@@ -328,7 +356,29 @@ def _config_from_environment() -> NodeConfig:
     return NodeConfig.from_json(text)
 
 
+def _report_uncaught(status: StatusWriter) -> None:
+    """Tell the launcher if this process ends because it sent after the stop: that is no failure."""
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, SentAfterStopError):
+            status.send(Kind.SENT_AFTER_STOP)
+        previous(kind, error, trace)
+
+    sys.excepthook = hook
+
+
+def _deadline_ns(timeout_s: float | None) -> int | None:
+    if timeout_s is None or timeout_s == math.inf:
+        return None
+    if not timeout_s >= 0:
+        raise ValueError(f"timeout must be 0 or more seconds, got {timeout_s!r}")
+    return time.monotonic_ns() + int(timeout_s * 1e9)
+
+
 def _close(inbox: Inbox, publishers: list[Publisher]) -> None:
+    if fork.is_forked:
+        return  # the parent goes on with them
     inbox.close()
     for publisher in publishers:
         publisher.close()

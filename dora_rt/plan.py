@@ -18,9 +18,19 @@ from dora_rt.contract import (
     QueuePolicy,
     Route,
 )
-from dora_rt.descriptor.model import Descriptor, Input, Node, Operator, OutputSource, TimerSource
+from dora_rt.descriptor.model import (
+    Descriptor,
+    Input,
+    Node,
+    Operator,
+    OutputSource,
+    Resources,
+    RestartPolicy,
+    Supervision,
+    TimerSource,
+)
 
-_OPEN_LOANS = 2  # slots beyond what can be queued and held, to write the next samples in
+_OPEN_LOANS = 4  # slots beyond what can be queued and held, to write the next samples in
 _ROOM_NBYTES = 128 + 4096  # header and metadata of a slot with a given `slot_bytes`
 
 
@@ -35,8 +45,10 @@ class ProcessPlan:
     config: NodeConfig
     upstream: frozenset[int]
     """Numbers of the other processes that write this one's inputs."""
-    cycle: frozenset[int]
-    """Numbers of the processes that are both before and after this one, itself included."""
+    circle: frozenset[int]
+    """Numbers of the processes that are both before and after this one, with its own; or empty."""
+    supervision: Supervision
+    resources: Resources
 
     @property
     def has_ports(self) -> bool:
@@ -119,16 +131,14 @@ class _Planner:
         for port in self._ports.values():
             self._wire(port)
         upstream = self._upstream()
-        after = {number: _reach(number, upstream) for number in upstream}
+        before = {number: _reach(number, upstream) for number in upstream}
         return Plan(
             self._file,
             tuple(
                 self._process(
                     number,
-                    frozenset(upstream[number]),
-                    frozenset(
-                        {number} | {other for other in after[number] if number in after[other]}
-                    ),
+                    frozenset(upstream[number] - {number}),
+                    frozenset(other for other in before[number] if number in before[other]),
                 )
                 for number in range(len(self._groups))
             ),
@@ -216,6 +226,8 @@ class _Planner:
                     max_held=reader.input.max_held,
                     writer=port.process,
                     reader=reader.process,
+                    writer_returns=self._returns(port.process),
+                    reader_returns=self._returns(reader.process),
                 )
                 for position, reader in enumerate(readers)
             ),
@@ -224,7 +236,12 @@ class _Planner:
         self._external[port.source] = port.port_id
         for reader, edge in zip(readers, output.edges, strict=True):
             self._inputs[reader.process].append(
-                InputConfig(reader.port_id, output=output, edge=edge)
+                InputConfig(
+                    reader.port_id,
+                    output=output,
+                    edge=edge,
+                    timeout_ns=_ns(reader.input.timeout_s),
+                )
             )
             self._edges.append(
                 EdgePlan(
@@ -238,15 +255,22 @@ class _Planner:
                 )
             )
 
+    def _returns(self, process: int) -> bool:
+        _, nodes = self._groups[process]
+        return nodes[0].supervision.restart is not RestartPolicy.NEVER
+
     def _upstream(self) -> dict[int, set[int]]:
         upstream: dict[int, set[int]] = {number: set() for number in range(len(self._groups))}
         for edge in self._edges:
-            if edge.edge is not None and edge.edge.writer != edge.edge.reader:
+            if edge.edge is not None:
                 upstream[edge.edge.reader].add(edge.edge.writer)
         return upstream
 
-    def _process(self, number: int, upstream: frozenset[int], cycle: frozenset[int]) -> ProcessPlan:
+    def _process(
+        self, number: int, upstream: frozenset[int], circle: frozenset[int]
+    ) -> ProcessPlan:
         name, nodes = self._groups[number]
+        supervision = nodes[0].supervision
         env = dict(pair for node in nodes for pair in node.env)
         return ProcessPlan(
             name=name,
@@ -259,7 +283,9 @@ class _Planner:
                 node=name,
                 number=number,
                 processes=len(self._groups),
+                edges=len(self._edges),
                 status_fd=-1,
+                heartbeat_ns=_ns(supervision.heartbeat_timeout_s),
                 inputs=tuple(self._inputs[number]),
                 outputs=tuple(self._outputs[number]),
                 operators=tuple(
@@ -267,7 +293,9 @@ class _Planner:
                 ),
             ),
             upstream=upstream,
-            cycle=cycle,
+            circle=circle,
+            supervision=supervision,
+            resources=nodes[0].resources,
         )
 
     def _argv(self, node: Node) -> tuple[str, ...]:
@@ -315,6 +343,10 @@ def _slot_nbytes(requested: list[int | None]) -> int:
     if not largest:
         return 0
     return -(-(largest + _ROOM_NBYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def _ns(duration_s: float | None) -> int | None:
+    return None if duration_s is None else int(duration_s * 1e9)
 
 
 def _reach(start: int, upstream: dict[int, set[int]]) -> set[int]:

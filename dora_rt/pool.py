@@ -1,16 +1,19 @@
-"""The payload memory of one output, in generations: a larger one whenever a sample does not fit.
+"""The payload memory of one output; a larger one takes over whenever a sample does not fit.
 
-A generation is a sparse segment with one equal piece for each slot. What a slot needs is
-allocated when it is first written, so an output uses only the memory that its readers' speed asks
-for, and a full /dev/shm is an error with numbers at that moment and never a SIGBUS.
+A pool is a sparse segment with one equal piece for each slot. What a slot needs is allocated when
+it is first written, so an output uses only the memory that its readers' speed asks for, and a full
+/dev/shm is an error with numbers at that moment and never a SIGBUS. Pools of one output are
+numbered by how often it has grown.
 """
 
 from __future__ import annotations
 
 import mmap
 from collections.abc import Collection
+from typing import NamedTuple
 
 from dora_rt import names
+from dora_rt.contract import OutputConfig
 from dora_rt.errors import CorruptSampleError
 from dora_rt.shm import Segment
 
@@ -18,109 +21,116 @@ from dora_rt.shm import Segment
 _SMALLEST_SLOT_NBYTES = 256 * 1024
 
 
+class Place(NamedTuple):
+    """Where a slot is: memory, offset and size in bytes, and the number of its pool."""
+
+    buffer: mmap.mmap
+    offset: int
+    nbytes: int
+    growth: int
+
+
 class PoolWriter:
     """The writer's side: gives a slot as much memory as the next sample needs."""
 
-    def __init__(self, run: str, number: int, slots: int, slot_nbytes: int) -> None:
-        """Remember where the pool is; the launcher has made generation 0 if `slot_nbytes` > 0."""
+    def __init__(self, run: str, config: OutputConfig) -> None:
+        """Attach to what the launcher made, which is pool 0 if `slot_nbytes` > 0, else nothing."""
         self._run = run
-        self._number = number
-        self._slots = slots
-        self._generations: dict[int, Segment] = {}
-        self._generation = -1
-        self._slot_nbytes = slot_nbytes
-        self._generation_of = [-1] * slots
-        self._committed = [0] * slots
-        if slot_nbytes:
-            self._generation = 0
-            self._generations[0] = Segment.attach(names.pool(run, number, 0), writable=True)
-            self._committed = [slot_nbytes] * slots
+        self._config = config
+        self._segments: dict[int, Segment] = {}
+        self._growth = -1
+        self._slot_nbytes = config.slot_nbytes
+        self._growth_of = [-1] * config.slots
+        self._committed = [0] * config.slots
+        if config.slot_nbytes:
+            self._growth = 0
+            self._segments[0] = Segment.attach(self._name(0), writable=True)
+            self._committed = [config.slot_nbytes] * config.slots
 
-    def place(self, slot: int, nbytes: int) -> tuple[mmap.mmap, int, int]:
+    def place(self, slot: int, nbytes: int) -> Place:
         """Make room for a sample of `nbytes` (header and metadata included) in a slot.
-
-        Returns:
-            The memory, the offset of the slot in it, and the generation.
 
         Raises:
             SharedMemoryFullError: /dev/shm has no room.
         """
         if nbytes > self._slot_nbytes:
             self._grow(nbytes)
-        segment = self._generations[self._generation]
+        segment = self._segments[self._growth]
         offset = slot * self._slot_nbytes
         if nbytes > self._committed[slot]:
             room = min(_round_up(nbytes), self._slot_nbytes)
             segment.commit(offset, room)
             self._committed[slot] = room
-        self._generation_of[slot] = self._generation
-        return segment.mapping, offset, self._generation
+        self._growth_of[slot] = self._growth
+        return Place(segment.mapping, offset, self._committed[slot], self._growth)
 
     @property
-    def has_old_generations(self) -> bool:
-        """Tell whether the pool has grown, and what it was before is still there."""
-        return len(self._generations) > 1
+    def has_old_pools(self) -> bool:
+        """Tell whether the pool has grown, and an earlier one is still there."""
+        return len(self._segments) > 1
 
     def retire(self, free: Collection[int]) -> None:
-        """Remove older generations of which every slot is in `free`."""
-        in_use = {self._generation}
-        in_use.update(
-            generation for slot, generation in enumerate(self._generation_of) if slot not in free
-        )
-        for generation in [old for old in self._generations if old not in in_use]:
-            segment = self._generations.pop(generation)
+        """Remove earlier pools of which every slot is in `free`."""
+        in_use = {self._growth}
+        in_use.update(growth for slot, growth in enumerate(self._growth_of) if slot not in free)
+        for growth in [old for old in self._segments if old not in in_use]:
+            segment = self._segments.pop(growth)
             segment.unlink()
             segment.close()
 
     def close(self) -> None:
         """Let go of the memory; the launcher removes the names."""
-        for segment in self._generations.values():
+        for segment in self._segments.values():
             segment.close()
 
     def _grow(self, nbytes: int) -> None:
         slot_nbytes = _round_up(max(nbytes, 2 * self._slot_nbytes, _SMALLEST_SLOT_NBYTES))
-        generation = self._generation + 1
-        name = names.pool(self._run, self._number, generation)
-        segment = Segment.create(name, self._slots * slot_nbytes, sparse=True)
-        self._generations[generation] = segment
-        self._generation = generation
+        growth = self._growth + 1
+        segment = Segment.create(self._name(growth), self._config.slots * slot_nbytes, sparse=True)
+        self._segments[growth] = segment
+        self._growth = growth
         self._slot_nbytes = slot_nbytes
-        self._committed = [0] * self._slots
+        self._committed = [0] * self._config.slots
+
+    def _name(self, growth: int) -> str:
+        return names.pool(self._run, self._config.number, self._config.generation, growth)
 
 
 class PoolReader:
-    """A reader's side: maps a generation, read-only, when the first sample of it arrives."""
+    """A reader's side: maps a pool, read-only, when the first sample in it arrives."""
 
-    def __init__(self, run: str, number: int, slots: int) -> None:
+    def __init__(self, run: str, config: OutputConfig) -> None:
         self._run = run
-        self._number = number
-        self._slots = slots
+        self._config = config
         self._mappings: dict[int, tuple[mmap.mmap, int]] = {}
 
-    def locate(self, slot: int, generation: int) -> tuple[mmap.mmap, int, int]:
-        """Give the memory, the offset of the slot in it, and the slot's size in bytes.
+    def locate(self, slot: int, growth: int) -> Place:
+        """Find a slot that a sample is in.
 
         Raises:
-            CorruptSampleError: the generation does not exist.
+            SharedMemoryError: there is no such pool.
+            CorruptSampleError: it is too small to have this slot.
         """
-        found = self._mappings.get(generation)
+        found = self._mappings.get(growth)
         if found is None:
-            found = self._attach(generation)
+            found = self._attach(growth)
         mapping, slot_nbytes = found
-        return mapping, slot * slot_nbytes, slot_nbytes
+        return Place(mapping, slot * slot_nbytes, slot_nbytes, growth)
 
-    def _attach(self, generation: int) -> tuple[mmap.mmap, int]:
-        if generation >= 1 << 16:
-            raise CorruptSampleError(f"generation {generation} cannot exist")
-        segment = Segment.attach(names.pool(self._run, self._number, generation), writable=False)
+    def _attach(self, growth: int) -> tuple[mmap.mmap, int]:
+        config = self._config
+        name = names.pool(self._run, config.number, config.generation, growth)
+        segment = Segment.attach(name, writable=False)
         segment.close()
-        found = segment.mapping, len(segment.mapping) // self._slots
-        # A loan that began before the pool grew may still arrive from the generation before.
+        slot_nbytes = len(segment.mapping) // config.slots
+        if not slot_nbytes:
+            raise CorruptSampleError(f"{name} has {len(segment.mapping)} bytes")
+        # A loan that began before the pool grew may still arrive from the one before.
         self._mappings = {
-            known: mapping for known, mapping in self._mappings.items() if known >= generation - 1
+            known: mapping for known, mapping in self._mappings.items() if known >= growth - 1
         }
-        self._mappings[generation] = found
-        return found
+        self._mappings[growth] = segment.mapping, slot_nbytes
+        return self._mappings[growth]
 
 
 def _round_up(nbytes: int) -> int:

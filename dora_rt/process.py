@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from dora_rt.contract import CONFIG_VARIABLE
+from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
 from dora_rt.errors import LaunchError
 from dora_rt.plan import ProcessPlan
+from dora_rt.shm import SHM_DIRECTORY
 
 TAIL_LINES = 20
 _LONGEST_LINE_NBYTES = 16 * 1024
+_READ_NBYTES = 64 * 1024
+_PIPE_NBYTES = 1024 * 1024
 _COMPAT_FOLDER = Path(__file__).parent / "compat"
 
 
@@ -46,37 +46,23 @@ class Usage:
     peak_nbytes: int
 
 
-class NodeProcess:
-    """A running node: a fresh interpreter (or any program) in a session of its own."""
+class Starter:
+    """Starts the processes of one run; has the pipe through which they tell their status."""
 
-    def __init__(self, plan: ProcessPlan, child: subprocess.Popen[bytes]) -> None:
-        self.plan = plan
-        self.number = plan.config.number
-        self.is_ready = False
-        self.reads_events = False
-        self.sent_after_stop = False
-        self.rung = Rung.NONE
-        self.rung_deadline_ns: int | None = None
-        self.usage: Usage | None = None
-        self.exit_status: int | None = None
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self._child = child
-        assert child.stdout is not None, "started with a pipe"
-        self.output = child.stdout
-        os.set_blocking(self.output.fileno(), False)
-        self.has_closed_output = False
-        self._rest = b""
+    def __init__(self, run: str, environ: dict[str, str]) -> None:
+        self._run = run
+        self._environ = environ
+        self.status_read, self._status_write = os.pipe()
+        os.set_blocking(self.status_read, False)
 
-    @classmethod
-    def start(
-        cls, plan: ProcessPlan, *, run: str, status_fd: int, environ: dict[str, str]
-    ) -> NodeProcess:
-        """Start the program, with its configuration in the environment.
+    def start(self, plan: ProcessPlan, config: NodeConfig) -> NodeProcess:
+        """Start a program, with its configuration in the environment.
 
         Raises:
             LaunchError: the program cannot be executed.
         """
-        config = replace(plan.config, run=run, status_fd=status_fd)
+        config = replace(config, run=self._run, status_fd=self._status_write)
+        environ = self._environ
         python_path = [str(_COMPAT_FOLDER), *filter(None, [environ.get("PYTHONPATH")])]
         environment = {
             **environ,
@@ -93,14 +79,51 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(status_fd,),
+                pass_fds=(self._status_write,),
                 start_new_session=True,
             )
         except OSError as error:
             raise LaunchError(
                 f"node {plan.name!r} cannot be started: {plan.argv[0]}: {error.strerror}"
             ) from error
-        return cls(plan, child)
+        return NodeProcess(child)
+
+    def read_statuses(self) -> bytes:
+        """Give what the nodes have told since the last call, as far as it is here."""
+        try:
+            return os.read(self.status_read, _READ_NBYTES)
+        except BlockingIOError:
+            return b""
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self.status_read)
+        os.close(self._status_write)
+
+    def __enter__(self) -> Starter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class NodeProcess:
+    """A running node: a fresh interpreter (or any program) in a session of its own."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self.reads_events = False
+        self.sent_after_stop = False
+        self.rung = Rung.NONE
+        self.rung_deadline_ns: int | None = None
+        self.exit_status: int | None = None
+        self.usage = Usage(0.0, 0)
+        self.has_closed_output = False
+        self._child = child
+        self._killed_because: str | None = None
+        assert child.stdout is not None, "started with a pipe"
+        self.output = child.stdout
+        os.set_blocking(self.output.fileno(), False)
+        self._rest = b""
 
     @property
     def is_running(self) -> bool:
@@ -111,11 +134,16 @@ class NodeProcess:
         """Collect the exit status if the process has ended; tell whether it just did."""
         if self.exit_status is not None:
             return False
-        return self._collect(os.WNOHANG)
+        pid = self._child.pid
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return False
+        self._collect()
+        return True
 
     def wait(self) -> None:
         """Wait for the end of a process that was killed."""
-        self._collect(0)
+        os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
+        self._collect()
 
     def push(self, rung: Rung, deadline_ns: int | None) -> None:
         """Note a rung of the stop ladder, and send the signal that belongs to it."""
@@ -126,56 +154,65 @@ class NodeProcess:
         elif rung is Rung.KILLED:
             self._signal_group(signal.SIGKILL)
 
-    def read_lines(self) -> Iterator[str]:
-        """Give the complete lines that the process has printed since the last call."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                received = os.read(self.output.fileno(), 64 * 1024)
-                if not received:
-                    self.has_closed_output = True
-                    break
-                *lines, self._rest = (self._rest + received).split(b"\n")
-                for line in lines:
-                    yield self._keep(line)
-                if len(self._rest) > _LONGEST_LINE_NBYTES:
-                    yield self._keep(self._rest)
-                    self._rest = b""
+    def kill_because(self, reason: str) -> None:
+        """Kill a process that is of no use any more; its ending gives the reason."""
+        self._killed_because = reason
+        self.push(Rung.KILLED, None)
 
-    def close_output(self) -> Iterator[str]:
+    def read_lines(self) -> list[str]:
+        """Give the complete lines of one read; a flood of them must not hold up everybody else."""
+        try:
+            received = os.read(self.output.fileno(), _READ_NBYTES)
+        except BlockingIOError:
+            return []
+        self.has_closed_output = not received
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        if len(self._rest) > _LONGEST_LINE_NBYTES:
+            lines.append(self._rest)
+            self._rest = b""
+        return [_text(line) for line in lines]
+
+    def close_output(self) -> list[str]:
         """Give what is left of the output, and let go of the pipe."""
-        yield from self.read_lines()
+        lines: list[str] = []
+        # As much as a pipe holds. What comes beyond is from a process that outlived the node.
+        for _ in range(_PIPE_NBYTES // _READ_NBYTES):
+            before = len(lines), len(self._rest)
+            lines += self.read_lines()
+            if self.has_closed_output or before == (len(lines), len(self._rest)):
+                break
         if self._rest:
-            yield self._keep(self._rest)
+            lines.append(_text(self._rest))
             self._rest = b""
         self.output.close()
+        return lines
 
     def ending(self) -> Ending:
         """Say how the process ended."""
         assert self.exit_status is not None, "asked of a running process"
+        if self._killed_because is not None:
+            return Ending(True, f"killed: {self._killed_because}")
         if self.sent_after_stop and self.exit_status == 1:
             return Ending(False, "stopped (it sent after the stop)")
         return describe_ending(self.exit_status, self.rung)
 
-    def _collect(self, options: int) -> bool:
-        pid, status, usage = os.wait4(self._child.pid, options)
-        if pid == 0:
-            return False
+    def _collect(self) -> None:
+        # What the node started itself ends with it. The group exists at least until the node, its
+        # leader, is reaped, so this cannot hit anybody else.
+        self._signal_group(signal.SIGKILL)
+        _, status, usage = os.wait4(self._child.pid, 0)
         self.exit_status = self._child.returncode = os.waitstatus_to_exitcode(status)
         self.usage = Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
-        return True
 
     def _signal_group(self, number: signal.Signals) -> None:
-        # The group, so that what the node itself started ends too. It exists at least until the
-        # leader is reaped, and only processes that are not reaped yet are signalled.
         if self.exit_status is None:
             os.killpg(self._child.pid, number)
 
-    def _keep(self, line: bytes) -> str:
-        text = line[:_LONGEST_LINE_NBYTES].decode("utf-8", "backslashreplace").rstrip("\r")
-        # Only what was shown last of a line that was redrawn, as progress bars do.
-        text = text.rsplit("\r", 1)[-1]
-        self.tail.append(text)
-        return text
+
+def _text(line: bytes) -> str:
+    text = line[:_LONGEST_LINE_NBYTES].decode("utf-8", "backslashreplace").rstrip("\r")
+    # Only what was shown last of a line that was redrawn, as progress bars do.
+    return text.rsplit("\r", 1)[-1]
 
 
 def describe_ending(exit_status: int, rung: Rung) -> Ending:
@@ -195,5 +232,7 @@ def describe_ending(exit_status: int, rung: Rung) -> Ending:
     if exit_status < 0:
         name = signal.Signals(-exit_status).name
         meaning = signal.strsignal(-exit_status) or "signal"
+        if name == "SIGBUS":
+            meaning += f": shared memory was truncated, or {SHM_DIRECTORY} is full"
         return Ending(True, f"failed: {name} ({meaning})")
     return Ending(True, f"failed: exit status {exit_status}")

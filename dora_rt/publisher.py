@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -14,9 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dora_rt import names, ring
+from dora_rt.board import Board, Fate, Peer
 from dora_rt.contract import EdgeConfig, OutputConfig, QueuePolicy
-from dora_rt.errors import DoraRtError, NodeClosedError, UnsupportedValueError
-from dora_rt.pool import PoolWriter
+from dora_rt.errors import (
+    DoraRtError,
+    NodeClosedError,
+    TooManyLoansError,
+    UnsupportedValueError,
+)
+from dora_rt.pool import Place, PoolWriter
 from dora_rt.ring_writer import RingWriter, WriterEdge
 from dora_rt.sample import (
     HEADER_NBYTES,
@@ -28,6 +35,8 @@ from dora_rt.sample import (
     write_header,
 )
 from dora_rt.shm import attach_semaphore, attach_words, wait
+
+_ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,55 +51,58 @@ class Stamp:
 class Publisher:
     """One output and all its edges. Threads may send at the same time."""
 
-    def __init__(self, run: str, node: str, config: OutputConfig) -> None:
+    def __init__(self, run: str, node: str, config: OutputConfig, board: Board) -> None:
         """Attach to what the launcher made."""
         self.where = f"node {node!r}, output {config.id!r}"
         self._words = attach_words(
-            names.output(run, config.number),
+            names.output(run, config.number, config.generation),
             lambda words, name: ring.check_output(words, config.slots, len(config.edges), name),
             writable=True,
         )
-        edges = [_attach_writer_edge(run, edge) for edge in config.edges]
-        self._ring = RingWriter(self._words, config.slots, edges)
-        self._pool = PoolWriter(run, config.number, config.slots, config.slot_nbytes)
+        self._ends = [_ReaderEnd(run, edge, board) for edge in config.edges]
+        self._ring = RingWriter(self._words, config.slots, [end.edge for end in self._ends])
+        for end in self._ends:
+            end.meet(self._ring)
+        self._pool = PoolWriter(run, config)
         self._lock = threading.Lock()
+        self._owner = 0
         self._is_closed = False
 
     def send_bytes(self, data: bytes | bytearray | memoryview, stamp: Stamp) -> None:
         """Copy bytes into a slot and publish it."""
         nbytes = len(data)
-        with self._lock:
+        with self._sending():
             slot = self._claim()
             try:
                 place = self._pool.place(slot, _needed(nbytes, len(stamp.metadata_json)))
-                buffer, offset, _ = place
-                begin = offset + HEADER_NBYTES
-                buffer[begin : begin + nbytes] = data
-                self._wait_for_room()
+                begin = place.offset + HEADER_NBYTES
+                place.buffer[begin : begin + nbytes] = data
+                self._complete(place, nbytes, None, stamp)
             except BaseException:
                 self._ring.put_back(slot)
                 raise
-            self._publish(slot, place, nbytes, None, stamp)
+            self._ring.publish(slot, place.growth)
 
     def send_array(self, array: NDArray[Any], stamp: Stamp) -> None:
         """Copy an array of any layout into a slot, in C order, and publish it."""
         code = dtype_code(array.dtype)
-        with self._lock:
+        with self._sending():
             slot = self._claim()
             try:
                 place = self._pool.place(slot, _needed(array.nbytes, len(stamp.metadata_json)))
-                buffer, offset, _ = place
                 # Not array.dtype itself: that may be big-endian.
-                dtype = array.dtype.newbyteorder("=")
                 target: NDArray[Any] = np.ndarray(
-                    array.shape, dtype, buffer, offset + HEADER_NBYTES
+                    array.shape,
+                    array.dtype.newbyteorder("="),
+                    place.buffer,
+                    place.offset + HEADER_NBYTES,
                 )
                 np.copyto(target, array)
-                self._wait_for_room()
+                self._complete(place, array.nbytes, (code, array.shape), stamp)
             except BaseException:
                 self._ring.put_back(slot)
                 raise
-            self._publish(slot, place, array.nbytes, (code, array.shape), stamp)
+            self._ring.publish(slot, place.growth)
 
     def loan(
         self,
@@ -103,23 +115,28 @@ class Publisher:
         """Prepare a loan; the slot is taken when its block begins."""
         return Loan(self, shape, dtype, stamp, has_metadata)
 
-    def close(self) -> None:
-        """Publish no more, and tell the readers; what they have not read yet stays readable."""
+    def close(self, closing: int = ring.CLOSED) -> None:
+        """Publish no more, and tell the readers; what they have not read yet stays readable.
+
+        Args:
+            closing: CLOSED because this process ends, or CLOSED_FOR_GOOD.
+        """
         if self._is_closed:
             return
         self._is_closed = True
-        for edge in self._ring.edges:
+        for end in self._ends:
             # A thread that waits for room on this edge looks up, sees the flag and gives up.
-            edge.returned.release()
-        with self._lock:
-            self._words[ring.WRITER_CLOSED] = 1
-            for edge in self._ring.edges:
-                edge.doorbell.release()
-            self._pool.close()
+            end.edge.returned.release()
+        if self._owner == threading.get_ident():
+            # A signal handler or a destructor in the middle of a send of this very thread.
+            self._say_closed(closing)
+        else:
+            with self._lock:
+                self._say_closed(closing)
 
-    def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, _Place]:
+    def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, Place]:
         """Take a slot with room for a payload and its metadata; `finish_loan` ends it."""
-        with self._lock:
+        with self._sending():
             slot = self._claim()
             try:
                 return slot, self._pool.place(slot, _needed(nbytes, metadata_nbytes))
@@ -127,66 +144,160 @@ class Publisher:
                 self._ring.put_back(slot)
                 raise
 
-    def finish_loan(self, slot: int, place: _Place, array: NDArray[Any], stamp: Stamp) -> None:
-        """Publish a loaned slot."""
-        with self._lock:
+    def finish_loan(self, slot: int, place: Place, array: NDArray[Any], stamp: Stamp) -> None:
+        """Publish a loaned slot; if that fails the slot is given back."""
+        code = dtype_code(array.dtype)
+        with self._sending():
             try:
-                self._wait_for_room()
+                self._complete(place, array.nbytes, (code, array.shape), stamp)
             except BaseException:
                 self._ring.put_back(slot)
                 raise
-            self._publish(slot, place, array.nbytes, (dtype_code(array.dtype), array.shape), stamp)
+            self._ring.publish(slot, place.growth)
 
     def cancel_loan(self, slot: int) -> None:
         """Give a loaned slot back unsent."""
-        with self._lock:
+        with self._sending():
             self._ring.put_back(slot)
 
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
+        if self._owner == threading.get_ident():
+            raise DoraRtError(
+                f"{self.where}: a send began inside another one of the same thread; a signal "
+                "handler or a __del__ must not send"
+            )
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = 0
+
+    def _say_closed(self, closing: int) -> None:
+        self._words[ring.WRITER_CLOSED] = closing
+        for end in self._ends:
+            end.edge.doorbell.release()
+        self._pool.close()
+
     def _claim(self) -> int:
-        if self._is_closed:
-            raise NodeClosedError(f"{self.where}: closed, nothing can be sent any more")
+        self._notice_readers()
         writer = self._ring
-        writer.notice_readers()
         while (slot := writer.claim()) is None:
-            # The plan has a slot for all that may be queued, held and loaned at once, so this is
-            # a thread or two with more loans open than anybody needs.
+            # The plan has a slot for all that may be queued, held and loaned at once.
             if not writer.drop_oldest():
-                raise DoraRtError(f"{self.where}: too many loans are open at the same time")
-        if self._pool.has_old_generations:
+                raise TooManyLoansError(
+                    f"{self.where}: too many loans are open at the same time; end one first"
+                )
+        if self._pool.has_old_pools:
             self._pool.retire({slot, *writer.free})
         return slot
 
-    def _wait_for_room(self) -> None:
-        for edge in self._ring.edges:
-            while edge.is_full:
-                wait(edge.returned)
-                self._ring.read_log(edge)
-                self._ring.notice_readers()
-                if self._is_closed:
-                    raise NodeClosedError(f"{self.where}: closed while it waited for a reader")
+    def _notice_readers(self) -> None:
+        if self._is_closed:
+            raise NodeClosedError(f"{self.where}: closed, nothing can be sent any more")
+        for end in self._ends:
+            end.notice(self._ring)
 
-    def _publish(
+    def _complete(
         self,
-        slot: int,
-        place: _Place,
+        place: Place,
         nbytes: int,
         array: tuple[int, tuple[int, ...]] | None,
         stamp: Stamp,
     ) -> None:
-        buffer, offset, generation = place
+        self._wait_for_room()
         metadata_json = stamp.metadata_json
+        begin = place.offset + metadata_start(nbytes)
+        end = begin + len(metadata_json)
+        if end > place.offset + place.nbytes:
+            raise UnsupportedValueError(
+                f"{self.where}: {len(metadata_json):,} bytes of metadata do not fit behind a loan "
+                "that began without metadata; give the dict to loan() and fill it in the block"
+            )
         if metadata_json:
-            begin = offset + metadata_start(nbytes)
-            buffer[begin : begin + len(metadata_json)] = metadata_json
+            place.buffer[begin:end] = metadata_json
         write_header(
-            buffer,
-            offset,
+            place.buffer,
+            place.offset,
             seq=self._ring.head,
             times_ns=(time.monotonic_ns(), stamp.source_ns, stamp.origin_ns),
             nbytes=(nbytes, len(metadata_json)),
             array=array,
         )
-        self._ring.publish(slot, generation)
+
+    def _wait_for_room(self) -> None:
+        for end in self._ends:
+            # Looked at before each wait: the post that told of it may be taken already.
+            self._notice_readers()
+            while end.edge.is_full:
+                wait(end.edge.returned)
+                self._ring.read_log(end.edge)
+                self._notice_readers()
+
+
+class _ReaderEnd:
+    """What this publisher knows of one reader: where it is, and in which generation."""
+
+    def __init__(self, run: str, config: EdgeConfig, board: Board) -> None:
+        self._run = run
+        self._config = config
+        self._board = board
+        self._word = Peer(Fate.ALIVE, 0, config.generation).to_word()
+        self._closing = ring.OPEN
+        self.edge = WriterEdge(
+            position=config.position,
+            doorbell=attach_semaphore(names.doorbell(run, config.reader)),
+            queue_size=config.queue_size,
+            blocking=config.queue_policy is QueuePolicy.BLOCK,
+        )
+        self._connect(config.generation)
+
+    def meet(self, writer: RingWriter) -> None:
+        """Begin to write for the reader."""
+        writer.welcome(self.edge)
+
+    def notice(self, writer: RingWriter) -> None:
+        """Look whether the reader has closed its input, died, or come back."""
+        word = self._board.reader_word(self._config.number)
+        closing = self.edge.reader_words[ring.READER_CLOSED]
+        if word == self._word and closing == self._closing:
+            return
+        peer = Peer.from_word(word)
+        if peer.edge_generation != self.edge.generation:
+            writer.collect()
+            writer.keep_for_later(self.edge)
+            writer.free_hands(self.edge)
+            self._connect(peer.edge_generation)
+            writer.welcome(self.edge)
+            closing = ring.OPEN
+        elif closing == ring.CLOSED and self._config.reader_returns:
+            writer.keep_for_later(self.edge)
+        elif closing != ring.OPEN:
+            writer.close_edge(self.edge)
+        if peer.fate is Fate.GONE:
+            writer.close_edge(self.edge)
+            writer.free_hands(self.edge)
+        elif peer.fate is Fate.AWAY:
+            writer.keep_for_later(self.edge)
+            writer.free_hands(self.edge)
+        self._word, self._closing = word, closing
+
+    def _connect(self, generation: int) -> None:
+        run, number = self._run, self._config.number
+        self.edge.connect(
+            generation,
+            attach_words(
+                names.edge(run, number, generation),
+                lambda words, name: ring.check_edge(words, self._config.slots, name),
+                writable=False,
+            ),
+            [
+                attach_semaphore(names.token(run, number, generation, slot))
+                for slot in range(self._config.slots)
+            ],
+            attach_semaphore(names.returned(run, number, generation)),
+        )
 
 
 class Loan:
@@ -207,18 +318,23 @@ class Loan:
                 f"{publisher.where}: an array of {len(shape)} dimensions and dtype {dtype} cannot "
                 f"be loaned; a bool, integer, float or complex one of at most {MAX_NDIM} can"
             )
+        if min(shape, default=0) < 0:
+            raise ValueError(f"{publisher.where}: a loan of shape {shape} is not possible")
         self._publisher = publisher
         self._shape = shape
-        self._dtype = dtype
+        # Readers get native arrays, so they are written as such.
+        self._dtype = dtype.newbyteorder("=")
         self._stamp = stamp
         # The metadata are read when the block ends: it may have filled the dict meanwhile.
-        self._room = METADATA_LIMIT_NBYTES if has_metadata else 4096
+        self._room = METADATA_LIMIT_NBYTES if has_metadata else _ROOM_NBYTES
 
     def __enter__(self) -> NDArray[Any]:
         nbytes = math.prod(self._shape) * self._dtype.itemsize
         self._slot, self._place = self._publisher.begin_loan(nbytes, self._room)
-        buffer, offset, _ = self._place
-        array: NDArray[Any] = np.ndarray(self._shape, self._dtype, buffer, offset + HEADER_NBYTES)
+        place = self._place
+        array: NDArray[Any] = np.ndarray(
+            self._shape, self._dtype, place.buffer, place.offset + HEADER_NBYTES
+        )
         self._array = array
         return array
 
@@ -242,26 +358,5 @@ class Loan:
         self._publisher.finish_loan(self._slot, self._place, array, stamp)
 
 
-_Place = tuple[Any, int, int]
-
-
 def _needed(payload_nbytes: int, metadata_nbytes: int) -> int:
     return metadata_start(payload_nbytes) + metadata_nbytes
-
-
-def _attach_writer_edge(run: str, edge: EdgeConfig) -> WriterEdge:
-    return WriterEdge(
-        position=edge.position,
-        reader_words=attach_words(
-            names.edge(run, edge.number),
-            lambda words, name: ring.check_edge(words, edge.slots, name),
-            writable=False,
-        ),
-        tokens=[
-            attach_semaphore(names.token(run, edge.number, slot)) for slot in range(edge.slots)
-        ],
-        returned=attach_semaphore(names.returned(run, edge.number)),
-        doorbell=attach_semaphore(names.doorbell(run, edge.reader)),
-        queue_size=edge.queue_size,
-        blocking=edge.queue_policy is QueuePolicy.BLOCK,
-    )

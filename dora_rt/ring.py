@@ -18,6 +18,9 @@ Reading sample n: at or above FLOOR, `ORDER` says n, the token is won, and `PLAC
 Giving back: the reader writes the slot's number into its own log, then posts `returned`; the
 writer reads one entry of the log for each post it takes. A slot is free when all batons are back.
 
+A reader that is away, because it is being started again, is written for all the same: its queue
+waits at the writer, and its next generation gets the tokens of what is in it.
+
 Nothing is locked, so nothing stays locked when a process is killed. Every word has one writing
 process. ORDER, PLACE and the log carry the number of their sample or entry, so a reader that sees
 a word early or late (ARM does not keep the order of plain stores) sees that it is not the one it
@@ -37,18 +40,25 @@ MAX_SLOTS = 1 << 16
 _OUTPUT_SLOTS = 1
 _OUTPUT_EDGES = 2
 HEAD = 8  # samples published so far
-WRITER_CLOSED = 9  # 1 when the writer will publish no more; the launcher says it for the dead
-FLOOR = 16  # one word per edge
+WRITER_CLOSED = 9  # one of the closings below, when the writer will publish no more
+FLOOR = 16  # one word per edge: what is below does not wait any more; then the same number of
+# words BEGIN (first sample meant for the present reader) and AWAY_DROPPED (dropped while there
+# was none), then PLACE and ORDER, one word per slot each
+
+OPEN, CLOSED, CLOSED_FOR_GOOD = 0, 1, 2  # a process that closes because it ends may come back
 
 # Edge segment. The launcher writes the first line once, the reader the rest.
 _EDGE_SLOTS = 1
 DELIVERED = 8
 DROPPED = 9
 COPIED = 10
-READER_STATE = 11  # one of the three below; the launcher writes the last one, after reaping
-READER_OPEN, READER_CLOSED, READER_DEAD = 0, 1, 2
+READER_CLOSED = 11  # one of the closings, when the reader will take no more
 LATENCIES = 16  # histogram of delivery latencies
 LOG = LATENCIES + BUCKETS
+
+GENERATION_BITS = 16  # of FLOOR and BEGIN, which say whose they are; above the sample's number
+SEQ_BITS = 64 - GENERATION_BITS
+SEQ_MASK = (1 << SEQ_BITS) - 1
 
 SLOT_BITS = 16
 SLOT_MASK = MAX_SLOTS - 1
@@ -56,9 +66,24 @@ TAKEN = 1 << SLOT_BITS  # a log entry that says "taken from the queue" and not "
 LOG_SHIFT = SLOT_BITS + 1
 
 
+def floor_word(generation: int, seq: int) -> int:
+    """Give the word of FLOOR or BEGIN for the reader of a generation."""
+    return (generation & 0xFFFF) << SEQ_BITS | seq
+
+
+def begin_index(edges: int, position: int) -> int:
+    """Give the index of an edge's BEGIN word."""
+    return FLOOR + edges + position
+
+
+def away_dropped_index(edges: int, position: int) -> int:
+    """Give the index of an edge's AWAY_DROPPED word."""
+    return FLOOR + 2 * edges + position
+
+
 def output_nbytes(slots: int, edges: int) -> int:
     """Give the size of an output segment in bytes."""
-    return 8 * (FLOOR + edges + 2 * slots)
+    return 8 * (FLOOR + 3 * edges + 2 * slots)
 
 
 def edge_nbytes(slots: int) -> int:

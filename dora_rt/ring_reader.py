@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dora_rt.errors import CorruptSampleError
-from dora_rt.ring import FLOOR, LOG, LOG_SHIFT, SLOT_BITS, SLOT_MASK, TAKEN
+from dora_rt.ring import FLOOR, LOG, LOG_SHIFT, SEQ_BITS, SEQ_MASK, SLOT_BITS, SLOT_MASK, TAKEN
 from dora_rt.shm import BusyError, Semaphore
 
 
@@ -21,6 +21,7 @@ class RingReader:
         returned: Semaphore,
         position: int,
         edges: int,
+        generation: int,
         announces_takes: bool,
         newest_only: bool,
     ) -> None:
@@ -33,12 +34,15 @@ class RingReader:
         self._tokens = tokens
         self._returned = returned
         self._slots = len(tokens)
+        self._generation = generation & 0xFFFF
         self._floor = FLOOR + position
-        self._place = FLOOR + edges
+        self._begin = self._floor + edges
+        self._place = FLOOR + 3 * edges
         self._order = self._place + self._slots
         self._announces_takes = announces_takes
         self._newest_only = newest_only
-        self._next = 0
+        # Where a later generation begins, its writer says once it has connected.
+        self._next = 0 if generation == 0 else -1
         self._logged = 0
         self._early: dict[int, tuple[int, int]] = {}
 
@@ -70,9 +74,17 @@ class RingReader:
 
     def _take(self, is_final: bool) -> tuple[int, int] | None:
         words = self._words
+        if self._next < 0:
+            begin = words[self._begin]
+            if begin >> SEQ_BITS != self._generation:
+                return None
+            self._next = begin & SEQ_MASK
         while True:
             seq = self._next
-            floor = words[self._floor]
+            floor_word = words[self._floor]
+            if floor_word >> SEQ_BITS != self._generation:
+                return None
+            floor = floor_word & SEQ_MASK
             if seq < floor:
                 self._skip_to(min((floor, *(early for early in self._early if early < floor))))
                 seq = self._next
@@ -92,7 +104,7 @@ class RingReader:
             if not self._claim(slot):
                 if is_final:
                     self._skip_to(seq + 1)
-                elif words[self._floor] <= seq:
+                elif words[self._floor] & SEQ_MASK <= seq:
                     # The token is on its way (or the writer is just about to say that it dropped
                     # this sample): the doorbell rings after that.
                     return None

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from enum import Enum
 
 from dora_rt.ring import (
     FLOOR,
     HEAD,
     LOG,
     LOG_SHIFT,
-    READER_DEAD,
-    READER_OPEN,
-    READER_STATE,
     SLOT_BITS,
     SLOT_MASK,
     TAKEN,
+    floor_word,
 )
 from dora_rt.shm import BusyError, Semaphore
+
+
+class ReaderState(Enum):
+    """What the writer knows of a reader; AWAY: it will be back, and its queue waits for it."""
+
+    HERE = "here"
+    AWAY = "away"
+    CLOSED = "closed"
 
 
 class WriterEdge:
@@ -27,40 +34,45 @@ class WriterEdge:
         "bit",
         "blocking",
         "doorbell",
+        "generation",
         "log_length",
         "log_read",
         "pending",
+        "position",
         "queue_size",
-        "reader_state",
         "reader_words",
         "returned",
+        "state",
         "tokens",
     )
 
     def __init__(
-        self,
-        *,
-        position: int,
-        reader_words: memoryview,
-        tokens: Sequence[Semaphore],
-        returned: Semaphore,
-        doorbell: Semaphore,
-        queue_size: int,
-        blocking: bool,
+        self, *, position: int, doorbell: Semaphore, queue_size: int, blocking: bool
     ) -> None:
+        self.position = position
         self.bit = 1 << position
-        self.reader_words = reader_words
-        self.tokens = tokens
-        self.returned = returned
         self.doorbell = doorbell
         self.queue_size = queue_size
         self.blocking = blocking
-        self.log_length = 2 * len(tokens)
-        self.log_read = 0
-        self.reader_state = READER_OPEN
+        self.state = ReaderState.AWAY
         # (sample number, slot), oldest first. On an edge that drops it also has samples that the
         # reader took meanwhile: the writer learns of those only when it tries their token.
         self.pending: deque[tuple[int, int]] = deque()
+
+    def connect(
+        self,
+        generation: int,
+        reader_words: memoryview,
+        tokens: Sequence[Semaphore],
+        returned: Semaphore,
+    ) -> None:
+        """Use the shared objects of a new generation of the reader."""
+        self.generation = generation
+        self.reader_words = reader_words
+        self.tokens = tokens
+        self.returned = returned
+        self.log_length = 2 * len(tokens)
+        self.log_read = 0
 
     @property
     def is_full(self) -> bool:
@@ -68,7 +80,7 @@ class WriterEdge:
         return (
             self.blocking
             and len(self.pending) >= self.queue_size
-            and self.reader_state == READER_OPEN
+            and self.state is not ReaderState.CLOSED
         )
 
 
@@ -84,7 +96,9 @@ class RingWriter:
         self._slots = slots
         self._batons = [0] * slots
         self._seqs = [-1] * slots
-        self._place = FLOOR + len(self.edges)
+        self._begin = FLOOR + len(self.edges)
+        self._away_dropped = self._begin + len(self.edges)
+        self._place = self._away_dropped + len(self.edges)
         self._order = self._place + slots
 
     def claim(self) -> int | None:
@@ -97,28 +111,28 @@ class RingWriter:
         self.free.append(slot)
 
     def publish(self, slot: int, generation: int) -> None:
-        """Hand a written slot to all open edges as sample number `head`."""
+        """Hand a written slot to all edges as sample number `head`."""
         words = self._words
         seq = self.head
         self._seqs[slot] = seq
         words[self._place + slot] = seq << SLOT_BITS | generation
         batons = 0
         for edge in self.edges:
-            if edge.reader_state == READER_OPEN:
+            if edge.state is not ReaderState.CLOSED:
                 batons |= edge.bit
                 edge.pending.append((seq, slot))
-                edge.tokens[slot].release()
+                if edge.state is ReaderState.HERE:
+                    edge.tokens[slot].release()
         self._batons[slot] = batons
         words[self._order + seq % self._slots] = seq + 1 << SLOT_BITS | slot
         self.head = words[HEAD] = seq + 1
         if not batons:
             self.free.append(slot)
             return
-        for position, edge in enumerate(self.edges):
-            if edge.reader_state == READER_OPEN:
-                if not edge.blocking and len(edge.pending) > edge.queue_size:
-                    self._trim(edge)
-                    words[FLOOR + position] = seq + 1 - len(edge.pending)
+        for edge in self.edges:
+            if not edge.blocking and len(edge.pending) > edge.queue_size:
+                self._trim(edge)
+            if edge.state is ReaderState.HERE:
                 edge.doorbell.release()
 
     def collect(self) -> None:
@@ -138,7 +152,7 @@ class RingWriter:
             return  # a post without an entry: somebody only woke the writer
         edge.log_read += 1
         if entry & TAKEN:
-            if edge.pending:
+            if edge.pending and edge.state is ReaderState.HERE:
                 edge.pending.popleft()
         else:
             slot = entry & SLOT_MASK
@@ -147,41 +161,73 @@ class RingWriter:
 
     def drop_oldest(self) -> bool:
         """Make room by dropping one waiting sample somewhere; False if there is none to drop."""
-        for position, edge in enumerate(self.edges):
+        for edge in self.edges:
             if not edge.blocking and edge.pending:
                 self._drop(edge)
-                self._words[FLOOR + position] = self.head - len(edge.pending)
+                self._write_floor(edge)
+                # A reader that has just seen the token gone waits to hear that this was a drop.
+                edge.doorbell.release()
                 return True
         return False
 
-    def notice_readers(self) -> None:
-        """Stop feeding readers that closed their input, and free what dead ones had in hand."""
-        for edge in self.edges:
-            state = edge.reader_words[READER_STATE]
-            if state == edge.reader_state:
-                continue
-            edge.reader_state = state
-            while edge.pending:
-                self._drop(edge)
-            if state == READER_DEAD:
-                for slot, batons in enumerate(self._batons):
-                    if batons & edge.bit:
-                        self._free_baton(slot, edge.bit)
+    def welcome(self, edge: WriterEdge) -> None:
+        """Hand the queue to a reader that has just been connected, the first one or a new one."""
+        first = edge.pending[0][0] if edge.pending else self.head
+        edge.state = ReaderState.HERE
+        self._words[self._begin + edge.position] = floor_word(edge.generation, first)
+        self._write_floor(edge)
+        for _, slot in edge.pending:
+            edge.tokens[slot].release()
+        edge.doorbell.release()
+
+    def keep_for_later(self, edge: WriterEdge) -> None:
+        """Take back what a reader that will be restarted has not taken, and keep it in order."""
+        if edge.state is ReaderState.HERE:
+            edge.state = ReaderState.AWAY
+            edge.pending = deque(
+                (seq, slot) for seq, slot in edge.pending if self._take_back(edge, seq, slot)
+            )
+
+    def close_edge(self, edge: WriterEdge) -> None:
+        """Stop feeding a reader that has closed its input; what it holds comes back by itself."""
+        while edge.pending:
+            self._drop(edge)
+        edge.state = ReaderState.CLOSED
+
+    def free_hands(self, edge: WriterEdge) -> None:
+        """Free what a reader's process had in its hands; only after that process was reaped."""
+        waiting = {slot for _, slot in edge.pending}
+        for slot, batons in enumerate(self._batons):
+            if batons & edge.bit and slot not in waiting:
+                self._free_baton(slot, edge.bit)
 
     def _trim(self, edge: WriterEdge) -> None:
         while len(edge.pending) > edge.queue_size:
             self._drop(edge)
+        self._write_floor(edge)
+
+    def _write_floor(self, edge: WriterEdge) -> None:
+        if edge.state is ReaderState.HERE:
+            floor = edge.pending[0][0] if edge.pending else self.head
+            self._words[FLOOR + edge.position] = floor_word(edge.generation, floor)
 
     def _drop(self, edge: WriterEdge) -> None:
         seq, slot = edge.pending.popleft()
+        if edge.state is ReaderState.AWAY:
+            self._words[self._away_dropped + edge.position] += 1
+            self._free_baton(slot, edge.bit)
+        elif self._take_back(edge, seq, slot):
+            self._free_baton(slot, edge.bit)
+
+    def _take_back(self, edge: WriterEdge, seq: int, slot: int) -> bool:
         # A slot that meanwhile carries another sample came back, so the reader had this one.
         if self._seqs[slot] != seq or not edge.tokens[slot].value:
-            return
+            return False
         try:
             edge.tokens[slot].acquire(0)
         except BusyError:
-            return
-        self._free_baton(slot, edge.bit)
+            return False
+        return True
 
     def _free_baton(self, slot: int, bit: int) -> None:
         self._batons[slot] &= ~bit

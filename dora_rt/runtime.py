@@ -6,6 +6,7 @@ Between operators of one runtime values go by reference: no semaphore, no copy, 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import traceback
 from collections import deque
@@ -76,6 +77,10 @@ class _Link:
         self.latencies[bucket(time.monotonic_ns() - passed.sent_ns)] += 1
         return passed
 
+    def clear(self) -> None:
+        self.dropped += len(self.queue)
+        self.queue.clear()
+
     def counters(self) -> LinkCounters:
         return LinkCounters(
             self.config.number, self.sent, self.delivered, self.dropped, tuple(self.latencies)
@@ -114,6 +119,7 @@ class Runtime:
         self._links: dict[int, _Link] = {}
         self._turns: deque[_Link] = deque()
         self._is_ending = False
+        self._thread = threading.get_ident()
         for index, operator_config in enumerate(config.operators):
             operator = LoadedOperator.load(operator_config)
             self._running[index] = _Running(operator, operator_config, config)
@@ -126,9 +132,10 @@ class Runtime:
             for route in operator_config.routes:
                 for link in route.links:
                     self._links[link.number] = _Link(link)
-                    reader = self._running[link.operator]
-                    reader.has_sources = True
+                    # What an operator sends to itself does not keep it alive.
                     if link.operator != index:
+                        reader = self._running[link.operator]
+                        reader.has_sources = True
                         reader.feeders.add(index)
 
     def run(self) -> None:
@@ -137,14 +144,27 @@ class Runtime:
         Raises:
             OperatorError: an operator broke its contract; the others were dropped.
         """
+        self._thread = threading.get_ident()
         try:
             self._end_finished()
             while self._running and self._work():
                 pass
+            # Told to stop: what operators have sent each other until now still arrives.
+            for _ in range(len(self._turns)):
+                self._deliver_passed()
+        except OperatorError:
+            for error in self._drop_all():
+                _show(error)
+            raise
+        else:
+            errors = self._drop_all()
+            for error in errors[1:]:
+                _show(error)
+            if errors:
+                raise errors[0]
         finally:
             for link in self._links.values():
                 self._node.report(link.counters())
-            self._drop_all()
 
     def _work(self) -> bool:
         self._deliver_passed()
@@ -153,18 +173,18 @@ class Runtime:
         if not self._turns and not self._node.has_inputs():
             return False  # a circle of operators in which nothing moves any more
         try:
-            event = self._node.next_or_closed(0 if self._turns else None)
+            event = self._node.next_event(timeout=0 if self._turns else None)
         except TimeoutError:
             return True
         if event is None:
             return False
-        if isinstance(event, InputClosed):
+        if isinstance(event, InputClosed) and event.is_final:
             index, _ = self._port_owner[event.id]
             if index in self._running:
                 self._running[index].open_ports.discard(event.id)
             self._is_ending = True
             self._end_finished()
-        else:
+        elif isinstance(event, Event):
             self._deliver(event)
         return True
 
@@ -232,6 +252,9 @@ class Runtime:
                 own_metadata = {TELEMETRY_KEY: "", **(inherited or {})}
                 link.push(_Passed(value, own_metadata, sent_ns, origin_ns))
                 self._turns.append(link)
+        if threading.get_ident() != self._thread:
+            # The loop may be asleep: an operator sends from a thread of its own.
+            self._node.wake()
 
     def _end_finished(self) -> None:
         """End the operators to which nothing can come any more; that may end others."""
@@ -255,6 +278,9 @@ class Runtime:
             other.feeders.discard(index)
         for port_id in running.ports:
             self._node.close_input(port_id)
+        for link in self._links.values():
+            if link.config.operator == index:
+                link.clear()
         try:
             running.operator.drop()
         finally:
@@ -262,9 +288,15 @@ class Runtime:
                 if route.external_id is not None:
                     self._node.close_output(route.external_id)
 
-    def _drop_all(self) -> None:
+    def _drop_all(self) -> list[OperatorError]:
+        """Drop what still runs, each whatever the others do; give what went wrong."""
+        errors = []
         while self._running:
-            self._end(next(iter(self._running)))
+            try:
+                self._end(next(iter(self._running)))
+            except OperatorError as error:
+                errors.append(error)
+        return errors
 
 
 if __name__ == "__main__":

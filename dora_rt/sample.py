@@ -75,7 +75,7 @@ def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memory
     if isinstance(data, (bytes, bytearray)):
         return data
     if isinstance(data, memoryview):
-        return data.cast("B") if data.c_contiguous else data.tobytes()
+        return data.cast("B") if data.c_contiguous and data.nbytes else data.tobytes()
     raise UnsupportedValueError(
         f"{where}: a {type(data).__name__} cannot be sent; send bytes, bytearray, memoryview or a "
         "numpy array (np.asarray(...) makes one of a list)"

@@ -5,14 +5,15 @@ Names: `/drt-<8 hex of the run>-<what>`, at most 31 characters, mode 0600, creat
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import posix_ipc
 
@@ -69,6 +70,8 @@ class Segment:
             opened = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=_MODE)
         except posix_ipc.ExistentialError as error:
             raise SharedMemoryError(f"shared memory {name} exists already") from error
+        except OSError as error:
+            raise _explained(error, f"shared memory {name}") from error
         try:
             # The umask may have taken bits away from the mode.
             os.fchmod(opened.fd, _MODE)
@@ -161,11 +164,7 @@ def create_semaphore(name: str) -> Semaphore:
     except posix_ipc.ExistentialError as error:
         raise SharedMemoryError(f"semaphore {name} exists already") from error
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise SharedMemoryFullError(
-            f"no room in {SHM_DIRECTORY} for one more semaphore ({name})"
-        ) from error
+        raise _explained(error, f"semaphore {name}") from error
 
 
 def attach_semaphore(name: str) -> Semaphore:
@@ -190,6 +189,21 @@ def wait(semaphore: Semaphore) -> None:
         return
 
 
+def unlink_segments(segments: Iterable[str], prefix: str | None) -> None:
+    """Remove segments by name, and all whose name begins with `prefix`, as far as they exist."""
+    found = [] if prefix is None else SHM_DIRECTORY.glob(f"{prefix.removeprefix('/')}*")
+    for name in (*segments, *(f"/{path.name}" for path in found)):
+        with contextlib.suppress(posix_ipc.ExistentialError):
+            posix_ipc.unlink_shared_memory(name)
+
+
+def unlink_semaphores(semaphores: Iterable[str]) -> None:
+    """Remove semaphores by name, as far as they exist."""
+    for name in semaphores:
+        with contextlib.suppress(posix_ipc.ExistentialError):
+            posix_ipc.unlink_semaphore(name)
+
+
 def unlink_run(run: str) -> list[str]:
     """Remove every shared object whose name belongs to the run; give their file names."""
     removed = []
@@ -204,10 +218,17 @@ def unlink_run(run: str) -> list[str]:
     return removed
 
 
-def free_nbytes() -> int:
-    """Tell how many bytes of shared memory can still be allocated."""
+class Room(NamedTuple):
+    """How large `/dev/shm` is, and what of it is free."""
+
+    nbytes: int
+    free_nbytes: int
+
+
+def find_room() -> Room:
+    """Tell how much shared memory there is."""
     status = os.statvfs(SHM_DIRECTORY)
-    return status.f_bavail * status.f_frsize
+    return Room(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
 
 
 class Doorbell:
@@ -286,14 +307,37 @@ def _clock_wait(name: str) -> _ClockWait | None:
     return _ClockWait(library, name) if hasattr(library, "sem_clockwait") else None
 
 
+def _explained(error: OSError, what: str) -> SharedMemoryError | SharedMemoryFullError:
+    """Say why an object could not be made; also a tmpfs that has bytes may be out of inodes."""
+    if error.errno == errno.ENOSPC:
+        return SharedMemoryFullError(f"no room in {SHM_DIRECTORY} for one more object ({what})")
+    return SharedMemoryError(f"{what} cannot be made in {SHM_DIRECTORY}: {error.strerror}")
+
+
 def _allocate(descriptor: int, name: str, offset: int, nbytes: int) -> None:
+    try:
+        _fill(descriptor, offset, nbytes)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise SharedMemoryError(
+                f"{name}: {nbytes:,} bytes cannot be allocated: {error.strerror}; "
+                f"{SHM_DIRECTORY} should be a tmpfs"
+            ) from error
+        raise SharedMemoryFullError(
+            f"{name} needs {nbytes:,} more bytes of shared memory, and {SHM_DIRECTORY} has "
+            f"{find_room().free_nbytes:,} left; make it larger (docker run --shm-size=1g), or "
+            "queue less (queue_size, queue_policy: latest)"
+        ) from error
+
+
+def _fill(descriptor: int, offset: int, nbytes: int) -> None:
     try:
         os.posix_fallocate(descriptor, offset, nbytes)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
-        raise SharedMemoryFullError(
-            f"{name} needs {nbytes:,} more bytes of shared memory, and {SHM_DIRECTORY} has "
-            f"{free_nbytes():,} left; make it larger (docker run --shm-size=1g), or queue less "
-            "(queue_size, queue_policy: latest)"
-        ) from error
+        # A C library that does not make up for a file system without fallocate (musl). Never
+        # ftruncate alone: the first touch of a page that is not there would be a SIGBUS.
+        page = bytes(mmap.PAGESIZE)
+        for begin in range(offset, offset + nbytes, len(page)):
+            os.pwrite(descriptor, page[: offset + nbytes - begin], begin)

@@ -30,6 +30,16 @@ class LinkCounters:
     dropped: int
     latencies: tuple[int, ...]
 
+    def plus(self, later: LinkCounters) -> LinkCounters:
+        """Add what a later start of the same process has counted."""
+        return LinkCounters(
+            self.number,
+            self.sent + later.sent,
+            self.delivered + later.delivered,
+            self.dropped + later.dropped,
+            tuple(map(sum, zip(self.latencies, later.latencies, strict=True))),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -74,8 +84,11 @@ class StatusReader:
         """Give the lines that are complete by now."""
         *lines, self._rest = (self._rest + received).split(b"\n")
         for line in lines:
-            fields = json.loads(line)
-            yield Status(fields["process"], Kind(fields["kind"]), self._link(fields.get("link")))
+            # Whoever inherits the pipe can write to it: a line that is none of ours is no news.
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                fields = json.loads(line)
+                link = self._link(fields.get("link"))
+                yield Status(int(fields["process"]), Kind(fields["kind"]), link)
 
     def _link(self, fields: list[object] | None) -> LinkCounters | None:
         if fields is None:

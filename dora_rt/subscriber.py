@@ -6,13 +6,15 @@ import threading
 import time
 import weakref
 from collections import deque
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
-from dora_rt import names, ring
-from dora_rt.contract import EdgeConfig, OutputConfig, QueuePolicy
+from dora_rt import fork, names, ring
+from dora_rt.board import Board, Fate, Peer
+from dora_rt.contract import InputConfig, NodeConfig, QueuePolicy
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
 from dora_rt.latency import bucket
@@ -25,37 +27,47 @@ from dora_rt.shm import attach_semaphore, attach_words
 class Subscriber:
     """One input that another node writes."""
 
-    def __init__(
-        self, run: str, node: str, input_id: str, output: OutputConfig, edge: EdgeConfig
-    ) -> None:
+    def __init__(self, config: NodeConfig, entry: InputConfig, board: Board) -> None:
         """Attach to what the launcher made."""
-        self.input_id = input_id
-        self.where = f"node {node!r}, input {input_id!r}"
+        output, edge = entry.output, entry.edge
+        assert output is not None, "only an edge has a subscriber"
+        assert edge is not None, "only an edge has a subscriber"
+        run = config.run
+        self.input_id = entry.id
+        self.where = f"node {config.node!r}, input {entry.id!r}"
         self.is_ended = False
+        self._config = config
+        self._entry = entry
+        self._edge = edge
+        self._board = board
+        self._peer = Peer(Fate.ALIVE, output.generation, edge.generation)
+        self._peer_word = self._peer.to_word()
         self._output_words = attach_words(
-            names.output(run, output.number),
+            names.output(run, output.number, output.generation),
             lambda words, name: ring.check_output(words, output.slots, len(output.edges), name),
             writable=False,
         )
         self._words = attach_words(
-            names.edge(run, edge.number),
+            names.edge(run, edge.number, edge.generation),
             lambda words, name: ring.check_edge(words, edge.slots, name),
             writable=True,
         )
-        self._returned = attach_semaphore(names.returned(run, edge.number))
+        self._returned = attach_semaphore(names.returned(run, edge.number, edge.generation))
         self._ring = RingReader(
             output_words=self._output_words,
             edge_words=self._words,
             tokens=[
-                attach_semaphore(names.token(run, edge.number, slot)) for slot in range(edge.slots)
+                attach_semaphore(names.token(run, edge.number, edge.generation, slot))
+                for slot in range(edge.slots)
             ],
             returned=self._returned,
             position=edge.position,
             edges=len(output.edges),
+            generation=edge.generation,
             announces_takes=edge.queue_policy is QueuePolicy.BLOCK,
             newest_only=edge.queue_policy is QueuePolicy.LATEST,
         )
-        self._pool = PoolReader(run, output.number, output.slots)
+        self._pool = PoolReader(run, output)
         self._max_held = edge.max_held
         self._leases: dict[int, weakref.ref[NDArray[Any]]] = {}
         # Slots whose last view is gone. A finalizer may run at any moment in any thread, also in
@@ -84,10 +96,12 @@ class Subscriber:
             else:
                 try:
                     event = self._receive(*taken)
-                except CorruptSampleError as error:
+                except BaseException as error:
                     self._count_dropped(1)
                     self._ring.give_back(taken[0])
-                    raise CorruptSampleError(f"{self.where}: {error}") from error
+                    if isinstance(error, CorruptSampleError):
+                        raise CorruptSampleError(f"{self.where}: {error}") from error
+                    raise
         if self._let_go:
             self._return_slots()
         return event
@@ -98,28 +112,55 @@ class Subscriber:
         Between this look and that `take` the caller must pass through a semaphore, so that all
         that the writer wrote before is visible.
         """
-        if self._writer_is_gone or not self._output_words[ring.WRITER_CLOSED]:
+        word = self._board.writer_word(self._edge.number)
+        closing = self._output_words[ring.WRITER_CLOSED]
+        if self._writer_is_gone or (word == self._peer_word and closing == ring.OPEN):
             return False
-        self._writer_is_gone = True
-        return True
+        peer = Peer.from_word(word)
+        self._writer_is_gone = (
+            peer.fate is Fate.GONE
+            or peer.output_generation != self._peer.output_generation
+            or closing == ring.CLOSED_FOR_GOOD
+            or (closing == ring.CLOSED and not self._edge.writer_returns)
+        )
+        return self._writer_is_gone
 
-    def close(self) -> None:
-        """Take no more; the writer stops feeding this input."""
-        if self._words[ring.READER_STATE] == ring.READER_OPEN:
-            self._words[ring.READER_STATE] = ring.READER_CLOSED
+    def successor(self) -> Subscriber | None:
+        """Attach to the writer that was started again in place of the one that is gone.
+
+        Call it when `is_ended`; None when there is no such writer.
+        """
+        peer = Peer.from_word(self._board.writer_word(self._edge.number))
+        if peer.output_generation == self._peer.output_generation:
+            return None
+        assert self._entry.output is not None, "only an edge has a subscriber"
+        entry = replace(
+            self._entry,
+            output=replace(self._entry.output, generation=peer.output_generation),
+            edge=replace(self._edge, generation=peer.edge_generation),
+        )
+        return Subscriber(self._config, entry, self._board)
+
+    def close(self, closing: int = ring.CLOSED) -> None:
+        """Take no more; the writer stops feeding this input.
+
+        Args:
+            closing: CLOSED because this process ends, or CLOSED_FOR_GOOD.
+        """
+        if self._words[ring.READER_CLOSED] == ring.OPEN:
+            self._words[ring.READER_CLOSED] = closing
             self._returned.release()
         self.is_ended = True
 
-    def _receive(self, slot: int, generation: int) -> Event:
-        buffer, offset, slot_nbytes = self._pool.locate(slot, generation)
-        header = ReceivedHeader(buffer, offset, slot_nbytes)
+    def _receive(self, slot: int, growth: int) -> Event:
+        place = self._pool.locate(slot, growth)
+        buffer = place.buffer
+        header = ReceivedHeader(buffer, place.offset, place.nbytes)
         if header.seq != self._ring.seq:
             raise CorruptSampleError(
                 f"slot {slot} holds sample {header.seq}, expected {self._ring.seq}"
             )
-        words = self._words
-        words[ring.DELIVERED] += 1
-        words[ring.LATENCIES + bucket(time.monotonic_ns() - header.sent_ns)] += 1
+        latency_ns = time.monotonic_ns() - header.sent_ns
         copied = False
         value: Any
         if header.dtype is None:
@@ -131,12 +172,15 @@ class Subscriber:
             value = header.view(buffer).copy()
             value.flags.writeable = False
             self._ring.give_back(slot)
-            words[ring.COPIED] += copied
         else:
             value = header.view(buffer)
             # Every view of the array keeps the array itself alive, so the callback comes when the
             # last of them is gone.
             self._leases[slot] = weakref.ref(value, partial(self._let_go_of, slot))
+        words = self._words
+        words[ring.DELIVERED] += 1
+        words[ring.COPIED] += copied
+        words[ring.LATENCIES + bucket(latency_ns)] += 1
         dropped, self._dropped = self._dropped, 0
         return Event(
             self.input_id,
@@ -154,6 +198,8 @@ class Subscriber:
         self._dropped += samples
 
     def _let_go_of(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:
+        if fork.is_forked:
+            return  # the parent still holds it
         self._let_go.append(slot)
         self._return_slots()
 

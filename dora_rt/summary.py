@@ -34,13 +34,17 @@ class EdgeReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole run; `failures` in the order in which they happened."""
+    """A whole run; `failures` in the order in which they happened.
+
+    `log_folder` is where the log files of the nodes are now, if they are still there.
+    """
 
     file: str
     duration_s: float
     processes: tuple[ProcessReport, ...]
     edges: tuple[EdgeReport, ...]
     failures: tuple[ProcessReport, ...]
+    log_folder: str | None = None
 
 
 def render(report: Report) -> str:
@@ -62,7 +66,7 @@ def render(report: Report) -> str:
             )
         )
     if report.failures:
-        parts.append(_first_failure(report.failures))
+        parts.append(_first_failure(report.failures, report.log_folder))
     return "\n\n".join(parts)
 
 
@@ -97,12 +101,13 @@ def _duration(latency_ns: float | None) -> str:
     return f"{latency_ns / 1e9:.1f} s"
 
 
-def _first_failure(failures: tuple[ProcessReport, ...]) -> str:
+def _first_failure(failures: tuple[ProcessReport, ...], log_folder: str | None) -> str:
     first = failures[0]
     which = "" if len(failures) == 1 else f" first, {len(failures)} nodes in all"
     lines = [f"node {first.name} failed{which}: {first.ending.text.removeprefix('failed: ')}"]
     if first.tail:
-        lines.append("the last lines it printed:")
+        where = "" if log_folder is None else f" (the others: {log_folder}/{first.name}.log)"
+        lines.append(f"the last lines it printed{where}:")
         lines.extend(f"  {line}" for line in first.tail)
     else:
         lines.append("it had printed nothing")

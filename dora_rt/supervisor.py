@@ -1,8 +1,7 @@
-"""The supervisor: starts the nodes of a run, watches them, and ends them in rungs."""
+"""The supervisor: starts the nodes of a run, watches them, restarts them, and stops them."""
 
 from __future__ import annotations
 
-import os
 import selectors
 import signal
 import time
@@ -10,17 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dora_rt.console import Console
+from dora_rt.contract import NodeConfig
 from dora_rt.latency import BUCKETS
 from dora_rt.memory import RunMemory
-from dora_rt.plan import EdgePlan, Plan, ProcessPlan
-from dora_rt.process import NodeProcess, Rung
+from dora_rt.plan import EdgePlan, Plan
+from dora_rt.process import Ending, NodeProcess, Rung, Starter
 from dora_rt.signals import SignalRecorder
 from dora_rt.status import Kind, LinkCounters, Status, StatusReader
+from dora_rt.stopping import StopLadder
 from dora_rt.summary import EdgeReport, ProcessReport, Report
+from dora_rt.supervised import State, SupervisedNode
 
 _SECOND_NS = 1_000_000_000
-STOP_GRACE_NS = 3 * _SECOND_NS
-STARTUP_TIMEOUT_NS = 120 * _SECOND_NS
 _FIRST_PROGRESS_NS = 5 * _SECOND_NS
 _PROGRESS_NS = 10 * _SECOND_NS
 
@@ -52,212 +52,233 @@ class Supervisor:
         self._signals = signals
         self._stop_after_ns = stop_after_ns
         self._clock = clock
-        self._processes: list[NodeProcess] = []
-        self._failed: list[NodeProcess] = []
+        self._nodes = [SupervisedNode(process) for process in plan.processes]
+        self._failures: list[ProcessReport] = []
         self._links: dict[int, LinkCounters] = {}
         self._selector = selectors.DefaultSelector()
         self._status_reader = StatusReader(BUCKETS)
         self._began_ns = clock()
         self._started_ns: int | None = None
         self._progress_ns = self._began_ns + _FIRST_PROGRESS_NS
-        self._stopping_since_ns: int | None = None
+        self._ladder: StopLadder | None = None
         self._interrupted_by: signal.Signals | None = None
 
-    def run(self, *, run: str, environ: dict[str, str]) -> Outcome:
+    def run(self, starter: Starter) -> Outcome:
         """Start every process, and return when the last one has ended.
 
         Raises:
             LaunchError: a program cannot be executed; those started before it are ended.
         """
-        status_read, status_write = os.pipe()
-        os.set_blocking(status_read, False)
+        self._starter = starter
         self._selector.register(self._signals.descriptor, selectors.EVENT_READ, None)
-        self._selector.register(status_read, selectors.EVENT_READ, status_read)
+        self._selector.register(starter.status_read, selectors.EVENT_READ, starter.status_read)
         try:
-            for plan in self._plan.processes:
-                process = NodeProcess.start(plan, run=run, status_fd=status_write, environ=environ)
-                self._processes.append(process)
-                self._selector.register(process.output, selectors.EVENT_READ, process)
-            while any(process.is_running for process in self._processes):
-                self._turn(status_read)
+            for node in self._nodes:
+                self._begin(node, node.plan.config)
+            while not all(node.is_over for node in self._nodes):
+                self._turn()
         finally:
             self._end_at_once()
-            self._read_statuses(status_read)
+            self._read_statuses()
             self._selector.close()
-            os.close(status_read)
-            os.close(status_write)
         return Outcome(self._report(), self._interrupted_by)
 
-    def _turn(self, status_read: int) -> None:
+    def _turn(self) -> None:
         deadline_ns = self._next_deadline_ns()
         timeout_s = None
         if deadline_ns is not None:
             timeout_s = max(deadline_ns - self._clock(), 0) / 1e9
         for key, _ in self._selector.select(timeout_s):
-            if isinstance(key.data, NodeProcess):
+            if isinstance(key.data, SupervisedNode):
                 self._show_lines(key.data)
-            elif key.data == status_read:
-                self._read_statuses(status_read)
+            elif key.data is not None:
+                self._read_statuses()
         for number in self._signals.take():
             if number is not signal.SIGCHLD:
                 self._interrupt(number)
-        for process in self._processes:
-            if process.reap():
-                self._bury(process)
-        self._keep_time()
+        for node in self._nodes:
+            if node.process is not None and node.process.reap():
+                self._bury(node, node.process)
+        self._keep_time(self._clock())
+
+    def _begin(self, node: SupervisedNode, config: NodeConfig) -> None:
+        process = self._starter.start(node.plan, config)
+        node.begin(process, self._clock())
+        self._selector.register(process.output, selectors.EVENT_READ, node)
 
     def _next_deadline_ns(self) -> int | None:
-        deadlines = [
-            process.rung_deadline_ns
-            for process in self._processes
-            if process.is_running and process.rung_deadline_ns is not None
-        ]
+        deadlines = [node.restart_at_ns for node in self._nodes]
         if self._started_ns is None:
-            deadlines += [self._progress_ns, self._began_ns + STARTUP_TIMEOUT_NS]
-        if self._stopping_since_ns is not None:
-            if any(p.is_running and p.rung is Rung.NONE for p in self._processes):
-                deadlines.append(self._stopping_since_ns + STOP_GRACE_NS)
-        elif self._started_ns is not None and self._stop_after_ns is not None:
-            deadlines.append(self._started_ns + self._stop_after_ns)
-        return min(deadlines, default=None)
+            deadlines.append(self._progress_ns)
+        if self._ladder is not None:
+            deadlines.append(self._ladder.next_deadline_ns())
+        else:
+            deadlines += [
+                _patience_ends_ns(node, self._started_ns, self._memory) for node in self._nodes
+            ]
+            if self._started_ns is not None and self._stop_after_ns is not None:
+                deadlines.append(self._started_ns + self._stop_after_ns)
+        if self._memory.has_outdated:
+            deadlines.append(self._clock() + _SECOND_NS)
+        return min((time_ns for time_ns in deadlines if time_ns is not None), default=None)
 
-    def _keep_time(self) -> None:
-        now_ns = self._clock()
+    def _keep_time(self, now_ns: int) -> None:
+        self._memory.remove_outdated()
         if self._started_ns is None:
             self._start_when_ready(now_ns)
         elif (
             self._stop_after_ns is not None
-            and self._stopping_since_ns is None
+            and self._ladder is None
             and now_ns >= self._started_ns + self._stop_after_ns
         ):
             self._console.notice(f"stopping after {self._stop_after_ns / 1e9:g} s")
             self._stop()
-        if self._stopping_since_ns is not None:
-            self._stop_more(now_ns)
+        if self._ladder is not None:
+            self._ladder.advance(now_ns)
+            return
+        for node in self._nodes:
+            if node.restart_at_ns is not None and now_ns >= node.restart_at_ns:
+                self._begin(node, self._memory.renew(node.number))
+            patience_ends_ns = _patience_ends_ns(node, self._started_ns, self._memory)
+            if patience_ends_ns is not None and now_ns >= patience_ends_ns:
+                self._end_hung(node)
 
     def _start_when_ready(self, now_ns: int) -> None:
         waiting = [
-            process
-            for process in self._processes
-            if process.is_running and process.plan.has_ports and not process.is_ready
+            node.name
+            for node in self._nodes
+            if node.plan.has_ports and node.state in (State.STARTING, State.BACKOFF)
         ]
-        names = ", ".join(process.plan.name for process in waiting)
-        waited_s = (now_ns - self._began_ns) / 1e9
-        if waiting and now_ns < self._began_ns + STARTUP_TIMEOUT_NS:
-            if now_ns >= self._progress_ns:
-                self._progress_ns += _PROGRESS_NS
-                self._console.notice(f"waiting for {names} to be ready ({waited_s:.0f} s)")
-            return
-        if waiting:
-            self._console.alarm(
-                f"starting without {names}: not ready after {waited_s:.0f} s "
-                "(a node is ready when it asks for its first input, or sends)"
+        if not waiting:
+            self._started_ns = self._memory.start()
+        elif now_ns >= self._progress_ns:
+            self._progress_ns += _PROGRESS_NS
+            waited_s = (now_ns - self._began_ns) / 1e9
+            self._console.notice(
+                f"waiting for {', '.join(waiting)} to be ready ({waited_s:.0f} s; a node is ready "
+                "when it asks for its first input, or sends)"
             )
-        self._started_ns = self._memory.start()
 
-    def _read_statuses(self, descriptor: int) -> None:
-        while True:
-            try:
-                received = os.read(descriptor, 64 * 1024)
-            except BlockingIOError:
-                return
-            if not received:
-                return
-            for status in self._status_reader.feed(received):
-                self._hear(status)
+    def _end_hung(self, node: SupervisedNode) -> None:
+        assert node.process is not None, "only a running node can hang"
+        supervision = node.plan.supervision
+        if node.state is State.STARTING:
+            why = f"not ready within {supervision.startup_timeout_s:g} s"
+        else:
+            why = f"hung: no heartbeat for {supervision.heartbeat_timeout_s:g} s"
+        node.process.kill_because(why)
 
-    def _hear(self, status: Status) -> None:
-        process = self._processes[status.process]
+    def _read_statuses(self) -> None:
+        for status in self._status_reader.feed(self._starter.read_statuses()):
+            if status.process < len(self._nodes):
+                self._hear(self._nodes[status.process], status)
+
+    def _hear(self, node: SupervisedNode, status: Status) -> None:
+        process = node.process
+        if process is None:
+            return
         if status.kind is Kind.READY:
-            process.is_ready = True
+            node.note_ready()
+            self._memory.note_attached(node.number)
         elif status.kind is Kind.READS_EVENTS:
             process.reads_events = True
         elif status.kind is Kind.SENT_AFTER_STOP:
             process.sent_after_stop = True
         elif status.kind is Kind.LINK and status.link is not None:
-            self._links[status.link.number] = status.link
-        elif self._stopping_since_ns is None:
-            self._console.notice(f"{process.plan.name} asks to stop the dataflow")
+            self._add_link(status.link)
+        elif self._ladder is None:
+            self._console.notice(f"{node.name} asks to stop the dataflow")
             self._stop()
 
-    def _show_lines(self, process: NodeProcess) -> None:
-        for line in process.read_lines():
-            self._console.node_line(process.plan.name, line)
-        if process.has_closed_output:
-            self._selector.unregister(process.output)
+    def _add_link(self, counters: LinkCounters) -> None:
+        earlier = self._links.get(counters.number)
+        self._links[counters.number] = counters if earlier is None else earlier.plus(counters)
 
-    def _bury(self, process: NodeProcess) -> None:
-        self._memory.mark_dead(process.number)
+    def _show_lines(self, node: SupervisedNode) -> None:
+        assert node.process is not None, "registered with its process"
+        self._show(node, node.process.read_lines())
+        if node.process.has_closed_output:
+            self._selector.unregister(node.process.output)
+
+    def _show(self, node: SupervisedNode, lines: list[str]) -> None:
+        node.tail.extend(lines)
+        for line in lines:
+            self._console.node_line(node.name, line)
+
+    def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
+        # What it told before it ended: that it was ready, or what its links have counted.
+        self._read_statuses()
         if not process.has_closed_output:
             self._selector.unregister(process.output)
-        for line in process.close_output():
-            self._console.node_line(process.plan.name, line)
+        self._show(node, process.close_output())
         ending = process.ending()
-        if ending.is_failure:
-            self._failed.append(process)
-            self._console.alarm(f"node {process.plan.name} {ending.text}")
+        restart_at_ns = None
+        if self._ladder is None:
+            now_ns = self._clock()
+            delay_ns = node.restarts.delay_ns(now_ns, is_failure=ending.is_failure)
+            restart_at_ns = None if delay_ns is None else now_ns + delay_ns
+        self._memory.mark_dead(node.number, returns=restart_at_ns is not None)
+        node.end(ending, process.usage, restart_at_ns=restart_at_ns)
+        self._tell_end(node, ending)
+        if restart_at_ns is None and self._ladder is None and node.plan.supervision.stops_all:
+            self._console.notice(f"{node.name} has ended, and the dataflow ends with it")
+            self._stop()
+
+    def _tell_end(self, node: SupervisedNode, ending: Ending) -> None:
+        if node.restart_at_ns is not None:
+            seconds = (node.restart_at_ns - self._clock()) / 1e9
+            text = (
+                f"node {node.name} {ending.text}; restart {node.restarts.count} in {seconds:.1f} s"
+            )
+            (self._console.alarm if ending.is_failure else self._console.notice)(text)
+            return
+        if not ending.is_failure:
+            return
+        self._failures.append(node.report())
+        given_up = ""
+        if node.restarts.count and self._ladder is None:
+            window_s = node.plan.supervision.restart_window_s
+            given_up = f"; given up after {node.restarts.count} restarts ({window_s:g} s window)"
+        self._console.alarm(f"node {node.name} {ending.text}{given_up}")
 
     def _interrupt(self, number: signal.Signals) -> None:
         if self._interrupted_by is None:
             self._interrupted_by = number
             self._console.notice(f"{number.name}: stopping (again: at once)")
             self._stop()
-            return
-        was_terminated = all(
-            process.rung in (Rung.TERMINATED, Rung.KILLED)
-            for process in self._processes
-            if process.is_running
-        )
-        rung = Rung.KILLED if was_terminated else Rung.TERMINATED
-        self._console.notice(f"{number.name} again: {rung.name.lower()} what still runs")
-        for process in self._processes:
-            if process.is_running:
-                self._push(process, rung, self._clock())
+        elif self._ladder is not None:
+            rung = self._ladder.hurry(self._clock())
+            verb = "SIGKILL" if rung is Rung.KILLED else "SIGTERM"
+            self._console.notice(f"{number.name} again: {verb} to what still runs")
 
     def _stop(self) -> None:
-        if self._stopping_since_ns is None:
-            self._stopping_since_ns = self._clock()
-            if self._started_ns is None:
-                self._started_ns = self._memory.start()
-
-    def _stop_more(self, now_ns: int) -> None:
-        assert self._stopping_since_ns is not None
-        running = {process.number for process in self._processes if process.is_running}
-        grace_is_over = now_ns >= self._stopping_since_ns + STOP_GRACE_NS
-        for process in self._processes:
-            if not process.is_running:
-                continue
-            if process.rung is Rung.NONE:
-                if grace_is_over or _is_first_to_stop(process.plan, running):
-                    self._push(process, Rung.TOLD, now_ns)
-            elif process.rung_deadline_ns is not None and now_ns >= process.rung_deadline_ns:
-                is_told = process.rung is Rung.TOLD
-                self._push(process, Rung.TERMINATED if is_told else Rung.KILLED, now_ns)
-
-    def _push(self, process: NodeProcess, rung: Rung, now_ns: int) -> None:
-        self._memory.stop(process.number)
-        if rung is Rung.TOLD and not process.reads_events:
-            rung = Rung.TERMINATED
-        process.push(rung, None if rung is Rung.KILLED else now_ns + STOP_GRACE_NS)
+        if self._ladder is not None:
+            return
+        self._ladder = StopLadder(self._nodes, self._memory, self._clock())
+        for node in self._nodes:
+            if node.restart_at_ns is not None:
+                node.give_up()
+                self._memory.mark_dead(node.number, returns=False)
+        if self._started_ns is None:
+            self._started_ns = self._memory.start()
 
     def _end_at_once(self) -> None:
-        for process in self._processes:
-            if process.is_running:
-                process.push(Rung.KILLED, None)
-        for process in self._processes:
-            if process.is_running:
-                process.wait()
-                self._bury(process)
+        for node in self._nodes:
+            if node.process is not None and node.is_running:
+                node.process.push(Rung.KILLED, None)
+        for node in self._nodes:
+            if node.process is not None and node.is_running:
+                node.process.wait()
+                self._bury(node, node.process)
 
     def _report(self) -> Report:
-        reports = {process.number: _process_report(process) for process in self._processes}
         since_ns = self._started_ns if self._started_ns is not None else self._began_ns
         return Report(
             file=self._plan.file,
             duration_s=(self._clock() - since_ns) / 1e9,
-            processes=tuple(reports.values()),
+            processes=tuple(node.report() for node in self._nodes),
             edges=tuple(self._edge_report(edge) for edge in self._plan.edges),
-            failures=tuple(reports[process.number] for process in self._failed),
+            failures=tuple(self._failures),
         )
 
     def _edge_report(self, plan: EdgePlan) -> EdgeReport:
@@ -278,15 +299,20 @@ class Supervisor:
         )
 
 
-def _is_first_to_stop(plan: ProcessPlan, running: set[int]) -> bool:
-    """Tell whether a process is a source now, or in a circle that nothing feeds any more.
-
-    All others read what is left for them, and end by themselves when their sources are gone.
-    """
-    if not plan.upstream:
-        return True
-    return len(plan.cycle) > 1 and not (plan.upstream - plan.cycle) & running
-
-
-def _process_report(process: NodeProcess) -> ProcessReport:
-    return ProcessReport(process.plan.name, process.ending(), 0, process.usage, tuple(process.tail))
+def _patience_ends_ns(
+    node: SupervisedNode, started_ns: int | None, memory: RunMemory
+) -> int | None:
+    """Tell when a node counts as hung: not ready in time, or without a heartbeat."""
+    supervision = node.plan.supervision
+    if not node.is_running or node.rung is not Rung.NONE:
+        return None
+    if node.state is State.STARTING and node.plan.has_ports:
+        return node.began_ns + int(supervision.startup_timeout_s * 1e9)
+    if (
+        node.state is State.RUNNING
+        and supervision.heartbeat_timeout_s is not None
+        and started_ns is not None
+    ):
+        last_ns = max(started_ns, node.began_ns, memory.last_beat_ns(node.number))
+        return last_ns + int(supervision.heartbeat_timeout_s * 1e9)
+    return None

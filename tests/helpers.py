@@ -6,16 +6,27 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
-from dora_rt.contract import CONFIG_VERSION, EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
+from dora_rt import names
+from dora_rt.board import Board
+from dora_rt.contract import (
+    CONFIG_VERSION,
+    EdgeConfig,
+    InputConfig,
+    NodeConfig,
+    OutputConfig,
+    QueuePolicy,
+)
+from dora_rt.descriptor.model import Resources, Supervision
 from dora_rt.event import Event
 from dora_rt.memory import EdgeCounters, RunMemory
 from dora_rt.plan import EdgePlan, Plan, ProcessPlan
 from dora_rt.publisher import Publisher, Stamp
+from dora_rt.shm import attach_words
 from dora_rt.subscriber import Subscriber
 
 NO_STAMP = Stamp(b"", 1, 1)
@@ -46,6 +57,7 @@ class Wired:
     output: OutputConfig
     publisher: Publisher
     subscribers: list[Subscriber]
+    board: Board
 
     def send(self, value: bytes | NDArray[Any], stamp: Stamp = NO_STAMP) -> None:
         if isinstance(value, bytes):
@@ -73,13 +85,21 @@ def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
     run = secrets.token_hex(4)
     output = plan.outputs[0]
     with RunMemory.create(plan, run) as memory:
-        publisher = Publisher(run, "writer", output)
-        subscribers = [Subscriber(run, "reader", "input", output, edge) for edge in output.edges]
+        name = names.board(run)
+        words = attach_words(name, lambda *_: None, writable=False)
+        board = Board(words, len(plan.processes), len(plan.edges), name)
+        publisher = Publisher(run, "writer", output, board)
+        subscribers = [
+            Subscriber(replace(process.config, run=run, node="reader"), entry, board)
+            for process in plan.processes
+            for entry in process.config.inputs
+        ]
         memory.start()
+        wired = Wired(memory, run, output, publisher, subscribers, board)
         try:
-            yield Wired(memory, run, output, publisher, subscribers)
+            yield wired
         finally:
-            publisher.close()
+            wired.publisher.close()
 
 
 def _plan(readers: Sequence[Reader], slot_nbytes: int) -> Plan:
@@ -102,15 +122,30 @@ def _plan(readers: Sequence[Reader], slot_nbytes: int) -> Plan:
         for position, reader in enumerate(readers)
     )
     output = OutputConfig("output", 0, slots, slot_nbytes, edges)
+    inputs = [(), *((InputConfig("input", output=output, edge=edge),) for edge in edges)]
     processes = tuple(
         ProcessPlan(
             name=f"process{number}",
             argv=(),
             folder=".",
             env=(),
-            config=NodeConfig(CONFIG_VERSION, "", "", number, len(readers) + 1, -1, (), (), ()),
+            config=NodeConfig(
+                version=CONFIG_VERSION,
+                run="",
+                node=f"process{number}",
+                number=number,
+                processes=len(readers) + 1,
+                edges=len(readers),
+                status_fd=-1,
+                heartbeat_ns=None,
+                inputs=inputs[number],
+                outputs=(output,) if number == 0 else (),
+                operators=(),
+            ),
             upstream=frozenset(),
-            cycle=frozenset(),
+            circle=frozenset(),
+            supervision=Supervision(),
+            resources=Resources(),
         )
         for number in range(len(readers) + 1)
     )

@@ -10,11 +10,11 @@ from tests.helpers import Reader, wired
 
 
 def generations(run: str) -> list[str]:
-    return sorted(path.name for path in Path("/dev/shm").glob(f"drt-{run}-o0g*"))
+    return sorted(path.name for path in Path("/dev/shm").glob(f"drt-{run}-o0.0g*"))
 
 
 def allocated_nbytes(run: str) -> int:
-    return sum(path.stat().st_blocks * 512 for path in Path("/dev/shm").glob(f"drt-{run}-o0g*"))
+    return sum(path.stat().st_blocks * 512 for path in Path("/dev/shm").glob(f"drt-{run}-o0.0g*"))
 
 
 def test_samples_of_growing_size_arrive_whole():
@@ -80,7 +80,7 @@ def test_old_generations_are_removed_when_nobody_needs_them():
         del held
         ring.send(np.zeros(100, np.uint8))
 
-        assert generations(ring.run) == [f"drt-{ring.run}-o0g1"]
+        assert generations(ring.run) == [f"drt-{ring.run}-o0.0g1"]
 
 
 def test_fast_reader_needs_memory_for_few_slots_only():
@@ -100,4 +100,4 @@ def test_slot_bytes_are_allocated_at_launch():
 
         ring.send(np.zeros((1 << 20) - 8192, np.uint8))
 
-        assert generations(ring.run) == [f"drt-{ring.run}-o0g0"]
+        assert generations(ring.run) == [f"drt-{ring.run}-o0.0g0"]

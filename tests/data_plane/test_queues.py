@@ -126,7 +126,7 @@ def test_blocked_writer_goes_on_when_its_reader_dies():
         sender = threading.Thread(target=lambda: ring.send(b"waits"), daemon=True)
         sender.start()
 
-        ring.memory.mark_dead(1)
+        ring.memory.mark_dead(1, returns=False)
 
         sender.join(5)
         assert not sender.is_alive()
@@ -149,7 +149,7 @@ def test_blocked_writer_that_is_closed_raises():
         ring.publisher.close()
         sender.join(5)
 
-        assert raised == ["node 'writer', output 'output': closed while it waited for a reader"]
+        assert raised == ["node 'writer', output 'output': closed, nothing can be sent any more"]
 
 
 def test_slots_in_the_hands_of_a_dead_reader_come_back():
@@ -163,8 +163,8 @@ def test_slots_in_the_hands_of_a_dead_reader_come_back():
             pass
         del kept
 
-        ring.memory.mark_dead(1)
-        ring.publisher._ring.notice_readers()
+        ring.memory.mark_dead(1, returns=False)
+        ring.publisher._notice_readers()
 
         assert ring.free_slots == all_slots
         assert len(held) == 3
@@ -174,7 +174,7 @@ def test_dead_writer_ends_the_input_after_its_last_sample():
     with wired() as ring:
         ring.send(b"last words")
 
-        ring.memory.mark_dead(0)
+        ring.memory.mark_dead(0, returns=False)
 
         subscriber = ring.subscribers[0]
         assert subscriber.notices_end()
@@ -190,7 +190,7 @@ def test_token_that_a_dead_writer_never_posted_does_not_hold_up_the_end():
         # Killed between taking a token back and saying so in FLOOR.
         edge = ring.publisher._ring.edges[0]
         edge.tokens[edge.pending[0][1]].acquire(0)
-        ring.memory.mark_dead(0)
+        ring.memory.mark_dead(0, returns=False)
 
         subscriber = ring.subscribers[0]
         assert subscriber.take() is None, "the token may still be on its way"

@@ -63,10 +63,18 @@ class Flow:
         return [sys.executable, "-m", "dora_rt", str(self.folder / "flow.yml"), *arguments]
 
     def run(
-        self, *arguments: str, env: dict[str, str] | None = None, timeout_s: float = 30
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        timeout_s: float = 30,
+        mount: str | None = None,
     ) -> Finished:
+        """Run it to its end; `mount`: first mount this, where nobody else sees it."""
+        command = self.command(*arguments)
+        if mount is not None:
+            command = ["unshare", "-m", "sh", "-c", f'mount {mount} && exec "$@"', "sh", *command]
         done = subprocess.run(
-            self.command(*arguments),
+            command,
             capture_output=True,
             text=True,
             timeout=timeout_s,

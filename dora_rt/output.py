@@ -1,0 +1,72 @@
+"""Where the lines of the nodes go: all to their log files, and to the console what one can read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from dora_rt.console import Console
+from dora_rt.logs import NodeLogs
+
+SHOWN_LINES_PER_S = 500
+_WINDOW_NS = 1_000_000_000
+
+
+@dataclass(slots=True)
+class _Window:
+    """The second of a node that is being counted now."""
+
+    end_ns: int = 0
+    shown: int = 0
+    hidden: int = 0
+    was_full: bool = False
+
+
+class Output:
+    """The lines of all nodes of one run."""
+
+    def __init__(
+        self, console: Console, logs: NodeLogs, *, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._console = console
+        self._logs = logs
+        self._clock = clock
+        self._windows: dict[str, _Window] = {}
+
+    def write(self, name: str, lines: Iterable[str]) -> None:
+        """Log lines that a node printed, and show them unless it floods the console."""
+        lines = list(lines)
+        self._logs.write(name, lines)
+        window = self._windows.setdefault(name, _Window())
+        now_ns = self._clock()
+        if now_ns >= window.end_ns:
+            window.was_full = window.hidden > 0
+            self._tell_hidden(name, window)
+            window.end_ns = now_ns + _WINDOW_NS
+            window.shown = 0
+        shown = lines[: SHOWN_LINES_PER_S - window.shown]
+        for line in shown:
+            self._console.node_line(name, line)
+        window.shown += len(shown)
+        if len(lines) > len(shown):
+            if not window.hidden and not window.was_full:
+                # At once, because the count is known only when the node prints again or ends.
+                self._console.node_line(
+                    name,
+                    f"... more than {SHOWN_LINES_PER_S} lines a second, "
+                    f"see {self._logs.path(name)}",
+                )
+            window.hidden += len(lines) - len(shown)
+
+    def end(self, name: str) -> None:
+        """Tell what was not shown of a node that has ended."""
+        if name in self._windows:
+            self._tell_hidden(name, self._windows.pop(name))
+
+    def _tell_hidden(self, name: str, window: _Window) -> None:
+        if window.hidden:
+            self._console.node_line(
+                name, f"... {window.hidden} lines not shown, see {self._logs.path(name)}"
+            )
+            window.hidden = 0

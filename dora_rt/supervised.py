@@ -1,0 +1,98 @@
+"""A node as the supervisor sees it: the process it is now, and what became of earlier ones."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from enum import Enum
+
+from dora_rt.plan import ProcessPlan
+from dora_rt.process import TAIL_LINES, Ending, NodeProcess, Rung, Usage
+from dora_rt.restarts import Restarts
+from dora_rt.summary import ProcessReport
+
+
+class State(Enum):
+    """Where a node is in its life; FAILED is an end that the summary explains."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    BACKOFF = "waiting to be restarted"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+class SupervisedNode:
+    """One node of the plan, over all its restarts."""
+
+    def __init__(self, plan: ProcessPlan) -> None:
+        self.plan = plan
+        self.number = plan.config.number
+        self.process: NodeProcess | None = None
+        self.state = State.STARTING
+        self.began_ns = 0
+        self.restart_at_ns: int | None = None
+        self.restarts = Restarts(plan.supervision, random.Random())
+        self.ending: Ending | None = None
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._cpu_s = 0.0
+        self._peak_nbytes = 0
+
+    @property
+    def name(self) -> str:
+        """Give the node's name."""
+        return self.plan.name
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether there is a process that was not reaped yet."""
+        return self.process is not None and self.process.is_running
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing more will come of it."""
+        return self.state in (State.ENDED, State.FAILED)
+
+    @property
+    def rung(self) -> Rung:
+        """Tell how far the present process was pushed to end."""
+        return Rung.NONE if self.process is None else self.process.rung
+
+    def begin(self, process: NodeProcess, now_ns: int) -> None:
+        """Be this process from now on."""
+        # -> STARTING, from the beginning or from BACKOFF
+        self.process = process
+        self.state = State.STARTING
+        self.began_ns = now_ns
+        self.restart_at_ns = None
+
+    def note_ready(self) -> None:
+        """Learn that the process asks for inputs, or sends."""
+        # STARTING -> RUNNING
+        if self.state is State.STARTING:
+            self.state = State.RUNNING
+
+    def end(self, ending: Ending, usage: Usage, *, restart_at_ns: int | None) -> None:
+        """Note how the present process ended, and when there will be another one."""
+        self.ending = ending
+        self._cpu_s += usage.cpu_s
+        self._peak_nbytes = max(self._peak_nbytes, usage.peak_nbytes)
+        self.restart_at_ns = restart_at_ns
+        # STARTING or RUNNING -> BACKOFF if it is started again, else the end
+        if restart_at_ns is not None:
+            self.state = State.BACKOFF
+        else:
+            self.state = State.FAILED if ending.is_failure else State.ENDED
+
+    def give_up(self) -> None:
+        """Start it no more: the dataflow is being stopped."""
+        # BACKOFF -> ENDED or FAILED
+        self.restart_at_ns = None
+        if self.ending is not None:
+            self.state = State.FAILED if self.ending.is_failure else State.ENDED
+
+    def report(self) -> ProcessReport:
+        """Sum the node up."""
+        ending = self.ending or Ending(False, "not started")
+        usage = Usage(self._cpu_s, self._peak_nbytes) if self.ending is not None else None
+        return ProcessReport(self.name, ending, self.restarts.count, usage, tuple(self.tail))
