@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     has_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     console = Console(sys.stdout, has_colour=has_colour)
     try:
-        descriptor = read_descriptor(options.file)
+        descriptor = read_descriptor(options.file, os.environ)
     except DescriptorError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE

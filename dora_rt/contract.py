@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from dora_rt.errors import VersionMismatchError
+
 CONFIG_VERSION = 1
 CONFIG_VARIABLE = "DORA_RT_NODE_CONFIG"
 
@@ -128,11 +130,11 @@ class NodeConfig:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: the text was written by another version of dora_rt.
+            VersionMismatchError: the text was written by another version of dora_rt.
         """
         fields = json.loads(text)
         if fields.get("version") != CONFIG_VERSION:
-            raise ValueError(
+            raise VersionMismatchError(
                 f"the launcher speaks version {fields.get('version')} of the node configuration, "
                 f"this node's dora_rt speaks version {CONFIG_VERSION}: install the same dora_rt "
                 "in the interpreters of the launcher and of the node"

@@ -9,6 +9,10 @@ class NotInDataflowError(DoraRtError):
     """`Node()` was called in a process that dora-launch did not start."""
 
 
+class VersionMismatchError(DoraRtError):
+    """The launcher and a node run different versions of dora_rt that do not understand each other."""
+
+
 class UnknownOutputError(DoraRtError, KeyError):
     """A node sent to an output that its dataflow file does not declare."""
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
+from dora_rt.errors import CorruptSampleError
+
 TELEMETRY_KEY = "open_telemetry_context"
 _ENCODED_TELEMETRY_KEY = TELEMETRY_KEY.encode()
 
@@ -69,10 +71,14 @@ class Event:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Give what the sender attached, as a dict of your own; always has the telemetry key."""
+        """Give what the sender attached, as a dict of your own; always has the telemetry key.
+
+        Raises:
+            CorruptSampleError: the memory of the sample was overwritten.
+        """
         # Decoded on first use: most readers of most samples never look.
         if self._metadata is None:
-            self._metadata = json.loads(self._metadata_json) if self._metadata_json else {}
+            self._metadata = _decode(self._metadata_json) if self._metadata_json else {}
             self._metadata.setdefault(TELEMETRY_KEY, "")
         return self._metadata
 
@@ -101,8 +107,25 @@ def telemetry_context(metadata_json: bytes) -> str:
     # Most samples have none: do not decode them only to learn that.
     if not metadata_json or _ENCODED_TELEMETRY_KEY not in metadata_json:
         return ""
-    context = json.loads(metadata_json).get(TELEMETRY_KEY, "")
+    try:
+        context = _decode(metadata_json).get(TELEMETRY_KEY, "")
+    except CorruptSampleError:
+        return ""
     return context if isinstance(context, str) else ""
+
+
+def _decode(metadata_json: bytes) -> dict[str, Any]:
+    try:
+        metadata = json.loads(metadata_json)
+    except (ValueError, RecursionError) as error:
+        raise CorruptSampleError(
+            f"the {len(metadata_json)} bytes of metadata are no JSON: {error}"
+        ) from error
+    if not isinstance(metadata, dict):
+        raise CorruptSampleError(
+            f"the metadata are a JSON {type(metadata).__name__}, expected a dict"
+        )
+    return metadata
 
 
 class InputClosed:

@@ -49,6 +49,7 @@ class Inbox:
         self._turn = 0
         self._receiving = threading.Lock()
         self._is_closed = False
+        self._is_woken = False
 
     @property
     def is_empty(self) -> bool:
@@ -62,7 +63,7 @@ class Inbox:
             deadline_ns: of `time.monotonic_ns()`, or None to wait as long as it takes.
 
         Raises:
-            TimeoutError: the deadline passed.
+            TimeoutError: the deadline passed, or another thread called `wake`.
             NodeClosedError: the inbox was closed.
         """
         timeout_s = -1.0
@@ -95,7 +96,8 @@ class Inbox:
             self._pulse[0] = time.monotonic_ns()
 
     def wake(self) -> None:
-        """Let a thread that waits look around."""
+        """Let a thread that waits give up, as if its time were over."""
+        self._is_woken = True
         self._doorbell.ring()
 
     def close_input(self, input_id: str) -> None:
@@ -126,6 +128,9 @@ class Inbox:
             if self._is_closed:
                 raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
             self.beat()
+            if self._is_woken:
+                self._is_woken = False
+                raise self._timed_out()
             if board.is_stopped(number):
                 self.was_told_to_stop = True
                 return None
@@ -161,11 +166,14 @@ class Inbox:
         # In turn, so that a fast input does not starve the others.
         ports = self._ports
         count = len(ports)
+        is_over = self._is_over()
         for step in range(count):
             turn = (self._turn + step) % count
             port = ports[turn]
             event: Event | None
             if isinstance(port, Timer):
+                if is_over:
+                    continue  # only what the node has sent itself is still to come
                 event = port.take(start_ns, time.monotonic_ns())
             else:
                 event = port.take()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from dora_rt import names, ring
 from dora_rt.board import Board, Fate, Peer, board_nbytes, format_board
@@ -20,9 +21,6 @@ from dora_rt.shm import (
     unlink_semaphores,
 )
 
-# Counters of earlier generations that a peer may still be writing are kept apart that long.
-_KEPT_GENERATIONS = 8
-
 
 @dataclass(frozen=True, slots=True)
 class EdgeCounters:
@@ -35,28 +33,29 @@ class EdgeCounters:
     latencies: tuple[int, ...]
 
 
+_NOTHING = EdgeCounters(0, 0, 0, 0, (0,) * BUCKETS)
+
+
 @dataclass(slots=True)
 class _Output:
-    """The present generation of an output, and how much the earlier ones sent."""
+    """The present generation of an output."""
 
     config: OutputConfig
     words: memoryview
-    earlier: list[memoryview] = field(default_factory=list)
-    sent_before: int = 0
 
 
 @dataclass(slots=True)
 class _Edge:
-    """The present generation of an edge, and what the earlier ones counted."""
+    """The present generation of an edge, and what those before it counted that are gone."""
 
     config: EdgeConfig
     output: int
     words: memoryview
     returned: Semaphore
-    earlier: list[memoryview] = field(default_factory=list)
-    before: EdgeCounters = EdgeCounters(0, 0, 0, 0, (0,) * BUCKETS)
+    before: EdgeCounters = _NOTHING
     reader_fate: Fate = Fate.ALIVE
     writer_fate: Fate = Fate.ALIVE
+    reader_starts: int = 0
 
 
 class RunMemory:
@@ -134,9 +133,10 @@ class RunMemory:
         for number, edge in self._edges.items():
             if edge.config.reader == process:
                 edge.reader_fate = Fate.ALIVE
+                edge.reader_starts += 1
                 # An edge whose output is new as well has new objects already.
                 if edge.config.writer != process:
-                    self._renew_edge(number)
+                    self._renew_edge(number, lambda: True)
                 self._announce(edge)
         self._unattached.add(process)
         return self.current(config)
@@ -174,22 +174,18 @@ class RunMemory:
             outdated.unattached.intersection_update(self._unattached)
             if outdated.unattached or not outdated.is_read():
                 kept.append(outdated)
-            else:
-                outdated.unlink()
+                continue
+            for number, count in outdated.count.items():
+                self._edges[number].before = _add(self._edges[number].before, count())
+            outdated.unlink()
         self._outdated = kept
 
     def counters(self, output: OutputConfig, edge: EdgeConfig) -> EdgeCounters:
         """Read what an edge has counted, over all its generations."""
-        sender, present = self._outputs[output.number], self._edges[edge.number]
-        sent = sender.sent_before + sum(
-            words[ring.HEAD] for words in (*sender.earlier, sender.words)
-        )
-        away_dropped = sum(
-            words[ring.away_dropped_index(len(output.edges), edge.position)]
-            for words in (*sender.earlier, sender.words)
-        )
-        total = _add(present.before, *map(_read, (*present.earlier, present.words)))
-        return replace(total, sent=sent, dropped=total.dropped + away_dropped)
+        present = self._edges[edge.number]
+        earlier = [outdated.counters(edge.number) for outdated in self._outdated]
+        sender = _sent(self._outputs[output.number].words, len(output.edges), edge.position)
+        return _add(present.before, *earlier, _read(present.words), sender)
 
     def close(self) -> None:
         """Remove every object of the run, those that publishers made included."""
@@ -241,45 +237,55 @@ class RunMemory:
     def _renew_output(self, number: int) -> None:
         output = self._outputs[number]
         config, words = self._present(number), output.words
-        self._outdated.append(
+        edges = [self._edges[edge.number] for edge in config.edges]
+        drained = [
+            partial(
+                self._is_drained,
+                edge,
+                edge.config.generation,
+                edge.words,
+                edge.reader_starts,
+                words,
+                len(edges),
+            )
+            for edge in edges
+        ]
+        name = names.output(self._run, number, config.generation)
+        pools = names.pools(self._run, number, config.generation)
+        self._outdate(
             _Outdated(
-                (names.output(self._run, number, config.generation),),
+                (name,),
                 (),
-                names.pools(self._run, number, config.generation),
-                lambda: all(self._is_drained(output, words, edge) for edge in config.edges),
-                set(self._unattached),
+                pools,
+                lambda: all(is_drained() for is_drained in drained),
+                {
+                    edge.number: partial(_sent, words, len(edges), edge.position)
+                    for edge in config.edges
+                },
             )
         )
-        output.earlier.append(output.words)
-        if len(output.earlier) > _KEPT_GENERATIONS:
-            output.sent_before += output.earlier.pop(0)[ring.HEAD]
         output.config = replace(output.config, generation=output.config.generation + 1)
         output.words = self._create_output(output.config)
-        for edge in output.config.edges:
-            self._edges[edge.number].writer_fate = Fate.ALIVE
-            self._renew_edge(edge.number)
-            self._announce(self._edges[edge.number])
+        for edge, is_drained in zip(edges, drained, strict=True):
+            edge.writer_fate = Fate.ALIVE
+            self._renew_edge(edge.config.number, is_drained)
+            self._announce(edge)
 
-    def _renew_edge(self, number: int) -> None:
+    def _renew_edge(self, number: int, is_read: Callable[[], bool]) -> None:
         edge = self._edges[number]
         run, generation = self._run, edge.config.generation
         tokens = [names.token(run, number, generation, slot) for slot in range(edge.config.slots)]
-        self._outdated.append(
+        self._outdate(
             _Outdated(
                 (names.edge(run, number, generation),),
                 (*tokens, names.returned(run, number, generation)),
                 None,
-                lambda: True,
-                set(self._unattached),
+                is_read,
+                {number: partial(_read, edge.words)},
             )
         )
-        edge.earlier.append(edge.words)
-        if len(edge.earlier) > _KEPT_GENERATIONS:
-            edge.before = _add(edge.before, _read(edge.earlier.pop(0)))
         old_returned = edge.returned
-        fresh = self._create_edge(
-            replace(edge.config, generation=edge.config.generation + 1), edge.output
-        )
+        fresh = self._create_edge(replace(edge.config, generation=generation + 1), edge.output)
         edge.config, edge.words, edge.returned = fresh.config, fresh.words, fresh.returned
         old_returned.release()
 
@@ -298,46 +304,71 @@ class RunMemory:
         self._doorbells[edge.config.reader].release()
         edge.returned.release()
 
-    def _is_drained(self, output: _Output, words: memoryview, edge: EdgeConfig) -> bool:
+    def _outdate(self, outdated: _Outdated) -> None:
+        outdated.unattached.update(self._unattached)
+        self._outdated.append(outdated)
+
+    def _is_drained(
+        self,
+        edge: _Edge,
+        generation: int,
+        edge_words: memoryview,
+        reader_starts: int,
+        output_words: memoryview,
+        edges: int,
+    ) -> bool:
         """Tell whether a reader has read an earlier generation of an output to its end."""
-        present = self._edges[edge.number]
-        age = present.config.generation - edge.generation
-        read = present.earlier[-age] if 0 < age <= len(present.earlier) else None
-        if read is None or present.reader_fate is not Fate.ALIVE:
+        if edge.reader_fate is not Fate.ALIVE or edge.reader_starts != reader_starts:
             return True
-        begin = words[ring.begin_index(len(output.config.edges), edge.position)] & ring.SEQ_MASK
-        return begin + read[ring.DELIVERED] + read[ring.DROPPED] >= words[ring.HEAD]
+        begin = output_words[ring.begin_index(edges, edge.config.position)]
+        if begin >> ring.SEQ_BITS != generation & 0xFFFF:
+            return True  # the writer died before it had anything for this reader
+        read = edge_words[ring.DELIVERED] + edge_words[ring.DROPPED]
+        return (begin & ring.SEQ_MASK) + read >= output_words[ring.HEAD]
 
 
 @dataclass(frozen=True, slots=True)
 class _Outdated:
-    """Names of an earlier generation, with what has to come before they can be removed."""
+    """An earlier generation: its names, what it counted, and what must come before it can go."""
 
     segments: tuple[str, ...]
     semaphores: tuple[str, ...]
     pools: str | None
     is_read: Callable[[], bool]
-    unattached: set[int]
+    count: dict[int, Callable[[], EdgeCounters]]
+    """By number of the edge."""
+    unattached: set[int] = field(default_factory=set)
+
+    def counters(self, edge: int) -> EdgeCounters:
+        """Give what was counted for an edge; nothing for an edge that is not concerned."""
+        return self.count[edge]() if edge in self.count else _NOTHING
 
     def unlink(self) -> None:
+        """Remove the names."""
         unlink_segments(self.segments, self.pools)
         unlink_semaphores(self.semaphores)
 
 
 def _read(words: memoryview) -> EdgeCounters:
+    """Read what the reader of an edge has counted."""
     return EdgeCounters(
         sent=0,
         delivered=words[ring.DELIVERED],
-        dropped=words[ring.DROPPED],
+        dropped=words[ring.READER_DROPPED],
         copied=words[ring.COPIED],
         latencies=tuple(words[ring.LATENCIES : ring.LATENCIES + BUCKETS]),
     )
 
 
-def _add(first: EdgeCounters, *others: EdgeCounters) -> EdgeCounters:
-    parts: Iterable[EdgeCounters] = (first, *others)
+def _sent(words: memoryview, edges: int, position: int) -> EdgeCounters:
+    """Read what the writer of an edge has counted."""
+    dropped = words[ring.writer_dropped_index(edges, position)]
+    return replace(_NOTHING, sent=words[ring.HEAD], dropped=dropped)
+
+
+def _add(*parts: EdgeCounters) -> EdgeCounters:
     return EdgeCounters(
-        sent=0,
+        sent=sum(part.sent for part in parts),
         delivered=sum(part.delivered for part in parts),
         dropped=sum(part.dropped for part in parts),
         copied=sum(part.copied for part in parts),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
@@ -23,6 +22,7 @@ from dora_rt.errors import (
     NotInDataflowError,
     SentAfterStopError,
     UnknownOutputError,
+    UnsupportedValueError,
 )
 from dora_rt.event import TELEMETRY_KEY, Change, Event, telemetry_context
 from dora_rt.inbox import Inbox
@@ -32,6 +32,7 @@ from dora_rt.shm import Segment
 from dora_rt.status import Kind, LinkCounters, StatusWriter
 
 _NO_METADATA = {TELEMETRY_KEY: ""}
+_FOR_EVER_S = 366 * 24 * 3600
 
 
 class Cause(NamedTuple):
@@ -197,7 +198,7 @@ class Node:
         """
         publisher = self._publisher(output_id)
         value = sendable(data, publisher.where)
-        stamp = self._stamp(metadata, captured_ns)
+        stamp = self._stamp(publisher.where, metadata, captured_ns)
         self._inbox.beat()
         if isinstance(value, np.ndarray):
             publisher.send_array(value, stamp)
@@ -225,7 +226,7 @@ class Node:
         return publisher.loan(
             (shape,) if isinstance(shape, int) else tuple(shape),
             np.dtype(dtype),
-            lambda: self._stamp(metadata, captured_ns),
+            lambda: self._stamp(publisher.where, metadata, captured_ns),
             has_metadata=metadata is not None,
         )
 
@@ -284,7 +285,7 @@ class Node:
             self._status.send(Kind.READY)
 
     def wake(self) -> None:
-        """Let the thread that waits for an input look around."""
+        """Let the thread that waits for an input get a TimeoutError now."""
         self._inbox.wake()
 
     def _announce_reading(self) -> None:
@@ -337,12 +338,27 @@ class Node:
         """Let what this thread sends from now on inherit from `cause`."""
         self._causes.cause = cause
 
-    def _stamp(self, metadata: dict[str, Any] | None, captured_ns: int | None) -> Stamp:
+    def _stamp(self, where: str, metadata: dict[str, Any] | None, captured_ns: int | None) -> Stamp:
+        if metadata is not None and not isinstance(metadata, dict):
+            raise UnsupportedValueError(
+                f"{where}: metadata must be a dict or None, got a {type(metadata).__name__}"
+            )
+        if captured_ns is not None and (
+            not isinstance(captured_ns, int) or not 0 <= captured_ns < 2**64
+        ):
+            raise UnsupportedValueError(
+                f"{where}: captured_ns must be a whole number of nanoseconds from 0 to 2**64 - 1, "
+                f"as time.monotonic_ns() gives it, got {captured_ns!r}"
+            )
         metadata, source_ns, origin_ns = self.inherit(metadata, captured_ns)
         # Metadata handed on unchanged often are nothing but the empty telemetry context.
         if not metadata or metadata == _NO_METADATA:
             return Stamp(b"", source_ns, origin_ns)
-        return Stamp(encode_metadata(metadata), source_ns, origin_ns)
+        try:
+            metadata_json = encode_metadata(metadata)
+        except UnsupportedValueError as error:
+            raise UnsupportedValueError(f"{where}: {error}") from error.__cause__
+        return Stamp(metadata_json, source_ns, origin_ns)
 
 
 def _config_from_environment() -> NodeConfig:
@@ -369,11 +385,12 @@ def _report_uncaught(status: StatusWriter) -> None:
 
 
 def _deadline_ns(timeout_s: float | None) -> int | None:
-    if timeout_s is None or timeout_s == math.inf:
+    if timeout_s is None:
         return None
-    if not timeout_s >= 0:
-        raise ValueError(f"timeout must be 0 or more seconds, got {timeout_s!r}")
-    return time.monotonic_ns() + int(timeout_s * 1e9)
+    if not isinstance(timeout_s, (int, float)) or not timeout_s >= 0:
+        raise ValueError(f"timeout must be 0 or more seconds, or None, got {timeout_s!r}")
+    # A year is for ever, and infinity has no nanoseconds.
+    return None if timeout_s > _FOR_EVER_S else time.monotonic_ns() + int(timeout_s * 1e9)
 
 
 def _close(inbox: Inbox, publishers: list[Publisher]) -> None:

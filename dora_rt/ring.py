@@ -42,15 +42,16 @@ _OUTPUT_EDGES = 2
 HEAD = 8  # samples published so far
 WRITER_CLOSED = 9  # one of the closings below, when the writer will publish no more
 FLOOR = 16  # one word per edge: what is below does not wait any more; then the same number of
-# words BEGIN (first sample meant for the present reader) and AWAY_DROPPED (dropped while there
-# was none), then PLACE and ORDER, one word per slot each
+# words BEGIN (first sample meant for the present reader) and WRITER_DROPPED (tokens taken back
+# for good), then PLACE and ORDER, one word per slot each
 
 OPEN, CLOSED, CLOSED_FOR_GOOD = 0, 1, 2  # a process that closes because it ends may come back
 
 # Edge segment. The launcher writes the first line once, the reader the rest.
 _EDGE_SLOTS = 1
 DELIVERED = 8
-DROPPED = 9
+DROPPED = 9  # as far as the reader has seen it, its own included
+READER_DROPPED = 12  # its own: passed over for a newer one, or corrupt
 COPIED = 10
 READER_CLOSED = 11  # one of the closings, when the reader will take no more
 LATENCIES = 16  # histogram of delivery latencies
@@ -76,8 +77,8 @@ def begin_index(edges: int, position: int) -> int:
     return FLOOR + edges + position
 
 
-def away_dropped_index(edges: int, position: int) -> int:
-    """Give the index of an edge's AWAY_DROPPED word."""
+def writer_dropped_index(edges: int, position: int) -> int:
+    """Give the index of an edge's WRITER_DROPPED word."""
     return FLOOR + 2 * edges + position
 
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dora_rt.errors import CorruptSampleError
-from dora_rt.ring import FLOOR, LOG, LOG_SHIFT, SEQ_BITS, SEQ_MASK, SLOT_BITS, SLOT_MASK, TAKEN
+from dora_rt.ring import (
+    FLOOR,
+    HEAD,
+    LOG,
+    LOG_SHIFT,
+    SEQ_BITS,
+    SEQ_MASK,
+    SLOT_BITS,
+    SLOT_MASK,
+    TAKEN,
+)
 from dora_rt.shm import BusyError, Semaphore
 
 
@@ -29,6 +39,8 @@ class RingReader:
         """Number of the sample taken last."""
         self.missed = 0
         """Samples dropped between the one taken last and the one before."""
+        self.passed_over = 0
+        """How many of them this reader had, and gave back for a newer one."""
         self._words = output_words
         self._edge_words = edge_words
         self._tokens = tokens
@@ -58,14 +70,17 @@ class RingReader:
         Raises:
             CorruptSampleError: a word of the ring names a slot that does not exist.
         """
-        self.missed = 0
+        self.missed = self.passed_over = 0
         taken = self._take(is_final)
         if taken is None or not self._newest_only:
             return taken
-        while (newer := self._take(is_final)) is not None:
-            self.give_back(taken[0])
-            self.missed += 1
-            taken = newer
+        try:
+            while (newer := self._take(is_final)) is not None:
+                self._pass_over(taken[0])
+                taken = newer
+        except CorruptSampleError:
+            self._pass_over(taken[0])
+            raise
         return taken
 
     def give_back(self, slot: int) -> None:
@@ -98,6 +113,7 @@ class RingReader:
                 return None
             slot = word & SLOT_MASK
             if slot >= self._slots:
+                self._skip_to(seq + 1)
                 raise CorruptSampleError(
                     f"sample {seq} claims to be in slot {slot}, there are {self._slots}"
                 )
@@ -115,7 +131,15 @@ class RingReader:
                 return self._accept(seq, found)
             # The slot was recycled between the look at ORDER and the claim, so `seq` was dropped
             # and this is the baton of a later sample: keep it until its turn comes.
-            self._early[place >> SLOT_BITS] = found
+            early = place >> SLOT_BITS
+            if not seq < early <= words[HEAD]:
+                self._pass_over(slot)
+                self._next = seq + 1
+                raise CorruptSampleError(
+                    f"slot {slot} claims to hold sample {early}, expected one from {seq} to "
+                    f"{words[HEAD]}"
+                )
+            self._early[early] = found
 
     def _claim(self, slot: int) -> bool:
         token = self._tokens[slot]
@@ -137,6 +161,11 @@ class RingReader:
     def _skip_to(self, seq: int) -> None:
         self.missed += seq - self._next
         self._next = seq
+
+    def _pass_over(self, slot: int) -> None:
+        self.give_back(slot)
+        self.missed += 1
+        self.passed_over += 1
 
     def _log(self, entry: int) -> None:
         logged = self._logged

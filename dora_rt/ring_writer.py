@@ -97,8 +97,8 @@ class RingWriter:
         self._batons = [0] * slots
         self._seqs = [-1] * slots
         self._begin = FLOOR + len(self.edges)
-        self._away_dropped = self._begin + len(self.edges)
-        self._place = self._away_dropped + len(self.edges)
+        self._dropped = self._begin + len(self.edges)
+        self._place = self._dropped + len(self.edges)
         self._order = self._place + slots
 
     def claim(self) -> int | None:
@@ -213,10 +213,9 @@ class RingWriter:
 
     def _drop(self, edge: WriterEdge) -> None:
         seq, slot = edge.pending.popleft()
-        if edge.state is ReaderState.AWAY:
-            self._words[self._away_dropped + edge.position] += 1
-            self._free_baton(slot, edge.bit)
-        elif self._take_back(edge, seq, slot):
+        # Who is away has no tokens: what waits for it is the writer's to take.
+        if edge.state is ReaderState.AWAY or self._take_back(edge, seq, slot):
+            self._words[self._dropped + edge.position] += 1
             self._free_baton(slot, edge.bit)
 
     def _take_back(self, edge: WriterEdge, seq: int, slot: int) -> bool:

@@ -33,6 +33,7 @@ HEADER_NBYTES = 128
 METADATA_LIMIT_NBYTES = 64 * 1024
 VERSION = 1
 MAX_NDIM = 8
+_LARGEST_EXTENT_NBYTES = 2**63 - 1
 ENCODING_BYTES = 0
 ENCODING_NDARRAY = 1
 
@@ -64,8 +65,12 @@ def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memory
     Raises:
         UnsupportedValueError: it is neither bytes nor a bool or numeric array; names `where`.
     """
+    if isinstance(data, np.ma.MaskedArray):
+        raise UnsupportedValueError(
+            f"{where}: a masked array would lose its mask; send array.filled(...)"
+        )
     if isinstance(data, (np.ndarray, np.generic)):
-        array = np.asanyarray(data)
+        array = np.asarray(data)
         if not is_sendable_dtype(array.dtype) or array.ndim > MAX_NDIM:
             raise UnsupportedValueError(
                 f"{where}: an array of {array.ndim} dimensions and dtype {array.dtype} cannot be "
@@ -77,8 +82,8 @@ def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memory
     if isinstance(data, memoryview):
         return data.cast("B") if data.c_contiguous and data.nbytes else data.tobytes()
     raise UnsupportedValueError(
-        f"{where}: a {type(data).__name__} cannot be sent; send bytes, bytearray, memoryview or a "
-        "numpy array (np.asarray(...) makes one of a list)"
+        f"{where}: a value of type {type(data).__name__} cannot be sent; send bytes, bytearray, "
+        "memoryview or a numpy array (np.asarray(...) makes one of a list)"
     )
 
 
@@ -172,7 +177,12 @@ class ReceivedHeader:
             )
         self.dtype = DTYPES[code]
         self.shape = tuple(shape[:ndim])
-        if math.prod(self.shape) * self.dtype.itemsize != self.nbytes:
+        # An array with nothing in it has strides all the same, and those must fit into a word.
+        itemsize = self.dtype.itemsize
+        if math.prod(self.shape) * itemsize != self.nbytes or (
+            self.nbytes == 0
+            and math.prod(length or 1 for length in self.shape) * itemsize > _LARGEST_EXTENT_NBYTES
+        ):
             raise CorruptSampleError(
                 f"sample {self.seq} claims shape {self.shape} of {self.dtype} "
                 f"in {self.nbytes} bytes"

@@ -79,9 +79,13 @@ class Segment:
             if not sparse:
                 _allocate(opened.fd, name, 0, nbytes)
             mapping = mmap.mmap(opened.fd, nbytes)
-        except BaseException:
+        except BaseException as error:
             os.close(opened.fd)
             posix_ipc.unlink_shared_memory(name)
+            if isinstance(error, (OverflowError, OSError)):
+                raise SharedMemoryFullError(
+                    f"{nbytes:,} bytes of shared memory ({name}) cannot be mapped: {error}"
+                ) from error
             raise
         return cls(name, opened.fd, mapping)
 
@@ -125,7 +129,9 @@ class Segment:
 
     def words(self) -> memoryview:
         """View the segment as native 8-byte words."""
-        return memoryview(self.mapping).cast("Q")
+        # Somebody may have cut the object at any byte; who attaches looks at the size then.
+        whole = len(self.mapping) // 8 * 8
+        return memoryview(self.mapping)[:whole].cast("Q")
 
     def close(self) -> None:
         """Let go of the descriptor; the mapping goes with the last view of it."""

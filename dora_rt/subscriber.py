@@ -89,7 +89,7 @@ class Subscriber:
             self._give_back_let_go()
             taken = self._ring.take(is_final=self._writer_is_gone)
             if self._ring.missed:
-                self._count_dropped(self._ring.missed)
+                self._count_dropped(self._ring.missed, own=self._ring.passed_over)
             if taken is None:
                 event = None
                 self.is_ended = self._writer_is_gone
@@ -97,7 +97,7 @@ class Subscriber:
                 try:
                     event = self._receive(*taken)
                 except BaseException as error:
-                    self._count_dropped(1)
+                    self._count_dropped(1, own=1)
                     self._ring.give_back(taken[0])
                     if isinstance(error, CorruptSampleError):
                         raise CorruptSampleError(f"{self.where}: {error}") from error
@@ -193,8 +193,9 @@ class Subscriber:
             copied=copied,
         )
 
-    def _count_dropped(self, samples: int) -> None:
+    def _count_dropped(self, samples: int, *, own: int) -> None:
         self._words[ring.DROPPED] += samples
+        self._words[ring.READER_DROPPED] += own
         self._dropped += samples
 
     def _let_go_of(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:

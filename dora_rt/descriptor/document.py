@@ -43,11 +43,16 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class YamlScalar:
-    """One word, number or text, as the file spells it."""
+    """One word, number or text, as the file spells it.
+
+    `is_expanded` tells that the environment had a part in it: then it is a string of which nobody
+    can say whether it was meant to be a number.
+    """
 
     text: str
     kind: Kind
     place: Place
+    is_expanded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dora_rt.descriptor.document import YamlMapping, YamlScalar, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.fields import Fields, is_nothing
 from dora_rt.descriptor.keys import INPUT
 from dora_rt.descriptor.model import Input, Output, OutputSource, TimerSource
 from dora_rt.descriptor.names import read_name
 from dora_rt.descriptor.problems import MalformedError, Problems, quote
-from dora_rt.descriptor.queue_reader import TIMER_QUEUE, Queue, read_queue, read_timer_queue
+from dora_rt.descriptor.queue_reader import (
+    TIMER_QUEUE,
+    Queue,
+    read_input_timeout_s,
+    read_queue,
+    read_timer_queue,
+)
 from dora_rt.descriptor.sources import parse_source
 
 
@@ -61,13 +69,17 @@ def _read_input(name: str, value: YamlValue, shown: str, problems: Problems) -> 
             what, hint = f"{fields.owner} has no 'source'", "add 'source: <node>/<output>'"
             problems.add(value.place, what, hint)
         read_queue(fields, problems)
+        read_input_timeout_s(fields)
         return None
     source = _read_source(source_value, fields.owner, problems)
     if isinstance(source, TimerSource):
         queue = read_timer_queue(fields, problems)
-    else:
-        queue = read_queue(fields, problems)
-    return _make_input(name, source, queue, source_value) if source else None
+        return _make_input(name, source, queue, source_value)
+    queue = read_queue(fields, problems)
+    timeout_s = read_input_timeout_s(fields)
+    if source is None:
+        return None
+    return replace(_make_input(name, source, queue, source_value), timeout_s=timeout_s)
 
 
 def _read_source(

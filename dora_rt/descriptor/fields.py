@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from dora_rt.descriptor.document import Kind, YamlMapping, YamlScalar, YamlValue
 from dora_rt.descriptor.keys import Vocabulary
 from dora_rt.descriptor.model import Place
 from dora_rt.descriptor.names import expected_string
-from dora_rt.descriptor.problems import Problems, did_you_mean, quote
+from dora_rt.descriptor.problems import MalformedError, Problems, did_you_mean, quote
+
+T = TypeVar("T")
 
 
 def is_nothing(value: YamlValue | None) -> bool:
@@ -50,7 +55,10 @@ class Fields:
             elif key.text in vocabulary.refused:
                 what = f"{quote(key.text)} in {self.owner} is not supported"
                 self._problems.add(key.place, what, vocabulary.refused[key.text])
-            elif key.text not in vocabulary.keys:
+            elif key.text in vocabulary.misplaced:
+                what = f"{quote(key.text)} does not belong in {self.owner}"
+                self._problems.add(key.place, what, "move it to the node, beside its 'id'")
+            elif key.text not in (*vocabulary.keys, *vocabulary.synonyms):
                 what = f"unknown key {quote(key.text)} in {self.owner}"
                 self._problems.add(key.place, what, _suggest_key(key.text, vocabulary))
                 are_known = False
@@ -79,6 +87,18 @@ class Fields:
             return None
         return text
 
+    def parsed(self, key: str, parse: Callable[[YamlValue], T]) -> T | None:
+        """Give what `parse` makes of a key's value, or None if it is not there or malformed."""
+        value = self.get(key)
+        if value is None:
+            return None
+        try:
+            return parse(value)
+        except MalformedError as error:
+            what = f"'{key}' of {self.owner}: {error.what}"
+            self._problems.add(value.place, what, error.hint)
+            return None
+
     def place_of(self, key: str) -> Place:
         """Give the place of a key's value, or of the mapping if the key is not there."""
         value = self.get(key)
@@ -93,5 +113,11 @@ class Fields:
 def _suggest_key(key: str, vocabulary: Vocabulary) -> str:
     if key in vocabulary.misnomers:
         return f"did you mean {quote(vocabulary.misnomers[key])}?"
-    every = (*vocabulary.keys, *vocabulary.noted, *vocabulary.refused)
+    every = (
+        *vocabulary.keys,
+        *vocabulary.synonyms,
+        *vocabulary.noted,
+        *vocabulary.refused,
+        *vocabulary.misplaced,
+    )
     return did_you_mean(key, every) or f"allowed are: {', '.join(vocabulary.keys)}"

@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from dora_rt.descriptor.content_reader import read_content
 from dora_rt.descriptor.document import YamlMapping, YamlScalar, YamlValue, describe
 from dora_rt.descriptor.fields import Fields
-from dora_rt.descriptor.keys import CUSTOM, KEYS_BESIDE, NODE, NODE_IDENTITY, OPERATOR
+from dora_rt.descriptor.host import Host
+from dora_rt.descriptor.keys import (
+    CUSTOM,
+    KEYS_BESIDE,
+    NODE,
+    NODE_IDENTITY,
+    NODE_SETTINGS,
+    OPERATOR,
+)
 from dora_rt.descriptor.model import Node
 from dora_rt.descriptor.names import read_unreserved_name
 from dora_rt.descriptor.problems import Problems, quote
 from dora_rt.descriptor.process_reader import read_env
+from dora_rt.descriptor.settings_reader import Settings, read_settings
 
 _UNNAMED = "?"
 
@@ -24,19 +33,24 @@ class ReadNode:
     Attributes:
         operator_id: by which other nodes may call the operator of a single `operator:`.
         has_all_outputs: False if an error in the node may have hidden some of its outputs.
+        settings: what it says of its process; other nodes of its runtime may say more.
     """
 
     node: Node
     operator_id: str | None
     has_all_outputs: bool
+    settings: Settings
 
 
-def read_node(value: YamlValue, base_env: Mapping[str, str], problems: Problems) -> ReadNode | None:
+def read_node(
+    value: YamlValue, base_env: Mapping[str, str], host: Host, problems: Problems
+) -> ReadNode | None:
     """Read one node; None if it has no valid id, by which others could refer to it.
 
     Args:
         value: the entry of the list.
         base_env: the environment that the file gives to all nodes.
+        host: what the node may refer to.
         problems: where to report.
     """
     if not isinstance(value, YamlMapping):
@@ -49,6 +63,7 @@ def read_node(value: YamlValue, base_env: Mapping[str, str], problems: Problems)
     are_keys_known = fields.check_keys(NODE)
     kind = _read_kind(fields, are_keys_known, problems)
     env = read_env(fields.get("env"), fields.owner, problems)
+    settings = read_settings(fields, label, host, problems)
     content = read_content(kind, fields, label, problems)
     runtime = None
     if kind == "operator" and (runtime_value := fields.get("runtime")):
@@ -66,7 +81,9 @@ def read_node(value: YamlValue, base_env: Mapping[str, str], problems: Problems)
         place=fields.place_of("id"),
     )
     has_all_outputs = content.has_all_outputs and (are_keys_known or fields.has("outputs"))
-    return ReadNode(node, content.operator_id, has_all_outputs) if node_id else None
+    if not node_id:
+        return None
+    return ReadNode(node, content.operator_id, has_all_outputs, settings)
 
 
 def _read_id(mapping: YamlMapping, problems: Problems) -> tuple[str | None, str]:
@@ -93,7 +110,7 @@ def _read_kind(fields: Fields, are_keys_known: bool, problems: Problems) -> str 
     for other in kinds[1:]:
         what = f"{fields.owner} has both {quote(kind)} and {quote(other)}"
         problems.add(fields.key_place(other), what, "keep one of them")
-    allowed = (*NODE_IDENTITY, *kinds, *KEYS_BESIDE[kind])
+    allowed = (*NODE_IDENTITY, *NODE_SETTINGS, *kinds, *KEYS_BESIDE[kind])
     for key in NODE.keys:
         if fields.has(key) and key not in allowed:
             what = f"{quote(key)} of {fields.owner} has no meaning beside {quote(kind)}"

@@ -53,13 +53,20 @@ class Problems:
         # Dictionaries, because a value with several aliases is read several times.
         self._problems: dict[Problem, None] = {}
         self._notes: dict[str, Place] = {}
+        self._spoiled: set[Place] = set()
 
     def __len__(self) -> int:
         return len(self._problems)
 
     def add(self, place: Place, what: str, hint: str = "") -> None:
         """Record a problem and go on."""
+        if place not in self._spoiled:
+            self._problems[Problem(place, what, hint)] = None
+
+    def spoil(self, place: Place, what: str, hint: str = "") -> None:
+        """Record a problem of the value at a place that makes all others of it pointless."""
         self._problems[Problem(place, what, hint)] = None
+        self._spoiled.add(place)
 
     def note(self, place: Place, text: str) -> None:
         """Record something worth knowing that does not keep the file from running, once."""

@@ -98,6 +98,7 @@ def _read_variable(value: YamlValue, what: str, problems: Problems) -> str | Non
         problems.add(value.place, f"{what} has no value", 'write "" for an empty one')
         return None
     text = read_string(value, what, problems)
-    if text is not None and _REFERENCE.search(text):
+    is_expanded = isinstance(value, YamlScalar) and value.is_expanded
+    if text is not None and _REFERENCE.search(text) and not is_expanded:
         problems.note(value.place, f"{what} is passed on as written: '$' is not expanded")
     return text

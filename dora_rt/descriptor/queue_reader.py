@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from dora_rt.contract import QueuePolicy
 from dora_rt.descriptor.fields import Fields
 from dora_rt.descriptor.model import DEFAULT_MAX_HELD, DEFAULT_QUEUE_SIZE
-from dora_rt.descriptor.problems import MalformedError, Problems, quote
-from dora_rt.descriptor.quantities import parse_integer, parse_nbytes
+from dora_rt.descriptor.problems import Problems, quote
+from dora_rt.descriptor.quantities import (
+    MAX_SLOT_NBYTES,
+    parse_duration_s,
+    parse_integer,
+    parse_nbytes,
+)
 
 MAX_QUEUE_SIZE = 1024
 MAX_MAX_HELD = 64
@@ -34,8 +40,8 @@ TIMER_QUEUE = Queue(size=1, policy=QueuePolicy.LATEST)
 def read_queue(fields: Fields, problems: Problems) -> Queue:
     """Read the queue of an input that reads from an output."""
     policy = _read_policy(fields, problems)
-    size = _read_integer(fields, "queue_size", MAX_QUEUE_SIZE, problems)
-    max_held = _read_integer(fields, "max_held", MAX_MAX_HELD, problems)
+    size = _read_integer(fields, "queue_size", MAX_QUEUE_SIZE)
+    max_held = _read_integer(fields, "max_held", MAX_MAX_HELD)
     if policy is QueuePolicy.LATEST and size not in (None, 1):
         problems.add(
             fields.place_of("queue_size"),
@@ -47,15 +53,19 @@ def read_queue(fields: Fields, problems: Problems) -> Queue:
         size=1 if policy is QueuePolicy.LATEST else size or DEFAULT_QUEUE_SIZE,
         policy=policy,
         max_held=max_held or DEFAULT_MAX_HELD,
-        slot_nbytes=_read_slot_nbytes(fields, problems),
+        slot_nbytes=_read_slot_nbytes(fields),
     )
 
 
 def read_timer_queue(fields: Fields, problems: Problems) -> Queue:
     """Read the options of a timer's input: there is no queue, but dora's files may give a size."""
-    if _read_integer(fields, "queue_size", MAX_QUEUE_SIZE, problems) is not None:
+    if _read_integer(fields, "queue_size", MAX_QUEUE_SIZE) is not None:
         problems.note(
             fields.key_place("queue_size"), "'queue_size' has no effect on a timer: ignored"
+        )
+    if read_input_timeout_s(fields) is not None:
+        problems.note(
+            fields.key_place("input_timeout"), "'input_timeout' has no effect on a timer: ignored"
         )
     for key in ("queue_policy", "slot_bytes", "max_held"):
         if fields.has(key):
@@ -65,6 +75,12 @@ def read_timer_queue(fields: Fields, problems: Problems) -> Queue:
                 "remove it",
             )
     return TIMER_QUEUE
+
+
+def read_input_timeout_s(fields: Fields) -> float | None:
+    """Read how long an input may be silent."""
+    parse = partial(parse_duration_s, least_s=0.001, greatest_s=24 * 3600.0)
+    return fields.parsed("input_timeout", parse)
 
 
 def _read_policy(fields: Fields, problems: Problems) -> QueuePolicy:
@@ -78,23 +94,9 @@ def _read_policy(fields: Fields, problems: Problems) -> QueuePolicy:
     return _POLICIES.get(text or "", QueuePolicy.DROP_OLDEST)
 
 
-def _read_integer(fields: Fields, key: str, greatest: int, problems: Problems) -> int | None:
-    value = fields.get(key)
-    if value is None:
-        return None
-    try:
-        return parse_integer(value, 1, greatest)
-    except MalformedError as error:
-        problems.add(value.place, f"'{key}' of {fields.owner}: {error.what}", error.hint)
-        return None
+def _read_integer(fields: Fields, key: str, greatest: int) -> int | None:
+    return fields.parsed(key, partial(parse_integer, least=1, greatest=greatest))
 
 
-def _read_slot_nbytes(fields: Fields, problems: Problems) -> int | None:
-    value = fields.get("slot_bytes")
-    if value is None:
-        return None
-    try:
-        return parse_nbytes(value)
-    except MalformedError as error:
-        problems.add(value.place, f"'slot_bytes' of {fields.owner}: {error.what}", error.hint)
-        return None
+def _read_slot_nbytes(fields: Fields) -> int | None:
+    return fields.parsed("slot_bytes", partial(parse_nbytes, least=1, greatest=MAX_SLOT_NBYTES))

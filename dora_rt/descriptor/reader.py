@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from dora_rt.descriptor.document import YamlMapping, YamlSequence, describe, parse_document
+from dora_rt import __version__
+from dora_rt.descriptor.document import (
+    Kind,
+    YamlMapping,
+    YamlScalar,
+    YamlSequence,
+    describe,
+    parse_document,
+)
+from dora_rt.descriptor.expansion import expand
 from dora_rt.descriptor.fields import Fields
+from dora_rt.descriptor.host import Host
 from dora_rt.descriptor.keys import ROOT
 from dora_rt.descriptor.model import Descriptor
 from dora_rt.descriptor.node_reader import ReadNode, read_node
@@ -11,19 +21,44 @@ from dora_rt.descriptor.problems import Problems
 from dora_rt.descriptor.process_reader import read_env
 from dora_rt.descriptor.wiring import wire
 
+FILE_VERSION = 1
 
-def read_dataflow(text: str, file: str, problems: Problems) -> Descriptor:
+
+def read_dataflow(text: str, file: str, host: Host, problems: Problems) -> Descriptor:
     """Read a dataflow file's text; problems are collected, and the result is what was valid.
 
     Raises:
-        DescriptorProblems: with a single problem, if the text is not YAML at all.
+        DescriptorProblems: with a single problem, if the text is not YAML at all, or of a later
+            version.
     """
     document = parse_document(text, file, problems)
-    nodes = wire(_read_nodes(document, problems), problems)
+    _check_version(document, problems)
+    if host.environ is not None:
+        document = expand(document, host.environ, problems)
+    nodes = wire(_read_nodes(document, host, problems), problems)
     return Descriptor(file, nodes, problems.notes())
 
 
-def _read_nodes(document: YamlMapping, problems: Problems) -> list[ReadNode]:
+def _check_version(document: YamlMapping, problems: Problems) -> None:
+    value = document.get("version")
+    if value is None:
+        return
+    if not isinstance(value, YamlScalar) or value.kind is not Kind.INTEGER:
+        problems.add(
+            value.place,
+            f"'version' of the dataflow: expected {FILE_VERSION}, got {describe(value)}",
+        )
+    elif value.text != str(FILE_VERSION):
+        # Whatever else is unknown in it may be right in that version.
+        problems.stop(
+            value.place,
+            f"version {value.text} is not supported: this is dora_rt {__version__}, "
+            f"which reads version {FILE_VERSION}",
+            "install the dora_rt that the file was written for",
+        )
+
+
+def _read_nodes(document: YamlMapping, host: Host, problems: Problems) -> list[ReadNode]:
     fields = Fields(document, "the dataflow", problems)
     are_keys_known = fields.check_keys(ROOT)
     base_env = read_env(fields.get("env"), "the dataflow", problems)
@@ -37,5 +72,5 @@ def _read_nodes(document: YamlMapping, problems: Problems) -> list[ReadNode]:
         got = "an empty list" if isinstance(value, YamlSequence) else describe(value)
         problems.add(value.place, f"'nodes' must be a non-empty list, got {got}")
         return []
-    nodes = [read_node(item, base_env, problems) for item in value.items]
+    nodes = [read_node(item, base_env, host, problems) for item in value.items]
     return [node for node in nodes if node is not None]

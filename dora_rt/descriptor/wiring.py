@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from dora_rt.descriptor.cameras import note_shared_cameras
 from dora_rt.descriptor.deadlock import find_deadlocks
 from dora_rt.descriptor.model import Input, Node, OutputSource
 from dora_rt.descriptor.node_reader import ReadNode
 from dora_rt.descriptor.problems import MalformedError, Problems, did_you_mean, listing, quote
+from dora_rt.descriptor.processes import settle_processes
 
 
 def wire(read_nodes: Sequence[ReadNode], problems: Problems) -> tuple[Node, ...]:
     """Give the nodes with all sources resolved; what does not fit goes to `problems`."""
     by_id = _index(read_nodes, problems)
     nodes = tuple(_resolve_node(read_node.node, by_id, problems) for read_node in read_nodes)
-    _check_runtimes(nodes, problems)
+    nodes = settle_processes(nodes, [each.settings for each in read_nodes], problems)
     for place, what in find_deadlocks(nodes):
         problems.add(place, what)
     _note_unread_outputs(nodes, problems)
+    note_shared_cameras(nodes, problems)
     return nodes
 
 
@@ -125,32 +128,6 @@ def _unknown_operator(source: OutputSource, node: Node) -> tuple[str, str]:
         f"node {quote(node.id)} has no operator {quote(source.operator)}",
         did_you_mean(source.operator, ids) or f"its operators are: {listing(ids)}",
     )
-
-
-def _check_runtimes(nodes: Sequence[Node], problems: Problems) -> None:
-    runtimes = {node.id: node.runtime for node in nodes}
-    env_of: dict[str, dict[str, tuple[str, str]]] = {}
-    for node in nodes:
-        if node.runtime is None:
-            continue
-        if runtimes.get(node.runtime, node.runtime) != node.runtime:
-            problems.add(
-                node.place,
-                f"the runtime of node {quote(node.id)} has the name of another node, "
-                f"{quote(node.runtime)}",
-                "choose another name",
-            )
-        shared = env_of.setdefault(node.runtime, {})
-        for key, text in node.env:
-            first_text, first_node = shared.setdefault(key, (text, node.id))
-            if first_text != text:
-                problems.add(
-                    node.place,
-                    f"nodes {quote(first_node)} and {quote(node.id)} share runtime "
-                    f"{quote(node.runtime)}, which is one process, but set {quote(key)} in 'env' "
-                    f"to different values",
-                    "set it to the same value, or give them different runtimes",
-                )
 
 
 def _note_unread_outputs(nodes: Sequence[Node], problems: Problems) -> None:

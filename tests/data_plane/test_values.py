@@ -120,9 +120,9 @@ def test_metadata_arrive_as_a_dict_of_ones_own(ring: Wired):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (None, "a NoneType cannot be sent"),
-        ([1, 2], "a list cannot be sent"),
-        ("text", "a str cannot be sent"),
+        (None, "a value of type NoneType cannot be sent"),
+        ([1, 2], "a value of type list cannot be sent"),
+        ("text", "a value of type str cannot be sent"),
         (np.array([object()]), "dtype object"),
         (np.array(["2026-11-22"], "datetime64[D]"), r"dtype datetime64\[D\]"),
         (np.zeros(2, [("a", "i4")]), "dtype"),

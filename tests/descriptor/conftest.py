@@ -7,10 +7,9 @@ from textwrap import dedent
 
 import pytest
 
-from dora_rt.descriptor import DescriptorProblems, parse_descriptor
+from dora_rt.descriptor import parse_descriptor
 from dora_rt.descriptor.model import Descriptor
-
-FILE = "flow.yml"
+from tests.descriptor.bad_inputs import FILE, refusal_lines
 
 
 @pytest.fixture
@@ -20,11 +19,4 @@ def parse() -> Callable[[str], Descriptor]:
 
 @pytest.fixture
 def refusal() -> Callable[[str], list[str]]:
-    """Give the lines of the message with which a text is refused, without the file's name."""
-
-    def lines(text: str) -> list[str]:
-        with pytest.raises(DescriptorProblems) as caught:
-            parse_descriptor(dedent(text), FILE)
-        return [line.removeprefix(f"{FILE}:") for line in str(caught.value).splitlines()]
-
-    return lines
+    return refusal_lines

@@ -8,44 +8,6 @@ from dora_rt.descriptor.model import Descriptor
 
 Refusal = Callable[[str], list[str]]
 
-NODES = """\
-nodes:
-- {id: webcam, path: webcam.py, outputs: [image]}
-- {id: lamp, path: lamp.py}
-- {id: detect, operator: {python: detect.py, outputs: [bbox]}}
-- {id: rt, operators: [{id: left, python: l.py, outputs: [x]}, {id: right, python: r.py}]}
-- id: plot
-  path: plot.py
-  inputs:
-    image: """
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("webcan/image", "no node 'webcan' exists; did you mean 'webcam'?"),
-        ("zzz/image", "no node 'zzz' exists; the nodes are: webcam, lamp, detect, rt, plot"),
-        ("webcam/imge", "output 'imge' of node 'webcam' does not exist; it has: image"),
-        ("lamp/image", "output 'image' of node 'lamp' does not exist; it has no outputs"),
-        ("webcam/op/image", "node 'webcam' has no operators; write webcam/image"),
-        (
-            "detect/left/bbox",
-            "the operator of node 'detect' is not called 'left'; write detect/bbox",
-        ),
-        (
-            "rt/x",
-            "node 'rt' has a list of operators; write rt/<operator>/x with one of: left, right",
-        ),
-        ("rt/lft/x", "node 'rt' has no operator 'lft'; did you mean 'left'?"),
-        ("rt/up/x", "node 'rt' has no operator 'up'; its operators are: left, right"),
-        ("rt/left/y", "output 'y' of operator 'rt/left' does not exist; it has: x"),
-    ],
-)
-def test_input_that_reads_what_does_not_exist(refusal: Refusal, source: str, message: str) -> None:
-    messages = refusal(NODES + source)
-
-    assert messages == [f"9:12: input 'plot/image' reads '{source}', but {message}"]
-
 
 def test_input_of_an_operator_is_named_with_its_operator(refusal: Refusal) -> None:
     messages = refusal("nodes: [{id: rt, operators: [{id: a, python: a.py, inputs: {x: b/c}}]}]")
@@ -78,30 +40,6 @@ def flow(*edges: str, policy: str = "block") -> str:
         )
         lines.append(f"- {{id: {name}, path: x.py, outputs: [x], inputs: {{{inputs}}}}}")
     return "\n".join(lines)
-
-
-@pytest.mark.parametrize(
-    ("edges", "messages"),
-    [
-        (["a>b", "b>a"], ["2:63: deadlock: a → b → a; make one edge latest or drop_oldest"]),
-        (
-            ["c>a", "a>b", "b>c"],
-            ["2:63: deadlock: a → b → c → a; make one edge latest or drop_oldest"],
-        ),
-        (["a>a"], ["2:63: deadlock: a → a; make this edge latest or drop_oldest"]),
-        (
-            ["a>b", "b>a", "c>d", "d>c", "b>c"],
-            [
-                "2:63: deadlock: a → b → a; make one edge latest or drop_oldest",
-                "4:63: deadlock: c → d → c; make one edge latest or drop_oldest",
-            ],
-        ),
-    ],
-)
-def test_cycle_of_block_edges_is_a_deadlock(
-    refusal: Refusal, edges: list[str], messages: list[str]
-) -> None:
-    assert refusal(flow(*edges)) == messages
 
 
 @pytest.mark.parametrize("policy", ["latest", "drop_oldest"])
@@ -177,6 +115,37 @@ def test_nodes_of_one_runtime_cannot_have_different_environments(refusal: Refusa
     assert messages == [
         "3:10: nodes 'a' and 'b' share runtime 'rt', which is one process, but set 'DEVICE' in "
         "'env' to different values; set it to the same value, or give them different runtimes"
+    ]
+
+
+def test_latest_with_a_longer_queue_contradicts_itself(refusal: Refusal) -> None:
+    messages = refusal(
+        """\
+        nodes:
+          - {id: a, path: a.py, outputs: [x]}
+          - {id: b, path: b.py, inputs: {x: {source: a/x, queue_policy: latest, queue_size: 3}}}
+        """
+    )
+
+    assert messages == [
+        "3:85: input 'b/x' has queue_policy 'latest', which keeps one sample, but queue_size 3; "
+        "remove 'queue_size', or use drop_oldest"
+    ]
+
+
+def test_timer_takes_no_options_of_a_queue(refusal: Refusal) -> None:
+    messages = refusal(
+        """\
+        nodes:
+          - id: b
+            path: b.py
+            inputs:
+              tick: {source: dora/timer/secs/1, queue_policy: block}
+        """
+    )
+
+    assert messages == [
+        "5:41: 'queue_policy' has no meaning for input 'b/tick', which is a timer; remove it"
     ]
 
 

@@ -179,15 +179,15 @@ def test_keys_of_dora_that_have_no_effect_are_noted_once_each(parse: Parse) -> N
     descriptor = parse(
         """\
         nodes:
-          - {id: a, path: a.py, restart_policy: on-failure, max_restarts: 3}
-          - {id: b, path: b.py, restart_policy: never}
+          - {id: a, path: a.py, min_log_level: info, shared_memory_pool_size: 8MB}
+          - {id: b, path: b.py, min_log_level: info}
         health_check_interval: 5.0
         """
     )
 
     assert descriptor.notes == (
-        "flow.yml:2:25: 'restart_policy' is not acted on (yet): ignored",
-        "flow.yml:2:53: 'max_restarts' is not acted on (yet): ignored",
+        "flow.yml:2:25: 'min_log_level' is not acted on (yet): ignored",
+        "flow.yml:2:46: 'shared_memory_pool_size' is not acted on (yet): ignored",
         "flow.yml:4:1: 'health_check_interval' is not acted on (yet): ignored",
     )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,5 +9,7 @@ from tests.flows.flow import Flow
 
 
 @pytest.fixture
-def flow(tmp_path: Path) -> Flow:
-    return Flow(tmp_path)
+def flow(tmp_path: Path) -> Iterator[Flow]:
+    flow = Flow(tmp_path)
+    yield flow
+    flow.close()

@@ -315,8 +315,24 @@ def test_node_without_which_the_flow_makes_no_sense_ends_it(flow: Flow):
           - {id: clock, path: clock.py, inputs: {tick: dora/timer/millis/20}}
         """,
     )
-    flow.write("brain.py", "import time\ntime.sleep(0.3)\n")
-    flow.write("clock.py", "from dora_rt import Node\nfor event in Node(): pass\nprint('end')\n")
+    flow.write(
+        "brain.py",
+        """
+        import time
+        from pathlib import Path
+        while not Path("ticked").exists():
+            time.sleep(0.01)
+        """,
+    )
+    flow.write(
+        "clock.py",
+        """
+        from pathlib import Path
+        from dora_rt import Node
+        for event in Node():
+            Path("ticked").touch()
+        """,
+    )
 
     done = flow.run()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -53,6 +55,7 @@ class Flow:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._started: list[subprocess.Popen[str]] = []
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
@@ -83,10 +86,23 @@ class Flow:
         return Finished(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        """Start a launcher that the test ends itself; `close` does so if it failed before."""
+        launcher = subprocess.Popen(
             self.command(*arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+        self._started.append(launcher)
+        return launcher
+
+    def close(self) -> None:
+        for launcher in self._started:
+            for _ in range(3):
+                if launcher.poll() is None:
+                    launcher.send_signal(signal.SIGINT)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        launcher.wait(1)
+            with launcher:
+                launcher.kill()

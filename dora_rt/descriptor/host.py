@@ -1,0 +1,53 @@
+"""Know what of this computer a dataflow file is checked against."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_ONLINE_CORES = Path("/sys/devices/system/cpu/online")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a file may refer to; None leaves what depends on it unchecked, as it is written.
+
+    Attributes:
+        environ: what `${NAME}` stands for.
+        cores: numbers of the cores that nodes may be bound to.
+        memory_nbytes: of RAM.
+    """
+
+    environ: Mapping[str, str] | None = None
+    cores: tuple[int, ...] | None = None
+    memory_nbytes: int | None = None
+
+
+def this_host(environ: Mapping[str, str] | None) -> Host:
+    """Look at the computer that this process runs on."""
+    memory_nbytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Host(environ, _online_cores(), memory_nbytes if memory_nbytes > 0 else None)
+
+
+def _online_cores() -> tuple[int, ...]:
+    # Not sched_getaffinity: cores that isolcpus sets aside are missing there, and those are what
+    # real-time nodes are bound to.
+    try:
+        return parse_cores(_ONLINE_CORES.read_text())
+    except (OSError, ValueError):
+        return tuple(range(os.cpu_count() or 1))
+
+
+def parse_cores(text: str) -> tuple[int, ...]:
+    """Parse the kernel's spelling of a set of cores, such as `0-3,6`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    cores: list[int] = []
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        cores += range(int(first), int(last or first) + 1)
+    return tuple(cores)

@@ -1,0 +1,221 @@
+"""Killing at random, and starting and stopping again and again; `make soak` does it for long."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from tests.conftest import shared_objects
+from tests.flows.flow import Flow
+from tests.helpers import eventually
+
+IS_SOAK = os.environ.get("SOAK") == "1"
+CHAOS_S = 60 if IS_SOAK else 10
+CYCLES = 500 if IS_SOAK else 8
+KILL_EVERY_S = 0.2
+QUEUE = 10
+
+CHAOS = """
+    nodes:
+      - {id: left, path: source.py, RESTART, outputs: [frame]}
+      - {id: right, path: source.py, RESTART, outputs: [frame]}
+      - id: newest
+        path: sink.py
+        RESTART
+        inputs: {frame: {source: left/frame, queue_policy: latest}}
+      - {id: both, path: sink.py, RESTART, inputs: {a: left/frame, b: right/frame}}
+      - id: all
+        path: sink.py
+        RESTART
+        inputs: {frame: {source: right/frame, queue_policy: block}}
+      - id: pair
+        RESTART
+        operators:
+          - {id: first, python: first.py, inputs: {frame: left/frame}, outputs: [mean]}
+          - {id: second, python: second.py, inputs: {mean: pair/first/mean, frame: right/frame}}
+"""
+
+
+def write_chaos(flow: Flow) -> None:
+    keys = {"restart": "always", "max_restarts": 0, "restart_delay": 0.05}
+    lines = []
+    for line in CHAOS.splitlines():
+        if line.strip() == "RESTART":
+            indent = line[: len(line) - len(line.lstrip())]
+            lines += [f"{indent}{key}: {value}" for key, value in keys.items()]
+        else:
+            inline = ", ".join(f"{key}: {value}" for key, value in keys.items())
+            lines.append(line.replace("RESTART", inline))
+    flow.write("flow.yml", "\n".join(lines))
+    flow.write(
+        "source.py",
+        """
+        import time
+        import numpy as np
+        from dora_rt import Node
+        node = Node()
+        number = 0
+        while not node.is_stopped():
+            with node.loan("frame", (64, 64), "uint8") as frame:
+                frame[:] = number % 251
+            number += 1
+            time.sleep(0.001)
+        """,
+    )
+    flow.write(
+        "sink.py",
+        """
+        from dora_rt import Node
+        held = []
+        for event in Node():
+            assert (event.value == event.seq % 251).all(), "torn"
+            held.append(event.value)
+            del held[:-2]
+        """,
+    )
+    flow.write(
+        "first.py",
+        """
+        from dora_rt import DoraStatus
+        class Operator:
+            def on_input(self, dora_input, send_output):
+                send_output("mean", dora_input["data"].mean(axis=0))
+                return DoraStatus.CONTINUE
+        """,
+    )
+    flow.write(
+        "second.py",
+        """
+        from dora_rt import DoraStatus
+        class Operator:
+            def on_input(self, dora_input, send_output):
+                return DoraStatus.CONTINUE
+        """,
+    )
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def nodes_of(launcher: int) -> list[int]:
+    """Give the pids of the nodes: the children that were told what they are."""
+    found = []
+    for pid in children(launcher):
+        try:
+            if b"DORA_RT_NODE_CONFIG=" in Path(f"/proc/{pid}/environ").read_bytes():
+                found.append(pid)
+        except OSError:
+            continue
+    return found
+
+
+def resources(pid: int) -> tuple[int, int]:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir())), len(
+        list(Path(f"/proc/{pid}/task").iterdir())
+    )
+
+
+def test_chaos_leaks_nothing_and_loses_only_what_was_in_the_hands_of_the_killed(flow: Flow):
+    write_chaos(flow)
+    rng = random.Random(7)
+    launcher = flow.start()
+    # Its output is read all along: a full pipe would hold it up.
+    said: list[str] = []
+    assert launcher.stdout is not None
+    reader = threading.Thread(target=lambda: said.extend(launcher.stdout or ()))
+    reader.start()
+    eventually(lambda: len(nodes_of(launcher.pid)) == 6, within_s=20)
+    before = resources(launcher.pid)
+
+    kills = 0
+    end = time.monotonic() + CHAOS_S
+    next_kill = time.monotonic() + 1
+    while time.monotonic() < end:
+        time.sleep(max(next_kill - time.monotonic(), 0))
+        next_kill += KILL_EVERY_S
+        nodes = nodes_of(launcher.pid)
+        if nodes:
+            os.kill(rng.choice(nodes), signal.SIGKILL)
+            kills += 1
+    eventually(lambda: len(nodes_of(launcher.pid)) == 6, within_s=20)
+    eventually(lambda: resources(launcher.pid) == before, within_s=20)
+    launcher.send_signal(signal.SIGINT)
+    launcher.wait(20)
+    reader.join(20)
+    out = "".join(said)
+
+    assert launcher.returncode == 130, out[-3000:]
+    assert kills >= 0.8 * (CHAOS_S - 1) / KILL_EVERY_S, "the fault took place"
+    assert out.count("failed: SIGKILL (Killed); restart") >= kills - 3
+    assert "torn" not in out
+    table = out[out.index("edge  ") :]
+    rows = re.findall(r"^(\S+) -> (\S+)  +(\d+)  +(\d+)  +(\d+) ", table, re.M)
+    assert len(rows) >= 6
+    for source, target, *counts in rows:
+        sent, delivered, dropped = map(int, counts)
+        assert delivered > 0.1 * sent, (source, target, counts)
+        # A writer is killed between making a sample visible and counting it, once a kill; a reader
+        # between taking one and counting it; and where both ends die at once, so does the queue.
+        lost = sent - delivered - dropped
+        assert -kills <= lost <= kills * (QUEUE + 2), (source, target, counts)
+        assert lost <= 0.05 * sent, (source, target, counts)
+
+
+def test_starting_and_stopping_again_and_again_leaves_nothing(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: source, path: source.py, inputs: {tick: dora/timer/millis/2}, outputs: [out]}
+          - {id: middle, path: middle.py, inputs: {out: source/out}, outputs: [out]}
+          - {id: sink, path: sink.py, inputs: {out: middle/out}}
+        """,
+    )
+    forward = "from dora_rt import Node\nnode = Node()\nfor event in node:\n"
+    flow.write("source.py", f"{forward}    node.send_output('out', b'x')\n")
+    flow.write("middle.py", f"{forward}    node.send_output('out', event.value)\n")
+    flow.write("sink.py", f"{forward}    pass\n")
+    # All in one process, so that what it leaks would add up.
+    probe = flow.write(
+        "probe.py",
+        """
+        import os, subprocess, sys
+        from dora_rt.cli import main
+
+        def once():
+            try:
+                main([sys.argv[1], "--stop-after", "50ms"])
+            except SystemExit as ended:
+                assert ended.code == 0, ended.code
+
+        once()
+        descriptors = len(os.listdir("/proc/self/fd"))
+        for _ in range(int(sys.argv[2])):
+            once()
+        assert len(os.listdir("/proc/self/fd")) == descriptors, os.listdir("/proc/self/fd")
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            print("no child left")
+        """,
+    )
+    before = shared_objects()
+
+    done = subprocess.run(
+        [sys.executable, str(probe), str(flow.folder / "flow.yml"), str(CYCLES)],
+        capture_output=True,
+        text=True,
+        timeout=60 + 3 * CYCLES,
+    )
+
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert done.stdout.endswith("no child left\n")
+    assert shared_objects() == before
