@@ -15,7 +15,8 @@ from dora_rt.console import Console
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import DescriptorError, LaunchError, SharedMemoryError, SharedMemoryFullError
 from dora_rt.launcher import launch
-from dora_rt.plan import Plan, make_plan
+from dora_rt.plan import Plan
+from dora_rt.planner import make_plan
 from dora_rt.summary import render
 
 _DESCRIPTION = """\
@@ -40,7 +41,18 @@ EXIT_OK, EXIT_NODE_FAILED, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and exit with its code."""
+    _open_standard_streams()
     sys.exit(_run(_parser().parse_args(arguments)))
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where the standard streams were closed (`>&-`, some service managers)."""
+    # The first pipe would take such a number, and lose it in a child to the child's own stream.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        continue
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    has_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    has_colour = sys.stdout.isatty() and not is_plain
     console = Console(sys.stdout, has_colour=has_colour)
     try:
         descriptor = read_descriptor(options.file, os.environ)

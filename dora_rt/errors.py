@@ -10,7 +10,7 @@ class NotInDataflowError(DoraRtError):
 
 
 class VersionMismatchError(DoraRtError):
-    """The launcher and a node run different versions of dora_rt that do not understand each other."""
+    """The launcher and a node run versions of dora_rt that do not understand each other."""
 
 
 class UnknownOutputError(DoraRtError, KeyError):

@@ -10,7 +10,7 @@ from functools import partial
 from dora_rt import names, ring
 from dora_rt.board import Board, Fate, Peer, board_nbytes, format_board
 from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig
-from dora_rt.latency import BUCKETS
+from dora_rt.counters import NOTHING, EdgeCounters, add, read_reader, read_writer
 from dora_rt.plan import Plan
 from dora_rt.shm import (
     Segment,
@@ -20,20 +20,6 @@ from dora_rt.shm import (
     unlink_segments,
     unlink_semaphores,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeCounters:
-    """What an edge counted so far; latencies as a histogram of `dora_rt.latency`."""
-
-    sent: int
-    delivered: int
-    dropped: int
-    copied: int
-    latencies: tuple[int, ...]
-
-
-_NOTHING = EdgeCounters(0, 0, 0, 0, (0,) * BUCKETS)
 
 
 @dataclass(slots=True)
@@ -52,7 +38,7 @@ class _Edge:
     output: int
     words: memoryview
     returned: Semaphore
-    before: EdgeCounters = _NOTHING
+    before: EdgeCounters = NOTHING
     reader_fate: Fate = Fate.ALIVE
     writer_fate: Fate = Fate.ALIVE
     reader_starts: int = 0
@@ -176,7 +162,7 @@ class RunMemory:
                 kept.append(outdated)
                 continue
             for number, count in outdated.count.items():
-                self._edges[number].before = _add(self._edges[number].before, count())
+                self._edges[number].before = add(self._edges[number].before, count())
             outdated.unlink()
         self._outdated = kept
 
@@ -184,8 +170,8 @@ class RunMemory:
         """Read what an edge has counted, over all its generations."""
         present = self._edges[edge.number]
         earlier = [outdated.counters(edge.number) for outdated in self._outdated]
-        sender = _sent(self._outputs[output.number].words, len(output.edges), edge.position)
-        return _add(present.before, *earlier, _read(present.words), sender)
+        sender = read_writer(self._outputs[output.number].words, len(output.edges), edge.position)
+        return add(present.before, *earlier, read_reader(present.words), sender)
 
     def close(self) -> None:
         """Remove every object of the run, those that publishers made included."""
@@ -259,7 +245,7 @@ class RunMemory:
                 pools,
                 lambda: all(is_drained() for is_drained in drained),
                 {
-                    edge.number: partial(_sent, words, len(edges), edge.position)
+                    edge.number: partial(read_writer, words, len(edges), edge.position)
                     for edge in config.edges
                 },
             )
@@ -281,7 +267,7 @@ class RunMemory:
                 (*tokens, names.returned(run, number, generation)),
                 None,
                 is_read,
-                {number: partial(_read, edge.words)},
+                {number: partial(read_reader, edge.words)},
             )
         )
         old_returned = edge.returned
@@ -341,39 +327,12 @@ class _Outdated:
 
     def counters(self, edge: int) -> EdgeCounters:
         """Give what was counted for an edge; nothing for an edge that is not concerned."""
-        return self.count[edge]() if edge in self.count else _NOTHING
+        return self.count[edge]() if edge in self.count else NOTHING
 
     def unlink(self) -> None:
         """Remove the names."""
         unlink_segments(self.segments, self.pools)
         unlink_semaphores(self.semaphores)
-
-
-def _read(words: memoryview) -> EdgeCounters:
-    """Read what the reader of an edge has counted."""
-    return EdgeCounters(
-        sent=0,
-        delivered=words[ring.DELIVERED],
-        dropped=words[ring.READER_DROPPED],
-        copied=words[ring.COPIED],
-        latencies=tuple(words[ring.LATENCIES : ring.LATENCIES + BUCKETS]),
-    )
-
-
-def _sent(words: memoryview, edges: int, position: int) -> EdgeCounters:
-    """Read what the writer of an edge has counted."""
-    dropped = words[ring.writer_dropped_index(edges, position)]
-    return replace(_NOTHING, sent=words[ring.HEAD], dropped=dropped)
-
-
-def _add(*parts: EdgeCounters) -> EdgeCounters:
-    return EdgeCounters(
-        sent=sum(part.sent for part in parts),
-        delivered=sum(part.delivered for part in parts),
-        dropped=sum(part.dropped for part in parts),
-        copied=sum(part.copied for part in parts),
-        latencies=tuple(map(sum, zip(*(part.latencies for part in parts), strict=True))),
-    )
 
 
 def _create_words(name: str, nbytes: int) -> memoryview:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
 import time
 import weakref
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from dora_rt import fork, names, ring
 from dora_rt.board import Board
+from dora_rt.causes import Cause, Causes
 from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
 from dora_rt.errors import (
     NodeClosedError,
@@ -24,26 +23,16 @@ from dora_rt.errors import (
     UnknownOutputError,
     UnsupportedValueError,
 )
-from dora_rt.event import TELEMETRY_KEY, Change, Event, telemetry_context
+from dora_rt.event import TELEMETRY_KEY, Change, Event
 from dora_rt.inbox import Inbox
 from dora_rt.publisher import Loan, Publisher, Stamp
 from dora_rt.sample import encode_metadata, sendable
 from dora_rt.shm import Segment
 from dora_rt.status import Kind, LinkCounters, StatusWriter
+from dora_rt.uncaught import report_uncaught
 
 _NO_METADATA = {TELEMETRY_KEY: ""}
 _FOR_EVER_S = 366 * 24 * 3600
-
-
-class Cause(NamedTuple):
-    """What an answer inherits; the context is looked for in `metadata_json` only when needed."""
-
-    origin_ns: int
-    metadata_json: bytes = b""
-    context: str = ""
-
-
-_NO_CAUSE = Cause(0)
 
 
 class Node:
@@ -81,9 +70,9 @@ class Node:
         self._publishers = {
             output.id: Publisher(run, config.node, output, self._board) for output in config.outputs
         }
-        self._causes = threading.local()
+        self._causes = Causes()
         fork.watch()
-        _report_uncaught(self._status)
+        report_uncaught(self._status)
         self._is_ready = False
         self._reads_events = False
         self._finalizer = weakref.finalize(
@@ -276,7 +265,7 @@ class Node:
         event = self._inbox.wait(deadline_ns)
         if isinstance(event, Event):
             # Only what an answer needs: the event itself would keep its slot in use.
-            self._causes.cause = Cause(event.origin_ns, event.metadata_json)
+            self._causes.answer_to(Cause(event.origin_ns, event.metadata_json))
         return event
 
     def _get_ready(self) -> None:
@@ -316,27 +305,13 @@ class Node:
             self._inbox.wait_for_start()
         return publisher
 
-    def inherit(
-        self, metadata: dict[str, Any] | None, captured_ns: int | None
-    ) -> tuple[dict[str, Any] | None, int, int]:
-        """Complete what is sent with what it inherits from the input that this thread answers.
-
-        Returns:
-            The metadata with the telemetry context, the source time, and the origin time.
-        """
-        cause: Cause = getattr(self._causes, "cause", _NO_CAUSE)
-        if not (metadata and metadata.get(TELEMETRY_KEY)):
-            context = cause.context or telemetry_context(cause.metadata_json)
-            if context:
-                metadata = {**(metadata or {}), TELEMETRY_KEY: context}
-        now_ns = time.monotonic_ns()
-        if captured_ns is not None:
-            return metadata, captured_ns, captured_ns
-        return metadata, now_ns, cause.origin_ns or now_ns
+    def inherit(self, metadata: dict[str, Any] | None) -> tuple[dict[str, Any] | None, int, int]:
+        """Complete metadata as `send_output` does; give them, the source and the origin time."""
+        return self._causes.inherit(metadata, None)
 
     def answer_to(self, cause: Cause) -> None:
         """Let what this thread sends from now on inherit from `cause`."""
-        self._causes.cause = cause
+        self._causes.answer_to(cause)
 
     def _stamp(self, where: str, metadata: dict[str, Any] | None, captured_ns: int | None) -> Stamp:
         if metadata is not None and not isinstance(metadata, dict):
@@ -350,7 +325,7 @@ class Node:
                 f"{where}: captured_ns must be a whole number of nanoseconds from 0 to 2**64 - 1, "
                 f"as time.monotonic_ns() gives it, got {captured_ns!r}"
             )
-        metadata, source_ns, origin_ns = self.inherit(metadata, captured_ns)
+        metadata, source_ns, origin_ns = self._causes.inherit(metadata, captured_ns)
         # Metadata handed on unchanged often are nothing but the empty telemetry context.
         if not metadata or metadata == _NO_METADATA:
             return Stamp(b"", source_ns, origin_ns)
@@ -370,18 +345,6 @@ def _config_from_environment() -> NodeConfig:
             "`dora-launch dataflow.yml`; to test its logic alone, use dora_rt.testing.FakeNode"
         )
     return NodeConfig.from_json(text)
-
-
-def _report_uncaught(status: StatusWriter) -> None:
-    """Tell the launcher if this process ends because it sent after the stop: that is no failure."""
-    previous = sys.excepthook
-
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, SentAfterStopError):
-            status.send(Kind.SENT_AFTER_STOP)
-        previous(kind, error, trace)
-
-    sys.excepthook = hook
 
 
 def _deadline_ns(timeout_s: float | None) -> int | None:

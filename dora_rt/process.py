@@ -11,7 +11,9 @@ from pathlib import Path
 
 from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
 from dora_rt.errors import LaunchError
+from dora_rt.guard import RunGuard
 from dora_rt.plan import ProcessPlan
+from dora_rt.program import find_obstacle
 from dora_rt.shm import SHM_DIRECTORY
 
 TAIL_LINES = 20
@@ -49,8 +51,8 @@ class Usage:
 class Starter:
     """Starts the processes of one run; has the pipe through which they tell their status."""
 
-    def __init__(self, run: str, environ: dict[str, str]) -> None:
-        self._run = run
+    def __init__(self, guard: RunGuard, environ: dict[str, str]) -> None:
+        self._guard = guard
         self._environ = environ
         self.status_read, self._status_write = os.pipe()
         os.set_blocking(self.status_read, False)
@@ -61,7 +63,7 @@ class Starter:
         Raises:
             LaunchError: the program cannot be executed.
         """
-        config = replace(config, run=self._run, status_fd=self._status_write)
+        config = replace(config, run=self._guard.run, status_fd=self._status_write)
         environ = self._environ
         python_path = [str(_COMPAT_FOLDER), *filter(None, [environ.get("PYTHONPATH")])]
         environment = {
@@ -71,22 +73,28 @@ class Starter:
             **dict(plan.env),
             CONFIG_VARIABLE: config.to_json(),
         }
+        obstacle = find_obstacle(
+            plan.argv[0], folder=plan.folder, search_path=environment.get("PATH", os.defpath)
+        )
+        if obstacle is not None:
+            raise LaunchError(f"node {plan.name!r} cannot be started: {plan.argv[0]}: {obstacle}")
         try:
             child = subprocess.Popen(
-                plan.argv,
+                self._guard.command(plan.argv, plan.resources),
                 cwd=plan.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(self._status_write,),
+                pass_fds=(self._status_write, self._guard.lock_fd),
                 start_new_session=True,
             )
         except OSError as error:
             raise LaunchError(
                 f"node {plan.name!r} cannot be started: {plan.argv[0]}: {error.strerror}"
             ) from error
-        return NodeProcess(child)
+        self._guard.watch(child.pid)
+        return NodeProcess(child, self._guard)
 
     def read_statuses(self) -> bytes:
         """Give what the nodes have told since the last call, as far as it is here."""
@@ -110,7 +118,7 @@ class Starter:
 class NodeProcess:
     """A running node: a fresh interpreter (or any program) in a session of its own."""
 
-    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], guard: RunGuard) -> None:
         self.reads_events = False
         self.sent_after_stop = False
         self.rung = Rung.NONE
@@ -119,6 +127,7 @@ class NodeProcess:
         self.usage = Usage(0.0, 0)
         self.has_closed_output = False
         self._child = child
+        self._guard = guard
         self._killed_because: str | None = None
         assert child.stdout is not None, "started with a pipe"
         self.output = child.stdout
@@ -201,6 +210,7 @@ class NodeProcess:
         # leader, is reaped, so this cannot hit anybody else.
         self._signal_group(signal.SIGKILL)
         _, status, usage = os.wait4(self._child.pid, 0)
+        self._guard.forget(self._child.pid)
         self.exit_status = self._child.returncode = os.waitstatus_to_exitcode(status)
         self.usage = Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 

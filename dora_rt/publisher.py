@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dora_rt import names, ring
-from dora_rt.board import Board, Fate, Peer
-from dora_rt.contract import EdgeConfig, OutputConfig, QueuePolicy
+from dora_rt.board import Board
+from dora_rt.contract import OutputConfig
 from dora_rt.errors import (
     DoraRtError,
     NodeClosedError,
@@ -24,7 +24,8 @@ from dora_rt.errors import (
     UnsupportedValueError,
 )
 from dora_rt.pool import Place, PoolWriter
-from dora_rt.ring_writer import RingWriter, WriterEdge
+from dora_rt.reader_end import ReaderEnd
+from dora_rt.ring_writer import RingWriter
 from dora_rt.sample import (
     HEADER_NBYTES,
     MAX_NDIM,
@@ -34,7 +35,7 @@ from dora_rt.sample import (
     metadata_start,
     write_header,
 )
-from dora_rt.shm import attach_semaphore, attach_words, wait
+from dora_rt.shm import attach_words, wait
 
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 
@@ -59,7 +60,7 @@ class Publisher:
             lambda words, name: ring.check_output(words, config.slots, len(config.edges), name),
             writable=True,
         )
-        self._ends = [_ReaderEnd(run, edge, board) for edge in config.edges]
+        self._ends = [ReaderEnd(run, edge, board) for edge in config.edges]
         self._ring = RingWriter(self._words, config.slots, [end.edge for end in self._ends])
         for end in self._ends:
             end.meet(self._ring)
@@ -234,70 +235,6 @@ class Publisher:
                 wait(end.edge.returned)
                 self._ring.read_log(end.edge)
                 self._notice_readers()
-
-
-class _ReaderEnd:
-    """What this publisher knows of one reader: where it is, and in which generation."""
-
-    def __init__(self, run: str, config: EdgeConfig, board: Board) -> None:
-        self._run = run
-        self._config = config
-        self._board = board
-        self._word = Peer(Fate.ALIVE, 0, config.generation).to_word()
-        self._closing = ring.OPEN
-        self.edge = WriterEdge(
-            position=config.position,
-            doorbell=attach_semaphore(names.doorbell(run, config.reader)),
-            queue_size=config.queue_size,
-            blocking=config.queue_policy is QueuePolicy.BLOCK,
-        )
-        self._connect(config.generation)
-
-    def meet(self, writer: RingWriter) -> None:
-        """Begin to write for the reader."""
-        writer.welcome(self.edge)
-
-    def notice(self, writer: RingWriter) -> None:
-        """Look whether the reader has closed its input, died, or come back."""
-        word = self._board.reader_word(self._config.number)
-        closing = self.edge.reader_words[ring.READER_CLOSED]
-        if word == self._word and closing == self._closing:
-            return
-        peer = Peer.from_word(word)
-        if peer.edge_generation != self.edge.generation:
-            writer.collect()
-            writer.keep_for_later(self.edge)
-            writer.free_hands(self.edge)
-            self._connect(peer.edge_generation)
-            writer.welcome(self.edge)
-            closing = ring.OPEN
-        elif closing == ring.CLOSED and self._config.reader_returns:
-            writer.keep_for_later(self.edge)
-        elif closing != ring.OPEN:
-            writer.close_edge(self.edge)
-        if peer.fate is Fate.GONE:
-            writer.close_edge(self.edge)
-            writer.free_hands(self.edge)
-        elif peer.fate is Fate.AWAY:
-            writer.keep_for_later(self.edge)
-            writer.free_hands(self.edge)
-        self._word, self._closing = word, closing
-
-    def _connect(self, generation: int) -> None:
-        run, number = self._run, self._config.number
-        self.edge.connect(
-            generation,
-            attach_words(
-                names.edge(run, number, generation),
-                lambda words, name: ring.check_edge(words, self._config.slots, name),
-                writable=False,
-            ),
-            [
-                attach_semaphore(names.token(run, number, generation, slot))
-                for slot in range(self._config.slots)
-            ],
-            attach_semaphore(names.returned(run, number, generation)),
-        )
 
 
 class Loan:

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dora_rt.causes import Cause
 from dora_rt.contract import LinkConfig, NodeConfig, OperatorConfig, Route
 from dora_rt.errors import NodeClosedError, OperatorError, UnknownOutputError
 from dora_rt.event import TELEMETRY_KEY, DoraStatus, Event, InputClosed
 from dora_rt.latency import BUCKETS, bucket
-from dora_rt.node import Cause, Node
+from dora_rt.node import Node
 from dora_rt.operator import LoadedOperator
 from dora_rt.sample import sendable
 from dora_rt.status import LinkCounters
@@ -244,7 +245,7 @@ class Runtime:
             value.flags.writeable = False
         else:
             value = bytes(value)
-        inherited, _, origin_ns = self._node.inherit(metadata, None)
+        inherited, _, origin_ns = self._node.inherit(metadata)
         sent_ns = time.monotonic_ns()
         for config in route.links:
             if config.operator in self._running:

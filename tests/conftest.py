@@ -9,18 +9,52 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import eventually
+
 SHM = Path("/dev/shm")
+_MARK = "DORA_RT_TESTS"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the runs of the tests, and what they reclaim, apart from those of this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        runtime = tmp_path_factory.mktemp("runtime")
+        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        patch.setenv(_MARK, str(os.getpid()))
+        yield runtime / "dora_rt"
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    before = shared_objects()
+def nothing_left_behind(own_runs: Path) -> Iterator[None]:
+    objects, processes, runs = shared_objects(), own_processes(), run_directories(own_runs)
     yield
-    left = shared_objects() - before
+    left = shared_objects() - objects
     if left:
         # Somebody may run a dataflow on this machine meanwhile: that one is alive.
         left -= in_use_by_others()
     assert not left, f"the test left shared objects behind: {sorted(left)[:5]}"
+    eventually(lambda: own_processes().keys() <= processes.keys(), within_s=2)
+    assert run_directories(own_runs) <= runs
+
+
+def own_processes() -> dict[int, str]:
+    """Give the living processes of dora_rt that the tests have started, with command lines."""
+    mark = f"{_MARK}={os.getpid()}".encode()
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            environ = (folder / "environ").read_bytes()
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+            is_ours = b"DORA_RT_NODE_CONFIG=" in environ or b"dora_rt" in line
+            # Of a zombie there is neither environment nor command line.
+            if is_ours and mark in environ.split(b"\0"):
+                found[int(folder.name)] = line.decode(errors="replace")
+    return found
+
+
+def run_directories(base: Path) -> set[str]:
+    return {path.name for path in base.iterdir()} if base.exists() else set()
 
 
 def shared_objects() -> set[str]:

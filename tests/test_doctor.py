@@ -31,7 +31,8 @@ from dora_rt.machine import (
     find_machine,
     removes_ipc,
 )
-from dora_rt.plan import Plan, make_plan
+from dora_rt.plan import Plan
+from dora_rt.planner import make_plan
 from dora_rt.shm import Room
 
 MIB = 2**20

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fault.bed import Bed
 from tests.flows.flow import Flow
 
 
@@ -13,3 +14,10 @@ def flow(tmp_path: Path) -> Iterator[Flow]:
     flow = Flow(tmp_path)
     yield flow
     flow.close()
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Iterator[Bed]:
+    bed = Bed(tmp_path)
+    yield bed
+    bed.close()

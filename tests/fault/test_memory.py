@@ -17,7 +17,8 @@ from dora_rt.budget import check_room, find_need, room_note
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import SharedMemoryError, SharedMemoryFullError
 from dora_rt.memory import RunMemory
-from dora_rt.plan import Plan, make_plan
+from dora_rt.plan import Plan
+from dora_rt.planner import make_plan
 from dora_rt.shm import Room, Segment
 from tests.flows.flow import Finished, Flow
 from tests.helpers import wired

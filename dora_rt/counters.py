@@ -1,0 +1,50 @@
+"""What an edge counts, in the words of its reader and of its writer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dora_rt import ring
+from dora_rt.latency import BUCKETS
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeCounters:
+    """What an edge counted so far; latencies as a histogram of `dora_rt.latency`."""
+
+    sent: int
+    delivered: int
+    dropped: int
+    copied: int
+    latencies: tuple[int, ...]
+
+
+NOTHING = EdgeCounters(0, 0, 0, 0, (0,) * BUCKETS)
+
+
+def read_reader(words: memoryview) -> EdgeCounters:
+    """Read what the reader of an edge has counted."""
+    return EdgeCounters(
+        sent=0,
+        delivered=words[ring.DELIVERED],
+        dropped=words[ring.READER_DROPPED],
+        copied=words[ring.COPIED],
+        latencies=tuple(words[ring.LATENCIES : ring.LATENCIES + BUCKETS]),
+    )
+
+
+def read_writer(words: memoryview, edges: int, position: int) -> EdgeCounters:
+    """Read what the writer of an edge has counted."""
+    dropped = words[ring.writer_dropped_index(edges, position)]
+    return replace(NOTHING, sent=words[ring.HEAD], dropped=dropped)
+
+
+def add(*parts: EdgeCounters) -> EdgeCounters:
+    """Add up what several generations have counted."""
+    return EdgeCounters(
+        sent=sum(part.sent for part in parts),
+        delivered=sum(part.delivered for part in parts),
+        dropped=sum(part.dropped for part in parts),
+        copied=sum(part.copied for part in parts),
+        latencies=tuple(map(sum, zip(*(part.latencies for part in parts), strict=True))),
+    )

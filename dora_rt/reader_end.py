@@ -1,0 +1,73 @@
+"""What a publisher knows of one of its readers, and how it follows that reader's fate."""
+
+from __future__ import annotations
+
+from dora_rt import names, ring
+from dora_rt.board import Board, Fate, Peer
+from dora_rt.contract import EdgeConfig, QueuePolicy
+from dora_rt.ring_writer import RingWriter, WriterEdge
+from dora_rt.shm import attach_semaphore, attach_words
+
+
+class ReaderEnd:
+    """One reader: where it is, and in which generation."""
+
+    def __init__(self, run: str, config: EdgeConfig, board: Board) -> None:
+        self._run = run
+        self._config = config
+        self._board = board
+        self._word = Peer(Fate.ALIVE, 0, config.generation).to_word()
+        self._closing = ring.OPEN
+        self.edge = WriterEdge(
+            position=config.position,
+            doorbell=attach_semaphore(names.doorbell(run, config.reader)),
+            queue_size=config.queue_size,
+            blocking=config.queue_policy is QueuePolicy.BLOCK,
+        )
+        self._connect(config.generation)
+
+    def meet(self, writer: RingWriter) -> None:
+        """Begin to write for the reader."""
+        writer.welcome(self.edge)
+
+    def notice(self, writer: RingWriter) -> None:
+        """Look whether the reader has closed its input, died, or come back."""
+        word = self._board.reader_word(self._config.number)
+        closing = self.edge.reader_words[ring.READER_CLOSED]
+        if word == self._word and closing == self._closing:
+            return
+        peer = Peer.from_word(word)
+        if peer.edge_generation != self.edge.generation:
+            writer.collect()
+            writer.keep_for_later(self.edge)
+            writer.free_hands(self.edge)
+            self._connect(peer.edge_generation)
+            writer.welcome(self.edge)
+            closing = ring.OPEN
+        elif closing == ring.CLOSED and self._config.reader_returns:
+            writer.keep_for_later(self.edge)
+        elif closing != ring.OPEN:
+            writer.close_edge(self.edge)
+        if peer.fate is Fate.GONE:
+            writer.close_edge(self.edge)
+            writer.free_hands(self.edge)
+        elif peer.fate is Fate.AWAY:
+            writer.keep_for_later(self.edge)
+            writer.free_hands(self.edge)
+        self._word, self._closing = word, closing
+
+    def _connect(self, generation: int) -> None:
+        run, number = self._run, self._config.number
+        self.edge.connect(
+            generation,
+            attach_words(
+                names.edge(run, number, generation),
+                lambda words, name: ring.check_edge(words, self._config.slots, name),
+                writable=False,
+            ),
+            [
+                attach_semaphore(names.token(run, number, generation, slot))
+                for slot in range(self._config.slots)
+            ],
+            attach_semaphore(names.returned(run, number, generation)),
+        )

@@ -1,0 +1,114 @@
+"""The command `dora-rt`: what one asks when no dataflow is to be run."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from dora_rt import __version__
+from dora_rt.errors import LaunchError
+from dora_rt.leftovers import find_objects, unlink_objects
+from dora_rt.rundir import Stray, base_folder, find_living, find_strays, reclaim
+
+EXIT_OK, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 2, 3
+
+_CLEAN = """\
+Remove the shared memory and the run directories of runs that died: of which not one
+process is left. Every dora-launch does the same when it starts."""
+
+_CLEAN_EPILOG = """\
+examples:
+  dora-rt clean            clean up after a crash
+  dora-rt clean --strays   also remove objects that belong to no run directory
+
+A run that lives is never touched, and told. Objects without a run directory are only told,
+because their run may live in a container that shares /dev/shm with this machine; --strays
+removes them if no process that can be seen from here maps them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One thing that the command can do."""
+
+    summary: str
+    description: str
+    epilog: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Mapping[str, str]], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command, and exit with its code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words and not words[0].startswith("-") and words[0] not in VERBS:
+        print(_say_unknown(words[0]), file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    options = _parser().parse_args(words)
+    try:
+        sys.exit(VERBS[options.verb].run(options, os.environ))
+    except LaunchError as error:
+        print(f"dora-rt: {error}", file=sys.stderr)
+        sys.exit(EXIT_ENVIRONMENT)
+
+
+def _say_unknown(verb: str) -> str:
+    close = difflib.get_close_matches(verb, VERBS, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(VERBS)}"
+    return f"dora-rt: there is no verb {verb!r}; {hint} (dora-rt --help)"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("dora-rt", description="Look after dora_rt on this machine.")
+    parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, verb in VERBS.items():
+        verb.add_arguments(
+            verbs.add_parser(
+                name,
+                help=verb.summary,
+                description=verb.description,
+                epilog=verb.epilog,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+        )
+    return parser
+
+
+def _add_clean_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--strays", action="store_true", help="also remove objects that have no run directory"
+    )
+
+
+def _clean(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    base = base_folder(environ)
+    lines = [str(reclaimed) for reclaimed in reclaim(base)]
+    for manifest in find_living(base):
+        lines.append(
+            f"left alone: run {manifest.run} is alive ({manifest.file}, launcher "
+            f"{manifest.launcher_pid}, since {manifest.started})"
+        )
+    lines += [_treat(stray, removes=options.strays) for stray in find_strays(base)]
+    print("\n".join(lines or ["nothing to clean up"]))
+    return EXIT_OK
+
+
+def _treat(stray: Stray, *, removes: bool) -> str:
+    if stray.is_mapped:
+        return f"left alone: {stray}: a process maps them"
+    if not removes:
+        return f"left alone: {stray}: no process maps them (dora-rt clean --strays removes them)"
+    unlink_objects(entry for entry in find_objects() if entry.run == stray.run)
+    return f"removed {stray}: no process mapped them"
+
+
+VERBS: Mapping[str, Verb] = {
+    "clean": Verb(
+        "remove what dead runs left behind", _CLEAN, _CLEAN_EPILOG, _add_clean_arguments, _clean
+    ),
+}

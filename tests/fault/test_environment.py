@@ -1,0 +1,116 @@
+"""Places in which a launcher must work, or say what it lacks: few files, no terminal, no home."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+
+import pytest
+
+from tests.fault.bed import Bed
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+
+
+def test_too_few_open_files_are_refused_with_the_number_that_is_enough(bed: Bed):
+    # F48
+    bed.write_ticking()
+
+    code, out = bed.run(command=["sh", "-c", 'ulimit -n 20; exec "$@"', "sh", *bed.command()])
+
+    assert code == 3
+    found = re.fullmatch(
+        r"dora-launch: 2 processes need (\d+) open files in their launcher, and 20 are allowed "
+        r"here: raise the limit \(ulimit -n (\d+)\)\n",
+        out,
+    )
+    assert found is not None, out
+    assert found[1] == found[2]
+    assert bed.runs() == set()
+    enough = ["sh", "-c", f'ulimit -n {found[1]}; exec "$@"', "sh"]
+    code, out = bed.run(command=[*enough, *bed.command("--stop-after", "50ms")])
+    assert code == 0, out
+
+
+def test_launcher_whose_standard_streams_are_closed_runs_its_nodes_as_ever(bed: Bed):
+    # F49
+    bed.write_ticking()
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+
+    code, out = bed.run(command=[*closed, *bed.command("--stop-after", "100ms")])
+
+    assert (code, out) == (0, "")
+    assert bed.has("received")
+
+
+def test_launcher_without_a_terminal_prints_plain_lines(bed: Bed):
+    # F49
+    bed.write_ticking()
+
+    code, out = bed.run("--stop-after", "50ms")
+
+    assert code == 0
+    assert "stopping after 0.05 s" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(("terminal", "has_colour"), [("dumb", False), ("xterm", True)])
+def test_terminal_that_is_dumb_gets_plain_lines(bed: Bed, terminal: str, has_colour: bool):
+    # F49
+    bed.write("flow.yml", "nodes: [{id: prints, path: prints.py}]")
+    bed.write("prints.py", "print('something')")
+    controller, screen = pty.openpty()
+    wrapped = ["sh", "-c", f'exec "$@" >/dev/fd/{screen}', "sh", *bed.command()]
+    os.set_inheritable(screen, True)
+
+    launcher = bed.start(command=wrapped, env={"TERM": terminal}, pass_fds=(screen,))
+
+    launcher.wait(20)
+    os.close(screen)
+    shown = os.read(controller, 64 * 1024)
+    os.close(controller)
+    assert launcher.returncode == 0
+    assert b"something" in shown
+    assert (b"\x1b" in shown) == has_colour
+
+
+@needs_root
+def test_launcher_runs_with_a_read_only_home_no_runtime_folder_and_a_tmp_without_exec(bed: Bed):
+    # F50
+    bed.write_ticking()
+    bed.write("proof.sh", "#!/bin/sh\necho executed").chmod(0o700)
+    mounts = (
+        "mount --bind /tmp /tmp && mount -o remount,bind,noexec /tmp && "
+        'mount --bind "$HOME" "$HOME" && mount -o remount,bind,ro "$HOME" && '
+        f'! {bed.folder}/proof.sh && ! touch "$HOME/proof" && unset XDG_RUNTIME_DIR && exec "$@"'
+    )
+    private = ["unshare", "--mount", "sh", "-c", mounts, "sh"]
+
+    code, out = bed.run(command=[*private, *bed.command("--stop-after", "50ms")])
+
+    assert code == 0, out
+    assert "proof.sh: Permission denied" in out
+    assert "Read-only file system" in out
+    assert bed.has("received")
+
+
+@needs_root
+def test_tmp_that_cannot_be_written_is_told_when_there_is_no_runtime_folder(bed: Bed):
+    # F50
+    bed.write_ticking()
+    mounts = (
+        "mount --bind /tmp /tmp && mount -o remount,bind,ro /tmp && "
+        'unset XDG_RUNTIME_DIR && exec "$@"'
+    )
+    private = ["unshare", "--mount", "sh", "-c", mounts, "sh"]
+
+    code, out = bed.run(command=[*private, *bed.command("--stop-after", "50ms")])
+
+    assert code == 3
+    assert re.fullmatch(
+        rf"dora-launch: cannot make /tmp/dora_rt-{os.geteuid()}(/[0-9a-f]{{8}})?: Read-only file "
+        r"system; set XDG_RUNTIME_DIR to a folder of your own\n",
+        out,
+    )
+    assert not bed.has("received")

@@ -1,0 +1,358 @@
+"""Names, locks and rights: whose the things of a run are, and who may take them away."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dora_rt.errors import LaunchError
+from dora_rt.rundir import Manifest, RunDirectory, base_folder, find_living, reclaim
+from tests.fault.bed import SHM, Bed, objects
+from tests.helpers import eventually
+
+SOMEBODY_ELSE = 65534
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
+
+# A launcher that is given the names of its run.
+WITH_NAMES = """
+    import secrets, sys
+    names = iter(sys.argv[2].split(","))
+    secrets.token_hex = lambda nbytes: next(names)
+    from dora_rt.cli import main
+    main([sys.argv[1], "--stop-after", "50ms"])
+"""
+
+
+def manifest(run: str, launcher_pid: int = 1) -> Manifest:
+    return Manifest(run, "/robot/flow.yml", launcher_pid, "2026-01-02 03:04:05", "0.1.0", ("a",))
+
+
+@contextmanager
+def planted(*names: str, owner: int = -1) -> Iterator[None]:
+    """Have foreign objects in /dev/shm, which must be the same in the end."""
+    for name in names:
+        (SHM / name).write_text("foreign")
+        os.chown(SHM / name, owner, -1)
+    try:
+        yield
+        assert [(SHM / name).read_text() for name in names] == ["foreign"] * len(names)
+    finally:
+        for name in names:
+            (SHM / name).unlink()
+
+
+@contextmanager
+def acting_as(user: int) -> Iterator[None]:
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(user)
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+@pytest.mark.parametrize("owner", [-1, pytest.param(SOMEBODY_ELSE, marks=needs_root)])
+def test_run_takes_another_name_when_objects_of_its_name_exist(bed: Bed, owner: int):
+    # F31
+    bed.write_ticking()
+    script = str(bed.write("with_names.py", WITH_NAMES))
+    flow = str(bed.folder / "flow.yml")
+
+    with planted("drt-aaaaaaaa-board", "sem.drt-aaaaaaaa-n0", owner=owner):
+        code, out = bed.run(command=[sys.executable, script, flow, "aaaaaaaa,bbbbbbbb"])
+
+    assert code == 0, out
+    assert bed.has("received")
+
+
+def test_run_whose_names_are_all_taken_is_refused(bed: Bed):
+    # F31
+    bed.write_ticking()
+    script = str(bed.write("with_names.py", WITH_NAMES))
+    flow = str(bed.folder / "flow.yml")
+    names = [letter * 8 for letter in "abcde"]
+
+    with planted(*(f"drt-{name}-o0" for name in names)):
+        code, out = bed.run(command=[sys.executable, script, flow, ",".join(names)])
+
+    assert code == 3
+    assert out == (
+        "dora-launch: 5 random names for the run were all taken: somebody fills /dev/shm or "
+        f"{bed.base} with objects of such names\n"
+    )
+    assert bed.runs() == set()
+
+
+def test_two_runs_of_one_file_do_not_meet(bed: Bed):
+    # F32
+    bed.write_ticking()
+    bed.write(
+        "source.py",
+        """
+        import json, os
+        from dora_rt import Node
+        run = json.loads(os.environ["DORA_RT_NODE_CONFIG"])["run"]
+        node = Node()
+        for event in node:
+            node.send_output("out", run.encode())
+        """,
+    )
+    bed.write(
+        "sink.py",
+        """
+        import json, os
+        from pathlib import Path
+        from dora_rt import Node
+        run = json.loads(os.environ["DORA_RT_NODE_CONFIG"])["run"]
+        for number, event in enumerate(Node()):
+            assert bytes(event.value) == run.encode(), event.value
+            Path(run).write_text(str(number))
+        """,
+    )
+    launchers = [bed.start(), bed.start()]
+    eventually(lambda: len(bed.runs()) == 2 and all(map(bed.has, bed.runs())), within_s=20)
+    eventually(lambda: all(bed.number(run) > 10 for run in bed.runs()))
+
+    launchers[0].send_signal(signal.SIGINT)
+    out, _ = launchers[0].communicate(timeout=20)
+
+    assert launchers[0].returncode == 130, out
+    assert "failed" not in out
+    (other,) = bed.runs()
+    assert objects(other)
+    received = bed.number(other)
+    eventually(lambda: bed.number(other) > received + 10)
+    launchers[1].send_signal(signal.SIGINT)
+    out, _ = launchers[1].communicate(timeout=20)
+    assert launchers[1].returncode == 130, out
+    assert "failed" not in out
+
+
+def test_dead_run_is_reclaimed_though_its_process_number_lives_and_nobody_is_signalled(bed: Bed):
+    # F33
+    stranger = subprocess.Popen(["sleep", "300"])
+    bed.base.mkdir(mode=0o700)
+    dead = RunDirectory.create(bed.base, manifest("deadbeef", stranger.pid))
+    os.close(dead.lock_fd)
+    (SHM / "drt-deadbeef-o0").write_bytes(bytes(100_000))
+    assert stranger.poll() is None
+
+    out = bed.clean()
+
+    assert out == "reclaimed 1 object (0.1 MB) of dead run deadbeef (/robot/flow.yml)\n"
+    assert not objects("deadbeef")
+    assert bed.runs() == set()
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+@needs_root
+def test_nobody_else_can_read_write_or_remove_what_belongs_to_a_run(bed: Bed):
+    # F39; not below the private folder of the tests, where nothing could be reached anyhow.
+    bed.runtime = Path(f"/tmp/dora_rt_test_{bed.mark}")
+    bed.runtime.mkdir(mode=0o755)
+    bed.write_ticking()
+    launcher = bed.start_and_wait_for("received")
+    (run,) = bed.runs()
+    found = [SHM / name for name in objects(run)]
+    assert len(found) > 10
+    folder = bed.base / run
+    attempts: list[Callable[[], object]] = [
+        *(lambda path=path: path.read_bytes() for path in found),
+        *(lambda path=path: path.open("r+b") for path in found),
+        *(lambda path=path: path.unlink() for path in found),
+        lambda: list(bed.base.iterdir()),
+        lambda: list(folder.iterdir()),
+        lambda: (folder / "manifest.json").read_text(),
+        lambda: (bed.base / "mine").touch(),
+        lambda: (folder / "mine").touch(),
+        lambda: folder.rename(bed.runtime / "mine"),
+        lambda: bed.base.rename(bed.runtime / "mine"),
+    ]
+
+    with acting_as(SOMEBODY_ELSE):
+        assert Path("/proc/self/comm").read_text(), "somebody else can do something"
+        for attempt in attempts:
+            with pytest.raises(PermissionError):
+                attempt()
+
+    os.kill(launcher, signal.SIGINT)
+    eventually(lambda: not bed.processes(), within_s=10)
+    bed.base.rmdir()
+    bed.runtime.rmdir()
+
+
+def test_base_that_is_a_symbolic_link_is_refused(bed: Bed):
+    # F40
+    bed.write_ticking()
+    target = bed.folder / "target"
+    target.mkdir(mode=0o700)
+    bed.base.symlink_to(target)
+
+    code, out = bed.run("--stop-after", "50ms")
+
+    assert code == 3
+    assert out == (
+        f"dora-launch: {bed.base} is a symbolic link; expected a folder of user {os.geteuid()} "
+        "with mode 700: find out who made it, and remove it\n"
+    )
+    assert list(target.iterdir()) == []
+    assert not bed.has("received")
+
+
+@needs_root
+def test_base_of_somebody_else_is_refused(bed: Bed):
+    # F40
+    bed.write_ticking()
+    bed.base.mkdir(mode=0o700)
+    os.chown(bed.base, SOMEBODY_ELSE, -1)
+
+    code, out = bed.run("--stop-after", "50ms")
+
+    os.chown(bed.base, 0, -1)
+    assert code == 3
+    assert out == (
+        f"dora-launch: {bed.base} belongs to user {SOMEBODY_ELSE} with mode 700; expected a "
+        "folder of user 0 with mode 700: find out who made it, or set XDG_RUNTIME_DIR to a "
+        "folder of your own\n"
+    )
+    assert bed.runs() == set()
+
+
+def test_base_that_others_may_write_is_refused(bed: Bed):
+    # F40
+    bed.base.mkdir()
+    bed.base.chmod(0o770)
+
+    with pytest.raises(LaunchError) as refusal:
+        reclaim(bed.base)
+
+    assert str(refusal.value) == (
+        f"{bed.base} belongs to user {os.geteuid()} with mode 770; expected a folder of user "
+        f"{os.geteuid()} with mode 700: chmod 700 {bed.base}"
+    )
+    bed.base.rmdir()
+
+
+@needs_root
+def test_runtime_folder_of_somebody_else_is_not_used(tmp_path: Path):
+    os.chown(tmp_path, SOMEBODY_ELSE, -1)
+
+    base = base_folder({"XDG_RUNTIME_DIR": str(tmp_path)})
+
+    os.chown(tmp_path, 0, -1)
+    assert base == Path("/tmp/dora_rt-0")
+    assert base_folder({"XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "dora_rt"
+    assert base_folder({}) == Path("/tmp/dora_rt-0")
+
+
+def test_run_directory_says_what_runs_and_only_its_user_can_look(bed: Bed):
+    bed.write_ticking()
+    previous = os.umask(0o277)
+    try:
+        with RunDirectory.create(bed.base, manifest("11111111")) as directory:
+            modes = [path.stat().st_mode & 0o777 for path in (bed.base, directory.path)]
+    finally:
+        os.umask(previous)
+    launcher = bed.start_and_wait_for("received")
+
+    (run,) = bed.runs()
+    read = json.loads((bed.base / run / "manifest.json").read_text())
+
+    assert modes == [0o700, 0o700], "whatever the umask is"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", read.pop("started"))
+    assert read == {
+        "run": run,
+        "file": str(bed.folder / "flow.yml"),
+        "launcher_pid": launcher,
+        "version": "0.1.0",
+        "processes": ["source", "sink"],
+    }
+    assert bed.clean() == (
+        f"left alone: run {run} is alive ({bed.folder / 'flow.yml'}, launcher {launcher}, since "
+        f"{find_living(bed.base)[0].started})\n"
+    )
+    os.kill(launcher, signal.SIGINT)
+    eventually(lambda: not bed.processes(), within_s=10)
+    assert not bed.runs()
+
+
+def test_lock_is_free_exactly_when_the_last_who_inherited_it_is_gone(bed: Bed):
+    bed.base.mkdir(mode=0o700)
+    directory = RunDirectory.create(bed.base, manifest("22222222"))
+    child = subprocess.Popen(["sleep", "300"], pass_fds=(directory.lock_fd,))
+    os.close(directory.lock_fd)
+
+    assert reclaim(bed.base) == []
+    assert [living.run for living in find_living(bed.base)] == ["22222222"]
+
+    child.kill()
+    child.wait()
+    assert [reclaimed.run for reclaimed in reclaim(bed.base)] == ["22222222"]
+    assert bed.runs() == set()
+
+
+def test_directory_that_was_not_finished_is_removed_and_foreign_files_are_not(bed: Bed):
+    bed.base.mkdir(mode=0o700)
+    (bed.base / ".new-33333333-0").mkdir(mode=0o700)
+    (bed.base / "44444444").symlink_to(bed.folder)
+    (bed.base / "notes").mkdir()
+
+    assert reclaim(bed.base) == []
+
+    assert bed.runs() == {"44444444", "notes"}
+    assert bed.folder.exists()
+
+
+def test_objects_without_a_run_directory_are_told_and_removed_only_when_asked_and_unmapped(
+    bed: Bed,
+):
+    for run in ("55555555", "66666666"):
+        (SHM / f"drt-{run}-o0").write_bytes(bytes(50_000))
+    maps_it = "import mmap, os; m = mmap.mmap(os.open('/dev/shm/drt-66666666-o0', 2), 0)"
+    command = [sys.executable, "-c", f"{maps_it}; print(flush=True); input()"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    what = "1 object (0.1 MB) of run {}, which has no directory: "
+    mapped = f"left alone: {what.format('66666666')}a process maps them\n"
+
+    assert bed.clean() == (
+        f"left alone: {what.format('55555555')}no process maps them (dora-rt clean --strays "
+        f"removes them)\n{mapped}"
+    )
+    assert bed.clean("--strays") == (
+        f"removed {what.format('55555555')}no process mapped them\n{mapped}"
+    )
+
+    child.communicate(b"\n")
+    assert set(objects()) == {"drt-66666666-o0"}
+    assert "removed 1 object" in bed.clean("--strays")
+    assert bed.clean() == "nothing to clean up\n"
+
+
+def test_verb_that_does_not_exist_is_refused_with_a_suggestion(bed: Bed):
+    done = subprocess.run(
+        [sys.executable, "-c", "from dora_rt.tools import main; main()", "claen"],
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "dora-rt: there is no verb 'claen'; did you mean 'clean'? (dora-rt --help)\n"
+    )
