@@ -30,6 +30,10 @@ class Fate(Enum):
     GONE = 2
 
 
+# By the two bits of a word; the fourth is nobody's, and a word that has it was overwritten.
+_FATES = (Fate.ALIVE, Fate.AWAY, Fate.GONE, Fate.GONE)
+
+
 class Peer(NamedTuple):
     """The process at the other end of an edge, and the newest shared objects between the two."""
 
@@ -47,7 +51,7 @@ class Peer(NamedTuple):
         """Read a word of the board."""
         generations = word >> _FATE_BITS
         return cls(
-            Fate(word & 3),
+            _FATES[word & 3],
             generations >> _GENERATION_BITS,
             generations & ((1 << _GENERATION_BITS) - 1),
         )

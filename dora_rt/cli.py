@@ -74,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TIME",
         help="stop this long after the start: 10s, 500ms, 5m, 1h",
     )
+    parser.add_argument(
+        "--log-dir",
+        type=Path,
+        metavar="DIR",
+        help="write the nodes' log files to DIR, and leave them there "
+        "(without it they are kept only if a node fails)",
+    )
     parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
     return parser
 
@@ -94,7 +101,13 @@ def _run(options: argparse.Namespace) -> int:
         console.notice(_describe(plan))
         return EXIT_OK
     try:
-        outcome = launch(plan, console, environ=dict(os.environ), stop_after_s=options.stop_after)
+        outcome = launch(
+            plan,
+            console,
+            environ=dict(os.environ),
+            stop_after_s=options.stop_after,
+            log_folder=options.log_dir,
+        )
     except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
         print(f"dora-launch: {error}", file=sys.stderr)
         return EXIT_ENVIRONMENT

@@ -6,18 +6,22 @@ import contextlib
 import os
 import secrets
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from dora_rt import __version__
+from dora_rt.budget import check_room, room_note
 from dora_rt.console import Console
-from dora_rt.errors import LaunchError
+from dora_rt.errors import LaunchError, SharedMemoryFullError
 from dora_rt.guard import RunGuard
 from dora_rt.limits import check_open_files
+from dora_rt.logs import NodeLogs, keep_logs, kept_logs_folder
 from dora_rt.memory import RunMemory
+from dora_rt.output import Output
 from dora_rt.plan import Plan
 from dora_rt.process import Starter
 from dora_rt.rundir import Manifest, base_folder, has_run, reclaim
-from dora_rt.shm import SHM_DIRECTORY
+from dora_rt.shm import SHM_DIRECTORY, find_room
 from dora_rt.signals import recorded_signals
 from dora_rt.supervisor import Outcome, Supervisor
 
@@ -25,7 +29,12 @@ _ATTEMPTS = 5
 
 
 def launch(
-    plan: Plan, console: Console, *, environ: dict[str, str], stop_after_s: float | None
+    plan: Plan,
+    console: Console,
+    *,
+    environ: dict[str, str],
+    stop_after_s: float | None,
+    log_folder: Path | None,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
 
@@ -34,6 +43,8 @@ def launch(
         console: where the lines of the nodes go.
         environ: the environment that the nodes inherit.
         stop_after_s: stop this many seconds after the first input could flow.
+        log_folder: where the log files stay; None: in the run directory, and kept elsewhere if a
+            node fails.
 
     Raises:
         LaunchError: a program cannot be executed, or the environment does not allow the run.
@@ -45,15 +56,41 @@ def launch(
     check_open_files(len(plan.processes))
     console.introduce(process.name for process in plan.processes)
     stop_after_ns = None if stop_after_s is None else int(stop_after_s * 1e9)
+    room = find_room()
+    if note := room_note(room):
+        console.notice(f"note: {note}")
+    check_room(plan, room)
     # In this order, so that whatever exists is known to those who clean up after a killed launcher.
-    with (
-        recorded_signals() as signals,
-        _guarded(plan, base, environ) as guard,
-        RunMemory.create(plan, guard.run) as memory,
-        Starter(guard, environ) as starter,
-    ):
-        supervisor = Supervisor(plan, memory, console, signals, stop_after_ns=stop_after_ns)
-        return supervisor.run(starter)
+    with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
+        folder = log_folder or guard.directory.logs
+        with (
+            _make_memory(plan, guard.run) as memory,
+            Starter(guard, environ) as starter,
+            NodeLogs(folder, warn=console.alarm) as logs,
+        ):
+            output = Output(console, logs)
+            supervisor = Supervisor(
+                plan, memory, console, output, signals, stop_after_ns=stop_after_ns
+            )
+            outcome = supervisor.run(starter)
+        if not outcome.report.failures or not folder.is_dir():
+            return outcome
+        if log_folder is None:
+            try:
+                folder = keep_logs(folder, kept_logs_folder(environ), guard.run)
+            except OSError as error:
+                console.alarm(f"the logs of this run cannot be kept: {error}")
+                return outcome
+        return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
+
+
+def _make_memory(plan: Plan, run: str) -> RunMemory:
+    try:
+        return RunMemory.create(plan, run)
+    except SharedMemoryFullError:
+        # Somebody took it between the look and now.
+        check_room(plan, find_room())
+        raise
 
 
 def _guarded(plan: Plan, base: Path, environ: dict[str, str]) -> RunGuard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,12 +13,12 @@ from pathlib import Path
 from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
 from dora_rt.errors import LaunchError
 from dora_rt.guard import RunGuard
+from dora_rt.lines import LineSplitter
 from dora_rt.plan import ProcessPlan
 from dora_rt.program import find_obstacle
 from dora_rt.shm import SHM_DIRECTORY
 
 TAIL_LINES = 20
-_LONGEST_LINE_NBYTES = 16 * 1024
 _READ_NBYTES = 64 * 1024
 _PIPE_NBYTES = 1024 * 1024
 _COMPAT_FOLDER = Path(__file__).parent / "compat"
@@ -132,7 +133,7 @@ class NodeProcess:
         assert child.stdout is not None, "started with a pipe"
         self.output = child.stdout
         os.set_blocking(self.output.fileno(), False)
-        self._rest = b""
+        self._lines = LineSplitter()
 
     @property
     def is_running(self) -> bool:
@@ -175,24 +176,16 @@ class NodeProcess:
         except BlockingIOError:
             return []
         self.has_closed_output = not received
-        *lines, self._rest = (self._rest + received).split(b"\n")
-        if len(self._rest) > _LONGEST_LINE_NBYTES:
-            lines.append(self._rest)
-            self._rest = b""
-        return [_text(line) for line in lines]
+        return list(self._lines.feed(received))
 
     def close_output(self) -> list[str]:
         """Give what is left of the output, and let go of the pipe."""
         lines: list[str] = []
         # As much as a pipe holds. What comes beyond is from a process that outlived the node.
-        for _ in range(_PIPE_NBYTES // _READ_NBYTES):
-            before = len(lines), len(self._rest)
-            lines += self.read_lines()
-            if self.has_closed_output or before == (len(lines), len(self._rest)):
-                break
-        if self._rest:
-            lines.append(_text(self._rest))
-            self._rest = b""
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(_PIPE_NBYTES // _READ_NBYTES):
+                lines += self._lines.feed(os.read(self.output.fileno(), _READ_NBYTES))
+        lines += self._lines.end()
         self.output.close()
         return lines
 
@@ -217,12 +210,6 @@ class NodeProcess:
     def _signal_group(self, number: signal.Signals) -> None:
         if self.exit_status is None:
             os.killpg(self._child.pid, number)
-
-
-def _text(line: bytes) -> str:
-    text = line[:_LONGEST_LINE_NBYTES].decode("utf-8", "backslashreplace").rstrip("\r")
-    # Only what was shown last of a line that was redrawn, as progress bars do.
-    return text.rsplit("\r", 1)[-1]
 
 
 def describe_ending(exit_status: int, rung: Rung) -> Ending:

@@ -229,6 +229,8 @@ class RingWriter:
         return True
 
     def _free_baton(self, slot: int, bit: int) -> None:
+        if not self._batons[slot] & bit:
+            return  # only an overwritten log gives a slot back twice
         self._batons[slot] &= ~bit
         if not self._batons[slot]:
             self.free.append(slot)

@@ -76,6 +76,7 @@ class Subscriber:
         self._lock = threading.Lock()
         self._writer_is_gone = False
         self._dropped = 0
+        self._counts = [0] * ring.LOG
 
     def take(self) -> Event | None:
         """Give the next sample that is there, or None.
@@ -87,7 +88,11 @@ class Subscriber:
             return None
         with self._lock:
             self._give_back_let_go()
-            taken = self._ring.take(is_final=self._writer_is_gone)
+            try:
+                taken = self._ring.take(is_final=self._writer_is_gone)
+            except CorruptSampleError as error:
+                self._count_dropped(self._ring.missed, own=self._ring.passed_over)
+                raise CorruptSampleError(f"{self.where}: {error}") from error
             if self._ring.missed:
                 self._count_dropped(self._ring.missed, own=self._ring.passed_over)
             if taken is None:
@@ -177,10 +182,10 @@ class Subscriber:
             # Every view of the array keeps the array itself alive, so the callback comes when the
             # last of them is gone.
             self._leases[slot] = weakref.ref(value, partial(self._let_go_of, slot))
-        words = self._words
-        words[ring.DELIVERED] += 1
-        words[ring.COPIED] += copied
-        words[ring.LATENCIES + bucket(latency_ns)] += 1
+        self._count(ring.DELIVERED)
+        if copied:
+            self._count(ring.COPIED)
+        self._count(ring.LATENCIES + bucket(latency_ns))
         dropped, self._dropped = self._dropped, 0
         return Event(
             self.input_id,
@@ -194,9 +199,13 @@ class Subscriber:
         )
 
     def _count_dropped(self, samples: int, *, own: int) -> None:
-        self._words[ring.DROPPED] += samples
-        self._words[ring.READER_DROPPED] += own
+        self._count(ring.DROPPED, samples)
+        self._count(ring.READER_DROPPED, own)
         self._dropped += samples
+
+    def _count(self, word: int, samples: int = 1) -> None:
+        # Never from the word itself: who overwrote it must not stop this node by an overflow.
+        self._counts[word] = self._words[word] = self._counts[word] + samples
 
     def _let_go_of(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:
         if fork.is_forked:

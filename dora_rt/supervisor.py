@@ -12,6 +12,7 @@ from dora_rt.console import Console
 from dora_rt.contract import NodeConfig
 from dora_rt.latency import BUCKETS
 from dora_rt.memory import RunMemory
+from dora_rt.output import Output
 from dora_rt.plan import EdgePlan, Plan
 from dora_rt.process import Ending, NodeProcess, Rung, Starter
 from dora_rt.signals import SignalRecorder
@@ -41,6 +42,7 @@ class Supervisor:
         plan: Plan,
         memory: RunMemory,
         console: Console,
+        output: Output,
         signals: SignalRecorder,
         *,
         stop_after_ns: int | None,
@@ -49,6 +51,7 @@ class Supervisor:
         self._plan = plan
         self._memory = memory
         self._console = console
+        self._output = output
         self._signals = signals
         self._stop_after_ns = stop_after_ns
         self._clock = clock
@@ -202,8 +205,7 @@ class Supervisor:
 
     def _show(self, node: SupervisedNode, lines: list[str]) -> None:
         node.tail.extend(lines)
-        for line in lines:
-            self._console.node_line(node.name, line)
+        self._output.write(node.name, lines)
 
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
         # What it told before it ended: that it was ready, or what its links have counted.
@@ -211,6 +213,7 @@ class Supervisor:
         if not process.has_closed_output:
             self._selector.unregister(process.output)
         self._show(node, process.close_output())
+        self._output.end(node.name)
         ending = process.ending()
         restart_at_ns = None
         if self._ladder is None:

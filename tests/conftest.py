@@ -57,6 +57,13 @@ def run_directories(base: Path) -> set[str]:
     return {path.name for path in base.iterdir()} if base.exists() else set()
 
 
+@pytest.fixture(autouse=True)
+def logs_of_failed_nodes_go_elsewhere(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+
+
 def shared_objects() -> set[str]:
     return {path.name for path in SHM.iterdir() if path.name.startswith(("drt-", "sem.drt-"))}
 
