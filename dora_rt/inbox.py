@@ -8,9 +8,10 @@ import time
 from dora_rt import names, ring
 from dora_rt.board import Board
 from dora_rt.contract import InputConfig, NodeConfig
+from dora_rt.doorbell import Doorbell
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import Change, Event, InputClosed, InputRecovered, SourceRestarted
-from dora_rt.shm import Doorbell, attach_words
+from dora_rt.shm import attach_words
 from dora_rt.subscriber import Subscriber
 from dora_rt.timer import Timer
 

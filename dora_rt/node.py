@@ -21,17 +21,16 @@ from dora_rt.errors import (
     NotInDataflowError,
     SentAfterStopError,
     UnknownOutputError,
-    UnsupportedValueError,
 )
-from dora_rt.event import TELEMETRY_KEY, Change, Event
+from dora_rt.event import Change, Event
 from dora_rt.inbox import Inbox
-from dora_rt.publisher import Loan, Publisher, Stamp
-from dora_rt.sample import encode_metadata, sendable
+from dora_rt.publisher import Loan, Publisher
+from dora_rt.sample import sendable
 from dora_rt.shm import Segment
+from dora_rt.stamp import make_stamp
 from dora_rt.status import Kind, LinkCounters, StatusWriter
 from dora_rt.uncaught import report_uncaught
 
-_NO_METADATA = {TELEMETRY_KEY: ""}
 _FOR_EVER_S = 366 * 24 * 3600
 
 
@@ -166,6 +165,7 @@ class Node:
         metadata: dict[str, Any] | None = None,
         *,
         captured_ns: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Send bytes, or a bool or numeric array; the receiver gets it with its shape and dtype.
 
@@ -178,16 +178,19 @@ class Node:
                 of up to 8 dimensions.
             metadata: JSON-able dict that travels with the data.
             captured_ns: `time.monotonic_ns()` when a source captured this; begins a new origin.
+            timeout: seconds to wait at most for readers with `queue_policy: block`.
 
         Raises:
             UnknownOutputError: the dataflow file declares no such output.
             UnsupportedValueError: data or metadata are of a type that cannot be sent.
             NodeClosedError: the node is closed, or was told to stop.
             SharedMemoryFullError: there is no room for the sample.
+            TimeoutError: a blocking reader had no room in time; nothing was sent to anybody.
         """
+        deadline_ns = _deadline_ns(timeout)
         publisher = self._publisher(output_id)
         value = sendable(data, publisher.where)
-        stamp = self._stamp(publisher.where, metadata, captured_ns)
+        stamp = make_stamp(self._causes, publisher.where, metadata, captured_ns, deadline_ns)
         self._inbox.beat()
         if isinstance(value, np.ndarray):
             publisher.send_array(value, stamp)
@@ -202,20 +205,24 @@ class Node:
         metadata: dict[str, Any] | None = None,
         *,
         captured_ns: int | None = None,
+        timeout: float | None = None,
     ) -> Loan:
         """Give an uninitialised array in shared memory; it is sent when the `with` block ends.
 
-        An exception inside the block sends nothing. `metadata` is read when the block ends.
+        An exception inside the block sends nothing. `metadata` is read when the block ends, and
+        `timeout` begins then.
 
         Raises:
-            UnknownOutputError, UnsupportedValueError, NodeClosedError, SharedMemoryFullError:
-                as for `send_output`.
+            UnknownOutputError, UnsupportedValueError, NodeClosedError, SharedMemoryFullError,
+                TimeoutError: as for `send_output`.
         """
         publisher = self._publisher(output_id)
         return publisher.loan(
             (shape,) if isinstance(shape, int) else tuple(shape),
             np.dtype(dtype),
-            lambda: self._stamp(publisher.where, metadata, captured_ns),
+            lambda: make_stamp(
+                self._causes, publisher.where, metadata, captured_ns, _deadline_ns(timeout)
+            ),
             has_metadata=metadata is not None,
         )
 
@@ -312,28 +319,6 @@ class Node:
     def answer_to(self, cause: Cause) -> None:
         """Let what this thread sends from now on inherit from `cause`."""
         self._causes.answer_to(cause)
-
-    def _stamp(self, where: str, metadata: dict[str, Any] | None, captured_ns: int | None) -> Stamp:
-        if metadata is not None and not isinstance(metadata, dict):
-            raise UnsupportedValueError(
-                f"{where}: metadata must be a dict or None, got a {type(metadata).__name__}"
-            )
-        if captured_ns is not None and (
-            not isinstance(captured_ns, int) or not 0 <= captured_ns < 2**64
-        ):
-            raise UnsupportedValueError(
-                f"{where}: captured_ns must be a whole number of nanoseconds from 0 to 2**64 - 1, "
-                f"as time.monotonic_ns() gives it, got {captured_ns!r}"
-            )
-        metadata, source_ns, origin_ns = self._causes.inherit(metadata, captured_ns)
-        # Metadata handed on unchanged often are nothing but the empty telemetry context.
-        if not metadata or metadata == _NO_METADATA:
-            return Stamp(b"", source_ns, origin_ns)
-        try:
-            metadata_json = encode_metadata(metadata)
-        except UnsupportedValueError as error:
-            raise UnsupportedValueError(f"{where}: {error}") from error.__cause__
-        return Stamp(metadata_json, source_ns, origin_ns)
 
 
 def _config_from_environment() -> NodeConfig:

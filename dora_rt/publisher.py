@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -35,18 +34,10 @@ from dora_rt.sample import (
     metadata_start,
     write_header,
 )
-from dora_rt.shm import attach_words, wait
+from dora_rt.shm import attach_words
+from dora_rt.stamp import Stamp
 
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What goes into a sample's header and metadata beside the value itself."""
-
-    metadata_json: bytes
-    source_ns: int
-    origin_ns: int
 
 
 class Publisher:
@@ -207,7 +198,7 @@ class Publisher:
         array: tuple[int, tuple[int, ...]] | None,
         stamp: Stamp,
     ) -> None:
-        self._wait_for_room()
+        self._wait_for_room(stamp.deadline_ns)
         metadata_json = stamp.metadata_json
         begin = place.offset + metadata_start(nbytes)
         end = begin + len(metadata_json)
@@ -227,12 +218,16 @@ class Publisher:
             array=array,
         )
 
-    def _wait_for_room(self) -> None:
+    def _wait_for_room(self, deadline_ns: int | None) -> None:
         for end in self._ends:
             # Looked at before each wait: the post that told of it may be taken already.
             self._notice_readers()
             while end.edge.is_full:
-                wait(end.edge.returned)
+                if not end.wait(deadline_ns):
+                    raise TimeoutError(
+                        f"{self.where}: a reader had no room in time, so nothing was sent (its "
+                        f"queue of {end.edge.queue_size} is full, and its policy is block)"
+                    )
                 self._ring.read_log(end.edge)
                 self._notice_readers()
 

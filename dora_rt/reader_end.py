@@ -5,6 +5,7 @@ from __future__ import annotations
 from dora_rt import names, ring
 from dora_rt.board import Board, Fate, Peer
 from dora_rt.contract import EdgeConfig, QueuePolicy
+from dora_rt.doorbell import Doorbell
 from dora_rt.ring_writer import RingWriter, WriterEdge
 from dora_rt.shm import attach_semaphore, attach_words
 
@@ -56,8 +57,13 @@ class ReaderEnd:
             writer.free_hands(self.edge)
         self._word, self._closing = word, closing
 
+    def wait(self, deadline_ns: int | None) -> bool:
+        """Sleep until the reader takes a sample or gives one back; False after the deadline."""
+        return self._returned.wait(deadline_ns)
+
     def _connect(self, generation: int) -> None:
         run, number = self._run, self._config.number
+        self._returned = Doorbell(names.returned(run, number, generation))
         self.edge.connect(
             generation,
             attach_words(

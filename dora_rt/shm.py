@@ -6,11 +6,9 @@ Names: `/drt-<8 hex of the run>-<what>`, at most 31 characters, mode 0600, creat
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import mmap
 import os
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
@@ -21,10 +19,11 @@ from dora_rt.errors import SharedMemoryError, SharedMemoryFullError
 
 SHM_DIRECTORY = Path("/dev/shm")
 BusyError: type[Exception] = posix_ipc.BusyError
+SignalError: type[Exception] = posix_ipc.SignalError
 _MODE = 0o600
 # Only a fallback, where the C library has no sem_clockwait: a step of the wall clock may then
 # lengthen one slice, and the next look at the monotonic clock repairs it.
-_SLICE_S = 0.05
+SLICE_S = 0.05
 
 
 class Semaphore(Protocol):
@@ -185,16 +184,6 @@ def attach_semaphore(name: str) -> Semaphore:
         raise SharedMemoryError(f"semaphore {name} is gone: the dataflow has ended") from error
 
 
-def wait(semaphore: Semaphore) -> None:
-    """Take one count, however long it takes; what a signal handler raises arrives."""
-    while True:
-        try:
-            semaphore.acquire()
-        except posix_ipc.SignalError:
-            continue
-        return
-
-
 def unlink_segments(segments: Iterable[str], prefix: str | None) -> None:
     """Remove segments by name, and all whose name begins with `prefix`, as far as they exist."""
     found = [] if prefix is None else SHM_DIRECTORY.glob(f"{prefix.removeprefix('/')}*")
@@ -235,82 +224,6 @@ def find_room() -> Room:
     """Tell how much shared memory there is."""
     status = os.statvfs(SHM_DIRECTORY)
     return Room(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
-
-
-class Doorbell:
-    """The one semaphore that a node sleeps on.
-
-    A signal handler runs between two rounds of the wait, so that what it raises arrives. The
-    deadline is monotonic: the kernel's own time-out of `sem_timedwait` is wall-clock time.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._semaphore = attach_semaphore(name)
-        self._clock_wait = _clock_wait(name)
-
-    def wait(self, deadline_ns: int | None) -> bool:
-        """Sleep until somebody rings, or until `time.monotonic_ns()` reaches the deadline.
-
-        Returns:
-            False when the deadline passed first.
-        """
-        semaphore = self._semaphore
-        while True:
-            try:
-                if deadline_ns is None:
-                    semaphore.acquire()
-                    return True
-                left_ns = deadline_ns - time.monotonic_ns()
-                if left_ns <= 0:
-                    semaphore.acquire(0)
-                    return True
-                if self._clock_wait is None:
-                    semaphore.acquire(min(left_ns / 1e9, _SLICE_S))
-                    return True
-                if self._clock_wait(deadline_ns):
-                    return True
-            except posix_ipc.SignalError:
-                continue
-            except posix_ipc.BusyError:
-                if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
-                    return False
-
-    def silence(self) -> None:
-        """Take back all the ringing there was so far."""
-        semaphore = self._semaphore
-        while semaphore.value:
-            try:
-                semaphore.acquire(0)
-            except posix_ipc.BusyError:
-                return
-
-    def ring(self) -> None:
-        """Wake the node, or let its next wait return at once."""
-        self._semaphore.release()
-
-
-class _Timespec(ctypes.Structure):
-    _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
-
-
-class _ClockWait:
-    """`sem_clockwait(CLOCK_MONOTONIC)` of glibc 2.30 and later, on a semaphore opened by name."""
-
-    def __init__(self, library: ctypes.CDLL, name: str) -> None:
-        library.sem_open.restype = ctypes.c_void_p
-        self._semaphore = ctypes.c_void_p(library.sem_open(name.encode(), 0))
-        self._wait = library.sem_clockwait
-
-    def __call__(self, deadline_ns: int) -> bool:
-        """Wait once; False when time is up or a signal came (the caller looks at the clock)."""
-        until = _Timespec(*divmod(deadline_ns, 1_000_000_000))
-        answer: int = self._wait(self._semaphore, time.CLOCK_MONOTONIC, ctypes.byref(until))
-        return answer == 0
-
-
-def _clock_wait(name: str) -> _ClockWait | None:
-    library = ctypes.CDLL(None)
-    return _ClockWait(library, name) if hasattr(library, "sem_clockwait") else None
 
 
 def _explained(error: OSError, what: str) -> SharedMemoryError | SharedMemoryFullError:

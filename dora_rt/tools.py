@@ -8,14 +8,25 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from dora_rt import __version__
-from dora_rt.errors import LaunchError
+from dora_rt.descriptor import read_descriptor
+from dora_rt.doctor import (
+    examine,
+    examine_plan,
+    findings_as_json,
+    is_healthy,
+    render_findings,
+)
+from dora_rt.errors import DescriptorError, LaunchError
 from dora_rt.leftovers import find_objects, unlink_objects
+from dora_rt.machine import find_interpreters, find_machine
+from dora_rt.planner import make_plan
 from dora_rt.rundir import Stray, base_folder, find_living, find_strays, reclaim
 
-EXIT_OK, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 2, 3
+EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
 
 _CLEAN = """\
 Remove the shared memory and the run directories of runs that died: of which not one
@@ -29,6 +40,19 @@ examples:
 A run that lives is never touched, and told. Objects without a run directory are only told,
 because their run may live in a container that shares /dev/shm with this machine; --strays
 removes them if no process that can be seen from here maps them."""
+
+
+_DOCTOR = """\
+Look at this machine: Python and packages, shared memory, cameras, display, what runs the
+models. Each finding comes with a way out."""
+
+_DOCTOR_EPILOG = """\
+examples:
+  dora-rt doctor                      the machine
+  dora-rt doctor launch/dataflow.yml  and whether this dataflow fits it
+  dora-rt doctor --json               for programs
+
+exit codes: 0 no problem, 1 a problem, 2 bad file or usage"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +131,40 @@ def _treat(stray: Stray, *, removes: bool) -> str:
     return f"removed {stray}: no process mapped them"
 
 
+def _add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="also look at what this dataflow needs"
+    )
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def _doctor(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    living = {manifest.run for manifest in find_living(base_folder(environ))}
+    dead_runs = {entry.run for entry in find_objects()} - living
+    machine = find_machine(environ, dead_runs=dead_runs)
+    findings = examine(machine)
+    if options.file is not None:
+        try:
+            descriptor = read_descriptor(options.file, environ)
+        except DescriptorError as error:
+            print(error, file=sys.stderr)
+            return EXIT_USAGE
+        folder = options.file.resolve().parent
+        plan = make_plan(descriptor, folder=folder, interpreter=sys.executable)
+        findings += examine_plan(plan, machine, find_interpreters(plan))
+    print(findings_as_json(findings) if options.json else render_findings(findings))
+    return EXIT_OK if is_healthy(findings) else EXIT_PROBLEM
+
+
 VERBS: Mapping[str, Verb] = {
     "clean": Verb(
         "remove what dead runs left behind", _CLEAN, _CLEAN_EPILOG, _add_clean_arguments, _clean
+    ),
+    "doctor": Verb(
+        "tell what this machine lacks to run dataflows well",
+        _DOCTOR,
+        _DOCTOR_EPILOG,
+        _add_doctor_arguments,
+        _doctor,
     ),
 }

@@ -25,8 +25,9 @@ from dora_rt.descriptor.model import Resources, Supervision
 from dora_rt.event import Event
 from dora_rt.memory import EdgeCounters, RunMemory
 from dora_rt.plan import EdgePlan, Plan, ProcessPlan
-from dora_rt.publisher import Publisher, Stamp
+from dora_rt.publisher import Publisher
 from dora_rt.shm import attach_words
+from dora_rt.stamp import Stamp
 from dora_rt.subscriber import Subscriber
 
 NO_STAMP = Stamp(b"", 1, 1)

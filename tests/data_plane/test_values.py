@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from dora_rt.errors import UnsupportedValueError
-from dora_rt.publisher import Stamp
 from dora_rt.sample import DTYPES, encode_metadata, sendable
+from dora_rt.stamp import Stamp
 from tests.helpers import Wired, wired
 
 

@@ -22,10 +22,10 @@ from dora_rt.contract import QueuePolicy
 from dora_rt.errors import DoraRtError
 from dora_rt.event import Event
 from dora_rt.latency import percentile_ns
-from dora_rt.publisher import Stamp
 from dora_rt.ring import LATENCIES, LOG
 from dora_rt.sample import DTYPES, HEADER_NBYTES
 from dora_rt.shm import SHM_DIRECTORY
+from dora_rt.stamp import Stamp
 from tests.helpers import NO_STAMP, Reader, Wired, wired
 
 SLOT_NBYTES = 4096

@@ -94,13 +94,13 @@ MISTAKES = [
         52,
         (
             "send(b'', {'a': object()})",
-            f"UnsupportedValueError: {OUTPUT}: metadata cannot be sent: a value of type object has no JSON "
-            f"form; {PLAIN}",
+            f"UnsupportedValueError: {OUTPUT}: metadata cannot be sent: a value of type "
+            f"object has no JSON form; {PLAIN}",
         ),
         (
             "send(b'', {'a': b'x'})",
-            f"UnsupportedValueError: {OUTPUT}: metadata cannot be sent: a value of type bytes has no JSON "
-            f"form; {PLAIN}",
+            f"UnsupportedValueError: {OUTPUT}: metadata cannot be sent: a value of type "
+            f"bytes has no JSON form; {PLAIN}",
         ),
         (
             "send(b'', {1: 2})",
@@ -108,13 +108,14 @@ MISTAKES = [
         ),
         (
             "send(b'', {'a': 'x' * 70000})",
-            f"UnsupportedValueError: {OUTPUT}: metadata of 70,008 bytes is too large: at most 65,536 bytes; "
-            "send larger things as an output of their own",
+            f"UnsupportedValueError: {OUTPUT}: metadata of 70,008 bytes is too large: at most "
+            "65,536 bytes; send larger things as an output of their own",
         ),
         (
             "send(b'', {'a': nested(100000)})",
             # How Python goes on differs between its versions.
-            f"UnsupportedValueError: {OUTPUT}: metadata cannot be sent: maximum recursion depth exceeded",
+            f"UnsupportedValueError: {OUTPUT}: metadata cannot be sent: maximum recursion "
+            "depth exceeded",
         ),
     ),
     *numbered(
@@ -360,9 +361,9 @@ def test_oddity_arrives_as_it_was_meant(
             58,
             (
                 '{"version": 99}',
-                "dora_rt.errors.VersionMismatchError: the launcher speaks version 99 of the node configuration, this "
-                f"node's dora_rt speaks version {CONFIG_VERSION}: install the same dora_rt in the "
-                "interpreters of the launcher and of the node",
+                "dora_rt.errors.VersionMismatchError: the launcher speaks version 99 of the "
+                f"node configuration, this node's dora_rt speaks version {CONFIG_VERSION}: "
+                "install the same dora_rt in the interpreters of the launcher and of the node",
             ),
         ),
     ],

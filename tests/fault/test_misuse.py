@@ -12,7 +12,7 @@ import pytest
 
 from dora_rt.contract import QueuePolicy
 from dora_rt.errors import DoraRtError, UnsupportedValueError
-from dora_rt.publisher import Stamp
+from dora_rt.stamp import Stamp
 from tests.flows.flow import Edge, Flow
 from tests.helpers import NO_STAMP, Reader, eventually, wired
 

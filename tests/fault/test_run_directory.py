@@ -291,6 +291,25 @@ def test_run_directory_says_what_runs_and_only_its_user_can_look(bed: Bed):
     assert not bed.runs()
 
 
+def test_launcher_reaper_and_every_node_hold_the_lock(bed: Bed):
+    bed.write_ticking()
+    launcher = bed.start_and_wait_for("received")
+    (run,) = bed.runs()
+    directory = (bed.base / run).stat()
+
+    holders = {
+        pid
+        for pid in bed.processes()
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir()
+        if os.path.samestat(descriptor.stat(), directory)
+    }
+
+    assert len(holders) == 4
+    assert holders == bed.processes().keys()
+    os.kill(launcher, signal.SIGINT)
+    eventually(lambda: not bed.processes(), within_s=10)
+
+
 def test_lock_is_free_exactly_when_the_last_who_inherited_it_is_gone(bed: Bed):
     bed.base.mkdir(mode=0o700)
     directory = RunDirectory.create(bed.base, manifest("22222222"))

@@ -1,0 +1,257 @@
+"""Processes that stand still, do not listen, or leave at a bad moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from dora_rt import names
+from dora_rt.contract import QueuePolicy
+from dora_rt.doorbell import Doorbell
+from dora_rt.shm import create_semaphore, unlink_run
+from dora_rt.stamp import Stamp
+from tests.flows.flow import Edge, Flow
+from tests.helpers import Reader, eventually, wired
+
+
+def test_reader_that_stands_still_slows_nobody_and_gets_the_newest_when_it_goes_on(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: source, path: source.py, outputs: [number]}
+          - id: stopped
+            path: stopped.py
+            inputs: {number: {source: source/number, queue_policy: latest}}
+          - {id: other, path: other.py, inputs: {number: source/number}}
+        """,
+    )
+    flow.write(
+        "source.py",
+        """
+        import time
+        import numpy as np
+        from dora_rt import Node
+        node = Node()
+        slowest = 0
+        for number in range(600):
+            began = time.monotonic()
+            node.send_output("number", np.int64(number))
+            slowest = max(slowest, time.monotonic() - began)
+            time.sleep(0.002)
+        print(slowest < 0.25)
+        """,
+    )
+    flow.write(
+        "stopped.py",
+        """
+        import os
+        from pathlib import Path
+        from dora_rt import Node
+        node = Node()
+        first = node.next()
+        Path("pid").write_text(str(os.getpid()))
+        last = first
+        biggest_gap = 0
+        for event in node:
+            biggest_gap = max(biggest_gap, event.dropped)
+            last = event
+        print(biggest_gap > 100, int(last.value))
+        """,
+    )
+    flow.write(
+        "other.py",
+        "from dora_rt import Node\nprint(len(list(int(event.value) for event in Node())))\n",
+    )
+    pid_file = flow.folder / "pid"
+
+    def stop_for_a_while() -> None:
+        eventually(lambda: pid_file.exists() and bool(pid_file.read_text()), within_s=20)
+        pid = int(pid_file.read_text())
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.6)
+        os.kill(pid, signal.SIGCONT)
+
+    stopper = threading.Thread(target=stop_for_a_while)
+    stopper.start()
+    done = flow.run()
+    stopper.join()
+
+    assert done.lines("source") == ["True"]
+    assert done.lines("stopped") == ["True 599"]
+    assert done.lines("other") == ["600"]
+    assert done.edge("source/number", "other/number") == Edge(600, 600, 0)
+
+
+def test_blocked_send_gives_up_at_its_time_out_and_loses_nothing():
+    with wired(Reader(1, QueuePolicy.BLOCK)) as ring:
+        ring.send(b"first")
+        began_ns = time.monotonic_ns()
+
+        with pytest.raises(TimeoutError, match="a reader had no room in time, so nothing was sent"):
+            ring.send(b"second", Stamp(b"", 1, 1, began_ns + 300_000_000))
+
+        assert 0.3 <= (time.monotonic_ns() - began_ns) / 1e9 < 0.6
+        assert ring.take().value == b"first"
+        ring.send(b"third", Stamp(b"", 1, 1, time.monotonic_ns() + 300_000_000))
+        event = ring.take()
+        assert (event.value, event.seq, event.dropped) == (b"third", 1, 0)
+
+
+def test_blocked_send_goes_on_within_a_moment_of_the_take():
+    with wired(Reader(1, QueuePolicy.BLOCK)) as ring:
+        delays_s = []
+        for _ in range(20):
+            ring.send(b"fills the queue")
+            sender = threading.Thread(target=lambda: ring.send(b"waits"))
+            sender.start()
+            eventually(lambda: ring.publisher._lock.locked())
+            began = time.monotonic()
+            ring.take()
+            sender.join()
+            delays_s.append(time.monotonic() - began)
+            ring.take()
+
+        assert sorted(delays_s)[10] < 0.02
+
+
+def test_flow_with_a_blocked_writer_can_be_stopped(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: source, path: source.py, stop_grace: 0.5, outputs: [out]}
+          - id: sink
+            path: sink.py
+            stop_grace: 0.5
+            inputs: {out: {source: source/out, queue_policy: block, queue_size: 1}}
+        """,
+    )
+    flow.write(
+        "source.py",
+        "from dora_rt import Node\nnode = Node()\n"
+        "while not node.is_stopped():\n    node.send_output('out', b'x')\n",
+    )
+    flow.write(
+        "sink.py",
+        "import time\nfrom dora_rt import Node\nnode = Node()\nnode.next()\ntime.sleep(60)\n",
+    )
+
+    began = time.monotonic()
+    done = flow.run("--stop-after", "300ms")
+
+    assert time.monotonic() - began < 6
+    assert done.ending("source") == "stopped (SIGTERM)"
+    assert done.exit_code == 0
+
+
+def test_node_deaf_to_the_stop_and_to_sigterm_is_killed_and_named(flow: Flow):
+    flow.write(
+        "flow.yml",
+        "nodes: [{id: deaf, path: deaf.py, stop_grace: 0.2, inputs: {tick: dora/timer/secs/1}}]",
+    )
+    flow.write(
+        "deaf.py",
+        """
+        import signal, time
+        from dora_rt import Node
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        node = Node()
+        node.next()
+        while True:
+            time.sleep(1)
+        """,
+    )
+
+    done = flow.run("--stop-after", "300ms")
+
+    assert done.ending("deaf") == "killed: it did not stop when told to, nor at SIGTERM"
+    assert done.exit_code == 1
+
+
+def test_node_may_end_with_arrays_in_its_hands(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: source, path: source.py, outputs: [out]}
+          - {id: holder, path: holder.py, inputs: {out: source/out}}
+        """,
+    )
+    flow.write(
+        "source.py",
+        "import numpy as np\nfrom dora_rt import Node\nnode = Node()\n"
+        "for number in range(3): node.send_output('out', np.full(1000, number))\n",
+    )
+    flow.write(
+        "holder.py",
+        """
+        from dora_rt import Node
+        node = Node()
+        held = [event.value for event in node]
+        node.close()
+        print([int(array.sum()) for array in held])
+        """,
+    )
+
+    done = flow.run()
+
+    assert done.lines("holder") == ["[0, 1000, 2000]"]
+    assert done.ending("holder") == "finished"
+
+
+@pytest.mark.parametrize("wait", ["node.next()", "node.next(timeout=30)"])
+def test_exception_of_a_signal_handler_arrives_in_the_middle_of_a_wait(flow: Flow, wait: str):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: silent, path: silent.py, outputs: [out]}
+          - {id: waits, path: waits.py, inputs: {out: silent/out}}
+        """,
+    )
+    flow.write("silent.py", "import time\nfrom dora_rt import Node\nnode = Node()\ntime.sleep(1)\n")
+    flow.write(
+        "waits.py",
+        f"""
+        import os, signal, threading
+        from dora_rt import Node
+
+        class MyError(Exception):
+            pass
+
+        def handler(number, frame):
+            raise MyError
+
+        signal.signal(signal.SIGTERM, handler)
+        node = Node()
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        try:
+            {wait}
+        except MyError:
+            print("it arrived")
+        """,
+    )
+
+    assert flow.run().lines("waits") == ["it arrived"]
+
+
+def test_deadline_of_a_wait_is_on_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch):
+    run = "0badc10c"
+    create_semaphore(names.doorbell(run, 0))
+    try:
+        doorbell = Doorbell(names.doorbell(run, 0))
+        # Without sem_clockwait a step of the wall clock can lengthen one slice, and no more.
+        for clock_wait in (doorbell._clock_wait, None):
+            monkeypatch.setattr(doorbell, "_clock_wait", clock_wait)
+            began_ns = time.monotonic_ns()
+
+            assert not doorbell.wait(began_ns + 150_000_000)
+
+            assert 0.15 <= (time.monotonic_ns() - began_ns) / 1e9 < 0.4
+    finally:
+        unlink_run(run)
