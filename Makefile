@@ -2,12 +2,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test lint wheel clean
+.PHONY: help run test lint soak wheel clean
 
 help:
 	@echo "make run    see the demo: camera (or a drawn scene), detection, picture"
 	@echo "make test   everything that must pass: linters, types, tests"
 	@echo "make lint   only ruff and mypy"
+	@echo "make soak   the endurance tests at full length, about 20 minutes"
 	@echo "make wheel  build dist/*.whl"
 	@echo "make clean  remove what these commands made"
 
@@ -21,6 +22,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+soak: $(VENV)/.installed-test
+	SOAK=1 $(BIN)/python -m pytest tests/fault/test_endurance.py
 
 wheel: $(VENV)/.installed-test
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .

@@ -113,6 +113,8 @@ class NodeConfig:
     processes: int
     edges: int
     status_fd: int
+    lock_fd: int
+    """Inherited so that the run counts as alive as long as this process lives."""
     heartbeat_ns: int | None
     """Silence after which the launcher takes the process for hung, or None."""
     inputs: tuple[InputConfig, ...]

@@ -8,6 +8,21 @@ import time
 from dora_rt.shm import SLICE_S, BusyError, SignalError, attach_semaphore
 
 _LONG_NS = 3600 * 1_000_000_000
+_FOR_EVER_S = 366 * 24 * 3600
+
+
+def deadline_after(timeout_s: float | None) -> int | None:
+    """Give the `time.monotonic_ns()` at which a time-out in seconds is over; None: never.
+
+    Raises:
+        ValueError: the time-out is negative or not a number.
+    """
+    if timeout_s is None:
+        return None
+    if not isinstance(timeout_s, (int, float)) or not timeout_s >= 0:
+        raise ValueError(f"timeout must be 0 or more seconds, or None, got {timeout_s!r}")
+    # Infinity has no nanoseconds.
+    return None if timeout_s > _FOR_EVER_S else time.monotonic_ns() + int(timeout_s * 1e9)
 
 
 class Doorbell:

@@ -123,7 +123,8 @@ class RunMemory:
                 # An edge whose output is new as well has new objects already.
                 if edge.config.writer != process:
                     self._renew_edge(number, lambda: True)
-                self._announce(edge)
+                else:
+                    self._announce(edge)
         self._unattached.add(process)
         return self.current(config)
 
@@ -255,7 +256,6 @@ class RunMemory:
         for edge, is_drained in zip(edges, drained, strict=True):
             edge.writer_fate = Fate.ALIVE
             self._renew_edge(edge.config.number, is_drained)
-            self._announce(edge)
 
     def _renew_edge(self, number: int, is_read: Callable[[], bool]) -> None:
         edge = self._edges[number]
@@ -273,6 +273,8 @@ class RunMemory:
         old_returned = edge.returned
         fresh = self._create_edge(replace(edge.config, generation=generation + 1), edge.output)
         edge.config, edge.words, edge.returned = fresh.config, fresh.words, fresh.returned
+        self._announce(edge)
+        # After the board says it: a writer that waits for the dead reader looks there when woken.
         old_returned.release()
 
     def _present(self, number: int) -> OutputConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import weakref
 from collections.abc import Iterator
 from types import TracebackType
@@ -16,6 +15,7 @@ from dora_rt import fork, names, ring
 from dora_rt.board import Board
 from dora_rt.causes import Cause, Causes
 from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
+from dora_rt.doorbell import deadline_after
 from dora_rt.errors import (
     NodeClosedError,
     NotInDataflowError,
@@ -30,8 +30,6 @@ from dora_rt.shm import Segment
 from dora_rt.stamp import make_stamp
 from dora_rt.status import Kind, LinkCounters, StatusWriter
 from dora_rt.uncaught import report_uncaught
-
-_FOR_EVER_S = 366 * 24 * 3600
 
 
 class Node:
@@ -61,6 +59,9 @@ class Node:
     def _attach(self, config: NodeConfig) -> None:
         run = config.run
         self._config = config
+        # What this process starts is no part of the run, and must not keep it alive.
+        for descriptor in (config.status_fd, config.lock_fd):
+            os.set_inheritable(descriptor, False)
         board = Segment.attach(names.board(run), writable=False)
         board.close()
         self._board = Board(board.words(), config.processes, config.edges, board.name)
@@ -124,7 +125,7 @@ class Node:
             TimeoutError: nothing came in time.
             ValueError: the time-out is negative or not a number.
         """
-        deadline_ns = _deadline_ns(timeout)
+        deadline_ns = deadline_after(timeout)
         event = self._next(deadline_ns)
         while event is not None and not isinstance(event, Event):
             event = self._next(deadline_ns)
@@ -140,7 +141,7 @@ class Node:
         Raises:
             TimeoutError, ValueError: as for `next`.
         """
-        return self._next(_deadline_ns(timeout))
+        return self._next(deadline_after(timeout))
 
     def try_next(self) -> Event | None:
         """Give an input that is already there; None if there is none, and at the end."""
@@ -187,7 +188,7 @@ class Node:
             SharedMemoryFullError: there is no room for the sample.
             TimeoutError: a blocking reader had no room in time; nothing was sent to anybody.
         """
-        deadline_ns = _deadline_ns(timeout)
+        deadline_ns = deadline_after(timeout)
         publisher = self._publisher(output_id)
         value = sendable(data, publisher.where)
         stamp = make_stamp(self._causes, publisher.where, metadata, captured_ns, deadline_ns)
@@ -221,7 +222,7 @@ class Node:
             (shape,) if isinstance(shape, int) else tuple(shape),
             np.dtype(dtype),
             lambda: make_stamp(
-                self._causes, publisher.where, metadata, captured_ns, _deadline_ns(timeout)
+                self._causes, publisher.where, metadata, captured_ns, deadline_after(timeout)
             ),
             has_metadata=metadata is not None,
         )
@@ -330,15 +331,6 @@ def _config_from_environment() -> NodeConfig:
             "`dora-launch dataflow.yml`; to test its logic alone, use dora_rt.testing.FakeNode"
         )
     return NodeConfig.from_json(text)
-
-
-def _deadline_ns(timeout_s: float | None) -> int | None:
-    if timeout_s is None:
-        return None
-    if not isinstance(timeout_s, (int, float)) or not timeout_s >= 0:
-        raise ValueError(f"timeout must be 0 or more seconds, or None, got {timeout_s!r}")
-    # A year is for ever, and infinity has no nanoseconds.
-    return None if timeout_s > _FOR_EVER_S else time.monotonic_ns() + int(timeout_s * 1e9)
 
 
 def _close(inbox: Inbox, publishers: list[Publisher]) -> None:

@@ -239,6 +239,7 @@ class _Planner:
                 processes=len(self._groups),
                 edges=len(self._edges),
                 status_fd=-1,
+                lock_fd=-1,
                 heartbeat_ns=_ns(supervision.heartbeat_timeout_s),
                 inputs=tuple(self._inputs[number]),
                 outputs=tuple(self._outputs[number]),

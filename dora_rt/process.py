@@ -64,7 +64,12 @@ class Starter:
         Raises:
             LaunchError: the program cannot be executed.
         """
-        config = replace(config, run=self._guard.run, status_fd=self._status_write)
+        config = replace(
+            config,
+            run=self._guard.run,
+            status_fd=self._status_write,
+            lock_fd=self._guard.lock_fd,
+        )
         environ = self._environ
         python_path = [str(_COMPAT_FOLDER), *filter(None, [environ.get("PYTHONPATH")])]
         environment = {

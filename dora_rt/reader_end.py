@@ -6,6 +6,7 @@ from dora_rt import names, ring
 from dora_rt.board import Board, Fate, Peer
 from dora_rt.contract import EdgeConfig, QueuePolicy
 from dora_rt.doorbell import Doorbell
+from dora_rt.errors import SharedMemoryError
 from dora_rt.ring_writer import RingWriter, WriterEdge
 from dora_rt.shm import attach_semaphore, attach_words
 
@@ -42,7 +43,8 @@ class ReaderEnd:
             writer.collect()
             writer.keep_for_later(self.edge)
             writer.free_hands(self.edge)
-            self._connect(peer.edge_generation)
+            word = self._connect_to_newest(word)
+            peer = Peer.from_word(word)
             writer.welcome(self.edge)
             closing = ring.OPEN
         elif closing == ring.CLOSED and self._config.reader_returns:
@@ -60,6 +62,18 @@ class ReaderEnd:
     def wait(self, deadline_ns: int | None) -> bool:
         """Sleep until the reader takes a sample or gives one back; False after the deadline."""
         return self._returned.wait(deadline_ns)
+
+    def _connect_to_newest(self, word: int) -> int:
+        while True:
+            try:
+                self._connect(Peer.from_word(word).edge_generation)
+                return word
+            except SharedMemoryError:
+                # The reader may have died once more meanwhile, and its objects gone with it.
+                newer = self._board.reader_word(self._config.number)
+                if newer == word:
+                    raise
+                word = newer
 
     def _connect(self, generation: int) -> None:
         run, number = self._run, self._config.number

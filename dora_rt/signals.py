@@ -43,7 +43,10 @@ def recorded_signals() -> Iterator[SignalRecorder]:
     recorder = SignalRecorder(read_end)
     previous_wakeup = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     previous = {
-        number: signal.signal(number, recorder.record) for number in (*_STOPPING, signal.SIGCHLD)
+        number: signal.signal(number, recorder.record)
+        for number in (*_STOPPING, signal.SIGCHLD)
+        # Who started this with nohup means it.
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield recorder

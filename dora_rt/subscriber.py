@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dora_rt import fork, names, ring
 from dora_rt.board import Board, Fate, Peer
 from dora_rt.contract import InputConfig, NodeConfig, QueuePolicy
-from dora_rt.errors import CorruptSampleError
+from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
 from dora_rt.latency import bucket
 from dora_rt.pool import PoolReader
@@ -135,9 +135,19 @@ class Subscriber:
 
         Call it when `is_ended`; None when there is no such writer.
         """
-        peer = Peer.from_word(self._board.writer_word(self._edge.number))
-        if peer.output_generation == self._peer.output_generation:
-            return None
+        word = self._board.writer_word(self._edge.number)
+        while Peer.from_word(word).output_generation != self._peer.output_generation:
+            try:
+                return self._attach_to(Peer.from_word(word))
+            except SharedMemoryError:
+                # The writer may have died once more meanwhile, and its objects gone with it.
+                newer = self._board.writer_word(self._edge.number)
+                if newer == word:
+                    raise
+                word = newer
+        return None
+
+    def _attach_to(self, peer: Peer) -> Subscriber:
         assert self._entry.output is not None, "only an edge has a subscriber"
         entry = replace(
             self._entry,

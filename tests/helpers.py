@@ -138,6 +138,7 @@ def _plan(readers: Sequence[Reader], slot_nbytes: int) -> Plan:
                 processes=len(readers) + 1,
                 edges=len(readers),
                 status_fd=-1,
+                lock_fd=-1,
                 heartbeat_ns=None,
                 inputs=inputs[number],
                 outputs=(output,) if number == 0 else (),

@@ -123,6 +123,18 @@ def resources(pid: int) -> tuple[int, int]:
     )
 
 
+def settled_resources(pid: int) -> tuple[int, int]:
+    """Give what a launcher uses once it has done starting nodes."""
+    seen = [resources(pid)]
+
+    def is_settled() -> bool:
+        seen.append(resources(pid))
+        return len(seen) > 300 and len(set(seen[-300:])) == 1
+
+    eventually(is_settled, within_s=20)
+    return seen[-1]
+
+
 def test_chaos_leaks_nothing_and_loses_only_what_was_in_the_hands_of_the_killed(flow: Flow):
     write_chaos(flow)
     rng = random.Random(7)
@@ -133,7 +145,7 @@ def test_chaos_leaks_nothing_and_loses_only_what_was_in_the_hands_of_the_killed(
     reader = threading.Thread(target=lambda: said.extend(launcher.stdout or ()))
     reader.start()
     eventually(lambda: len(nodes_of(launcher.pid)) == 6, within_s=20)
-    before = resources(launcher.pid)
+    before = settled_resources(launcher.pid)
 
     kills = 0
     end = time.monotonic() + CHAOS_S
@@ -154,7 +166,7 @@ def test_chaos_leaks_nothing_and_loses_only_what_was_in_the_hands_of_the_killed(
 
     assert launcher.returncode == 130, out[-3000:]
     assert kills >= 0.8 * (CHAOS_S - 1) / KILL_EVERY_S, "the fault took place"
-    assert out.count("failed: SIGKILL (Killed); restart") >= kills - 3
+    assert out.count("failed: SIGKILL (Killed); restart") >= 0.9 * kills - 3, "hardly any twice"
     assert "torn" not in out
     table = out[out.index("edge  ") :]
     rows = re.findall(r"^(\S+) -> (\S+)  +(\d+)  +(\d+)  +(\d+) ", table, re.M)

@@ -1,0 +1,198 @@
+"""Restarts as the two ends of an edge see them, step by step in one process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dora_rt.contract import QueuePolicy
+from dora_rt.memory import RunMemory
+from dora_rt.publisher import Publisher
+from dora_rt.subscriber import Subscriber
+from tests.helpers import Reader, Wired, wired
+
+BLOCK = Reader(3, QueuePolicy.BLOCK)
+
+
+def restart_reader(ring: Wired) -> Subscriber:
+    config = ring.memory.renew(1)
+    (entry,) = config.inputs
+    return Subscriber(replace(config, run=ring.run), entry, ring.board)
+
+
+def restart_writer(ring: Wired) -> Publisher:
+    config = ring.memory.renew(0)
+    ring.publisher = Publisher(ring.run, "writer", config.outputs[0], ring.board)
+    return ring.publisher
+
+
+def values(subscriber: Subscriber) -> list[bytes]:
+    return [event.value for event in iter(subscriber.take, None)]
+
+
+def test_queue_of_a_dead_reader_waits_for_the_next_one():
+    with wired(BLOCK) as ring:
+        for value in (b"0", b"1", b"2"):
+            ring.send(value)
+        assert ring.take().value == b"0"
+        ring.memory.mark_dead(1, returns=True)
+        ring.send(b"3")
+
+        reader = restart_reader(ring)
+        assert reader.take() is None, "the writer has not noticed yet"
+        ring.publisher._notice_readers()
+
+        assert values(reader) == [b"1", b"2", b"3"]
+        assert ring.counters().sent == ring.counters().delivered == 4
+
+
+def test_drops_while_nobody_reads_are_counted():
+    with wired(Reader(2)) as ring:
+        ring.send(b"0")
+        ring.take()
+        ring.memory.mark_dead(1, returns=True)
+        for value in range(1, 11):
+            ring.send(str(value).encode())
+
+        reader = restart_reader(ring)
+        ring.publisher._notice_readers()
+
+        assert values(reader) == [b"9", b"10"]
+        counters = ring.counters()
+        assert (counters.sent, counters.delivered, counters.dropped) == (11, 3, 8)
+
+
+def test_drops_that_a_killed_reader_had_not_seen_are_counted():
+    with wired(Reader(2)) as ring:
+        for value in range(10):
+            ring.send(str(value).encode())
+        ring.memory.mark_dead(1, returns=True)
+
+        reader = restart_reader(ring)
+        ring.publisher._notice_readers()
+
+        assert values(reader) == [b"8", b"9"]
+        counters = ring.counters()
+        assert (counters.sent, counters.delivered, counters.dropped) == (10, 2, 8)
+
+
+def test_reader_that_dies_again_before_it_was_noticed_costs_nothing():
+    with wired(BLOCK) as ring:
+        ring.send(b"0")
+        for _ in range(20):
+            ring.memory.mark_dead(1, returns=True)
+            reader = restart_reader(ring)
+            ring.memory.note_attached(1)
+            ring.memory.remove_outdated()
+        ring.send(b"1")
+
+        assert values(reader) == [b"0", b"1"]
+
+
+def test_slots_of_all_dead_readers_come_back():
+    with wired(Reader(3)) as ring:
+        all_slots = ring.free_slots
+        reader = ring.subscribers[0]
+        for _ in range(50):
+            for _ in range(5):
+                ring.send(b"x" * 1000)
+            assert reader.take() is not None
+            ring.memory.mark_dead(1, returns=True)
+            ring.publisher._notice_readers()
+            reader = restart_reader(ring)
+            ring.publisher._notice_readers()
+        values(reader)
+
+        assert ring.free_slots == all_slots
+
+
+def test_reader_reads_a_dead_writer_to_its_end_and_then_the_new_one():
+    with wired(BLOCK) as ring:
+        ring.send(b"old 0")
+        ring.send(b"old 1")
+        ring.memory.mark_dead(0, returns=True)
+        old = ring.subscribers[0]
+        assert not old.notices_end(), "away is not gone"
+
+        restart_writer(ring)
+        ring.send(b"new 0")
+
+        assert old.notices_end()
+        assert values(old) == [b"old 0", b"old 1"]
+        assert old.is_ended
+        new = old.successor()
+        assert new is not None
+        event = new.take()
+        assert event is not None
+        assert (event.value, event.seq) == (b"new 0", 0)
+
+
+def test_writer_that_dies_again_before_its_reader_looked_is_skipped_over():
+    with wired(BLOCK) as ring:
+        ring.send(b"first")
+        for _ in range(5):
+            ring.memory.mark_dead(0, returns=True)
+            restart_writer(ring)
+            ring.memory.note_attached(0)
+            ring.memory.remove_outdated()
+        ring.send(b"last")
+        old = ring.subscribers[0]
+        old.notices_end()
+        assert values(old) == [b"first"]
+
+        new = old.successor()
+
+        assert new is not None
+        assert values(new) == [b"last"]
+
+
+def test_array_of_a_dead_writer_stays_what_it_was():
+    import numpy as np
+
+    with wired(Reader(3)) as ring:
+        ring.send(np.full(1000, 7))
+        held = ring.take().value
+        ring.memory.mark_dead(0, returns=True)
+        restart_writer(ring)
+        for _ in range(20):
+            ring.send(np.full(1000, 9))
+        ring.memory.remove_outdated()
+
+        assert (held == 7).all()
+
+
+def test_objects_of_earlier_generations_are_removed_when_nobody_needs_them():
+    with wired(BLOCK) as ring:
+        names = objects(ring.memory)
+        for _ in range(3):
+            ring.memory.mark_dead(1, returns=True)
+            restart_reader(ring)
+            ring.memory.note_attached(1)
+            ring.publisher._notice_readers()
+        assert len(objects(ring.memory)) > len(names)
+
+        ring.memory.remove_outdated()
+
+        assert len(objects(ring.memory)) == len(names)
+
+
+def test_what_a_slow_reader_has_not_read_yet_is_not_removed():
+    with wired(BLOCK) as ring:
+        ring.send(b"unread")
+        ring.memory.mark_dead(0, returns=True)
+        restart_writer(ring)
+        ring.memory.note_attached(0)
+
+        ring.memory.remove_outdated()
+
+        assert ring.memory.has_outdated
+        old = ring.subscribers[0]
+        old.notices_end()
+        assert values(old) == [b"unread"]
+        ring.memory.remove_outdated()
+        assert not ring.memory.has_outdated
+
+
+def objects(memory: RunMemory) -> set[str]:
+    from tests.conftest import shared_objects
+
+    return {name for name in shared_objects() if f"drt-{memory._run}-" in name}
