@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from dora_rt import __version__
-from dora_rt.console import Console
+from dora_rt.control.console import Console
+from dora_rt.control.launcher import launch
+from dora_rt.control.plan import Plan
+from dora_rt.control.planner import make_plan
+from dora_rt.control.summary import render
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import DescriptorError, LaunchError, SharedMemoryError, SharedMemoryFullError
-from dora_rt.launcher import launch
-from dora_rt.plan import Plan
-from dora_rt.planner import make_plan
-from dora_rt.summary import render
 
 _DESCRIPTION = """\
 Run a dataflow: start every node of FILE, connect them by shared memory, and stop

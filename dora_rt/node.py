@@ -11,11 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from dora_rt import fork, names, ring
-from dora_rt.board import Board
-from dora_rt.causes import Cause, Causes
 from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
-from dora_rt.doorbell import deadline_after
+from dora_rt.data import fork, names, ring
+from dora_rt.data.board import Board
+from dora_rt.data.causes import Cause, Causes
+from dora_rt.data.doorbell import deadline_after
+from dora_rt.data.inbox import Inbox
+from dora_rt.data.publisher import Loan, Publisher
+from dora_rt.data.sample import sendable
+from dora_rt.data.shm import Segment
+from dora_rt.data.stamp import make_stamp
+from dora_rt.data.status import Kind, LinkCounters, StatusWriter
+from dora_rt.data.uncaught import report_uncaught
 from dora_rt.errors import (
     NodeClosedError,
     NotInDataflowError,
@@ -23,13 +30,6 @@ from dora_rt.errors import (
     UnknownOutputError,
 )
 from dora_rt.event import Change, Event
-from dora_rt.inbox import Inbox
-from dora_rt.publisher import Loan, Publisher
-from dora_rt.sample import sendable
-from dora_rt.shm import Segment
-from dora_rt.stamp import make_stamp
-from dora_rt.status import Kind, LinkCounters, StatusWriter
-from dora_rt.uncaught import report_uncaught
 
 
 class Node:

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dora_rt.causes import Cause
 from dora_rt.contract import LinkConfig, NodeConfig, OperatorConfig, Route
+from dora_rt.data.causes import Cause
+from dora_rt.data.latency import BUCKETS, bucket
+from dora_rt.data.sample import sendable
+from dora_rt.data.status import LinkCounters
 from dora_rt.errors import NodeClosedError, OperatorError, UnknownOutputError
 from dora_rt.event import TELEMETRY_KEY, DoraStatus, Event, InputClosed
-from dora_rt.latency import BUCKETS, bucket
 from dora_rt.node import Node
 from dora_rt.operator import LoadedOperator
-from dora_rt.sample import sendable
-from dora_rt.status import LinkCounters
 
 
 def main() -> None:

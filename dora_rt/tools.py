@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import NoReturn
 
 from dora_rt import __version__
-from dora_rt.descriptor import read_descriptor
-from dora_rt.doctor import (
+from dora_rt.control.doctor import (
     examine,
     examine_plan,
     findings_as_json,
     is_healthy,
     render_findings,
 )
+from dora_rt.control.leftovers import find_objects, unlink_objects
+from dora_rt.control.machine import find_interpreters, find_machine
+from dora_rt.control.planner import make_plan
+from dora_rt.control.rundir import Stray, base_folder, find_living, find_strays, reclaim
+from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import DescriptorError, LaunchError
-from dora_rt.leftovers import find_objects, unlink_objects
-from dora_rt.machine import find_interpreters, find_machine
-from dora_rt.planner import make_plan
-from dora_rt.rundir import Stray, base_folder, find_living, find_strays, reclaim
 
 EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
 

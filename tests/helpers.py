@@ -11,8 +11,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dora_rt import names
-from dora_rt.board import Board
 from dora_rt.contract import (
     CONFIG_VERSION,
     EdgeConfig,
@@ -21,14 +19,16 @@ from dora_rt.contract import (
     OutputConfig,
     QueuePolicy,
 )
+from dora_rt.control.memory import EdgeCounters, RunMemory
+from dora_rt.control.plan import EdgePlan, Plan, ProcessPlan
+from dora_rt.data import names
+from dora_rt.data.board import Board
+from dora_rt.data.publisher import Publisher
+from dora_rt.data.shm import attach_words
+from dora_rt.data.stamp import Stamp
+from dora_rt.data.subscriber import Subscriber
 from dora_rt.descriptor.model import Resources, Supervision
 from dora_rt.event import Event
-from dora_rt.memory import EdgeCounters, RunMemory
-from dora_rt.plan import EdgePlan, Plan, ProcessPlan
-from dora_rt.publisher import Publisher
-from dora_rt.shm import attach_words
-from dora_rt.stamp import Stamp
-from dora_rt.subscriber import Subscriber
 
 NO_STAMP = Stamp(b"", 1, 1)
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from dora_rt import __version__
-from dora_rt.descriptor import read_descriptor
-from dora_rt.doctor import (
+from dora_rt.control.doctor import (
     Finding,
     Level,
     examine,
@@ -20,7 +19,7 @@ from dora_rt.doctor import (
     is_healthy,
     render_findings,
 )
-from dora_rt.machine import (
+from dora_rt.control.machine import (
     Camera,
     Interpreter,
     Machine,
@@ -31,9 +30,10 @@ from dora_rt.machine import (
     find_machine,
     removes_ipc,
 )
-from dora_rt.plan import Plan
-from dora_rt.planner import make_plan
-from dora_rt.shm import Room
+from dora_rt.control.plan import Plan
+from dora_rt.control.planner import make_plan
+from dora_rt.data.shm import Room
+from dora_rt.descriptor import read_descriptor
 
 MIB = 2**20
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dora_rt.contract import QueuePolicy
-from dora_rt.memory import RunMemory
-from dora_rt.publisher import Publisher
-from dora_rt.subscriber import Subscriber
+from dora_rt.control.memory import RunMemory
+from dora_rt.data.publisher import Publisher
+from dora_rt.data.subscriber import Subscriber
 from tests.helpers import Reader, Wired, wired
 
 BLOCK = Reader(3, QueuePolicy.BLOCK)

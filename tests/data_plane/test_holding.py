@@ -8,8 +8,8 @@ import threading
 import numpy as np
 import pytest
 
-from dora_rt.sample import encode_metadata
-from dora_rt.stamp import Stamp
+from dora_rt.data.sample import encode_metadata
+from dora_rt.data.stamp import Stamp
 from tests.helpers import NO_STAMP, Reader, wired
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dora_rt import ring as baton
+from dora_rt.data import ring as baton
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from tests.helpers import Reader, Wired, wired
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dora_rt.data.sample import DTYPES, encode_metadata, sendable
+from dora_rt.data.stamp import Stamp
 from dora_rt.errors import UnsupportedValueError
-from dora_rt.sample import DTYPES, encode_metadata, sendable
-from dora_rt.stamp import Stamp
 from tests.helpers import Wired, wired
 
 

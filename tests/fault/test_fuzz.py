@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dora_rt import ring
 from dora_rt.contract import QueuePolicy
+from dora_rt.data import ring
+from dora_rt.data.sample import _HEADER, DTYPES, MAX_NDIM, VERSION, ReceivedHeader
+from dora_rt.data.shm import SHM_DIRECTORY, attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event, telemetry_context
-from dora_rt.sample import _HEADER, DTYPES, MAX_NDIM, VERSION, ReceivedHeader
-from dora_rt.shm import SHM_DIRECTORY, attach_words
 from tests.helpers import Reader, Wired, wired
 
 ROOT = Path(__file__).parents[2]

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt import shm
-from dora_rt.budget import check_room, find_need, room_note
+from dora_rt.control.budget import check_room, find_need, room_note
+from dora_rt.control.memory import RunMemory
+from dora_rt.control.plan import Plan
+from dora_rt.control.planner import make_plan
+from dora_rt.data import shm
+from dora_rt.data.shm import Room, Segment
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import SharedMemoryError, SharedMemoryFullError
-from dora_rt.memory import RunMemory
-from dora_rt.plan import Plan
-from dora_rt.planner import make_plan
-from dora_rt.shm import Room, Segment
 from tests.flows.flow import Finished, Flow
 from tests.helpers import wired
 
@@ -110,7 +110,8 @@ def test_memory_that_somebody_takes_after_the_look_ends_the_start_cleanly(flow: 
         f"""
         import sys
         from pathlib import Path
-        from dora_rt import cli, launcher
+        from dora_rt import cli
+        from dora_rt.control import launcher
         look = launcher.check_room
         def look_then_lose(plan, room):
             look(plan, room)
@@ -267,7 +268,7 @@ def no_fallocate(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         calls.append((offset, nbytes))
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    monkeypatch.setattr("dora_rt.shm.os.posix_fallocate", refuse)
+    monkeypatch.setattr("dora_rt.data.shm.os.posix_fallocate", refuse)
     return calls
 
 
@@ -299,7 +300,7 @@ def test_allocation_that_fails_otherwise_is_explained(monkeypatch: pytest.Monkey
     def refuse(*_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("dora_rt.shm.os.posix_fallocate", refuse)
+    monkeypatch.setattr("dora_rt.data.shm.os.posix_fallocate", refuse)
 
     with pytest.raises(SharedMemoryError, match="4,096 bytes cannot be allocated: Input/output"):
         Segment.create("/drt-0badcafe-x", 4096)

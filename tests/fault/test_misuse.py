@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from dora_rt.contract import QueuePolicy
+from dora_rt.data.stamp import Stamp
 from dora_rt.errors import DoraRtError, UnsupportedValueError
-from dora_rt.stamp import Stamp
 from tests.flows.flow import Edge, Flow
 from tests.helpers import NO_STAMP, Reader, eventually, wired
 

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from dora_rt import names
 from dora_rt.contract import QueuePolicy
-from dora_rt.doorbell import Doorbell
-from dora_rt.shm import create_semaphore, unlink_run
-from dora_rt.stamp import Stamp
+from dora_rt.data import names
+from dora_rt.data.doorbell import Doorbell
+from dora_rt.data.shm import create_semaphore, unlink_run
+from dora_rt.data.stamp import Stamp
 from tests.flows.flow import Edge, Flow
 from tests.helpers import Reader, eventually, wired
 

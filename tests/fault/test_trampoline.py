@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 import dora_rt
+from dora_rt.control.guard import _settings
+from dora_rt.control.program import find_obstacle
 from dora_rt.descriptor.model import Resources
-from dora_rt.guard import _settings
-from dora_rt.program import find_obstacle
 from tests.fault.bed import Bed
 from tests.helpers import eventually
 
-TRAMPOLINE = Path(dora_rt.__file__).with_name("trampoline.py")
+TRAMPOLINE = Path(dora_rt.__file__).parent / "control" / "trampoline.py"
 NO_RESOURCES = Resources()
 
 

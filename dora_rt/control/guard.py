@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dora_rt.control.rundir import Manifest, RunDirectory
 from dora_rt.descriptor.model import Resources
 from dora_rt.errors import LaunchError
-from dora_rt.rundir import Manifest, RunDirectory
 
 _FOLDER = Path(__file__).parent
 _GOODBYE_S = 2.0

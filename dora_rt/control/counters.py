@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dora_rt import ring
-from dora_rt.latency import BUCKETS
+from dora_rt.data import ring
+from dora_rt.data.latency import BUCKETS
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeCounters:
-    """What an edge counted so far; latencies as a histogram of `dora_rt.latency`."""
+    """What an edge counted so far; latencies as a histogram of `dora_rt.data.latency`."""
 
     sent: int
     delivered: int

@@ -18,6 +18,7 @@ from dora_rt.contract import (
     QueuePolicy,
     Route,
 )
+from dora_rt.control.plan import EdgePlan, Plan, ProcessPlan
 from dora_rt.descriptor.model import (
     Descriptor,
     Input,
@@ -27,7 +28,6 @@ from dora_rt.descriptor.model import (
     RestartPolicy,
     TimerSource,
 )
-from dora_rt.plan import EdgePlan, Plan, ProcessPlan
 
 _OPEN_LOANS = 4  # slots beyond what can be queued and held, to write the next samples in
 _ROOM_NBYTES = 128 + 4096  # header and metadata of a slot with a given `slot_bytes`

@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+from dora_rt.data.ring import MAGIC
 from dora_rt.errors import SharedMemoryError
-from dora_rt.ring import MAGIC
 
 _PROCESSES = 1
 _EDGES = 2

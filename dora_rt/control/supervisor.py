@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dora_rt.console import Console
 from dora_rt.contract import NodeConfig
-from dora_rt.latency import BUCKETS
-from dora_rt.memory import RunMemory
-from dora_rt.output import Output
-from dora_rt.plan import EdgePlan, Plan
-from dora_rt.process import Ending, NodeProcess, Rung, Starter
-from dora_rt.signals import SignalRecorder
-from dora_rt.status import Kind, LinkCounters, Status, StatusReader
-from dora_rt.stopping import StopLadder
-from dora_rt.summary import EdgeReport, ProcessReport, Report
-from dora_rt.supervised import State, SupervisedNode
+from dora_rt.control.console import Console
+from dora_rt.control.memory import RunMemory
+from dora_rt.control.output import Output
+from dora_rt.control.plan import EdgePlan, Plan
+from dora_rt.control.process import Ending, NodeProcess, Rung, Starter
+from dora_rt.control.signals import SignalRecorder
+from dora_rt.control.stopping import StopLadder
+from dora_rt.control.summary import EdgeReport, ProcessReport, Report
+from dora_rt.control.supervised import State, SupervisedNode
+from dora_rt.data.latency import BUCKETS
+from dora_rt.data.status import Kind, LinkCounters, Status, StatusReader
 
 _SECOND_NS = 1_000_000_000
 _FIRST_PROGRESS_NS = 5 * _SECOND_NS

@@ -6,10 +6,10 @@ import random
 from collections import deque
 from enum import Enum
 
-from dora_rt.plan import ProcessPlan
-from dora_rt.process import TAIL_LINES, Ending, NodeProcess, Rung, Usage
-from dora_rt.restarts import Restarts
-from dora_rt.summary import ProcessReport
+from dora_rt.control.plan import ProcessPlan
+from dora_rt.control.process import TAIL_LINES, Ending, NodeProcess, Rung, Usage
+from dora_rt.control.restarts import Restarts
+from dora_rt.control.summary import ProcessReport
 
 
 class State(Enum):

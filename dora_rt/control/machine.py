@@ -18,8 +18,8 @@ from importlib import metadata
 from pathlib import Path
 
 from dora_rt import __version__
-from dora_rt.plan import Plan
-from dora_rt.shm import SHM_DIRECTORY, Room, find_room
+from dora_rt.control.plan import Plan
+from dora_rt.data.shm import SHM_DIRECTORY, Room, find_room
 
 _PROBE_TIMEOUT_S = 60
 _LOGIND_FILES = ("/usr/lib/systemd", "/usr/local/lib/systemd", "/run/systemd", "/etc/systemd")

@@ -12,10 +12,10 @@ import mmap
 from collections.abc import Collection
 from typing import NamedTuple
 
-from dora_rt import names
 from dora_rt.contract import OutputConfig
+from dora_rt.data import names
+from dora_rt.data.shm import Segment
 from dora_rt.errors import CorruptSampleError
-from dora_rt.shm import Segment
 
 # Address space, not memory: small samples never have to grow.
 _SMALLEST_SLOT_NBYTES = 256 * 1024

@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 import time
 
-from dora_rt import names, ring
-from dora_rt.board import Board
 from dora_rt.contract import InputConfig, NodeConfig
-from dora_rt.doorbell import Doorbell
+from dora_rt.data import names, ring
+from dora_rt.data.board import Board
+from dora_rt.data.doorbell import Doorbell
+from dora_rt.data.shm import attach_words
+from dora_rt.data.subscriber import Subscriber
+from dora_rt.data.timer import Timer
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import Change, Event, InputClosed, InputRecovered, SourceRestarted
-from dora_rt.shm import attach_words
-from dora_rt.subscriber import Subscriber
-from dora_rt.timer import Timer
 
 # How often a thread that wants to send looks for the start while another one waits for inputs.
 _START_SLICE_S = 0.02

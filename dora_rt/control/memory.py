@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from dora_rt import names, ring
-from dora_rt.board import Board, Fate, Peer, board_nbytes, format_board
 from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig
-from dora_rt.counters import NOTHING, EdgeCounters, add, read_reader, read_writer
-from dora_rt.plan import Plan
-from dora_rt.shm import (
+from dora_rt.control.counters import NOTHING, EdgeCounters, add, read_reader, read_writer
+from dora_rt.control.plan import Plan
+from dora_rt.data import names, ring
+from dora_rt.data.board import Board, Fate, Peer, board_nbytes, format_board
+from dora_rt.data.shm import (
     Segment,
     Semaphore,
     create_semaphore,

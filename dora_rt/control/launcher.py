@@ -10,20 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from dora_rt import __version__
-from dora_rt.budget import check_room, room_note
-from dora_rt.console import Console
+from dora_rt.control.budget import check_room, room_note
+from dora_rt.control.console import Console
+from dora_rt.control.guard import RunGuard
+from dora_rt.control.limits import check_open_files
+from dora_rt.control.logs import NodeLogs, keep_logs, kept_logs_folder
+from dora_rt.control.memory import RunMemory
+from dora_rt.control.output import Output
+from dora_rt.control.plan import Plan
+from dora_rt.control.process import Starter
+from dora_rt.control.rundir import Manifest, base_folder, has_run, reclaim
+from dora_rt.control.signals import recorded_signals
+from dora_rt.control.supervisor import Outcome, Supervisor
+from dora_rt.data.shm import SHM_DIRECTORY, find_room
 from dora_rt.errors import LaunchError, SharedMemoryFullError
-from dora_rt.guard import RunGuard
-from dora_rt.limits import check_open_files
-from dora_rt.logs import NodeLogs, keep_logs, kept_logs_folder
-from dora_rt.memory import RunMemory
-from dora_rt.output import Output
-from dora_rt.plan import Plan
-from dora_rt.process import Starter
-from dora_rt.rundir import Manifest, base_folder, has_run, reclaim
-from dora_rt.shm import SHM_DIRECTORY, find_room
-from dora_rt.signals import recorded_signals
-from dora_rt.supervisor import Outcome, Supervisor
 
 _ATTEMPTS = 5
 

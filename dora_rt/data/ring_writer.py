@@ -1,4 +1,4 @@
-"""The writer's side of the baton ring; `dora_rt.ring` has the protocol and the layout."""
+"""The writer's side of the baton ring; `dora_rt.data.ring` has the protocol and the layout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 
-from dora_rt.ring import (
+from dora_rt.data.ring import (
     FLOOR,
     HEAD,
     LOG,
@@ -16,7 +16,7 @@ from dora_rt.ring import (
     TAKEN,
     floor_word,
 )
-from dora_rt.shm import BusyError, Semaphore
+from dora_rt.data.shm import BusyError, Semaphore
 
 
 class ReaderState(Enum):

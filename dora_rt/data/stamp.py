@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dora_rt.causes import Causes
+from dora_rt.data.causes import Causes
+from dora_rt.data.sample import encode_metadata
 from dora_rt.errors import UnsupportedValueError
 from dora_rt.event import TELEMETRY_KEY
-from dora_rt.sample import encode_metadata
 
 _NO_METADATA = {TELEMETRY_KEY: ""}
 

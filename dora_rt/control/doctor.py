@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from dora_rt.budget import find_need, no_room, room_note
-from dora_rt.machine import Camera, Interpreter, Machine
-from dora_rt.plan import Plan
-from dora_rt.shm import SHM_DIRECTORY
+from dora_rt.control.budget import find_need, no_room, room_note
+from dora_rt.control.machine import Camera, Interpreter, Machine
+from dora_rt.control.plan import Plan
+from dora_rt.data.shm import SHM_DIRECTORY
 
 _OLDEST_PYTHON = (3, 10)
 _FEWEST_DESCRIPTORS = 1024

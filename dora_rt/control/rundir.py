@@ -20,14 +20,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dora_rt.errors import LaunchError
-from dora_rt.leftovers import (
+from dora_rt.control.leftovers import (
     SharedObject,
     find_mapped_runs,
     find_objects,
     has_objects,
     unlink_objects,
 )
+from dora_rt.errors import LaunchError
 
 _MANIFEST = "manifest.json"
 _NAME = re.compile(r"([0-9a-f]{8})|\.new-([0-9a-f]{8})-\d+")

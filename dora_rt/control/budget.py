@@ -5,12 +5,12 @@ from __future__ import annotations
 import mmap
 from dataclasses import dataclass
 
-from dora_rt import ring
-from dora_rt.board import board_nbytes
 from dora_rt.contract import OutputConfig
+from dora_rt.control.plan import Plan
+from dora_rt.data import ring
+from dora_rt.data.board import board_nbytes
+from dora_rt.data.shm import SHM_DIRECTORY, Room
 from dora_rt.errors import SharedMemoryFullError
-from dora_rt.plan import Plan
-from dora_rt.shm import SHM_DIRECTORY, Room
 
 DOCKER_DEFAULT_NBYTES = 64 * 2**20
 _MIB = 2**20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 
-from dora_rt.shm import SLICE_S, BusyError, SignalError, attach_semaphore
+from dora_rt.data.shm import SLICE_S, BusyError, SignalError, attach_semaphore
 
 _LONG_NS = 3600 * 1_000_000_000
 _FOR_EVER_S = 366 * 24 * 3600

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dora_rt.shm import SHM_DIRECTORY
+from dora_rt.data.shm import SHM_DIRECTORY
 
 _FILE_NAME = re.compile(r"(?:sem\.)?drt-([0-9a-f]{8})-.+")
 _BLOCK_NBYTES = 512

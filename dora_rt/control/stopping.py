@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dora_rt.memory import RunMemory
-from dora_rt.plan import ProcessPlan
-from dora_rt.process import Rung
-from dora_rt.supervised import SupervisedNode
+from dora_rt.control.memory import RunMemory
+from dora_rt.control.plan import ProcessPlan
+from dora_rt.control.process import Rung
+from dora_rt.control.supervised import SupervisedNode
 
 
 class StopLadder:

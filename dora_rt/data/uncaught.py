@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
+from dora_rt.data.status import Kind, StatusWriter
 from dora_rt.errors import SentAfterStopError
-from dora_rt.status import Kind, StatusWriter
 
 
 def report_uncaught(status: StatusWriter) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dora_rt import names, ring
-from dora_rt.board import Board, Fate, Peer
 from dora_rt.contract import EdgeConfig, QueuePolicy
-from dora_rt.doorbell import Doorbell
+from dora_rt.data import names, ring
+from dora_rt.data.board import Board, Fate, Peer
+from dora_rt.data.doorbell import Doorbell
+from dora_rt.data.ring_writer import RingWriter, WriterEdge
+from dora_rt.data.shm import attach_semaphore, attach_words
 from dora_rt.errors import SharedMemoryError
-from dora_rt.ring_writer import RingWriter, WriterEdge
-from dora_rt.shm import attach_semaphore, attach_words
 
 
 class ReaderEnd:

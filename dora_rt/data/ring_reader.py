@@ -1,11 +1,10 @@
-"""A reader's side of the baton ring; `dora_rt.ring` has the protocol and the layout."""
+"""A reader's side of the baton ring; `dora_rt.data.ring` has the protocol and the layout."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dora_rt.errors import CorruptSampleError
-from dora_rt.ring import (
+from dora_rt.data.ring import (
     FLOOR,
     HEAD,
     LOG,
@@ -16,7 +15,8 @@ from dora_rt.ring import (
     SLOT_MASK,
     TAKEN,
 )
-from dora_rt.shm import BusyError, Semaphore
+from dora_rt.data.shm import BusyError, Semaphore
+from dora_rt.errors import CorruptSampleError
 
 
 class RingReader:

@@ -13,19 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt import names, ring
-from dora_rt.board import Board
 from dora_rt.contract import OutputConfig
-from dora_rt.errors import (
-    DoraRtError,
-    NodeClosedError,
-    TooManyLoansError,
-    UnsupportedValueError,
-)
-from dora_rt.pool import Place, PoolWriter
-from dora_rt.reader_end import ReaderEnd
-from dora_rt.ring_writer import RingWriter
-from dora_rt.sample import (
+from dora_rt.data import names, ring
+from dora_rt.data.board import Board
+from dora_rt.data.pool import Place, PoolWriter
+from dora_rt.data.reader_end import ReaderEnd
+from dora_rt.data.ring_writer import RingWriter
+from dora_rt.data.sample import (
     HEADER_NBYTES,
     MAX_NDIM,
     METADATA_LIMIT_NBYTES,
@@ -34,8 +28,14 @@ from dora_rt.sample import (
     metadata_start,
     write_header,
 )
-from dora_rt.shm import attach_words
-from dora_rt.stamp import Stamp
+from dora_rt.data.shm import attach_words
+from dora_rt.data.stamp import Stamp
+from dora_rt.errors import (
+    DoraRtError,
+    NodeClosedError,
+    TooManyLoansError,
+    UnsupportedValueError,
+)
 
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 

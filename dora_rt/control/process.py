@@ -11,17 +11,17 @@ from enum import Enum
 from pathlib import Path
 
 from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
+from dora_rt.control.guard import RunGuard
+from dora_rt.control.lines import LineSplitter
+from dora_rt.control.plan import ProcessPlan
+from dora_rt.control.program import find_obstacle
+from dora_rt.data.shm import SHM_DIRECTORY
 from dora_rt.errors import LaunchError
-from dora_rt.guard import RunGuard
-from dora_rt.lines import LineSplitter
-from dora_rt.plan import ProcessPlan
-from dora_rt.program import find_obstacle
-from dora_rt.shm import SHM_DIRECTORY
 
 TAIL_LINES = 20
 _READ_NBYTES = 64 * 1024
 _PIPE_NBYTES = 1024 * 1024
-_COMPAT_FOLDER = Path(__file__).parent / "compat"
+_COMPAT_FOLDER = Path(__file__).parents[1] / "compat"
 
 
 class Rung(Enum):

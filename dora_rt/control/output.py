@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dora_rt.console import Console
-from dora_rt.logs import NodeLogs
+from dora_rt.control.console import Console
+from dora_rt.control.logs import NodeLogs
 
 SHOWN_LINES_PER_S = 500
 _WINDOW_NS = 1_000_000_000
