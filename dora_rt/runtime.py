@@ -17,11 +17,11 @@ import numpy as np
 
 from dora_rt.contract import LinkConfig, NodeConfig, OperatorConfig, Route
 from dora_rt.data.causes import Cause
-from dora_rt.data.latency import BUCKETS, bucket
 from dora_rt.data.sample import sendable
 from dora_rt.data.status import LinkCounters
 from dora_rt.errors import NodeClosedError, OperatorError, UnknownOutputError
 from dora_rt.event import TELEMETRY_KEY, DoraStatus, Event, InputClosed
+from dora_rt.latency import BUCKETS, bucket
 from dora_rt.node import Node
 from dora_rt.operator import LoadedOperator
 
@@ -45,6 +45,9 @@ def _show(error: OperatorError) -> None:
         )
         traceback.print_exception(cause)
     sys.stderr.write(f"{error}\n")
+
+
+_BURST = 8  # values passed on between two looks at what comes from outside
 
 
 class _Passed(NamedTuple):
@@ -152,7 +155,7 @@ class Runtime:
                 pass
             # Told to stop: what operators have sent each other until now still arrives.
             for _ in range(len(self._turns)):
-                self._deliver_passed()
+                self._deliver_next()
         except OperatorError:
             for error in self._drop_all():
                 _show(error)
@@ -195,18 +198,23 @@ class Runtime:
             self._call(index, input_id, event.value, event.metadata)
 
     def _deliver_passed(self) -> None:
-        # One at a time, so that a circle of operators cannot shut out the other inputs.
-        while self._turns:
-            link = self._turns.popleft()
-            index = link.config.operator
-            if link.queue and index in self._running:
-                passed = link.pop()
-                context = passed.metadata[TELEMETRY_KEY]
-                self._node.answer_to(Cause(passed.origin_ns, context=context))
-                self._call(index, link.config.input_id, passed.value, passed.metadata)
-                if self._is_ending:
-                    self._end_finished()
+        # A few at a time, so that a circle of operators cannot shut out the other inputs.
+        for _ in range(_BURST):
+            if not self._turns:
                 return
+            self._deliver_next()
+
+    def _deliver_next(self) -> None:
+        link = self._turns.popleft()
+        index = link.config.operator
+        if not link.queue or index not in self._running:
+            return
+        passed = link.pop()
+        context = passed.metadata[TELEMETRY_KEY]
+        self._node.answer_to(Cause(passed.origin_ns, context=context))
+        self._call(index, link.config.input_id, passed.value, passed.metadata)
+        if self._is_ending:
+            self._end_finished()
 
     def _call(self, index: int, input_id: str, value: Any, metadata: dict[str, Any]) -> None:
         status = self._running[index].operator.on_input(

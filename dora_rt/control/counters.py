@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dora_rt.data import ring
-from dora_rt.data.latency import BUCKETS
+from dora_rt.latency import BUCKETS
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeCounters:
-    """What an edge counted so far; latencies as a histogram of `dora_rt.data.latency`."""
+    """What an edge counted so far; latencies as a histogram of `dora_rt.latency`."""
 
     sent: int
     delivered: int

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dora_rt.control.process import Ending, Usage
-from dora_rt.data.latency import percentile_ns
+from dora_rt.latency import percentile_ns
 
 
 @dataclass(frozen=True, slots=True)

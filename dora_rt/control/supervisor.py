@@ -18,8 +18,8 @@ from dora_rt.control.signals import SignalRecorder
 from dora_rt.control.stopping import StopLadder
 from dora_rt.control.summary import EdgeReport, ProcessReport, Report
 from dora_rt.control.supervised import State, SupervisedNode
-from dora_rt.data.latency import BUCKETS
 from dora_rt.data.status import Kind, LinkCounters, Status, StatusReader
+from dora_rt.latency import BUCKETS
 
 _SECOND_NS = 1_000_000_000
 _FIRST_PROGRESS_NS = 5 * _SECOND_NS

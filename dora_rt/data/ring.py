@@ -30,8 +30,8 @@ POSIX says that these synchronize memory. FLOOR is what tells "dropped" from "to
 
 from __future__ import annotations
 
-from dora_rt.data.latency import BUCKETS
 from dora_rt.errors import SharedMemoryError
+from dora_rt.latency import BUCKETS
 
 MAGIC = int.from_bytes(b"dora_rt1", "little")
 MAX_SLOTS = 1 << 16

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from dora_rt.contract import InputConfig, NodeConfig, QueuePolicy
 from dora_rt.data import fork, names, ring
 from dora_rt.data.board import Board, Fate, Peer
-from dora_rt.data.latency import bucket
 from dora_rt.data.pool import PoolReader
 from dora_rt.data.ring_reader import RingReader
 from dora_rt.data.sample import ReceivedHeader
 from dora_rt.data.shm import attach_semaphore, attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
+from dora_rt.latency import bucket
 
 
 class Subscriber:

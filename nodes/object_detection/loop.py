@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.data.latency import BUCKETS, bucket, percentile_ns
 from dora_rt.errors import NodeClosedError
 from dora_rt.interface import NodeLike
+from dora_rt.latency import BUCKETS, bucket, percentile_ns
 
 from .boxes import no_boxes
 from .detector import Detector

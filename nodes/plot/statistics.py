@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from dora_rt.data.latency import BUCKETS, bucket, percentile_ns
+from dora_rt.latency import BUCKETS, bucket, percentile_ns
 
 from .drawing import label_of
 from .matching import Detections

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from dora_rt.contract import QueuePolicy
-from dora_rt.data.latency import percentile_ns
 from dora_rt.data.ring import LATENCIES, LOG
 from dora_rt.data.sample import DTYPES, HEADER_NBYTES
 from dora_rt.data.shm import SHM_DIRECTORY
 from dora_rt.data.stamp import Stamp
 from dora_rt.errors import DoraRtError
 from dora_rt.event import Event
+from dora_rt.latency import percentile_ns
 from tests.helpers import NO_STAMP, Reader, Wired, wired
 
 SLOT_NBYTES = 4096
