@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import sys
 
 import pytest
 
@@ -82,6 +83,8 @@ def test_launcher_runs_with_a_read_only_home_no_runtime_folder_and_a_tmp_without
     bed.write("proof.sh", "#!/bin/sh\necho executed").chmod(0o700)
     mounts = (
         "mount --bind /tmp /tmp && mount -o remount,bind,noexec /tmp && "
+        # This Python itself may be anywhere, also under /tmp.
+        f"mount --bind {sys.prefix} {sys.prefix} && mount -o remount,bind,exec {sys.prefix} && "
         'mount --bind "$HOME" "$HOME" && mount -o remount,bind,ro "$HOME" && '
         f'! {bed.folder}/proof.sh && ! touch "$HOME/proof" && unset XDG_RUNTIME_DIR && exec "$@"'
     )
