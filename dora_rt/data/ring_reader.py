@@ -56,6 +56,7 @@ class RingReader:
         # Where a later generation begins, its writer says once it has connected.
         self._next = 0 if generation == 0 else -1
         self._logged = 0
+        self._missed_after = 0
         self._early: dict[int, tuple[int, int]] = {}
 
     def take(self, *, is_final: bool = False) -> tuple[int, int] | None:
@@ -70,18 +71,25 @@ class RingReader:
         Raises:
             CorruptSampleError: a word of the ring names a slot that does not exist.
         """
-        self.missed = self.passed_over = 0
+        self.missed, self._missed_after = self._missed_after, 0
+        self.passed_over = 0
         taken = self._take(is_final)
         if taken is None or not self._newest_only:
             return taken
         try:
-            while (newer := self._take(is_final)) is not None:
+            while True:
+                missed_before = self.missed
+                newer = self._take(is_final)
+                if newer is None:
+                    # What was dropped behind the sample taken counts for the next one.
+                    self._missed_after = self.missed - missed_before
+                    self.missed = missed_before
+                    return taken
                 self._pass_over(taken[0])
                 taken = newer
         except CorruptSampleError:
             self._pass_over(taken[0])
             raise
-        return taken
 
     def give_back(self, slot: int) -> None:
         """Let go of a taken slot; the writer may write it again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dora_rt.contract import QueuePolicy
 from dora_rt.data import ring as baton
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from tests.helpers import Reader, Wired, wired
@@ -90,6 +91,44 @@ def test_sample_dropped_between_the_look_and_the_claim_is_counted():
         event = ring.take()
 
         assert (event.value, event.dropped) == (b"1", 1)
+
+
+def test_drops_behind_the_newest_sample_count_for_the_next_one():
+    with wired(Reader(1, QueuePolicy.LATEST)) as ring:
+        ring.send(b"0")
+        edge = ring.publisher._ring.edges[0]
+        stolen = []
+
+        def overtake() -> None:
+            # Samples 1 and 2 come and go, and the token of 3 is still on its way.
+            for value in (b"1", b"2", b"3"):
+                ring.send(value)
+            stolen.append(edge.tokens[edge.pending[0][1]])
+            stolen[0].acquire(0)
+
+        class Overtaken(Interrupting):
+            def acquire(self, timeout=None) -> None:
+                super().acquire(timeout)
+                happens, self._happens = self._happens, None
+                if happens:
+                    happens()
+
+            @property
+            def value(self) -> int:
+                return self._token.value
+
+        reader = ring.subscribers[0]._ring
+        slot = edge.pending[0][1]
+        reader._tokens = list(reader._tokens)
+        reader._tokens[slot] = Overtaken(reader._tokens[slot], overtake)
+
+        first = ring.take()
+        stolen[0].release()
+        second = ring.take()
+
+        assert (first.value, first.dropped) == (b"0", 0)
+        assert (second.value, second.dropped) == (b"3", 2)
+        assert ring.counters().dropped == 2
 
 
 def test_order_seen_before_its_token_is_not_taken_for_a_drop():
