@@ -29,6 +29,7 @@ class NodeLike(Protocol):
         metadata: dict[str, Any] | None = None,
         *,
         captured_ns: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Send bytes or an array."""
 
@@ -40,6 +41,7 @@ class NodeLike(Protocol):
         metadata: dict[str, Any] | None = None,
         *,
         captured_ns: int | None = None,
+        timeout: float | None = None,
     ) -> AbstractContextManager[NDArray[Any]]:
         """Give an uninitialised array in shared memory; it is sent when the block ends.
 

@@ -55,6 +55,7 @@ class FakeNode:
         metadata: dict[str, Any] | None = None,
         *,
         captured_ns: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Keep a copy of the sample in `sent`."""
         value = data.copy() if isinstance(data, np.ndarray) else bytes(data)
@@ -69,6 +70,7 @@ class FakeNode:
         metadata: dict[str, Any] | None = None,
         *,
         captured_ns: int | None = None,
+        timeout: float | None = None,
     ) -> Iterator[NDArray[Any]]:
         """Give an array to fill; it is in `sent` after the block, unless the block raised."""
         array = np.empty(shape, dtype)

@@ -173,7 +173,7 @@ class Supervisor:
 
     def _read_statuses(self) -> None:
         for status in self._status_reader.feed(self._starter.read_statuses()):
-            if status.process < len(self._nodes):
+            if 0 <= status.process < len(self._nodes):
                 self._hear(self._nodes[status.process], status)
 
     def _hear(self, node: SupervisedNode, status: Status) -> None:

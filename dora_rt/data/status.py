@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 
 class Kind(Enum):
@@ -90,10 +91,9 @@ class StatusReader:
                 link = self._link(fields.get("link"))
                 yield Status(int(fields["process"]), Kind(fields["kind"]), link)
 
-    def _link(self, fields: list[object] | None) -> LinkCounters | None:
+    def _link(self, fields: list[Any] | None) -> LinkCounters | None:
         if fields is None:
             return None
         number, sent, delivered, dropped, counts = fields
-        assert isinstance(counts, dict)
-        latencies = tuple(counts.get(str(index), 0) for index in range(self._buckets))
-        return LinkCounters(int(number), int(sent), int(delivered), int(dropped), latencies)  # type: ignore[call-overload]
+        latencies = tuple(int(counts.get(str(index), 0)) for index in range(self._buckets))
+        return LinkCounters(int(number), int(sent), int(delivered), int(dropped), latencies)
