@@ -10,7 +10,7 @@ from typing import Any
 
 from dora_rt.errors import VersionMismatchError
 
-CONFIG_VERSION = 1
+CONFIG_VERSION = 2
 CONFIG_VARIABLE = "DORA_RT_NODE_CONFIG"
 
 
@@ -20,6 +20,13 @@ class QueuePolicy(Enum):
     LATEST = "latest"
     DROP_OLDEST = "drop_oldest"
     BLOCK = "block"
+
+
+class NodeApi(Enum):
+    """What `import dora` gives a node: the tuples of 2022, or the event dicts of dora 1.x."""
+
+    TUPLES = "tuples"
+    EVENTS = "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,11 @@ class NodeConfig:
     inputs: tuple[InputConfig, ...]
     outputs: tuple[OutputConfig, ...]
     operators: tuple[OperatorConfig, ...]
+    api: NodeApi = NodeApi.TUPLES
+    restart_count: int = 0
+    """How often the node was started again."""
+    description_path: str | None = None
+    """File with the whole dataflow as dora describes one, in JSON."""
 
     def to_json(self) -> str:
         """Give the text that crosses into the child."""
@@ -144,6 +156,7 @@ class NodeConfig:
         return cls(
             **{
                 **fields,
+                "api": NodeApi(fields["api"]),
                 "inputs": tuple(_input(entry) for entry in fields["inputs"]),
                 "outputs": tuple(_output(entry) for entry in fields["outputs"]),
                 "operators": tuple(_operator(entry) for entry in fields["operators"]),

@@ -251,8 +251,10 @@ class Runtime:
         if isinstance(value, np.ndarray):
             value = value.view()
             value.flags.writeable = False
-        else:
+        elif isinstance(value, (bytes, bytearray, memoryview)):
             value = bytes(value)
+        else:
+            value = value.array
         inherited, _, origin_ns = self._node.inherit(metadata)
         sent_ns = time.monotonic_ns()
         for config in route.links:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 from collections import defaultdict
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from dora_rt.contract import (
     EdgeConfig,
     InputConfig,
     LinkConfig,
+    NodeApi,
     NodeConfig,
     OperatorConfig,
     OutputConfig,
     QueuePolicy,
     Route,
 )
+from dora_rt.control.description import describe
 from dora_rt.control.plan import EdgePlan, Plan, ProcessPlan
 from dora_rt.descriptor.model import (
     Descriptor,
@@ -68,6 +71,7 @@ class _Reader:
 class _Planner:
     def __init__(self, descriptor: Descriptor, folder: Path, interpreter: str) -> None:
         self._file = descriptor.file
+        self._description = json.dumps(describe(descriptor))
         self._folder = folder
         self._interpreter = interpreter
         self._groups = _group(descriptor.nodes)
@@ -98,6 +102,7 @@ class _Planner:
             ),
             tuple(output for outputs in self._outputs for output in outputs),
             tuple(sorted(self._edges, key=lambda edge: edge.number)),
+            self._description,
         )
 
     def _collect(self, number: int, nodes: list[Node]) -> None:
@@ -226,6 +231,7 @@ class _Planner:
         name, nodes = self._groups[number]
         supervision = nodes[0].supervision
         env = dict(pair for node in nodes for pair in node.env)
+        program = nodes[0].program
         return ProcessPlan(
             name=name,
             argv=self._argv(nodes[0]),
@@ -246,6 +252,7 @@ class _Planner:
                 operators=tuple(
                     self._operator(node, operator) for node in nodes for operator in node.operators
                 ),
+                api=program.api if program is not None else NodeApi.EVENTS,
             ),
             upstream=upstream,
             circle=circle,

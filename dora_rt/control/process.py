@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -52,9 +53,12 @@ class Usage:
 class Starter:
     """Starts the processes of one run; has the pipe through which they tell their status."""
 
-    def __init__(self, guard: RunGuard, environ: dict[str, str]) -> None:
+    def __init__(
+        self, guard: RunGuard, environ: dict[str, str], *, has_dora_compat: bool = True
+    ) -> None:
         self._guard = guard
         self._environ = environ
+        self._has_dora_compat = has_dora_compat
         self.status_read, self._status_write = os.pipe()
         os.set_blocking(self.status_read, False)
 
@@ -69,16 +73,16 @@ class Starter:
             run=self._guard.run,
             status_fd=self._status_write,
             lock_fd=self._guard.lock_fd,
+            description_path=str(self._guard.directory.description),
         )
-        environ = self._environ
-        python_path = [str(_COMPAT_FOLDER), *filter(None, [environ.get("PYTHONPATH")])]
         environment = {
-            **environ,
-            "PYTHONPATH": os.pathsep.join(python_path),
+            **self._environ,
             "PYTHONUNBUFFERED": "1",
             **dict(plan.env),
             CONFIG_VARIABLE: config.to_json(),
         }
+        if self._has_dora_compat:
+            _add_dora(environment, plan.name)
         obstacle = find_obstacle(
             plan.argv[0], folder=plan.folder, search_path=environment.get("PATH", os.defpath)
         )
@@ -215,6 +219,13 @@ class NodeProcess:
     def _signal_group(self, number: signal.Signals) -> None:
         if self.exit_status is None:
             os.killpg(self._child.pid, number)
+
+
+def _add_dora(environment: dict[str, str], node: str) -> None:
+    python_path = [str(_COMPAT_FOLDER), *filter(None, [environment.get("PYTHONPATH")])]
+    environment["PYTHONPATH"] = os.pathsep.join(python_path)
+    # By this, programs for dora know that they run in a dataflow.
+    environment["DORA_NODE_CONFIG"] = json.dumps({"node_id": node})
 
 
 def describe_ending(exit_status: int, rung: Rung) -> Ending:

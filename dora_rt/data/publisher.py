@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from dora_rt.data.pool import Place, PoolWriter
 from dora_rt.data.reader_end import ReaderEnd
 from dora_rt.data.ring_writer import RingWriter
 from dora_rt.data.sample import (
+    ENCODING_ARROW,
+    ENCODING_BYTES,
+    ENCODING_NDARRAY,
     HEADER_NBYTES,
     MAX_NDIM,
     METADATA_LIMIT_NBYTES,
@@ -36,6 +39,9 @@ from dora_rt.errors import (
     TooManyLoansError,
     UnsupportedValueError,
 )
+
+if TYPE_CHECKING:
+    from dora_rt.data.arrow import ArrowSample
 
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 
@@ -69,7 +75,7 @@ class Publisher:
                 place = self._pool.place(slot, _needed(nbytes, len(stamp.metadata_json)))
                 begin = place.offset + HEADER_NBYTES
                 place.buffer[begin : begin + nbytes] = data
-                self._complete(place, nbytes, None, stamp)
+                self._complete(place, nbytes, None, stamp, ENCODING_BYTES)
             except BaseException:
                 self._ring.put_back(slot)
                 raise
@@ -90,7 +96,22 @@ class Publisher:
                     place.offset + HEADER_NBYTES,
                 )
                 np.copyto(target, array)
-                self._complete(place, array.nbytes, (code, array.shape), stamp)
+                self._complete(place, array.nbytes, (code, array.shape), stamp, ENCODING_NDARRAY)
+            except BaseException:
+                self._ring.put_back(slot)
+                raise
+            self._ring.publish(slot, place.growth)
+
+    def send_arrow(self, sample: ArrowSample, stamp: Stamp) -> None:
+        """Write an array of Arrow into a slot and publish it."""
+        nbytes = sample.nbytes
+        with self._sending():
+            slot = self._claim()
+            try:
+                place = self._pool.place(slot, _needed(nbytes, len(stamp.metadata_json)))
+                begin = place.offset + HEADER_NBYTES
+                sample.write(memoryview(place.buffer)[begin : begin + nbytes])
+                self._complete(place, nbytes, None, stamp, ENCODING_ARROW)
             except BaseException:
                 self._ring.put_back(slot)
                 raise
@@ -141,7 +162,7 @@ class Publisher:
         code = dtype_code(array.dtype)
         with self._sending():
             try:
-                self._complete(place, array.nbytes, (code, array.shape), stamp)
+                self._complete(place, array.nbytes, (code, array.shape), stamp, ENCODING_NDARRAY)
             except BaseException:
                 self._ring.put_back(slot)
                 raise
@@ -197,6 +218,7 @@ class Publisher:
         nbytes: int,
         array: tuple[int, tuple[int, ...]] | None,
         stamp: Stamp,
+        encoding: int,
     ) -> None:
         self._wait_for_room(stamp.deadline_ns)
         metadata_json = stamp.metadata_json
@@ -216,6 +238,7 @@ class Publisher:
             times_ns=(time.monotonic_ns(), stamp.source_ns, stamp.origin_ns),
             nbytes=(nbytes, len(metadata_json)),
             array=array,
+            encoding=encoding,
         )
 
     def _wait_for_room(self, deadline_ns: int | None) -> None:
@@ -276,12 +299,21 @@ class Loan:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if kind is not None:
+            self.cancel()
+        else:
+            self.send()
+
+    def cancel(self) -> None:
+        """Give the slot back unsent."""
+        self._array.flags.writeable = False
+        self._publisher.cancel_loan(self._slot)
+
+    def send(self) -> None:
+        """Send the array; if that fails the slot is given back."""
         array = self._array
         # The name may live on after the block, and the slot is no longer the writer's.
         array.flags.writeable = False
-        if kind is not None:
-            self._publisher.cancel_loan(self._slot)
-            return
         try:
             stamp = self._stamp()
         except BaseException:

@@ -8,7 +8,7 @@
 | 24 | origin_ns | `source_ns` of the sample at the start of the chain that led to this one |
 | 32 | payload_nbytes | |
 | 40 | metadata_nbytes | JSON in UTF-8, after the payload, at the next multiple of 8 |
-| 44 | encoding | 0 bytes, 1 ndarray |
+| 44 | encoding | 0 bytes, 1 ndarray, 2 a stream in the IPC format of Arrow |
 | 45 | dtype | index into `DTYPES` |
 | 46 | ndim | at most 8 |
 | 47 | version | 1 |
@@ -22,12 +22,17 @@ from __future__ import annotations
 import json
 import math
 import struct
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dora_rt.data.times import encoded_time
 from dora_rt.errors import CorruptSampleError, UnsupportedValueError
+
+if TYPE_CHECKING:
+    from dora_rt.data.arrow import ArrowSample
 
 HEADER_NBYTES = 128
 METADATA_LIMIT_NBYTES = 64 * 1024
@@ -36,12 +41,14 @@ MAX_NDIM = 8
 _LARGEST_EXTENT_NBYTES = 2**63 - 1
 ENCODING_BYTES = 0
 ENCODING_NDARRAY = 1
+ENCODING_ARROW = 2
 
 DTYPES: tuple[np.dtype[Any], ...] = tuple(
     np.dtype(code) for code in ("?", *"bBhHiIlLqQ", *"efdg", *"FDG")
 )
 """Every bool and numeric dtype; the place in this list is the code in the header."""
 
+_BYTE = np.dtype(np.uint8)
 _DTYPE_CODES = {dtype.char: code for code, dtype in enumerate(DTYPES)}
 _HEADER = struct.Struct("@4QQIBBBB8Q")
 _NO_SHAPE = (0,) * MAX_NDIM
@@ -59,11 +66,12 @@ def dtype_code(dtype: np.dtype[Any]) -> int:
     return _DTYPE_CODES[dtype.char]
 
 
-def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memoryview:
+def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memoryview | ArrowSample:
     """Check that a value can be sent, before anything is reserved for it.
 
     Raises:
-        UnsupportedValueError: it is neither bytes nor a bool or numeric array; names `where`.
+        UnsupportedValueError: it is neither bytes nor a bool or numeric array, nor one of Arrow;
+            names `where`.
     """
     if isinstance(data, np.ma.MaskedArray):
         raise UnsupportedValueError(
@@ -81,9 +89,14 @@ def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memory
         return data
     if isinstance(data, memoryview):
         return data.cast("B") if data.c_contiguous and data.nbytes else data.tobytes()
+    if hasattr(data, "__arrow_c_array__"):
+        # Only who has one in hand has imported pyarrow, or something like it.
+        from dora_rt.data.arrow import sendable_array
+
+        return sendable_array(data)
     raise UnsupportedValueError(
         f"{where}: a value of type {type(data).__name__} cannot be sent; send bytes, bytearray, "
-        "memoryview or a numpy array (np.asarray(...) makes one of a list)"
+        "memoryview, a pyarrow array or a numpy array (np.asarray(...) makes one of a list)"
     )
 
 
@@ -95,6 +108,7 @@ def write_header(
     times_ns: tuple[int, int, int],
     nbytes: tuple[int, int],
     array: tuple[int, tuple[int, ...]] | None,
+    encoding: int,
 ) -> None:
     """Write a header.
 
@@ -104,7 +118,8 @@ def write_header(
         seq: the sample's number.
         times_ns: sent, source, origin.
         nbytes: of payload and metadata.
-        array: dtype code and shape, or None for bytes.
+        array: dtype code and shape, or None for what is no ndarray.
+        encoding: what the payload is.
     """
     code, shape = array if array is not None else (0, ())
     _HEADER.pack_into(
@@ -113,7 +128,7 @@ def write_header(
         seq,
         *times_ns,
         *nbytes,
-        ENCODING_BYTES if array is None else ENCODING_NDARRAY,
+        encoding,
         code,
         len(shape),
         VERSION,
@@ -127,6 +142,7 @@ class ReceivedHeader:
 
     __slots__ = (
         "dtype",
+        "is_arrow",
         "metadata_json",
         "nbytes",
         "origin_ns",
@@ -159,14 +175,17 @@ class ReceivedHeader:
             )
         self.dtype: np.dtype[Any] | None = None
         self.shape: tuple[int, ...] = ()
-        if encoding != ENCODING_BYTES:
+        self.is_arrow = encoding == ENCODING_ARROW
+        if self.is_arrow:
+            self.dtype, self.shape = _BYTE, (self.nbytes,)
+        elif encoding != ENCODING_BYTES:
             self._read_array(encoding, code, ndim, shape)
         begin = offset + metadata_offset
         self.metadata_json = bytes(buffer[begin : begin + metadata_nbytes])
 
     def view(self, buffer: Buffer) -> NDArray[Any]:
-        """View the payload in place as the array it was."""
-        assert self.dtype is not None, "only samples of encoding ndarray have a view"
+        """View the payload in place as the array it was; one of Arrow as the bytes it is."""
+        assert self.dtype is not None, "what was sent as bytes has no view"
         array: NDArray[Any] = np.ndarray(self.shape, self.dtype, buffer, self.payload_offset)
         return array
 
@@ -209,7 +228,8 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes:
         encoded = json.dumps(metadata, default=_plain, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise UnsupportedValueError(
-            f"metadata cannot be sent: {error}; use strings, numbers, bools, None, lists and dicts"
+            f"metadata cannot be sent: {error}; use strings, numbers, bools, None, datetimes, "
+            "lists and dicts"
         ) from error
     if len(encoded) > METADATA_LIMIT_NBYTES:
         raise UnsupportedValueError(
@@ -222,4 +242,6 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
+    if isinstance(value, datetime):
+        return encoded_time(value)
     raise TypeError(f"a value of type {type(value).__name__} has no JSON form")

@@ -184,14 +184,16 @@ class Subscriber:
             self._ring.give_back(slot)
         elif header.nbytes == 0 or len(self._leases) >= self._max_held:
             copied = header.nbytes > 0
-            value = header.view(buffer).copy()
-            value.flags.writeable = False
+            array = header.view(buffer).copy()
+            array.flags.writeable = False
+            value = _decoded(array) if header.is_arrow else array
             self._ring.give_back(slot)
         else:
-            value = header.view(buffer)
+            array = header.view(buffer)
+            value = _decoded(array) if header.is_arrow else array
             # Every view of the array keeps the array itself alive, so the callback comes when the
             # last of them is gone.
-            self._leases[slot] = weakref.ref(value, partial(self._let_go_of, slot))
+            self._leases[slot] = weakref.ref(array, partial(self._let_go_of, slot))
         self._count(ring.DELIVERED)
         if copied:
             self._count(ring.COPIED)
@@ -236,3 +238,10 @@ class Subscriber:
             slot = self._let_go.popleft()
             del self._leases[slot]
             self._ring.give_back(slot)
+
+
+def _decoded(array: NDArray[Any]) -> Any:
+    # Only who receives such a sample needs pyarrow.
+    from dora_rt.data.arrow import decoded
+
+    return decoded(array)
