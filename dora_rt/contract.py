@@ -22,8 +22,8 @@ class QueuePolicy(Enum):
     BLOCK = "block"
 
 
-class NodeApi(Enum):
-    """What `import dora` gives a node: the tuples of 2022, or the event dicts of dora 1.x."""
+class Api(Enum):
+    """What `import dora` gives a node for an input: tuples as in 2022, or event dicts as today."""
 
     TUPLES = "tuples"
     EVENTS = "events"
@@ -76,6 +76,8 @@ class InputConfig:
     edge: EdgeConfig | None = None
     timeout_ns: int | None = None
     """Silence after which the input counts as closed until something comes again."""
+    source_node: str = ""
+    """Id of the node that writes it, in the dataflow file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class NodeConfig:
     inputs: tuple[InputConfig, ...]
     outputs: tuple[OutputConfig, ...]
     operators: tuple[OperatorConfig, ...]
-    api: NodeApi = NodeApi.TUPLES
+    api: Api = Api.EVENTS
     restart_count: int = 0
     """How often the node was started again."""
     description_path: str | None = None
@@ -156,7 +158,7 @@ class NodeConfig:
         return cls(
             **{
                 **fields,
-                "api": NodeApi(fields["api"]),
+                "api": Api(fields["api"]),
                 "inputs": tuple(_input(entry) for entry in fields["inputs"]),
                 "outputs": tuple(_output(entry) for entry in fields["outputs"]),
                 "operators": tuple(_operator(entry) for entry in fields["operators"]),
@@ -180,6 +182,7 @@ def _input(fields: dict[str, Any]) -> InputConfig:
         output=None if output is None else _output(output),
         edge=None if edge is None else _edge(edge),
         timeout_ns=fields["timeout_ns"],
+        source_node=fields["source_node"],
     )
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from dora_rt.contract import (
     CONFIG_VERSION,
+    Api,
     EdgeConfig,
     InputConfig,
     LinkConfig,
-    NodeApi,
     NodeConfig,
     OperatorConfig,
     OutputConfig,
@@ -200,6 +200,7 @@ class _Planner:
                     output=output,
                     edge=edge,
                     timeout_ns=_ns(reader.input.timeout_s),
+                    source_node=port.source.node,
                 )
             )
             self._edges.append(
@@ -252,7 +253,7 @@ class _Planner:
                 operators=tuple(
                     self._operator(node, operator) for node in nodes for operator in node.operators
                 ),
-                api=program.api if program is not None else NodeApi.EVENTS,
+                api=Api.EVENTS if program is None else program.api,
             ),
             upstream=upstream,
             circle=circle,

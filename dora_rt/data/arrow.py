@@ -27,8 +27,7 @@ _NUMBER_IDS = {pyarrow.from_numpy_dtype(dtype).id for dtype in _NUMBERS}
 # By character: numpy has two characters for some types (l and q), and they are of equal dtypes.
 _TYPES = {code: pyarrow.from_numpy_dtype(np.dtype(code)) for code in "bBhHiIlLqQefd"}
 _BYTE = pyarrow.uint8()
-NO_VALUE = pyarrow.nulls(0)
-"""What the tick of a timer carries in dora."""
+_NOTHING = pyarrow.nulls(0)
 
 
 class ArrowSample:
@@ -93,8 +92,8 @@ def as_arrow(value: Any) -> Any:
     """Give what was received as the flat pyarrow.Array that dora's nodes expect, in place.
 
     Args:
-        value: bytes, an ndarray, or a pyarrow.Array. Of bools a copy is made, since Arrow packs
-            them; complex numbers become lists of two floats.
+        value: bytes, an ndarray, a pyarrow.Array, or None, as of the tick of a timer. Of bools a
+            copy is made, since Arrow packs them; complex numbers become lists of two floats.
 
     Raises:
         UnsupportedValueError: Arrow has no such type.
@@ -103,7 +102,7 @@ def as_arrow(value: Any) -> Any:
         return _from_ndarray(value)
     if isinstance(value, bytes):
         return pyarrow.Array.from_buffers(_BYTE, len(value), [None, pyarrow.py_buffer(value)])
-    return value
+    return _NOTHING if value is None else value
 
 
 def _from_ndarray(array: NDArray[Any]) -> Any:

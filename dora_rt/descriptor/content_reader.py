@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dora_rt.contract import NodeApi
+from dora_rt.contract import Api
 from dora_rt.descriptor.document import YamlMapping, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.edge_reader import read_inputs, read_outputs
 from dora_rt.descriptor.fields import Fields
@@ -65,7 +65,7 @@ def _read_program(fields: Fields, label: str, problems: Problems) -> Content:
     module = read_module(fields, problems) if path is None else None
     args = read_args(fields.get("args"), fields.owner, problems)
     place = fields.place_of("path" if fields.has("path") else "module")
-    api = _read_api(fields, NodeApi.EVENTS, problems)
+    api = _read_api(fields, Api.EVENTS, problems)
     return _read_edges(Program(path, module, args, place, api), fields, label, problems)
 
 
@@ -81,7 +81,7 @@ def _read_custom(value: YamlValue, label: str, problems: Problems) -> Content:
         problems.add(fields.place, f"{owner} has nothing to run", "add 'source: file.py'")
     args = first_args + read_args(fields.get("args"), owner, problems)
     place = fields.place_of("run" if fields.has("run") else "source")
-    api = _read_api(fields, NodeApi.TUPLES, problems)
+    api = _read_api(fields, Api.TUPLES, problems)
     content = _read_edges(Program(path, None, args, place, api), fields, label, problems)
     return replace(
         content,
@@ -101,12 +101,12 @@ def _read_command(fields: Fields, problems: Problems) -> tuple[str | None, tuple
     return (words[0], tuple(words[1:])) if words else (None, ())
 
 
-def _read_api(fields: Fields, default: NodeApi, problems: Problems) -> NodeApi:
+def _read_api(fields: Fields, default: Api, problems: Problems) -> Api:
     text = fields.text("api")
     if text is None:
         return default
     try:
-        return NodeApi(text)
+        return Api(text)
     except ValueError:
         problems.add(
             fields.place_of("api"),

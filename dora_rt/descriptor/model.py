@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from dora_rt.contract import NodeApi, QueuePolicy
+from dora_rt.contract import Api, QueuePolicy
 
 DEFAULT_QUEUE_SIZE = 10
 DEFAULT_MAX_HELD = 4
@@ -132,7 +132,7 @@ class Program:
     module: str | None
     args: tuple[str, ...]
     place: Place
-    api: NodeApi = NodeApi.EVENTS
+    api: Api = Api.EVENTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class LogBridge(logging.Handler):
 
 def bridge_logging(node_id: str) -> None:
     """Let `logging` write log lines, from INFO on; unless the program has set it up already."""
-    logging.basicConfig(handlers=[LogBridge(node_id)], level=logging.INFO)
+    logging.basicConfig(handlers=[LogBridge(node_id)], level=logging.INFO, format="%(message)s")
 
 
 def _level(number: int) -> str:

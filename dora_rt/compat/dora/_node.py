@@ -8,22 +8,23 @@ import secrets
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from dora_rt.contract import NodeApi
+from dora_rt.contract import Api
+from dora_rt.dora_event import import_arrow, with_shape
 from dora_rt.node import Node as NativeNode
 
 from ._logging import bridge_logging, write_log
 from ._raw import SampleHandler
+from ._stream import EventStream
 
 if TYPE_CHECKING:
     from dora_rt.data.publisher import Loan
 
     from ._ros2 import Ros2Subscription
-    from ._stream import EventStream
 
 _REQUEST_ID = "request_id"
 _logger = logging.getLogger("dora")
@@ -37,7 +38,6 @@ class Node:
 
     _node: NativeNode
     _stream: EventStream
-    _with_shape: Callable[[Any, dict[str, Any]], Any]
     _abandoned: deque[Loan]
 
     def __new__(cls, node_id: str | None = None, daemon_port: int | None = None) -> Node:
@@ -52,17 +52,12 @@ class Node:
             ExtraMissingError: pyarrow is not installed (an ImportError).
         """
         native = NativeNode(node_id)
-        if native.config().api is NodeApi.TUPLES:
+        if native.config().api is Api.TUPLES:
             return cast(Node, native)
-        # Here, so that nodes of 2022 need no pyarrow.
-        from dora_rt.dora_event import with_shape
-
-        from ._stream import EventStream
-
+        import_arrow()
         node = super().__new__(cls)
         node._node = native
-        node._stream = EventStream(native, node._source_of)
-        node._with_shape = with_shape
+        node._stream = EventStream(native)
         node._abandoned = deque()
         native.follow_rules_of_dora()
         bridge_logging(native.id())
@@ -117,9 +112,7 @@ class Node:
         """
         if self._abandoned:
             self._give_up_abandoned()
-        if metadata:
-            data = self._with_shape(data, metadata)
-        self._node.send_output(output_id, data, metadata)
+        self._node.send_output(output_id, with_shape(data, metadata), metadata)
 
     def send_output_raw(
         self, output_id: str, data_length: int, metadata: dict[str, Any] | None = None
@@ -246,11 +239,6 @@ class Node:
     def drain_dropped_extension_keys(self, namespace: str) -> NoReturn:
         """Refuse: there is no daemon that could keep it."""
         raise _no_extensions()
-
-    def _source_of(self, input_id: str) -> str:
-        source = self.node_config()["inputs"][input_id]
-        text: str = source["source"] if isinstance(source, dict) else source
-        return text.split("/")[0]
 
     def _give_up_abandoned(self) -> None:
         while self._abandoned:

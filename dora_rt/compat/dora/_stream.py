@@ -7,7 +7,6 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from dora_rt.data.doorbell import deadline_after
@@ -22,11 +21,10 @@ _SLICE_NS = 100_000_000
 class EventStream:
     """Gives event dicts. Threads take turns; what one of them took too early goes to the next."""
 
-    def __init__(self, node: NativeNode, source_of: Callable[[str], str]) -> None:
-        """Read a node's inputs; `source_of` names the node that an input reads."""
+    def __init__(self, node: NativeNode) -> None:
+        """Read a node's inputs."""
         self._node = node
-        self._source_of = source_of
-        self._timers = {entry.id for entry in node.config().inputs if entry.period_ns is not None}
+        self._inputs = {entry.id: entry for entry in node.config().inputs}
         self._turn = threading.Lock()
         # Taken to see whether there was one, or for a coroutine that was cancelled meanwhile.
         self._ahead: deque[dict[str, Any]] = deque()
@@ -118,11 +116,11 @@ class EventStream:
         node = self._node
         event = node.next_event(None if deadline_ns is None else _seconds_until(deadline_ns))
         if isinstance(event, Event):
-            return input_event(event, is_tick=event.id in self._timers)
+            return input_event(event, self._inputs[event.id])
         if event is None:
             self._has_ended = True
             return stop_event(was_told=node.was_told_to_stop())
-        return change_event(event, self._source_of(event.id))
+        return change_event(event, self._inputs[event.id])
 
 
 def _deadline_after(timeout: float | None) -> int | None:
