@@ -7,6 +7,8 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dora_rt.data.doorbell import deadline_after
@@ -60,53 +62,59 @@ class EventStream:
 
     def is_empty(self) -> bool:
         """Tell whether no event is there."""
-        event = self.poll()
-        if event is not None:
-            self._ahead.appendleft(event)
-        return event is None
+        try:
+            with self._turn_until(0):
+                if not self._ahead and (event := self._take(0)) is not None:
+                    self._ahead.append(event)
+                return not self._ahead
+        except TimeoutError:
+            return True
 
     async def receive(self, timeout: float | None) -> dict[str, Any] | None:
         """Do what `next` does; other tasks go on meanwhile. A cancelled wait loses no event."""
         deadline_ns = _deadline_after(timeout)
-        # Before anything was taken: a loop over events that are all there must let others work.
-        await asyncio.sleep(0)
-        event = self.poll()
-        if event is not None or self._has_ended:
-            return event
-        is_cancelled = threading.Event()
         loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(None, self._wait_for, deadline_ns, is_cancelled)
-        except asyncio.CancelledError:
-            is_cancelled.set()
-            raise
-
-    def _wait_for(
-        self, deadline_ns: int | None, is_cancelled: threading.Event
-    ) -> dict[str, Any] | None:
-        """Wait in a thread for a coroutine, and keep what comes when nobody wants it any more."""
-        while not is_cancelled.is_set():
-            slice_ns = time.monotonic_ns() + _SLICE_NS
-            until_ns = slice_ns if deadline_ns is None else min(slice_ns, deadline_ns)
+        is_cancelled = threading.Event()
+        # Before anything is taken: a loop over events that are all there must let others work.
+        await asyncio.sleep(0)
+        while True:
+            event = self.poll()
+            if event is not None or self._has_ended:
+                return event
+            if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
+                return timeout_event()
             try:
-                event = self._wait(until_ns)
+                await loop.run_in_executor(None, self._look_ahead, deadline_ns, is_cancelled)
+            except asyncio.CancelledError:
+                is_cancelled.set()
+                raise
+
+    def _look_ahead(self, deadline_ns: int | None, is_cancelled: threading.Event) -> None:
+        """Wait in a thread for a coroutine, which may be cancelled; leave it to take the event."""
+        while not is_cancelled.is_set():
+            until_ns = time.monotonic_ns() + _SLICE_NS
+            if deadline_ns is not None:
+                until_ns = min(until_ns, deadline_ns)
+            try:
+                with self._turn_until(until_ns):
+                    if not self._ahead and (event := self._take(until_ns)) is not None:
+                        self._ahead.append(event)
+                return
             except TimeoutError:
-                if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
-                    return timeout_event()
-                continue
-            if is_cancelled.is_set() and event is not None:
-                self._ahead.append(event)
-            return event
-        return None
+                if until_ns == deadline_ns:
+                    return
 
     def _wait(self, deadline_ns: int | None) -> dict[str, Any] | None:
+        with self._turn_until(deadline_ns):
+            return self._ahead.popleft() if self._ahead else self._take(deadline_ns)
+
+    @contextmanager
+    def _turn_until(self, deadline_ns: int | None) -> Iterator[None]:
         timeout_s = -1.0 if deadline_ns is None else _seconds_until(deadline_ns)
         if not self._turn.acquire(timeout=timeout_s):
             raise TimeoutError
         try:
-            if self._ahead:
-                return self._ahead.popleft()
-            return self._take(deadline_ns)
+            yield
         finally:
             self._turn.release()
 
