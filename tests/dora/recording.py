@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 from tests.flows.flow import Finished, Flow
 
-NOTES = '''
-"""What a node saw, under names; written at the end of the process, however it ends."""
-
+NOTES = """
 import atexit, json, sys
 from pathlib import Path
 
 noted = {}
 
 
-def note(name, value):
-    noted[name] = value
+def note(name, value, depth=1):
+    # By the file that notes it: several operators are one process.
+    noted.setdefault(sys._getframe(depth).f_globals["__file__"], {})[name] = value
 
 
 def attempt(name, action):
-    """Note what an action gives, or the exception: the built-in ones that it is, and its text."""
+    # Of an exception: the built-in ones that it is, and its text.
     try:
-        note(name, action())
+        note(name, action(), 2)
     except BaseException as error:
         kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
-        note(name, {"raised": kinds, "text": str(error)})
+        note(name, {"raised": kinds, "text": str(error)}, 2)
 
 
-def _write():
-    Path(sys.argv[0] + ".json").write_text(json.dumps(noted, default=str))
-
-
-atexit.register(_write)
-'''
+@atexit.register
+def write():
+    for file, notes in noted.items():
+        Path(file + ".json").write_text(json.dumps(notes, default=str))
+"""
 
 
 def run_noting(flow: Flow, yaml: str, *arguments: str, **scripts: str) -> dict[str, Any]:
@@ -49,14 +46,18 @@ def run_noting(flow: Flow, yaml: str, *arguments: str, **scripts: str) -> dict[s
     return {name: notes(flow, name) for name in scripts}
 
 
-def start_noting(flow: Flow, yaml: str, *arguments: str, **scripts: str) -> Finished:
+def start_noting(
+    flow: Flow, yaml: str, *arguments: str, env: dict[str, str] | None = None, **scripts: str
+) -> Finished:
+    """Run a flow to its end, however it ends."""
     flow.write("flow.yml", yaml)
     flow.write("notes.py", NOTES)
     for name, text in scripts.items():
         flow.write(f"{name}.py", "from notes import attempt, note\n" + dedent(text))
-    return flow.run(*arguments)
+    return flow.run(*arguments, env=env)
 
 
 def notes(flow: Flow, script: str) -> dict[str, Any]:
-    noted: dict[str, Any] = json.loads(Path(flow.folder / f"{script}.py.json").read_text())
-    return noted
+    """Give what a script has noted; {} if nothing."""
+    path = flow.folder / f"{script}.py.json"
+    return json.loads(path.read_text()) if path.exists() else {}
