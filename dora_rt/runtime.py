@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dora_rt.contract import LinkConfig, NodeConfig, OperatorConfig, Route
-from dora_rt.data.causes import Cause
 from dora_rt.data.sample import sendable
 from dora_rt.data.status import LinkCounters
 from dora_rt.errors import NodeClosedError, OperatorError, UnknownOutputError
@@ -211,7 +210,7 @@ class Runtime:
             return
         passed = link.pop()
         context = passed.metadata[TELEMETRY_KEY]
-        self._node.answer_to(Cause(passed.origin_ns, context=context))
+        self._node.answer_to(passed.origin_ns, context)
         self._call(index, link.config.input_id, passed.value, passed.metadata)
         if self._is_ending:
             self._end_finished()

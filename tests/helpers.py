@@ -61,10 +61,7 @@ class Wired:
     board: Board
 
     def send(self, value: bytes | NDArray[Any], stamp: Stamp = NO_STAMP) -> None:
-        if isinstance(value, bytes):
-            self.publisher.send_bytes(value, stamp)
-        else:
-            self.publisher.send_array(value, stamp)
+        self.publisher.send(value, stamp)
 
     def take(self, reader: int = 0) -> Event:
         event = self.subscribers[reader].take()
@@ -76,7 +73,8 @@ class Wired:
 
     @property
     def free_slots(self) -> int:
-        self.publisher._ring.collect()
+        for end in self.publisher._ends:
+            self.publisher._ring.collect(end.edge)
         return len(self.publisher._ring.free)
 
 
@@ -140,6 +138,7 @@ def _plan(readers: Sequence[Reader], slot_nbytes: int) -> Plan:
                 status_fd=-1,
                 lock_fd=-1,
                 heartbeat_ns=None,
+                spin_ns=None,
                 inputs=inputs[number],
                 outputs=(output,) if number == 0 else (),
                 operators=(),

@@ -19,7 +19,14 @@ from hypothesis import strategies as st
 
 from dora_rt.contract import QueuePolicy
 from dora_rt.data import ring
-from dora_rt.data.sample import _HEADER, DTYPES, MAX_NDIM, VERSION, ReceivedHeader
+from dora_rt.data.sample import (
+    _HEADERS,
+    DTYPES,
+    HEADER_NBYTES,
+    MAX_NDIM,
+    VERSION,
+    read_header,
+)
 from dora_rt.data.shm import SHM_DIRECTORY, attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event, telemetry_context
@@ -232,17 +239,20 @@ def test_any_header_gives_a_view_inside_its_slot_or_is_refused(
         nbytes = math.prod(shape[:ndim]) * DTYPES[code % len(DTYPES)].itemsize % 2**64
     slots = bytearray(3 * SLOT_NBYTES)
     numbers = (0, 0, 0, 0, nbytes, metadata_nbytes, encoding, code, ndim, VERSION, *shape)
-    _HEADER.pack_into(slots, SLOT_NBYTES, *numbers)
+    _HEADERS[MAX_NDIM].pack_into(slots, SLOT_NBYTES, *numbers)
 
     try:
-        received = ReceivedHeader(slots, SLOT_NBYTES, SLOT_NBYTES)
+        received = read_header(slots, SLOT_NBYTES, SLOT_NBYTES)
     except CorruptSampleError:
         return
 
-    assert len(received.metadata_json) == metadata_nbytes
-    assert received.payload_offset + received.nbytes + metadata_nbytes <= 2 * SLOT_NBYTES
-    if received.dtype is not None:
-        assert received.view(slots).nbytes == received.nbytes == nbytes
+    *_, payload_nbytes, array_type, metadata_json = received
+    assert len(metadata_json) == metadata_nbytes
+    begin = SLOT_NBYTES + HEADER_NBYTES
+    assert begin + payload_nbytes + metadata_nbytes <= 2 * SLOT_NBYTES
+    if array_type is not None:
+        dtype, shape = array_type
+        assert np.ndarray(shape, dtype, slots, begin).nbytes == payload_nbytes == nbytes
 
 
 @pytest.mark.parametrize(
