@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,7 +80,7 @@ class Wired:
 
 @contextmanager
 def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
-    plan = _plan(readers or (Reader(),), slot_nbytes)
+    plan = plan_of(*(readers or (Reader(),)), slot_nbytes=slot_nbytes)
     run = secrets.token_hex(4)
     output = plan.outputs[0]
     with RunMemory.create(plan, run) as memory:
@@ -101,7 +101,8 @@ def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
             wired.publisher.close()
 
 
-def _plan(readers: Sequence[Reader], slot_nbytes: int) -> Plan:
+def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:
+    """Plan one process with an output, and one for each of its readers."""
     slots = (
         max(reader.queue_size for reader in readers)
         + sum(reader.max_held + 1 for reader in readers)

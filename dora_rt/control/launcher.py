@@ -65,7 +65,7 @@ def launch(
         folder = log_folder or guard.directory.logs
         with (
             _make_memory(plan, guard.run) as memory,
-            Starter(guard, environ) as starter,
+            Starter(guard, environ, plan.processes) as starter,
             NodeLogs(folder, warn=console.alarm) as logs,
         ):
             output = Output(console, logs)

@@ -21,6 +21,7 @@ CHAOS_S = 60 if IS_SOAK else 10
 CYCLES = 500 if IS_SOAK else 8
 KILL_EVERY_S = 0.2
 QUEUE = 10
+NODE_PROGRAM = re.compile(rb"/(source|sink)\.py\0|dora_rt\.runtime\0")
 
 CHAOS = """
     nodes:
@@ -112,11 +113,11 @@ def children(pid: int) -> list[int]:
 
 
 def nodes_of(launcher: int) -> list[int]:
-    """Give the pids of the nodes: the children that were told what they are."""
+    """Give the pids of the nodes, by their command lines."""
     found = []
     for pid in children(launcher):
         try:
-            if b"DORA_RT_NODE_CONFIG=" in Path(f"/proc/{pid}/environ").read_bytes():
+            if NODE_PROGRAM.search(Path(f"/proc/{pid}/cmdline").read_bytes()):
                 found.append(pid)
         except OSError:
             continue
