@@ -126,6 +126,8 @@ class NodeConfig:
     """Inherited so that the run counts as alive as long as this process lives."""
     heartbeat_ns: int | None
     """Silence after which the launcher takes the process for hung, or None."""
+    spin_ns: int | None
+    """For how long to poll before each sleep; None: while that pays."""
     inputs: tuple[InputConfig, ...]
     outputs: tuple[OutputConfig, ...]
     operators: tuple[OperatorConfig, ...]

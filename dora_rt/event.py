@@ -34,15 +34,16 @@ class Event:
         dropped: samples of this input that were lost since the previous event of this input.
         sent_ns: when it was sent, `time.monotonic_ns()` of this machine.
         origin_ns: when the sample that caused this one was captured; its own time at a source.
+        metadata_json: the metadata as they came, undecoded.
         copied: whether `value` is a private copy, because more samples were held than `max_held`.
     """
 
     __slots__ = (
         "_metadata",
-        "_metadata_json",
         "copied",
         "dropped",
         "id",
+        "metadata_json",
         "origin_ns",
         "sent_ns",
         "seq",
@@ -68,7 +69,7 @@ class Event:
         self.sent_ns = sent_ns
         self.origin_ns = origin_ns
         self.copied = copied
-        self._metadata_json = metadata_json
+        self.metadata_json = metadata_json
         self._metadata: dict[str, Any] | None = None
 
     @property
@@ -80,15 +81,9 @@ class Event:
         """
         # Decoded on first use: most readers of most samples never look.
         if self._metadata is None:
-            json_text = self._metadata_json
-            self._metadata = decode_metadata(json_text) if json_text else {}
+            self._metadata = decode_metadata(self.metadata_json) if self.metadata_json else {}
             self._metadata.setdefault(TELEMETRY_KEY, "")
         return self._metadata
-
-    @property
-    def metadata_json(self) -> bytes:
-        """Give the metadata as they came, undecoded."""
-        return self._metadata_json
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.id, self.value, self.metadata))

@@ -15,7 +15,7 @@ from dora_rt.configuration import find_config
 from dora_rt.contract import NodeConfig
 from dora_rt.data import fork, names, ring
 from dora_rt.data.board import Board
-from dora_rt.data.causes import Cause, Causes
+from dora_rt.data.causes import Causes
 from dora_rt.data.doorbell import deadline_after
 from dora_rt.data.inbox import Inbox
 from dora_rt.data.publisher import Loan, Publisher
@@ -73,7 +73,8 @@ class Node:
         self._inbox = Inbox(config, self._board)
         self._status = StatusWriter(config.status_fd, config.number)
         self._publishers = {
-            output.id: Publisher(run, config.node, output, self._board) for output in config.outputs
+            output.id: Publisher(run, config.node, output, self._board, spin_ns=config.spin_ns)
+            for output in config.outputs
         }
         self._causes = Causes()
         fork.watch()
@@ -131,7 +132,7 @@ class Node:
             TimeoutError: nothing came in time.
             ValueError: the time-out is negative or not a number.
         """
-        deadline_ns = deadline_after(timeout)
+        deadline_ns = None if timeout is None else deadline_after(timeout)
         event = self._next(deadline_ns)
         while event is not None and not isinstance(event, Event):
             event = self._next(deadline_ns)
@@ -194,17 +195,13 @@ class Node:
             SharedMemoryFullError: there is no room for the sample.
             TimeoutError: a blocking reader had no room in time; nothing was sent to anybody.
         """
-        deadline_ns = deadline_after(timeout)
+        deadline_ns = None if timeout is None else deadline_after(timeout)
         publisher = self._publisher(output_id)
         value = sendable(data, publisher.where)
         stamp = make_stamp(self._causes, publisher.where, metadata, captured_ns, deadline_ns)
-        self._inbox.beat()
-        if isinstance(value, np.ndarray):
-            publisher.send_array(value, stamp)
-        elif isinstance(value, (bytes, bytearray, memoryview)):
-            publisher.send_bytes(value, stamp)
-        else:
-            publisher.send_arrow(value, stamp)
+        if self._config.heartbeat_ns is not None:
+            self._inbox.beat()
+        publisher.send(value, stamp)
 
     def loan(
         self,
@@ -285,12 +282,13 @@ class Node:
                 f"node {self._config.node!r}: this process is a fork of the node; only the node "
                 "itself can receive"
             )
-        self._announce_reading()
-        self._get_ready()
+        if not (self._reads_events and self._is_ready):
+            self._announce_reading()
+            self._get_ready()
         event = self._inbox.wait(deadline_ns)
         if isinstance(event, Event):
             # Only what an answer needs: the event itself would keep its slot in use.
-            self._causes.answer_to(Cause(event.origin_ns, event.metadata_json))
+            self._causes.cause = event.origin_ns, event.metadata_json, ""
         return event
 
     def _get_ready(self) -> None:
@@ -334,9 +332,9 @@ class Node:
         """Complete metadata as `send_output` does; give them, the source and the origin time."""
         return self._causes.inherit(metadata, None)
 
-    def answer_to(self, cause: Cause) -> None:
-        """Let what this thread sends from now on inherit from `cause`."""
-        self._causes.answer_to(cause)
+    def answer_to(self, origin_ns: int, context: str) -> None:
+        """Let what this thread sends from now on inherit an origin and a telemetry context."""
+        self._causes.cause = origin_ns, b"", context
 
 
 def _close(inbox: Inbox, publishers: list[Publisher]) -> None:

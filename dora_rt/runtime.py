@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from dora_rt.contract import NodeConfig, OperatorConfig, Route
-from dora_rt.data.causes import Cause
 from dora_rt.data.sample import sendable
 from dora_rt.dora_event import (
     change_event,
@@ -196,7 +195,7 @@ class Runtime:
             return
         passed = link.pop()
         context = passed.metadata[TELEMETRY_KEY]
-        self._node.answer_to(Cause(passed.origin_ns, context=context))
+        self._node.answer_to(passed.origin_ns, context)
         input_id, value, metadata = link.config.input_id, passed.value, passed.metadata
         if self._running[index].operator.takes_events:
             self._call(index, passed_event(input_id, value, metadata, passed.sent_ns))

@@ -18,7 +18,7 @@ from dora_rt.control.logs import NodeLogs, keep_logs, kept_logs_folder
 from dora_rt.control.memory import RunMemory
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
-from dora_rt.control.process import Starter
+from dora_rt.control.process import COMPAT_FOLDER, Starter
 from dora_rt.control.rundir import Manifest, base_folder, has_run, reclaim
 from dora_rt.control.signals import recorded_signals
 from dora_rt.control.supervisor import Outcome, Supervisor
@@ -66,9 +66,10 @@ def launch(
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
         guard.directory.description.write_text(plan.description)
+        compat = COMPAT_FOLDER if has_dora_compat else None
         with (
             _make_memory(plan, guard.run) as memory,
-            Starter(guard, environ, has_dora_compat=has_dora_compat) as starter,
+            Starter(guard, environ, plan.processes, compat=compat) as starter,
             NodeLogs(folder, warn=console.alarm) as logs,
         ):
             output = Output(console, logs)

@@ -231,6 +231,7 @@ class _Planner:
     ) -> ProcessPlan:
         name, nodes = self._groups[number]
         supervision = nodes[0].supervision
+        spin_us = nodes[0].resources.spin_us
         env = dict(pair for node in nodes for pair in node.env)
         program = nodes[0].program
         return ProcessPlan(
@@ -248,6 +249,7 @@ class _Planner:
                 status_fd=-1,
                 lock_fd=-1,
                 heartbeat_ns=_ns(supervision.heartbeat_timeout_s),
+                spin_ns=None if spin_us is None else 1000 * spin_us,
                 inputs=tuple(self._inputs[number]),
                 outputs=tuple(self._outputs[number]),
                 operators=tuple(

@@ -42,6 +42,9 @@ class ArrowSample:
         self._write_to(counting)
         self.nbytes: int = counting.size()
 
+    def __len__(self) -> int:
+        return self.nbytes
+
     def write(self, buffer: memoryview) -> None:
         """Write it into memory of `nbytes`."""
         self._write_to(pyarrow.FixedSizeBufferWriter(pyarrow.py_buffer(buffer)))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dora_rt.data.arrow import ArrowSample, as_arrow
+from dora_rt.data.arrow import as_arrow
 from dora_rt.data.sample import sendable
 from dora_rt.errors import CorruptSampleError, UnsupportedValueError
 from dora_rt.event import Event
@@ -63,11 +63,7 @@ def ring():
 
 
 def send(ring: Wired, array: object) -> None:
-    value = sendable(array, "here")
-    if isinstance(value, ArrowSample):
-        ring.publisher.send_arrow(value, NO_STAMP)
-    else:
-        ring.send(value)
+    ring.publisher.send(sendable(array, "here"), NO_STAMP)
 
 
 @pytest.mark.parametrize("array", NOT_NUMBERS.values(), ids=NOT_NUMBERS.keys())

@@ -412,3 +412,20 @@ def test_loan_writes_in_place_and_an_exception_sends_nothing(flow: Flow):
     assert lines == ["(480, 640, 3) uint8 {np.uint8(5)} 0 1 False"] or lines == [
         "(480, 640, 3) uint8 {5} 0 1 False"
     ]
+
+
+def test_spin_us_of_the_file_reaches_the_node(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: plain, path: node.py, outputs: [out]}
+          - {id: never, path: node.py, spin_us: 0, inputs: {out: plain/out}}
+          - {id: fixed, path: node.py, spin_us: 30, inputs: {out: plain/out}}
+        """,
+    )
+    flow.write("node.py", "from dora_rt import Node\nprint(Node().config().spin_ns)\n")
+
+    run = flow.run()
+
+    assert [run.lines(name) for name in ("plain", "never", "fixed")] == [["None"], ["0"], ["30000"]]
