@@ -84,7 +84,7 @@ def decoded(payload: NDArray[Any]) -> Any:
             array = reader.read_next_batch().column(0)
         # Sizes only: to look at every offset would cost as much as to use it.
         array.validate()
-    except (pyarrow.ArrowException, OSError, StopIteration, IndexError) as error:
+    except (pyarrow.ArrowException, ValueError, OSError, StopIteration, IndexError) as error:
         raise CorruptSampleError(
             f"its {payload.nbytes} bytes are no array of Arrow: {error}"
         ) from error

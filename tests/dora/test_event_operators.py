@@ -55,7 +55,11 @@ class Operator:
 """,
         sink="""
         from dora import Node
-        note("values", [event["value"].to_pylist() for event in Node() if event["type"] == "INPUT"])
+        values = {"twice": [], "last": []}
+        for event in Node():
+            if event["type"] == "INPUT":
+                values[event["id"]].append(event["value"].to_pylist())
+        note("values", values)
         """,
     )
 
@@ -71,9 +75,10 @@ class Operator:
     assert seen["doubler"]["nodes"] == ["source", "doubler", "sink"]
     assert seen["doubler"]["late"] is None
     assert "RuntimeError" in seen["doubler"]["undeclared"]["raised"]
-    assert seen["sink"]["values"] == [[{"twice": 2 * number}] for number in range(3)] + [
-        list(b"word")
-    ]
+    assert seen["sink"]["values"] == {
+        "twice": [[{"twice": 2 * number}] for number in range(3)],
+        "last": [list(b"word")],
+    }
 
 
 def test_operators_of_both_kinds_share_a_process_and_pass_arrays_by_reference(flow: Flow):

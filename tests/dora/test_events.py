@@ -236,15 +236,15 @@ def test_queue_of_one_has_the_newest_although_many_were_sent(reader: dict[str, A
 
 
 def test_everything_that_was_sent_comes_before_the_end(reader: dict[str, Any]):
-    *inputs, one, two, three, stop = reader["rest"]
+    rest = [tuple(event) for event in reader["rest"]]
 
-    assert inputs == [["INPUT", "other"]] * 50
-    assert {tuple(event) for event in (one, two, three)} == {
-        ("INPUT_CLOSED", "text"),
-        ("INPUT_CLOSED", "other"),
-        ("INPUT_CLOSED", "newest"),
-    }
-    assert stop == ["STOP", "ALL_INPUTS_CLOSED"]
+    assert rest.count(("INPUT", "other")) == 50
+    # In no order between inputs, but in order within each.
+    other = [event for event in rest if event[1] == "other"]
+    assert other[-1] == ("INPUT_CLOSED", "other")
+    assert {("INPUT_CLOSED", "text"), ("INPUT_CLOSED", "newest")} < set(rest)
+    assert len(rest) == 54
+    assert rest[-1] == ("STOP", "ALL_INPUTS_CLOSED")
 
 
 def test_after_the_end_there_is_nothing_and_nothing_waits(reader: dict[str, Any]):
