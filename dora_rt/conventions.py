@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from dora_rt.data.sample import MAX_NDIM
 
-# Encodings of pictures that are not compressed: dtype and channels.
+# Encodings of pictures that are not compressed: character of the dtype, and channels.
 _PICTURES = {
-    "bgr8": ("uint8", 3),
-    "rgb8": ("uint8", 3),
-    "bgra8": ("uint8", 4),
-    "rgba8": ("uint8", 4),
-    "mono8": ("uint8", 1),
-    "mono16": ("uint16", 1),
+    "bgr8": ("B", 3),
+    "rgb8": ("B", 3),
+    "bgra8": ("B", 4),
+    "rgba8": ("B", 4),
+    "mono8": ("B", 1),
+    "mono16": ("H", 1),
 }
 _OWN_ENCODINGS = {3: "bgr8", 4: "bgra8"}
 
@@ -30,7 +30,11 @@ def shaped(array: NDArray[Any], metadata: Mapping[str, Any]) -> NDArray[Any]:
     passed on unchanged.
     """
     shape = _picture_shape(array, metadata) or metadata.get("shape")
-    if not isinstance(shape, (list, tuple)) or not all(_is_length(length) for length in shape):
+    if (
+        shape is None
+        or not isinstance(shape, (list, tuple))
+        or not all(_is_length(length) for length in shape)
+    ):
         return array
     does_fit = math.prod(shape) == array.size and len(shape) <= MAX_NDIM
     return array.reshape(shape) if does_fit else array
@@ -43,9 +47,9 @@ def add_shape(metadata: dict[str, Any], array: NDArray[Any]) -> None:
     encoding = metadata.get("encoding")
     if encoding is None and array.ndim == 3 and array.dtype == np.uint8:
         encoding = _OWN_ENCODINGS.get(array.shape[2])
-    dtype, channels = _PICTURES.get(str(encoding), (None, 0))
+    kind, channels = _PICTURES.get(str(encoding), ("", 0))
     is_picture = array.ndim == 3 and array.shape[2] == channels
-    if array.dtype == dtype and (is_picture or (array.ndim == 2 and channels == 1)):
+    if array.dtype.char == kind and (is_picture or (array.ndim == 2 and channels == 1)):
         metadata.setdefault("encoding", encoding)
         metadata.setdefault("height", array.shape[0])
         metadata.setdefault("width", array.shape[1])
@@ -55,9 +59,12 @@ def add_shape(metadata: dict[str, Any], array: NDArray[Any]) -> None:
 
 
 def _picture_shape(array: NDArray[Any], metadata: Mapping[str, Any]) -> tuple[int, ...] | None:
-    dtype, channels = _PICTURES.get(str(metadata.get("encoding")).lower(), (None, 0))
+    encoding = metadata.get("encoding")
+    if encoding is None:
+        return None
+    kind, channels = _PICTURES.get(str(encoding).lower(), ("", 0))
     width, height = metadata.get("width"), metadata.get("height")
-    if array.dtype != dtype or not _is_length(width) or not _is_length(height):
+    if array.dtype.char != kind or not _is_length(width) or not _is_length(height):
         return None
     if width * height * channels != array.size:
         return None

@@ -11,6 +11,8 @@ from dora_rt.data.times import has_times, with_times
 from dora_rt.errors import CorruptSampleError
 
 TELEMETRY_KEY = "open_telemetry_context"
+_DECODER = json.JSONDecoder()
+_TIME_DECODER = json.JSONDecoder(object_hook=with_times)
 _ENCODED_TELEMETRY_KEY = TELEMETRY_KEY.encode()
 
 
@@ -123,9 +125,9 @@ def decode_metadata(metadata_json: bytes) -> dict[str, Any]:
     Raises:
         CorruptSampleError: they are no JSON dict.
     """
-    hook = with_times if has_times(metadata_json) else None
+    decoder = _TIME_DECODER if has_times(metadata_json) else _DECODER
     try:
-        metadata = json.loads(metadata_json, object_hook=hook)
+        metadata = decoder.decode(metadata_json.decode())
     except (ValueError, RecursionError) as error:
         raise CorruptSampleError(
             f"the {len(metadata_json)} bytes of metadata are no JSON: {error}"

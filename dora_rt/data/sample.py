@@ -8,7 +8,7 @@
 | 24 | origin_ns | `source_ns` of the sample at the start of the chain that led to this one |
 | 32 | payload_nbytes | |
 | 40 | metadata_nbytes | JSON in UTF-8, after the payload, at the next multiple of 8 |
-| 44 | encoding | 0 bytes, 1 ndarray, 2 a stream in the IPC format of Arrow |
+| 44 | encoding | 0 bytes, 1 ndarray, 2 messages in the IPC format of Arrow |
 | 45 | dtype | index into `DTYPES` |
 | 46 | ndim | at most 8 |
 | 47 | version | 1 |
@@ -247,7 +247,7 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes:
                 f"metadata key {key!r} is of type {type(key).__name__}: keys must be strings"
             )
     try:
-        encoded = json.dumps(metadata, default=_plain, separators=(",", ":")).encode()
+        encoded = _ENCODER.encode(metadata).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise UnsupportedValueError(
             f"metadata cannot be sent: {error}; use strings, numbers, bools, None, datetimes, "
@@ -267,3 +267,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return encoded_time(value)
     raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+_ENCODER = json.JSONEncoder(default=_plain, separators=(",", ":"))

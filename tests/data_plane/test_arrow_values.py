@@ -41,6 +41,7 @@ NOT_NUMBERS = {
     "decimal": pa.array([1, 2], pa.decimal128(10, 2)),
     "map": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int32())),
     "union": UNION,
+    "more than a quarter of a MiB": pa.array([list(range(50_000)), [1]]),
     "no strings": pa.array([], pa.string()),
     "slice of strings": pa.array(["a", "bb", "ccc", "dddd"])[1:3],
     "slice of lists": pa.array([[1], [2, 3], [4, 5, 6]])[1:],
