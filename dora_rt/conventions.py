@@ -42,8 +42,6 @@ def shaped(array: NDArray[Any], metadata: Mapping[str, Any]) -> NDArray[Any]:
 
 def add_shape(metadata: dict[str, Any], array: NDArray[Any]) -> None:
     """Say in metadata what shape an array had; what the sender says itself stays."""
-    if array.ndim == 1:
-        return
     encoding = metadata.get("encoding")
     if encoding is None and array.ndim == 3 and array.dtype == np.uint8:
         encoding = _OWN_ENCODINGS.get(array.shape[2])

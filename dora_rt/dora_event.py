@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,19 @@ from dora_rt.event import (
 TIMED_OUT = "Timeout event stream error: Receiver timed out"
 
 
+# The module dora_rt.data.arrow. Not imported with this one, because a runtime of operators that
+# take no events needs no pyarrow, and not in the functions, which each event calls.
+_arrow: Any = None
+
+
 def import_arrow() -> None:
-    """Import pyarrow now, rather than when the first event comes.
+    """Import pyarrow, before the first event is made.
 
     Raises:
         ExtraMissingError: it is not installed.
     """
-    import dora_rt.data.arrow  # noqa: F401
+    global _arrow
+    _arrow = import_module("dora_rt.data.arrow")
 
 
 def input_event(event: Event, entry: InputConfig, input_id: str | None = None) -> dict[str, Any]:
@@ -69,24 +76,19 @@ def timeout_event() -> dict[str, Any]:
 
 def with_shape(data: Any, metadata: Any) -> Any:
     """Give numbers of an array of Arrow in the shape that the metadata tell; others as they are."""
-    if not metadata or not isinstance(metadata, dict):
+    if not isinstance(metadata, dict) or not ("encoding" in metadata or "shape" in metadata):
         return data
-    from dora_rt.data.arrow import as_numbers
-
-    numbers = as_numbers(data)
+    numbers = _arrow.as_numbers(data)
     return data if numbers is None else shaped(numbers, metadata)
 
 
 def _value_event(input_id: str, value: Any, metadata: dict[str, Any]) -> dict[str, Any]:
-    # Here, so that a runtime of operators that take no events needs no pyarrow.
-    from dora_rt.data.arrow import as_arrow
-
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.ndim != 1:
         add_shape(metadata, value)
     return {
         "type": "INPUT",
         "id": input_id,
         "kind": "dora",
-        "value": as_arrow(value),
+        "value": _arrow.as_arrow(value),
         "metadata": metadata,
     }

@@ -32,7 +32,6 @@ IMAGE = {"encoding": "bgr8", "height": 4, "width": 6, "primitive": "image"}
         ((4, 6, 3), "float32", {}, {"shape": [4, 6, 3]}),
         ((4, 6, 3), "uint8", {"encoding": "yuv420"}, {"encoding": "yuv420", "shape": [4, 6, 3]}),
         ((), "float64", {}, {"shape": []}),
-        ((72,), "uint8", {}, {}),
         (
             (4, 6, 3),
             "uint8",

@@ -34,7 +34,10 @@ class EventStream:
 
     def next(self, timeout: float | None) -> dict[str, Any] | None:
         """Wait for an event; an ERROR event after `timeout` seconds, None after the STOP event."""
-        deadline_ns = _deadline_after(timeout)
+        deadline_ns = None if timeout is None else _deadline_after(timeout)
+        if deadline_ns is None:
+            with self._turn:
+                return self._ahead.popleft() if self._ahead else self._take(None)
         try:
             return self._wait(deadline_ns)
         except TimeoutError:
@@ -104,14 +107,13 @@ class EventStream:
                 if until_ns == deadline_ns:
                     return
 
-    def _wait(self, deadline_ns: int | None) -> dict[str, Any] | None:
+    def _wait(self, deadline_ns: int) -> dict[str, Any] | None:
         with self._turn_until(deadline_ns):
             return self._ahead.popleft() if self._ahead else self._take(deadline_ns)
 
     @contextmanager
-    def _turn_until(self, deadline_ns: int | None) -> Iterator[None]:
-        timeout_s = -1.0 if deadline_ns is None else _seconds_until(deadline_ns)
-        if not self._turn.acquire(timeout=timeout_s):
+    def _turn_until(self, deadline_ns: int) -> Iterator[None]:
+        if not self._turn.acquire(timeout=_seconds_until(deadline_ns)):
             raise TimeoutError
         try:
             yield
