@@ -219,8 +219,9 @@ class Publisher:
         stamp: Stamp,
     ) -> None:
         metadata_json, source_ns, origin_ns, deadline_ns = stamp
-        if self._blocking:
-            self._wait_for_room(deadline_ns)
+        for end in self._blocking:
+            if len(end.edge.pending) >= end.edge.queue_size:
+                self._wait_for_room(deadline_ns)
         buffer, offset, room, growth = place
         metadata_nbytes = len(metadata_json)
         if metadata_nbytes:

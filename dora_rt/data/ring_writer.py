@@ -31,6 +31,11 @@ class ReaderState(Enum):
 HERE, AWAY, CLOSED = ReaderState.HERE, ReaderState.AWAY, ReaderState.CLOSED
 
 
+# A reader that is always behind never comes to listen, and a semaphore has a largest count. With so
+# many rings to take before it sleeps, it sees what was written before one more was spared.
+_ENOUGH_RINGS = 1024
+
+
 class WriterEdge:
     """The writer's side of one edge: what it knows of the reader, and the queue it keeps."""
 
@@ -132,7 +137,7 @@ class RingWriter:
         for edge in self.edges:
             if len(edge.pending) > edge.queue_size and not edge.blocking:
                 self._trim(edge)
-            if edge.state is HERE:
+            if edge.state is HERE and edge.doorbell.value < _ENOUGH_RINGS:
                 edge.doorbell.release()
 
     def collect(self, edge: WriterEdge) -> None:
@@ -160,7 +165,8 @@ class RingWriter:
             if slot < self._slots and self._batons[slot] & edge.bit:
                 pending = edge.pending
                 if pending and pending[0][1] == slot:
-                    # Taken as well, then: on an edge that drops nobody says so.
+                    # Taken as well, then: nobody says so of what is given back at once, nor on an
+                    # edge that drops.
                     pending.popleft()
                 self._free_baton(slot, edge.bit)
 
