@@ -173,6 +173,7 @@ class Publisher:
             slot = writer.free.pop() if writer.free else self._make_room()
             if self._pool.has_old_pools:
                 self._pool.retire({slot, *writer.free})
+            writer.open(slot)
             place = self._pool.places[slot]
             if place is None or place.nbytes < nbytes:
                 place = self._pool.place(slot, nbytes)
@@ -239,7 +240,7 @@ class Publisher:
         write_header(buffer, offset, times, nbytes, metadata_nbytes, array)
         # From the first step of it on, readers may have the slot.
         self._is_published = True
-        writer.publish(slot, growth)
+        writer.publish(slot, growth, nbytes)
 
     def _wait_for_room(self, deadline_ns: int | None) -> None:
         for end in self._blocking:

@@ -6,11 +6,14 @@ from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 
+from dora_rt.data.fence import Fence
 from dora_rt.data.ring import (
+    BEING_WRITTEN,
     FLOOR,
     HEAD,
     LOG,
     LOG_SHIFT,
+    SENT_NBYTES,
     SLOT_BITS,
     SLOT_MASK,
     TAKEN,
@@ -99,6 +102,8 @@ class RingWriter:
         # Last in, first out: the slot used a moment ago is still in the cache.
         self.free = list(range(slots - 1, -1, -1))
         self._words = words
+        self._fence = Fence()
+        self._sent_nbytes = 0
         self._slots = slots
         self._batons = [0] * slots
         self._seqs = [-1] * slots
@@ -111,9 +116,15 @@ class RingWriter:
         """Give a claimed slot back unpublished."""
         self.free.append(slot)
 
-    def publish(self, slot: int, generation: int) -> None:
-        """Hand a written slot to all edges as sample number `head`."""
+    def open(self, slot: int) -> None:
+        """Let observers know that what is in a claimed slot will change from now on."""
+        self._words[self._place + slot] = BEING_WRITTEN
+        self._fence.pass_through()
+
+    def publish(self, slot: int, generation: int, nbytes: int) -> None:
+        """Hand a written slot to all edges as sample number `head`, with a payload of `nbytes`."""
         words = self._words
+        self._sent_nbytes = words[SENT_NBYTES] = self._sent_nbytes + nbytes
         seq = self.head
         self._seqs[slot] = seq
         words[self._place + slot] = seq << SLOT_BITS | generation
