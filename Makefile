@@ -24,7 +24,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 soak: $(VENV)/.installed-test
-	SOAK=1 $(BIN)/python -m pytest tests/fault/test_endurance.py
+	SOAK=1 $(BIN)/python -m pytest tests/fault/test_endurance.py tests/dora/test_hub_programs.py
 
 wheel: $(VENV)/.installed-test
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .

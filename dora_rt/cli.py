@@ -81,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
         help="write the nodes' log files to DIR, and leave them there "
         "(without it they are kept only if a node fails)",
     )
+    parser.add_argument(
+        "--no-dora-compat",
+        action="store_true",
+        help="let 'import dora' in the nodes find an installed dora-rs, "
+        "not what dora_rt has in its place",
+    )
     parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
     return parser
 
@@ -107,6 +113,7 @@ def _run(options: argparse.Namespace) -> int:
             environ=dict(os.environ),
             stop_after_s=options.stop_after,
             log_folder=options.log_dir,
+            has_dora_compat=not options.no_dora_compat,
         )
     except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
         print(f"dora-launch: {error}", file=sys.stderr)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
+from dora_rt.configuration import find_config
+from dora_rt.contract import NodeConfig
 from dora_rt.data import fork, names, ring
 from dora_rt.data.board import Board
 from dora_rt.data.causes import Causes
@@ -40,14 +41,18 @@ class Node:
 
     _attached: str | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, node_id: str | None = None) -> None:
         """Attach to the dataflow, as the environment that dora-launch set describes it.
 
+        Args:
+            node_id: in a process that dora-launch did not start, which dynamic node (`path:
+                dynamic`) of a running dataflow this is; `run/node` if several of them run.
+
         Raises:
-            NotInDataflowError: this process was not started by dora-launch (a RuntimeError).
+            NotInDataflowError: this process is no node of a dataflow (a RuntimeError).
             SharedMemoryError: the dataflow has ended meanwhile.
         """
-        config = _config_from_environment()
+        config = find_config(node_id)
         if Node._attached is not None:
             raise NotInDataflowError(
                 f"node {Node._attached!r} is in use in this process already: a process is one "
@@ -76,6 +81,7 @@ class Node:
         report_uncaught(self._status)
         self._is_ready = False
         self._reads_events = False
+        self._goes_on_after_stop = False
         self._finalizer = weakref.finalize(
             self, _close, self._inbox, list(self._publishers.values())
         )
@@ -169,15 +175,15 @@ class Node:
         captured_ns: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Send bytes, or a bool or numeric array; the receiver gets it with its shape and dtype.
+        """Send bytes or an array; the receiver gets it with its shape and dtype.
 
         What is sent in answer to an input inherits that input's `origin_ns` and its
         `open_telemetry_context`.
 
         Args:
             output_id: a name from `outputs:` of this node.
-            data: bytes, bytearray or memoryview (arrive as bytes), or a numpy array or scalar
-                of up to 8 dimensions.
+            data: bytes, bytearray or memoryview (arrive as bytes), a bool or numeric array or
+                scalar of numpy of up to 8 dimensions, or an array of Arrow.
             metadata: JSON-able dict that travels with the data.
             captured_ns: `time.monotonic_ns()` when a source captured this; begins a new origin.
             timeout: seconds to wait at most for readers with `queue_policy: block`.
@@ -225,6 +231,15 @@ class Node:
             ),
             has_metadata=metadata is not None,
         )
+
+    def follow_rules_of_dora(self) -> None:
+        """Let sends after the stop go on, and a node without inputs wait for the stop."""
+        self._goes_on_after_stop = True
+        self._inbox.ends_by_itself &= bool(self._config.inputs)
+
+    def was_told_to_stop(self) -> bool:
+        """Tell whether `next` has given None because of a stop, and not because inputs ended."""
+        return self._inbox.was_told_to_stop
 
     def stop_dataflow(self) -> None:
         """Ask the launcher to stop the whole dataflow."""
@@ -303,7 +318,7 @@ class Node:
             raise NodeClosedError(
                 f"{publisher.where}: this process is a fork of the node; only the node can send"
             )
-        if self._inbox.was_told_to_stop:
+        if self._inbox.was_told_to_stop and not self._goes_on_after_stop:
             raise SentAfterStopError(
                 f"{publisher.where}: sent after next() returned None because the dataflow is "
                 "being stopped; send before the loop ends"
@@ -320,17 +335,6 @@ class Node:
     def answer_to(self, origin_ns: int, context: str) -> None:
         """Let what this thread sends from now on inherit an origin and a telemetry context."""
         self._causes.cause = origin_ns, b"", context
-
-
-def _config_from_environment() -> NodeConfig:
-    text = os.environ.get(CONFIG_VARIABLE)
-    if text is None:
-        raise NotInDataflowError(
-            "Node() works only in a program that dora-launch started: put this script into a "
-            "dataflow file (- id: my_node, path: this_script.py) and run "
-            "`dora-launch dataflow.yml`; to test its logic alone, use dora_rt.testing.FakeNode"
-        )
-    return NodeConfig.from_json(text)
 
 
 def _close(inbox: Inbox, publishers: list[Publisher]) -> None:

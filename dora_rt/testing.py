@@ -80,7 +80,13 @@ class FakeNode:
         where = self._check(output_id, timeout)
         value = sendable(data, where)
         make_stamp(self._causes, where, metadata, captured_ns, None)
-        copy = value.copy() if isinstance(value, np.ndarray) else bytes(value)
+        copy: Any
+        if isinstance(value, np.ndarray):
+            copy = value.copy()
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            copy = bytes(value)
+        else:
+            copy = value.array  # of Arrow, which nobody can change
         self.sent.append(Sent(output_id, copy, dict(metadata or {}), captured_ns))
 
     @contextmanager

@@ -18,7 +18,7 @@ from dora_rt.control.logs import NodeLogs, keep_logs, kept_logs_folder
 from dora_rt.control.memory import RunMemory
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
-from dora_rt.control.process import Starter
+from dora_rt.control.process import COMPAT_FOLDER, Starter
 from dora_rt.control.rundir import Manifest, base_folder, has_run, reclaim
 from dora_rt.control.signals import recorded_signals
 from dora_rt.control.supervisor import Outcome, Supervisor
@@ -35,6 +35,7 @@ def launch(
     environ: dict[str, str],
     stop_after_s: float | None,
     log_folder: Path | None,
+    has_dora_compat: bool = True,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
 
@@ -45,6 +46,7 @@ def launch(
         stop_after_s: stop this many seconds after the first input could flow.
         log_folder: where the log files stay; None: in the run directory, and kept elsewhere if a
             node fails.
+        has_dora_compat: whether `import dora` in the nodes gives what dora_rt has for it.
 
     Raises:
         LaunchError: a program cannot be executed, or the environment does not allow the run.
@@ -63,9 +65,11 @@ def launch(
     # In this order, so that whatever exists is known to those who clean up after a killed launcher.
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
+        guard.directory.description.write_text(plan.description)
+        compat = COMPAT_FOLDER if has_dora_compat else None
         with (
             _make_memory(plan, guard.run) as memory,
-            Starter(guard, environ, plan.processes) as starter,
+            Starter(guard, environ, plan.processes, compat=compat) as starter,
             NodeLogs(folder, warn=console.alarm) as logs,
         ):
             output = Output(console, logs)

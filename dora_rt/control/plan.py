@@ -51,3 +51,5 @@ class Plan:
     processes: tuple[ProcessPlan, ...]
     outputs: tuple[OutputConfig, ...]
     edges: tuple[EdgePlan, ...]
+    description: str = ""
+    """The whole dataflow in the words of dora 1.x, as JSON."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 from collections import defaultdict
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from dora_rt.contract import (
     CONFIG_VERSION,
+    Api,
     EdgeConfig,
     InputConfig,
     LinkConfig,
@@ -18,6 +20,7 @@ from dora_rt.contract import (
     QueuePolicy,
     Route,
 )
+from dora_rt.control.description import describe
 from dora_rt.control.plan import EdgePlan, Plan, ProcessPlan
 from dora_rt.descriptor.model import (
     Descriptor,
@@ -68,6 +71,7 @@ class _Reader:
 class _Planner:
     def __init__(self, descriptor: Descriptor, folder: Path, interpreter: str) -> None:
         self._file = descriptor.file
+        self._description = json.dumps(describe(descriptor))
         self._folder = folder
         self._interpreter = interpreter
         self._groups = _group(descriptor.nodes)
@@ -98,6 +102,7 @@ class _Planner:
             ),
             tuple(output for outputs in self._outputs for output in outputs),
             tuple(sorted(self._edges, key=lambda edge: edge.number)),
+            self._description,
         )
 
     def _collect(self, number: int, nodes: list[Node]) -> None:
@@ -195,6 +200,7 @@ class _Planner:
                     output=output,
                     edge=edge,
                     timeout_ns=_ns(reader.input.timeout_s),
+                    source_node=port.source.node,
                 )
             )
             self._edges.append(
@@ -227,6 +233,7 @@ class _Planner:
         supervision = nodes[0].supervision
         spin_us = nodes[0].resources.spin_us
         env = dict(pair for node in nodes for pair in node.env)
+        program = nodes[0].program
         return ProcessPlan(
             name=name,
             argv=self._argv(nodes[0]),
@@ -248,6 +255,7 @@ class _Planner:
                 operators=tuple(
                     self._operator(node, operator) for node in nodes for operator in node.operators
                 ),
+                api=Api.EVENTS if program is None else program.api,
             ),
             upstream=upstream,
             circle=circle,

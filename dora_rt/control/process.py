@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -25,7 +26,7 @@ TAIL_LINES = 20
 _READ_NBYTES = 64 * 1024
 _PIPE_NBYTES = 1024 * 1024
 _WORTH_A_FORK_SERVER = 2  # processes: one alone is not faster for it
-_COMPAT_FOLDER = Path(__file__).parents[1] / "compat"
+COMPAT_FOLDER = Path(__file__).parents[1] / "compat"
 
 
 class Rung(Enum):
@@ -56,15 +57,18 @@ class Usage:
 class Starter:
     """Starts the processes of one run; has the pipe through which they tell their status."""
 
-    def __init__(self, guard: RunGuard, environ: dict[str, str], plans: Sequence[ProcessPlan]):
-        """Prepare to start the processes of `plans`."""
-        python_path = [str(_COMPAT_FOLDER), *filter(None, [environ.get("PYTHONPATH")])]
+    def __init__(
+        self,
+        guard: RunGuard,
+        environ: dict[str, str],
+        plans: Sequence[ProcessPlan],
+        *,
+        compat: Path | None = None,
+    ):
+        """Prepare to start the processes of `plans`; `compat`: where they find `dora` first."""
         self._guard = guard
-        self._environ = {
-            **environ,
-            "PYTHONPATH": os.pathsep.join(python_path),
-            "PYTHONUNBUFFERED": "1",
-        }
+        self._compat = compat
+        self._environ = self._with_compat({**environ, "PYTHONUNBUFFERED": "1"})
         self.status_read, self._status_write = os.pipe()
         os.set_blocking(self.status_read, False)
         self._warm_start: WarmStart | None = None
@@ -83,8 +87,12 @@ class Starter:
             run=self._guard.run,
             status_fd=self._status_write,
             lock_fd=self._guard.lock_fd,
+            description_path=str(self._guard.directory.description),
         )
         variables = {**dict(plan.env), CONFIG_VARIABLE: config.to_json()}
+        if self._compat is not None:
+            # By this, programs for dora know that they run in a dataflow.
+            variables["DORA_NODE_CONFIG"] = json.dumps({"node_id": plan.name})
         process = self._start_warm(plan, variables) or self._start_plain(plan, variables)
         self._guard.watch(process.pid)
         return process
@@ -105,7 +113,7 @@ class Starter:
         return NodeProcess(pid, os.fdopen(read_end, "rb"), self._guard)
 
     def _start_plain(self, plan: ProcessPlan, variables: dict[str, str]) -> NodeProcess:
-        environment = {**self._environ, **variables}
+        environment = self._with_compat({**self._environ, **variables})
         obstacle = find_obstacle(
             plan.argv[0], folder=plan.folder, search_path=environment.get("PATH", os.defpath)
         )
@@ -128,6 +136,14 @@ class Starter:
             ) from error
         assert child.stdout is not None, "started with a pipe"
         return NodeProcess(child.pid, child.stdout, self._guard, child)
+
+    def _with_compat(self, environ: dict[str, str]) -> dict[str, str]:
+        folders = environ.get("PYTHONPATH", "").split(os.pathsep)
+        compat = str(self._compat)
+        if self._compat is None or folders[0] == compat:
+            return environ
+        path = os.pathsep.join([compat, *filter(None, folders)])
+        return {**environ, "PYTHONPATH": path}
 
     def read_statuses(self) -> bytes:
         """Give what the nodes have told since the last call, as far as it is here."""

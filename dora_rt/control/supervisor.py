@@ -6,7 +6,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dora_rt.contract import NodeConfig
 from dora_rt.control.console import Console
@@ -105,6 +105,7 @@ class Supervisor:
         self._keep_time(self._clock())
 
     def _begin(self, node: SupervisedNode, config: NodeConfig) -> None:
+        config = replace(config, restart_count=node.restarts.count)
         process = self._starter.start(node.plan, config)
         node.begin(process, self._clock())
         self._selector.register(process.output, selectors.EVENT_READ, node)

@@ -48,7 +48,7 @@ class Inbox:
         self._recovered: Event | None = None
         self._pulse = _attach_pulse(config)
         # In a runtime each operator comes to its own end.
-        self._ends_by_itself = not config.operators
+        self.ends_by_itself = not config.operators
         self._turn = 0
         self._receiving = threading.Lock()
         self._is_closed = False
@@ -226,7 +226,7 @@ class Inbox:
 
     def _is_over(self) -> bool:
         # Timers do not keep a finished node alive; a node of only timers is a source, and goes on.
-        if self._open or not self._ends_by_itself:
+        if self._open or not self.ends_by_itself:
             return False
         return self._has_sources or not self._timers
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from dora_rt.data.reader_end import ReaderEnd
 from dora_rt.data.ring import READER_CLOSED
 from dora_rt.data.ring_writer import RingWriter
 from dora_rt.data.sample import (
+    ENCODING_ARROW,
+    ENCODING_BYTES,
     HEADER_NBYTES,
     METADATA_LIMIT_NBYTES,
     check_loan,
@@ -35,6 +37,9 @@ from dora_rt.errors import (
     TooManyLoansError,
     UnsupportedValueError,
 )
+
+if TYPE_CHECKING:
+    from dora_rt.data.arrow import ArrowSample
 
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 
@@ -69,7 +74,9 @@ class Publisher:
         self._is_published = False
         self._is_closed = False
 
-    def send(self, value: NDArray[Any] | bytes | bytearray | memoryview, stamp: Stamp) -> None:
+    def send(
+        self, value: NDArray[Any] | bytes | bytearray | memoryview | ArrowSample, stamp: Stamp
+    ) -> None:
         """Copy bytes, or an array of any layout (in C order), into a slot and publish it."""
         nbytes = value.nbytes if isinstance(value, np.ndarray) else len(value)
         with self._lock:
@@ -82,9 +89,12 @@ class Publisher:
                     native = dtype if dtype.isnative else dtype.newbyteorder("=")
                     np.ndarray(shape, native, place.buffer, begin)[...] = value
                     self._publish(slot, place, nbytes, (dtype_code(dtype), shape), stamp)
-                else:
+                elif isinstance(value, (bytes, bytearray, memoryview)):
                     place.buffer[begin : begin + nbytes] = value
                     self._publish(slot, place, nbytes, None, stamp)
+                else:
+                    value.write(memoryview(place.buffer)[begin : begin + nbytes])
+                    self._publish(slot, place, nbytes, None, stamp, ENCODING_ARROW)
             except BaseException:
                 self._give_up(slot)
                 raise
@@ -218,6 +228,7 @@ class Publisher:
         nbytes: int,
         array: tuple[int, tuple[int, ...]] | None,
         stamp: Stamp,
+        encoding: int = ENCODING_BYTES,
     ) -> None:
         metadata_json, source_ns, origin_ns, deadline_ns = stamp
         for end in self._blocking:
@@ -237,7 +248,7 @@ class Publisher:
             buffer[begin : begin + metadata_nbytes] = metadata_json
         writer = self._ring
         times = writer.head, time.monotonic_ns(), source_ns, origin_ns
-        write_header(buffer, offset, times, nbytes, metadata_nbytes, array)
+        write_header(buffer, offset, times, nbytes, metadata_nbytes, array, encoding)
         # From the first step of it on, readers may have the slot.
         self._is_published = True
         writer.publish(slot, growth, nbytes)
@@ -294,12 +305,21 @@ class Loan:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if kind is None:
+            self.send()
+        else:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Give the slot back unsent."""
+        self._array.flags.writeable = False
+        self._publisher.cancel_loan(self._slot)
+
+    def send(self) -> None:
+        """Send the array; if that fails the slot is given back."""
         array = self._array
         # The name may live on after the block, and the slot is no longer the writer's.
         array.flags.writeable = False
-        if kind is not None:
-            self._publisher.cancel_loan(self._slot)
-            return
         try:
             stamp = self._stamp()
         except BaseException:

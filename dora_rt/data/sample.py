@@ -8,7 +8,7 @@
 | 24 | origin_ns | `source_ns` of the sample at the start of the chain that led to this one |
 | 32 | payload_nbytes | |
 | 40 | metadata_nbytes | JSON in UTF-8, after the payload, at the next multiple of 8 |
-| 44 | encoding | 0 bytes, 1 ndarray |
+| 44 | encoding | 0 bytes, 1 ndarray, 2 messages in the IPC format of Arrow |
 | 45 | dtype | index into `DTYPES` |
 | 46 | ndim | at most 8 |
 | 47 | version | 1 |
@@ -22,12 +22,17 @@ from __future__ import annotations
 import json
 import math
 import struct
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dora_rt.data.times import encoded_time
 from dora_rt.errors import CorruptSampleError, UnsupportedValueError
+
+if TYPE_CHECKING:
+    from dora_rt.data.arrow import ArrowSample
 
 HEADER_NBYTES = 128
 METADATA_LIMIT_NBYTES = 64 * 1024
@@ -36,11 +41,15 @@ MAX_NDIM = 8
 _MOST_ITEMS = (2**63 - 1) // 32  # of an array of the largest dtype
 ENCODING_BYTES = 0
 ENCODING_NDARRAY = 1
+ENCODING_ARROW = 2
 
 DTYPES: tuple[np.dtype[Any], ...] = tuple(
     np.dtype(code) for code in ("?", *"bBhHiIlLqQ", *"efdg", *"FDG")
 )
 """Every bool and numeric dtype; the place in this list is the code in the header."""
+
+ARROW: tuple[np.dtype[Any], tuple[int, ...]] = (np.dtype(np.uint8), ())
+"""What `read_header` gives for an array of Arrow: so many bytes as the payload has."""
 
 _DTYPE_CODES = {dtype.char: code for code, dtype in enumerate(DTYPES)}
 _FIXED = struct.Struct("@4QQIBBBB")
@@ -61,11 +70,12 @@ def dtype_code(dtype: np.dtype[Any]) -> int:
     return _DTYPE_CODES[dtype.char]
 
 
-def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memoryview:
+def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memoryview | ArrowSample:
     """Check that a value can be sent, before anything is reserved for it.
 
     Raises:
-        UnsupportedValueError: it is neither bytes nor a bool or numeric array; names `where`.
+        UnsupportedValueError: it is neither bytes nor a bool or numeric array, nor one of Arrow;
+            names `where`.
     """
     # First what nearly everything is.
     if type(data) is bytes or (
@@ -88,9 +98,14 @@ def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memory
         return data
     if isinstance(data, memoryview):
         return data.cast("B") if data.c_contiguous and data.nbytes else data.tobytes()
+    if hasattr(data, "__arrow_c_array__"):
+        # Only who has one in hand has imported pyarrow, or something like it.
+        from dora_rt.data.arrow import sendable_array
+
+        return sendable_array(data)
     raise UnsupportedValueError(
         f"{where}: a value of type {type(data).__name__} cannot be sent; send bytes, bytearray, "
-        "memoryview or a numpy array (np.asarray(...) makes one of a list)"
+        "memoryview, a pyarrow array or a numpy array (np.asarray(...) makes one of a list)"
     )
 
 
@@ -117,6 +132,7 @@ def write_header(
     payload_nbytes: int,
     metadata_nbytes: int,
     array: tuple[int, tuple[int, ...]] | None,
+    encoding: int,
 ) -> None:
     """Write a header.
 
@@ -126,7 +142,8 @@ def write_header(
         seq_and_times_ns: the sample's number; when it was sent, its source time, its origin.
         payload_nbytes: size of the payload.
         metadata_nbytes: size of the metadata.
-        array: dtype code and shape, or None for bytes.
+        array: dtype code and shape, or None for what is no ndarray.
+        encoding: of what is no ndarray.
     """
     if array is None:
         _FIXED.pack_into(
@@ -135,7 +152,7 @@ def write_header(
             *seq_and_times_ns,
             payload_nbytes,
             metadata_nbytes,
-            ENCODING_BYTES,
+            encoding,
             0,
             0,
             VERSION,
@@ -163,7 +180,8 @@ def read_header(
 
     Returns:
         The sample's number, when it was sent, its origin, the size of its payload (which begins
-        `HEADER_NBYTES` behind `offset`), dtype and shape or None for bytes, and the metadata.
+        `HEADER_NBYTES` behind `offset`), dtype and shape, or ARROW, or None for bytes, and the
+        metadata.
 
     Raises:
         CorruptSampleError: the header makes no sense.
@@ -187,7 +205,9 @@ def read_header(
             f"{metadata_nbytes} bytes of metadata in a slot of {slot_nbytes} bytes"
         )
     array_type = None
-    if encoding != ENCODING_BYTES:
+    if encoding == ENCODING_ARROW:
+        array_type = ARROW
+    elif encoding != ENCODING_BYTES:
         if encoding != ENCODING_NDARRAY or code >= len(DTYPES) or ndim > MAX_NDIM:
             raise CorruptSampleError(
                 f"sample {seq} has encoding {encoding}, dtype code {code}, {ndim} dimensions"
@@ -227,10 +247,11 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes:
                 f"metadata key {key!r} is of type {type(key).__name__}: keys must be strings"
             )
     try:
-        encoded = json.dumps(metadata, default=_plain, separators=(",", ":")).encode()
+        encoded = _ENCODER.encode(metadata).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise UnsupportedValueError(
-            f"metadata cannot be sent: {error}; use strings, numbers, bools, None, lists and dicts"
+            f"metadata cannot be sent: {error}; use strings, numbers, bools, None, datetimes, "
+            "lists and dicts"
         ) from error
     if len(encoded) > METADATA_LIMIT_NBYTES:
         raise UnsupportedValueError(
@@ -243,4 +264,9 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
+    if isinstance(value, datetime):
+        return encoded_time(value)
     raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+_ENCODER = json.JSONEncoder(default=_plain, separators=(",", ":"))

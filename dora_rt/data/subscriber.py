@@ -19,7 +19,7 @@ from dora_rt.data.board import Board, Fate, Peer
 from dora_rt.data.pool import PoolReader
 from dora_rt.data.ring import COPIED, DELIVERED, HEAD, LATENCIES
 from dora_rt.data.ring_reader import RingReader
-from dora_rt.data.sample import HEADER_NBYTES, read_header
+from dora_rt.data.sample import ARROW, HEADER_NBYTES, read_header
 from dora_rt.data.shm import attach_semaphore, attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
@@ -215,15 +215,18 @@ class Subscriber:
             value = buffer[begin : begin + nbytes]
         else:
             dtype, shape = array_type
-            value = np.ndarray(shape, dtype, buffer, begin)
+            is_arrow = array_type is ARROW
+            array = np.ndarray((nbytes,) if is_arrow else shape, dtype, buffer, begin)
             if not nbytes or len(self._leases) >= self._max_held:
                 copied = nbytes > 0
-                value = value.copy()
-                value.flags.writeable = False
+                array = array.copy()
+                array.flags.writeable = False
+                value = _decoded(array) if is_arrow else array
             else:
+                value = _decoded(array) if is_arrow else array
                 # Every view of the array keeps the array itself alive, so the callback comes when
                 # the last of them is gone.
-                self._leases[slot] = weakref.ref(value, self._let_go_of[slot])
+                self._leases[slot] = weakref.ref(array, self._let_go_of[slot])
         counts, words = self._counts, self._words
         counts[DELIVERED] = words[DELIVERED] = counts[DELIVERED] + 1
         if copied:
@@ -270,3 +273,10 @@ class Subscriber:
             slot = self._let_go.popleft()
             if self._leases.pop(slot, None) is not None:
                 self._ring.give_back(slot)
+
+
+def _decoded(array: NDArray[Any]) -> Any:
+    # Only who receives such a sample needs pyarrow.
+    from dora_rt.data.arrow import decoded
+
+    return decoded(array)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from dora_rt.contract import Api
 from dora_rt.descriptor.document import YamlMapping, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.edge_reader import read_inputs, read_outputs
 from dora_rt.descriptor.fields import Fields
@@ -64,7 +65,8 @@ def _read_program(fields: Fields, label: str, problems: Problems) -> Content:
     module = read_module(fields, problems) if path is None else None
     args = read_args(fields.get("args"), fields.owner, problems)
     place = fields.place_of("path" if fields.has("path") else "module")
-    return _read_edges(Program(path, module, args, place), fields, label, problems)
+    api = _read_api(fields, Api.EVENTS, problems)
+    return _read_edges(Program(path, module, args, place, api), fields, label, problems)
 
 
 def _read_custom(value: YamlValue, label: str, problems: Problems) -> Content:
@@ -79,7 +81,8 @@ def _read_custom(value: YamlValue, label: str, problems: Problems) -> Content:
         problems.add(fields.place, f"{owner} has nothing to run", "add 'source: file.py'")
     args = first_args + read_args(fields.get("args"), owner, problems)
     place = fields.place_of("run" if fields.has("run") else "source")
-    content = _read_edges(Program(path, None, args, place), fields, label, problems)
+    api = _read_api(fields, Api.TUPLES, problems)
+    content = _read_edges(Program(path, None, args, place, api), fields, label, problems)
     return replace(
         content,
         env=read_env(fields.get("env"), owner, problems),
@@ -96,6 +99,22 @@ def _read_command(fields: Fields, problems: Problems) -> tuple[str | None, tuple
     # Not shlex: dora of 2022 split on white space, and files rely on what that does to quotes.
     words: list[str] = _WORD.findall(fields.text("run") or "")
     return (words[0], tuple(words[1:])) if words else (None, ())
+
+
+def _read_api(fields: Fields, default: Api, problems: Problems) -> Api:
+    text = fields.text("api")
+    if text is None:
+        return default
+    try:
+        return Api(text)
+    except ValueError:
+        problems.add(
+            fields.place_of("api"),
+            f"'api' of {fields.owner}: expected 'events' or 'tuples', got {quote(text)}",
+            "it says what `import dora` gives the node: event dicts as in dora 1.x, or the "
+            "tuples of 2022",
+        )
+        return default
 
 
 def _read_path(fields: Fields, key: str, problems: Problems) -> str | None:

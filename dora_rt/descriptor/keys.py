@@ -82,7 +82,7 @@ _NODE_REFUSED = {
 
 # The keys that say what a node runs: each node has exactly one of them, and only some of the
 # other keys make sense beside it.
-_PROGRAM_KEYS = ("args", "inputs", "outputs")
+_PROGRAM_KEYS = ("args", "api", "inputs", "outputs")
 KEYS_BESIDE: Mapping[str, tuple[str, ...]] = {
     "path": _PROGRAM_KEYS,
     "module": _PROGRAM_KEYS,
@@ -126,7 +126,7 @@ NODE = Vocabulary(
 )
 
 CUSTOM = Vocabulary(
-    keys=("run", "source", "args", "env", "inputs", "outputs"),
+    keys=("run", "source", "args", "api", "env", "inputs", "outputs"),
     noted={
         **_BUILD,
         "working_directory": f"'working_directory' is ignored: {_WORKING_FOLDER}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from dora_rt.contract import QueuePolicy
+from dora_rt.contract import Api, QueuePolicy
 
 DEFAULT_QUEUE_SIZE = 10
 DEFAULT_MAX_HELD = 4
@@ -127,13 +127,14 @@ class Output:
 class Program:
     """How a custom node is started: a file or a command (`path`), or a Python module.
 
-    `place` is where the path or the module is written.
+    `place` is where the path or the module is written; `api` is what `import dora` gives it.
     """
 
     path: str | None
     module: str | None
     args: tuple[str, ...]
     place: Place
+    api: Api = Api.EVENTS
 
 
 @dataclass(frozen=True, slots=True)

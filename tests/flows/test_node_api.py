@@ -19,7 +19,14 @@ PAIR = """
 
 
 def test_lines_of_the_2022_page_run_as_they_stand(flow: Flow):
-    flow.write("flow.yml", PAIR)
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: sender, custom: {source: sender.py, outputs: [text]}}
+          - {id: receiver, custom: {source: receiver.py, inputs: {text: sender/text}}}
+        """,
+    )
     flow.write(
         "sender.py",
         """
@@ -171,7 +178,8 @@ def test_mistakes_are_named_with_what_is_allowed(flow: Flow):
     assert done.lines("camera") == [
         "['KeyError'] node 'camera' has no output 'imge'; its outputs in the dataflow file: image",
         "['TypeError'] node 'camera', output 'image': a value of type list cannot be sent; "
-        "send bytes, bytearray, memoryview or a numpy array (np.asarray(...) makes one of a list)",
+        "send bytes, bytearray, memoryview, a pyarrow array or a numpy array "
+        "(np.asarray(...) makes one of a list)",
         "['KeyError'] node 'camera' has no output 'imge'; its outputs in the dataflow file: image",
         "['TypeError'] node 'camera', output 'image': an array of 2 dimensions and dtype "
         "datetime64[s] cannot be loaned; a bool, integer, float or complex one of at most 8 can",
