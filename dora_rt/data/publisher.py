@@ -183,6 +183,7 @@ class Publisher:
             slot = writer.free.pop() if writer.free else self._make_room()
             if self._pool.has_old_pools:
                 self._pool.retire({slot, *writer.free})
+            writer.open(slot)
             place = self._pool.places[slot]
             if place is None or place.nbytes < nbytes:
                 place = self._pool.place(slot, nbytes)
@@ -230,8 +231,9 @@ class Publisher:
         encoding: int = ENCODING_BYTES,
     ) -> None:
         metadata_json, source_ns, origin_ns, deadline_ns = stamp
-        if self._blocking:
-            self._wait_for_room(deadline_ns)
+        for end in self._blocking:
+            if len(end.edge.pending) >= end.edge.queue_size:
+                self._wait_for_room(deadline_ns)
         buffer, offset, room, growth = place
         metadata_nbytes = len(metadata_json)
         if metadata_nbytes:
@@ -249,7 +251,7 @@ class Publisher:
         write_header(buffer, offset, times, nbytes, metadata_nbytes, array, encoding)
         # From the first step of it on, readers may have the slot.
         self._is_published = True
-        writer.publish(slot, growth)
+        writer.publish(slot, growth, nbytes)
 
     def _wait_for_room(self, deadline_ns: int | None) -> None:
         for end in self._blocking:

@@ -32,7 +32,6 @@ class RingReader:
         position: int,
         edges: int,
         generation: int,
-        announces_takes: bool,
     ) -> None:
         self.seq = -1
         """Number of the sample taken last."""
@@ -51,7 +50,6 @@ class RingReader:
         self._begin = self._floor + edges
         self._place = FLOOR + 3 * edges
         self._order = self._place + self._slots
-        self._announces_takes = announces_takes
         # Where a later generation begins, its writer says once it has connected.
         self.next_seq = 0 if generation == 0 else -1
         self._logged = 0
@@ -84,6 +82,8 @@ class RingReader:
     def take(self, is_final: bool) -> tuple[int, int] | None:
         """Take the next sample, if one is there; it is mine until `give_back`.
 
+        On an edge that blocks, `hold` must follow, or `give_back` at once.
+
         Args:
             is_final: the writer is gone, so a token that is not here will never come.
 
@@ -113,8 +113,6 @@ class RingReader:
             if self._early and seq in self._early:
                 self.seq = seq
                 self.next_seq = seq + 1
-                if self._announces_takes:
-                    self._log(TAKEN)
                 return self._early.pop(seq)
             word = words[self._order + seq % self._slots]
             if word >> SLOT_BITS != seq + 1:
@@ -149,8 +147,6 @@ class RingReader:
             if place >> SLOT_BITS == seq:
                 self.seq = seq
                 self.next_seq = seq + 1
-                if self._announces_takes:
-                    self._log(TAKEN)
                 return found
             # The slot was recycled between the look at ORDER and the claim, so `seq` was dropped
             # and this is the baton of a later sample: keep it until its turn comes.
@@ -172,6 +168,10 @@ class RingReader:
         self.give_back(slot)
         self.missed += 1
         self.passed_over += 1
+
+    def hold(self) -> None:
+        """Tell a writer that waits for room in the queue that the sample is not in it any more."""
+        self._log(TAKEN)
 
     def give_back(self, slot: int) -> None:
         """Let go of a taken slot; the writer may write it again."""

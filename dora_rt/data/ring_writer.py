@@ -6,11 +6,14 @@ from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 
+from dora_rt.data.fence import Fence
 from dora_rt.data.ring import (
+    BEING_WRITTEN,
     FLOOR,
     HEAD,
     LOG,
     LOG_SHIFT,
+    SENT_NBYTES,
     SLOT_BITS,
     SLOT_MASK,
     TAKEN,
@@ -29,6 +32,11 @@ class ReaderState(Enum):
 
 # An enum's member costs a look into its class each time, and these are looked at for each sample.
 HERE, AWAY, CLOSED = ReaderState.HERE, ReaderState.AWAY, ReaderState.CLOSED
+
+
+# A reader that is always behind never comes to listen, and a semaphore has a largest count. With so
+# many rings to take before it sleeps, it sees what was written before one more was spared.
+_ENOUGH_RINGS = 1024
 
 
 class WriterEdge:
@@ -94,6 +102,8 @@ class RingWriter:
         # Last in, first out: the slot used a moment ago is still in the cache.
         self.free = list(range(slots - 1, -1, -1))
         self._words = words
+        self._fence = Fence()
+        self._sent_nbytes = 0
         self._slots = slots
         self._batons = [0] * slots
         self._seqs = [-1] * slots
@@ -106,9 +116,15 @@ class RingWriter:
         """Give a claimed slot back unpublished."""
         self.free.append(slot)
 
-    def publish(self, slot: int, generation: int) -> None:
-        """Hand a written slot to all edges as sample number `head`."""
+    def open(self, slot: int) -> None:
+        """Let observers know that what is in a claimed slot will change from now on."""
+        self._words[self._place + slot] = BEING_WRITTEN
+        self._fence.pass_through()
+
+    def publish(self, slot: int, generation: int, nbytes: int) -> None:
+        """Hand a written slot to all edges as sample number `head`, with a payload of `nbytes`."""
         words = self._words
+        self._sent_nbytes = words[SENT_NBYTES] = self._sent_nbytes + nbytes
         seq = self.head
         self._seqs[slot] = seq
         words[self._place + slot] = seq << SLOT_BITS | generation
@@ -132,7 +148,7 @@ class RingWriter:
         for edge in self.edges:
             if len(edge.pending) > edge.queue_size and not edge.blocking:
                 self._trim(edge)
-            if edge.state is HERE:
+            if edge.state is HERE and edge.doorbell.value < _ENOUGH_RINGS:
                 edge.doorbell.release()
 
     def collect(self, edge: WriterEdge) -> None:
@@ -160,7 +176,8 @@ class RingWriter:
             if slot < self._slots and self._batons[slot] & edge.bit:
                 pending = edge.pending
                 if pending and pending[0][1] == slot:
-                    # Taken as well, then: on an edge that drops nobody says so.
+                    # Taken as well, then: nobody says so of what is given back at once, nor on an
+                    # edge that drops.
                     pending.popleft()
                 self._free_baton(slot, edge.bit)
 

@@ -67,8 +67,8 @@ class Subscriber:
             position=edge.position,
             edges=len(output.edges),
             generation=edge.generation,
-            announces_takes=edge.queue_policy is QueuePolicy.BLOCK,
         )
+        self._is_blocking = edge.queue_policy is QueuePolicy.BLOCK
         is_latest = edge.queue_policy is QueuePolicy.LATEST
         self._take_sample = self._ring.take_newest if is_latest else self._ring.take
         self._pool = PoolReader(run, output)
@@ -131,6 +131,8 @@ class Subscriber:
             raise
         if slot not in self._leases:
             self._ring.give_back(slot)
+        elif self._is_blocking:
+            self._ring.hold()
         return event
 
     def has_news(self) -> bool:
