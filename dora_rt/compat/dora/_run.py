@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import warnings
 from os import PathLike
@@ -68,6 +67,9 @@ def _warn_of_uv(uv: bool | None) -> None:
 
 
 def _command(code: str, *arguments: str) -> None:
+    # Each node imports this module, and none needs this.
+    import subprocess
+
     # A process of its own: it handles signals, and wants to be the main thread.
     done = subprocess.run([sys.executable, "-c", code, *arguments])
     if done.returncode:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 import time
@@ -75,6 +74,9 @@ class EventStream:
 
     async def receive(self, timeout: float | None) -> dict[str, Any] | None:
         """Do what `next` does; other tasks go on meanwhile. A cancelled wait loses no event."""
+        # Of a size that only those should load who use it.
+        import asyncio
+
         deadline_ns = _deadline_after(timeout)
         loop = asyncio.get_running_loop()
         is_cancelled = threading.Event()
