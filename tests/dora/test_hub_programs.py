@@ -59,10 +59,7 @@ def test_sender_that_ends_at_once_is_heard_each_time(flow: Flow, programs: Mappi
         assert done.edge("dora-echo/data", "pyarrow-assert/data").delivered == 1
 
 
-@pytest.mark.parametrize(
-    "sent",
-    ["hello", "3", "2.5", "['a', None]", "[[1], [2, 3]]", "[{'a': 1, 'b': [0.5]}]", "[None]"],
-)
+@pytest.mark.parametrize("sent", ["hello", "['a', None]", "[{'a': 1, 'b': [0.5]}]"])
 def test_assertion_holds_for_every_kind_of_array(
     flow: Flow, programs: Mapping[str, str], sent: str
 ):
@@ -170,12 +167,12 @@ def test_native_camera_feeds_the_plot_and_a_captured_video_the_native_plot(
         """,
     )
 
-    done = flow.run("--stop-after", "2s", env={**programs, "CI": "true"})
+    done = flow.run("--stop-after", "1s", env={**programs, "CI": "true"})
 
     assert done.exit_code == 0, done.out + done.err
     plotted = done.edge("native/image", "plot/image")
-    assert plotted.delivered == plotted.sent > 20
-    assert done.edge("capture/image", "native-plot/image").delivered > 20
+    assert plotted.delivered == plotted.sent > 10
+    assert done.edge("capture/image", "native-plot/image").delivered > 10
     picture = cv2.imread(str(flow.folder / "picture.png"))
     nearest = min(np.abs(picture.astype(int) - frame).mean() for frame in frames(video, 120))
     assert nearest < 1, "the colours are right, although they came as RGB"

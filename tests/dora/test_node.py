@@ -405,26 +405,24 @@ def test_without_pyarrow_the_node_names_the_extra(flow: Flow):
     assert done.lines("two") == ["('tick', b'') False"]
 
 
-@pytest.mark.parametrize(
-    ("form", "expected"),
-    [
-        ("path: node.py", "dict"),
-        ("path: node.py, api: tuples", "Event"),
-        ("custom: {source: node.py, INPUTS}", "Event"),
-        ("custom: {source: node.py, api: events, INPUTS}", "dict"),
-    ],
-)
-def test_form_of_the_file_says_what_a_node_gets_unless_api_does(
-    flow: Flow, form: str, expected: str
-):
-    inputs = "inputs: {tick: dora/timer/secs/9}"
-    entry = form.replace("INPUTS", inputs) if "INPUTS" in form else f"{form}, {inputs}"
-    flow.write("flow.yml", f"nodes:\n  - {{id: node, {entry}}}\n")
+def test_form_of_the_file_says_what_a_node_gets_unless_api_does(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: today, path: node.py, inputs: {t: dora/timer/secs/9}}
+          - {id: today-tuples, path: node.py, api: tuples, inputs: {t: dora/timer/secs/9}}
+          - {id: of-2022, custom: {source: node.py, inputs: {t: dora/timer/secs/9}}}
+          - id: of-2022-events
+            custom: {source: node.py, api: events, inputs: {t: dora/timer/secs/9}}
+        """,
+    )
     flow.write("node.py", "from dora import Node\nprint(type(Node().next()).__name__)\n")
 
     done = flow.run()
 
-    assert done.lines("node") == [expected]
+    assert done.lines("today") == done.lines("of-2022-events") == ["dict"]
+    assert done.lines("today-tuples") == done.lines("of-2022") == ["Event"]
 
 
 def test_api_that_does_not_exist_is_named_with_those_that_do(flow: Flow):

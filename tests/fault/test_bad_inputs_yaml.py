@@ -360,7 +360,7 @@ def test_word_that_yaml_takes_for_something_else(line: str, message: str) -> Non
         (
             "nodes:\n- id: plot\n  path: plot.py\n  colour: red\n",
             "4:3: unknown key 'colour' in node 'plot'; allowed are: path, module, operator, "
-            "operators, custom, args, inputs, outputs, runtime, id, name, description, env, "
+            "operators, custom, args, api, inputs, outputs, runtime, id, name, description, env, "
             "restart, max_restarts, restart_delay, max_restart_delay, restart_window, "
             "startup_timeout, heartbeat_timeout, stop_grace, on_exit, memory_limit, "
             "cpu_affinity, nice, priority, spin_us",
