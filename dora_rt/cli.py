@@ -13,7 +13,7 @@ from typing import NoReturn
 from dora_rt import __version__
 from dora_rt.control.console import Console
 from dora_rt.control.launcher import launch
-from dora_rt.control.plan import Plan
+from dora_rt.control.plan import Plan, ProcessPlan
 from dora_rt.control.planner import make_plan
 from dora_rt.control.summary import render
 from dora_rt.descriptor import read_descriptor
@@ -119,13 +119,19 @@ def _run(options: argparse.Namespace) -> int:
 
 def _describe(plan: Plan) -> str:
     lines = [f"{plan.file} is fine: {len(plan.processes)} processes, {len(plan.edges)} edges"]
-    lines += [f"  {process.name}: {' '.join(process.argv)}" for process in plan.processes]
+    lines += [f"  {process.name}: {_describe_start(process)}" for process in plan.processes]
     for edge in plan.edges:
         where = f"queue {edge.queue_size}, {edge.queue_policy.value}"
         if edge.output is None:
             where += ", in one process"
         lines.append(f"  {edge.source} -> {edge.target} ({where})")
     return "\n".join(lines)
+
+
+def _describe_start(process: ProcessPlan) -> str:
+    if process.is_dynamic:
+        return f'dynamic, started by somebody else with Node("{process.name}")'
+    return " ".join(process.argv)
 
 
 def _duration_s(text: str) -> float:

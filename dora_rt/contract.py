@@ -22,6 +22,13 @@ class QueuePolicy(Enum):
     BLOCK = "block"
 
 
+class Api(Enum):
+    """What `import dora` gives a node for an input: tuples as in 2022, or event dicts as today."""
+
+    TUPLES = "tuples"
+    EVENTS = "events"
+
+
 @dataclass(frozen=True, slots=True)
 class EdgeConfig:
     """One edge, as both of its ends need to know it.
@@ -69,6 +76,10 @@ class InputConfig:
     edge: EdgeConfig | None = None
     timeout_ns: int | None = None
     """Silence after which the input counts as closed until something comes again."""
+    is_text: bool = False
+    """Whether what comes is UTF-8 text that the launcher sends: lines and logs of nodes."""
+    keeps_alive: bool = True
+    """Whether the node goes on as long as something may come here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,9 @@ class NodeConfig:
     inputs: tuple[InputConfig, ...]
     outputs: tuple[OutputConfig, ...]
     operators: tuple[OperatorConfig, ...]
+    api: Api = Api.EVENTS
+    connection_fd: int = -1
+    """Of a dynamic node: its connection to the launcher, whose end is the end of either."""
 
     def to_json(self) -> str:
         """Give the text that crosses into the child."""
@@ -147,6 +161,7 @@ class NodeConfig:
                 "inputs": tuple(_input(entry) for entry in fields["inputs"]),
                 "outputs": tuple(_output(entry) for entry in fields["outputs"]),
                 "operators": tuple(_operator(entry) for entry in fields["operators"]),
+                "api": Api(fields["api"]),
             }
         )
 
@@ -167,6 +182,8 @@ def _input(fields: dict[str, Any]) -> InputConfig:
         output=None if output is None else _output(output),
         edge=None if edge is None else _edge(edge),
         timeout_ns=fields["timeout_ns"],
+        is_text=fields["is_text"],
+        keeps_alive=fields["keeps_alive"],
     )
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
+from dora_rt.contract import NodeConfig
 from dora_rt.data import fork, names, ring
+from dora_rt.data.abandoned import when_abandoned
 from dora_rt.data.board import Board
 from dora_rt.data.causes import Cause, Causes
 from dora_rt.data.doorbell import deadline_after
@@ -23,6 +24,7 @@ from dora_rt.data.shm import Segment
 from dora_rt.data.stamp import make_stamp
 from dora_rt.data.status import Kind, LinkCounters, StatusWriter
 from dora_rt.data.uncaught import report_uncaught
+from dora_rt.dynamic import Attachment, find_config, hang_up
 from dora_rt.errors import (
     NodeClosedError,
     NotInDataflowError,
@@ -40,21 +42,30 @@ class Node:
 
     _attached: str | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, node_id: str | None = None, run: str | None = None) -> None:
         """Attach to the dataflow, as the environment that dora-launch set describes it.
 
+        Args:
+            node_id: in a process that dora-launch did not start: the dynamic node to be.
+            run: of which run, if several have a dynamic node of that name.
+
         Raises:
-            NotInDataflowError: this process was not started by dora-launch (a RuntimeError).
+            NotInDataflowError: this process was not started by dora-launch, or there is no such
+                dynamic node (a RuntimeError).
             SharedMemoryError: the dataflow has ended meanwhile.
         """
-        config = _config_from_environment()
         if Node._attached is not None:
             raise NotInDataflowError(
                 f"node {Node._attached!r} is in use in this process already: a process is one "
                 "node; pass the Node object on instead of making a second one"
             )
+        config = find_config(node_id, run)
+        try:
+            self._attach(config)
+        except BaseException:
+            hang_up(config)
+            raise
         Node._attached = config.node
-        self._attach(config)
 
     def _attach(self, config: NodeConfig) -> None:
         run = config.run
@@ -75,9 +86,11 @@ class Node:
         report_uncaught(self._status)
         self._is_ready = False
         self._reads_events = False
-        self._finalizer = weakref.finalize(
-            self, _close, self._inbox, list(self._publishers.values())
-        )
+        publishers = list(self._publishers.values())
+        attachment = None
+        if config.connection_fd >= 0:
+            attachment = Attachment(config, when_abandoned(config, publishers))
+        self._finalizer = weakref.finalize(self, _close, self._inbox, publishers, attachment)
         if not config.inputs:
             # Nothing can be lost by who receives nothing: the flow need not wait for it.
             self._get_ready()
@@ -322,20 +335,13 @@ class Node:
         self._causes.answer_to(cause)
 
 
-def _config_from_environment() -> NodeConfig:
-    text = os.environ.get(CONFIG_VARIABLE)
-    if text is None:
-        raise NotInDataflowError(
-            "Node() works only in a program that dora-launch started: put this script into a "
-            "dataflow file (- id: my_node, path: this_script.py) and run "
-            "`dora-launch dataflow.yml`; to test its logic alone, use dora_rt.testing.FakeNode"
-        )
-    return NodeConfig.from_json(text)
-
-
-def _close(inbox: Inbox, publishers: list[Publisher]) -> None:
+def _close(inbox: Inbox, publishers: list[Publisher], attachment: Attachment | None) -> None:
     if fork.is_forked:
         return  # the parent goes on with them
     inbox.close()
     for publisher in publishers:
         publisher.close()
+    if attachment is not None:
+        attachment.leave()
+        # A notebook may come back as another node, or as the same.
+        Node._attached = None

@@ -22,9 +22,10 @@ from dora_rt.control.doctor import (
 from dora_rt.control.leftovers import find_objects, unlink_objects
 from dora_rt.control.machine import find_interpreters, find_machine
 from dora_rt.control.planner import make_plan
-from dora_rt.control.rundir import Stray, base_folder, find_living, find_strays, reclaim
+from dora_rt.control.rundir import Stray, find_living, find_strays, reclaim
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import DescriptorError, LaunchError
+from dora_rt.runs import base_folder
 
 EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
 

@@ -82,7 +82,7 @@ class Wired:
 
 @contextmanager
 def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
-    plan = _plan(readers or (Reader(),), slot_nbytes)
+    plan = plan_of(readers or (Reader(),), slot_nbytes)
     run = secrets.token_hex(4)
     output = plan.outputs[0]
     with RunMemory.create(plan, run) as memory:
@@ -95,6 +95,8 @@ def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
             for process in plan.processes
             for entry in process.config.inputs
         ]
+        for process in plan.processes:
+            memory.note_attached(process.config.number)
         memory.start()
         wired = Wired(memory, run, output, publisher, subscribers, board)
         try:
@@ -103,7 +105,8 @@ def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
             wired.publisher.close()
 
 
-def _plan(readers: Sequence[Reader], slot_nbytes: int) -> Plan:
+def plan_of(readers: Sequence[Reader], slot_nbytes: int = 0) -> Plan:
+    """Give the plan of a process 0 that writes, and of others that read it."""
     slots = (
         max(reader.queue_size for reader in readers)
         + sum(reader.max_held + 1 for reader in readers)

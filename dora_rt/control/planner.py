@@ -211,7 +211,8 @@ class _Planner:
 
     def _returns(self, process: int) -> bool:
         _, nodes = self._groups[process]
-        return nodes[0].supervision.restart is not RestartPolicy.NEVER
+        first = nodes[0]
+        return first.is_dynamic or first.supervision.restart is not RestartPolicy.NEVER
 
     def _upstream(self) -> dict[int, set[int]]:
         upstream: dict[int, set[int]] = {number: set() for number in range(len(self._groups))}
@@ -251,6 +252,7 @@ class _Planner:
             circle=circle,
             supervision=supervision,
             resources=nodes[0].resources,
+            is_dynamic=nodes[0].is_dynamic,
         )
 
     def _argv(self, node: Node) -> tuple[str, ...]:
@@ -260,6 +262,8 @@ class _Planner:
         if program.module is not None:
             return (self._interpreter, "-u", "-m", program.module, *program.args)
         assert program.path is not None, "a program has a path or a module"
+        if node.is_dynamic:
+            return ()
         beside = self._folder / program.path
         path = str(beside) if beside.is_file() else program.path
         if path.endswith(".py"):

@@ -10,7 +10,15 @@ from dora_rt.descriptor.document import YamlMapping, YamlSequence, YamlValue, de
 from dora_rt.descriptor.edge_reader import read_inputs, read_outputs
 from dora_rt.descriptor.fields import Fields
 from dora_rt.descriptor.keys import CUSTOM
-from dora_rt.descriptor.model import Input, Operator, Output, Place, Program
+from dora_rt.descriptor.model import (
+    DEFAULT_MAX_HELD,
+    DYNAMIC,
+    Input,
+    Operator,
+    Output,
+    Place,
+    Program,
+)
 from dora_rt.descriptor.names import read_name
 from dora_rt.descriptor.operator_reader import read_module, read_operator
 from dora_rt.descriptor.problems import Problems, quote
@@ -20,8 +28,7 @@ _WORD = re.compile(r"[^ \t\r\n\f\v]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _DEFAULT_OPERATOR_ID = "op"
 _NOT_PATHS = {
-    "dynamic": "every node is started by dora-launch, so write its program here",
-    "shell": "no node runs in a shell, so write its program here and the rest in 'args'",
+    "shell": "no node runs in a shell; if one has to, write 'path: sh' and 'args: [-c, ...]'",
 }
 
 
@@ -112,7 +119,9 @@ def _read_path(fields: Fields, key: str, problems: Problems) -> str | None:
 
 
 def _read_edges(program: Program, fields: Fields, label: str, problems: Problems) -> Content:
-    inputs = read_inputs(fields.get("inputs"), label, problems)
+    # Whoever looks at a flow from a notebook keeps what it got, and may die with it in its hands.
+    max_held = 0 if program.path == DYNAMIC else DEFAULT_MAX_HELD
+    inputs = read_inputs(fields.get("inputs"), label, problems, max_held=max_held)
     nproblems = len(problems)
     outputs = read_outputs(fields.get("outputs"), label, problems)
     return Content(

@@ -61,6 +61,8 @@ def check_files(nodes: Sequence[Node], folder: Path, problems: Problems) -> None
             try:
                 if part.module is not None:
                     _check_module(part.module, folder)
+                elif node.is_dynamic:
+                    continue
                 elif part.path is not None and isinstance(part, Program):
                     _check_program(part.path, folder, dict(node.env).get("PATH"))
                 elif part.path is not None:

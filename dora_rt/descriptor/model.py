@@ -7,6 +7,7 @@ from enum import Enum
 
 from dora_rt.contract import QueuePolicy
 
+DYNAMIC = "dynamic"
 DEFAULT_QUEUE_SIZE = 10
 DEFAULT_MAX_HELD = 4
 
@@ -125,7 +126,8 @@ class Output:
 class Program:
     """How a custom node is started: a file or a command (`path`), or a Python module.
 
-    `place` is where the path or the module is written.
+    The path `dynamic` means that somebody else starts it, during the run. `place` is where the
+    path or the module is written.
     """
 
     path: str | None
@@ -169,6 +171,11 @@ class Node:
     place: Place
     supervision: Supervision = Supervision()
     resources: Resources = Resources()
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Tell whether somebody else starts it, during the run."""
+        return self.program is not None and self.program.path == DYNAMIC
 
 
 @dataclass(frozen=True, slots=True)

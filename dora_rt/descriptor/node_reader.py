@@ -16,6 +16,7 @@ from dora_rt.descriptor.keys import (
     NODE_IDENTITY,
     NODE_SETTINGS,
     OPERATOR,
+    SETTING_SYNONYMS,
 )
 from dora_rt.descriptor.model import Node
 from dora_rt.descriptor.names import read_unreserved_name
@@ -24,6 +25,8 @@ from dora_rt.descriptor.process_reader import read_env
 from dora_rt.descriptor.settings_reader import Settings, read_settings
 
 _UNNAMED = "?"
+# Those that say what its end means, and not how it runs.
+_KEYS_OF_DYNAMIC_NODES = ("restart", "restart_policy", "stop_grace", "finish_grace_secs", "on_exit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +83,22 @@ def read_node(
         runtime=runtime,
         place=fields.place_of("id"),
     )
+    if node.is_dynamic:
+        _note_useless_keys(fields, problems)
     has_all_outputs = content.has_all_outputs and (are_keys_known or fields.has("outputs"))
     if not node_id:
         return None
     return ReadNode(node, content.operator_id, has_all_outputs, settings)
+
+
+def _note_useless_keys(fields: Fields, problems: Problems) -> None:
+    for key in (*NODE_SETTINGS, *SETTING_SYNONYMS.values(), "args", "env"):
+        if fields.has(key) and key not in _KEYS_OF_DYNAMIC_NODES:
+            problems.note(
+                fields.key_place(key),
+                f"{quote(key)} of {fields.owner} has no effect: who starts a dynamic node decides "
+                "how it runs",
+            )
 
 
 def _read_id(mapping: YamlMapping, problems: Problems) -> tuple[str | None, str]:

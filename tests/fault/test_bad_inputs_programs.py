@@ -63,14 +63,9 @@ REFUSED_VARIABLES = "LD_PRELOAD, LD_AUDIT, DYLD_INSERT_LIBRARIES and DORA_RT_* a
             "2:23: 'operators' of node 'a': this operator has no 'id'; add 'id: <name>'",
         ),
         (
-            "path: dynamic",
-            "2:17: 'path: dynamic' of node 'a' is not supported; "
-            "every node is started by dora-launch, so write its program here",
-        ),
-        (
             "path: shell, args: ls",
             "2:17: 'path: shell' of node 'a' is not supported; "
-            "no node runs in a shell, so write its program here and the rest in 'args'",
+            "no node runs in a shell; if one has to, write 'path: sh' and 'args: [-c, ...]'",
         ),
         (
             "path: 'https://example.com/a.py'",
