@@ -37,6 +37,7 @@ def launch(
     environ: dict[str, str],
     stop_after_s: float | None,
     log_folder: Path | None,
+    has_dora_compat: bool = True,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
 
@@ -47,6 +48,7 @@ def launch(
         stop_after_s: stop this many seconds after the first input could flow.
         log_folder: where the log files stay; None: in the run directory, and kept elsewhere if a
             node fails.
+        has_dora_compat: whether `import dora` in the nodes is what this package has.
 
     Raises:
         LaunchError: a program cannot be executed, or the environment does not allow the run.
@@ -68,7 +70,7 @@ def launch(
         with (
             _make_memory(plan, guard.run) as memory,
             _open_requests(guard) as requests,
-            Starter(guard, environ) as starter,
+            Starter(guard, environ, has_dora_compat=has_dora_compat) as starter,
             NodeLogs(folder, warn=console.alarm) as logs,
         ):
             output = Output(console, logs)

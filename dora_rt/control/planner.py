@@ -247,6 +247,7 @@ class _Planner:
                 operators=tuple(
                     self._operator(node, operator) for node in nodes for operator in node.operators
                 ),
+                api=nodes[0].api,
             ),
             upstream=upstream,
             circle=circle,

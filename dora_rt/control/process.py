@@ -52,9 +52,13 @@ class Usage:
 class Starter:
     """Starts the processes of one run; has the pipe through which they tell their status."""
 
-    def __init__(self, guard: RunGuard, environ: dict[str, str]) -> None:
+    def __init__(
+        self, guard: RunGuard, environ: dict[str, str], *, has_dora_compat: bool = True
+    ) -> None:
+        """Take what the processes inherit, and whether `import dora` shall be ours in them."""
         self._guard = guard
         self._environ = environ
+        self._has_dora_compat = has_dora_compat
         self.status_read, self._status_write = os.pipe()
         os.set_blocking(self.status_read, False)
 
@@ -80,15 +84,16 @@ class Starter:
             status_fd=self._status_write,
             lock_fd=self._guard.lock_fd,
         )
-        environ = self._environ
-        python_path = [str(_COMPAT_FOLDER), *filter(None, [environ.get("PYTHONPATH")])]
         environment = {
-            **environ,
-            "PYTHONPATH": os.pathsep.join(python_path),
+            **self._environ,
             "PYTHONUNBUFFERED": "1",
             **dict(plan.env),
             CONFIG_VARIABLE: config.to_json(),
         }
+        if self._has_dora_compat:
+            # Also before what the dataflow file says: an installed dora-rs would not find its own.
+            python_path = [str(_COMPAT_FOLDER), *filter(None, [environment.get("PYTHONPATH")])]
+            environment["PYTHONPATH"] = os.pathsep.join(python_path)
         obstacle = find_obstacle(
             plan.argv[0], folder=plan.folder, search_path=environment.get("PATH", os.defpath)
         )

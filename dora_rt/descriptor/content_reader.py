@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from dora_rt.descriptor.builds import read_build
 from dora_rt.descriptor.document import YamlMapping, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.edge_reader import read_inputs, read_outputs
 from dora_rt.descriptor.fields import Fields
@@ -13,6 +14,7 @@ from dora_rt.descriptor.keys import CUSTOM
 from dora_rt.descriptor.model import (
     DEFAULT_MAX_HELD,
     DYNAMIC,
+    Build,
     Input,
     Operator,
     Output,
@@ -21,6 +23,7 @@ from dora_rt.descriptor.model import (
 )
 from dora_rt.descriptor.names import read_name
 from dora_rt.descriptor.operator_reader import read_module, read_operator
+from dora_rt.descriptor.port_types import PortTypes, read_port_types
 from dora_rt.descriptor.problems import Problems, quote
 from dora_rt.descriptor.process_reader import read_args, read_env
 
@@ -39,6 +42,8 @@ class Content:
     Attributes:
         operator_id: by which other nodes may call the operator of a single `operator:`.
         has_all_outputs: False if an error may have hidden some of the outputs.
+        builds: what makes it ready to run, beside the node's own `build:`.
+        port_types: the types of its inputs and outputs, or those of each operator.
     """
 
     program: Program | None = None
@@ -48,6 +53,8 @@ class Content:
     operators: tuple[Operator, ...] = ()
     operator_id: str | None = None
     has_all_outputs: bool = False
+    builds: tuple[Build, ...] = ()
+    port_types: tuple[PortTypes, ...] = ()
 
 
 def read_content(kind: str | None, fields: Fields, label: str, problems: Problems) -> Content:
@@ -90,6 +97,7 @@ def _read_custom(value: YamlValue, label: str, problems: Problems) -> Content:
     return replace(
         content,
         env=read_env(fields.get("env"), owner, problems),
+        builds=read_build(fields, label),
         has_all_outputs=content.has_all_outputs and (are_keys_known or fields.has("outputs")),
     )
 
@@ -129,6 +137,7 @@ def _read_edges(program: Program, fields: Fields, label: str, problems: Problems
         inputs=inputs,
         outputs=outputs,
         has_all_outputs=nproblems == len(problems),
+        port_types=(read_port_types(fields, None, problems),),
     )
 
 
@@ -140,10 +149,13 @@ def _read_operator(value: YamlValue, label: str, problems: Problems) -> Content:
     id_value = value.get("id")
     operator_id = read_name(id_value, "operator id", problems) if id_value else None
     operator, has_all_outputs = read_operator(value, None, label, problems)
+    fields = Fields(value, f"operator {quote(label)}", problems)
     return Content(
         operators=(operator,),
         operator_id=operator_id or _DEFAULT_OPERATOR_ID,
         has_all_outputs=has_all_outputs,
+        builds=read_build(fields, label),
+        port_types=(read_port_types(fields, None, problems),),
     )
 
 
@@ -155,6 +167,8 @@ def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content
         return Content()
     operators: dict[str, Operator] = {}
     lines: dict[str, int] = {}
+    builds: list[Build] = []
+    port_types: list[PortTypes] = []
     has_all_outputs = True
     for item in value.items:
         if not isinstance(item, YamlMapping):
@@ -164,6 +178,9 @@ def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content
         operator_id, place = _read_operator_id(item, what, problems)
         owner = f"{label}/{operator_id or '?'}"
         operator, is_complete = read_operator(item, operator_id, owner, problems)
+        fields = Fields(item, f"operator {quote(owner)}", problems)
+        builds += read_build(fields, owner)
+        port_types.append(read_port_types(fields, operator_id, problems))
         if operator_id in lines:
             first = f"(first at line {lines[operator_id]})"
             problems.add(place, f"duplicate operator id {quote(owner)} {first}")
@@ -171,7 +188,12 @@ def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content
             operators[operator_id] = operator
             lines[operator_id] = place.line
         has_all_outputs = has_all_outputs and is_complete and operator_id is not None
-    return Content(operators=tuple(operators.values()), has_all_outputs=has_all_outputs)
+    return Content(
+        operators=tuple(operators.values()),
+        has_all_outputs=has_all_outputs,
+        builds=tuple(builds),
+        port_types=tuple(port_types),
+    )
 
 
 def _read_operator_id(

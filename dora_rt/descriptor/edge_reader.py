@@ -38,7 +38,7 @@ def read_inputs(
         return ()
     inputs = []
     for key, item in value.entries:
-        name = read_name(key, "input name", problems) or key.text
+        name = read_name(key, "input name", problems, is_port=True) or key.text
         declared = _read_input(name, item, f"{owner}/{name}", max_held, problems)
         if declared:
             inputs.append(declared)
@@ -55,7 +55,7 @@ def read_outputs(value: YamlValue | None, owner: str, problems: Problems) -> tup
         return ()
     outputs: dict[str, Output] = {}
     for item in value.items:
-        name = read_name(item, "output name", problems)
+        name = read_name(item, "output name", problems, is_port=True)
         if name in outputs:
             what = f"output {quote(f'{owner}/{name}')} is listed twice"
             problems.add(item.place, f"{what} (first at line {outputs[name].place.line})")

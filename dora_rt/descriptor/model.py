@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from dora_rt.contract import QueuePolicy
+from dora_rt.contract import Api, QueuePolicy
 
 DYNAMIC = "dynamic"
 DEFAULT_QUEUE_SIZE = 10
@@ -153,6 +153,23 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True)
+class Build:
+    """What `build:` says, as it is written: a command in each line.
+
+    Attributes:
+        label: whose it is, such as `camera`, or `vision/detector` for an operator.
+        text: the lines.
+        env: what the file adds to the environment of that node.
+        place: where it is written.
+    """
+
+    label: str
+    text: str
+    env: tuple[tuple[str, str], ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One entry of `nodes:`; it has either a program (a custom node) or operators.
 
@@ -169,6 +186,7 @@ class Node:
     operators: tuple[Operator, ...]
     runtime: str | None
     place: Place
+    api: Api = Api.EVENTS
     supervision: Supervision = Supervision()
     resources: Resources = Resources()
 
@@ -185,3 +203,4 @@ class Descriptor:
     file: str
     nodes: tuple[Node, ...]
     notes: tuple[str, ...]
+    builds: tuple[Build, ...] = ()
