@@ -411,7 +411,7 @@ def test_without_pyarrow_the_node_names_the_extra(flow: Flow):
         ("path: node.py", "dict"),
         ("path: node.py, api: tuples", "Event"),
         ("custom: {source: node.py, INPUTS}", "Event"),
-        ("custom: {source: node.py, api: events, INPUTS}", "dict"),
+        ("custom: {source: node.py, INPUTS}, api: events", "dict"),
     ],
 )
 def test_form_of_the_file_says_what_a_node_gets_unless_api_does(
@@ -434,7 +434,7 @@ def test_api_that_does_not_exist_is_named_with_those_that_do(flow: Flow):
     done = flow.run("--check")
 
     assert done.exit_code == 2
-    assert "'api' of node 'node': expected 'events' or 'tuples', got 'event'" in done.err
+    assert "'api' of node 'node': expected tuples or events, got string 'event'" in done.err
 
 
 def test_installed_dora_is_found_instead_when_asked_for(flow: Flow):
