@@ -1,0 +1,35 @@
+"""All contenders, in the order of the tables."""
+
+from __future__ import annotations
+
+from benchmarks.contender import Contender
+from benchmarks.contenders.bare import Bare
+from benchmarks.contenders.dora_client import DoraRs, DoraRtCompat
+from benchmarks.contenders.dora_rt import DoraRt
+from benchmarks.contenders.iceoryx import Iceoryx
+from benchmarks.contenders.zeromq import ZeroMq
+
+BARE = "bare semaphores"
+DORA_RT = "dora_rt"
+DORA_RT_SPINNING = "dora_rt (spinning)"
+
+
+def contenders() -> list[Contender]:
+    """Give all contenders, also those that cannot run here."""
+    return [
+        Bare(BARE, spins=False),
+        Bare("bare, busy polling", spins=True),
+        DoraRt(DORA_RT, spins=False),
+        DoraRt(DORA_RT_SPINNING, spins=True),
+        DoraRtCompat(),
+        DoraRs("dora-rs"),
+        DoraRs("dora-rs (512 MB pool)", {"shared_memory_pool_size": "512MB"}),
+        Iceoryx("iceoryx2", spins=False),
+        Iceoryx("iceoryx2, busy polling", spins=True),
+        ZeroMq(),
+    ]
+
+
+def find(name: str) -> Contender:
+    """Give the contender of this name."""
+    return next(contender for contender in contenders() if contender.name == name)

@@ -1,0 +1,125 @@
+"""Starts the processes of a job, waits for them, and leaves none behind."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.contender import Command
+from benchmarks.placement import on_cores
+
+_PR_SET_CHILD_SUBREAPER = 36
+_REPOSITORY = Path(__file__).parents[1]
+
+
+class JobError(Exception):
+    """A job did not end well; says why, with the last lines of what its processes printed."""
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what children of this process leave behind, so that it can be ended."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def run_to_end(
+    commands: Iterable[Command], *, cores: tuple[int, ...], timeout_s: float, log: Path
+) -> None:
+    """Run commands side by side until all have ended.
+
+    Raises:
+        JobError: one failed or did not end in time; then all are ended.
+    """
+    environ = {**os.environ, "PYTHONPATH": str(_REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    with log.open("wb") as output, on_cores(cores):
+        started = [
+            subprocess.Popen(
+                command,
+                cwd=log.parent,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            for command in commands
+        ]
+    try:
+        _wait_for_all(started, time.monotonic() + timeout_s, timeout_s, log)
+    finally:
+        end_descendants()
+        for process in started:
+            process.wait()
+
+
+def end_descendants() -> None:
+    """End what this process has started, directly or not, and what became of its orphans.
+
+    First as a terminal would, so that a launcher can end its nodes, then harder.
+    """
+    for number, grace_s in ((signal.SIGINT, 3), (signal.SIGTERM, 2), (signal.SIGKILL, 2)):
+        if not (pids := descendants()):
+            return
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + grace_s
+        while descendants() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+def descendants(root: int | None = None) -> list[int]:
+    """Give all living processes that descend from `root`; by default from this one."""
+    root = os.getpid() if root is None else root
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (parent := _parent(int(entry.name))) is not None:
+            children.setdefault(parent, []).append(int(entry.name))
+    found, left = [], [root]
+    while left:
+        more = children.get(left.pop(), [])
+        found += more
+        left += more
+    return found
+
+
+def _parent(pid: int) -> int | None:
+    """Give the parent's number; None if the process is gone. Reaps it if it is our dead child."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    if state == "Z" and int(parent) == os.getpid():
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return None if state in "ZX" else int(parent)
+
+
+def _wait_for_all(
+    started: list[subprocess.Popen[bytes]], deadline: float, timeout_s: float, log: Path
+) -> None:
+    while True:
+        codes = [process.poll() for process in started]
+        for process, code in zip(started, codes, strict=True):
+            if code:
+                raise JobError(f"{_name(process)} ended with {code}: {_last_lines(log)}")
+        if all(code == 0 for code in codes):
+            return
+        if time.monotonic() > deadline:
+            raise JobError(f"did not end within {timeout_s:.0f} s: {_last_lines(log)}")
+        time.sleep(0.01)
+
+
+def _name(process: subprocess.Popen[bytes]) -> str:
+    command: list[str] = list(process.args)  # type: ignore[arg-type]
+    return " ".join(Path(part).name for part in command[:3])
+
+
+def _last_lines(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()[-12:]
+    return "\n  ".join(["its last lines:", *lines]) if lines else "it printed nothing"
