@@ -23,18 +23,11 @@ COPY = "np.copyto"
 def measure(placement: Placement, sizes: Mapping[str, int], session: Session) -> list[Row]:
     """Measure the floors of the round trip."""
     budget_s = session.options.budget_s
-    return [
-        *pingpong(placement, budget_s, session),
-        *(
-            {
-                "contender": COPY,
-                "way": "produced",
-                "size": size,
-                **copy(nbytes, budget_s, placement),
-            }
-            for size, nbytes in sizes.items()
-        ),
-    ]
+    rows = pingpong(placement, budget_s, session)
+    for size, nbytes in sizes.items():
+        found = copy(nbytes, budget_s, placement)
+        rows.append({"contender": COPY, "way": "produced", "size": size, **found})
+    return rows
 
 
 def pingpong(placement: Placement, budget_s: float, session: Session) -> list[Row]:
