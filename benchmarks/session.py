@@ -8,12 +8,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contender import Contender
+from benchmarks.contender import Command, Contender
 from benchmarks.contenders import contenders, find
 from benchmarks.job import WRITER, Job
 from benchmarks.placement import Placement, placements
@@ -89,24 +90,27 @@ class Session:
 
     def run(self, job: Job) -> dict[str, list[Row]] | None:
         """Run a job and give the rows of each role; None, and a problem noted, if it failed."""
-        folder = Path(tempfile.gettempdir()) / f"drtbench-{secrets.token_hex(4)}"
-        folder.mkdir(mode=0o700)
-        job = replace(job, folder=folder)
-        job.write()
-        try:
-            with find(job.contender).prepared(job) as commands:
-                run_to_end(
-                    commands,
-                    cores=job.cores,
-                    timeout_s=self.options.timeout_s,
-                    log=folder / "output.log",
-                )
-            return {role: _result(job, role) for role in job.roles}
-        except JobError as error:
-            self.note(f"{job.contender}, {job.benchmark}: {_cause(job) or error}")
-            return None
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with private_folder() as folder:
+            job = replace(job, folder=folder)
+            job.write()
+            try:
+                with find(job.contender).prepared(job) as commands:
+                    self.run_commands(commands, folder, cores=job.cores)
+                return {role: _result(job, role) for role in job.roles}
+            except JobError as error:
+                self.note(f"{job.contender}, {job.benchmark}: {_cause(job) or error}")
+                return None
+
+    def run_commands(
+        self, commands: Iterable[Command], folder: Path, *, cores: tuple[int, ...]
+    ) -> None:
+        """Run commands to their end, in this folder.
+
+        Raises:
+            JobError: one failed, or did not end in time.
+        """
+        log = folder / "output.log"
+        run_to_end(commands, cores=cores, timeout_s=self.options.timeout_s, log=log)
 
     def add(self, benchmark: str, rows: Sequence[Row], **where: Any) -> None:
         """Keep findings, each with where it was found."""
@@ -126,6 +130,17 @@ class Session:
     def say(self, text: str) -> None:
         """Show how far it is, on standard error."""
         print(f"[{time.monotonic() - self._began:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Make a folder of a short, random name, and remove it with all that is in it."""
+    folder = Path(tempfile.gettempdir()) / f"drtbench-{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_job(benchmark: str, contender: Contender, placement: Placement, **keys: Any) -> Job:

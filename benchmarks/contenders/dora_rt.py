@@ -34,10 +34,8 @@ class DoraRt(Contender):
     def prepared(self, job: Job) -> Iterator[list[Command]]:
         """Write the dataflow file."""
         file = job.folder / "dataflow.yml"
-        # It spins where it can, unless it is told not to.
-        node_keys = {"spin_us": 0} if can_spin() and not self.spins else {}
         # JSON is YAML.
-        file.write_text(json.dumps(make_dataflow(job, node_keys), indent=1))
+        file.write_text(json.dumps(make_dataflow(job, node_keys(spins=self.spins)), indent=1))
         yield [[sys.executable, "-m", "dora_rt", str(file)]]
 
     def open_writer(self, job: Job) -> DoraRtWriter:
@@ -92,14 +90,19 @@ class DoraRtReader:
         self.node.send_output("reply", NUMBER.pack(number))
 
 
-def make_dataflow(job: Job, node_keys: dict[str, Any]) -> dict[str, Any]:
+def node_keys(*, spins: bool) -> dict[str, Any]:
+    """Give the keys that each node needs: it spins where it can, unless it is told not to."""
+    return {"spin_us": 0} if can_spin() and not spins else {}
+
+
+def make_dataflow(job: Job, keys: dict[str, Any]) -> dict[str, Any]:
     """Give the dataflow file of a job."""
     policy = {"queue_policy": "block"} if job.lossless else {}
     readers = job.roles[1:]
 
     def node(role: str, **wiring: Any) -> dict[str, Any]:
         arguments = [str(job.file), role]
-        return {"id": role, "module": "benchmarks.worker", "args": arguments, **wiring, **node_keys}
+        return {"id": role, "module": "benchmarks.worker", "args": arguments, **wiring, **keys}
 
     forward = {"source": f"{WRITER}/forward", "queue_size": job.queue_size, **policy}
     return {
