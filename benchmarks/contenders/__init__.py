@@ -7,6 +7,9 @@ from benchmarks.contenders.bare import Bare
 from benchmarks.contenders.dora_client import DoraRs, DoraRtCompat
 from benchmarks.contenders.dora_rt import DoraRt
 from benchmarks.contenders.iceoryx import Iceoryx
+from benchmarks.contenders.queues import Queues
+from benchmarks.contenders.ros import Ros
+from benchmarks.contenders.zenoh_peer import Zenoh
 from benchmarks.contenders.zeromq import ZeroMq
 
 BARE = "bare semaphores"
@@ -27,6 +30,11 @@ def contenders() -> list[Contender]:
         Iceoryx("iceoryx2", spins=False),
         Iceoryx("iceoryx2, busy polling", spins=True),
         ZeroMq(),
+        Zenoh("zenoh", shares_memory=False),
+        Zenoh("zenoh, shared memory", shares_memory=True),
+        Ros("ROS 2 rclpy", is_tuned=False),
+        Ros("ROS 2 rclpy, tuned", is_tuned=True),
+        Queues(),
     ]
 
 
