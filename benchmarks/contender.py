@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from benchmarks.job import Job
-from benchmarks.payload import Bytes
+from benchmarks.payload import END, Bytes
 
 Command = Sequence[str]
 
@@ -75,6 +76,13 @@ class Contender:
     def open_reader(self, job: Job, number: int) -> ReaderLink:
         """Open a reader's end, in its process."""
         raise NotImplementedError
+
+
+def end_all(link: WriterLink) -> None:
+    """Tell several readers that this was all, some more often than once: messages may be lost."""
+    for _ in range(10):
+        link.send(END)
+        time.sleep(0.01)
 
 
 def worker(job: Job, role: str) -> list[str]:

@@ -78,7 +78,7 @@ def write(job: Job, link: WriterLink) -> list[Row]:
     return [{"round_trip_us": round_trip_us}, *_rows(counts, cpu_ns, count)]
 
 
-def read(job: Job, link: ReaderLink) -> list[Row]:
+def read(job: Job, link: ReaderLink, number: int) -> list[Row]:
     """Answer, watched."""
     count = 0
     link.receive()

@@ -15,6 +15,9 @@ NUMBER = struct.Struct("<Q")
 END = np.zeros(1, np.uint8)
 """Tells a reader that this was all: nothing else that is sent is a single byte."""
 
+ASK = np.zeros(2, np.uint8)
+"""Asks a reader how many messages it has got since the last time it was asked."""
+
 
 def make_source(nbytes: int) -> Bytes:
     """Make bytes to send, all of them touched."""

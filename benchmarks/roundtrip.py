@@ -65,7 +65,7 @@ def write(job: Job, link: WriterLink) -> list[Row]:
     return rows
 
 
-def read(job: Job, link: ReaderLink) -> list[Row]:
+def read(job: Job, link: ReaderLink, number: int) -> list[Row]:
     """Answer each message with its number."""
     while (array := link.receive()) is not None and len(array) != len(payload.END):
         link.reply(payload.read(array))

@@ -34,3 +34,10 @@ def microseconds(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+def quantity(value: float | None) -> str:
+    """Write a number of things with three digits that mean something."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -37,7 +37,7 @@ def run(job: Job, role: str) -> dict[str, object]:
     if role == WRITER:
         return {"rows": benchmark.write(job, contender.open_writer(job))}
     number = int(role.removeprefix("reader"))
-    return {"rows": benchmark.read(job, contender.open_reader(job, number))}
+    return {"rows": benchmark.read(job, contender.open_reader(job, number), number)}
 
 
 def write_result(job: Job, role: str, result: dict[str, object]) -> None:

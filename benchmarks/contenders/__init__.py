@@ -17,6 +17,20 @@ DORA_RT = "dora_rt"
 DORA_RT_SPINNING = "dora_rt (spinning)"
 
 
+SELECTED = (
+    BARE,
+    DORA_RT,
+    DORA_RT_SPINNING,
+    "dora_rt (import dora)",
+    "dora-rs",
+    "iceoryx2",
+    "pyzmq",
+    "zenoh, shared memory",
+    "ROS 2 rclpy, tuned",
+)
+"""One of each product, for what takes long."""
+
+
 def contenders() -> list[Contender]:
     """Give all contenders, also those that cannot run here."""
     return [

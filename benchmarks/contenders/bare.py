@@ -165,5 +165,5 @@ def _size(job: Job) -> int:
 
 
 def _slots(job: Job) -> int:
-    # Who need not wait for a reader overwrites the one slot, which stays in the cache.
-    return job.queue_size if job.lossless else 1
+    # A single reader that is waited for needs only one slot, which stays in the cache.
+    return 1 if job.readers == 1 and not job.lossless else job.queue_size

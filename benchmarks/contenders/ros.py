@@ -150,8 +150,15 @@ class RosWriter:
         _wait_until_connected(self._publisher, job.readers)
 
     def send(self, source: Bytes) -> None:
-        """Copy into a message."""
-        self._publisher.publish(_message(self._topics, source))
+        """Copy into a message, and try again as long as its readers have no room."""
+        from rclpy._rclpy_pybind11 import RCLError
+
+        message = _message(self._topics, source)
+        while True:
+            try:
+                return self._publisher.publish(message)  # type: ignore[no-any-return]
+            except RCLError:
+                time.sleep(0.0001)
 
     def send_in_place(self, nbytes: int, number: int) -> None:
         """Do not: rclpy has no loans."""

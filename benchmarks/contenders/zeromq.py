@@ -39,6 +39,10 @@ class ZeroMqWriter:
         context = zmq.Context.instance()
         self._forward = context.socket(zmq.PUSH if job.readers == 1 else zmq.XPUB)
         self._forward.set_hwm(job.queue_size)
+        if job.readers > 1:
+            self._forward.setsockopt(
+                zmq.XPUB_VERBOSE, 1
+            )  # tell of each subscriber, not of new ones
         self._forward.bind(_address(job, "forward"))
         self._replies = context.socket(zmq.PULL)
         self._replies.bind(_address(job, "reply"))
