@@ -14,7 +14,17 @@ from benchmarks.machine import describe
 from benchmarks.processes import adopt_orphans
 from benchmarks.session import Options, Session
 
-BENCHMARKS = ("roundtrip", "throughput", "fanout", "steady", "slow_reader", "hot_path")
+BENCHMARKS = (
+    "roundtrip",
+    "throughput",
+    "fanout",
+    "steady",
+    "slow_reader",
+    "startup",
+    "footprint",
+    "main_job",
+    "hot_path",
+)
 
 _DESCRIPTION = """\
 Measure dora_rt beside what else moves a frame between two Python programs, on this machine.

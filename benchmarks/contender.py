@@ -78,9 +78,9 @@ class Contender:
         raise NotImplementedError
 
 
-def end_all(link: WriterLink) -> None:
-    """Tell several readers that this was all, some more often than once: messages may be lost."""
-    for _ in range(10):
+def end_all(link: WriterLink, readers: int) -> None:
+    """Tell the readers that this was all; several more often than once: it may be lost."""
+    for _ in range(1 if readers == 1 else 10):
         link.send(END)
         time.sleep(0.01)
 

@@ -56,7 +56,7 @@ def write(job: Job, link: WriterLink) -> list[Row]:
     rows = []
     for size, nbytes in SIZES.items():
         source = payload.make_source(nbytes)
-        samples = []
+        samples: list[int] = []
         until = time.monotonic() + 3 * job.settings["budget_s"]
         while len(samples) < _WARM_UP + _LEAST or time.monotonic() < until:
             payload.stamp(source, len(samples))
@@ -65,7 +65,7 @@ def write(job: Job, link: WriterLink) -> list[Row]:
             samples.append(time.monotonic_ns() - begin)
             time.sleep(_PERIOD_S)
         rows.append({"size": size, **summarize(samples[_WARM_UP:])})
-    end_all(link)
+    end_all(link, job.readers)
     return rows
 
 

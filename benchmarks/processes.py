@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.contender import Command
@@ -27,14 +28,11 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def run_to_end(
-    commands: Iterable[Command], *, cores: tuple[int, ...], timeout_s: float, log: Path
-) -> None:
-    """Run commands side by side until all have ended.
-
-    Raises:
-        JobError: one failed or did not end in time; then all are ended.
-    """
+@contextmanager
+def running(
+    commands: Iterable[Command], *, cores: tuple[int, ...], log: Path
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Start commands side by side; whatever is left of them when the block ends is ended."""
     environ = {**os.environ, "PYTHONPATH": str(_REPOSITORY), "PYTHONUNBUFFERED": "1"}
     with log.open("wb") as output, on_cores(cores):
         started = [
@@ -50,11 +48,40 @@ def run_to_end(
             for command in commands
         ]
     try:
-        _wait_for_all(started, time.monotonic() + timeout_s, timeout_s, log)
+        yield started
     finally:
         end_descendants()
         for process in started:
             process.wait()
+
+
+def run_to_end(
+    commands: Iterable[Command], *, cores: tuple[int, ...], timeout_s: float, log: Path
+) -> None:
+    """Run commands side by side until all have ended.
+
+    Raises:
+        JobError: one failed or did not end in time; then all are ended.
+    """
+    with running(commands, cores=cores, log=log) as started:
+        deadline = time.monotonic() + timeout_s
+        while any(process.poll() is None for process in started):
+            check(started, log)
+            if time.monotonic() > deadline:
+                raise JobError(f"did not end within {timeout_s:.0f} s; {_last_lines(log)}")
+            time.sleep(0.01)
+        check(started, log)
+
+
+def check(started: Iterable[subprocess.Popen[bytes]], log: Path) -> None:
+    """Look whether one has failed.
+
+    Raises:
+        JobError: it has.
+    """
+    for process in started:
+        if code := process.poll():
+            raise JobError(f"{_name(process)} ended with {code}; {_last_lines(log)}")
 
 
 def end_descendants() -> None:
@@ -107,21 +134,6 @@ def _parent(pid: int) -> int | None:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
     return None if state in "ZX" else int(parent)
-
-
-def _wait_for_all(
-    started: list[subprocess.Popen[bytes]], deadline: float, timeout_s: float, log: Path
-) -> None:
-    while True:
-        codes = [process.poll() for process in started]
-        for process, code in zip(started, codes, strict=True):
-            if code:
-                raise JobError(f"{_name(process)} ended with {code}: {_last_lines(log)}")
-        if all(code == 0 for code in codes):
-            return
-        if time.monotonic() > deadline:
-            raise JobError(f"did not end within {timeout_s:.0f} s: {_last_lines(log)}")
-        time.sleep(0.01)
 
 
 def _name(process: subprocess.Popen[bytes]) -> str:

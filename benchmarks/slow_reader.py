@@ -58,7 +58,7 @@ def write(job: Job, link: WriterLink) -> list[Row]:
         link.send(source)
         samples.append(time.monotonic_ns() - begin)
     (job.folder / "stop").touch()
-    end_all(link)
+    end_all(link, job.readers)
     return [summarize(samples[_WARM_UP:])]
 
 

@@ -15,6 +15,7 @@ from benchmarks.contenders.zeromq import ZeroMq
 BARE = "bare semaphores"
 DORA_RT = "dora_rt"
 DORA_RT_SPINNING = "dora_rt (spinning)"
+DORA_RS = "dora-rs"
 
 
 SELECTED = (
@@ -22,7 +23,7 @@ SELECTED = (
     DORA_RT,
     DORA_RT_SPINNING,
     "dora_rt (import dora)",
-    "dora-rs",
+    DORA_RS,
     "iceoryx2",
     "pyzmq",
     "zenoh, shared memory",
@@ -39,7 +40,7 @@ def contenders() -> list[Contender]:
         DoraRt(DORA_RT, spins=False),
         DoraRt(DORA_RT_SPINNING, spins=True),
         DoraRtCompat(),
-        DoraRs("dora-rs"),
+        DoraRs(DORA_RS),
         DoraRs("dora-rs (512 MB pool)", {"shared_memory_pool_size": "512MB"}),
         Iceoryx("iceoryx2", spins=False),
         Iceoryx("iceoryx2, busy polling", spins=True),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contender import Command, Contender
-from benchmarks.contenders.dora_rt import make_dataflow
+from benchmarks.contenders.dora_rt import launch_command, make_dataflow
 from benchmarks.job import Job
 from benchmarks.payload import NUMBER, Bytes, stamp
 
@@ -51,8 +51,7 @@ class DoraRs(_DoraClient):
                     entry["queue_policy"] = "backpressure"
         file = job.folder / "dataflow.yml"
         file.write_text(json.dumps(dataflow))
-        dora = Path(sys.executable).with_name("dora")
-        yield [[str(dora), "run", "--log-level", "error", str(file)]]
+        yield [dora_command(file)]
 
 
 class DoraRtCompat(_DoraClient):
@@ -80,7 +79,7 @@ class DoraRtCompat(_DoraClient):
         dataflow = make_dataflow(job, {})
         file = job.folder / "dataflow.yml"
         file.write_text(json.dumps(dataflow))
-        yield [[sys.executable, "-m", "dora_rt", str(file)]]
+        yield [launch_command(file)]
 
 
 class DoraWriter:
@@ -129,6 +128,11 @@ class DoraReader:
     def reply(self, number: int) -> None:
         """Send eight bytes."""
         self.node.send_output("reply", NUMBER.pack(number))
+
+
+def dora_command(file: Path) -> list[str]:
+    """Give the command by which dora-rs runs a dataflow on this machine."""
+    return [str(Path(sys.executable).with_name("dora")), "run", "--log-level", "error", str(file)]
 
 
 def _next_value(node: Any) -> Any:

@@ -36,7 +36,7 @@ class DoraRt(Contender):
         file = job.folder / "dataflow.yml"
         # JSON is YAML.
         file.write_text(json.dumps(make_dataflow(job, node_keys(spins=self.spins)), indent=1))
-        yield [[sys.executable, "-m", "dora_rt", str(file)]]
+        yield [launch_command(file)]
 
     def open_writer(self, job: Job) -> DoraRtWriter:
         """Open the writer's end."""
@@ -88,6 +88,11 @@ class DoraRtReader:
     def reply(self, number: int) -> None:
         """Send eight bytes."""
         self.node.send_output("reply", NUMBER.pack(number))
+
+
+def launch_command(file: Path) -> list[str]:
+    """Give the command that runs a dataflow: what `dora-launch` is."""
+    return [sys.executable, "-m", "dora_rt", str(file)]
 
 
 def node_keys(*, spins: bool) -> dict[str, Any]:
