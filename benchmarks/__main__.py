@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
-from benchmarks.machine import describe
+from benchmarks import report
 from benchmarks.processes import adopt_orphans
 from benchmarks.session import Options, Session
 
@@ -31,48 +31,36 @@ Measure dora_rt beside what else moves a frame between two Python programs, on t
 
 Everything runs in one go, in rounds in which the contenders take turns; each number is the median
 of the rounds. Both sides of a link are pinned, to two cores and then to one, because unpinned
-medians jump with what the scheduler likes. What is not installed is skipped."""
+medians jump with what the scheduler likes. What is not installed is skipped, and what hangs is
+ended and reported."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks that the command line asks for; give the exit status."""
     options = _parser().parse_args(arguments)
+    if options.rounds is not None and options.rounds < 1:
+        _parser().error("--rounds: at least 1")
     adopt_orphans()
-    quick = options.quick
     session = Session(
         Options(
-            rounds=options.rounds or (1 if quick else 3),
-            budget_s=0.05 if quick else 0.25,
+            rounds=options.rounds or (1 if options.quick else 3),
+            budget_s=0.02 if options.quick else 0.15,
             contenders=tuple(options.contender or ()),
-            is_quick=quick,
         )
     )
-    names = options.only or BENCHMARKS
-    modules = [importlib.import_module(f"benchmarks.{name}") for name in names]
-    for module in modules:
-        session.say(f"== {module.NAME}: {_summary(module)}")
-        module.measure(session)
-    text = []
-    for module in modules:
-        rows = [row for row in session.rows if row["benchmark"] == module.NAME]
-        text += [str(table) for table in module.tables(rows)]
-    text += [f"Skipped: {what}: {reason}." for what, reason in session.skipped.items()]
-    text += [f"Problem: {problem}" for problem in session.problems]
-    report = "\n\n".join(text)
-    print(report)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "tables.md").write_text(report + "\n")
-    (options.out / "results.json").write_text(
-        json.dumps(
-            {
-                "machine": describe(),
-                "rows": session.rows,
-                "skipped": session.skipped,
-                "problems": session.problems,
-            },
-            indent=1,
-        )
-    )
+    # A Ctrl-C ends what runs at the moment, and shows what was measured so far.
+    measured: list[ModuleType] = []
+    try:
+        for name in options.only or BENCHMARKS:
+            module = importlib.import_module(f"benchmarks.{name}")
+            session.say(f"== {name}: {_summary(module)}")
+            measured.append(module)
+            module.measure(session)
+            report.write(session, measured, options.out)
+    except KeyboardInterrupt:
+        session.note("interrupted: these are the numbers so far")
+    print(report.write(session, measured, options.out))
+    print(f"\nwritten to {options.out}/: {', '.join(report.files(options.out))}", file=sys.stderr)
     return 1 if session.problems else 0
 
 
@@ -84,7 +72,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="\n\n".join(["what each benchmark measures", *parts]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, help="only these benchmarks")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=BENCHMARKS,
+        metavar="BENCHMARK",
+        help=f"only these benchmarks, of {', '.join(BENCHMARKS)}",
+    )
     parser.add_argument("--rounds", type=int, help="how often all is measured (3)")
     parser.add_argument(
         "--contender",
@@ -97,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         default=Path("benchmarks/out"),
-        help="folder for results.json, tables.md and the plots (%(default)s)",
+        metavar="DIR",
+        help="folder for results.json, tables.md and roundtrip.png (%(default)s)",
     )
     return parser
 
@@ -106,7 +101,7 @@ def _document(name: str) -> str:
     return inspect.getdoc(importlib.import_module(f"benchmarks.{name}")) or ""
 
 
-def _summary(module: object) -> str:
+def _summary(module: ModuleType) -> str:
     return (inspect.getdoc(module) or "").splitlines()[0]
 
 

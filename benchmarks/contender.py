@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from benchmarks.job import Job
+from benchmarks.job import WRITER, Job
 from benchmarks.payload import END, Bytes
 
 Command = Sequence[str]
@@ -78,11 +78,17 @@ class Contender:
         raise NotImplementedError
 
 
-def end_all(link: WriterLink, readers: int) -> None:
-    """Tell the readers that this was all; several more often than once: it may be lost."""
-    for _ in range(1 if readers == 1 else 10):
+def end_all(job: Job, link: WriterLink) -> None:
+    """Tell the readers that this was all, again and again until all have ended.
+
+    It may get lost: among several readers, or because a process ends before it is on its way.
+    """
+    results = [job.result_file(role) for role in job.roles if role != WRITER]
+    while not all(result.exists() for result in results):
         link.send(END)
-        time.sleep(0.01)
+        again = time.monotonic() + 0.05
+        while time.monotonic() < again and not all(result.exists() for result in results):
+            time.sleep(0.002)
 
 
 def worker(job: Job, role: str) -> list[str]:

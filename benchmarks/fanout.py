@@ -65,7 +65,7 @@ def write(job: Job, link: WriterLink) -> list[Row]:
             samples.append(time.monotonic_ns() - begin)
             time.sleep(_PERIOD_S)
         rows.append({"size": size, **summarize(samples[_WARM_UP:])})
-    end_all(link, job.readers)
+    end_all(job, link)
     return rows
 
 

@@ -26,7 +26,7 @@ from benchmarks.timing import Row, over_rounds
 NAME = "footprint"
 NODES = 10
 _SETTLE_S = 1.0
-_BUDGETS = 20
+_BUDGETS = 30
 _FIRST_TICK = {"tick": "dora/timer/secs/3600"}
 
 
@@ -56,7 +56,7 @@ def tables(rows: list[Row]) -> list[Table]:
             return "" if value is None else f"{value:{form}}"
 
         memory = [text(key, ".1f") for key in ("node_pss_mb", "node_rss_mb")]
-        rest = [text("threads", ".0f"), text("rest_pss_mb", ".1f"), text("cpu_percent", ".2f")]
+        rest = [text("threads", ".0f"), text("rest_pss_mb", ".1f"), text("cpu_percent", ".3f")]
         lines.append([contender, *memory, *rest])
     head = ["", "PSS MB", "RSS MB", "threads", "PSS MB of the rest", "% of a core, in all"]
     return [Table(f"An idle dataflow of {NODES} nodes; of a node, the median", head, lines)]

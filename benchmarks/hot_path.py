@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import payload
-from benchmarks.contender import ReaderLink, WriterLink
+from benchmarks.contender import ReaderLink, WriterLink, end_all
 from benchmarks.contenders import DORA_RT, find
 from benchmarks.contenders.dora_rt import node_keys
 from benchmarks.job import WRITER, Job
@@ -42,7 +42,7 @@ def measure(session: Session) -> None:
     session.say("the calls, one by one")
     session.add(NAME, _measure_calls(session, placement.writer), **where)
     session.say("the lines of a round trip")
-    settings = {"budget_s": 40 * session.options.budget_s}
+    settings = {"budget_s": 60 * session.options.budget_s}
     job = make_job(NAME, find(DORA_RT), placement, settings=settings)
     if found := session.run(job):
         for side, rows in found.items():
@@ -74,7 +74,7 @@ def write(job: Job, link: WriterLink) -> list[Row]:
     with sampled() as counts:
         count = run_for(job.settings["budget_s"])
     cpu_ns = time.process_time_ns() - began_ns
-    link.send(payload.END)
+    end_all(job, link)
     return [{"round_trip_us": round_trip_us}, *_rows(counts, cpu_ns, count)]
 
 

@@ -33,7 +33,7 @@ DETECTOR, PLAIN_LOOP = "detector alone", "plain loop"
 _SEED = 11
 _FRAMES_A_SECOND = 250
 """About what there is to do: it decides only how long it takes."""
-_BUDGETS = 12
+_BUDGETS = 20
 _WARM_UP = 30
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 
 from benchmarks import floors, payload
-from benchmarks.contender import ReaderLink, WriterLink
+from benchmarks.contender import ReaderLink, WriterLink, end_all
 from benchmarks.contenders import BARE, find
 from benchmarks.job import WRITER, Job
 from benchmarks.session import Session, make_job
@@ -61,7 +61,7 @@ def write(job: Job, link: WriterLink) -> list[Row]:
         for size, nbytes in SIZES.items()
         for way in ways
     ]
-    link.send(payload.END)
+    end_all(job, link)
     return rows
 
 

@@ -34,7 +34,7 @@ class Options:
     """
 
     rounds: int = 3
-    budget_s: float = 0.25
+    budget_s: float = 0.15
     contenders: tuple[str, ...] = ()
     timeout_s: float = 60
     is_quick: bool = False
@@ -171,5 +171,7 @@ def _cause(job: Job) -> str | None:
     for role in (*job.roles[1:], WRITER):
         file = job.result_file(role)
         if file.exists() and "error" in (result := json.loads(file.read_text())):
-            return f"{role}: {result['error'].strip().splitlines()[-1]}"
+            last_line: str = result["error"].strip().splitlines()[-1]
+            if last_line != "KeyboardInterrupt":  # that was us, because of something else
+                return f"{role}: {last_line}"
     return None

@@ -12,7 +12,7 @@ import os
 import time
 
 from benchmarks import payload
-from benchmarks.contender import ReaderLink, WriterLink
+from benchmarks.contender import ReaderLink, WriterLink, end_all
 from benchmarks.contenders import SELECTED
 from benchmarks.job import WRITER, Job
 from benchmarks.placement import placements
@@ -24,7 +24,7 @@ from benchmarks.timing import Row, over_rounds, summarize
 NAME = "steady"
 NBYTES = 1920 * 1080 * 3
 HZ = 30
-_BUDGETS = 12
+_BUDGETS = 20
 _WARM_UP = 10
 
 
@@ -60,8 +60,7 @@ def write(job: Job, link: WriterLink) -> list[Row]:
         link.send(source)
     own_ns = time.process_time_ns() - own_ns
     others_ns = _others_cpu_ns(job) - others_ns
-    link.send(payload.END)
-    link.receive_reply()
+    end_all(job, link)
     return [{"writer_us": own_ns / 1e3 / frames, "all_others_us": others_ns / 1e3 / frames}]
 
 
@@ -75,7 +74,6 @@ def read(job: Job, link: ReaderLink, number: int) -> list[Row]:
             began_ns = time.process_time_ns()
     frames = len(latencies) - _WARM_UP
     reader_us = (time.process_time_ns() - began_ns) / 1e3 / frames
-    link.reply(0)
     return [{"reader_us": reader_us, "frames": frames, **summarize(latencies[_WARM_UP:])}]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 
 from benchmarks import floors, payload
-from benchmarks.contender import ReaderLink, WriterLink
+from benchmarks.contender import ReaderLink, WriterLink, end_all
 from benchmarks.contenders import BARE
 from benchmarks.job import WRITER, Job
 from benchmarks.placement import Placement, placements
@@ -22,7 +22,7 @@ from benchmarks.timing import Row, over_rounds
 NAME = "throughput"
 SIZES = {"8 B": 8, "1080p": 1920 * 1080 * 3}
 QUEUE_SIZE = 10
-_BUDGETS = 3
+_BUDGETS = 5
 """Times the budget of a number: a rate wants more messages than a median."""
 
 
@@ -52,7 +52,7 @@ def write(job: Job, link: WriterLink) -> list[Row]:
         source = payload.make_source(nbytes)
         _send(link, source, job.settings["budget_s"] / 10)
         rows.append({"size": size, **_send(link, source, job.settings["budget_s"])})
-    link.send(payload.END)
+    end_all(job, link)
     return rows
 
 

@@ -13,7 +13,7 @@ Row = dict[str, Any]
 WARM_UP = 10
 
 
-def repeat(once: Callable[[], int], *, budget_s: float, most: int, least: int = 8) -> list[int]:
+def repeat(once: Callable[[], int], *, budget_s: float, most: int, least: int = 6) -> list[int]:
     """Call `once`, which gives nanoseconds, until the time or the number is reached.
 
     The first calls warm up and do not count, as far as the time allows.

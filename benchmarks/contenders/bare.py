@@ -86,6 +86,8 @@ class BareWriter(_End):
         self._replied = [posix_ipc.Semaphore(_semaphore(job, "replied", n)) for n in readers]
         free = [posix_ipc.Semaphore(_semaphore(job, "free", n)) for n in readers]
         self._free = free if job.lossless else []
+        for semaphore in self._replied:
+            semaphore.acquire()  # the reader is there
 
     def send(self, source: Bytes) -> None:
         """Copy into the next slot."""
@@ -126,6 +128,7 @@ class BareReader(_End):
         self._replied = posix_ipc.Semaphore(_semaphore(job, "replied", number))
         free = posix_ipc.Semaphore(_semaphore(job, "free", number))
         self._free = free if job.lossless else None
+        self._replied.release()
 
     def receive(self) -> Bytes:
         """Give the next slot, and the one before back."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contender import Command, Contender
-from benchmarks.contenders.dora_rt import launch_command, make_dataflow
+from benchmarks.contenders.dora_rt import launch_command, make_dataflow, node_keys
 from benchmarks.job import Job
 from benchmarks.payload import NUMBER, Bytes, stamp
 
@@ -76,7 +76,7 @@ class DoraRtCompat(_DoraClient):
     @contextmanager
     def prepared(self, job: Job) -> Iterator[list[Command]]:
         """Write the dataflow file, for a program in today's form of dora."""
-        dataflow = make_dataflow(job, {})
+        dataflow = make_dataflow(job, node_keys(spins=False))
         file = job.folder / "dataflow.yml"
         file.write_text(json.dumps(dataflow))
         yield [launch_command(file)]

@@ -36,7 +36,7 @@ class ZeroMqWriter:
     def __init__(self, job: Job) -> None:
         import zmq
 
-        context = zmq.Context.instance()
+        context = _context(zmq)
         self._forward = context.socket(zmq.PUSH if job.readers == 1 else zmq.XPUB)
         self._forward.set_hwm(job.queue_size)
         if job.readers > 1:
@@ -74,7 +74,7 @@ class ZeroMqReader:
     def __init__(self, job: Job) -> None:
         import zmq
 
-        context = zmq.Context.instance()
+        context = _context(zmq)
         self._replies = context.socket(zmq.PUSH)
         self._replies.connect(_address(job, "reply"))
         self._forward: Any = context.socket(zmq.PULL if job.readers == 1 else zmq.SUB)
@@ -90,6 +90,13 @@ class ZeroMqReader:
     def reply(self, number: int) -> None:
         """Send eight bytes."""
         self._replies.send(NUMBER.pack(number))
+
+
+def _context(zmq: Any) -> Any:
+    context = zmq.Context.instance()
+    # How long the end waits for what is not sent yet; its default is for ever.
+    context.setsockopt(zmq.LINGER, 2000)
+    return context
 
 
 def _address(job: Job, name: str) -> str:
