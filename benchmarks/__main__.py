@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rounds=options.rounds or (1 if options.quick else 3),
             budget_s=0.02 if options.quick else 0.15,
             contenders=tuple(options.contender or ()),
+            is_quick=options.quick,
         )
     )
     # A Ctrl-C ends what runs at the moment, and shows what was measured so far.
@@ -83,8 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--contender",
         nargs="+",
-        metavar="PART",
-        help="only contenders with one of these in their name, such as dora_rt iceoryx2",
+        metavar="NAME",
+        help="only these contenders; part of a name stands for all that have it, such as ROS dora",
     )
     parser.add_argument("--quick", action="store_true", help="one round, and few samples in it")
     parser.add_argument(

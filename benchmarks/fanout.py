@@ -30,7 +30,7 @@ def measure(session: Session) -> None:
     for number, placement, contender in session.turns(
         session.contenders(SELECTED), placements()[:1]
     ):
-        for readers in READERS:
+        for readers in READERS[:2] if session.options.is_quick else READERS:
             job = make_job(
                 NAME,
                 contender,

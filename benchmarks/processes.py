@@ -34,6 +34,7 @@ def running(
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Start commands side by side; whatever is left of them when the block ends is ended."""
     environ = {**os.environ, "PYTHONPATH": str(_REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    before = set(descendants())
     with log.open("wb") as output, on_cores(cores):
         started = [
             subprocess.Popen(
@@ -50,7 +51,7 @@ def running(
     try:
         yield started
     finally:
-        end_descendants()
+        _end(before)
         for process in started:
             process.wait()
 
@@ -84,22 +85,6 @@ def check(started: Iterable[subprocess.Popen[bytes]], log: Path) -> None:
             raise JobError(f"{_name(process)} ended with {code}; {_last_lines(log)}")
 
 
-def end_descendants() -> None:
-    """End what this process has started, directly or not, and what became of its orphans.
-
-    First as a terminal would, so that a launcher can end its nodes, then harder.
-    """
-    for number, grace_s in ((signal.SIGINT, 3), (signal.SIGTERM, 2), (signal.SIGKILL, 2)):
-        if not (pids := descendants()):
-            return
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        deadline = time.monotonic() + grace_s
-        while descendants() and time.monotonic() < deadline:
-            time.sleep(0.01)
-
-
 def descendants(root: int | None = None) -> list[int]:
     """Give all living processes that descend from `root`; by default from this one."""
     root = os.getpid() if root is None else root
@@ -113,6 +98,20 @@ def descendants(root: int | None = None) -> list[int]:
         found += more
         left += more
     return found
+
+
+def _end(spared: set[int]) -> None:
+    """End all descendants but those spared, and what became of their orphans.
+
+    First as a terminal would, so that a launcher can end its nodes, then harder.
+    """
+    for number, grace_s in ((signal.SIGINT, 3), (signal.SIGTERM, 2), (signal.SIGKILL, 2)):
+        deadline = time.monotonic() + grace_s
+        for pid in set(descendants()) - spared:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        while set(descendants()) - spared and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 def cpu_ns(pid: int) -> int:

@@ -29,8 +29,9 @@ class Options:
     Attributes:
         rounds: how often all is measured.
         budget_s: seconds for each number of a round.
-        contenders: names, or parts of names, to measure; empty: all.
+        contenders: names, or else parts of names, to measure; empty: all.
         timeout_s: how long one job may take until it is killed.
+        is_quick: only whether all of it works, with few numbers of readers and nodes.
     """
 
     rounds: int = 3
@@ -62,14 +63,20 @@ class Session:
         for contender in contenders():
             if names is not None and contender.name not in names:
                 continue
-            wanted = self.options.contenders
-            if wanted and not any(part in contender.name for part in wanted):
+            if not self._is_wanted(contender.name):
                 continue
             if reason := contender.missing():
                 self.skip(contender.name, reason)
             else:
                 found.append(contender)
         return found
+
+    def _is_wanted(self, name: str) -> bool:
+        names = {contender.name for contender in contenders()}
+        wanted = self.options.contenders
+        return not wanted or any(
+            part == name or (part not in names and part in name) for part in wanted
+        )
 
     def turns(
         self, found: Sequence[Contender], where: Sequence[Placement] | None = None
