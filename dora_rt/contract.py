@@ -78,6 +78,10 @@ class InputConfig:
     """Silence after which the input counts as closed until something comes again."""
     source_node: str = ""
     """Id of the node that writes it, in the dataflow file."""
+    is_text: bool = False
+    """Whether what comes is UTF-8 text that the launcher sends: lines and logs of nodes."""
+    keeps_alive: bool = True
+    """Whether the node goes on as long as something may come here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,8 @@ class NodeConfig:
     """How often the node was started again."""
     description_path: str | None = None
     """File with the whole dataflow as dora describes one, in JSON."""
+    connection_fd: int = -1
+    """Of a dynamic node: its connection to the launcher, whose end is the end of either."""
 
     def to_json(self) -> str:
         """Give the text that crosses into the child."""
@@ -160,10 +166,10 @@ class NodeConfig:
         return cls(
             **{
                 **fields,
-                "api": Api(fields["api"]),
                 "inputs": tuple(_input(entry) for entry in fields["inputs"]),
                 "outputs": tuple(_output(entry) for entry in fields["outputs"]),
                 "operators": tuple(_operator(entry) for entry in fields["operators"]),
+                "api": Api(fields["api"]),
             }
         )
 
@@ -185,6 +191,8 @@ def _input(fields: dict[str, Any]) -> InputConfig:
         edge=None if edge is None else _edge(edge),
         timeout_ns=fields["timeout_ns"],
         source_node=fields["source_node"],
+        is_text=fields["is_text"],
+        keeps_alive=fields["keeps_alive"],
     )
 
 

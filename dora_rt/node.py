@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from dora_rt.configuration import find_config
 from dora_rt.contract import NodeConfig
 from dora_rt.data import fork, names, ring
+from dora_rt.data.abandoned import when_abandoned
 from dora_rt.data.board import Board
 from dora_rt.data.causes import Causes
 from dora_rt.data.doorbell import deadline_after
@@ -24,6 +23,7 @@ from dora_rt.data.shm import Segment
 from dora_rt.data.stamp import make_stamp
 from dora_rt.data.status import Kind, LinkCounters, StatusWriter
 from dora_rt.data.uncaught import report_uncaught
+from dora_rt.dynamic import Attachment, find_config, hang_up
 from dora_rt.errors import (
     NodeClosedError,
     NotInDataflowError,
@@ -41,25 +41,30 @@ class Node:
 
     _attached: str | None = None
 
-    def __init__(self, node_id: str | None = None) -> None:
+    def __init__(self, node_id: str | None = None, run: str | None = None) -> None:
         """Attach to the dataflow, as the environment that dora-launch set describes it.
 
         Args:
-            node_id: in a process that dora-launch did not start, which dynamic node (`path:
-                dynamic`) of a running dataflow this is; `run/node` if several of them run.
+            node_id: in a process that dora-launch did not start: the dynamic node to be.
+            run: of which run, if several have a dynamic node of that name.
 
         Raises:
-            NotInDataflowError: this process is no node of a dataflow (a RuntimeError).
+            NotInDataflowError: this process was not started by dora-launch, or there is no such
+                dynamic node (a RuntimeError).
             SharedMemoryError: the dataflow has ended meanwhile.
         """
-        config = find_config(node_id)
         if Node._attached is not None:
             raise NotInDataflowError(
                 f"node {Node._attached!r} is in use in this process already: a process is one "
                 "node; pass the Node object on instead of making a second one"
             )
+        config = find_config(node_id, run)
+        try:
+            self._attach(config)
+        except BaseException:
+            hang_up(config)
+            raise
         Node._attached = config.node
-        self._attach(config)
 
     def _attach(self, config: NodeConfig) -> None:
         run = config.run
@@ -82,9 +87,11 @@ class Node:
         self._is_ready = False
         self._reads_events = False
         self._goes_on_after_stop = False
-        self._finalizer = weakref.finalize(
-            self, _close, self._inbox, list(self._publishers.values())
-        )
+        publishers = list(self._publishers.values())
+        attachment = None
+        if config.connection_fd >= 0:
+            attachment = Attachment(config, when_abandoned(config, publishers))
+        self._finalizer = weakref.finalize(self, _close, self._inbox, publishers, attachment)
         if not config.inputs:
             # Nothing can be lost by who receives nothing: the flow need not wait for it.
             self._get_ready()
@@ -268,12 +275,7 @@ class Node:
     def __enter__(self) -> Node:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _next(self, deadline_ns: int | None) -> Event | Change | None:
@@ -309,10 +311,9 @@ class Node:
     def _publisher(self, output_id: str) -> Publisher:
         publisher = self._publishers.get(output_id)
         if publisher is None:
-            declared = ", ".join(self._publishers) or "none"
             raise UnknownOutputError(
                 f"node {self._config.node!r} has no output {output_id!r}; "
-                f"its outputs in the dataflow file: {declared}"
+                f"its outputs in the dataflow file: {', '.join(self._publishers) or 'none'}"
             )
         if fork.is_forked:
             raise NodeClosedError(
@@ -337,9 +338,13 @@ class Node:
         self._causes.cause = origin_ns, b"", context
 
 
-def _close(inbox: Inbox, publishers: list[Publisher]) -> None:
+def _close(inbox: Inbox, publishers: list[Publisher], attachment: Attachment | None) -> None:
     if fork.is_forked:
         return  # the parent goes on with them
     inbox.close()
     for publisher in publishers:
         publisher.close()
+    if attachment is not None:
+        attachment.leave()
+        # A notebook may come back as another node, or as the same.
+        Node._attached = None

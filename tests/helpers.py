@@ -93,6 +93,8 @@ def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
             for process in plan.processes
             for entry in process.config.inputs
         ]
+        for process in plan.processes:
+            memory.note_attached(process.config.number)
         memory.start()
         wired = Wired(memory, run, output, publisher, subscribers, board)
         try:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from dora_rt.contract import (
     CONFIG_VERSION,
-    Api,
     EdgeConfig,
     InputConfig,
     LinkConfig,
@@ -217,7 +216,8 @@ class _Planner:
 
     def _returns(self, process: int) -> bool:
         _, nodes = self._groups[process]
-        return nodes[0].supervision.restart is not RestartPolicy.NEVER
+        first = nodes[0]
+        return first.is_dynamic or first.supervision.restart is not RestartPolicy.NEVER
 
     def _upstream(self) -> dict[int, set[int]]:
         upstream: dict[int, set[int]] = {number: set() for number in range(len(self._groups))}
@@ -233,7 +233,6 @@ class _Planner:
         supervision = nodes[0].supervision
         spin_us = nodes[0].resources.spin_us
         env = dict(pair for node in nodes for pair in node.env)
-        program = nodes[0].program
         return ProcessPlan(
             name=name,
             argv=self._argv(nodes[0]),
@@ -255,12 +254,13 @@ class _Planner:
                 operators=tuple(
                     self._operator(node, operator) for node in nodes for operator in node.operators
                 ),
-                api=Api.EVENTS if program is None else program.api,
+                api=nodes[0].api,
             ),
             upstream=upstream,
             circle=circle,
             supervision=supervision,
             resources=nodes[0].resources,
+            is_dynamic=nodes[0].is_dynamic,
         )
 
     def _argv(self, node: Node) -> tuple[str, ...]:
@@ -270,6 +270,8 @@ class _Planner:
         if program.module is not None:
             return (self._interpreter, "-u", "-m", program.module, *program.args)
         assert program.path is not None, "a program has a path or a module"
+        if node.is_dynamic:
+            return ()
         beside = self._folder / program.path
         path = str(beside) if beside.is_file() else program.path
         if path.endswith(".py"):

@@ -76,6 +76,16 @@ class Starter:
             with contextlib.suppress(OSError):
                 self._warm_start = WarmStart(self._environ, (self._status_write, guard.lock_fd))
 
+    @property
+    def run(self) -> str:
+        """Give the name of the run."""
+        return self._guard.run
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """Give what every process of the run must have: the status pipe, and the run's lock."""
+        return self._status_write, self._guard.lock_fd
+
     def start(self, plan: ProcessPlan, config: NodeConfig) -> NodeProcess:
         """Start a program, with its configuration in the environment.
 

@@ -34,11 +34,12 @@ class Inbox:
         self._ports = [_attach(config, entry, board) for entry in config.inputs]
         self._timers = [port for port in self._ports if isinstance(port, Timer)]
         # What a node sends to itself does not keep it alive.
-        self._open = {
+        self._countable = {
             entry.id
             for entry in config.inputs
-            if entry.edge is not None and entry.edge.writer != config.number
+            if entry.edge is not None and entry.edge.writer != config.number and entry.keeps_alive
         }
+        self._open = set(self._countable)
         self._has_sources = bool(self._open)
         self._silences = {
             entry.id: _Silence(entry.timeout_ns)
@@ -204,6 +205,8 @@ class Inbox:
             successor = subscriber.successor()
             if successor is not None:
                 self._ports = [successor if port is subscriber else port for port in self._ports]
+                # A dynamic node may come back after its end.
+                self._open |= self._countable & {input_id}
                 return SourceRestarted(input_id)
             if input_id in self._open:
                 self._open.discard(input_id)

@@ -6,14 +6,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dora_rt.contract import Api
+from dora_rt.descriptor.builds import read_build
 from dora_rt.descriptor.document import YamlMapping, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.edge_reader import read_inputs, read_outputs
 from dora_rt.descriptor.fields import Fields
 from dora_rt.descriptor.keys import CUSTOM
-from dora_rt.descriptor.model import Input, Operator, Output, Place, Program
+from dora_rt.descriptor.model import (
+    DEFAULT_MAX_HELD,
+    DYNAMIC,
+    Build,
+    Input,
+    Operator,
+    Output,
+    Place,
+    Program,
+)
 from dora_rt.descriptor.names import read_name
 from dora_rt.descriptor.operator_reader import read_module, read_operator
+from dora_rt.descriptor.port_types import PortTypes, read_port_types
 from dora_rt.descriptor.problems import Problems, quote
 from dora_rt.descriptor.process_reader import read_args, read_env
 
@@ -21,8 +31,7 @@ _WORD = re.compile(r"[^ \t\r\n\f\v]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _DEFAULT_OPERATOR_ID = "op"
 _NOT_PATHS = {
-    "dynamic": "every node is started by dora-launch, so write its program here",
-    "shell": "no node runs in a shell, so write its program here and the rest in 'args'",
+    "shell": "no node runs in a shell; if one has to, write 'path: sh' and 'args: [-c, ...]'",
 }
 
 
@@ -33,6 +42,8 @@ class Content:
     Attributes:
         operator_id: by which other nodes may call the operator of a single `operator:`.
         has_all_outputs: False if an error may have hidden some of the outputs.
+        builds: what makes it ready to run, beside the node's own `build:`.
+        port_types: the types of its inputs and outputs, or those of each operator.
     """
 
     program: Program | None = None
@@ -42,6 +53,8 @@ class Content:
     operators: tuple[Operator, ...] = ()
     operator_id: str | None = None
     has_all_outputs: bool = False
+    builds: tuple[Build, ...] = ()
+    port_types: tuple[PortTypes, ...] = ()
 
 
 def read_content(kind: str | None, fields: Fields, label: str, problems: Problems) -> Content:
@@ -65,8 +78,7 @@ def _read_program(fields: Fields, label: str, problems: Problems) -> Content:
     module = read_module(fields, problems) if path is None else None
     args = read_args(fields.get("args"), fields.owner, problems)
     place = fields.place_of("path" if fields.has("path") else "module")
-    api = _read_api(fields, Api.EVENTS, problems)
-    return _read_edges(Program(path, module, args, place, api), fields, label, problems)
+    return _read_edges(Program(path, module, args, place), fields, label, problems)
 
 
 def _read_custom(value: YamlValue, label: str, problems: Problems) -> Content:
@@ -81,11 +93,11 @@ def _read_custom(value: YamlValue, label: str, problems: Problems) -> Content:
         problems.add(fields.place, f"{owner} has nothing to run", "add 'source: file.py'")
     args = first_args + read_args(fields.get("args"), owner, problems)
     place = fields.place_of("run" if fields.has("run") else "source")
-    api = _read_api(fields, Api.TUPLES, problems)
-    content = _read_edges(Program(path, None, args, place, api), fields, label, problems)
+    content = _read_edges(Program(path, None, args, place), fields, label, problems)
     return replace(
         content,
         env=read_env(fields.get("env"), owner, problems),
+        builds=read_build(fields, label),
         has_all_outputs=content.has_all_outputs and (are_keys_known or fields.has("outputs")),
     )
 
@@ -99,22 +111,6 @@ def _read_command(fields: Fields, problems: Problems) -> tuple[str | None, tuple
     # Not shlex: dora of 2022 split on white space, and files rely on what that does to quotes.
     words: list[str] = _WORD.findall(fields.text("run") or "")
     return (words[0], tuple(words[1:])) if words else (None, ())
-
-
-def _read_api(fields: Fields, default: Api, problems: Problems) -> Api:
-    text = fields.text("api")
-    if text is None:
-        return default
-    try:
-        return Api(text)
-    except ValueError:
-        problems.add(
-            fields.place_of("api"),
-            f"'api' of {fields.owner}: expected 'events' or 'tuples', got {quote(text)}",
-            "it says what `import dora` gives the node: event dicts as in dora 1.x, or the "
-            "tuples of 2022",
-        )
-        return default
 
 
 def _read_path(fields: Fields, key: str, problems: Problems) -> str | None:
@@ -131,7 +127,9 @@ def _read_path(fields: Fields, key: str, problems: Problems) -> str | None:
 
 
 def _read_edges(program: Program, fields: Fields, label: str, problems: Problems) -> Content:
-    inputs = read_inputs(fields.get("inputs"), label, problems)
+    # Whoever looks at a flow from a notebook keeps what it got, and may die with it in its hands.
+    max_held = 0 if program.path == DYNAMIC else DEFAULT_MAX_HELD
+    inputs = read_inputs(fields.get("inputs"), label, problems, max_held=max_held)
     nproblems = len(problems)
     outputs = read_outputs(fields.get("outputs"), label, problems)
     return Content(
@@ -139,6 +137,7 @@ def _read_edges(program: Program, fields: Fields, label: str, problems: Problems
         inputs=inputs,
         outputs=outputs,
         has_all_outputs=nproblems == len(problems),
+        port_types=(read_port_types(fields, None, problems),),
     )
 
 
@@ -150,10 +149,13 @@ def _read_operator(value: YamlValue, label: str, problems: Problems) -> Content:
     id_value = value.get("id")
     operator_id = read_name(id_value, "operator id", problems) if id_value else None
     operator, has_all_outputs = read_operator(value, None, label, problems)
+    fields = Fields(value, f"operator {quote(label)}", problems)
     return Content(
         operators=(operator,),
         operator_id=operator_id or _DEFAULT_OPERATOR_ID,
         has_all_outputs=has_all_outputs,
+        builds=read_build(fields, label),
+        port_types=(read_port_types(fields, None, problems),),
     )
 
 
@@ -165,6 +167,8 @@ def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content
         return Content()
     operators: dict[str, Operator] = {}
     lines: dict[str, int] = {}
+    builds: list[Build] = []
+    port_types: list[PortTypes] = []
     has_all_outputs = True
     for item in value.items:
         if not isinstance(item, YamlMapping):
@@ -174,6 +178,9 @@ def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content
         operator_id, place = _read_operator_id(item, what, problems)
         owner = f"{label}/{operator_id or '?'}"
         operator, is_complete = read_operator(item, operator_id, owner, problems)
+        fields = Fields(item, f"operator {quote(owner)}", problems)
+        builds += read_build(fields, owner)
+        port_types.append(read_port_types(fields, operator_id, problems))
         if operator_id in lines:
             first = f"(first at line {lines[operator_id]})"
             problems.add(place, f"duplicate operator id {quote(owner)} {first}")
@@ -181,7 +188,12 @@ def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content
             operators[operator_id] = operator
             lines[operator_id] = place.line
         has_all_outputs = has_all_outputs and is_complete and operator_id is not None
-    return Content(operators=tuple(operators.values()), has_all_outputs=has_all_outputs)
+    return Content(
+        operators=tuple(operators.values()),
+        has_all_outputs=has_all_outputs,
+        builds=tuple(builds),
+        port_types=tuple(port_types),
+    )
 
 
 def _read_operator_id(

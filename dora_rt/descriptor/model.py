@@ -7,6 +7,7 @@ from enum import Enum
 
 from dora_rt.contract import Api, QueuePolicy
 
+DYNAMIC = "dynamic"
 DEFAULT_QUEUE_SIZE = 10
 DEFAULT_MAX_HELD = 4
 
@@ -127,14 +128,14 @@ class Output:
 class Program:
     """How a custom node is started: a file or a command (`path`), or a Python module.
 
-    `place` is where the path or the module is written; `api` is what `import dora` gives it.
+    The path `dynamic` means that somebody else starts it, during the run. `place` is where the
+    path or the module is written.
     """
 
     path: str | None
     module: str | None
     args: tuple[str, ...]
     place: Place
-    api: Api = Api.EVENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,23 @@ class Operator:
     module: str | None
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What `build:` says, as it is written: a command in each line.
+
+    Attributes:
+        label: whose it is, such as `camera`, or `vision/detector` for an operator.
+        text: the lines.
+        env: what the file adds to the environment of that node.
+        place: where it is written.
+    """
+
+    label: str
+    text: str
+    env: tuple[tuple[str, str], ...]
     place: Place
 
 
@@ -170,8 +188,14 @@ class Node:
     operators: tuple[Operator, ...]
     runtime: str | None
     place: Place
+    api: Api = Api.EVENTS
     supervision: Supervision = Supervision()
     resources: Resources = Resources()
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Tell whether somebody else starts it, during the run."""
+        return self.program is not None and self.program.path == DYNAMIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +205,4 @@ class Descriptor:
     file: str
     nodes: tuple[Node, ...]
     notes: tuple[str, ...]
+    builds: tuple[Build, ...] = ()

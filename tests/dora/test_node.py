@@ -414,7 +414,8 @@ def test_form_of_the_file_says_what_a_node_gets_unless_api_does(flow: Flow):
           - {id: today-tuples, path: node.py, api: tuples, inputs: {t: dora/timer/secs/9}}
           - {id: of-2022, custom: {source: node.py, inputs: {t: dora/timer/secs/9}}}
           - id: of-2022-events
-            custom: {source: node.py, api: events, inputs: {t: dora/timer/secs/9}}
+            custom: {source: node.py, inputs: {t: dora/timer/secs/9}}
+            api: events
         """,
     )
     flow.write("node.py", "from dora import Node\nprint(type(Node().next()).__name__)\n")
@@ -432,7 +433,7 @@ def test_api_that_does_not_exist_is_named_with_those_that_do(flow: Flow):
     done = flow.run("--check")
 
     assert done.exit_code == 2
-    assert "'api' of node 'node': expected 'events' or 'tuples', got 'event'" in done.err
+    assert "'api' of node 'node': expected tuples or events, got string 'event'" in done.err
 
 
 def test_installed_dora_is_found_instead_when_asked_for(flow: Flow):

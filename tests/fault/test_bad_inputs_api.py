@@ -353,7 +353,8 @@ def test_oddity_arrives_as_it_was_meant(
                 None,
                 "dora_rt.errors.NotInDataflowError: Node() works only in a program that "
                 "dora-launch started: put this script into a dataflow file (- id: my_node, path: "
-                "this_script.py) and run `dora-launch dataflow.yml`; to test its logic alone, use "
+                "this_script.py) and run `dora-launch dataflow.yml`; to start it yourself, write "
+                '`path: dynamic` there and Node("my_node") here; to test its logic alone, use '
                 "dora_rt.testing.FakeNode",
             ),
         ),

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control.rundir import Manifest, RunDirectory, base_folder, find_living, reclaim
+from dora_rt.control.rundir import Manifest, RunDirectory, find_living, reclaim
 from dora_rt.errors import LaunchError
+from dora_rt.runs import base_folder
 from tests.fault.bed import SHM, Bed, objects
 from tests.helpers import eventually
 

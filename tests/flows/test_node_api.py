@@ -274,7 +274,8 @@ def test_node_outside_a_dataflow_says_what_to_do():
     assert last == (
         "dora_rt.errors.NotInDataflowError: Node() works only in a program that dora-launch "
         "started: put this script into a dataflow file (- id: my_node, path: this_script.py) and "
-        "run `dora-launch dataflow.yml`; to test its logic alone, use dora_rt.testing.FakeNode"
+        "run `dora-launch dataflow.yml`; to start it yourself, write `path: dynamic` there and "
+        'Node("my_node") here; to test its logic alone, use dora_rt.testing.FakeNode'
     )
 
 
