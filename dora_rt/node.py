@@ -17,6 +17,7 @@ from dora_rt.data.board import Board
 from dora_rt.data.causes import Causes
 from dora_rt.data.doorbell import deadline_after
 from dora_rt.data.inbox import Inbox
+from dora_rt.data.matching_inbox import open_inbox
 from dora_rt.data.publisher import Loan, Publisher
 from dora_rt.data.sample import sendable
 from dora_rt.data.shm import Segment
@@ -75,7 +76,7 @@ class Node:
         board = Segment.attach(names.board(run), writable=False)
         board.close()
         self._board = Board(board.words(), config.processes, config.edges, board.name)
-        self._inbox = Inbox(config, self._board)
+        self._inbox = open_inbox(config, self._board)
         self._status = StatusWriter(config.status_fd, config.number)
         self._publishers = {
             output.id: Publisher(run, config.node, output, self._board, spin_ns=config.spin_ns)

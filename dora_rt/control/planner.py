@@ -18,6 +18,7 @@ from dora_rt.contract import (
     OutputConfig,
     QueuePolicy,
     Route,
+    SyncConfig,
 )
 from dora_rt.control.description import describe
 from dora_rt.control.plan import EdgePlan, Plan, ProcessPlan
@@ -28,6 +29,7 @@ from dora_rt.descriptor.model import (
     Operator,
     OutputSource,
     RestartPolicy,
+    Sync,
     TimerSource,
 )
 
@@ -255,6 +257,7 @@ class _Planner:
                     self._operator(node, operator) for node in nodes for operator in node.operators
                 ),
                 api=nodes[0].api,
+                sync=_sync(nodes[0].sync),
             ),
             upstream=upstream,
             circle=circle,
@@ -299,6 +302,12 @@ def _group(nodes: tuple[Node, ...]) -> list[tuple[str, list[Node]]]:
     for node in nodes:
         groups.setdefault(node.runtime or node.id, []).append(node)
     return list(groups.items())
+
+
+def _sync(sync: Sync | None) -> SyncConfig | None:
+    if sync is None:
+        return None
+    return SyncConfig(sync.input_ids, sync.slop_ms * 1_000_000, sync.depth)
 
 
 def _operator_name(node: Node, operator: Operator) -> str:
