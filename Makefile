@@ -2,13 +2,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test lint soak wheel clean
+.PHONY: help run test lint soak bench bench-docs wheel clean
 
 help:
 	@echo "make run    see the demo: camera (or a drawn scene), detection, picture"
 	@echo "make test   everything that must pass: linters, types, tests"
 	@echo "make lint   only ruff and mypy"
 	@echo "make soak   the endurance tests at full length, about 20 minutes"
+	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"
 	@echo "make wheel  build dist/*.whl"
 	@echo "make clean  remove what these commands made"
 
@@ -24,13 +25,20 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 soak: $(VENV)/.installed-test
-	SOAK=1 $(BIN)/python -m pytest tests/fault/test_endurance.py
+	SOAK=1 $(BIN)/python -m pytest tests/fault/test_endurance.py tests/dora/test_hub_programs.py
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks $(BENCH)
+
+# Puts the tables of the last `make bench` into docs/.
+bench-docs: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.publish
 
 wheel: $(VENV)/.installed-test
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) build dist launch/out *.egg-info
+	rm -rf $(VENV) build dist launch/out benchmarks/out *.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -42,3 +50,8 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
 $(VENV)/.installed-test: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: setup.cfg pyproject.toml | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[onnx]"
+	$(BIN)/python -m benchmarks.install
+	@touch $@

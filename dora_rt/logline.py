@@ -74,10 +74,10 @@ def level_of(line: str) -> LogLevel:
     return LogLevel.STDOUT if record is None else record.level
 
 
-def readable(line: str) -> str:
-    """Give what a person is shown of a line."""
+def readable(line: str) -> list[str]:
+    """Give what a person is shown of a line: the lines of the message, if it is a record."""
     record = parse_record(line)
-    return line if record is None else record.readable()
+    return [line] if record is None else record.readable().splitlines()
 
 
 def to_log_message(line: str, *, node: str, run: str) -> str:

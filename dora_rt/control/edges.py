@@ -262,6 +262,7 @@ class Edges:
                     edge=edge,
                     timeout_ns=to_ns(reader.input.timeout_s),
                     is_text=port.process == self.relay,
+                    source_node=port.source.node,
                     keeps_alive=reader.keeps_alive,
                 )
             )

@@ -25,7 +25,7 @@ from dora_rt.control.logs import (
 from dora_rt.control.memory import RunMemory
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
-from dora_rt.control.process import Starter
+from dora_rt.control.process import COMPAT_FOLDER, Starter
 from dora_rt.control.requests import RequestSocket
 from dora_rt.control.rundir import Manifest, has_run, reclaim
 from dora_rt.control.signals import recorded_signals
@@ -74,10 +74,12 @@ def launch(
     # In this order, so that whatever exists is known to those who clean up after a killed launcher.
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
+        guard.directory.description.write_text(plan.description)
+        compat = COMPAT_FOLDER if has_dora_compat else None
         with (
             _make_memory(plan, guard.run) as memory,
             _open_requests(guard) as requests,
-            Starter(guard, environ, has_dora_compat=has_dora_compat) as starter,
+            Starter(guard, environ, plan.processes, compat=compat) as starter,
             NodeLogs(folder, warn=console.alarm, limits=_log_limits(plan)) as logs,
         ):
             least = {process.name: process.logging.min_level for process in plan.processes}

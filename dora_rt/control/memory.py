@@ -200,6 +200,10 @@ class RunMemory:
     def close(self) -> None:
         """Remove every object of the run, those that publishers made included."""
         unlink_run(self._run)
+        # What is mapped goes now, whoever still knows this object.
+        for mapped in (self._outputs, self._edges, self._pulses, self._doorbells):
+            mapped.clear()
+        del self._board
 
     def __enter__(self) -> RunMemory:
         return self

@@ -75,7 +75,8 @@ class Output:
             window.shown = 0
         shown = lines[: SHOWN_LINES_PER_S - window.shown]
         for line in shown:
-            self._console.node_line(name, readable(line))
+            for part in readable(line):
+                self._console.node_line(name, part)
         window.shown += len(shown)
         if len(lines) > len(shown):
             if not window.hidden and not window.was_full:

@@ -54,5 +54,7 @@ class Plan:
     processes: tuple[ProcessPlan, ...]
     outputs: tuple[OutputConfig, ...]
     edges: tuple[EdgePlan, ...]
+    description: str = ""
+    """The whole dataflow in the words of dora 1.x, as JSON."""
     relay: int | None = None
     """Number of the process that sends on what the others print, if anybody reads that."""

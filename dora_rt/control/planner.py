@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from dora_rt.contract import CONFIG_VERSION, Api, NodeConfig, OperatorConfig, Route
+from dora_rt.control.description import describe
 from dora_rt.control.edges import Edges, operator_name, reach, to_ns
 from dora_rt.control.plan import Plan, ProcessPlan
 from dora_rt.control.relaying import line_sources, plan_relay
@@ -33,6 +35,7 @@ def make_plan(descriptor: Descriptor, *, folder: Path, interpreter: str) -> Plan
 class _Planner:
     def __init__(self, descriptor: Descriptor, folder: Path, interpreter: str) -> None:
         self._file = descriptor.file
+        self._description = json.dumps(describe(descriptor))
         self._folder = folder
         self._interpreter = interpreter
         self._edges = Edges(descriptor)
@@ -62,6 +65,7 @@ class _Planner:
             tuple(processes),
             tuple(output for outputs in edges.outputs for output in outputs),
             tuple(sorted(edges.edges, key=lambda edge: edge.number)),
+            self._description,
             edges.relay,
         )
 
@@ -72,6 +76,7 @@ class _Planner:
         nodes = [] if number == edges.relay else edges.groups[number][1]
         first = nodes[0] if nodes else None
         supervision = Supervision() if first is None else first.supervision
+        spin_us = None if first is None else first.resources.spin_us
         env = dict(pair for node in nodes for pair in node.env)
         return ProcessPlan(
             name=edges.names[number],
@@ -88,6 +93,7 @@ class _Planner:
                 status_fd=-1,
                 lock_fd=-1,
                 heartbeat_ns=to_ns(supervision.heartbeat_timeout_s),
+                spin_ns=None if spin_us is None else 1000 * spin_us,
                 inputs=tuple(edges.inputs[number]),
                 outputs=tuple(edges.outputs[number]),
                 operators=tuple(

@@ -111,6 +111,11 @@ class RunDirectory:
         """Tell where the logs of the nodes are."""
         return self.path / "logs"
 
+    @property
+    def description(self) -> Path:
+        """Tell where nodes find the description of their dataflow."""
+        return self.path / "dataflow.json"
+
     def close(self) -> None:
         """Remove the directory, and let go of its lock only then."""
         if self.lock_fd < 0:

@@ -6,7 +6,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dora_rt.contract import NodeConfig
@@ -84,8 +84,7 @@ class Supervisor:
             self._nodes,
             self._memory,
             self._console,
-            run=starter.run,
-            descriptors=starter.descriptors,
+            starter=starter,
             is_stopping=lambda: self._ladder is not None,
             on_left=self._stop_with,
             clock=self._clock,
@@ -141,6 +140,7 @@ class Supervisor:
         self._keep_time(self._clock())
 
     def _begin(self, node: SupervisedNode, config: NodeConfig) -> None:
+        config = replace(config, restart_count=node.restarts.count)
         process = self._starter.start(node.plan, config)
         node.begin(process, self._clock())
         self._selector.register(process.output, selectors.EVENT_READ, node)
@@ -242,7 +242,7 @@ class Supervisor:
             self._selector.unregister(node.process.output)
 
     def _show(self, node: SupervisedNode, lines: list[str]) -> None:
-        node.tail.extend(map(readable, lines))
+        node.tail.extend(part for line in lines for part in readable(line))
         self._output.write(node.name, lines)
 
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dora_rt.contract import NodeConfig
 from dora_rt.data import names
 from dora_rt.data.board import Board
-from dora_rt.data.doorbell import Doorbell
 from dora_rt.data.publisher import Publisher
-from dora_rt.data.shm import Segment
+from dora_rt.data.shm import Segment, attach_semaphore
 
 
 def when_abandoned(config: NodeConfig, publishers: Sequence[Publisher]) -> Callable[[], None]:
@@ -21,11 +20,11 @@ def when_abandoned(config: NodeConfig, publishers: Sequence[Publisher]) -> Calla
     segment = Segment.attach(names.board(config.run), writable=True)
     segment.close()
     board = Board(segment.words(), config.processes, config.edges, segment.name)
-    doorbell = Doorbell(names.doorbell(config.run, config.number))
+    doorbell = attach_semaphore(names.doorbell(config.run, config.number))
 
     def end() -> None:
         board.stop(config.number)
-        doorbell.ring()
+        doorbell.release()
         for publisher in publishers:
             publisher.close()
 

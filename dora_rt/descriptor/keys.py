@@ -101,6 +101,7 @@ NODE_SETTINGS = (
     "cpu_affinity",
     "nice",
     "priority",
+    "spin_us",
 )
 # dora's words for some of them.
 SETTING_SYNONYMS: Mapping[str, str] = {

@@ -56,12 +56,14 @@ class Resources:
         cpu_affinity: numbers of the cores it may run on.
         nice: -20 to 19.
         priority: 1 to 99, SCHED_FIFO.
+        spin_us: for how long it polls before it sleeps; None: while that pays.
     """
 
     memory_limit_nbytes: int | None = None
     cpu_affinity: tuple[int, ...] | None = None
     nice: int | None = None
     priority: int | None = None
+    spin_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,7 @@ def objects(memory: RunMemory) -> set[str]:
 
 
 def test_objects_stay_for_a_process_that_has_not_attached_to_them_yet():
-    plan = plan_of([Reader()])
+    plan = plan_of(Reader())
     with RunMemory.create(plan, run := secrets.token_hex(4)) as memory:
         # The writer dies and comes back while its reader still imports its libraries.
         memory.mark_dead(0, returns=True)

@@ -21,10 +21,10 @@ from tests.flows.flow import Flow
 OUTPUT = "node 'camera', output 'image'"
 SENDABLE = "a bool, integer, float or complex one of at most 8 can"
 NOT_SENDABLE = (
-    "cannot be sent; send bytes, bytearray, memoryview or a numpy array "
+    "cannot be sent; send bytes, bytearray, memoryview, a pyarrow array or a numpy array "
     "(np.asarray(...) makes one of a list)"
 )
-PLAIN = "use strings, numbers, bools, None, lists and dicts"
+PLAIN = "use strings, numbers, bools, None, datetimes, lists and dicts"
 
 
 def sent_array(what: str) -> str:

@@ -292,7 +292,7 @@ def test_run_directory_says_what_runs_and_only_its_user_can_look(bed: Bed):
     assert not bed.runs()
 
 
-def test_launcher_reaper_and_every_node_hold_the_lock(bed: Bed):
+def test_launcher_reaper_fork_server_and_every_node_hold_the_lock(bed: Bed):
     bed.write_ticking()
     launcher = bed.start_and_wait_for("received")
     (run,) = bed.runs()
@@ -305,7 +305,7 @@ def test_launcher_reaper_and_every_node_hold_the_lock(bed: Bed):
         if os.path.samestat(descriptor.stat(), directory)
     }
 
-    assert len(holders) == 4
+    assert len(holders) == 5
     assert holders == bed.processes().keys()
     os.kill(launcher, signal.SIGINT)
     eventually(lambda: not bed.processes(), within_s=10)

@@ -292,11 +292,19 @@ def test_levels_pass_what_is_as_loud_and_stdout_passes_all():
     assert LogLevel.ERROR.passes(LogLevel.WARN)
 
 
+def test_message_of_several_lines_is_shown_as_several_lines():
+    assert readable('{"level": "warn", "message": "a\\nb", "fields": {"c": 1}}') == [
+        "WARN  a",
+        "b (c=1)",
+    ]
+    assert readable("{}") == ["{}"]
+
+
 def test_parts_of_a_record_of_a_wrong_type_are_left_out():
     line = '{"level": "info", "message": "x", "target": 3, "fields": [], "timestamp": {}}'
 
     assert parse_record(line) == LogRecord(LogLevel.INFO, "x")
-    assert readable(line) == "INFO  x"
+    assert readable(line) == ["INFO  x"]
     message = json.loads(to_log_message(line, node="a", run="r"))
     assert (message["target"], message["fields"]) == (None, None)
     assert message["timestamp"].endswith("Z")

@@ -1,0 +1,1 @@
+"""Benchmarks of dora_rt beside what else moves a frame between two Python programs."""

@@ -1,0 +1,58 @@
+"""All contenders, in the order of the tables."""
+
+from __future__ import annotations
+
+from benchmarks.contender import Contender
+from benchmarks.contenders.bare import Bare
+from benchmarks.contenders.dora_client import DoraRs, DoraRtCompat
+from benchmarks.contenders.dora_rt import DoraRt
+from benchmarks.contenders.iceoryx import Iceoryx
+from benchmarks.contenders.queues import Queues
+from benchmarks.contenders.ros import Ros
+from benchmarks.contenders.zenoh_peer import Zenoh
+from benchmarks.contenders.zeromq import ZeroMq
+
+BARE = "bare semaphores"
+DORA_RT = "dora_rt"
+DORA_RT_SPINNING = "dora_rt (spinning)"
+DORA_RS = "dora-rs"
+
+
+SELECTED = (
+    BARE,
+    DORA_RT,
+    DORA_RT_SPINNING,
+    "dora_rt (import dora)",
+    DORA_RS,
+    "iceoryx2",
+    "pyzmq",
+    "zenoh, shared memory",
+    "ROS 2 rclpy, tuned",
+)
+"""One of each product, for what takes long."""
+
+
+def contenders() -> list[Contender]:
+    """Give all contenders, also those that cannot run here."""
+    return [
+        Bare(BARE, spins=False),
+        Bare("bare, busy polling", spins=True),
+        DoraRt(DORA_RT, spins=False),
+        DoraRt(DORA_RT_SPINNING, spins=True),
+        DoraRtCompat(),
+        DoraRs(DORA_RS),
+        DoraRs("dora-rs (512 MB pool)", {"shared_memory_pool_size": "512MB"}),
+        Iceoryx("iceoryx2", spins=False),
+        Iceoryx("iceoryx2, busy polling", spins=True),
+        ZeroMq(),
+        Zenoh("zenoh", shares_memory=False),
+        Zenoh("zenoh, shared memory", shares_memory=True),
+        Ros("ROS 2 rclpy", is_tuned=False),
+        Ros("ROS 2 rclpy, tuned", is_tuned=True),
+        Queues(),
+    ]
+
+
+def find(name: str) -> Contender:
+    """Give the contender of this name."""
+    return next(contender for contender in contenders() if contender.name == name)

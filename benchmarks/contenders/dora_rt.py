@@ -1,0 +1,138 @@
+"""dora_rt itself, by its own API, started by dora-launch as its users start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.contender import Command, Contender
+from benchmarks.job import WRITER, Job
+from benchmarks.payload import NUMBER, Bytes, stamp
+
+
+class DoraRt(Contender):
+    """A dataflow of a writer and its readers; each reader has an edge back."""
+
+    distribution = "dora_rt"
+
+    def __init__(self, name: str, *, spins: bool) -> None:
+        self.name = name
+        self.spins = spins
+
+    def missing(self) -> str | None:
+        """Say so if this dora_rt cannot spin."""
+        return None if not self.spins or can_spin() else "this dora_rt does not know spin_us"
+
+    @contextmanager
+    def prepared(self, job: Job) -> Iterator[list[Command]]:
+        """Write the dataflow file."""
+        file = job.folder / "dataflow.yml"
+        # JSON is YAML.
+        file.write_text(json.dumps(make_dataflow(job, node_keys(spins=self.spins)), indent=1))
+        yield [launch_command(file)]
+
+    def open_writer(self, job: Job) -> DoraRtWriter:
+        """Open the writer's end."""
+        return DoraRtWriter()
+
+    def open_reader(self, job: Job, number: int) -> DoraRtReader:
+        """Open a reader's end."""
+        return DoraRtReader()
+
+
+class DoraRtWriter:
+    """Sends arrays, or writes into loans."""
+
+    def __init__(self) -> None:
+        from dora_rt import Node
+
+        self.node = Node()
+
+    def send(self, source: Bytes) -> None:
+        """Send an array."""
+        self.node.send_output("forward", source)
+
+    def send_in_place(self, nbytes: int, number: int) -> None:
+        """Stamp a loan."""
+        with self.node.loan("forward", nbytes) as array:
+            stamp(array, number)
+
+    def receive_reply(self) -> int:
+        """Wait for a reply of any reader."""
+        event = self.node.next()
+        if event is None:
+            raise RuntimeError("all readers are gone")
+        return int(NUMBER.unpack(event.value)[0])
+
+
+class DoraRtReader:
+    """Receives views of shared memory."""
+
+    def __init__(self) -> None:
+        from dora_rt import Node
+
+        self.node = Node()
+
+    def receive(self) -> Bytes | None:
+        """Wait for the next array."""
+        event = self.node.next()
+        return None if event is None else event.value
+
+    def reply(self, number: int) -> None:
+        """Send eight bytes."""
+        self.node.send_output("reply", NUMBER.pack(number))
+
+
+def launch_command(file: Path) -> list[str]:
+    """Give the command that runs a dataflow: what `dora-launch` is."""
+    return [sys.executable, "-m", "dora_rt", str(file)]
+
+
+def node_keys(*, spins: bool) -> dict[str, Any]:
+    """Give the keys that each node needs: it spins where it can, unless it is told not to."""
+    return {"spin_us": 0} if can_spin() and not spins else {}
+
+
+def make_dataflow(job: Job, keys: dict[str, Any]) -> dict[str, Any]:
+    """Give the dataflow file of a job."""
+    policy = {"queue_policy": "block"} if job.lossless else {}
+    readers = job.roles[1:]
+
+    def node(role: str, **wiring: Any) -> dict[str, Any]:
+        arguments = [str(job.file), role]
+        return {"id": role, "module": "benchmarks.worker", "args": arguments, **wiring, **keys}
+
+    forward = {"source": f"{WRITER}/forward", "queue_size": job.queue_size, **policy}
+    return {
+        "nodes": [
+            node(
+                WRITER,
+                inputs={f"from_{reader}": f"{reader}/reply" for reader in readers},
+                outputs=["forward"],
+            ),
+            *(node(reader, inputs={"forward": forward}, outputs=["reply"]) for reader in readers),
+        ]
+    }
+
+
+@cache
+def can_spin() -> bool:
+    """Tell whether the dataflow file of this dora_rt may say how long a node spins."""
+    from dora_rt.descriptor import read_descriptor
+    from dora_rt.errors import DescriptorError
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "dataflow.yml"
+        file.write_text(json.dumps({"nodes": [{"id": "a", "module": "this", "spin_us": 0}]}))
+        try:
+            read_descriptor(file, os.environ)
+        except DescriptorError:
+            return False
+    return True
