@@ -127,7 +127,8 @@ SERVER = """
 
 @pytest.fixture(scope="module")
 def done(shared_flow: Flow) -> Finished:
-    return start_noting(shared_flow, YAML, client=CLIENT, server=SERVER)
+    logs = str(shared_flow.folder / "logs")
+    return start_noting(shared_flow, YAML, "--log-dir", logs, client=CLIENT, server=SERVER)
 
 
 @pytest.fixture(scope="module")
@@ -203,14 +204,16 @@ def test_programs_find_in_the_environment_that_they_are_nodes(client: dict[str, 
     assert client["told by the environment"] is True
 
 
-def log_lines(done: Finished) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in done.lines("client") if line.startswith("{")]
+def log_lines(flow: Flow) -> list[dict[str, Any]]:
+    # Without the time that dora-launch puts before each.
+    lines = [line[24:] for line in (flow.folder / "logs/client.log").read_text().splitlines()]
+    return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def test_log_lines_are_objects_with_level_message_target_and_fields(
-    done: Finished, client: dict[str, Any]
+    shared_flow: Flow, client: dict[str, Any]
 ):
-    lines = log_lines(done)
+    lines = log_lines(shared_flow)
 
     first = lines[0]
     assert datetime.fromisoformat(first.pop("timestamp")).tzinfo is not None
@@ -232,9 +235,11 @@ def test_log_lines_are_objects_with_level_message_target_and_fields(
     assert client["log with a dict for the target"]["raised"][0] == "TypeError"
 
 
-def test_python_logging_writes_log_lines_from_info_on(done: Finished, client: dict[str, Any]):
+def test_python_logging_writes_log_lines_from_info_on(
+    shared_flow: Flow, done: Finished, client: dict[str, Any]
+):
     assert client
-    lines = [line for line in log_lines(done) if "file" in line.get("fields", {})]
+    lines = [line for line in log_lines(shared_flow) if "file" in line.get("fields", {})]
 
     assert [(line["level"], line["target"]) for line in lines[:3]] == [
         ("warn", "some.module"),
@@ -247,12 +252,12 @@ def test_python_logging_writes_log_lines_from_info_on(done: Finished, client: di
     assert "nobody sees this" not in done.out
 
 
-def test_request_gets_an_id_by_which_its_answer_is_known(done: Finished, client: dict[str, Any]):
+def test_request_gets_an_id_by_which_its_answer_is_known(shared_flow: Flow, client: dict[str, Any]):
     first, second = client["request"], client["replaced"]
 
     assert uuid.UUID(first).version == uuid.UUID(second).version == 7
     assert client["answers"] == [[["why"], first], [[ord("x")], second]]
-    warnings = [line["message"] for line in log_lines(done) if line.get("target") == "dora"]
+    warnings = [line["message"] for line in log_lines(shared_flow) if line.get("target") == "dora"]
     assert warnings == ["send_service_request: replaces the 'request_id' in the metadata"]
 
 
