@@ -43,7 +43,9 @@ def input_event(event: Event, entry: InputConfig, input_id: str | None = None) -
     if event.metadata_json:
         # A timestamp that somebody sent on goes before that of this hop, as in dora.
         metadata.update(decode_metadata(event.metadata_json))
-    value = event.value if entry.period_ns is None else None
+    value: Any = event.value if entry.period_ns is None else None
+    if entry.is_text:
+        value = value.decode(errors="replace")
     return _value_event(input_id or event.id, value, metadata)
 
 

@@ -28,6 +28,7 @@ class Attaching:
         *,
         run: str,
         descriptors: tuple[int, int],
+        description_path: str,
         is_stopping: Callable[[], bool],
         on_left: Callable[[SupervisedNode], None],
         clock: Callable[[], int],
@@ -40,6 +41,7 @@ class Attaching:
             console: where to tell of who comes and goes.
             run: the name of the run.
             descriptors: the status pipe, and the lock of the run directory.
+            description_path: where nodes find the description of their dataflow.
             is_stopping: whether the dataflow is being stopped.
             on_left: called when a node has left for good.
             clock: `time.monotonic_ns`.
@@ -49,6 +51,7 @@ class Attaching:
         self._console = console
         self._run = run
         self._descriptors = descriptors
+        self._description_path = description_path
         self._is_stopping = is_stopping
         self._on_left = on_left
         self._clock = clock
@@ -86,7 +89,11 @@ class Attaching:
             return
         process = AttachedProcess(requester)
         requester.on_gone = partial(self._end, node, process)
-        config = replace(self._memory.admit(node.number), run=self._run)
+        config = replace(
+            self._memory.admit(node.number),
+            run=self._run,
+            description_path=self._description_path,
+        )
         node.begin(process, self._clock())
         self._console.notice(f"node {node.name} is attached (process {process.pid})")
         requester.reply({"config": config.to_json()}, self._descriptors)

@@ -84,6 +84,7 @@ class Supervisor:
             self._console,
             run=starter.run,
             descriptors=starter.descriptors,
+            description_path=starter.description_path,
             is_stopping=lambda: self._ladder is not None,
             on_left=self._stop_with,
             clock=self._clock,

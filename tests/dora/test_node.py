@@ -370,6 +370,49 @@ def test_outside_a_dataflow_the_node_is_a_runtime_error():
     assert out.startswith("Node() works only in a program that dora-launch started")
 
 
+def test_program_from_elsewhere_is_the_dynamic_node(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: source, path: source.py, inputs: {word: viewer/word}, outputs: [count]}
+          - {id: viewer, path: dynamic, inputs: {count: source/count}, outputs: [word]}
+        """,
+    )
+    flow.write(
+        "source.py",
+        """
+        import pyarrow as pa
+        from dora import Node
+        node = Node()
+        print("ready")
+        while (event := node.next(0.005)) is not None:
+            if event["type"] == "INPUT":
+                print(event["value"].to_pylist(), flush=True)
+                break
+            node.send_output("count", pa.array(["counted"]))
+        """,
+    )
+    launcher = flow.start()
+    assert launcher.stdout is not None
+    while "source | ready" not in (line := launcher.stdout.readline()):
+        assert line, "the launcher runs"
+
+    out = run_outside(
+        "import pyarrow as pa\n"
+        "from dora import Node\n"
+        "node = Node('viewer')\n"
+        "print(node.next(10)['value'], node.node_config(), node.dataflow_id())\n"
+        "node.send_output('word', pa.array(['hello']))"
+    )
+
+    rest, _ = launcher.communicate(timeout=20)
+    assert "counted" in out
+    assert "{'inputs': {'count': 'source/count'}, 'outputs': ['word']}" in out
+    assert "source | ['hello']" in rest, out + rest
+    assert launcher.returncode == 0
+
+
 def test_names_of_ros_2_can_be_imported_and_say_that_they_are_not_here():
     names = (
         "ActionClient ActionServer Context Durability Liveliness Node NodeOptions Publisher "
