@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 LOG_NBYTES = 10 * 1024 * 1024
@@ -15,6 +16,14 @@ LOG_FILES = 3
 KEPT_RUNS = 10
 _RETRY_NS = 30 * 1_000_000_000
 _KEPT_NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimit:
+    """How large a log file may become, and how many of a node there are, the newest included."""
+
+    nbytes: int = LOG_NBYTES
+    files: int = LOG_FILES
 
 
 class RotatingFile:
@@ -79,10 +88,13 @@ class NodeLogs:
         folder: Path,
         *,
         warn: Callable[[str], None],
+        limits: Mapping[str, LogLimit] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """Take the folder, whom to tell of a full disk, and the nodes with limits of their own."""
         self.folder = folder
+        self._limits = limits or {}
         self._warn = warn
         self._clock = clock
         self._wall_clock = wall_clock
@@ -105,7 +117,9 @@ class NodeLogs:
         try:
             if name not in self._files:
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._files[name] = RotatingFile(self.path(name))
+                limit = self._limits.get(name, LogLimit())
+                path = self.path(name)
+                self._files[name] = RotatingFile(path, nbytes=limit.nbytes, files=limit.files)
             self._files[name].append(text.encode("utf-8", "backslashreplace"))
         except OSError as error:
             self._retry_ns = self._clock() + _RETRY_NS

@@ -83,7 +83,7 @@ class Starter:
 
     @property
     def description_path(self) -> str:
-        """Tell where nodes find the description of their dataflow."""
+        """Tell where a process finds the description of its dataflow."""
         return str(self._guard.directory.description)
 
     @property

@@ -166,9 +166,8 @@ def as_arrow(value: Any) -> Any:
     """Give what was received as the flat pyarrow.Array that dora's nodes expect, in place.
 
     Args:
-        value: bytes, an ndarray, a pyarrow.Array, a string (which becomes an array of it), or
-            None, as of the tick of a timer. Of bools a copy is made, since Arrow packs them;
-            complex numbers become lists of two floats.
+        value: bytes, an ndarray, a pyarrow.Array, or None, as of the tick of a timer. Of bools a
+            copy is made, since Arrow packs them; complex numbers become lists of two floats.
 
     Raises:
         UnsupportedValueError: Arrow has no such type.
@@ -177,9 +176,12 @@ def as_arrow(value: Any) -> Any:
         return _from_ndarray(value)
     if isinstance(value, bytes):
         return pyarrow.Array.from_buffers(_BYTE, len(value), [None, pyarrow.py_buffer(value)])
-    if isinstance(value, str):
-        return pyarrow.array([value])
     return _NOTHING if value is None else value
+
+
+def as_strings(*texts: str) -> Any:
+    """Give strings as a pyarrow.Array."""
+    return pyarrow.array(texts, pyarrow.string())
 
 
 def _from_ndarray(array: NDArray[Any]) -> Any:

@@ -391,7 +391,7 @@ def test_stop_after_must_be_a_time(flow: Flow, text: str):
     done = flow.run(f"--stop-after={text}")
 
     assert done.exit_code == 2
-    assert f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h" in done.err
+    assert f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h30m" in done.err
 
 
 def test_two_runs_of_one_file_do_not_meet(flow: Flow):

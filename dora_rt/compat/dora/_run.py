@@ -22,7 +22,7 @@ def build(
 
     Args:
         dataflow_path: the file.
-        uv: run `uv pip` where they say `pip`.
+        uv: let `uv pip` install what pip would.
         coordinator_addr: of no effect, as the following ones: there is no coordinator.
         coordinator_port: see there.
         force_local: see there.
@@ -30,8 +30,8 @@ def build(
     Raises:
         LaunchError: it failed (a RuntimeError); what it printed says why.
     """
-    arguments = ["--uv"] if uv else []
-    _command("from dora_rt.tools import main; main()", "build", str(dataflow_path), *arguments)
+    options = ["--uv"] if uv else []
+    _command("from dora_rt.tools import main; main()", "build", str(dataflow_path), *options)
 
 
 def run(dataflow_path: Path, uv: bool | None = None, stop_after: float | None = None) -> None:
@@ -46,11 +46,7 @@ def run(dataflow_path: Path, uv: bool | None = None, stop_after: float | None = 
         LaunchError: it could not be started, or a node failed (a RuntimeError); what it printed
             says why.
     """
-    if uv:
-        warnings.warn(
-            f"uv=True has no effect: nodes run with {sys.executable}, install there what they need",
-            stacklevel=2,
-        )
+    _warn_of_uv(uv)
     arguments = [] if stop_after is None else ["--stop-after", f"{stop_after:f}s"]
     _command("from dora_rt.cli import main; main()", str(dataflow_path), *arguments)
 
@@ -60,6 +56,14 @@ def start_runtime() -> None:
     from dora_rt.runtime import main
 
     main()
+
+
+def _warn_of_uv(uv: bool | None) -> None:
+    if uv:
+        warnings.warn(
+            f"uv=True has no effect: nodes run with {sys.executable}, install there what they need",
+            stacklevel=3,
+        )
 
 
 def _command(code: str, *arguments: str) -> None:
