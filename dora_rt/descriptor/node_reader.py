@@ -34,8 +34,15 @@ from dora_rt.descriptor.process_reader import read_env
 from dora_rt.descriptor.settings_reader import Settings, read_settings
 
 _UNNAMED = "?"
-# Those that say what its end means, and not how it runs.
-_KEYS_OF_DYNAMIC_NODES = ("restart", "restart_policy", "stop_grace", "finish_grace_secs", "on_exit")
+# Those that say what its end means and how it waits, and not how its process is started.
+_KEYS_OF_DYNAMIC_NODES = (
+    "restart",
+    "restart_policy",
+    "stop_grace",
+    "finish_grace_secs",
+    "on_exit",
+    "spin_us",
+)
 
 
 @dataclass(frozen=True, slots=True)
