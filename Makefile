@@ -25,7 +25,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 soak: $(VENV)/.installed-test
-	SOAK=1 $(BIN)/python -m pytest tests/fault/test_endurance.py
+	SOAK=1 $(BIN)/python -m pytest tests/fault/test_endurance.py tests/dora/test_hub_programs.py
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -12,8 +12,9 @@ from typing import NoReturn
 
 from dora_rt import __version__
 from dora_rt.control.console import Console
+from dora_rt.control.environ import inherited_environ
 from dora_rt.control.launcher import launch
-from dora_rt.control.plan import Plan
+from dora_rt.control.plan import Plan, ProcessPlan
 from dora_rt.control.planner import make_plan
 from dora_rt.control.summary import render
 from dora_rt.descriptor import read_descriptor
@@ -81,16 +82,28 @@ def _parser() -> argparse.ArgumentParser:
         help="write the nodes' log files to DIR, and leave them there "
         "(without it they are kept only if a node fails)",
     )
+    parser.add_argument(
+        "--strict-types",
+        action="store_true",
+        help="treat types that do not fit as errors, like `strict_types: true` in the file",
+    )
+    parser.add_argument(
+        "--no-dora-compat",
+        dest="dora_compat",
+        action="store_false",
+        help="let `import dora` in the nodes be what is installed, not what dora_rt has for it",
+    )
     parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
+    environ = inherited_environ(os.environ)
     is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     has_colour = sys.stdout.isatty() and not is_plain
     console = Console(sys.stdout, has_colour=has_colour)
     try:
-        descriptor = read_descriptor(options.file, os.environ)
+        descriptor = read_descriptor(options.file, environ, has_strict_types=options.strict_types)
     except DescriptorError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
@@ -104,7 +117,8 @@ def _run(options: argparse.Namespace) -> int:
         outcome = launch(
             plan,
             console,
-            environ=dict(os.environ),
+            environ=environ,
+            has_dora_compat=options.dora_compat,
             stop_after_s=options.stop_after,
             log_folder=options.log_dir,
         )
@@ -119,13 +133,19 @@ def _run(options: argparse.Namespace) -> int:
 
 def _describe(plan: Plan) -> str:
     lines = [f"{plan.file} is fine: {len(plan.processes)} processes, {len(plan.edges)} edges"]
-    lines += [f"  {process.name}: {' '.join(process.argv)}" for process in plan.processes]
+    lines += [f"  {process.name}: {_describe_start(process)}" for process in plan.processes]
     for edge in plan.edges:
         where = f"queue {edge.queue_size}, {edge.queue_policy.value}"
         if edge.output is None:
             where += ", in one process"
         lines.append(f"  {edge.source} -> {edge.target} ({where})")
     return "\n".join(lines)
+
+
+def _describe_start(process: ProcessPlan) -> str:
+    if process.is_dynamic:
+        return f'dynamic, started by somebody else with Node("{process.name}")'
+    return " ".join(process.argv)
 
 
 def _duration_s(text: str) -> float:

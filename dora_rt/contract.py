@@ -10,7 +10,7 @@ from typing import Any
 
 from dora_rt.errors import VersionMismatchError
 
-CONFIG_VERSION = 1
+CONFIG_VERSION = 2
 CONFIG_VARIABLE = "DORA_RT_NODE_CONFIG"
 
 
@@ -20,6 +20,13 @@ class QueuePolicy(Enum):
     LATEST = "latest"
     DROP_OLDEST = "drop_oldest"
     BLOCK = "block"
+
+
+class Api(Enum):
+    """What `import dora` gives a node for an input: tuples as in 2022, or event dicts as today."""
+
+    TUPLES = "tuples"
+    EVENTS = "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,12 @@ class InputConfig:
     edge: EdgeConfig | None = None
     timeout_ns: int | None = None
     """Silence after which the input counts as closed until something comes again."""
+    source_node: str = ""
+    """Id of the node that writes it, in the dataflow file."""
+    is_text: bool = False
+    """Whether what comes is UTF-8 text that the launcher sends: lines and logs of nodes."""
+    keeps_alive: bool = True
+    """Whether the node goes on as long as something may come here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +130,18 @@ class NodeConfig:
     """Inherited so that the run counts as alive as long as this process lives."""
     heartbeat_ns: int | None
     """Silence after which the launcher takes the process for hung, or None."""
+    spin_ns: int | None
+    """For how long to poll before each sleep; None: while that pays."""
     inputs: tuple[InputConfig, ...]
     outputs: tuple[OutputConfig, ...]
     operators: tuple[OperatorConfig, ...]
+    api: Api = Api.EVENTS
+    restart_count: int = 0
+    """How often the node was started again."""
+    description_path: str | None = None
+    """File with the whole dataflow as dora describes one, in JSON."""
+    connection_fd: int = -1
+    """Of a dynamic node: its connection to the launcher, whose end is the end of either."""
 
     def to_json(self) -> str:
         """Give the text that crosses into the child."""
@@ -147,6 +169,7 @@ class NodeConfig:
                 "inputs": tuple(_input(entry) for entry in fields["inputs"]),
                 "outputs": tuple(_output(entry) for entry in fields["outputs"]),
                 "operators": tuple(_operator(entry) for entry in fields["operators"]),
+                "api": Api(fields["api"]),
             }
         )
 
@@ -167,6 +190,9 @@ def _input(fields: dict[str, Any]) -> InputConfig:
         output=None if output is None else _output(output),
         edge=None if edge is None else _edge(edge),
         timeout_ns=fields["timeout_ns"],
+        source_node=fields["source_node"],
+        is_text=fields["is_text"],
+        keeps_alive=fields["keeps_alive"],
     )
 
 

@@ -50,7 +50,11 @@ class CorruptSampleError(DoraRtError):
 
 
 class OperatorError(DoraRtError):
-    """An operator could not be loaded, or broke the contract of `on_input`."""
+    """An operator could not be loaded, or broke the contract of `on_input` or `on_event`."""
+
+
+class ExtraMissingError(DoraRtError, ImportError):
+    """A package is needed that only an extra of dora_rt installs; the message names the extra."""
 
 
 class DescriptorError(DoraRtError):

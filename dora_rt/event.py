@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
+from dora_rt.data.times import has_times, with_times
 from dora_rt.errors import CorruptSampleError
 
 TELEMETRY_KEY = "open_telemetry_context"
+_DECODER = json.JSONDecoder()
+_TIME_DECODER = json.JSONDecoder(object_hook=with_times)
 _ENCODED_TELEMETRY_KEY = TELEMETRY_KEY.encode()
 
 
@@ -26,21 +29,23 @@ class Event:
 
     Attributes:
         id: name of the input.
-        value: bytes, or a read-only ndarray of the sender's shape and dtype. The array is the
-            shared memory itself, and its slot stays yours until the last view of it is gone.
+        value: bytes, or a read-only ndarray of the sender's shape and dtype, or a pyarrow array
+            of what is no plain number. The array is the shared memory itself, and its slot stays
+            yours until the last view of it is gone.
         seq: the sample's number at its sender, from 0; for a timer, the number of the tick.
         dropped: samples of this input that were lost since the previous event of this input.
         sent_ns: when it was sent, `time.monotonic_ns()` of this machine.
         origin_ns: when the sample that caused this one was captured; its own time at a source.
+        metadata_json: the metadata as they came, undecoded.
         copied: whether `value` is a private copy, because more samples were held than `max_held`.
     """
 
     __slots__ = (
         "_metadata",
-        "_metadata_json",
         "copied",
         "dropped",
         "id",
+        "metadata_json",
         "origin_ns",
         "sent_ns",
         "seq",
@@ -66,7 +71,7 @@ class Event:
         self.sent_ns = sent_ns
         self.origin_ns = origin_ns
         self.copied = copied
-        self._metadata_json = metadata_json
+        self.metadata_json = metadata_json
         self._metadata: dict[str, Any] | None = None
 
     @property
@@ -78,14 +83,9 @@ class Event:
         """
         # Decoded on first use: most readers of most samples never look.
         if self._metadata is None:
-            self._metadata = _decode(self._metadata_json) if self._metadata_json else {}
+            self._metadata = decode_metadata(self.metadata_json) if self.metadata_json else {}
             self._metadata.setdefault(TELEMETRY_KEY, "")
         return self._metadata
-
-    @property
-    def metadata_json(self) -> bytes:
-        """Give the metadata as they came, undecoded."""
-        return self._metadata_json
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.id, self.value, self.metadata))
@@ -97,8 +97,13 @@ class Event:
         return (self.id, self.value, self.metadata)[index]
 
     def __repr__(self) -> str:
-        shape = getattr(self.value, "shape", None)
-        what = f"{self.value.dtype} {shape}" if shape is not None else f"{len(self.value)} bytes"
+        value = self.value
+        if isinstance(value, bytes):
+            what = f"{len(value)} bytes"
+        elif hasattr(value, "dtype"):
+            what = f"{value.dtype} {value.shape}"
+        else:
+            what = f"{type(value).__name__} of {len(value)}"
         return f"Event({self.id!r}, {what}, seq={self.seq}, dropped={self.dropped})"
 
 
@@ -108,15 +113,21 @@ def telemetry_context(metadata_json: bytes) -> str:
     if not metadata_json or _ENCODED_TELEMETRY_KEY not in metadata_json:
         return ""
     try:
-        context = _decode(metadata_json).get(TELEMETRY_KEY, "")
+        context = decode_metadata(metadata_json).get(TELEMETRY_KEY, "")
     except CorruptSampleError:
         return ""
     return context if isinstance(context, str) else ""
 
 
-def _decode(metadata_json: bytes) -> dict[str, Any]:
+def decode_metadata(metadata_json: bytes) -> dict[str, Any]:
+    """Read metadata as they travelled.
+
+    Raises:
+        CorruptSampleError: they are no JSON dict.
+    """
+    decoder = _TIME_DECODER if has_times(metadata_json) else _DECODER
     try:
-        metadata = json.loads(metadata_json)
+        metadata = decoder.decode(metadata_json.decode())
     except (ValueError, RecursionError) as error:
         raise CorruptSampleError(
             f"the {len(metadata_json)} bytes of metadata are no JSON: {error}"

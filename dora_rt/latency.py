@@ -15,7 +15,8 @@ def bucket(latency_ns: int) -> int:
     if units < _STEPS:
         return max(units, 0)
     shift = units.bit_length() - 4
-    return min(shift * _STEPS + (units >> shift), BUCKETS - 1)
+    index = shift * _STEPS + (units >> shift)
+    return index if index < BUCKETS else BUCKETS - 1
 
 
 def percentile_ns(counts: Sequence[int], fraction: float) -> float | None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
+from dora_rt.contract import NodeConfig
 from dora_rt.data import fork, names, ring
+from dora_rt.data.abandoned import when_abandoned
 from dora_rt.data.board import Board
-from dora_rt.data.causes import Cause, Causes
+from dora_rt.data.causes import Causes
 from dora_rt.data.doorbell import deadline_after
 from dora_rt.data.inbox import Inbox
 from dora_rt.data.publisher import Loan, Publisher
@@ -23,6 +23,7 @@ from dora_rt.data.shm import Segment
 from dora_rt.data.stamp import make_stamp
 from dora_rt.data.status import Kind, LinkCounters, StatusWriter
 from dora_rt.data.uncaught import report_uncaught
+from dora_rt.dynamic import Attachment, find_config, hang_up
 from dora_rt.errors import (
     NodeClosedError,
     NotInDataflowError,
@@ -40,21 +41,30 @@ class Node:
 
     _attached: str | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, node_id: str | None = None, run: str | None = None) -> None:
         """Attach to the dataflow, as the environment that dora-launch set describes it.
 
+        Args:
+            node_id: in a process that dora-launch did not start: the dynamic node to be.
+            run: of which run, if several have a dynamic node of that name.
+
         Raises:
-            NotInDataflowError: this process was not started by dora-launch (a RuntimeError).
+            NotInDataflowError: this process was not started by dora-launch, or there is no such
+                dynamic node (a RuntimeError).
             SharedMemoryError: the dataflow has ended meanwhile.
         """
-        config = _config_from_environment()
         if Node._attached is not None:
             raise NotInDataflowError(
                 f"node {Node._attached!r} is in use in this process already: a process is one "
                 "node; pass the Node object on instead of making a second one"
             )
+        config = find_config(node_id, run)
+        try:
+            self._attach(config)
+        except BaseException:
+            hang_up(config)
+            raise
         Node._attached = config.node
-        self._attach(config)
 
     def _attach(self, config: NodeConfig) -> None:
         run = config.run
@@ -68,16 +78,20 @@ class Node:
         self._inbox = Inbox(config, self._board)
         self._status = StatusWriter(config.status_fd, config.number)
         self._publishers = {
-            output.id: Publisher(run, config.node, output, self._board) for output in config.outputs
+            output.id: Publisher(run, config.node, output, self._board, spin_ns=config.spin_ns)
+            for output in config.outputs
         }
         self._causes = Causes()
         fork.watch()
         report_uncaught(self._status)
         self._is_ready = False
         self._reads_events = False
-        self._finalizer = weakref.finalize(
-            self, _close, self._inbox, list(self._publishers.values())
-        )
+        self._goes_on_after_stop = False
+        publishers = list(self._publishers.values())
+        attachment = None
+        if config.connection_fd >= 0:
+            attachment = Attachment(config, when_abandoned(config, publishers))
+        self._finalizer = weakref.finalize(self, _close, self._inbox, publishers, attachment)
         if not config.inputs:
             # Nothing can be lost by who receives nothing: the flow need not wait for it.
             self._get_ready()
@@ -125,7 +139,7 @@ class Node:
             TimeoutError: nothing came in time.
             ValueError: the time-out is negative or not a number.
         """
-        deadline_ns = deadline_after(timeout)
+        deadline_ns = None if timeout is None else deadline_after(timeout)
         event = self._next(deadline_ns)
         while event is not None and not isinstance(event, Event):
             event = self._next(deadline_ns)
@@ -168,15 +182,15 @@ class Node:
         captured_ns: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Send bytes, or a bool or numeric array; the receiver gets it with its shape and dtype.
+        """Send bytes or an array; the receiver gets it with its shape and dtype.
 
         What is sent in answer to an input inherits that input's `origin_ns` and its
         `open_telemetry_context`.
 
         Args:
             output_id: a name from `outputs:` of this node.
-            data: bytes, bytearray or memoryview (arrive as bytes), or a numpy array or scalar
-                of up to 8 dimensions.
+            data: bytes, bytearray or memoryview (arrive as bytes), a bool or numeric array or
+                scalar of numpy of up to 8 dimensions, or an array of Arrow.
             metadata: JSON-able dict that travels with the data.
             captured_ns: `time.monotonic_ns()` when a source captured this; begins a new origin.
             timeout: seconds to wait at most for readers with `queue_policy: block`.
@@ -188,15 +202,13 @@ class Node:
             SharedMemoryFullError: there is no room for the sample.
             TimeoutError: a blocking reader had no room in time; nothing was sent to anybody.
         """
-        deadline_ns = deadline_after(timeout)
+        deadline_ns = None if timeout is None else deadline_after(timeout)
         publisher = self._publisher(output_id)
         value = sendable(data, publisher.where)
         stamp = make_stamp(self._causes, publisher.where, metadata, captured_ns, deadline_ns)
-        self._inbox.beat()
-        if isinstance(value, np.ndarray):
-            publisher.send_array(value, stamp)
-        else:
-            publisher.send_bytes(value, stamp)
+        if self._config.heartbeat_ns is not None:
+            self._inbox.beat()
+        publisher.send(value, stamp)
 
     def loan(
         self,
@@ -227,6 +239,15 @@ class Node:
             has_metadata=metadata is not None,
         )
 
+    def follow_rules_of_dora(self) -> None:
+        """Let sends after the stop go on, and a node without inputs wait for the stop."""
+        self._goes_on_after_stop = True
+        self._inbox.ends_by_itself &= bool(self._config.inputs)
+
+    def was_told_to_stop(self) -> bool:
+        """Tell whether `next` has given None because of a stop, and not because inputs ended."""
+        return self._inbox.was_told_to_stop
+
     def stop_dataflow(self) -> None:
         """Ask the launcher to stop the whole dataflow."""
         self._status.send(Kind.STOP_DATAFLOW)
@@ -254,12 +275,7 @@ class Node:
     def __enter__(self) -> Node:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _next(self, deadline_ns: int | None) -> Event | Change | None:
@@ -268,12 +284,13 @@ class Node:
                 f"node {self._config.node!r}: this process is a fork of the node; only the node "
                 "itself can receive"
             )
-        self._announce_reading()
-        self._get_ready()
+        if not (self._reads_events and self._is_ready):
+            self._announce_reading()
+            self._get_ready()
         event = self._inbox.wait(deadline_ns)
         if isinstance(event, Event):
             # Only what an answer needs: the event itself would keep its slot in use.
-            self._causes.answer_to(Cause(event.origin_ns, event.metadata_json))
+            self._causes.cause = event.origin_ns, event.metadata_json, ""
         return event
 
     def _get_ready(self) -> None:
@@ -294,16 +311,15 @@ class Node:
     def _publisher(self, output_id: str) -> Publisher:
         publisher = self._publishers.get(output_id)
         if publisher is None:
-            declared = ", ".join(self._publishers) or "none"
             raise UnknownOutputError(
                 f"node {self._config.node!r} has no output {output_id!r}; "
-                f"its outputs in the dataflow file: {declared}"
+                f"its outputs in the dataflow file: {', '.join(self._publishers) or 'none'}"
             )
         if fork.is_forked:
             raise NodeClosedError(
                 f"{publisher.where}: this process is a fork of the node; only the node can send"
             )
-        if self._inbox.was_told_to_stop:
+        if self._inbox.was_told_to_stop and not self._goes_on_after_stop:
             raise SentAfterStopError(
                 f"{publisher.where}: sent after next() returned None because the dataflow is "
                 "being stopped; send before the loop ends"
@@ -317,25 +333,18 @@ class Node:
         """Complete metadata as `send_output` does; give them, the source and the origin time."""
         return self._causes.inherit(metadata, None)
 
-    def answer_to(self, cause: Cause) -> None:
-        """Let what this thread sends from now on inherit from `cause`."""
-        self._causes.answer_to(cause)
+    def answer_to(self, origin_ns: int, context: str) -> None:
+        """Let what this thread sends from now on inherit an origin and a telemetry context."""
+        self._causes.cause = origin_ns, b"", context
 
 
-def _config_from_environment() -> NodeConfig:
-    text = os.environ.get(CONFIG_VARIABLE)
-    if text is None:
-        raise NotInDataflowError(
-            "Node() works only in a program that dora-launch started: put this script into a "
-            "dataflow file (- id: my_node, path: this_script.py) and run "
-            "`dora-launch dataflow.yml`; to test its logic alone, use dora_rt.testing.FakeNode"
-        )
-    return NodeConfig.from_json(text)
-
-
-def _close(inbox: Inbox, publishers: list[Publisher]) -> None:
+def _close(inbox: Inbox, publishers: list[Publisher], attachment: Attachment | None) -> None:
     if fork.is_forked:
         return  # the parent goes on with them
     inbox.close()
     for publisher in publishers:
         publisher.close()
+    if attachment is not None:
+        attachment.leave()
+        # A notebook may come back as another node, or as the same.
+        Node._attached = None

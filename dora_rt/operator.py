@@ -1,9 +1,10 @@
-"""Operators: user classes with `on_input`, loaded from a file or a module, and their contract."""
+"""Operators: classes with `on_input`, or dora's `on_event`, and the contract with them."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,22 +17,34 @@ from dora_rt.event import DoraStatus
 
 SendOutput = Callable[..., None]
 
+_EVENT_METHOD = "on_event"
+# An operator with both was written for a dora that calls the first one.
+_METHODS = (_EVENT_METHOD, "on_input")
+
 
 class LoadedOperator:
     """One instance of a user's `Operator` class."""
 
-    def __init__(self, name: str, instance: Any) -> None:
+    def __init__(self, name: str, instance: Any, method: str) -> None:
         self.name = name
+        self.takes_events = method == _EVENT_METHOD
+        """Whether it is called with the event dicts of dora 1.x."""
         self._instance = instance
-        self._on_input = instance.on_input
+        self._method = method
+        self._call = getattr(instance, method)
 
     @classmethod
-    def load(cls, config: OperatorConfig) -> LoadedOperator:
+    def load(cls, config: OperatorConfig, description_path: str | None) -> LoadedOperator:
         """Import the module and make its operator.
 
+        Args:
+            config: what it is.
+            description_path: file with the description of the dataflow, which operators with
+                `on_event` get as `self.dataflow_descriptor`.
+
         Raises:
-            OperatorError: the import failed, or there is no class `Operator` with `on_input`, or
-                its constructor raised; names the operator.
+            OperatorError: the import failed, or there is no class `Operator` with `on_input` or
+                `on_event`, or its constructor raised; names the operator.
         """
         where = f"operator {config.name!r} ({config.path or config.module})"
         try:
@@ -41,34 +54,39 @@ class LoadedOperator:
         operator_class = getattr(module, "Operator", None)
         if operator_class is None:
             raise OperatorError(f"{where} has no class `Operator`")
-        if not callable(getattr(operator_class, "on_input", None)):
+        methods = [name for name in _METHODS if callable(getattr(operator_class, name, None))]
+        if not methods:
             raise OperatorError(
                 f"{where}: its class Operator has no method `on_input(self, dora_input, "
-                "send_output)`"
+                "send_output)`, nor dora's `on_event(self, dora_event, send_output)`"
             )
         try:
-            return cls(config.name, operator_class())
+            instance = operator_class()
         except Exception as error:
             raise OperatorError(f"{where}: Operator() raised {_in_words(error)}") from error
+        if methods[0] == _EVENT_METHOD and description_path is not None:
+            instance.dataflow_descriptor = json.loads(Path(description_path).read_text())
+        return cls(config.name, instance, methods[0])
 
-    def on_input(self, dora_input: dict[str, Any], send_output: SendOutput) -> DoraStatus:
-        """Let the operator handle one input.
+    def call(self, argument: dict[str, Any], send_output: SendOutput) -> DoraStatus:
+        """Let the operator handle an input, or an event.
 
         Raises:
             OperatorError: it raised, or returned something that is no status.
         """
-        input_id = dora_input["id"]
+        kind = argument.get("type", "INPUT")
+        occasion = f"input {argument['id']!r}" if kind == "INPUT" else kind
         try:
-            returned = self._on_input(dora_input, send_output)
+            returned = self._call(argument, send_output)
         except Exception as error:
             raise OperatorError(
-                f"operator {self.name!r}: on_input raised on input {input_id!r}: {_in_words(error)}"
+                f"operator {self.name!r}: {self._method} raised on {occasion}: {_in_words(error)}"
             ) from error
         # Programs of 2022 define a DoraStatus of their own: its number is what counts.
         value = getattr(returned, "value", None)
         if type(value) is not int or not 0 <= value <= 2:
             raise OperatorError(
-                f"operator {self.name!r}: on_input returned {returned!r} on input {input_id!r}; "
+                f"operator {self.name!r}: {self._method} returned {returned!r} on {occasion}; "
                 "expected DoraStatus.CONTINUE, STOP or STOP_ALL (from dora_rt import DoraStatus)"
             )
         return DoraStatus(value)
@@ -79,7 +97,7 @@ class LoadedOperator:
         Raises:
             OperatorError: `drop_operator` raised.
         """
-        instance, self._instance, self._on_input = self._instance, None, None
+        instance, self._instance, self._call = self._instance, None, None
         drop_operator = getattr(instance, "drop_operator", None)
         if drop_operator is not None:
             try:

@@ -11,17 +11,23 @@ import time
 import traceback
 from collections import deque
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from dora_rt.contract import LinkConfig, NodeConfig, OperatorConfig, Route
-from dora_rt.data.causes import Cause
+from dora_rt.contract import NodeConfig, OperatorConfig, Route
 from dora_rt.data.sample import sendable
-from dora_rt.data.status import LinkCounters
+from dora_rt.dora_event import (
+    change_event,
+    import_arrow,
+    input_event,
+    passed_event,
+    stop_event,
+    with_shape,
+)
 from dora_rt.errors import NodeClosedError, OperatorError, UnknownOutputError
-from dora_rt.event import TELEMETRY_KEY, DoraStatus, Event, InputClosed
-from dora_rt.latency import BUCKETS, bucket
+from dora_rt.event import TELEMETRY_KEY, Change, DoraStatus, Event, InputClosed
+from dora_rt.link import Link, Passed
 from dora_rt.node import Node
 from dora_rt.operator import LoadedOperator
 
@@ -48,47 +54,6 @@ def _show(error: OperatorError) -> None:
 
 
 _BURST = 8  # values passed on between two looks at what comes from outside
-
-
-class _Passed(NamedTuple):
-    """One value on its way from one operator to another."""
-
-    value: Any
-    metadata: dict[str, Any]
-    sent_ns: int
-    origin_ns: int
-
-
-class _Link:
-    """An edge between two operators: a queue that drops its oldest like any other edge."""
-
-    def __init__(self, config: LinkConfig) -> None:
-        self.config = config
-        self.queue: deque[_Passed] = deque()
-        self.sent = self.delivered = self.dropped = 0
-        self.latencies = [0] * BUCKETS
-
-    def push(self, passed: _Passed) -> None:
-        self.sent += 1
-        self.queue.append(passed)
-        if self.config.queue_size is not None and len(self.queue) > self.config.queue_size:
-            self.queue.popleft()
-            self.dropped += 1
-
-    def pop(self) -> _Passed:
-        passed = self.queue.popleft()
-        self.delivered += 1
-        self.latencies[bucket(time.monotonic_ns() - passed.sent_ns)] += 1
-        return passed
-
-    def clear(self) -> None:
-        self.dropped += len(self.queue)
-        self.queue.clear()
-
-    def counters(self) -> LinkCounters:
-        return LinkCounters(
-            self.config.number, self.sent, self.delivered, self.dropped, tuple(self.latencies)
-        )
 
 
 class _Running:
@@ -120,22 +85,26 @@ class Runtime:
         self._node = node
         self._running: dict[int, _Running] = {}
         self._port_owner: dict[str, tuple[int, str]] = {}
-        self._links: dict[int, _Link] = {}
-        self._turns: deque[_Link] = deque()
+        self._links: dict[int, Link] = {}
+        self._turns: deque[Link] = deque()
         self._is_ending = False
         self._thread = threading.get_ident()
+        self._inputs = {entry.id: entry for entry in config.inputs}
         for index, operator_config in enumerate(config.operators):
-            operator = LoadedOperator.load(operator_config)
+            operator = LoadedOperator.load(operator_config, config.description_path)
             self._running[index] = _Running(operator, operator_config, config)
             for port_id, input_id in operator_config.inputs:
                 self._port_owner[port_id] = (index, input_id)
+        if any(running.operator.takes_events for running in self._running.values()):
+            import_arrow()
+            node.follow_rules_of_dora()
         self._senders = {
             index: partial(self._send_output, index) for index in range(len(config.operators))
         }
         for index, operator_config in enumerate(config.operators):
             for route in operator_config.routes:
                 for link in route.links:
-                    self._links[link.number] = _Link(link)
+                    self._links[link.number] = Link(link)
                     # What an operator sends to itself does not keep it alive.
                     if link.operator != index:
                         reader = self._running[link.operator]
@@ -156,6 +125,8 @@ class Runtime:
             # Told to stop: what operators have sent each other until now still arrives.
             for _ in range(len(self._turns)):
                 self._deliver_next()
+            for index in list(self._running):
+                self._say_stop(index)
         except OperatorError:
             for error in self._drop_all():
                 _show(error)
@@ -182,20 +153,33 @@ class Runtime:
             return True
         if event is None:
             return False
-        if isinstance(event, InputClosed) and event.is_final:
-            index, _ = self._port_owner[event.id]
-            if index in self._running:
-                self._running[index].open_ports.discard(event.id)
-            self._is_ending = True
-            self._end_finished()
-        elif isinstance(event, Event):
+        if isinstance(event, Event):
             self._deliver(event)
+        else:
+            self._tell(event)
         return True
 
     def _deliver(self, event: Event) -> None:
         index, input_id = self._port_owner[event.id]
-        if index in self._running:
-            self._call(index, input_id, event.value, event.metadata)
+        running = self._running.get(index)
+        if running is None:
+            return
+        if running.operator.takes_events:
+            self._call(index, input_event(event, self._inputs[event.id], input_id))
+        else:
+            data, metadata = event.value, event.metadata
+            self._call(index, {"id": input_id, "data": data, "metadata": metadata})
+
+    def _tell(self, change: Change) -> None:
+        index, input_id = self._port_owner[change.id]
+        running = self._running.get(index)
+        if running is not None and running.operator.takes_events:
+            self._call(index, change_event(change, self._inputs[change.id], input_id))
+        if isinstance(change, InputClosed) and change.is_final:
+            if running is not None:
+                running.open_ports.discard(change.id)
+            self._is_ending = True
+            self._end_finished()
 
     def _deliver_passed(self) -> None:
         # A few at a time, so that a circle of operators cannot shut out the other inputs.
@@ -211,15 +195,17 @@ class Runtime:
             return
         passed = link.pop()
         context = passed.metadata[TELEMETRY_KEY]
-        self._node.answer_to(Cause(passed.origin_ns, context=context))
-        self._call(index, link.config.input_id, passed.value, passed.metadata)
+        self._node.answer_to(passed.origin_ns, context)
+        input_id, value, metadata = link.config.input_id, passed.value, passed.metadata
+        if self._running[index].operator.takes_events:
+            self._call(index, passed_event(input_id, value, metadata, passed.sent_ns))
+        else:
+            self._call(index, {"id": input_id, "data": value, "metadata": metadata})
         if self._is_ending:
             self._end_finished()
 
-    def _call(self, index: int, input_id: str, value: Any, metadata: dict[str, Any]) -> None:
-        status = self._running[index].operator.on_input(
-            {"id": input_id, "data": value, "metadata": metadata}, self._senders[index]
-        )
+    def _call(self, index: int, argument: dict[str, Any]) -> None:
+        status = self._running[index].operator.call(argument, self._senders[index])
         if status is DoraStatus.STOP_ALL:
             self._node.stop_dataflow()
         if status is not DoraStatus.CONTINUE:
@@ -239,6 +225,8 @@ class Runtime:
                 f"operator {running.operator.name!r} has no output {output_id!r}; "
                 f"its outputs in the dataflow file: {declared}"
             )
+        if running.operator.takes_events:
+            data = with_shape(data, metadata)
         if route.external_id is not None:
             self._node.send_output(route.external_id, data, metadata)
         elif not route.links:
@@ -251,15 +239,17 @@ class Runtime:
         if isinstance(value, np.ndarray):
             value = value.view()
             value.flags.writeable = False
-        else:
+        elif isinstance(value, (bytes, bytearray, memoryview)):
             value = bytes(value)
+        else:
+            value = value.array
         inherited, _, origin_ns = self._node.inherit(metadata)
         sent_ns = time.monotonic_ns()
         for config in route.links:
             if config.operator in self._running:
                 link = self._links[config.number]
                 own_metadata = {TELEMETRY_KEY: "", **(inherited or {})}
-                link.push(_Passed(value, own_metadata, sent_ns, origin_ns))
+                link.push(Passed(value, own_metadata, sent_ns, origin_ns))
                 self._turns.append(link)
         if threading.get_ident() != self._thread:
             # The loop may be asleep: an operator sends from a thread of its own.
@@ -271,6 +261,7 @@ class Runtime:
             index for index, running in self._running.items() if self._is_over(index, running)
         ]:
             for index in finished:
+                self._say_stop(index)
                 self._end(index)
 
     def _is_over(self, index: int, running: _Running) -> bool:
@@ -279,6 +270,12 @@ class Runtime:
         if any(link.queue and link.config.operator == index for link in self._links.values()):
             return False
         return running.has_sources or not running.has_timer
+
+    def _say_stop(self, index: int) -> None:
+        operator = self._running[index].operator
+        if operator.takes_events:
+            event = stop_event(was_told=self._node.was_told_to_stop())
+            operator.call(event, self._senders[index])
 
     def _end(self, index: int) -> None:
         self._is_ending = True

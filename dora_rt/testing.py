@@ -11,6 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dora_rt.data.causes import Causes
+from dora_rt.data.doorbell import deadline_after
+from dora_rt.data.sample import check_loan, sendable
+from dora_rt.data.stamp import make_stamp
+from dora_rt.errors import UnknownOutputError
 from dora_rt.event import Event
 
 
@@ -25,13 +30,23 @@ class Sent:
 
 
 class FakeNode:
-    """Give `events` to a loop and keep what it sends in `sent`; the stream ends after the last."""
+    """Give `events` to a loop and keep what it sends in `sent`; the stream ends after the last.
+
+    What a real node refuses to send, this one refuses as well, and with the same error.
+    """
 
     def __init__(
-        self, events: Iterable[Event] = (), *, input_ids: tuple[str, ...] | None = None
+        self,
+        events: Iterable[Event] = (),
+        *,
+        input_ids: tuple[str, ...] | None = None,
+        output_ids: tuple[str, ...] | None = None,
     ) -> None:
+        """Prepare the events; outputs are checked by name if `output_ids` are given."""
         self._events = deque(events)
         self._input_ids = input_ids
+        self._output_ids = output_ids
+        self._causes = Causes()
         self.stopped = False
         self.sent: list[Sent] = []
         self.dataflow_stopped = False
@@ -57,9 +72,22 @@ class FakeNode:
         captured_ns: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Keep a copy of the sample in `sent`."""
-        value = data.copy() if isinstance(data, np.ndarray) else bytes(data)
-        self.sent.append(Sent(output_id, value, dict(metadata or {}), captured_ns))
+        """Keep a copy of the sample in `sent`.
+
+        Raises:
+            UnknownOutputError, UnsupportedValueError, ValueError: as for `Node.send_output`.
+        """
+        where = self._check(output_id, timeout)
+        value = sendable(data, where)
+        make_stamp(self._causes, where, metadata, captured_ns, None)
+        copy: Any
+        if isinstance(value, np.ndarray):
+            copy = value.copy()
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            copy = bytes(value)
+        else:
+            copy = value.array  # of Arrow, which nobody can change
+        self.sent.append(Sent(output_id, copy, dict(metadata or {}), captured_ns))
 
     @contextmanager
     def loan(
@@ -72,9 +100,16 @@ class FakeNode:
         captured_ns: int | None = None,
         timeout: float | None = None,
     ) -> Iterator[NDArray[Any]]:
-        """Give an array to fill; it is in `sent` after the block, unless the block raised."""
+        """Give an array to fill; it is in `sent` after the block, unless the block raised.
+
+        Raises:
+            UnknownOutputError, UnsupportedValueError, ValueError: as for `Node.loan`.
+        """
+        where = self._check(output_id, timeout)
+        check_loan((shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype), where)
         array = np.empty(shape, dtype)
         yield array
+        make_stamp(self._causes, where, metadata, captured_ns, None)
         self.sent.append(Sent(output_id, array, dict(metadata or {}), captured_ns))
 
     def input_ids(self) -> tuple[str, ...]:
@@ -90,3 +125,12 @@ class FakeNode:
     def stop_dataflow(self) -> None:
         """Remember that the loop asked for the end."""
         self.dataflow_stopped = True
+
+    def _check(self, output_id: str, timeout: float | None) -> str:
+        deadline_after(timeout)
+        if self._output_ids is not None and output_id not in self._output_ids:
+            raise UnknownOutputError(
+                f"this node has no output {output_id!r}; "
+                f"its outputs: {', '.join(self._output_ids) or 'none'}"
+            )
+        return f"output {output_id!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from dora_rt import __version__
+from dora_rt.control.building import make_steps, run_steps
+from dora_rt.control.console import Console
 from dora_rt.control.doctor import (
     examine,
     examine_plan,
@@ -19,14 +22,16 @@ from dora_rt.control.doctor import (
     is_healthy,
     render_findings,
 )
+from dora_rt.control.environ import inherited_environ
 from dora_rt.control.leftovers import find_objects, unlink_objects
 from dora_rt.control.machine import find_interpreters, find_machine
 from dora_rt.control.planner import make_plan
-from dora_rt.control.rundir import Stray, base_folder, find_living, find_strays, reclaim
-from dora_rt.descriptor import read_descriptor
+from dora_rt.control.rundir import Stray, find_living, find_strays, reclaim
+from dora_rt.descriptor import expand_dataflow, parse_builds, read_descriptor
 from dora_rt.errors import DescriptorError, LaunchError
+from dora_rt.runs import base_folder
 
-EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
+EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, EXIT_ENVIRONMENT, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 _CLEAN = """\
 Remove the shared memory and the run directories of runs that died: of which not one
@@ -53,6 +58,28 @@ examples:
   dora-rt doctor --json               for programs
 
 exit codes: 0 no problem, 1 a problem, 2 bad file or usage"""
+
+
+_BUILD = """\
+Run what `build:` of the nodes of a dataflow says: installs and compiles what they need. Each
+line is a command of its own, run in the folder of the file; no shell reads it. `pip` and
+`python` are those of the Python that the nodes will run in, which is that of this command."""
+
+_BUILD_EPILOG = """\
+examples:
+  dora-rt build dataflow.yml            then: dora-launch dataflow.yml
+  dora-rt build dataflow.yml --dry-run  only show the commands
+  dora-rt build dataflow.yml --uv       with `uv pip` in the place of `pip`
+
+exit codes: 0 all built, 1 a command failed, 2 bad file or usage, 130 Ctrl-C
+
+A dataflow file names the commands that this runs: build only files that you trust."""
+
+_EXPAND = """\
+Print a dataflow with its modules written out, as dora-launch sees it."""
+
+_EXPAND_EPILOG = """\
+exit codes: 0 well, 2 bad file or usage"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +183,70 @@ def _doctor(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return EXIT_OK if is_healthy(findings) else EXIT_PROBLEM
 
 
+def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
+    parser.add_argument("--uv", action="store_true", help="use `uv pip` in the place of `pip`")
+    parser.add_argument("--dry-run", action="store_true", help="show the commands, run nothing")
+    parser.add_argument(
+        "--strict-types", action="store_true", help="treat types that do not fit as errors"
+    )
+
+
+def _build(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    environ = inherited_environ(environ)
+    console = Console(sys.stdout, has_colour=sys.stdout.isatty() and "NO_COLOR" not in environ)
+    try:
+        descriptor = read_descriptor(
+            options.file, environ, has_strict_types=options.strict_types, is_built=False
+        )
+        steps = make_steps(parse_builds(descriptor), uses_uv=options.uv)
+    except DescriptorError as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
+    if not steps:
+        console.notice(f"nothing to build: no node of {options.file} has a 'build'")
+        return EXIT_OK
+    if options.dry_run:
+        console.notice("\n".join(f"{step.label}: {shlex.join(step.argv)}" for step in steps))
+        return EXIT_OK
+    try:
+        folder = options.file.resolve().parent
+        failure = run_steps(steps, console, folder=folder, environ=environ)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    if failure is not None:
+        print(
+            f"dora-rt: the build of {failure.step.label} failed: `{failure.step.shown}`: "
+            f"{failure.why}",
+            file=sys.stderr,
+        )
+        return EXIT_PROBLEM
+    try:
+        read_descriptor(options.file, environ)
+    except DescriptorError as error:
+        print(f"{error}\ndora-rt: all was built, and still this is wrong", file=sys.stderr)
+        return EXIT_PROBLEM
+    console.notice(f"built: dora-launch {options.file}")
+    return EXIT_OK
+
+
+def _add_expand_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
+
+
+def _expand(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    try:
+        print(expand_dataflow(options.file), end="")
+    except DescriptorError as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
+    return EXIT_OK
+
+
 VERBS: Mapping[str, Verb] = {
+    "build": Verb(
+        "run the build commands of a dataflow", _BUILD, _BUILD_EPILOG, _add_build_arguments, _build
+    ),
     "clean": Verb(
         "remove what dead runs left behind", _CLEAN, _CLEAN_EPILOG, _add_clean_arguments, _clean
     ),
@@ -166,5 +256,12 @@ VERBS: Mapping[str, Verb] = {
         _DOCTOR_EPILOG,
         _add_doctor_arguments,
         _doctor,
+    ),
+    "expand": Verb(
+        "print a dataflow with its modules written out",
+        _EXPAND,
+        _EXPAND_EPILOG,
+        _add_expand_arguments,
+        _expand,
     ),
 }

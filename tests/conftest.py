@@ -46,7 +46,12 @@ def own_processes() -> dict[int, str]:
         with contextlib.suppress(OSError):
             environ = (folder / "environ").read_bytes()
             line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-            is_ours = b"DORA_RT_NODE_CONFIG=" in environ or b"dora_rt" in line
+            # What the fork server has become keeps the environment that it began with.
+            is_ours = (
+                b"DORA_RT_NODE_CONFIG=" in environ
+                or b"DORA_RT_FORK_SERVER=" in environ
+                or b"dora_rt" in line
+            )
             # Of a zombie there is neither environment nor command line.
             if is_ours and mark in environ.split(b"\0"):
                 found[int(folder.name)] = line.decode(errors="replace")

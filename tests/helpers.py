@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -61,10 +61,7 @@ class Wired:
     board: Board
 
     def send(self, value: bytes | NDArray[Any], stamp: Stamp = NO_STAMP) -> None:
-        if isinstance(value, bytes):
-            self.publisher.send_bytes(value, stamp)
-        else:
-            self.publisher.send_array(value, stamp)
+        self.publisher.send(value, stamp)
 
     def take(self, reader: int = 0) -> Event:
         event = self.subscribers[reader].take()
@@ -76,13 +73,14 @@ class Wired:
 
     @property
     def free_slots(self) -> int:
-        self.publisher._ring.collect()
+        for end in self.publisher._ends:
+            self.publisher._ring.collect(end.edge)
         return len(self.publisher._ring.free)
 
 
 @contextmanager
 def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
-    plan = _plan(readers or (Reader(),), slot_nbytes)
+    plan = plan_of(*(readers or (Reader(),)), slot_nbytes=slot_nbytes)
     run = secrets.token_hex(4)
     output = plan.outputs[0]
     with RunMemory.create(plan, run) as memory:
@@ -95,6 +93,8 @@ def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
             for process in plan.processes
             for entry in process.config.inputs
         ]
+        for process in plan.processes:
+            memory.note_attached(process.config.number)
         memory.start()
         wired = Wired(memory, run, output, publisher, subscribers, board)
         try:
@@ -103,7 +103,8 @@ def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
             wired.publisher.close()
 
 
-def _plan(readers: Sequence[Reader], slot_nbytes: int) -> Plan:
+def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:
+    """Plan one process with an output, and one for each of its readers."""
     slots = (
         max(reader.queue_size for reader in readers)
         + sum(reader.max_held + 1 for reader in readers)
@@ -140,6 +141,7 @@ def _plan(readers: Sequence[Reader], slot_nbytes: int) -> Plan:
                 status_fd=-1,
                 lock_fd=-1,
                 heartbeat_ns=None,
+                spin_ns=None,
                 inputs=inputs[number],
                 outputs=(output,) if number == 0 else (),
                 operators=(),

@@ -63,7 +63,8 @@ class RunGuard:
         # Isolated and without site-packages: neither PYTHONPATH nor what is installed can break
         # it or slow it down.
         trampoline = [sys.executable, "-I", "-S", str(_FOLDER / "trampoline.py"), str(os.getpid())]
-        return [*trampoline, *_settings(resources), "--", *argv]
+        settings = [f"{key}={value}" for key, value in settings_of(resources)]
+        return [*trampoline, *settings, "--", *argv]
 
     def watch(self, group: int) -> None:
         """Tell the reaper of a process group that has begun."""
@@ -120,7 +121,8 @@ def _start_reaper(
     )
 
 
-def _settings(resources: Resources) -> list[str]:
+def settings_of(resources: Resources) -> list[tuple[str, str]]:
+    """Give what a process is to have, as the trampoline's `apply_setting` takes it."""
     cores = resources.cpu_affinity
     settings = {
         "nice": resources.nice,
@@ -129,4 +131,4 @@ def _settings(resources: Resources) -> list[str]:
         # Last: with little memory, the others might fail.
         "memory_limit": resources.memory_limit_nbytes,
     }
-    return [f"{key}={value}" for key, value in settings.items() if value is not None]
+    return [(key, str(value)) for key, value in settings.items() if value is not None]

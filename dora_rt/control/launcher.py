@@ -18,12 +18,14 @@ from dora_rt.control.logs import NodeLogs, keep_logs, kept_logs_folder
 from dora_rt.control.memory import RunMemory
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
-from dora_rt.control.process import Starter
-from dora_rt.control.rundir import Manifest, base_folder, has_run, reclaim
+from dora_rt.control.process import COMPAT_FOLDER, Starter
+from dora_rt.control.requests import RequestSocket
+from dora_rt.control.rundir import Manifest, has_run, reclaim
 from dora_rt.control.signals import recorded_signals
 from dora_rt.control.supervisor import Outcome, Supervisor
 from dora_rt.data.shm import SHM_DIRECTORY, find_room
 from dora_rt.errors import LaunchError, SharedMemoryFullError
+from dora_rt.runs import base_folder
 
 _ATTEMPTS = 5
 
@@ -35,6 +37,7 @@ def launch(
     environ: dict[str, str],
     stop_after_s: float | None,
     log_folder: Path | None,
+    has_dora_compat: bool = True,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
 
@@ -45,6 +48,7 @@ def launch(
         stop_after_s: stop this many seconds after the first input could flow.
         log_folder: where the log files stay; None: in the run directory, and kept elsewhere if a
             node fails.
+        has_dora_compat: whether `import dora` in the nodes is what this package has.
 
     Raises:
         LaunchError: a program cannot be executed, or the environment does not allow the run.
@@ -63,16 +67,19 @@ def launch(
     # In this order, so that whatever exists is known to those who clean up after a killed launcher.
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
+        guard.directory.description.write_text(plan.description)
+        compat = COMPAT_FOLDER if has_dora_compat else None
         with (
             _make_memory(plan, guard.run) as memory,
-            Starter(guard, environ) as starter,
+            _open_requests(guard) as requests,
+            Starter(guard, environ, plan.processes, compat=compat) as starter,
             NodeLogs(folder, warn=console.alarm) as logs,
         ):
             output = Output(console, logs)
             supervisor = Supervisor(
                 plan, memory, console, output, signals, stop_after_ns=stop_after_ns
             )
-            outcome = supervisor.run(starter)
+            outcome = supervisor.run(starter, requests)
         if not outcome.report.failures or not folder.is_dir():
             return outcome
         if log_folder is None:
@@ -82,6 +89,15 @@ def launch(
                 console.alarm(f"the logs of this run cannot be kept: {error}")
                 return outcome
         return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
+
+
+def _open_requests(guard: RunGuard) -> RequestSocket:
+    try:
+        return RequestSocket.open(guard.lock_fd)
+    except OSError as error:
+        raise LaunchError(
+            f"the socket of the run cannot be made in {guard.directory.path}: {error.strerror}"
+        ) from error
 
 
 def _make_memory(plan: Plan, run: str) -> RunMemory:

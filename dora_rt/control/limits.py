@@ -5,10 +5,13 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
+from dora_rt.control.requests import MAX_REQUESTERS
 from dora_rt.errors import LaunchError
 
 _PER_PROCESS = 2  # its output, and a log file
-_PER_RUN = 16  # signals, statuses, selector, lock, lifeline, one start of a process, and some air
+# Signals, statuses, selector, lock, lifeline, one start of a process, some air; the socket of the
+# run and its connections, one that is turned away included.
+_PER_RUN = 16 + 2 + MAX_REQUESTERS
 
 
 def check_open_files(processes: int) -> None:

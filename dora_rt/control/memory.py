@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig
 from dora_rt.control.counters import NOTHING, EdgeCounters, add, read_reader, read_writer
+from dora_rt.control.outdated import Outdated
 from dora_rt.control.plan import Plan
 from dora_rt.data import names, ring
 from dora_rt.data.board import Board, Fate, Peer, board_nbytes, format_board
@@ -17,8 +18,6 @@ from dora_rt.data.shm import (
     Semaphore,
     create_semaphore,
     unlink_run,
-    unlink_segments,
-    unlink_semaphores,
 )
 
 
@@ -54,9 +53,15 @@ class RunMemory:
         self._pulses: dict[int, memoryview] = {}
         self._outputs: dict[int, _Output] = {}
         self._edges: dict[int, _Edge] = {}
-        self._outdated: list[_Outdated] = []
+        self._outdated: list[Outdated] = []
         # Processes that may still have to attach to what their configuration names.
-        self._unattached: set[int] = set()
+        self._unattached = {
+            process.config.number
+            for process in plan.processes
+            if process.has_ports and not process.is_dynamic
+        }
+        # Dynamic nodes whose first objects nobody has used yet.
+        self._unused = {process.config.number for process in plan.processes if process.is_dynamic}
 
     @classmethod
     def create(cls, plan: Plan, run: str) -> RunMemory:
@@ -90,22 +95,38 @@ class RunMemory:
         """Tell when a process with a heartbeat last showed that it is alive."""
         return self._pulses[process][0]
 
-    def mark_dead(self, process: int, *, returns: bool) -> None:
+    def mark_dead(self, process: int, *, returns: bool, keeps_queues: bool = True) -> None:
         """Tell the peers of a process that it is gone; only after it was reaped.
 
         Args:
             process: its number.
-            returns: whether it will be started again.
+            returns: whether there will be another one, for which its readers wait.
+            keeps_queues: whether its writers wait for that one, too.
         """
-        fate = Fate.AWAY if returns else Fate.GONE
         self._unattached.discard(process)
         for edge in self._edges.values():
             if edge.config.writer == process:
-                edge.writer_fate = fate
+                edge.writer_fate = Fate.AWAY if returns else Fate.GONE
             if edge.config.reader == process:
-                edge.reader_fate = fate
+                edge.reader_fate = Fate.AWAY if returns and keeps_queues else Fate.GONE
             if process in (edge.config.writer, edge.config.reader):
                 self._announce(edge)
+
+    def admit(self, process: int) -> NodeConfig:
+        """Let a dynamic node be there, and tell its peers.
+
+        Returns:
+            The process' configuration, with the generations it shall attach to.
+        """
+        if process not in self._unused:
+            return self.renew(process)
+        # Nobody has written its outputs yet, so their readers need not move over to new ones.
+        self._unused.discard(process)
+        for edge in self._edges.values():
+            if edge.config.writer == process:
+                edge.writer_fate = Fate.ALIVE
+                self._announce(edge)
+        return self._renew_inputs(process)
 
     def renew(self, process: int) -> NodeConfig:
         """Give a process that is started again new objects, and tell its peers.
@@ -113,9 +134,11 @@ class RunMemory:
         Returns:
             The process' configuration, with the generations it shall attach to.
         """
-        config = self._plan.processes[process].config
-        for output in config.outputs:
+        for output in self._plan.processes[process].config.outputs:
             self._renew_output(output.number)
+        return self._renew_inputs(process)
+
+    def _renew_inputs(self, process: int) -> NodeConfig:
         for number, edge in self._edges.items():
             if edge.config.reader == process:
                 edge.reader_fate = Fate.ALIVE
@@ -126,7 +149,7 @@ class RunMemory:
                 else:
                     self._announce(edge)
         self._unattached.add(process)
-        return self.current(config)
+        return self.current(self._plan.processes[process].config)
 
     def current(self, config: NodeConfig) -> NodeConfig:
         """Give a process' configuration with the present generations."""
@@ -177,6 +200,10 @@ class RunMemory:
     def close(self) -> None:
         """Remove every object of the run, those that publishers made included."""
         unlink_run(self._run)
+        # What is mapped goes now, whoever still knows this object.
+        for mapped in (self._outputs, self._edges, self._pulses, self._doorbells):
+            mapped.clear()
+        del self._board
 
     def __enter__(self) -> RunMemory:
         return self
@@ -240,7 +267,7 @@ class RunMemory:
         name = names.output(self._run, number, config.generation)
         pools = names.pools(self._run, number, config.generation)
         self._outdate(
-            _Outdated(
+            Outdated(
                 (name,),
                 (),
                 pools,
@@ -262,7 +289,7 @@ class RunMemory:
         run, generation = self._run, edge.config.generation
         tokens = [names.token(run, number, generation, slot) for slot in range(edge.config.slots)]
         self._outdate(
-            _Outdated(
+            Outdated(
                 (names.edge(run, number, generation),),
                 (*tokens, names.returned(run, number, generation)),
                 None,
@@ -292,7 +319,7 @@ class RunMemory:
         self._doorbells[edge.config.reader].release()
         edge.returned.release()
 
-    def _outdate(self, outdated: _Outdated) -> None:
+    def _outdate(self, outdated: Outdated) -> None:
         outdated.unattached.update(self._unattached)
         self._outdated.append(outdated)
 
@@ -313,28 +340,6 @@ class RunMemory:
             return True  # the writer died before it had anything for this reader
         read = edge_words[ring.DELIVERED] + edge_words[ring.DROPPED]
         return (begin & ring.SEQ_MASK) + read >= output_words[ring.HEAD]
-
-
-@dataclass(frozen=True, slots=True)
-class _Outdated:
-    """An earlier generation: its names, what it counted, and what must come before it can go."""
-
-    segments: tuple[str, ...]
-    semaphores: tuple[str, ...]
-    pools: str | None
-    is_read: Callable[[], bool]
-    count: dict[int, Callable[[], EdgeCounters]]
-    """By number of the edge."""
-    unattached: set[int] = field(default_factory=set)
-
-    def counters(self, edge: int) -> EdgeCounters:
-        """Give what was counted for an edge; nothing for an edge that is not concerned."""
-        return self.count[edge]() if edge in self.count else NOTHING
-
-    def unlink(self) -> None:
-        """Remove the names."""
-        unlink_segments(self.segments, self.pools)
-        unlink_semaphores(self.semaphores)
 
 
 def _create_words(name: str, nbytes: int) -> memoryview:

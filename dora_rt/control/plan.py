@@ -23,10 +23,12 @@ class ProcessPlan:
     """Numbers of the processes that are both before and after this one, with its own; or empty."""
     supervision: Supervision
     resources: Resources
+    is_dynamic: bool = False
+    """Whether somebody else starts it, any time during the run; then `argv` is empty."""
 
     @property
     def has_ports(self) -> bool:
-        """Tell whether it takes part in the flow, so that the start waits for it."""
+        """Tell whether it takes part in the flow."""
         return bool(self.config.inputs or self.config.outputs)
 
 
@@ -51,3 +53,5 @@ class Plan:
     processes: tuple[ProcessPlan, ...]
     outputs: tuple[OutputConfig, ...]
     edges: tuple[EdgePlan, ...]
+    description: str = ""
+    """The whole dataflow in the words of dora 1.x, as JSON."""

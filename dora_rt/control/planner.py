@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dora_rt.contract import (
     QueuePolicy,
     Route,
 )
+from dora_rt.control.description import describe
 from dora_rt.control.plan import EdgePlan, Plan, ProcessPlan
 from dora_rt.descriptor.model import (
     Descriptor,
@@ -68,6 +70,7 @@ class _Reader:
 class _Planner:
     def __init__(self, descriptor: Descriptor, folder: Path, interpreter: str) -> None:
         self._file = descriptor.file
+        self._description = json.dumps(describe(descriptor))
         self._folder = folder
         self._interpreter = interpreter
         self._groups = _group(descriptor.nodes)
@@ -98,6 +101,7 @@ class _Planner:
             ),
             tuple(output for outputs in self._outputs for output in outputs),
             tuple(sorted(self._edges, key=lambda edge: edge.number)),
+            self._description,
         )
 
     def _collect(self, number: int, nodes: list[Node]) -> None:
@@ -195,6 +199,7 @@ class _Planner:
                     output=output,
                     edge=edge,
                     timeout_ns=_ns(reader.input.timeout_s),
+                    source_node=port.source.node,
                 )
             )
             self._edges.append(
@@ -211,7 +216,8 @@ class _Planner:
 
     def _returns(self, process: int) -> bool:
         _, nodes = self._groups[process]
-        return nodes[0].supervision.restart is not RestartPolicy.NEVER
+        first = nodes[0]
+        return first.is_dynamic or first.supervision.restart is not RestartPolicy.NEVER
 
     def _upstream(self) -> dict[int, set[int]]:
         upstream: dict[int, set[int]] = {number: set() for number in range(len(self._groups))}
@@ -225,6 +231,7 @@ class _Planner:
     ) -> ProcessPlan:
         name, nodes = self._groups[number]
         supervision = nodes[0].supervision
+        spin_us = nodes[0].resources.spin_us
         env = dict(pair for node in nodes for pair in node.env)
         return ProcessPlan(
             name=name,
@@ -241,16 +248,19 @@ class _Planner:
                 status_fd=-1,
                 lock_fd=-1,
                 heartbeat_ns=_ns(supervision.heartbeat_timeout_s),
+                spin_ns=None if spin_us is None else 1000 * spin_us,
                 inputs=tuple(self._inputs[number]),
                 outputs=tuple(self._outputs[number]),
                 operators=tuple(
                     self._operator(node, operator) for node in nodes for operator in node.operators
                 ),
+                api=nodes[0].api,
             ),
             upstream=upstream,
             circle=circle,
             supervision=supervision,
             resources=nodes[0].resources,
+            is_dynamic=nodes[0].is_dynamic,
         )
 
     def _argv(self, node: Node) -> tuple[str, ...]:
@@ -260,6 +270,8 @@ class _Planner:
         if program.module is not None:
             return (self._interpreter, "-u", "-m", program.module, *program.args)
         assert program.path is not None, "a program has a path or a module"
+        if node.is_dynamic:
+            return ()
         beside = self._folder / program.path
         path = str(beside) if beside.is_file() else program.path
         if path.endswith(".py"):

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
+from typing import IO
 
 from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
-from dora_rt.control.guard import RunGuard
+from dora_rt.control.guard import RunGuard, settings_of
 from dora_rt.control.lines import LineSplitter
 from dora_rt.control.plan import ProcessPlan
 from dora_rt.control.program import find_obstacle
+from dora_rt.control.warm_start import WarmStart
 from dora_rt.data.shm import SHM_DIRECTORY
 from dora_rt.errors import LaunchError
 
 TAIL_LINES = 20
 _READ_NBYTES = 64 * 1024
 _PIPE_NBYTES = 1024 * 1024
-_COMPAT_FOLDER = Path(__file__).parents[1] / "compat"
+_WORTH_A_FORK_SERVER = 2  # processes: one alone is not faster for it
+COMPAT_FOLDER = Path(__file__).parents[1] / "compat"
 
 
 class Rung(Enum):
@@ -52,11 +57,34 @@ class Usage:
 class Starter:
     """Starts the processes of one run; has the pipe through which they tell their status."""
 
-    def __init__(self, guard: RunGuard, environ: dict[str, str]) -> None:
+    def __init__(
+        self,
+        guard: RunGuard,
+        environ: dict[str, str],
+        plans: Sequence[ProcessPlan],
+        *,
+        compat: Path | None = None,
+    ):
+        """Prepare to start the processes of `plans`; `compat`: where they find `dora` first."""
         self._guard = guard
-        self._environ = environ
+        self._compat = compat
+        self._environ = self._with_compat({**environ, "PYTHONUNBUFFERED": "1"})
         self.status_read, self._status_write = os.pipe()
         os.set_blocking(self.status_read, False)
+        self._warm_start: WarmStart | None = None
+        if sum(map(WarmStart.can_start, plans)) >= _WORTH_A_FORK_SERVER:
+            with contextlib.suppress(OSError):
+                self._warm_start = WarmStart(self._environ, (self._status_write, guard.lock_fd))
+
+    @property
+    def run(self) -> str:
+        """Give the name of the run."""
+        return self._guard.run
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """Give what every process of the run must have: the status pipe, and the run's lock."""
+        return self._status_write, self._guard.lock_fd
 
     def start(self, plan: ProcessPlan, config: NodeConfig) -> NodeProcess:
         """Start a program, with its configuration in the environment.
@@ -69,16 +97,33 @@ class Starter:
             run=self._guard.run,
             status_fd=self._status_write,
             lock_fd=self._guard.lock_fd,
+            description_path=str(self._guard.directory.description),
         )
-        environ = self._environ
-        python_path = [str(_COMPAT_FOLDER), *filter(None, [environ.get("PYTHONPATH")])]
-        environment = {
-            **environ,
-            "PYTHONPATH": os.pathsep.join(python_path),
-            "PYTHONUNBUFFERED": "1",
-            **dict(plan.env),
-            CONFIG_VARIABLE: config.to_json(),
-        }
+        variables = {**dict(plan.env), CONFIG_VARIABLE: config.to_json()}
+        if self._compat is not None:
+            # By this, programs for dora know that they run in a dataflow.
+            variables["DORA_NODE_CONFIG"] = json.dumps({"node_id": plan.name})
+        process = self._start_warm(plan, variables) or self._start_plain(plan, variables)
+        self._guard.watch(process.pid)
+        return process
+
+    def _start_warm(self, plan: ProcessPlan, variables: dict[str, str]) -> NodeProcess | None:
+        if self._warm_start is None or not WarmStart.can_start(plan):
+            return None
+        read_end, write_end = os.pipe()
+        settings = settings_of(plan.resources)
+        pid = self._warm_start.start(plan, variables, settings, write_end)
+        os.close(write_end)
+        if pid is None:
+            # It will not come back either.
+            os.close(read_end)
+            self._warm_start.close()
+            self._warm_start = None
+            return None
+        return NodeProcess(pid, os.fdopen(read_end, "rb"), self._guard)
+
+    def _start_plain(self, plan: ProcessPlan, variables: dict[str, str]) -> NodeProcess:
+        environment = self._with_compat({**self._environ, **variables})
         obstacle = find_obstacle(
             plan.argv[0], folder=plan.folder, search_path=environment.get("PATH", os.defpath)
         )
@@ -99,8 +144,16 @@ class Starter:
             raise LaunchError(
                 f"node {plan.name!r} cannot be started: {plan.argv[0]}: {error.strerror}"
             ) from error
-        self._guard.watch(child.pid)
-        return NodeProcess(child, self._guard)
+        assert child.stdout is not None, "started with a pipe"
+        return NodeProcess(child.pid, child.stdout, self._guard, child)
+
+    def _with_compat(self, environ: dict[str, str]) -> dict[str, str]:
+        folders = environ.get("PYTHONPATH", "").split(os.pathsep)
+        compat = str(self._compat)
+        if self._compat is None or folders[0] == compat:
+            return environ
+        path = os.pathsep.join([compat, *filter(None, folders)])
+        return {**environ, "PYTHONPATH": path}
 
     def read_statuses(self) -> bytes:
         """Give what the nodes have told since the last call, as far as it is here."""
@@ -110,7 +163,9 @@ class Starter:
             return b""
 
     def close(self) -> None:
-        """Close the pipe."""
+        """Close the pipe, and dismiss the fork server."""
+        if self._warm_start is not None:
+            self._warm_start.close()
         os.close(self.status_read)
         os.close(self._status_write)
 
@@ -124,7 +179,15 @@ class Starter:
 class NodeProcess:
     """A running node: a fresh interpreter (or any program) in a session of its own."""
 
-    def __init__(self, child: subprocess.Popen[bytes], guard: RunGuard) -> None:
+    def __init__(
+        self,
+        pid: int,
+        output: IO[bytes],
+        guard: RunGuard,
+        child: subprocess.Popen[bytes] | None = None,
+    ) -> None:
+        """Look after a child of this process; `child` if `subprocess` thinks it is its own."""
+        self.pid = pid
         self.reads_events = False
         self.sent_after_stop = False
         self.rung = Rung.NONE
@@ -132,12 +195,11 @@ class NodeProcess:
         self.exit_status: int | None = None
         self.usage = Usage(0.0, 0)
         self.has_closed_output = False
+        self.output = output
+        os.set_blocking(output.fileno(), False)
         self._child = child
         self._guard = guard
         self._killed_because: str | None = None
-        assert child.stdout is not None, "started with a pipe"
-        self.output = child.stdout
-        os.set_blocking(self.output.fileno(), False)
         self._lines = LineSplitter()
 
     @property
@@ -149,15 +211,14 @@ class NodeProcess:
         """Collect the exit status if the process has ended; tell whether it just did."""
         if self.exit_status is not None:
             return False
-        pid = self._child.pid
-        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return False
         self._collect()
         return True
 
     def wait(self) -> None:
         """Wait for the end of a process that was killed."""
-        os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         self._collect()
 
     def push(self, rung: Rung, deadline_ns: int | None) -> None:
@@ -207,14 +268,16 @@ class NodeProcess:
         # What the node started itself ends with it. The group exists at least until the node, its
         # leader, is reaped, so this cannot hit anybody else.
         self._signal_group(signal.SIGKILL)
-        _, status, usage = os.wait4(self._child.pid, 0)
-        self._guard.forget(self._child.pid)
-        self.exit_status = self._child.returncode = os.waitstatus_to_exitcode(status)
+        _, status, usage = os.wait4(self.pid, 0)
+        self._guard.forget(self.pid)
+        self.exit_status = os.waitstatus_to_exitcode(status)
+        if self._child is not None:
+            self._child.returncode = self.exit_status
         self.usage = Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
     def _signal_group(self, number: signal.Signals) -> None:
         if self.exit_status is None:
-            os.killpg(self._child.pid, number)
+            os.killpg(self.pid, number)
 
 
 def describe_ending(exit_status: int, rung: Rung) -> Ending:

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +111,11 @@ class RunDirectory:
         """Tell where the logs of the nodes are."""
         return self.path / "logs"
 
+    @property
+    def description(self) -> Path:
+        """Tell where nodes find the description of their dataflow."""
+        return self.path / "dataflow.json"
+
     def close(self) -> None:
         """Remove the directory, and let go of its lock only then."""
         if self.lock_fd < 0:
@@ -125,16 +130,6 @@ class RunDirectory:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def base_folder(environ: Mapping[str, str]) -> Path:
-    """Give the folder of all run directories of this user: in $XDG_RUNTIME_DIR, or in /tmp."""
-    runtime = Path(environ.get("XDG_RUNTIME_DIR", ""))
-    # Not that of somebody else: `sudo -E` leaves root with the user's, and a folder that root makes
-    # there would lock the user out.
-    if runtime.is_absolute() and runtime.is_dir() and runtime.stat().st_uid == os.geteuid():
-        return runtime / "dora_rt"
-    return Path(f"/tmp/dora_rt-{os.geteuid()}")
 
 
 def has_run(base: Path, run: str) -> bool:

@@ -6,6 +6,7 @@ import random
 from collections import deque
 from enum import Enum
 
+from dora_rt.control.attached import AttachedProcess
 from dora_rt.control.plan import ProcessPlan
 from dora_rt.control.process import TAIL_LINES, Ending, NodeProcess, Rung, Usage
 from dora_rt.control.restarts import Restarts
@@ -15,6 +16,7 @@ from dora_rt.control.summary import ProcessReport
 class State(Enum):
     """Where a node is in its life; FAILED is an end that the summary explains."""
 
+    ABSENT = "not attached"
     STARTING = "starting"
     RUNNING = "running"
     BACKOFF = "waiting to be restarted"
@@ -28,8 +30,8 @@ class SupervisedNode:
     def __init__(self, plan: ProcessPlan) -> None:
         self.plan = plan
         self.number = plan.config.number
-        self.process: NodeProcess | None = None
-        self.state = State.STARTING
+        self.process: NodeProcess | AttachedProcess | None = None
+        self.state = State.ABSENT if plan.is_dynamic else State.STARTING
         self.began_ns = 0
         self.restart_at_ns: int | None = None
         self.restarts = Restarts(plan.supervision, random.Random())
@@ -50,17 +52,17 @@ class SupervisedNode:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether nothing more will come of it."""
-        return self.state in (State.ENDED, State.FAILED)
+        """Tell whether the run need not go on for it."""
+        return self.plan.is_dynamic or self.state in (State.ENDED, State.FAILED)
 
     @property
     def rung(self) -> Rung:
         """Tell how far the present process was pushed to end."""
         return Rung.NONE if self.process is None else self.process.rung
 
-    def begin(self, process: NodeProcess, now_ns: int) -> None:
+    def begin(self, process: NodeProcess | AttachedProcess, now_ns: int) -> None:
         """Be this process from now on."""
-        # -> STARTING, from the beginning or from BACKOFF
+        # -> STARTING, from the beginning or from BACKOFF or ABSENT
         self.process = process
         self.state = State.STARTING
         self.began_ns = now_ns
@@ -84,6 +86,13 @@ class SupervisedNode:
         else:
             self.state = State.FAILED if ending.is_failure else State.ENDED
 
+    def detach(self, ending: Ending) -> None:
+        """Note how the program ended that was this dynamic node; another one may follow."""
+        # STARTING or RUNNING -> ABSENT
+        self.process = None
+        self.ending = ending
+        self.state = State.ABSENT
+
     def give_up(self) -> None:
         """Start it no more: the dataflow is being stopped."""
         # BACKOFF -> ENDED or FAILED
@@ -93,6 +102,9 @@ class SupervisedNode:
 
     def report(self) -> ProcessReport:
         """Sum the node up."""
+        if self.plan.is_dynamic:
+            ending = self.ending or Ending(False, "was never attached")
+            return ProcessReport(self.name, ending, 0, None, ())
         ending = self.ending or Ending(False, "not started")
         usage = Usage(self._cpu_s, self._peak_nbytes) if self.ending is not None else None
         return ProcessReport(self.name, ending, self.restarts.count, usage, tuple(self.tail))

@@ -6,14 +6,19 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from dora_rt.contract import NodeConfig
+from dora_rt.control.attaching import Attaching
 from dora_rt.control.console import Console
+from dora_rt.control.describing import describe_run
 from dora_rt.control.memory import RunMemory
 from dora_rt.control.output import Output
+from dora_rt.control.patience import patience_ends_ns
 from dora_rt.control.plan import EdgePlan, Plan
 from dora_rt.control.process import Ending, NodeProcess, Rung, Starter
+from dora_rt.control.requests import Requester, RequestSocket
 from dora_rt.control.signals import SignalRecorder
 from dora_rt.control.stopping import StopLadder
 from dora_rt.control.summary import EdgeReport, ProcessReport, Report
@@ -66,25 +71,54 @@ class Supervisor:
         self._ladder: StopLadder | None = None
         self._interrupted_by: signal.Signals | None = None
 
-    def run(self, starter: Starter) -> Outcome:
+    def run(self, starter: Starter, requests: RequestSocket) -> Outcome:
         """Start every process, and return when the last one has ended.
 
         Raises:
             LaunchError: a program cannot be executed; those started before it are ended.
         """
         self._starter = starter
+        self._attaching = Attaching(
+            self._nodes,
+            self._memory,
+            self._console,
+            run=starter.run,
+            descriptors=starter.descriptors,
+            is_stopping=lambda: self._ladder is not None,
+            on_left=self._stop_with,
+            clock=self._clock,
+        )
+        answers = {"describe": self._describe, **self._attaching.answers()}
+        requests.serve(self._selector, answers)
         self._selector.register(self._signals.descriptor, selectors.EVENT_READ, None)
-        self._selector.register(starter.status_read, selectors.EVENT_READ, starter.status_read)
+        self._selector.register(starter.status_read, selectors.EVENT_READ, self._read_statuses)
         try:
+            self._attaching.announce()
             for node in self._nodes:
-                self._begin(node, node.plan.config)
-            while not all(node.is_over for node in self._nodes):
+                if not node.plan.is_dynamic:
+                    self._begin(node, node.plan.config)
+            while not self._is_over():
                 self._turn()
         finally:
             self._end_at_once()
+            self._attaching.dismiss()
             self._read_statuses()
             self._selector.close()
         return Outcome(self._report(), self._interrupted_by)
+
+    def _describe(self, requester: Requester, _: dict[str, Any]) -> None:
+        requester.reply(describe_run(self._starter.run, self._plan.file, self._nodes))
+
+    def _is_over(self) -> bool:
+        if not all(node.is_over for node in self._nodes):
+            return False
+        if self._ladder is None and all(node.plan.is_dynamic for node in self._nodes):
+            return False
+        if self._attaching.has_attached:
+            # Who is still attached has time to read what is left for it.
+            self._stop()
+            return False
+        return True
 
     def _turn(self) -> None:
         deadline_ns = self._next_deadline_ns()
@@ -94,17 +128,18 @@ class Supervisor:
         for key, _ in self._selector.select(timeout_s):
             if isinstance(key.data, SupervisedNode):
                 self._show_lines(key.data)
-            elif key.data is not None:
-                self._read_statuses()
+            elif callable(key.data):
+                key.data()
         for number in self._signals.take():
             if number is not signal.SIGCHLD:
                 self._interrupt(number)
         for node in self._nodes:
-            if node.process is not None and node.process.reap():
+            if isinstance(node.process, NodeProcess) and node.process.reap():
                 self._bury(node, node.process)
         self._keep_time(self._clock())
 
     def _begin(self, node: SupervisedNode, config: NodeConfig) -> None:
+        config = replace(config, restart_count=node.restarts.count)
         process = self._starter.start(node.plan, config)
         node.begin(process, self._clock())
         self._selector.register(process.output, selectors.EVENT_READ, node)
@@ -117,7 +152,7 @@ class Supervisor:
             deadlines.append(self._ladder.next_deadline_ns())
         else:
             deadlines += [
-                _patience_ends_ns(node, self._started_ns, self._memory) for node in self._nodes
+                patience_ends_ns(node, self._started_ns, self._memory) for node in self._nodes
             ]
             if self._started_ns is not None and self._stop_after_ns is not None:
                 deadlines.append(self._started_ns + self._stop_after_ns)
@@ -142,15 +177,17 @@ class Supervisor:
         for node in self._nodes:
             if node.restart_at_ns is not None and now_ns >= node.restart_at_ns:
                 self._begin(node, self._memory.renew(node.number))
-            patience_ends_ns = _patience_ends_ns(node, self._started_ns, self._memory)
-            if patience_ends_ns is not None and now_ns >= patience_ends_ns:
+            ends_ns = patience_ends_ns(node, self._started_ns, self._memory)
+            if ends_ns is not None and now_ns >= ends_ns:
                 self._end_hung(node)
 
     def _start_when_ready(self, now_ns: int) -> None:
         waiting = [
             node.name
             for node in self._nodes
-            if node.plan.has_ports and node.state in (State.STARTING, State.BACKOFF)
+            if node.plan.has_ports
+            and not node.plan.is_dynamic
+            and node.state in (State.STARTING, State.BACKOFF)
         ]
         if not waiting:
             self._started_ns = self._memory.start()
@@ -163,7 +200,7 @@ class Supervisor:
             )
 
     def _end_hung(self, node: SupervisedNode) -> None:
-        assert node.process is not None, "only a running node can hang"
+        assert isinstance(node.process, NodeProcess), "only what the launcher started can hang"
         supervision = node.plan.supervision
         if node.state is State.STARTING:
             why = f"not ready within {supervision.startup_timeout_s:g} s"
@@ -198,7 +235,7 @@ class Supervisor:
         self._links[counters.number] = counters if earlier is None else earlier.plus(counters)
 
     def _show_lines(self, node: SupervisedNode) -> None:
-        assert node.process is not None, "registered with its process"
+        assert isinstance(node.process, NodeProcess), "registered with its process"
         self._show(node, node.process.read_lines())
         if node.process.has_closed_output:
             self._selector.unregister(node.process.output)
@@ -223,7 +260,11 @@ class Supervisor:
         self._memory.mark_dead(node.number, returns=restart_at_ns is not None)
         node.end(ending, process.usage, restart_at_ns=restart_at_ns)
         self._tell_end(node, ending)
-        if restart_at_ns is None and self._ladder is None and node.plan.supervision.stops_all:
+        if restart_at_ns is None:
+            self._stop_with(node)
+
+    def _stop_with(self, node: SupervisedNode) -> None:
+        if self._ladder is None and node.plan.supervision.stops_all:
             self._console.notice(f"{node.name} has ended, and the dataflow ends with it")
             self._stop()
 
@@ -262,17 +303,21 @@ class Supervisor:
             if node.restart_at_ns is not None:
                 node.give_up()
                 self._memory.mark_dead(node.number, returns=False)
+        self._attaching.close()
         if self._started_ns is None:
             self._started_ns = self._memory.start()
 
     def _end_at_once(self) -> None:
-        for node in self._nodes:
-            if node.process is not None and node.is_running:
-                node.process.push(Rung.KILLED, None)
-        for node in self._nodes:
-            if node.process is not None and node.is_running:
-                node.process.wait()
-                self._bury(node, node.process)
+        processes = [
+            (node, node.process)
+            for node in self._nodes
+            if isinstance(node.process, NodeProcess) and node.is_running
+        ]
+        for _, process in processes:
+            process.push(Rung.KILLED, None)
+        for node, process in processes:
+            process.wait()
+            self._bury(node, process)
 
     def _report(self) -> Report:
         since_ns = self._started_ns if self._started_ns is not None else self._began_ns
@@ -300,22 +345,3 @@ class Supervisor:
             counters.dropped,
             counters.latencies,
         )
-
-
-def _patience_ends_ns(
-    node: SupervisedNode, started_ns: int | None, memory: RunMemory
-) -> int | None:
-    """Tell when a node counts as hung: not ready in time, or without a heartbeat."""
-    supervision = node.plan.supervision
-    if not node.is_running or node.rung is not Rung.NONE:
-        return None
-    if node.state is State.STARTING and node.plan.has_ports:
-        return node.began_ns + int(supervision.startup_timeout_s * 1e9)
-    if (
-        node.state is State.RUNNING
-        and supervision.heartbeat_timeout_s is not None
-        and started_ns is not None
-    ):
-        last_ns = max(started_ns, node.began_ns, memory.last_beat_ns(node.number))
-        return last_ns + int(supervision.heartbeat_timeout_s * 1e9)
-    return None

@@ -1,6 +1,6 @@
 """Tie a node to the life of its launcher, give it what it may use, and become its program.
 
-Executed in the child, and not imported:
+Executed in the child (the fork server does the same by its functions):
 
     python -I -S trampoline.py LAUNCHER_PID [KEY=VALUE]... -- PROGRAM ARGUMENT...
 
@@ -22,18 +22,12 @@ def main() -> None:
     end = sys.argv.index("--")
     launcher, *settings = sys.argv[1:end]
     program = sys.argv[end + 1 :]
-    library = ctypes.CDLL(None)
-    # Also a node in a C call that keeps the GIL must not outlive its launcher, so it is the kernel
-    # that ends it. It does so when the *thread* ends that started it: nodes start in the main one.
-    library.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
-    if os.getppid() != int(launcher):
-        # It died before it could be asked for.
-        os._exit(1)
+    end_with_launcher(int(launcher))
     for setting in settings:
-        _apply(*setting.split("=", 1))
+        apply_setting(*setting.split("=", 1))
     # This interpreter ignores them, and what is ignored stays so in the next program.
     for number in (_SIGPIPE, _SIGXFSZ):
-        library.signal(number, None)
+        ctypes.CDLL(None).signal(number, None)
     try:
         os.execvp(program[0], program)
     except OSError as error:
@@ -41,7 +35,18 @@ def main() -> None:
         os._exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
 
 
-def _apply(key: str, value: str) -> None:
+def end_with_launcher(launcher: int) -> None:
+    """Let the kernel end this process when its launcher, its parent, ends."""
+    # Also a node in a C call that keeps the GIL must not outlive its launcher, so it is the kernel
+    # that ends it. It does so when the *thread* ends that started it: nodes start in the main one.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+    if os.getppid() != launcher:
+        # It died before it could be asked for.
+        os._exit(1)
+
+
+def apply_setting(key: str, value: str) -> None:
+    """Give this process one of its resources, or warn that it cannot have it."""
     try:
         if key == "nice":
             os.setpriority(os.PRIO_PROCESS, 0, int(value))

@@ -112,6 +112,14 @@ class Board:
         """Give the word about an edge's writer; `Peer.from_word` reads it."""
         return self._words[self._writers + edge]
 
+    def reader_place(self, edge: int) -> memoryview:
+        """Give the place of that word, for who looks at it before each sample."""
+        return self._words[self._readers + edge :][:1]
+
+    def writer_place(self, edge: int) -> memoryview:
+        """Give the place of the word about an edge's writer."""
+        return self._words[self._writers + edge :][:1]
+
     def set_reader(self, edge: int, peer: Peer) -> None:
         """Say what became of an edge's reader."""
         self._words[self._readers + edge] = peer.to_word()

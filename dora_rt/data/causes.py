@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from dora_rt.event import TELEMETRY_KEY, telemetry_context
 
 
-class Cause(NamedTuple):
-    """What an answer inherits; the context is looked for in `metadata_json` only when needed."""
+class Causes(threading.local):
+    """The input that each thread is answering at the moment.
 
-    origin_ns: int
-    metadata_json: bytes = b""
-    context: str = ""
+    Attributes:
+        cause: its origin, its metadata (undecoded: decoded only when a context may be in them),
+            and its `open_telemetry_context`, where the metadata are not at hand.
+    """
 
-
-_NO_CAUSE = Cause(0)
-
-
-class Causes:
-    """The input that each thread is answering at the moment."""
-
-    def __init__(self) -> None:
-        self._local = threading.local()
-
-    def answer_to(self, cause: Cause) -> None:
-        """Let what this thread sends from now on inherit from `cause`."""
-        self._local.cause = cause
+    cause: tuple[int, bytes, str] = (0, b"", "")
 
     def inherit(
         self, metadata: dict[str, Any] | None, captured_ns: int | None
@@ -38,12 +27,13 @@ class Causes:
         Returns:
             The metadata with the telemetry context, the source time, and the origin time.
         """
-        cause: Cause = getattr(self._local, "cause", _NO_CAUSE)
+        origin_ns, metadata_json, context = self.cause
         if not (metadata and metadata.get(TELEMETRY_KEY)):
-            context = cause.context or telemetry_context(cause.metadata_json)
+            if metadata_json and not context:
+                context = telemetry_context(metadata_json)
             if context:
                 metadata = {**(metadata or {}), TELEMETRY_KEY: context}
         now_ns = time.monotonic_ns()
         if captured_ns is not None:
             return metadata, captured_ns, captured_ns
-        return metadata, now_ns, cause.origin_ns or now_ns
+        return metadata, now_ns, origin_ns or now_ns

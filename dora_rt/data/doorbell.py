@@ -6,8 +6,8 @@ import ctypes
 import time
 
 from dora_rt.data.shm import SLICE_S, BusyError, SignalError, attach_semaphore
+from dora_rt.data.spin import Spin
 
-_LONG_NS = 3600 * 1_000_000_000
 _FOR_EVER_S = 366 * 24 * 3600
 
 
@@ -34,34 +34,68 @@ class Doorbell:
     (before glibc 2.30), in short slices.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, spin: Spin) -> None:
+        """Attach to what the launcher made; `spin` says how long to poll before each sleep."""
         self._semaphore = attach_semaphore(name)
-        self._clock_wait = _clock_wait(name)
+        self._waits = _find_waits(name)
+        self._spin = spin
+        self.has_slept = False
+        """Whether the last `wait` that returned True had to be woken."""
 
     def wait(self, deadline_ns: int | None) -> bool:
-        """Sleep until somebody rings, or until `time.monotonic_ns()` reaches the deadline.
+        """Wait until somebody rings, or until `time.monotonic_ns()` reaches the deadline.
 
         Returns:
             False when the deadline passed first.
         """
-        semaphore = self._semaphore
-        while True:
-            now_ns = time.monotonic_ns()
-            until_ns = now_ns + _LONG_NS if deadline_ns is None else deadline_ns
-            try:
-                if until_ns <= now_ns:
-                    semaphore.acquire(0)
-                    return True
-                if self._clock_wait is None:
-                    semaphore.acquire(min((until_ns - now_ns) / 1e9, SLICE_S))
-                    return True
-                if self._clock_wait(until_ns):
-                    return True
-            except SignalError:
-                continue
-            except BusyError:
-                if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
+        if self._poll(deadline_ns):
+            self.has_slept = False
+            return True
+        return self._sleep(deadline_ns)
+
+    def _poll(self, deadline_ns: int | None) -> bool:
+        semaphore, spin = self._semaphore, self._spin
+        if spin.limit_ns and not semaphore.value:
+            until_ns = time.monotonic_ns() + spin.limit_ns
+            if deadline_ns is not None and deadline_ns < until_ns:
+                until_ns = deadline_ns
+            while not semaphore.value:
+                if time.monotonic_ns() >= until_ns:
+                    spin.was_in_vain()
                     return False
+            spin.paid()
+        return self._take()
+
+    def _sleep(self, deadline_ns: int | None) -> bool:
+        began_ns = now_ns = time.monotonic_ns()
+        while deadline_ns is None or now_ns < deadline_ns:
+            if self._sleep_once(deadline_ns, now_ns):
+                self._spin.slept(time.monotonic_ns() - began_ns)
+                self.has_slept = True
+                return True
+            now_ns = time.monotonic_ns()
+        return self._take()
+
+    def _sleep_once(self, deadline_ns: int | None, now_ns: int) -> bool:
+        if self._waits is not None:
+            return self._waits.wait(deadline_ns)
+        slice_s = SLICE_S if deadline_ns is None else min((deadline_ns - now_ns) / 1e9, SLICE_S)
+        try:
+            self._semaphore.acquire(slice_s)
+        except (SignalError, BusyError):
+            return False
+        return True
+
+    def _take(self) -> bool:
+        semaphore = self._semaphore
+        try:
+            # A look costs less than the exception.
+            if semaphore.value:
+                semaphore.acquire(0)
+                return True
+        except BusyError:
+            pass
+        return False
 
     def silence(self) -> None:
         """Take back all the ringing there was so far."""
@@ -81,21 +115,27 @@ class _Timespec(ctypes.Structure):
     _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
 
 
-class _ClockWait:
-    """`sem_clockwait(CLOCK_MONOTONIC)` of glibc 2.30 and later, on a semaphore opened by name."""
+class _Waits:
+    """The waits of glibc 2.30 and later, on a semaphore opened by name."""
 
     def __init__(self, library: ctypes.CDLL, name: str) -> None:
         library.sem_open.restype = ctypes.c_void_p
         self._semaphore = ctypes.c_void_p(library.sem_open(name.encode(), 0))
-        self._wait = library.sem_clockwait
+        self._wait = library.sem_wait
+        self._clock_wait = library.sem_clockwait
 
-    def __call__(self, deadline_ns: int) -> bool:
+    def wait(self, deadline_ns: int | None) -> bool:
         """Wait once; False when time is up or a signal came (the caller looks at the clock)."""
-        until = _Timespec(*divmod(deadline_ns, 1_000_000_000))
-        answer: int = self._wait(self._semaphore, time.CLOCK_MONOTONIC, ctypes.byref(until))
+        answer: int
+        if deadline_ns is None:
+            answer = self._wait(self._semaphore)
+        else:
+            until = _Timespec(*divmod(deadline_ns, 1_000_000_000))
+            clock = time.CLOCK_MONOTONIC
+            answer = self._clock_wait(self._semaphore, clock, ctypes.byref(until))
         return answer == 0
 
 
-def _clock_wait(name: str) -> _ClockWait | None:
+def _find_waits(name: str) -> _Waits | None:
     library = ctypes.CDLL(None)
-    return _ClockWait(library, name) if hasattr(library, "sem_clockwait") else None
+    return _Waits(library, name) if hasattr(library, "sem_clockwait") else None

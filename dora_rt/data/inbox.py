@@ -10,6 +10,7 @@ from dora_rt.data import names, ring
 from dora_rt.data.board import Board
 from dora_rt.data.doorbell import Doorbell
 from dora_rt.data.shm import attach_words
+from dora_rt.data.spin import Spin
 from dora_rt.data.subscriber import Subscriber
 from dora_rt.data.timer import Timer
 from dora_rt.errors import NodeClosedError
@@ -28,15 +29,17 @@ class Inbox:
         self.has_ended = False
         self._config = config
         self._board = board
-        self._doorbell = Doorbell(names.doorbell(config.run, config.number))
+        self._spin = Spin(config.spin_ns)
+        self._doorbell = Doorbell(names.doorbell(config.run, config.number), self._spin)
         self._ports = [_attach(config, entry, board) for entry in config.inputs]
         self._timers = [port for port in self._ports if isinstance(port, Timer)]
         # What a node sends to itself does not keep it alive.
-        self._open = {
+        self._countable = {
             entry.id
             for entry in config.inputs
-            if entry.edge is not None and entry.edge.writer != config.number
+            if entry.edge is not None and entry.edge.writer != config.number and entry.keeps_alive
         }
+        self._open = set(self._countable)
         self._has_sources = bool(self._open)
         self._silences = {
             entry.id: _Silence(entry.timeout_ns)
@@ -46,7 +49,7 @@ class Inbox:
         self._recovered: Event | None = None
         self._pulse = _attach_pulse(config)
         # In a runtime each operator comes to its own end.
-        self._ends_by_itself = not config.operators
+        self.ends_by_itself = not config.operators
         self._turn = 0
         self._receiving = threading.Lock()
         self._is_closed = False
@@ -67,10 +70,9 @@ class Inbox:
             TimeoutError: the deadline passed, or another thread called `wake`.
             NodeClosedError: the inbox was closed.
         """
-        timeout_s = -1.0
-        if deadline_ns is not None:
-            timeout_s = max(deadline_ns - time.monotonic_ns(), 0) / 1e9
-        if not self._receiving.acquire(timeout=timeout_s):
+        if deadline_ns is None:
+            self._receiving.acquire()
+        elif not self._receiving.acquire(timeout=max(deadline_ns - time.monotonic_ns(), 0) / 1e9):
             raise self._timed_out()
         try:
             event = self._wait(deadline_ns)
@@ -125,10 +127,12 @@ class Inbox:
 
     def _wait(self, deadline_ns: int | None) -> Event | Change | None:
         board, number = self._board, self._config.number
+        has_waited = False
         while True:
             if self._is_closed:
                 raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
-            self.beat()
+            if self._pulse is not None:
+                self.beat()
             if self._is_woken:
                 self._is_woken = False
                 raise self._timed_out()
@@ -139,11 +143,14 @@ class Inbox:
             if start_ns := board.start_ns:
                 event = self._take(start_ns)
                 if event is not None:
+                    if has_waited and self._doorbell.has_slept and isinstance(event, Event):
+                        self._spin.learn(time.monotonic_ns() - event.sent_ns)
                     return event
                 if self._is_over():
                     return None
                 wake_ns = self._next_wake_ns(start_ns, deadline_ns)
-            if not self._doorbell.wait(wake_ns) and wake_ns == deadline_ns:
+            has_waited = self._doorbell.wait(wake_ns)
+            if not has_waited and wake_ns == deadline_ns:
                 raise self._timed_out()
             self._doorbell.silence()
 
@@ -167,25 +174,28 @@ class Inbox:
         # In turn, so that a fast input does not starve the others.
         ports = self._ports
         count = len(ports)
-        is_over = self._is_over()
-        for step in range(count):
-            turn = (self._turn + step) % count
+        turn = self._turn
+        for _ in range(count):
+            if turn >= count:
+                turn = 0
             port = ports[turn]
+            turn += 1
             event: Event | None
             if isinstance(port, Timer):
-                if is_over:
+                if self._is_over():
                     continue  # only what the node has sent itself is still to come
                 event = port.take(start_ns, time.monotonic_ns())
             else:
                 event = port.take()
                 if event is None:
-                    change = self._look_for_change(port)
-                    if change is not None:
-                        return change
+                    if port.is_ended or port.has_news() or self._silences:
+                        change = self._look_for_change(port)
+                        if change is not None:
+                            return change
                 elif self._silences and port.input_id in self._silences:
                     return self._note(event)
             if event is not None:
-                self._turn = turn + 1
+                self._turn = turn
                 return event
         return None
 
@@ -195,6 +205,8 @@ class Inbox:
             successor = subscriber.successor()
             if successor is not None:
                 self._ports = [successor if port is subscriber else port for port in self._ports]
+                # A dynamic node may come back after its end.
+                self._open |= self._countable & {input_id}
                 return SourceRestarted(input_id)
             if input_id in self._open:
                 self._open.discard(input_id)
@@ -217,7 +229,7 @@ class Inbox:
 
     def _is_over(self) -> bool:
         # Timers do not keep a finished node alive; a node of only timers is a source, and goes on.
-        if self._open or not self._ends_by_itself:
+        if self._open or not self.ends_by_itself:
             return False
         return self._has_sources or not self._timers
 

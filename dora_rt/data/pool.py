@@ -40,6 +40,10 @@ class PoolWriter:
         self._segments: dict[int, Segment] = {}
         self._growth = -1
         self._slot_nbytes = config.slot_nbytes
+        self.places: list[Place | None] = [None] * config.slots
+        """Where each slot is in the newest pool, as far as it was used there."""
+        self.has_old_pools = False
+        """Whether the pool has grown, and an earlier one is still there."""
         self._growth_of = [-1] * config.slots
         self._committed = [0] * config.slots
         if config.slot_nbytes:
@@ -61,13 +65,10 @@ class PoolWriter:
             room = min(_round_up(nbytes), self._slot_nbytes)
             segment.commit(offset, room)
             self._committed[slot] = room
+        place = Place(segment.mapping, offset, self._committed[slot], self._growth)
+        self.places[slot] = place
         self._growth_of[slot] = self._growth
-        return Place(segment.mapping, offset, self._committed[slot], self._growth)
-
-    @property
-    def has_old_pools(self) -> bool:
-        """Tell whether the pool has grown, and an earlier one is still there."""
-        return len(self._segments) > 1
+        return place
 
     def retire(self, free: Collection[int]) -> None:
         """Remove earlier pools of which every slot is in `free`."""
@@ -77,6 +78,7 @@ class PoolWriter:
             segment = self._segments.pop(growth)
             segment.unlink()
             segment.close()
+        self.has_old_pools = len(self._segments) > 1
 
     def close(self) -> None:
         """Let go of the memory; the launcher removes the names."""
@@ -89,8 +91,10 @@ class PoolWriter:
         segment = Segment.create(self._name(growth), self._config.slots * slot_nbytes, sparse=True)
         self._segments[growth] = segment
         self._growth = growth
+        self.has_old_pools = len(self._segments) > 1
         self._slot_nbytes = slot_nbytes
         self._committed = [0] * self._config.slots
+        self.places[:] = [None] * self._config.slots
 
     def _name(self, growth: int) -> str:
         return names.pool(self._run, self._config.number, self._config.generation, growth)
@@ -103,6 +107,8 @@ class PoolReader:
         self._run = run
         self._config = config
         self._mappings: dict[int, tuple[mmap.mmap, int]] = {}
+        self.places: list[Place | None] = [None] * config.slots
+        """Where each slot was when a sample was last found in it."""
 
     def locate(self, slot: int, growth: int) -> Place:
         """Find a slot that a sample is in.
@@ -115,7 +121,8 @@ class PoolReader:
         if found is None:
             found = self._attach(growth)
         mapping, slot_nbytes = found
-        return Place(mapping, slot * slot_nbytes, slot_nbytes, growth)
+        self.places[slot] = place = Place(mapping, slot * slot_nbytes, slot_nbytes, growth)
+        return place
 
     def _attach(self, growth: int) -> tuple[mmap.mmap, int]:
         config = self._config
@@ -130,6 +137,8 @@ class PoolReader:
             known: mapping for known, mapping in self._mappings.items() if known >= growth - 1
         }
         self._mappings[growth] = segment.mapping, slot_nbytes
+        # Else a slot that is not used any more would keep a pool mapped that nobody needs.
+        self.places[:] = [None] * config.slots
         return self._mappings[growth]
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,15 @@ from dora_rt.data import names, ring
 from dora_rt.data.board import Board
 from dora_rt.data.pool import Place, PoolWriter
 from dora_rt.data.reader_end import ReaderEnd
+from dora_rt.data.ring import READER_CLOSED
 from dora_rt.data.ring_writer import RingWriter
 from dora_rt.data.sample import (
+    ENCODING_ARROW,
+    ENCODING_BYTES,
     HEADER_NBYTES,
-    MAX_NDIM,
     METADATA_LIMIT_NBYTES,
+    check_loan,
     dtype_code,
-    is_sendable_dtype,
     metadata_start,
     write_header,
 )
@@ -37,13 +38,24 @@ from dora_rt.errors import (
     UnsupportedValueError,
 )
 
+if TYPE_CHECKING:
+    from dora_rt.data.arrow import ArrowSample
+
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 
 
 class Publisher:
     """One output and all its edges. Threads may send at the same time."""
 
-    def __init__(self, run: str, node: str, config: OutputConfig, board: Board) -> None:
+    def __init__(
+        self,
+        run: str,
+        node: str,
+        config: OutputConfig,
+        board: Board,
+        *,
+        spin_ns: int | None = None,
+    ) -> None:
         """Attach to what the launcher made."""
         self.where = f"node {node!r}, output {config.id!r}"
         self._words = attach_words(
@@ -51,50 +63,42 @@ class Publisher:
             lambda words, name: ring.check_output(words, config.slots, len(config.edges), name),
             writable=True,
         )
-        self._ends = [ReaderEnd(run, edge, board) for edge in config.edges]
+        self._ends = [ReaderEnd(run, edge, board, spin_ns=spin_ns) for edge in config.edges]
         self._ring = RingWriter(self._words, config.slots, [end.edge for end in self._ends])
         for end in self._ends:
             end.meet(self._ring)
         self._pool = PoolWriter(run, config)
-        self._lock = threading.Lock()
-        self._owner = 0
+        self._blocking = [end for end in self._ends if end.edge.blocking]
+        self._lock = threading.RLock()
+        self._is_sending = False
+        self._is_published = False
         self._is_closed = False
 
-    def send_bytes(self, data: bytes | bytearray | memoryview, stamp: Stamp) -> None:
-        """Copy bytes into a slot and publish it."""
-        nbytes = len(data)
-        with self._sending():
-            slot = self._claim()
+    def send(
+        self, value: NDArray[Any] | bytes | bytearray | memoryview | ArrowSample, stamp: Stamp
+    ) -> None:
+        """Copy bytes, or an array of any layout (in C order), into a slot and publish it."""
+        nbytes = value.nbytes if isinstance(value, np.ndarray) else len(value)
+        with self._lock:
+            slot, place = self._claim(_needed(nbytes, len(stamp.metadata_json)))
             try:
-                place = self._pool.place(slot, _needed(nbytes, len(stamp.metadata_json)))
                 begin = place.offset + HEADER_NBYTES
-                place.buffer[begin : begin + nbytes] = data
-                self._complete(place, nbytes, None, stamp)
+                if isinstance(value, np.ndarray):
+                    dtype, shape = value.dtype, value.shape
+                    # Readers get native arrays; the copy turns the bytes of a big-endian one.
+                    native = dtype if dtype.isnative else dtype.newbyteorder("=")
+                    np.ndarray(shape, native, place.buffer, begin)[...] = value
+                    self._publish(slot, place, nbytes, (dtype_code(dtype), shape), stamp)
+                elif isinstance(value, (bytes, bytearray, memoryview)):
+                    place.buffer[begin : begin + nbytes] = value
+                    self._publish(slot, place, nbytes, None, stamp)
+                else:
+                    value.write(memoryview(place.buffer)[begin : begin + nbytes])
+                    self._publish(slot, place, nbytes, None, stamp, ENCODING_ARROW)
             except BaseException:
-                self._ring.put_back(slot)
+                self._give_up(slot)
                 raise
-            self._ring.publish(slot, place.growth)
-
-    def send_array(self, array: NDArray[Any], stamp: Stamp) -> None:
-        """Copy an array of any layout into a slot, in C order, and publish it."""
-        code = dtype_code(array.dtype)
-        with self._sending():
-            slot = self._claim()
-            try:
-                place = self._pool.place(slot, _needed(array.nbytes, len(stamp.metadata_json)))
-                # Not array.dtype itself: that may be big-endian.
-                target: NDArray[Any] = np.ndarray(
-                    array.shape,
-                    array.dtype.newbyteorder("="),
-                    place.buffer,
-                    place.offset + HEADER_NBYTES,
-                )
-                np.copyto(target, array)
-                self._complete(place, array.nbytes, (code, array.shape), stamp)
-            except BaseException:
-                self._ring.put_back(slot)
-                raise
-            self._ring.publish(slot, place.growth)
+            self._is_sending = False
 
     def loan(
         self,
@@ -119,107 +123,138 @@ class Publisher:
         for end in self._ends:
             # A thread that waits for room on this edge looks up, sees the flag and gives up.
             end.edge.returned.release()
-        if self._owner == threading.get_ident():
-            # A signal handler or a destructor in the middle of a send of this very thread.
-            self._say_closed(closing)
-        else:
-            with self._lock:
-                self._say_closed(closing)
+        # Also from a signal handler or a destructor in the middle of a send of this very thread.
+        with self._lock:
+            self._words[ring.WRITER_CLOSED] = closing
+            for end in self._ends:
+                end.edge.doorbell.release()
+            self._pool.close()
 
     def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, Place]:
         """Take a slot with room for a payload and its metadata; `finish_loan` ends it."""
-        with self._sending():
-            slot = self._claim()
-            try:
-                return slot, self._pool.place(slot, _needed(nbytes, metadata_nbytes))
-            except BaseException:
-                self._ring.put_back(slot)
-                raise
+        with self._lock:
+            claimed = self._claim(_needed(nbytes, metadata_nbytes))
+            self._is_sending = False
+        return claimed
 
     def finish_loan(self, slot: int, place: Place, array: NDArray[Any], stamp: Stamp) -> None:
         """Publish a loaned slot; if that fails the slot is given back."""
-        code = dtype_code(array.dtype)
-        with self._sending():
+        with self._lock:
+            self._begin()
             try:
-                self._complete(place, array.nbytes, (code, array.shape), stamp)
+                self._notice_readers()
+                array_type = dtype_code(array.dtype), array.shape
+                self._publish(slot, place, array.nbytes, array_type, stamp)
             except BaseException:
-                self._ring.put_back(slot)
+                self._give_up(slot)
                 raise
-            self._ring.publish(slot, place.growth)
+            self._is_sending = False
 
     def cancel_loan(self, slot: int) -> None:
         """Give a loaned slot back unsent."""
-        with self._sending():
-            self._ring.put_back(slot)
+        with self._lock:
+            self._begin()
+            self._give_up(slot)
 
-    @contextmanager
-    def _sending(self) -> Iterator[None]:
-        if self._owner == threading.get_ident():
+    def _begin(self) -> None:
+        # Only the thread that has the lock gets here while a send is going on: in a signal handler
+        # or a destructor, when the ring may be between two steps.
+        if self._is_sending:
             raise DoraRtError(
                 f"{self.where}: a send began inside another one of the same thread; a signal "
                 "handler or a __del__ must not send"
             )
-        with self._lock:
-            self._owner = threading.get_ident()
-            try:
-                yield
-            finally:
-                self._owner = 0
+        self._is_sending = True
+        self._is_published = False
 
-    def _say_closed(self, closing: int) -> None:
-        self._words[ring.WRITER_CLOSED] = closing
-        for end in self._ends:
-            end.edge.doorbell.release()
-        self._pool.close()
+    def _claim(self, nbytes: int) -> tuple[int, Place]:
+        self._begin()
+        slot = None
+        try:
+            if self._is_closed:
+                raise self._closed()
+            writer = self._ring
+            for end in self._ends:
+                edge = end.edge
+                if end.place[0] != end.word or edge.reader_words[READER_CLOSED] != end.closing:
+                    end.notice(writer)
+                if edge.returned.value:
+                    writer.collect(edge)
+            slot = writer.free.pop() if writer.free else self._make_room()
+            if self._pool.has_old_pools:
+                self._pool.retire({slot, *writer.free})
+            writer.open(slot)
+            place = self._pool.places[slot]
+            if place is None or place.nbytes < nbytes:
+                place = self._pool.place(slot, nbytes)
+        except BaseException:
+            if slot is not None:
+                self._ring.put_back(slot)
+            self._is_sending = False
+            raise
+        return slot, place
 
-    def _claim(self) -> int:
-        self._notice_readers()
+    def _make_room(self) -> int:
+        # The plan has a slot for all that may be queued, held and loaned at once.
         writer = self._ring
-        while (slot := writer.claim()) is None:
-            # The plan has a slot for all that may be queued, held and loaned at once.
+        while not writer.free:
             if not writer.drop_oldest():
                 raise TooManyLoansError(
                     f"{self.where}: too many loans are open at the same time; end one first"
                 )
-        if self._pool.has_old_pools:
-            self._pool.retire({slot, *writer.free})
-        return slot
+            for end in self._ends:
+                writer.collect(end.edge)
+        return writer.free.pop()
+
+    def _give_up(self, slot: int) -> None:
+        if not self._is_published:
+            self._ring.put_back(slot)
+        self._is_sending = False
 
     def _notice_readers(self) -> None:
         if self._is_closed:
-            raise NodeClosedError(f"{self.where}: closed, nothing can be sent any more")
+            raise self._closed()
         for end in self._ends:
-            end.notice(self._ring)
+            if end.place[0] != end.word or end.edge.reader_words[READER_CLOSED] != end.closing:
+                end.notice(self._ring)
 
-    def _complete(
+    def _closed(self) -> NodeClosedError:
+        return NodeClosedError(f"{self.where}: closed, nothing can be sent any more")
+
+    def _publish(
         self,
+        slot: int,
         place: Place,
         nbytes: int,
         array: tuple[int, tuple[int, ...]] | None,
         stamp: Stamp,
+        encoding: int = ENCODING_BYTES,
     ) -> None:
-        self._wait_for_room(stamp.deadline_ns)
-        metadata_json = stamp.metadata_json
-        begin = place.offset + metadata_start(nbytes)
-        end = begin + len(metadata_json)
-        if end > place.offset + place.nbytes:
-            raise UnsupportedValueError(
-                f"{self.where}: {len(metadata_json):,} bytes of metadata do not fit behind a loan "
-                "that began without metadata; give the dict to loan() and fill it in the block"
-            )
-        if metadata_json:
-            place.buffer[begin:end] = metadata_json
-        write_header(
-            place.buffer,
-            place.offset,
-            seq=self._ring.head,
-            times_ns=(time.monotonic_ns(), stamp.source_ns, stamp.origin_ns),
-            nbytes=(nbytes, len(metadata_json)),
-            array=array,
-        )
+        metadata_json, source_ns, origin_ns, deadline_ns = stamp
+        for end in self._blocking:
+            if len(end.edge.pending) >= end.edge.queue_size:
+                self._wait_for_room(deadline_ns)
+        buffer, offset, room, growth = place
+        metadata_nbytes = len(metadata_json)
+        if metadata_nbytes:
+            begin = metadata_start(nbytes)
+            if begin + metadata_nbytes > room:
+                raise UnsupportedValueError(
+                    f"{self.where}: {metadata_nbytes:,} bytes of metadata do not fit behind a "
+                    "loan that began without metadata; give the dict to loan() and fill it in the "
+                    "block"
+                )
+            begin += offset
+            buffer[begin : begin + metadata_nbytes] = metadata_json
+        writer = self._ring
+        times = writer.head, time.monotonic_ns(), source_ns, origin_ns
+        write_header(buffer, offset, times, nbytes, metadata_nbytes, array, encoding)
+        # From the first step of it on, readers may have the slot.
+        self._is_published = True
+        writer.publish(slot, growth, nbytes)
 
     def _wait_for_room(self, deadline_ns: int | None) -> None:
-        for end in self._ends:
+        for end in self._blocking:
             # Looked at before each wait: the post that told of it may be taken already.
             self._notice_readers()
             while end.edge.is_full:
@@ -245,13 +280,7 @@ class Loan:
         stamp: Callable[[], Stamp],
         has_metadata: bool,
     ) -> None:
-        if not is_sendable_dtype(dtype) or len(shape) > MAX_NDIM:
-            raise UnsupportedValueError(
-                f"{publisher.where}: an array of {len(shape)} dimensions and dtype {dtype} cannot "
-                f"be loaned; a bool, integer, float or complex one of at most {MAX_NDIM} can"
-            )
-        if min(shape, default=0) < 0:
-            raise ValueError(f"{publisher.where}: a loan of shape {shape} is not possible")
+        check_loan(shape, dtype, publisher.where)
         self._publisher = publisher
         self._shape = shape
         # Readers get native arrays, so they are written as such.
@@ -276,12 +305,21 @@ class Loan:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if kind is None:
+            self.send()
+        else:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Give the slot back unsent."""
+        self._array.flags.writeable = False
+        self._publisher.cancel_loan(self._slot)
+
+    def send(self) -> None:
+        """Send the array; if that fails the slot is given back."""
         array = self._array
         # The name may live on after the block, and the slot is no longer the writer's.
         array.flags.writeable = False
-        if kind is not None:
-            self._publisher.cancel_loan(self._slot)
-            return
         try:
             stamp = self._stamp()
         except BaseException:
@@ -291,4 +329,4 @@ class Loan:
 
 
 def _needed(payload_nbytes: int, metadata_nbytes: int) -> int:
-    return metadata_start(payload_nbytes) + metadata_nbytes
+    return HEADER_NBYTES + (payload_nbytes + 7 & -8) + metadata_nbytes

@@ -8,18 +8,23 @@ from dora_rt.data.board import Board, Fate, Peer
 from dora_rt.data.doorbell import Doorbell
 from dora_rt.data.ring_writer import RingWriter, WriterEdge
 from dora_rt.data.shm import attach_semaphore, attach_words
+from dora_rt.data.spin import Spin
 from dora_rt.errors import SharedMemoryError
 
 
 class ReaderEnd:
     """One reader: where it is, and in which generation."""
 
-    def __init__(self, run: str, config: EdgeConfig, board: Board) -> None:
+    def __init__(self, run: str, config: EdgeConfig, board: Board, *, spin_ns: int | None) -> None:
         self._run = run
+        self._spin = Spin(spin_ns)
         self._config = config
         self._board = board
-        self._word = Peer(Fate.ALIVE, 0, config.generation).to_word()
-        self._closing = ring.OPEN
+        self.place = board.reader_place(config.number)
+        """Where the board tells about the reader; news when it is not `word` any more."""
+        self.word = Peer(Fate.ALIVE, 0, config.generation).to_word()
+        self.closing = ring.OPEN
+        """What `reader_words[READER_CLOSED]` of the edge says; news when it changes."""
         self.edge = WriterEdge(
             position=config.position,
             doorbell=attach_semaphore(names.doorbell(run, config.reader)),
@@ -33,14 +38,12 @@ class ReaderEnd:
         writer.welcome(self.edge)
 
     def notice(self, writer: RingWriter) -> None:
-        """Look whether the reader has closed its input, died, or come back."""
+        """Act on what is new: the reader has closed its input, died, or come back."""
         word = self._board.reader_word(self._config.number)
         closing = self.edge.reader_words[ring.READER_CLOSED]
-        if word == self._word and closing == self._closing:
-            return
         peer = Peer.from_word(word)
         if peer.edge_generation != self.edge.generation:
-            writer.collect()
+            writer.collect(self.edge)
             writer.keep_for_later(self.edge)
             writer.free_hands(self.edge)
             word = self._connect_to_newest(word)
@@ -57,7 +60,7 @@ class ReaderEnd:
         elif peer.fate is Fate.AWAY:
             writer.keep_for_later(self.edge)
             writer.free_hands(self.edge)
-        self._word, self._closing = word, closing
+        self.word, self.closing = word, closing
 
     def wait(self, deadline_ns: int | None) -> bool:
         """Sleep until the reader takes a sample or gives one back; False after the deadline."""
@@ -77,7 +80,7 @@ class ReaderEnd:
 
     def _connect(self, generation: int) -> None:
         run, number = self._run, self._config.number
-        self._returned = Doorbell(names.returned(run, number, generation))
+        self._returned = Doorbell(names.returned(run, number, generation), self._spin)
         self.edge.connect(
             generation,
             attach_words(

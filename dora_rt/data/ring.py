@@ -21,6 +21,11 @@ writer reads one entry of the log for each post it takes. A slot is free when al
 A reader that is away, because it is being started again, is written for all the same: its queue
 waits at the writer, and its next generation gets the tokens of what is in it.
 
+An observer has no edge. It reads `ORDER`, `PLACE` and the sample without a claim, copies, and then
+looks whether `PLACE` still says n: before the writer writes into a slot it writes
+`PLACE[slot] = BEING_WRITTEN`, behind a fence (`dora_rt.data.fence`), and so does the observer look
+behind one.
+
 Nothing is locked, so nothing stays locked when a process is killed. Every word has one writing
 process. ORDER, PLACE and the log carry the number of their sample or entry, so a reader that sees
 a word early or late (ARM does not keep the order of plain stores) sees that it is not the one it
@@ -41,6 +46,7 @@ _OUTPUT_SLOTS = 1
 _OUTPUT_EDGES = 2
 HEAD = 8  # samples published so far
 WRITER_CLOSED = 9  # one of the closings below, when the writer will publish no more
+SENT_NBYTES = 10  # payload of all samples so far
 FLOOR = 16  # one word per edge: what is below does not wait any more; then the same number of
 # words BEGIN (first sample meant for the present reader) and WRITER_DROPPED (tokens taken back
 # for good), then PLACE and ORDER, one word per slot each
@@ -63,6 +69,7 @@ SEQ_MASK = (1 << SEQ_BITS) - 1
 
 SLOT_BITS = 16
 SLOT_MASK = MAX_SLOTS - 1
+BEING_WRITTEN = (1 << 64) - 1  # of PLACE: no sample has this number
 TAKEN = 1 << SLOT_BITS  # a log entry that says "taken from the queue" and not "given back"
 LOG_SHIFT = SLOT_BITS + 1
 

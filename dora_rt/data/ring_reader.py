@@ -32,8 +32,6 @@ class RingReader:
         position: int,
         edges: int,
         generation: int,
-        announces_takes: bool,
-        newest_only: bool,
     ) -> None:
         self.seq = -1
         """Number of the sample taken last."""
@@ -46,21 +44,45 @@ class RingReader:
         self._tokens = tokens
         self._returned = returned
         self._slots = len(tokens)
+        self._log_length = 2 * len(tokens)
         self._generation = generation & 0xFFFF
         self._floor = FLOOR + position
         self._begin = self._floor + edges
         self._place = FLOOR + 3 * edges
         self._order = self._place + self._slots
-        self._announces_takes = announces_takes
-        self._newest_only = newest_only
         # Where a later generation begins, its writer says once it has connected.
-        self._next = 0 if generation == 0 else -1
+        self.next_seq = 0 if generation == 0 else -1
         self._logged = 0
         self._missed_after = 0
         self._early: dict[int, tuple[int, int]] = {}
 
-    def take(self, *, is_final: bool = False) -> tuple[int, int] | None:
+    def take_newest(self, is_final: bool) -> tuple[int, int] | None:
+        """Take the newest sample, and give all older ones back; else as `take`."""
+        taken = self.take(is_final)
+        if taken is None:
+            return None
+        missed, passed_over = self.missed, 0
+        try:
+            while (newer := self.take(is_final)) is not None:
+                self.give_back(taken[0])
+                passed_over += 1
+                missed += self.missed + 1
+                taken = newer
+        except CorruptSampleError:
+            self.give_back(taken[0])
+            self.missed += missed + 1
+            self.passed_over += passed_over + 1
+            raise
+        # What was dropped behind the sample taken counts for the next one.
+        self._missed_after = self.missed
+        self.missed = missed
+        self.passed_over = passed_over
+        return taken
+
+    def take(self, is_final: bool) -> tuple[int, int] | None:
         """Take the next sample, if one is there; it is mine until `give_back`.
+
+        On an edge that blocks, `hold` must follow, or `give_back` at once.
 
         Args:
             is_final: the writer is gone, so a token that is not here will never come.
@@ -71,48 +93,27 @@ class RingReader:
         Raises:
             CorruptSampleError: a word of the ring names a slot that does not exist.
         """
+        words = self._words
         self.missed, self._missed_after = self._missed_after, 0
         self.passed_over = 0
-        taken = self._take(is_final)
-        if taken is None or not self._newest_only:
-            return taken
-        try:
-            while True:
-                missed_before = self.missed
-                newer = self._take(is_final)
-                if newer is None:
-                    # What was dropped behind the sample taken counts for the next one.
-                    self._missed_after = self.missed - missed_before
-                    self.missed = missed_before
-                    return taken
-                self._pass_over(taken[0])
-                taken = newer
-        except CorruptSampleError:
-            self._pass_over(taken[0])
-            raise
-
-    def give_back(self, slot: int) -> None:
-        """Let go of a taken slot; the writer may write it again."""
-        self._log(slot)
-
-    def _take(self, is_final: bool) -> tuple[int, int] | None:
-        words = self._words
-        if self._next < 0:
+        if self.next_seq < 0:
             begin = words[self._begin]
             if begin >> SEQ_BITS != self._generation:
                 return None
-            self._next = begin & SEQ_MASK
+            self.next_seq = begin & SEQ_MASK
         while True:
-            seq = self._next
+            seq = self.next_seq
             floor_word = words[self._floor]
             if floor_word >> SEQ_BITS != self._generation:
                 return None
             floor = floor_word & SEQ_MASK
             if seq < floor:
                 self._skip_to(min((floor, *(early for early in self._early if early < floor))))
-                seq = self._next
+                seq = self.next_seq
             if self._early and seq in self._early:
-                return self._accept(seq, self._early.pop(seq))
+                self.seq = seq
+                self.next_seq = seq + 1
+                return self._early.pop(seq)
             word = words[self._order + seq % self._slots]
             if word >> SLOT_BITS != seq + 1:
                 if is_final and self._early:
@@ -125,7 +126,15 @@ class RingReader:
                 raise CorruptSampleError(
                     f"sample {seq} claims to be in slot {slot}, there are {self._slots}"
                 )
-            if not self._claim(slot):
+            token = self._tokens[slot]
+            try:
+                # A look costs less than the exception.
+                is_mine = token.value > 0
+                if is_mine:
+                    token.acquire(0)
+            except BusyError:
+                is_mine = False
+            if not is_mine:
                 if is_final:
                     self._skip_to(seq + 1)
                 elif words[self._floor] & SEQ_MASK <= seq:
@@ -134,49 +143,42 @@ class RingReader:
                     return None
                 continue
             place = words[self._place + slot]
-            found = (slot, place & SLOT_MASK)
+            found = slot, place & SLOT_MASK
             if place >> SLOT_BITS == seq:
-                return self._accept(seq, found)
+                self.seq = seq
+                self.next_seq = seq + 1
+                return found
             # The slot was recycled between the look at ORDER and the claim, so `seq` was dropped
             # and this is the baton of a later sample: keep it until its turn comes.
             early = place >> SLOT_BITS
             if not seq < early <= words[HEAD]:
                 self._pass_over(slot)
-                self._next = seq + 1
+                self.next_seq = seq + 1
                 raise CorruptSampleError(
                     f"slot {slot} claims to hold sample {early}, expected one from {seq} to "
                     f"{words[HEAD]}"
                 )
             self._early[early] = found
 
-    def _claim(self, slot: int) -> bool:
-        token = self._tokens[slot]
-        if not token.value:
-            return False
-        try:
-            token.acquire(0)
-        except BusyError:
-            return False
-        return True
-
-    def _accept(self, seq: int, found: tuple[int, int]) -> tuple[int, int]:
-        self.seq = seq
-        self._next = seq + 1
-        if self._announces_takes:
-            self._log(TAKEN)
-        return found
-
     def _skip_to(self, seq: int) -> None:
-        self.missed += seq - self._next
-        self._next = seq
+        self.missed += seq - self.next_seq
+        self.next_seq = seq
 
     def _pass_over(self, slot: int) -> None:
         self.give_back(slot)
         self.missed += 1
         self.passed_over += 1
 
+    def hold(self) -> None:
+        """Tell a writer that waits for room in the queue that the sample is not in it any more."""
+        self._log(TAKEN)
+
+    def give_back(self, slot: int) -> None:
+        """Let go of a taken slot; the writer may write it again."""
+        self._log(slot)
+
     def _log(self, entry: int) -> None:
         logged = self._logged
-        self._edge_words[LOG + logged % (2 * self._slots)] = logged + 1 << LOG_SHIFT | entry
+        self._edge_words[LOG + logged % self._log_length] = logged + 1 << LOG_SHIFT | entry
         self._logged = logged + 1
         self._returned.release()

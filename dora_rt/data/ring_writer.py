@@ -6,11 +6,14 @@ from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 
+from dora_rt.data.fence import Fence
 from dora_rt.data.ring import (
+    BEING_WRITTEN,
     FLOOR,
     HEAD,
     LOG,
     LOG_SHIFT,
+    SENT_NBYTES,
     SLOT_BITS,
     SLOT_MASK,
     TAKEN,
@@ -25,6 +28,15 @@ class ReaderState(Enum):
     HERE = "here"
     AWAY = "away"
     CLOSED = "closed"
+
+
+# An enum's member costs a look into its class each time, and these are looked at for each sample.
+HERE, AWAY, CLOSED = ReaderState.HERE, ReaderState.AWAY, ReaderState.CLOSED
+
+
+# A reader that is always behind never comes to listen, and a semaphore has a largest count. With so
+# many rings to take before it sleeps, it sees what was written before one more was spared.
+_ENOUGH_RINGS = 1024
 
 
 class WriterEdge:
@@ -54,9 +66,10 @@ class WriterEdge:
         self.doorbell = doorbell
         self.queue_size = queue_size
         self.blocking = blocking
-        self.state = ReaderState.AWAY
+        self.state = AWAY
         # (sample number, slot), oldest first. On an edge that drops it also has samples that the
-        # reader took meanwhile: the writer learns of those only when it tries their token.
+        # reader took meanwhile: the writer learns of those only when it tries their token, or
+        # gets their slot back.
         self.pending: deque[tuple[int, int]] = deque()
 
     def connect(
@@ -77,11 +90,7 @@ class WriterEdge:
     @property
     def is_full(self) -> bool:
         """Tell whether the writer has to wait for this reader."""
-        return (
-            self.blocking
-            and len(self.pending) >= self.queue_size
-            and self.state is not ReaderState.CLOSED
-        )
+        return self.blocking and len(self.pending) >= self.queue_size and self.state is not CLOSED
 
 
 class RingWriter:
@@ -93,6 +102,8 @@ class RingWriter:
         # Last in, first out: the slot used a moment ago is still in the cache.
         self.free = list(range(slots - 1, -1, -1))
         self._words = words
+        self._fence = Fence()
+        self._sent_nbytes = 0
         self._slots = slots
         self._batons = [0] * slots
         self._seqs = [-1] * slots
@@ -101,28 +112,33 @@ class RingWriter:
         self._place = self._dropped + len(self.edges)
         self._order = self._place + slots
 
-    def claim(self) -> int | None:
-        """Take a slot to write in; None while all are queued or held."""
-        self.collect()
-        return self.free.pop() if self.free else None
-
     def put_back(self, slot: int) -> None:
         """Give a claimed slot back unpublished."""
         self.free.append(slot)
 
-    def publish(self, slot: int, generation: int) -> None:
-        """Hand a written slot to all edges as sample number `head`."""
+    def open(self, slot: int) -> None:
+        """Let observers know that what is in a claimed slot will change from now on."""
+        self._words[self._place + slot] = BEING_WRITTEN
+        self._fence.pass_through()
+
+    def publish(self, slot: int, generation: int, nbytes: int) -> None:
+        """Hand a written slot to all edges as sample number `head`, with a payload of `nbytes`."""
         words = self._words
+        self._sent_nbytes = words[SENT_NBYTES] = self._sent_nbytes + nbytes
         seq = self.head
         self._seqs[slot] = seq
         words[self._place + slot] = seq << SLOT_BITS | generation
         batons = 0
+        waiting = seq, slot
         for edge in self.edges:
-            if edge.state is not ReaderState.CLOSED:
+            state = edge.state
+            if state is HERE:
                 batons |= edge.bit
-                edge.pending.append((seq, slot))
-                if edge.state is ReaderState.HERE:
-                    edge.tokens[slot].release()
+                edge.pending.append(waiting)
+                edge.tokens[slot].release()
+            elif state is AWAY:
+                batons |= edge.bit
+                edge.pending.append(waiting)
         self._batons[slot] = batons
         words[self._order + seq % self._slots] = seq + 1 << SLOT_BITS | slot
         self.head = words[HEAD] = seq + 1
@@ -130,33 +146,39 @@ class RingWriter:
             self.free.append(slot)
             return
         for edge in self.edges:
-            if not edge.blocking and len(edge.pending) > edge.queue_size:
+            if len(edge.pending) > edge.queue_size and not edge.blocking:
                 self._trim(edge)
-            if edge.state is ReaderState.HERE:
+            if edge.state is HERE and edge.doorbell.value < _ENOUGH_RINGS:
                 edge.doorbell.release()
 
-    def collect(self) -> None:
-        """Read what the readers wrote into their logs: samples taken, and slots given back."""
-        for edge in self.edges:
-            while edge.returned.value:
-                try:
-                    edge.returned.acquire(0)
-                except BusyError:
-                    break
-                self.read_log(edge)
+    def collect(self, edge: WriterEdge) -> None:
+        """Read what a reader wrote into its log: samples taken, and slots given back."""
+        returned = edge.returned
+        while returned.value:
+            try:
+                returned.acquire(0)
+            except BusyError:
+                return
+            self.read_log(edge)
 
     def read_log(self, edge: WriterEdge) -> None:
         """Read the entry that belongs to one post of `returned`, which the caller has taken."""
-        entry = edge.reader_words[LOG + edge.log_read % edge.log_length]
-        if entry >> LOG_SHIFT != edge.log_read + 1:
+        read = edge.log_read
+        entry = edge.reader_words[LOG + read % edge.log_length]
+        if entry >> LOG_SHIFT != read + 1:
             return  # a post without an entry: somebody only woke the writer
-        edge.log_read += 1
+        edge.log_read = read + 1
         if entry & TAKEN:
-            if edge.pending and edge.state is ReaderState.HERE:
+            if edge.pending and edge.state is HERE:
                 edge.pending.popleft()
         else:
             slot = entry & SLOT_MASK
             if slot < self._slots and self._batons[slot] & edge.bit:
+                pending = edge.pending
+                if pending and pending[0][1] == slot:
+                    # Taken as well, then: nobody says so of what is given back at once, nor on an
+                    # edge that drops.
+                    pending.popleft()
                 self._free_baton(slot, edge.bit)
 
     def drop_oldest(self) -> bool:
@@ -173,7 +195,7 @@ class RingWriter:
     def welcome(self, edge: WriterEdge) -> None:
         """Hand the queue to a reader that has just been connected, the first one or a new one."""
         first = edge.pending[0][0] if edge.pending else self.head
-        edge.state = ReaderState.HERE
+        edge.state = HERE
         self._words[self._begin + edge.position] = floor_word(edge.generation, first)
         self._write_floor(edge)
         for _, slot in edge.pending:
@@ -182,8 +204,8 @@ class RingWriter:
 
     def keep_for_later(self, edge: WriterEdge) -> None:
         """Take back what a reader that will be restarted has not taken, and keep it in order."""
-        if edge.state is ReaderState.HERE:
-            edge.state = ReaderState.AWAY
+        if edge.state is HERE:
+            edge.state = AWAY
             edge.pending = deque(
                 (seq, slot) for seq, slot in edge.pending if self._take_back(edge, seq, slot)
             )
@@ -192,7 +214,7 @@ class RingWriter:
         """Stop feeding a reader that has closed its input; what it holds comes back by itself."""
         while edge.pending:
             self._drop(edge)
-        edge.state = ReaderState.CLOSED
+        edge.state = CLOSED
 
     def free_hands(self, edge: WriterEdge) -> None:
         """Free what a reader's process had in its hands; only after that process was reaped."""
@@ -202,21 +224,26 @@ class RingWriter:
                 self._free_baton(slot, edge.bit)
 
     def _trim(self, edge: WriterEdge) -> None:
+        dropped = False
         while len(edge.pending) > edge.queue_size:
-            self._drop(edge)
-        self._write_floor(edge)
+            dropped |= self._drop(edge)
+        if dropped:
+            self._write_floor(edge)
 
     def _write_floor(self, edge: WriterEdge) -> None:
-        if edge.state is ReaderState.HERE:
+        if edge.state is HERE:
             floor = edge.pending[0][0] if edge.pending else self.head
             self._words[FLOOR + edge.position] = floor_word(edge.generation, floor)
 
-    def _drop(self, edge: WriterEdge) -> None:
+    def _drop(self, edge: WriterEdge) -> bool:
+        """Drop the oldest of the queue; False if the reader had taken it meanwhile."""
         seq, slot = edge.pending.popleft()
         # Who is away has no tokens: what waits for it is the writer's to take.
-        if edge.state is ReaderState.AWAY or self._take_back(edge, seq, slot):
+        if edge.state is AWAY or self._take_back(edge, seq, slot):
             self._words[self._dropped + edge.position] += 1
             self._free_baton(slot, edge.bit)
+            return True
+        return False
 
     def _take_back(self, edge: WriterEdge, seq: int, slot: int) -> bool:
         # A slot that meanwhile carries another sample came back, so the reader had this one.
@@ -229,8 +256,6 @@ class RingWriter:
         return True
 
     def _free_baton(self, slot: int, bit: int) -> None:
-        if not self._batons[slot] & bit:
-            return  # only an overwritten log gives a slot back twice
-        self._batons[slot] &= ~bit
-        if not self._batons[slot]:
+        self._batons[slot] = batons = self._batons[slot] & ~bit
+        if not batons:
             self.free.append(slot)

@@ -8,7 +8,7 @@
 | 24 | origin_ns | `source_ns` of the sample at the start of the chain that led to this one |
 | 32 | payload_nbytes | |
 | 40 | metadata_nbytes | JSON in UTF-8, after the payload, at the next multiple of 8 |
-| 44 | encoding | 0 bytes, 1 ndarray |
+| 44 | encoding | 0 bytes, 1 ndarray, 2 messages in the IPC format of Arrow |
 | 45 | dtype | index into `DTYPES` |
 | 46 | ndim | at most 8 |
 | 47 | version | 1 |
@@ -22,29 +22,40 @@ from __future__ import annotations
 import json
 import math
 import struct
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dora_rt.data.times import encoded_time
 from dora_rt.errors import CorruptSampleError, UnsupportedValueError
+
+if TYPE_CHECKING:
+    from dora_rt.data.arrow import ArrowSample
 
 HEADER_NBYTES = 128
 METADATA_LIMIT_NBYTES = 64 * 1024
 VERSION = 1
 MAX_NDIM = 8
-_LARGEST_EXTENT_NBYTES = 2**63 - 1
+_MOST_ITEMS = (2**63 - 1) // 32  # of an array of the largest dtype
 ENCODING_BYTES = 0
 ENCODING_NDARRAY = 1
+ENCODING_ARROW = 2
 
 DTYPES: tuple[np.dtype[Any], ...] = tuple(
     np.dtype(code) for code in ("?", *"bBhHiIlLqQ", *"efdg", *"FDG")
 )
 """Every bool and numeric dtype; the place in this list is the code in the header."""
 
+ARROW: tuple[np.dtype[Any], tuple[int, ...]] = (np.dtype(np.uint8), ())
+"""What `read_header` gives for an array of Arrow: so many bytes as the payload has."""
+
 _DTYPE_CODES = {dtype.char: code for code, dtype in enumerate(DTYPES)}
-_HEADER = struct.Struct("@4QQIBBBB8Q")
-_NO_SHAPE = (0,) * MAX_NDIM
+_FIXED = struct.Struct("@4QQIBBBB")
+# By the number of dimensions: words of the shape that nobody reads are not written either.
+_HEADERS = tuple(struct.Struct(f"@4QQIBBBB{ndim}Q") for ndim in range(MAX_NDIM + 1))
+_SHAPES = tuple(struct.Struct(f"@{ndim}Q") for ndim in range(MAX_NDIM + 1))
 
 Buffer = Any  # an mmap, or a memoryview: whatever struct and numpy can write into
 
@@ -59,12 +70,18 @@ def dtype_code(dtype: np.dtype[Any]) -> int:
     return _DTYPE_CODES[dtype.char]
 
 
-def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memoryview:
+def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memoryview | ArrowSample:
     """Check that a value can be sent, before anything is reserved for it.
 
     Raises:
-        UnsupportedValueError: it is neither bytes nor a bool or numeric array; names `where`.
+        UnsupportedValueError: it is neither bytes nor a bool or numeric array, nor one of Arrow;
+            names `where`.
     """
+    # First what nearly everything is.
+    if type(data) is bytes or (
+        type(data) is np.ndarray and data.dtype.char in _DTYPE_CODES and data.ndim <= MAX_NDIM
+    ):
+        return data
     if isinstance(data, np.ma.MaskedArray):
         raise UnsupportedValueError(
             f"{where}: a masked array would lose its mask; send array.filled(...)"
@@ -81,117 +98,141 @@ def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memory
         return data
     if isinstance(data, memoryview):
         return data.cast("B") if data.c_contiguous and data.nbytes else data.tobytes()
+    if hasattr(data, "__arrow_c_array__"):
+        # Only who has one in hand has imported pyarrow, or something like it.
+        from dora_rt.data.arrow import sendable_array
+
+        return sendable_array(data)
     raise UnsupportedValueError(
         f"{where}: a value of type {type(data).__name__} cannot be sent; send bytes, bytearray, "
-        "memoryview or a numpy array (np.asarray(...) makes one of a list)"
+        "memoryview, a pyarrow array or a numpy array (np.asarray(...) makes one of a list)"
     )
+
+
+def check_loan(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
+    """Check that an array to be filled in place can be sent.
+
+    Raises:
+        UnsupportedValueError: it cannot, for its dtype or its number of dimensions.
+        ValueError: there is no such shape. Both name `where`.
+    """
+    if not is_sendable_dtype(dtype) or len(shape) > MAX_NDIM:
+        raise UnsupportedValueError(
+            f"{where}: an array of {len(shape)} dimensions and dtype {dtype} cannot be loaned; a "
+            f"bool, integer, float or complex one of at most {MAX_NDIM} can"
+        )
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{where}: a loan of shape {shape} is not possible")
 
 
 def write_header(
     buffer: Buffer,
     offset: int,
-    *,
-    seq: int,
-    times_ns: tuple[int, int, int],
-    nbytes: tuple[int, int],
+    seq_and_times_ns: tuple[int, int, int, int],
+    payload_nbytes: int,
+    metadata_nbytes: int,
     array: tuple[int, tuple[int, ...]] | None,
+    encoding: int,
 ) -> None:
     """Write a header.
 
     Args:
         buffer: the pool.
         offset: where the slot begins, in bytes.
-        seq: the sample's number.
-        times_ns: sent, source, origin.
-        nbytes: of payload and metadata.
-        array: dtype code and shape, or None for bytes.
+        seq_and_times_ns: the sample's number; when it was sent, its source time, its origin.
+        payload_nbytes: size of the payload.
+        metadata_nbytes: size of the metadata.
+        array: dtype code and shape, or None for what is no ndarray.
+        encoding: of what is no ndarray.
     """
-    code, shape = array if array is not None else (0, ())
-    _HEADER.pack_into(
+    if array is None:
+        _FIXED.pack_into(
+            buffer,
+            offset,
+            *seq_and_times_ns,
+            payload_nbytes,
+            metadata_nbytes,
+            encoding,
+            0,
+            0,
+            VERSION,
+        )
+        return
+    code, shape = array
+    _HEADERS[len(shape)].pack_into(
         buffer,
         offset,
-        seq,
-        *times_ns,
-        *nbytes,
-        ENCODING_BYTES if array is None else ENCODING_NDARRAY,
+        *seq_and_times_ns,
+        payload_nbytes,
+        metadata_nbytes,
+        ENCODING_NDARRAY,
         code,
         len(shape),
         VERSION,
         *shape,
-        *_NO_SHAPE[len(shape) :],
     )
 
 
-class ReceivedHeader:
-    """A header as it was found in a slot, checked against the slot's size."""
+def read_header(
+    buffer: Buffer, offset: int, slot_nbytes: int
+) -> tuple[int, int, int, int, tuple[np.dtype[Any], tuple[int, ...]] | None, bytes]:
+    """Read a header as it is found in a slot, and check it against the slot's size.
 
-    __slots__ = (
-        "dtype",
-        "metadata_json",
-        "nbytes",
-        "origin_ns",
-        "payload_offset",
-        "sent_ns",
-        "seq",
-        "shape",
-    )
+    Returns:
+        The sample's number, when it was sent, its origin, the size of its payload (which begins
+        `HEADER_NBYTES` behind `offset`), dtype and shape, or ARROW, or None for bytes, and the
+        metadata.
 
-    def __init__(self, buffer: Buffer, offset: int, slot_nbytes: int) -> None:
-        (
-            self.seq,
-            self.sent_ns,
-            _source_ns,
-            self.origin_ns,
-            self.nbytes,
-            metadata_nbytes,
-            encoding,
-            code,
-            ndim,
-            version,
-            *shape,
-        ) = _HEADER.unpack_from(buffer, offset)
-        self.payload_offset = offset + HEADER_NBYTES
-        metadata_offset = metadata_start(self.nbytes)
-        if metadata_offset + metadata_nbytes > slot_nbytes or version != VERSION:
-            raise CorruptSampleError(
-                f"sample {self.seq} (header version {version}) claims {self.nbytes} bytes and "
-                f"{metadata_nbytes} bytes of metadata in a slot of {slot_nbytes} bytes"
-            )
-        self.dtype: np.dtype[Any] | None = None
-        self.shape: tuple[int, ...] = ()
-        if encoding != ENCODING_BYTES:
-            self._read_array(encoding, code, ndim, shape)
-        begin = offset + metadata_offset
-        self.metadata_json = bytes(buffer[begin : begin + metadata_nbytes])
-
-    def view(self, buffer: Buffer) -> NDArray[Any]:
-        """View the payload in place as the array it was."""
-        assert self.dtype is not None, "only samples of encoding ndarray have a view"
-        array: NDArray[Any] = np.ndarray(self.shape, self.dtype, buffer, self.payload_offset)
-        return array
-
-    def _read_array(self, encoding: int, code: int, ndim: int, shape: list[int]) -> None:
+    Raises:
+        CorruptSampleError: the header makes no sense.
+    """
+    (
+        seq,
+        sent_ns,
+        _source_ns,
+        origin_ns,
+        nbytes,
+        metadata_nbytes,
+        encoding,
+        code,
+        ndim,
+        version,
+    ) = _FIXED.unpack_from(buffer, offset)
+    metadata_offset = HEADER_NBYTES + (nbytes + 7 & -8)
+    if metadata_offset + metadata_nbytes > slot_nbytes or version != VERSION:
+        raise CorruptSampleError(
+            f"sample {seq} (header version {version}) claims {nbytes} bytes and "
+            f"{metadata_nbytes} bytes of metadata in a slot of {slot_nbytes} bytes"
+        )
+    array_type = None
+    if encoding == ENCODING_ARROW:
+        array_type = ARROW
+    elif encoding != ENCODING_BYTES:
         if encoding != ENCODING_NDARRAY or code >= len(DTYPES) or ndim > MAX_NDIM:
             raise CorruptSampleError(
-                f"sample {self.seq} has encoding {encoding}, dtype code {code}, {ndim} dimensions"
+                f"sample {seq} has encoding {encoding}, dtype code {code}, {ndim} dimensions"
             )
-        self.dtype = DTYPES[code]
-        self.shape = tuple(shape[:ndim])
-        # An array with nothing in it has strides all the same, and those must fit into a word.
-        itemsize = self.dtype.itemsize
-        if math.prod(self.shape) * itemsize != self.nbytes or (
-            self.nbytes == 0
-            and math.prod(length or 1 for length in self.shape) * itemsize > _LARGEST_EXTENT_NBYTES
-        ):
+        dtype, shape = DTYPES[code], _SHAPES[ndim].unpack_from(buffer, offset + _FIXED.size)
+        if math.prod(shape) * dtype.itemsize != nbytes or (not nbytes and not _has_strides(shape)):
             raise CorruptSampleError(
-                f"sample {self.seq} claims shape {self.shape} of {self.dtype} "
-                f"in {self.nbytes} bytes"
+                f"sample {seq} claims shape {shape} of {dtype} in {nbytes} bytes"
             )
+        array_type = dtype, shape
+    metadata_json = b""
+    if metadata_nbytes:
+        begin = offset + metadata_offset
+        metadata_json = bytes(buffer[begin : begin + metadata_nbytes])
+    return seq, sent_ns, origin_ns, nbytes, array_type, metadata_json
+
+
+def _has_strides(shape: tuple[int, ...]) -> bool:
+    # An array with nothing in it has strides all the same, and those must fit into a word.
+    return math.prod(length or 1 for length in shape) <= _MOST_ITEMS
 
 
 def metadata_start(payload_nbytes: int) -> int:
     """Give the offset of the metadata from the start of the slot."""
-    return HEADER_NBYTES + (payload_nbytes + 7) // 8 * 8
+    return HEADER_NBYTES + (payload_nbytes + 7 & -8)
 
 
 def encode_metadata(metadata: dict[str, Any]) -> bytes:
@@ -206,10 +247,11 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes:
                 f"metadata key {key!r} is of type {type(key).__name__}: keys must be strings"
             )
     try:
-        encoded = json.dumps(metadata, default=_plain, separators=(",", ":")).encode()
+        encoded = _ENCODER.encode(metadata).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise UnsupportedValueError(
-            f"metadata cannot be sent: {error}; use strings, numbers, bools, None, lists and dicts"
+            f"metadata cannot be sent: {error}; use strings, numbers, bools, None, datetimes, "
+            "lists and dicts"
         ) from error
     if len(encoded) > METADATA_LIMIT_NBYTES:
         raise UnsupportedValueError(
@@ -222,4 +264,9 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
+    if isinstance(value, datetime):
+        return encoded_time(value)
     raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+_ENCODER = json.JSONEncoder(default=_plain, separators=(",", ":"))

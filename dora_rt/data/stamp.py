@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 from dora_rt.data.causes import Causes
 from dora_rt.data.sample import encode_metadata
@@ -13,8 +13,7 @@ from dora_rt.event import TELEMETRY_KEY
 _NO_METADATA = {TELEMETRY_KEY: ""}
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """Times, metadata, and how long to wait for readers."""
 
     metadata_json: bytes
@@ -36,6 +35,12 @@ def make_stamp(
     Raises:
         UnsupportedValueError: it cannot travel; names `where`.
     """
+    if metadata is None and captured_ns is None:
+        origin_ns, metadata_json, context = causes.cause
+        if not metadata_json and not context:
+            # What is sent most often.
+            source_ns = time.monotonic_ns()
+            return Stamp(b"", source_ns, origin_ns or source_ns, deadline_ns)
     if metadata is not None and not isinstance(metadata, dict):
         raise UnsupportedValueError(
             f"{where}: metadata must be a dict or None, got a {type(metadata).__name__}"

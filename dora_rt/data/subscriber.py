@@ -10,14 +10,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dora_rt.contract import InputConfig, NodeConfig, QueuePolicy
 from dora_rt.data import fork, names, ring
 from dora_rt.data.board import Board, Fate, Peer
 from dora_rt.data.pool import PoolReader
+from dora_rt.data.ring import COPIED, DELIVERED, HEAD, LATENCIES
 from dora_rt.data.ring_reader import RingReader
-from dora_rt.data.sample import ReceivedHeader
+from dora_rt.data.sample import ARROW, HEADER_NBYTES, read_header
 from dora_rt.data.shm import attach_semaphore, attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
@@ -40,6 +42,7 @@ class Subscriber:
         self._entry = entry
         self._edge = edge
         self._board = board
+        self._board_place = board.writer_place(edge.number)
         self._peer = Peer(Fate.ALIVE, output.generation, edge.generation)
         self._peer_word = self._peer.to_word()
         self._output_words = attach_words(
@@ -64,12 +67,14 @@ class Subscriber:
             position=edge.position,
             edges=len(output.edges),
             generation=edge.generation,
-            announces_takes=edge.queue_policy is QueuePolicy.BLOCK,
-            newest_only=edge.queue_policy is QueuePolicy.LATEST,
         )
+        self._is_blocking = edge.queue_policy is QueuePolicy.BLOCK
+        is_latest = edge.queue_policy is QueuePolicy.LATEST
+        self._take_sample = self._ring.take_newest if is_latest else self._ring.take
         self._pool = PoolReader(run, output)
         self._max_held = edge.max_held
         self._leases: dict[int, weakref.ref[NDArray[Any]]] = {}
+        self._let_go_of = [partial(self._lose_view, slot) for slot in range(edge.slots)]
         # Slots whose last view is gone. A finalizer may run at any moment in any thread, also in
         # the middle of `take`: it only appends, and gives back if nobody else is about to.
         self._let_go: deque[int] = deque()
@@ -86,30 +91,56 @@ class Subscriber:
         """
         if self.is_ended:
             return None
+        ring = self._ring
+        if (
+            self._output_words[HEAD] == ring.next_seq
+            and not self._let_go
+            and not self._writer_is_gone
+        ):
+            # Nothing was published since the last sample taken, and nothing is to be tidied up. A
+            # HEAD that is seen late does no harm: the doorbell rings after it was written.
+            return None
         with self._lock:
-            self._give_back_let_go()
+            if self._let_go:
+                self._give_back_let_go()
             try:
-                taken = self._ring.take(is_final=self._writer_is_gone)
+                taken = self._take_sample(self._writer_is_gone)
             except CorruptSampleError as error:
-                self._count_dropped(self._ring.missed, own=self._ring.passed_over)
+                self._count_dropped(ring.missed, own=ring.passed_over)
                 raise CorruptSampleError(f"{self.where}: {error}") from error
-            if self._ring.missed:
-                self._count_dropped(self._ring.missed, own=self._ring.passed_over)
+            if ring.missed:
+                self._count_dropped(ring.missed, own=ring.passed_over)
             if taken is None:
                 event = None
                 self.is_ended = self._writer_is_gone
             else:
-                try:
-                    event = self._receive(*taken)
-                except BaseException as error:
-                    self._count_dropped(1, own=1)
-                    self._ring.give_back(taken[0])
-                    if isinstance(error, CorruptSampleError):
-                        raise CorruptSampleError(f"{self.where}: {error}") from error
-                    raise
+                event = self._receive(*taken)
         if self._let_go:
             self._return_slots()
         return event
+
+    def _receive(self, slot: int, growth: int) -> Event:
+        try:
+            event = self._read(slot, growth)
+        except BaseException as error:
+            self._count_dropped(1, own=1)
+            self._leases.pop(slot, None)
+            self._ring.give_back(slot)
+            if isinstance(error, CorruptSampleError):
+                raise CorruptSampleError(f"{self.where}: {error}") from error
+            raise
+        if slot not in self._leases:
+            self._ring.give_back(slot)
+        elif self._is_blocking:
+            self._ring.hold()
+        return event
+
+    def has_news(self) -> bool:
+        """Tell whether the writer has closed its output, died, or come back."""
+        return (
+            self._board_place[0] != self._peer_word
+            or self._output_words[ring.WRITER_CLOSED] != ring.OPEN
+        )
 
     def notices_end(self) -> bool:
         """Tell, once, that the writer has gone; the next `take` that finds nothing is the last.
@@ -117,11 +148,10 @@ class Subscriber:
         Between this look and that `take` the caller must pass through a semaphore, so that all
         that the writer wrote before is visible.
         """
-        word = self._board.writer_word(self._edge.number)
-        closing = self._output_words[ring.WRITER_CLOSED]
-        if self._writer_is_gone or (word == self._peer_word and closing == ring.OPEN):
+        if self._writer_is_gone or not self.has_news():
             return False
-        peer = Peer.from_word(word)
+        peer = Peer.from_word(self._board.writer_word(self._edge.number))
+        closing = self._output_words[ring.WRITER_CLOSED]
         self._writer_is_gone = (
             peer.fate is Fate.GONE
             or peer.output_generation != self._peer.output_generation
@@ -167,44 +197,51 @@ class Subscriber:
             self._returned.release()
         self.is_ended = True
 
-    def _receive(self, slot: int, growth: int) -> Event:
-        place = self._pool.locate(slot, growth)
-        buffer = place.buffer
-        header = ReceivedHeader(buffer, place.offset, place.nbytes)
-        if header.seq != self._ring.seq:
-            raise CorruptSampleError(
-                f"slot {slot} holds sample {header.seq}, expected {self._ring.seq}"
-            )
-        latency_ns = time.monotonic_ns() - header.sent_ns
+    def _read(self, slot: int, growth: int) -> Event:
+        place = self._pool.places[slot]
+        if place is None or place.growth != growth:
+            place = self._pool.locate(slot, growth)
+        buffer, offset, room, _ = place
+        seq, sent_ns, origin_ns, nbytes, array_type, metadata_json = read_header(
+            buffer, offset, room
+        )
+        if seq != self._ring.seq:
+            raise CorruptSampleError(f"slot {slot} holds sample {seq}, expected {self._ring.seq}")
+        latency_ns = time.monotonic_ns() - sent_ns
         copied = False
+        begin = offset + HEADER_NBYTES
         value: Any
-        if header.dtype is None:
-            begin = header.payload_offset
-            value = buffer[begin : begin + header.nbytes]
-            self._ring.give_back(slot)
-        elif header.nbytes == 0 or len(self._leases) >= self._max_held:
-            copied = header.nbytes > 0
-            value = header.view(buffer).copy()
-            value.flags.writeable = False
-            self._ring.give_back(slot)
+        if array_type is None:
+            value = buffer[begin : begin + nbytes]
         else:
-            value = header.view(buffer)
-            # Every view of the array keeps the array itself alive, so the callback comes when the
-            # last of them is gone.
-            self._leases[slot] = weakref.ref(value, partial(self._let_go_of, slot))
-        self._count(ring.DELIVERED)
+            dtype, shape = array_type
+            is_arrow = array_type is ARROW
+            array = np.ndarray((nbytes,) if is_arrow else shape, dtype, buffer, begin)
+            if not nbytes or len(self._leases) >= self._max_held:
+                copied = nbytes > 0
+                array = array.copy()
+                array.flags.writeable = False
+                value = _decoded(array) if is_arrow else array
+            else:
+                value = _decoded(array) if is_arrow else array
+                # Every view of the array keeps the array itself alive, so the callback comes when
+                # the last of them is gone.
+                self._leases[slot] = weakref.ref(array, self._let_go_of[slot])
+        counts, words = self._counts, self._words
+        counts[DELIVERED] = words[DELIVERED] = counts[DELIVERED] + 1
         if copied:
-            self._count(ring.COPIED)
-        self._count(ring.LATENCIES + bucket(latency_ns))
+            self._count(COPIED)
+        word = LATENCIES + bucket(latency_ns)
+        counts[word] = words[word] = counts[word] + 1
         dropped, self._dropped = self._dropped, 0
         return Event(
             self.input_id,
             value,
-            header.metadata_json,
-            seq=header.seq,
+            metadata_json,
+            seq=seq,
             dropped=dropped,
-            sent_ns=header.sent_ns,
-            origin_ns=header.origin_ns,
+            sent_ns=sent_ns,
+            origin_ns=origin_ns,
             copied=copied,
         )
 
@@ -217,7 +254,7 @@ class Subscriber:
         # Never from the word itself: who overwrote it must not stop this node by an overflow.
         self._counts[word] = self._words[word] = self._counts[word] + samples
 
-    def _let_go_of(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:
+    def _lose_view(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:
         if fork.is_forked:
             return  # the parent still holds it
         self._let_go.append(slot)
@@ -234,5 +271,12 @@ class Subscriber:
     def _give_back_let_go(self) -> None:
         while self._let_go:
             slot = self._let_go.popleft()
-            del self._leases[slot]
-            self._ring.give_back(slot)
+            if self._leases.pop(slot, None) is not None:
+                self._ring.give_back(slot)
+
+
+def _decoded(array: NDArray[Any]) -> Any:
+    # Only who receives such a sample needs pyarrow.
+    from dora_rt.data.arrow import decoded
+
+    return decoded(array)

@@ -2,35 +2,83 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from dora_rt.descriptor.builds import parse_commands
+from dora_rt.descriptor.document import parse_document, write_document
 from dora_rt.descriptor.files import check_files, read_text
 from dora_rt.descriptor.host import Host, this_host
-from dora_rt.descriptor.model import Descriptor
+from dora_rt.descriptor.model import Build, Descriptor
+from dora_rt.descriptor.modules import expand_modules, with_builds
 from dora_rt.descriptor.problems import DescriptorProblems, Problem, Problems
 from dora_rt.descriptor.reader import read_dataflow
 
-__all__ = ["DescriptorProblems", "Host", "Problem", "parse_descriptor", "read_descriptor"]
+__all__ = [
+    "DescriptorProblems",
+    "Host",
+    "Problem",
+    "expand_dataflow",
+    "parse_builds",
+    "parse_descriptor",
+    "read_descriptor",
+]
 
 
-def read_descriptor(path: Path, environ: Mapping[str, str] | None = None) -> Descriptor:
+def read_descriptor(
+    path: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    has_strict_types: bool = False,
+    is_built: bool = True,
+) -> Descriptor:
     """Read a dataflow file and check it, together with what it names of this computer.
 
     Args:
         path: the file.
         environ: what `${NAME}` in its values stands for; without it, they stay as written.
+        has_strict_types: whether types that do not fit are errors, whatever the file says.
+        is_built: False to let what has a `build:` name programs that do not exist yet.
 
     Raises:
         DescriptorProblems: a `DescriptorError` with all problems, one per line.
     """
     problems = Problems()
     text = read_text(path, problems)
-    descriptor = read_dataflow(text, str(path), this_host(environ), problems)
     # Resolved as for the plan: the nodes run in the folder of the file, not of a link to it.
-    check_files(descriptor.nodes, path.resolve().parent, problems)
+    folder = path.resolve().parent
+    host = this_host(environ, folder, has_strict_types=has_strict_types)
+    descriptor = read_dataflow(text, str(path), host, problems)
+    search_path = (os.environ if environ is None else environ).get("PATH")
+    check_files(descriptor, folder, search_path, problems, is_built=is_built)
     problems.raise_if_any()
     return descriptor
+
+
+def parse_builds(descriptor: Descriptor) -> list[tuple[Build, list[tuple[str, ...]]]]:
+    """Split the builds of a dataflow into their commands.
+
+    Raises:
+        DescriptorProblems: a `DescriptorError` with all lines that only a shell would understand.
+    """
+    problems = Problems()
+    commands = [(build, parse_commands(build, problems)) for build in descriptor.builds]
+    problems.raise_if_any()
+    return commands
+
+
+def expand_dataflow(path: Path) -> str:
+    """Give the text of a dataflow file with its modules written out, and nothing else changed.
+
+    Raises:
+        DescriptorProblems: a `DescriptorError` with what is wrong with the file or its modules.
+    """
+    problems = Problems()
+    document = parse_document(read_text(path, problems), str(path), problems)
+    flat, builds = expand_modules(document, Host(folder=path.resolve().parent), problems)
+    problems.raise_if_any()
+    return write_document(with_builds(flat, builds))
 
 
 def parse_descriptor(text: str, file: str, host: Host | None = None) -> Descriptor:

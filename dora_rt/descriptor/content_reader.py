@@ -6,13 +6,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from dora_rt.descriptor.builds import read_build
 from dora_rt.descriptor.document import YamlMapping, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.edge_reader import read_inputs, read_outputs
 from dora_rt.descriptor.fields import Fields
 from dora_rt.descriptor.keys import CUSTOM
-from dora_rt.descriptor.model import Input, Operator, Output, Place, Program
+from dora_rt.descriptor.model import (
+    DEFAULT_MAX_HELD,
+    DYNAMIC,
+    Build,
+    Input,
+    Operator,
+    Output,
+    Place,
+    Program,
+)
 from dora_rt.descriptor.names import read_name
 from dora_rt.descriptor.operator_reader import read_module, read_operator
+from dora_rt.descriptor.port_types import PortTypes, read_port_types
 from dora_rt.descriptor.problems import Problems, quote
 from dora_rt.descriptor.process_reader import read_args, read_env
 
@@ -20,8 +31,7 @@ _WORD = re.compile(r"[^ \t\r\n\f\v]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _DEFAULT_OPERATOR_ID = "op"
 _NOT_PATHS = {
-    "dynamic": "every node is started by dora-launch, so write its program here",
-    "shell": "no node runs in a shell, so write its program here and the rest in 'args'",
+    "shell": "no node runs in a shell; if one has to, write 'path: sh' and 'args: [-c, ...]'",
 }
 
 
@@ -32,6 +42,8 @@ class Content:
     Attributes:
         operator_id: by which other nodes may call the operator of a single `operator:`.
         has_all_outputs: False if an error may have hidden some of the outputs.
+        builds: what makes it ready to run, beside the node's own `build:`.
+        port_types: the types of its inputs and outputs, or those of each operator.
     """
 
     program: Program | None = None
@@ -41,6 +53,8 @@ class Content:
     operators: tuple[Operator, ...] = ()
     operator_id: str | None = None
     has_all_outputs: bool = False
+    builds: tuple[Build, ...] = ()
+    port_types: tuple[PortTypes, ...] = ()
 
 
 def read_content(kind: str | None, fields: Fields, label: str, problems: Problems) -> Content:
@@ -83,6 +97,7 @@ def _read_custom(value: YamlValue, label: str, problems: Problems) -> Content:
     return replace(
         content,
         env=read_env(fields.get("env"), owner, problems),
+        builds=read_build(fields, label),
         has_all_outputs=content.has_all_outputs and (are_keys_known or fields.has("outputs")),
     )
 
@@ -112,7 +127,9 @@ def _read_path(fields: Fields, key: str, problems: Problems) -> str | None:
 
 
 def _read_edges(program: Program, fields: Fields, label: str, problems: Problems) -> Content:
-    inputs = read_inputs(fields.get("inputs"), label, problems)
+    # Whoever looks at a flow from a notebook keeps what it got, and may die with it in its hands.
+    max_held = 0 if program.path == DYNAMIC else DEFAULT_MAX_HELD
+    inputs = read_inputs(fields.get("inputs"), label, problems, max_held=max_held)
     nproblems = len(problems)
     outputs = read_outputs(fields.get("outputs"), label, problems)
     return Content(
@@ -120,6 +137,7 @@ def _read_edges(program: Program, fields: Fields, label: str, problems: Problems
         inputs=inputs,
         outputs=outputs,
         has_all_outputs=nproblems == len(problems),
+        port_types=(read_port_types(fields, None, problems),),
     )
 
 
@@ -131,10 +149,13 @@ def _read_operator(value: YamlValue, label: str, problems: Problems) -> Content:
     id_value = value.get("id")
     operator_id = read_name(id_value, "operator id", problems) if id_value else None
     operator, has_all_outputs = read_operator(value, None, label, problems)
+    fields = Fields(value, f"operator {quote(label)}", problems)
     return Content(
         operators=(operator,),
         operator_id=operator_id or _DEFAULT_OPERATOR_ID,
         has_all_outputs=has_all_outputs,
+        builds=read_build(fields, label),
+        port_types=(read_port_types(fields, None, problems),),
     )
 
 
@@ -146,6 +167,8 @@ def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content
         return Content()
     operators: dict[str, Operator] = {}
     lines: dict[str, int] = {}
+    builds: list[Build] = []
+    port_types: list[PortTypes] = []
     has_all_outputs = True
     for item in value.items:
         if not isinstance(item, YamlMapping):
@@ -155,6 +178,9 @@ def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content
         operator_id, place = _read_operator_id(item, what, problems)
         owner = f"{label}/{operator_id or '?'}"
         operator, is_complete = read_operator(item, operator_id, owner, problems)
+        fields = Fields(item, f"operator {quote(owner)}", problems)
+        builds += read_build(fields, owner)
+        port_types.append(read_port_types(fields, operator_id, problems))
         if operator_id in lines:
             first = f"(first at line {lines[operator_id]})"
             problems.add(place, f"duplicate operator id {quote(owner)} {first}")
@@ -162,7 +188,12 @@ def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content
             operators[operator_id] = operator
             lines[operator_id] = place.line
         has_all_outputs = has_all_outputs and is_complete and operator_id is not None
-    return Content(operators=tuple(operators.values()), has_all_outputs=has_all_outputs)
+    return Content(
+        operators=tuple(operators.values()),
+        has_all_outputs=has_all_outputs,
+        builds=tuple(builds),
+        port_types=tuple(port_types),
+    )
 
 
 def _read_operator_id(

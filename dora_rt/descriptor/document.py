@@ -74,6 +74,16 @@ class YamlMapping:
         """Give the value of a key, or None if the key is not there."""
         return next((value for name, value in self.entries if name.text == key), None)
 
+    def with_entry(self, key: str, value: YamlValue, place: Place | None = None) -> YamlMapping:
+        """Give this mapping with another value of a key, in its place or at the end."""
+        name = YamlScalar(key, Kind.STRING, place or value.place)
+        entries = tuple(
+            (known, value if known.text == key else former) for known, former in self.entries
+        )
+        if self.get(key) is None:
+            entries = (*entries, (name, value))
+        return YamlMapping(entries, self.place)
+
 
 YamlValue = Union[YamlScalar, YamlSequence, YamlMapping]  # noqa: UP007  # its members come first
 
@@ -117,6 +127,29 @@ def describe(value: YamlValue) -> str:
             return "a list"
         case YamlMapping():
             return "a mapping"
+
+
+def write_document(root: YamlMapping) -> str:
+    """Give the YAML text of a tree; scalars keep their spelling."""
+    text: str = yaml.serialize(_node(root), Dumper=yaml.SafeDumper, allow_unicode=True)
+    return text.rstrip("\n") + "\n"
+
+
+def _node(value: YamlValue) -> yaml.Node:
+    match value:
+        case YamlScalar(text=text, kind=Kind.STRING):
+            # With the tag of a string it is quoted where it would be taken for something else.
+            return yaml.ScalarNode(f"{_TAG_PREFIX}str", text)
+        case YamlScalar(text=text):
+            tag: str = yaml.resolver.Resolver().resolve(  # type: ignore[no-untyped-call]
+                yaml.ScalarNode, text, (True, False)
+            )
+            return yaml.ScalarNode(tag, text)
+        case YamlSequence(items=items):
+            return yaml.SequenceNode(f"{_TAG_PREFIX}seq", [_node(item) for item in items])
+        case YamlMapping(entries=entries):
+            pairs = [(_node(key), _node(item)) for key, item in entries]
+            return yaml.MappingNode(f"{_TAG_PREFIX}map", pairs)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,13 @@ from dataclasses import replace
 from dora_rt.descriptor.document import YamlMapping, YamlScalar, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.fields import Fields, is_nothing
 from dora_rt.descriptor.keys import INPUT
-from dora_rt.descriptor.model import Input, Output, OutputSource, TimerSource
+from dora_rt.descriptor.model import (
+    DEFAULT_MAX_HELD,
+    Input,
+    Output,
+    OutputSource,
+    TimerSource,
+)
 from dora_rt.descriptor.names import read_name
 from dora_rt.descriptor.problems import MalformedError, Problems, quote
 from dora_rt.descriptor.queue_reader import (
@@ -20,8 +26,10 @@ from dora_rt.descriptor.queue_reader import (
 from dora_rt.descriptor.sources import parse_source
 
 
-def read_inputs(value: YamlValue | None, owner: str, problems: Problems) -> tuple[Input, ...]:
-    """Read an `inputs:` mapping; `owner` is `node` or `node/operator`."""
+def read_inputs(
+    value: YamlValue | None, owner: str, problems: Problems, *, max_held: int = DEFAULT_MAX_HELD
+) -> tuple[Input, ...]:
+    """Read an `inputs:` mapping; `owner` is `node` or `node/operator`, `max_held` the default."""
     if value is None or is_nothing(value):
         return ()
     if not isinstance(value, YamlMapping):
@@ -30,8 +38,8 @@ def read_inputs(value: YamlValue | None, owner: str, problems: Problems) -> tupl
         return ()
     inputs = []
     for key, item in value.entries:
-        name = read_name(key, "input name", problems) or key.text
-        declared = _read_input(name, item, quote(f"{owner}/{name}"), problems)
+        name = read_name(key, "input name", problems, is_port=True) or key.text
+        declared = _read_input(name, item, f"{owner}/{name}", max_held, problems)
         if declared:
             inputs.append(declared)
     return tuple(inputs)
@@ -47,7 +55,7 @@ def read_outputs(value: YamlValue | None, owner: str, problems: Problems) -> tup
         return ()
     outputs: dict[str, Output] = {}
     for item in value.items:
-        name = read_name(item, "output name", problems)
+        name = read_name(item, "output name", problems, is_port=True)
         if name in outputs:
             what = f"output {quote(f'{owner}/{name}')} is listed twice"
             problems.add(item.place, f"{what} (first at line {outputs[name].place.line})")
@@ -56,26 +64,29 @@ def read_outputs(value: YamlValue | None, owner: str, problems: Problems) -> tup
     return tuple(outputs.values())
 
 
-def _read_input(name: str, value: YamlValue, shown: str, problems: Problems) -> Input | None:
+def _read_input(
+    name: str, value: YamlValue, label: str, max_held: int, problems: Problems
+) -> Input | None:
+    default = Queue(max_held=max_held)
     if not isinstance(value, YamlMapping):
-        source = _read_source(value, f"input {shown}", problems)
-        queue = TIMER_QUEUE if isinstance(source, TimerSource) else Queue()
+        source = _read_source(value, f"input {quote(label)}", problems)
+        queue = TIMER_QUEUE if isinstance(source, TimerSource) else default
         return _make_input(name, source, queue, value) if source else None
-    fields = Fields(value, f"input {shown}", problems)
+    fields = Fields(value, f"input {quote(label)}", problems)
     are_keys_known = fields.check_keys(INPUT)
     source_value = value.get("source")
     if source_value is None:
         if are_keys_known:
             what, hint = f"{fields.owner} has no 'source'", "add 'source: <node>/<output>'"
             problems.add(value.place, what, hint)
-        read_queue(fields, problems)
+        read_queue(fields, default, problems)
         read_input_timeout_s(fields)
         return None
     source = _read_source(source_value, fields.owner, problems)
     if isinstance(source, TimerSource):
         queue = read_timer_queue(fields, problems)
         return _make_input(name, source, queue, source_value)
-    queue = read_queue(fields, problems)
+    queue = read_queue(fields, default, problems)
     timeout_s = read_input_timeout_s(fields)
     if source is None:
         return None

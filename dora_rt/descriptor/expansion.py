@@ -1,4 +1,7 @@
-"""Replace `${NAME}` in the values of a dataflow file by what the environment says."""
+"""Replace `${NAME}` in the values of a dataflow file by what the environment says.
+
+In `env:`, where dora does so too, also `$NAME`, and `{__dora_env: NAME}`.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,14 @@ from dora_rt.descriptor.problems import Problems, quote
 
 # `$${` is a way to write `${`; everything else after a dollar sign is left alone.
 _REFERENCE = re.compile(r"(?P<escaped>\$\$\{)|\$\{(?P<inside>[^}]*)(?P<end>\}?)")
+_REFERENCE_IN_ENV = re.compile(
+    r"(?P<escaped>\$\$)|\$(?:\{(?P<inside>[^}]*)(?P<end>\}?)|(?P<name>[A-Za-z_][A-Za-z0-9_]*))"
+)
 _INSIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_ENV = "env"
+_HOST_VARIABLE = "__dora_env"
 # Their keys are names that the user chose, also such as are not read elsewhere.
-_OWN_NAMES = ("env", "inputs")
+_OWN_NAMES = (_ENV, "inputs")
 
 
 def expand(root: YamlMapping, environ: Mapping[str, str], problems: Problems) -> YamlMapping:
@@ -46,12 +54,26 @@ class _Expansion:
 
     def _value(self, value: YamlValue, key: str) -> YamlValue:
         match value:
+            case YamlMapping() if key == _ENV:
+                entries = tuple((name, self._variable(item)) for name, item in value.entries)
+                return replace(value, entries=entries)
             case YamlMapping():
                 return self.mapping(value, () if key in _OWN_NAMES else UNREAD)
             case YamlSequence():
                 return replace(value, items=tuple(self._value(item, "") for item in value.items))
             case YamlScalar():
                 return self._scalar(value) if "${" in value.text else value
+
+    def _variable(self, value: YamlValue) -> YamlValue:
+        """Expand the value of a variable of `env:`."""
+        if isinstance(value, YamlScalar) and "$" in value.text:
+            text = _REFERENCE_IN_ENV.sub(lambda match: self._counted(match, value), value.text)
+            return YamlScalar(text, Kind.STRING, value.place, is_expanded=True)
+        name = value.get(_HOST_VARIABLE) if isinstance(value, YamlMapping) else None
+        if isinstance(name, YamlScalar):
+            text = self._lookup(name.text, None, name) or ""
+            return YamlScalar(text, Kind.STRING, name.place, is_expanded=True)
+        return value
 
     def _scalar(self, value: YamlScalar) -> YamlScalar:
         text = _REFERENCE.sub(lambda match: self._counted(match, value), value.text)
@@ -69,7 +91,10 @@ class _Expansion:
 
     def _replacement(self, match: re.Match[str], value: YamlScalar) -> str:
         if match["escaped"]:
-            return "${"
+            return match["escaped"][1:]
+        if name := match.groupdict().get("name"):
+            text = self._lookup(name, None, value)
+            return match[0] if text is None else text
         inside = _INSIDE.fullmatch(match["inside"]) if match["end"] else None
         if inside is None:
             self._problems.spoil(
@@ -79,6 +104,10 @@ class _Expansion:
             )
             return match[0]
         name, default = inside.groups()
+        text = self._lookup(name, default, value)
+        return match[0] if text is None else text
+
+    def _lookup(self, name: str, default: str | None, value: YamlScalar) -> str | None:
         text = self._environ.get(name)
         # As in a shell: with a default, an empty variable counts as one that is not set.
         if default is not None:
@@ -89,5 +118,4 @@ class _Expansion:
                 f"environment variable {name} is not set",
                 f"set it, or use ${{{name}:-default}}",
             )
-            return match[0]
         return text

@@ -33,6 +33,11 @@ def read_string(value: YamlValue, what: str, problems: Problems) -> str | None:
     return value.text
 
 
+def is_null_word(value: YamlValue | None) -> bool:
+    """Tell whether a value is the word `null`, as programs write for a key that is not there."""
+    return isinstance(value, YamlScalar) and value.kind is Kind.NULL and value.text == "null"
+
+
 class Fields:
     """One mapping, called `owner` in errors, such as "node 'plot'"."""
 
@@ -49,7 +54,10 @@ class Fields:
             Whether all keys are known; if not, what they should have said is missing.
         """
         are_known = True
-        for key, _ in self._mapping.entries:
+        for key, value in self._mapping.entries:
+            is_known = key.text in (*vocabulary.keys, *vocabulary.synonyms)
+            if is_null_word(value) and key.text in vocabulary.every():
+                continue
             if key.text in vocabulary.noted:
                 self._problems.note(key.place, vocabulary.noted[key.text])
             elif key.text in vocabulary.refused:
@@ -58,19 +66,20 @@ class Fields:
             elif key.text in vocabulary.misplaced:
                 what = f"{quote(key.text)} does not belong in {self.owner}"
                 self._problems.add(key.place, what, "move it to the node, beside its 'id'")
-            elif key.text not in (*vocabulary.keys, *vocabulary.synonyms):
+            elif not is_known:
                 what = f"unknown key {quote(key.text)} in {self.owner}"
                 self._problems.add(key.place, what, _suggest_key(key.text, vocabulary))
                 are_known = False
         return are_known
 
     def get(self, key: str) -> YamlValue | None:
-        """Give a key's value, or None if the key is not there."""
-        return self._mapping.get(key)
+        """Give a key's value, or None if the key is not there or its value is the word `null`."""
+        value = self._mapping.get(key)
+        return None if is_null_word(value) else value
 
     def has(self, key: str) -> bool:
         """Tell whether the key is there, even with nothing behind it."""
-        return self._mapping.get(key) is not None
+        return self.get(key) is not None
 
     def string(self, key: str) -> str | None:
         """Give a key's text, or None if it is not there or not a string."""
@@ -113,11 +122,4 @@ class Fields:
 def _suggest_key(key: str, vocabulary: Vocabulary) -> str:
     if key in vocabulary.misnomers:
         return f"did you mean {quote(vocabulary.misnomers[key])}?"
-    every = (
-        *vocabulary.keys,
-        *vocabulary.synonyms,
-        *vocabulary.noted,
-        *vocabulary.refused,
-        *vocabulary.misplaced,
-    )
-    return did_you_mean(key, every) or f"allowed are: {', '.join(vocabulary.keys)}"
+    return did_you_mean(key, vocabulary.every()) or f"allowed are: {', '.join(vocabulary.keys)}"

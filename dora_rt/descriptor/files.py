@@ -7,11 +7,10 @@ import os
 import shutil
 import stat
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 from dora_rt.descriptor.document import MAX_NBYTES
-from dora_rt.descriptor.model import Node, Operator, Place, Program
+from dora_rt.descriptor.model import Descriptor, Operator, Place, Program
 from dora_rt.descriptor.problems import (
     MalformedError,
     Problems,
@@ -52,24 +51,51 @@ def read_text(path: Path, problems: Problems) -> str:
         problems.stop(Place(str(path), line, column), what, "save it as UTF-8")
 
 
-def check_files(nodes: Sequence[Node], folder: Path, problems: Problems) -> None:
-    """Report programs, operator files and modules that do not exist or cannot run."""
-    for node in nodes:
+def check_files(
+    descriptor: Descriptor,
+    folder: Path,
+    search_path: str | None,
+    problems: Problems,
+    *,
+    is_built: bool,
+) -> None:
+    """Report programs, operator files and modules that do not exist or cannot run.
+
+    Args:
+        descriptor: what names them.
+        folder: of the dataflow file.
+        search_path: PATH, for commands.
+        problems: where to report.
+        is_built: False to pass over the nodes that have a `build:`.
+    """
+    # Of a node, of an operator of it, or of a module around it.
+    labels = {build.label.partition("/")[0] for build in descriptor.builds}
+    for node in descriptor.nodes:
+        has_build = any(f"{node.id}.".startswith(f"{label}.") for label in labels)
+        if has_build and not is_built:
+            continue
         for part in (node.program, *node.operators):
             if part is None:
                 continue
             try:
                 if part.module is not None:
                     _check_module(part.module, folder)
+                elif node.is_dynamic:
+                    continue
                 elif part.path is not None and isinstance(part, Program):
-                    _check_program(part.path, folder, dict(node.env).get("PATH"))
+                    own_path = dict(node.env).get("PATH")
+                    _check_program(part.path, folder, own_path or search_path)
                 elif part.path is not None:
                     _check_python(part.path, folder)
             except MalformedError as error:
                 owner = f"node {quote(node.id)}"
                 if isinstance(part, Operator) and part.id is not None:
                     owner = f"operator {quote(f'{node.id}/{part.id}')}"
-                problems.add(part.place, f"{owner}: {error.what}", error.hint)
+                hint = error.hint
+                if has_build:
+                    hint += f"; or, if its 'build' makes it: dora-rt build {descriptor.file}"
+                    hint = hint.removeprefix("; ")
+                problems.add(part.place, f"{owner}: {error.what}", hint)
 
 
 def _check_program(path: str, folder: Path, search_path: str | None) -> None:

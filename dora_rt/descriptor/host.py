@@ -18,17 +18,29 @@ class Host:
         environ: what `${NAME}` stands for.
         cores: numbers of the cores that nodes may be bound to.
         memory_nbytes: of RAM.
+        folder: where the dataflow file is, and what it names.
+        has_strict_types: whether types that do not fit are errors, whatever the file says.
     """
 
     environ: Mapping[str, str] | None = None
     cores: tuple[int, ...] | None = None
     memory_nbytes: int | None = None
+    folder: Path | None = None
+    has_strict_types: bool = False
 
 
-def this_host(environ: Mapping[str, str] | None) -> Host:
+def this_host(
+    environ: Mapping[str, str] | None, folder: Path, *, has_strict_types: bool = False
+) -> Host:
     """Look at the computer that this process runs on."""
     memory_nbytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Host(environ, _online_cores(), memory_nbytes if memory_nbytes > 0 else None)
+    return Host(
+        environ,
+        _online_cores(),
+        memory_nbytes if memory_nbytes > 0 else None,
+        folder,
+        has_strict_types,
+    )
 
 
 def _online_cores() -> tuple[int, ...]:

@@ -20,78 +20,71 @@ class Vocabulary:
     synonyms: tuple[str, ...] = ()
     misplaced: tuple[str, ...] = ()
 
+    def every(self) -> tuple[str, ...]:
+        """Give all keys that there is something to say about."""
+        return (*self.keys, *self.synonyms, *self.noted, *self.refused, *self.misplaced)
 
-def _not_acted_on(*keys: str) -> dict[str, str]:
-    return {key: f"'{key}' is not acted on (yet): ignored" for key in keys}
 
-
-_BUILD = {"build": "'build' is not run: build or install the node before the launch"}
-_LOG_KEYS = (
+LOG_KEYS = (
     "send_stdout_as",
     "send_logs_as",
     "min_log_level",
     "max_log_size",
     "max_rotated_files",
 )
-_TYPE_KEYS = ("input_types", "output_types", "output_metadata", "output_framing")
+TYPE_KEYS = ("input_types", "output_types", "output_metadata", "pattern")
 _PYTHON_ONLY = "only Python operators run here"
+_ONE_MACHINE = "all nodes run on this machine, in the folder of the dataflow file; remove it"
 
 ROOT = Vocabulary(
-    keys=("nodes", "env", "version"),
+    keys=("nodes", "env", "strict_types", "type_rules", "version"),
     noted={
         "communication": "'communication' is not needed, "
         "nodes always exchange samples through shared memory: ignored",
-        **_not_acted_on(
-            "deploy",
-            "_unstable_deploy",
-            "debug",
-            "_unstable_debug",
-            "health_check_interval",
-            "strict_types",
-            "type_rules",
-            "exit_when_nodes_finish",
-        ),
+        "debug": "'debug' is not needed, counting costs nothing here: ignored",
+        "_unstable_debug": "'_unstable_debug' is not needed, counting costs nothing here: ignored",
+        "health_check_interval": "'health_check_interval' is not needed, "
+        "a missing heartbeat is noticed at once: ignored",
+        "exit_when_nodes_finish": "'exit_when_nodes_finish' is not needed, "
+        "timers keep no finished dataflow alive: ignored",
     },
-    refused={"module": "a module of another dataflow cannot be launched"},
+    refused={
+        "module": "this file is a module; name it in a dataflow, as 'module: file.yml' of a node",
+        "deploy": _ONE_MACHINE,
+        "_unstable_deploy": _ONE_MACHINE,
+    },
     misnomers={"node": "nodes"},
 )
 
 _NODE_NOTED = {
-    **_BUILD,
-    **_not_acted_on(
-        *_LOG_KEYS,
-        *_TYPE_KEYS,
-        "branch",
-        "tag",
-        "rev",
-        "pattern",
-        "shared_memory_pool_size",
-        "deploy",
-        "_unstable_deploy",
-    ),
+    "output_framing": "'output_framing' is not needed, each sample says itself what it is: ignored",
+    "shared_memory_pool_size": "'shared_memory_pool_size' is not needed, memory grows with the "
+    "samples ('slot_bytes' of an input allocates it at the start): ignored",
 }
 _WORKING_FOLDER = "nodes run in the folder of the dataflow file"
 _NODE_REFUSED = {
     "git": "clone the repository yourself and give 'path'",
+    **dict.fromkeys(("branch", "tag", "rev"), "it goes with 'git'; clone the repository yourself"),
     "hub": "install the node's package yourself and give 'path' or 'module'",
-    "path_sha256": "check the file yourself and remove the key",
-    "ros2": "there is no bridge to ROS 2",
-    "params": "write the nodes of the module out",
+    "path_sha256": "nothing is downloaded; check the file yourself and remove the key",
+    "ros2": "there is no bridge to ROS 2; a node of yours may use rclpy",
+    "deploy": _ONE_MACHINE,
+    "_unstable_deploy": _ONE_MACHINE,
     "working_dir": _WORKING_FOLDER,
 }
 
 # The keys that say what a node runs: each node has exactly one of them, and only some of the
 # other keys make sense beside it.
-_PROGRAM_KEYS = ("args", "inputs", "outputs")
+_PROGRAM_KEYS = ("args", "inputs", "outputs", *TYPE_KEYS, "api")
 KEYS_BESIDE: Mapping[str, tuple[str, ...]] = {
     "path": _PROGRAM_KEYS,
     "module": _PROGRAM_KEYS,
     "operator": ("runtime",),
     "operators": (),
-    "custom": (),
+    "custom": ("api",),
 }
 
-NODE_IDENTITY = ("id", "name", "description", "env")
+NODE_IDENTITY = ("id", "name", "description", "env", "build", *LOG_KEYS)
 
 # Of the process in which a node runs, whatever its kind.
 NODE_SETTINGS = (
@@ -108,6 +101,7 @@ NODE_SETTINGS = (
     "cpu_affinity",
     "nice",
     "priority",
+    "spin_us",
 )
 # dora's words for some of them.
 SETTING_SYNONYMS: Mapping[str, str] = {
@@ -117,7 +111,7 @@ SETTING_SYNONYMS: Mapping[str, str] = {
 }
 
 NODE = Vocabulary(
-    keys=(*KEYS_BESIDE, *_PROGRAM_KEYS, "runtime", *NODE_IDENTITY, *NODE_SETTINGS),
+    keys=(*KEYS_BESIDE, *_PROGRAM_KEYS, "runtime", "params", *NODE_IDENTITY, *NODE_SETTINGS),
     synonyms=tuple(SETTING_SYNONYMS.values()),
     noted=_NODE_NOTED,
     refused=_NODE_REFUSED,
@@ -125,11 +119,10 @@ NODE = Vocabulary(
 )
 
 CUSTOM = Vocabulary(
-    keys=("run", "source", "args", "env", "inputs", "outputs"),
+    keys=("run", "source", "args", "env", "build", "inputs", "outputs", *LOG_KEYS, *TYPE_KEYS),
     noted={
-        **_BUILD,
         "working_directory": f"'working_directory' is ignored: {_WORKING_FOLDER}",
-        **{key: why for key, why in _NODE_NOTED.items() if key != "build"},
+        **_NODE_NOTED,
     },
     refused=_NODE_REFUSED,
     misnomers=dict.fromkeys(("path", "python", "file", "command"), "source"),
@@ -137,8 +130,12 @@ CUSTOM = Vocabulary(
 )
 
 OPERATOR = Vocabulary(
-    keys=("id", "name", "description", "python", "module", "inputs", "outputs"),
-    noted={**_BUILD, **_not_acted_on(*_LOG_KEYS, *_TYPE_KEYS)},
+    keys=(
+        *("id", "name", "description", "python", "module", "inputs", "outputs", "build"),
+        *LOG_KEYS,
+        *TYPE_KEYS,
+    ),
+    noted={key: why for key, why in _NODE_NOTED.items() if key == "output_framing"},
     refused={"shared-library": _PYTHON_ONLY, "wasm": _PYTHON_ONLY},
     misnomers=dict.fromkeys(("path", "source", "file", "run"), "python"),
     misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values()),
@@ -154,8 +151,22 @@ INPUT = Vocabulary(
     misnomers={"policy": "queue_policy", "queue": "queue_size"},
 )
 
+MODULE_FILE = Vocabulary(keys=("module", "nodes", "build"))
+MODULE_HEADER = Vocabulary(keys=("name", "description", "inputs", "inputs_optional", "outputs"))
+_INNER = "it belongs to the nodes of the module"
+MODULE_NODE = Vocabulary(
+    keys=("id", "name", "description", "module", "inputs", "params"),
+    refused={
+        key: _INNER
+        for key in (*NODE.keys, *NODE.synonyms)
+        if key not in ("id", "name", "description", "module", "inputs", "params")
+    },
+)
+
+TYPE_RULE = Vocabulary(keys=("from", "to"))
+
 # What stands behind these is for people, for other programs or for nobody.
 _VOCABULARIES = (ROOT, NODE, CUSTOM, OPERATOR)
-UNREAD = {"name", "description"} | {
+UNREAD = {"name", "description", "build"} | {
     key for vocabulary in _VOCABULARIES for key in (*vocabulary.noted, *vocabulary.refused)
 }.difference(*(vocabulary.keys for vocabulary in _VOCABULARIES))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from dora_rt.contract import QueuePolicy
+from dora_rt.contract import Api, QueuePolicy
 
+DYNAMIC = "dynamic"
 DEFAULT_QUEUE_SIZE = 10
 DEFAULT_MAX_HELD = 4
 
@@ -53,12 +54,14 @@ class Resources:
         cpu_affinity: numbers of the cores it may run on.
         nice: -20 to 19.
         priority: 1 to 99, SCHED_FIFO.
+        spin_us: for how long it polls before it sleeps; None: while that pays.
     """
 
     memory_limit_nbytes: int | None = None
     cpu_affinity: tuple[int, ...] | None = None
     nice: int | None = None
     priority: int | None = None
+    spin_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,8 @@ class Output:
 class Program:
     """How a custom node is started: a file or a command (`path`), or a Python module.
 
-    `place` is where the path or the module is written.
+    The path `dynamic` means that somebody else starts it, during the run. `place` is where the
+    path or the module is written.
     """
 
     path: str | None
@@ -151,6 +155,23 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True)
+class Build:
+    """What `build:` says, as it is written: a command in each line.
+
+    Attributes:
+        label: whose it is, such as `camera`, or `vision/detector` for an operator.
+        text: the lines.
+        env: what the file adds to the environment of that node.
+        place: where it is written.
+    """
+
+    label: str
+    text: str
+    env: tuple[tuple[str, str], ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One entry of `nodes:`; it has either a program (a custom node) or operators.
 
@@ -167,8 +188,14 @@ class Node:
     operators: tuple[Operator, ...]
     runtime: str | None
     place: Place
+    api: Api = Api.EVENTS
     supervision: Supervision = Supervision()
     resources: Resources = Resources()
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Tell whether somebody else starts it, during the run."""
+        return self.program is not None and self.program.path == DYNAMIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +205,4 @@ class Descriptor:
     file: str
     nodes: tuple[Node, ...]
     notes: tuple[str, ...]
+    builds: tuple[Build, ...] = ()

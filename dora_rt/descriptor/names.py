@@ -8,8 +8,9 @@ from dora_rt.descriptor.document import Kind, YamlScalar, YamlValue, describe
 from dora_rt.descriptor.problems import Problems, quote
 
 # Names become parts of file names, which is why a leading dot and '..' are out.
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_RESERVED = ("dora", "timer")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_LONGEST = 64
+_RESERVED = ("dora",)
 
 
 def is_name(text: str) -> bool:
@@ -17,12 +18,19 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None and ".." not in text
 
 
-def read_name(value: YamlValue, what: str, problems: Problems) -> str | None:
+def is_port_name(text: str) -> bool:
+    """Tell whether a text may be the name of an input or an output: several names, with slashes."""
+    return len(text) <= _LONGEST and all(is_name(part) for part in text.split("/"))
+
+
+def read_name(
+    value: YamlValue, what: str, problems: Problems, *, is_port: bool = False
+) -> str | None:
     """Give a value that must be a name; `what` says whose, such as "node id"."""
     if not isinstance(value, YamlScalar) or (value.kind is Kind.NULL and not value.text):
         problems.add(value.place, f"{what}: expected a name, got {describe(value)}")
         return None
-    if not is_name(value.text):
+    if not (is_port_name(value.text) if is_port else is_name(value.text)):
         problems.add(value.place, f"invalid {what} {quote(value.text)}", _rule(value.text))
         return None
     if value.kind is not Kind.STRING:
@@ -52,6 +60,6 @@ def expected_string(value: YamlValue) -> str:
 def _rule(text: str) -> str:
     if ".." in text:
         return "'..' is not allowed"
-    if len(text) > 64:
-        return f"at most 64 characters are allowed, got {len(text)}"
-    return "use a-z, A-Z, 0-9, '_', '-' and '.', beginning with a letter or '_'"
+    if len(text) > _LONGEST:
+        return f"at most {_LONGEST} characters are allowed, got {len(text)}"
+    return "use a-z, A-Z, 0-9, '_', '-' and '.', beginning with a letter, a digit or '_'"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from dora_rt.contract import Api
+from dora_rt.descriptor.builds import read_build
 from dora_rt.descriptor.content_reader import read_content
 from dora_rt.descriptor.document import YamlMapping, YamlScalar, YamlValue, describe
 from dora_rt.descriptor.fields import Fields
@@ -16,14 +18,18 @@ from dora_rt.descriptor.keys import (
     NODE_IDENTITY,
     NODE_SETTINGS,
     OPERATOR,
+    SETTING_SYNONYMS,
 )
-from dora_rt.descriptor.model import Node
+from dora_rt.descriptor.model import Build, Node
 from dora_rt.descriptor.names import read_unreserved_name
-from dora_rt.descriptor.problems import Problems, quote
+from dora_rt.descriptor.port_types import PortTypes
+from dora_rt.descriptor.problems import MalformedError, Problems, quote
 from dora_rt.descriptor.process_reader import read_env
 from dora_rt.descriptor.settings_reader import Settings, read_settings
 
 _UNNAMED = "?"
+# Those that say what its end means, and not how it runs.
+_KEYS_OF_DYNAMIC_NODES = ("restart", "restart_policy", "stop_grace", "finish_grace_secs", "on_exit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +40,16 @@ class ReadNode:
         operator_id: by which other nodes may call the operator of a single `operator:`.
         has_all_outputs: False if an error in the node may have hidden some of its outputs.
         settings: what it says of its process; other nodes of its runtime may say more.
+        builds: what makes it ready to run.
+        port_types: the types of its inputs and outputs, or those of each operator.
     """
 
     node: Node
     operator_id: str | None
     has_all_outputs: bool
     settings: Settings
+    builds: tuple[Build, ...]
+    port_types: tuple[PortTypes, ...]
 
 
 def read_node(
@@ -78,12 +88,46 @@ def read_node(
         outputs=content.outputs,
         operators=content.operators,
         runtime=runtime,
+        api=_read_api(fields, kind),
         place=fields.place_of("id"),
     )
+    if node.is_dynamic:
+        _note_useless_keys(fields, problems)
     has_all_outputs = content.has_all_outputs and (are_keys_known or fields.has("outputs"))
     if not node_id:
         return None
-    return ReadNode(node, content.operator_id, has_all_outputs, settings)
+    builds = tuple(
+        replace(build, env=node.env) for build in (*read_build(fields, label), *content.builds)
+    )
+    return ReadNode(
+        node, content.operator_id, has_all_outputs, settings, builds, content.port_types
+    )
+
+
+def _read_api(fields: Fields, kind: str | None) -> Api:
+    # Nodes of 2022 were written for its tuples.
+    default = Api.TUPLES if kind == "custom" else Api.EVENTS
+    return fields.parsed("api", _parse_api) or default
+
+
+def _parse_api(value: YamlValue) -> Api:
+    try:
+        return Api(value.text if isinstance(value, YamlScalar) else None)
+    except ValueError:
+        raise MalformedError(
+            f"expected {' or '.join(api.value for api in Api)}, got {describe(value)}",
+            "what `import dora` gives the node: tuples as in 2022, or event dicts",
+        ) from None
+
+
+def _note_useless_keys(fields: Fields, problems: Problems) -> None:
+    for key in (*NODE_SETTINGS, *SETTING_SYNONYMS.values(), "args", "env"):
+        if fields.has(key) and key not in _KEYS_OF_DYNAMIC_NODES:
+            problems.note(
+                fields.key_place(key),
+                f"{quote(key)} of {fields.owner} has no effect: who starts a dynamic node decides "
+                "how it runs",
+            )
 
 
 def _read_id(mapping: YamlMapping, problems: Problems) -> tuple[str | None, str]:

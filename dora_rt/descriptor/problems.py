@@ -77,13 +77,14 @@ class Problems:
         raise DescriptorProblems([Problem(place, what, hint)])
 
     def raise_if_any(self) -> None:
-        """Raise `DescriptorProblems` with all problems in the order of the file."""
+        """Raise `DescriptorProblems` with all problems in the order of the file, or files."""
         if self._problems:
-            raise DescriptorProblems(sorted(self._problems, key=_position))
+            ordered = sorted(self._problems, key=lambda problem: _position(problem.place))
+            raise DescriptorProblems(ordered)
 
     def notes(self) -> tuple[str, ...]:
         """Give the notes in the order of the file, each with its place."""
-        ordered = sorted(self._notes.items(), key=lambda item: (item[1].line, item[1].column))
+        ordered = sorted(self._notes.items(), key=lambda item: _position(item[1]))
         return tuple(f"{place}: {text}" for text, place in ordered)
 
 
@@ -113,5 +114,5 @@ def quote(text: str) -> str:
     return repr(text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "...")
 
 
-def _position(problem: Problem) -> tuple[int, int]:
-    return (problem.place.line, problem.place.column) if problem.place else (0, 0)
+def _position(place: Place | None) -> tuple[str, int, int]:
+    return (place.file, place.line, place.column) if place else ("", 0, 0)

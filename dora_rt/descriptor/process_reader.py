@@ -18,7 +18,6 @@ from dora_rt.descriptor.names import expected_string
 from dora_rt.descriptor.problems import Problems, quote
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_REFERENCE = re.compile(r"\$(\{|[A-Za-z_])")
 _LOADER_VARIABLES = ("LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES")
 _OWN_PREFIX = "DORA_RT_"
 
@@ -97,8 +96,4 @@ def _read_variable(value: YamlValue, what: str, problems: Problems) -> str | Non
     if is_nothing(value):
         problems.add(value.place, f"{what} has no value", 'write "" for an empty one')
         return None
-    text = read_string(value, what, problems)
-    is_expanded = isinstance(value, YamlScalar) and value.is_expanded
-    if text is not None and _REFERENCE.search(text) and not is_expanded:
-        problems.note(value.place, f"{what} is passed on as written: '$' is not expanded")
-    return text
+    return read_string(value, what, problems)

@@ -42,6 +42,18 @@ def parse_integer(value: YamlValue, least: int, greatest: int) -> int:
     raise MalformedError(f"expected a whole number from {least} to {greatest}, got {got}")
 
 
+def parse_boolean(value: YamlValue) -> bool:
+    """Give what `true` or `false` stands for.
+
+    Raises:
+        MalformedError: if the value is something else.
+    """
+    text = value.text.lower() if isinstance(value, YamlScalar) else ""
+    if text not in ("true", "false"):
+        raise MalformedError(f"expected true or false, got {describe(value)}")
+    return text == "true"
+
+
 def parse_nbytes(value: YamlValue, least: int, greatest: int) -> int:
     """Give the size in bytes that `8000000`, `8 MB` or `8 MiB` stands for, if within limits.
 

@@ -37,8 +37,8 @@ class Queue:
 TIMER_QUEUE = Queue(size=1, policy=QueuePolicy.LATEST)
 
 
-def read_queue(fields: Fields, problems: Problems) -> Queue:
-    """Read the queue of an input that reads from an output."""
+def read_queue(fields: Fields, default: Queue, problems: Problems) -> Queue:
+    """Read the queue of an input that reads from an output; `default` has what it does not say."""
     policy = _read_policy(fields, problems)
     size = _read_integer(fields, "queue_size", MAX_QUEUE_SIZE)
     max_held = _read_integer(fields, "max_held", MAX_MAX_HELD)
@@ -50,9 +50,9 @@ def read_queue(fields: Fields, problems: Problems) -> Queue:
             "remove 'queue_size', or use drop_oldest",
         )
     return Queue(
-        size=1 if policy is QueuePolicy.LATEST else size or DEFAULT_QUEUE_SIZE,
+        size=1 if policy is QueuePolicy.LATEST else size or default.size,
         policy=policy,
-        max_held=max_held or DEFAULT_MAX_HELD,
+        max_held=max_held or default.max_held,
         slot_nbytes=_read_slot_nbytes(fields),
     )
 

@@ -14,11 +14,15 @@ from dora_rt.descriptor.document import (
 from dora_rt.descriptor.expansion import expand
 from dora_rt.descriptor.fields import Fields
 from dora_rt.descriptor.host import Host
-from dora_rt.descriptor.keys import ROOT
+from dora_rt.descriptor.keys import ROOT, TYPE_RULE
 from dora_rt.descriptor.model import Descriptor
+from dora_rt.descriptor.modules import expand_modules
 from dora_rt.descriptor.node_reader import ReadNode, read_node
 from dora_rt.descriptor.problems import Problems
 from dora_rt.descriptor.process_reader import read_env
+from dora_rt.descriptor.quantities import parse_boolean
+from dora_rt.descriptor.type_check import TypeRules, check_types
+from dora_rt.descriptor.type_library import read_type_library
 from dora_rt.descriptor.wiring import wire
 
 FILE_VERSION = 1
@@ -35,8 +39,36 @@ def read_dataflow(text: str, file: str, host: Host, problems: Problems) -> Descr
     _check_version(document, problems)
     if host.environ is not None:
         document = expand(document, host.environ, problems)
-    nodes = wire(_read_nodes(document, host, problems), problems)
-    return Descriptor(file, nodes, problems.notes())
+    document, module_builds = expand_modules(document, host, problems)
+    read_nodes = _read_nodes(document, host, problems)
+    builds = (*module_builds, *(build for node in read_nodes for build in node.builds))
+    nodes = wire(read_nodes, problems)
+    if any(each.is_something for node in read_nodes for each in node.port_types):
+        library = read_type_library(host.folder, problems)
+        check_types(
+            read_nodes, nodes, library, _read_type_rules(document, host, problems), problems
+        )
+    return Descriptor(file, nodes, problems.notes(), builds)
+
+
+def _read_type_rules(document: YamlMapping, host: Host, problems: Problems) -> TypeRules:
+    fields = Fields(document, "the dataflow", problems)
+    is_strict = fields.parsed("strict_types", parse_boolean) or host.has_strict_types
+    value = fields.get("type_rules")
+    rules: list[tuple[str, str]] = []
+    if value is not None and not isinstance(value, YamlSequence):
+        what = "'type_rules': expected a list such as '- {from: a/v1/A, to: a/v1/B}'"
+        problems.add(value.place, f"{what}, got {describe(value)}")
+    for item in value.items if isinstance(value, YamlSequence) else ():
+        if not isinstance(item, YamlMapping):
+            problems.add(item.place, f"'type_rules': expected from and to, got {describe(item)}")
+            continue
+        rule = Fields(item, "a type rule", problems)
+        rule.check_keys(TYPE_RULE)
+        narrow, wide = rule.text("from"), rule.text("to")
+        if narrow and wide:
+            rules.append((narrow, wide))
+    return TypeRules(rules, is_strict=is_strict)
 
 
 def _check_version(document: YamlMapping, problems: Problems) -> None:

@@ -19,6 +19,7 @@ MAX_RESTARTS = 10_000
 MAX_CORE = 4095
 MIN_MEMORY_NBYTES = 16 * 1024**2
 MAX_MEMORY_NBYTES = 1024 * 1024**3
+MAX_SPIN_US = 1_000_000
 
 _HOUR_S = 3600.0
 _DAY_S = 24 * _HOUR_S
@@ -70,6 +71,7 @@ def read_settings(fields: Fields, node: str, host: Host, problems: Problems) -> 
         "cpu_affinity": read("cpu_affinity", partial(_parse_cores, existing=host.cores)),
         "nice": read("nice", partial(parse_integer, least=-20, greatest=19)),
         "priority": read("priority", partial(parse_integer, least=1, greatest=99)),
+        "spin_us": read("spin_us", partial(parse_integer, least=0, greatest=MAX_SPIN_US)),
     }
     settings = {name: setting for name, setting in found.items() if setting is not None}
     _note_useless_limit(settings.get("memory_limit_nbytes"), host, problems)

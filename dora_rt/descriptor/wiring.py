@@ -75,6 +75,8 @@ def _resolve_inputs(
 
 def _resolve_source(source: OutputSource, by_id: Mapping[str, ReadNode]) -> OutputSource:
     target = by_id.get(source.node)
+    if target is None and source.node == "timer":
+        raise MalformedError("no node 'timer' exists", f"did you mean 'dora/{source}'?")
     if target is None:
         raise MalformedError(
             f"no node {quote(source.node)} exists",
@@ -102,9 +104,12 @@ def _resolve_output(source: OutputSource, target: ReadNode) -> OutputSource:
     elif operators and source.operator not in operators:
         raise MalformedError(*_unknown_operator(source, node))
     elif not operators and source.operator is not None:
-        raise MalformedError(
-            f"node {quote(node.id)} has no operators", f"write {node.id}/{source.output}"
-        )
+        with_slash = f"{source.operator}/{source.output}"
+        if all(output.id != with_slash for output in node.outputs):
+            raise MalformedError(
+                f"node {quote(node.id)} has no operators", f"write {node.id}/{source.output}"
+            )
+        source = OutputSource(node.id, with_slash)
     outputs = operators[source.operator].outputs if operators else node.outputs
     if all(output.id != source.output for output in outputs):
         owner = (

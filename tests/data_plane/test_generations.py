@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 
 from dora_rt.contract import QueuePolicy
 from dora_rt.control.memory import RunMemory
+from dora_rt.data import names
+from dora_rt.data.board import Board
 from dora_rt.data.publisher import Publisher
+from dora_rt.data.shm import attach_words
 from dora_rt.data.subscriber import Subscriber
-from tests.helpers import Reader, Wired, wired
+from tests.helpers import Reader, Wired, plan_of, wired
 
 BLOCK = Reader(3, QueuePolicy.BLOCK)
 
@@ -196,3 +200,21 @@ def objects(memory: RunMemory) -> set[str]:
     from tests.conftest import shared_objects
 
     return {name for name in shared_objects() if f"drt-{memory._run}-" in name}
+
+
+def test_objects_stay_for_a_process_that_has_not_attached_to_them_yet():
+    plan = plan_of(Reader())
+    with RunMemory.create(plan, run := secrets.token_hex(4)) as memory:
+        # The writer dies and comes back while its reader still imports its libraries.
+        memory.mark_dead(0, returns=True)
+        memory.renew(0)
+        memory.remove_outdated()
+
+        name = names.board(run)
+        board = Board(attach_words(name, lambda *_: None, writable=False), 2, 1, name)
+        config = replace(plan.processes[1].config, run=run, node="reader")
+        reader = Subscriber(config, config.inputs[0], board)
+
+        assert reader.notices_end()
+        assert reader.take() is None
+        assert reader.successor() is not None

@@ -145,7 +145,7 @@ def test_blocked_writer_that_is_closed_raises():
 
         sender = threading.Thread(target=send, daemon=True)
         sender.start()
-        eventually(lambda: ring.publisher._lock.locked())
+        eventually(lambda: ring.publisher._is_sending)
         ring.publisher.close()
         sender.join(5)
 

@@ -104,11 +104,11 @@ def test_source_with_args_env_and_build_is_the_form_of_0_1_3(parse: Parse) -> No
     assert node.program is not None
     assert (node.program.path, node.program.args) == ("a.py", ("--title", "x y"))
     assert dict(node.env) == {"WIDTH": "640", "DEVICE": "1", "CI": "true"}
+    assert [(build.label, build.text) for build in descriptor.builds] == [("a", "make")]
     assert (node.name, node.description) == ("A camera", "Sends frames.")
     assert descriptor.notes == (
         "flow.yml:10:7: 'working_directory' is ignored: "
         "nodes run in the folder of the dataflow file",
-        "flow.yml:11:7: 'build' is not run: build or install the node before the launch",
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dora_rt.contract import QueuePolicy
+from dora_rt.contract import Api, QueuePolicy
 from dora_rt.descriptor.model import Descriptor, Input, Node, OutputSource, TimerSource
 
 Parse = Callable[[str], Descriptor]
@@ -179,16 +179,19 @@ def test_keys_of_dora_that_have_no_effect_are_noted_once_each(parse: Parse) -> N
     descriptor = parse(
         """\
         nodes:
-          - {id: a, path: a.py, min_log_level: info, shared_memory_pool_size: 8MB}
-          - {id: b, path: b.py, min_log_level: info}
+          - {id: a, path: a.py, output_framing: {}, shared_memory_pool_size: 8MB}
+          - {id: b, path: b.py, output_framing: {}}
         health_check_interval: 5.0
         """
     )
 
     assert descriptor.notes == (
-        "flow.yml:2:25: 'min_log_level' is not acted on (yet): ignored",
-        "flow.yml:2:46: 'shared_memory_pool_size' is not acted on (yet): ignored",
-        "flow.yml:4:1: 'health_check_interval' is not acted on (yet): ignored",
+        "flow.yml:2:25: 'output_framing' is not needed, each sample says itself what it is: "
+        "ignored",
+        "flow.yml:2:45: 'shared_memory_pool_size' is not needed, memory grows with the samples "
+        "('slot_bytes' of an input allocates it at the start): ignored",
+        "flow.yml:4:1: 'health_check_interval' is not needed, a missing heartbeat is noticed at "
+        "once: ignored",
     )
 
 
@@ -204,15 +207,6 @@ def test_output_that_nobody_reads_is_a_note(parse: Parse) -> None:
     assert descriptor.notes == (
         "flow.yml:2:38: no input reads output 'a/y'",
         "flow.yml:3:75: no input reads output 'b/c/z'",
-    )
-
-
-def test_environment_references_are_noted_because_nothing_expands_them(parse: Parse) -> None:
-    descriptor = parse("nodes: [{id: a, path: a.py, env: {HERE: $HOME/x, PRICE: 5$}}]")
-
-    assert dict(only_node(descriptor).env) == {"HERE": "$HOME/x", "PRICE": "5$"}
-    assert descriptor.notes == (
-        "flow.yml:1:41: 'HERE' in 'env' of node 'a' is passed on as written: '$' is not expanded",
     )
 
 
@@ -250,3 +244,48 @@ def test_text_of_a_file_with_windows_line_ends_has_the_same_places(parse: Parse)
 
     assert node.program is not None
     assert (node.program.place.line, node.program.place.column) == (3, 9)
+
+
+def test_names_may_begin_with_digits_and_ports_may_have_slashes(parse: Parse) -> None:
+    nodes = parse(
+        """\
+        nodes:
+          - {id: 2nd, path: a.py, outputs: [arm/left/pose, 3d]}
+          - {id: timer, path: b.py, inputs: {pose: 2nd/arm/left/pose, in/3d: 2nd/3d}}
+        """
+    ).nodes
+
+    pose, cloud = nodes[1].inputs
+    assert pose.source == OutputSource("2nd", "arm/left/pose")
+    assert (cloud.id, cloud.source) == ("in/3d", OutputSource("2nd", "3d"))
+
+
+def test_word_null_stands_for_a_key_that_is_not_there(parse: Parse) -> None:
+    # As dora itself writes a dataflow whose modules it has written out.
+    descriptor = parse(
+        """\
+        nodes:
+          - {id: a, name: null, description: null, path: a.py, env: null, deploy: null,
+             operator: null, args: null, restart_policy: never, max_restarts: 0}
+        deploy: null
+        debug: {enable_debug_inspection: false}
+        health_check_interval: null
+        """
+    )
+
+    assert only_node(descriptor).program is not None
+    assert [note.split("'")[1] for note in descriptor.notes] == ["max_restarts", "debug"]
+
+
+@pytest.mark.parametrize(
+    ("content", "api"),
+    [
+        ("path: a.py", Api.EVENTS),
+        ("module: a", Api.EVENTS),
+        ("custom: {source: a.py}", Api.TUPLES),
+        ("path: a.py, api: tuples", Api.TUPLES),
+        ("custom: {source: a.py}, api: events", Api.EVENTS),
+    ],
+)
+def test_node_gets_inputs_in_the_form_of_its_time(parse: Parse, content: str, api: Api) -> None:
+    assert only_node(parse(f"nodes: [{{id: a, {content}}}]")).api is api

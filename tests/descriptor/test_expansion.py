@@ -68,13 +68,31 @@ def test_reference_in_any_value_that_is_read() -> None:
     assert descriptor.notes == ()
 
 
-def test_escaped_reference_in_env_is_meant_and_not_noted() -> None:
-    descriptor = parse("nodes: [{id: a, path: a.py, env: {X: '$${N}', Y: $N}}]")
+def env_of(env: str) -> dict[str, str]:
+    return dict(parse(f"nodes:\n- id: a\n  path: a.py\n  env: {env}\n").nodes[0].env)
 
-    assert dict(descriptor.nodes[0].env) == {"X": "${N}", "Y": "$N"}
-    assert descriptor.notes == (
-        "flow.yml:1:50: 'Y' in 'env' of node 'a' is passed on as written: '$' is not expanded",
-    )
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("$N", "3"),
+        ("$CAM/x", "/dev/video2/x"),
+        ("'${N}$N'", "33"),
+        ("'${UNSET:-5}'", "5"),
+        ("$EMPTY", ""),
+        ("$REF", "${CAM}"),
+        ("'$$N, $${N}, 5$, $1, $(N)'", "$N, ${N}, 5$, $1, $(N)"),
+        ("{__dora_env: CAM}", "/dev/video2"),
+    ],
+)
+def test_reference_in_env_is_expanded_as_dora_does(value: str, expected: str) -> None:
+    assert env_of(f"{{X: {value}}}") == {"X": expected}
+
+
+@pytest.mark.parametrize("value", ["$UNSET", "{__dora_env: UNSET}"])
+def test_variable_in_env_that_is_not_set_is_an_error(value: str) -> None:
+    with pytest.raises(DescriptorProblems, match="environment variable UNSET is not set; set it"):
+        env_of(f"{{X: {value}}}")
 
 
 def test_what_nobody_reads_may_refer_to_anything() -> None:

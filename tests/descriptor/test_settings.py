@@ -53,6 +53,7 @@ ALL = """\
     cpu_affinity: [9, 1, 9]
     nice: -5
     priority: 50
+    spin_us: 20
 """
 
 
@@ -80,7 +81,7 @@ def test_settings_stand_at_the_node_whatever_it_runs(parse: Parse, content: str)
         stops_all=True,
     )
     assert node.resources == Resources(
-        memory_limit_nbytes=512 * 1024**2, cpu_affinity=(1, 9), nice=-5, priority=50
+        memory_limit_nbytes=512 * 1024**2, cpu_affinity=(1, 9), nice=-5, priority=50, spin_us=20
     )
 
 

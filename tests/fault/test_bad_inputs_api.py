@@ -21,10 +21,10 @@ from tests.flows.flow import Flow
 OUTPUT = "node 'camera', output 'image'"
 SENDABLE = "a bool, integer, float or complex one of at most 8 can"
 NOT_SENDABLE = (
-    "cannot be sent; send bytes, bytearray, memoryview or a numpy array "
+    "cannot be sent; send bytes, bytearray, memoryview, a pyarrow array or a numpy array "
     "(np.asarray(...) makes one of a list)"
 )
-PLAIN = "use strings, numbers, bools, None, lists and dicts"
+PLAIN = "use strings, numbers, bools, None, datetimes, lists and dicts"
 
 
 def sent_array(what: str) -> str:
@@ -353,7 +353,8 @@ def test_oddity_arrives_as_it_was_meant(
                 None,
                 "dora_rt.errors.NotInDataflowError: Node() works only in a program that "
                 "dora-launch started: put this script into a dataflow file (- id: my_node, path: "
-                "this_script.py) and run `dora-launch dataflow.yml`; to test its logic alone, use "
+                "this_script.py) and run `dora-launch dataflow.yml`; to start it yourself, write "
+                '`path: dynamic` there and Node("my_node") here; to test its logic alone, use '
                 "dora_rt.testing.FakeNode",
             ),
         ),

@@ -9,7 +9,7 @@ from tests.descriptor.bad_inputs import FILE, numbered, refusal_lines
 
 HOST = Host(cores=(0, 1), memory_nbytes=4 * 1024**3)
 
-NAME_RULE = "use a-z, A-Z, 0-9, '_', '-' and '.', beginning with a letter or '_'"
+NAME_RULE = "use a-z, A-Z, 0-9, '_', '-' and '.', beginning with a letter, a digit or '_'"
 SOURCE_HINT = "such as camera/image, or dora/timer/millis/100 for a timer"
 RANGE = "its period must be between 100 micros (10000 hz) and 1 day (86400 secs)"
 
@@ -27,7 +27,7 @@ RANGE = "its period must be between 100 micros (10000 hz) and 1 day (86400 secs)
         (
             "module: {name: m}\nnodes: [{id: a, path: a.py}]",
             "1:1: 'module' in the dataflow is not supported; "
-            "a module of another dataflow cannot be launched",
+            "this file is a module; name it in a dataflow, as 'module: file.yml' of a node",
         ),
     ),
 )
@@ -43,10 +43,10 @@ def test_dataflow_without_nodes(text: str, message: str) -> None:
             ("a/b", f"invalid node id 'a/b'; {NAME_RULE}"),
             ("a b", f"invalid node id 'a b'; {NAME_RULE}"),
             ("é", f"invalid node id 'é'; {NAME_RULE}"),
-            ("1a", f"invalid node id '1a'; {NAME_RULE}"),
+            ("-a", f"invalid node id '-a'; {NAME_RULE}"),
             (".a", f"invalid node id '.a'; {NAME_RULE}"),
             ("''", f"invalid node id ''; {NAME_RULE}"),
-            ("7", f"invalid node id '7'; {NAME_RULE}"),
+            ("7", "node id: expected a string, got integer '7': quote it (\"7\")"),
             ('"a\\n"', f"invalid node id 'a\\n'; {NAME_RULE}"),
             ("..", "invalid node id '..'; '..' is not allowed"),
             ("a..b", "invalid node id 'a..b'; '..' is not allowed"),
@@ -57,7 +57,6 @@ def test_dataflow_without_nodes(text: str, message: str) -> None:
         *numbered(
             18,
             ("dora", "node id 'dora' is reserved; choose another name"),
-            ("timer", "node id 'timer' is reserved; choose another name"),
         ),
     ],
 )
@@ -127,6 +126,7 @@ nodes:
             20,
             ("webcam/imge", "output 'imge' of node 'webcam' does not exist; it has: image"),
             ("lamp/image", "output 'image' of node 'lamp' does not exist; it has no outputs"),
+            ("timer/millis/9", "no node 'timer' exists; did you mean 'dora/timer/millis/9'?"),
             ("webcam/op/image", "node 'webcam' has no operators; write webcam/image"),
             (
                 "detect/left/bbox",
@@ -150,7 +150,7 @@ def test_input_that_reads_what_does_not_exist(source: str, message: str) -> None
 
 @pytest.mark.parametrize(
     "source",
-    numbered(21, ("camera",), ("camera/",), ("/image",), ("a/b/c/d",), ("a b/c",), ("3",)),
+    numbered(21, ("camera",), ("camera/",), ("/image",), ("a b/c",), ("3",)),
 )
 def test_source_that_is_no_node_and_output(source: str) -> None:
     messages = refusal_lines(
@@ -188,7 +188,7 @@ def test_source_that_is_no_node_and_output(source: str) -> None:
             (
                 "{a b: a/x}",
                 "5:12: invalid input name 'a b'; "
-                "use a-z, A-Z, 0-9, '_', '-' and '.', beginning with a letter or '_'",
+                "use a-z, A-Z, 0-9, '_', '-' and '.', beginning with a letter, a digit or '_'",
             ),
         ),
         *numbered(
@@ -351,10 +351,6 @@ def test_cycle_of_block_edges_is_a_deadlock(edges: list[str], messages: list[str
             "dora/timer/fortnights/5",
             "unknown unit 'fortnights' in 'dora/timer/fortnights/5'; "
             "use secs, millis, micros, nanos, hz",
-        ),
-        (
-            "timer/millis/100",
-            "unknown source 'timer/millis/100'; did you mean 'dora/timer/millis/100'?",
         ),
         (
             "dora/logs/info",

@@ -63,14 +63,9 @@ REFUSED_VARIABLES = "LD_PRELOAD, LD_AUDIT, DYLD_INSERT_LIBRARIES and DORA_RT_* a
             "2:23: 'operators' of node 'a': this operator has no 'id'; add 'id: <name>'",
         ),
         (
-            "path: dynamic",
-            "2:17: 'path: dynamic' of node 'a' is not supported; "
-            "every node is started by dora-launch, so write its program here",
-        ),
-        (
             "path: shell, args: ls",
             "2:17: 'path: shell' of node 'a' is not supported; "
-            "no node runs in a shell, so write its program here and the rest in 'args'",
+            "no node runs in a shell; if one has to, write 'path: sh' and 'args: [-c, ...]'",
         ),
         (
             "path: 'https://example.com/a.py'",
@@ -88,7 +83,11 @@ REFUSED_VARIABLES = "LD_PRELOAD, LD_AUDIT, DYLD_INSERT_LIBRARIES and DORA_RT_* a
             "2:23: 'git' in node 'a' is not supported; "
             "clone the repository yourself and give 'path'",
         ),
-        ("ros2: {}", "2:11: 'ros2' in node 'a' is not supported; there is no bridge to ROS 2"),
+        (
+            "ros2: {}",
+            "2:11: 'ros2' in node 'a' is not supported; there is no bridge to ROS 2; a node of "
+            "yours may use rclpy",
+        ),
         (
             "operator: {python: a.py}, inputs: {x: a/b}",
             "2:37: 'inputs' of node 'a' has no meaning beside 'operator'; move it into 'operator'",

@@ -13,13 +13,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dora_rt.contract import QueuePolicy
 from dora_rt.data import ring
-from dora_rt.data.sample import _HEADER, DTYPES, MAX_NDIM, VERSION, ReceivedHeader
+from dora_rt.data.arrow import ArrowSample, decoded
+from dora_rt.data.sample import (
+    _HEADERS,
+    ARROW,
+    DTYPES,
+    HEADER_NBYTES,
+    MAX_NDIM,
+    VERSION,
+    read_header,
+)
 from dora_rt.data.shm import SHM_DIRECTORY, attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event, telemetry_context
@@ -218,7 +228,7 @@ LENGTHS = st.integers(0, 9) | st.integers(0, 2**64 - 1) | st.sampled_from([2**62
 
 
 @given(
-    array=st.tuples(st.integers(0, 2), st.integers(0, len(DTYPES)), st.integers(0, MAX_NDIM + 1)),
+    array=st.tuples(st.integers(0, 3), st.integers(0, len(DTYPES)), st.integers(0, MAX_NDIM + 1)),
     shape=st.tuples(*[LENGTHS] * MAX_NDIM),
     nbytes=st.integers(0, 2 * SLOT_NBYTES) | st.integers(0, 2**64 - 1) | st.none(),
     metadata_nbytes=st.integers(0, SLOT_NBYTES) | st.integers(0, 2**32 - 1),
@@ -232,17 +242,40 @@ def test_any_header_gives_a_view_inside_its_slot_or_is_refused(
         nbytes = math.prod(shape[:ndim]) * DTYPES[code % len(DTYPES)].itemsize % 2**64
     slots = bytearray(3 * SLOT_NBYTES)
     numbers = (0, 0, 0, 0, nbytes, metadata_nbytes, encoding, code, ndim, VERSION, *shape)
-    _HEADER.pack_into(slots, SLOT_NBYTES, *numbers)
+    _HEADERS[MAX_NDIM].pack_into(slots, SLOT_NBYTES, *numbers)
 
     try:
-        received = ReceivedHeader(slots, SLOT_NBYTES, SLOT_NBYTES)
+        received = read_header(slots, SLOT_NBYTES, SLOT_NBYTES)
     except CorruptSampleError:
         return
 
-    assert len(received.metadata_json) == metadata_nbytes
-    assert received.payload_offset + received.nbytes + metadata_nbytes <= 2 * SLOT_NBYTES
-    if received.dtype is not None:
-        assert received.view(slots).nbytes == received.nbytes == nbytes
+    *_, payload_nbytes, array_type, metadata_json = received
+    assert len(metadata_json) == metadata_nbytes
+    begin = SLOT_NBYTES + HEADER_NBYTES
+    assert begin + payload_nbytes + metadata_nbytes <= 2 * SLOT_NBYTES
+    if array_type is not None and array_type is not ARROW:
+        dtype, shape = array_type
+        assert np.ndarray(shape, dtype, slots, begin).nbytes == payload_nbytes == nbytes
+
+
+ARROW_ARRAY = pa.array([{"boxes": [1.0, 2.0], "name": "cat"}, {"boxes": None, "name": None}])
+
+
+@given(changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4))
+@settings(max_examples=300, derandomize=True, database=None, deadline=None)
+def test_damaged_array_of_arrow_is_an_array_or_is_refused(changes: list[tuple[int, int]]):
+    sample = ArrowSample(ARROW_ARRAY)
+    payload = bytearray(sample.nbytes)
+    sample.write(memoryview(payload))
+    for place, byte in changes:
+        payload[place % len(payload)] = byte
+
+    try:
+        array = decoded(np.frombuffer(payload, np.uint8))
+    except CorruptSampleError:
+        return
+
+    assert isinstance(array, pa.Array)
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,8 @@ def test_close_whose_wake_up_was_taken_by_somebody_else_is_seen_all_the_same():
     with wired(Reader(1, QueuePolicy.BLOCK)) as ring:
         ring.send(b"fills the queue")
         ring.subscribers[0].close()
-        ring.publisher._ring.collect()
+        for end in ring.publisher._ends:
+            ring.publisher._ring.collect(end.edge)
 
         ring.send(b"does not wait")
 

@@ -13,6 +13,7 @@ from dora_rt.contract import QueuePolicy
 from dora_rt.data import names
 from dora_rt.data.doorbell import Doorbell
 from dora_rt.data.shm import create_semaphore, unlink_run
+from dora_rt.data.spin import Spin
 from dora_rt.data.stamp import Stamp
 from tests.flows.flow import Edge, Flow
 from tests.helpers import Reader, eventually, wired
@@ -109,7 +110,7 @@ def test_blocked_send_goes_on_within_a_moment_of_the_take():
             ring.send(b"fills the queue")
             sender = threading.Thread(target=lambda: ring.send(b"waits"))
             sender.start()
-            eventually(lambda: ring.publisher._lock.locked())
+            eventually(lambda: ring.publisher._is_sending)
             began = time.monotonic()
             ring.take()
             sender.join()
@@ -244,10 +245,10 @@ def test_deadline_of_a_wait_is_on_the_monotonic_clock(monkeypatch: pytest.Monkey
     run = "0badc10c"
     create_semaphore(names.doorbell(run, 0))
     try:
-        doorbell = Doorbell(names.doorbell(run, 0))
+        doorbell = Doorbell(names.doorbell(run, 0), Spin(0))
         # Without sem_clockwait a step of the wall clock can lengthen one slice, and no more.
-        for clock_wait in (doorbell._clock_wait, None):
-            monkeypatch.setattr(doorbell, "_clock_wait", clock_wait)
+        for waits in (doorbell._waits, None):
+            monkeypatch.setattr(doorbell, "_waits", waits)
             began_ns = time.monotonic_ns()
 
             assert not doorbell.wait(began_ns + 150_000_000)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control.rundir import Manifest, RunDirectory, base_folder, find_living, reclaim
+from dora_rt.control.rundir import Manifest, RunDirectory, find_living, reclaim
 from dora_rt.errors import LaunchError
+from dora_rt.runs import base_folder
 from tests.fault.bed import SHM, Bed, objects
 from tests.helpers import eventually
 
@@ -291,7 +292,7 @@ def test_run_directory_says_what_runs_and_only_its_user_can_look(bed: Bed):
     assert not bed.runs()
 
 
-def test_launcher_reaper_and_every_node_hold_the_lock(bed: Bed):
+def test_launcher_reaper_fork_server_and_every_node_hold_the_lock(bed: Bed):
     bed.write_ticking()
     launcher = bed.start_and_wait_for("received")
     (run,) = bed.runs()
@@ -304,7 +305,7 @@ def test_launcher_reaper_and_every_node_hold_the_lock(bed: Bed):
         if os.path.samestat(descriptor.stat(), directory)
     }
 
-    assert len(holders) == 4
+    assert len(holders) == 5
     assert holders == bed.processes().keys()
     os.kill(launcher, signal.SIGINT)
     eventually(lambda: not bed.processes(), within_s=10)

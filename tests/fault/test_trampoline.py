@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import dora_rt
-from dora_rt.control.guard import _settings
+from dora_rt.control.guard import settings_of
 from dora_rt.control.program import find_obstacle
 from dora_rt.descriptor.model import Resources
 from tests.fault.bed import Bed
@@ -25,7 +25,7 @@ def jump(
     *program: str, resources: Resources = NO_RESOURCES, launcher: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Start a program by the trampoline, as a launcher would."""
-    settings = _settings(resources)
+    settings = [f"{key}={value}" for key, value in settings_of(resources)]
     pid = str(launcher or os.getpid())
     return subprocess.run(
         [sys.executable, "-I", "-S", str(TRAMPOLINE), pid, *settings, "--", *program],

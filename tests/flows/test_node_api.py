@@ -19,7 +19,14 @@ PAIR = """
 
 
 def test_lines_of_the_2022_page_run_as_they_stand(flow: Flow):
-    flow.write("flow.yml", PAIR)
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: sender, custom: {source: sender.py, outputs: [text]}}
+          - {id: receiver, custom: {source: receiver.py, inputs: {text: sender/text}}}
+        """,
+    )
     flow.write(
         "sender.py",
         """
@@ -171,7 +178,8 @@ def test_mistakes_are_named_with_what_is_allowed(flow: Flow):
     assert done.lines("camera") == [
         "['KeyError'] node 'camera' has no output 'imge'; its outputs in the dataflow file: image",
         "['TypeError'] node 'camera', output 'image': a value of type list cannot be sent; "
-        "send bytes, bytearray, memoryview or a numpy array (np.asarray(...) makes one of a list)",
+        "send bytes, bytearray, memoryview, a pyarrow array or a numpy array "
+        "(np.asarray(...) makes one of a list)",
         "['KeyError'] node 'camera' has no output 'imge'; its outputs in the dataflow file: image",
         "['TypeError'] node 'camera', output 'image': an array of 2 dimensions and dtype "
         "datetime64[s] cannot be loaned; a bool, integer, float or complex one of at most 8 can",
@@ -266,7 +274,8 @@ def test_node_outside_a_dataflow_says_what_to_do():
     assert last == (
         "dora_rt.errors.NotInDataflowError: Node() works only in a program that dora-launch "
         "started: put this script into a dataflow file (- id: my_node, path: this_script.py) and "
-        "run `dora-launch dataflow.yml`; to test its logic alone, use dora_rt.testing.FakeNode"
+        "run `dora-launch dataflow.yml`; to start it yourself, write `path: dynamic` there and "
+        'Node("my_node") here; to test its logic alone, use dora_rt.testing.FakeNode'
     )
 
 
@@ -404,3 +413,20 @@ def test_loan_writes_in_place_and_an_exception_sends_nothing(flow: Flow):
     assert lines == ["(480, 640, 3) uint8 {np.uint8(5)} 0 1 False"] or lines == [
         "(480, 640, 3) uint8 {5} 0 1 False"
     ]
+
+
+def test_spin_us_of_the_file_reaches_the_node(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: plain, path: node.py, outputs: [out]}
+          - {id: never, path: node.py, spin_us: 0, inputs: {out: plain/out}}
+          - {id: fixed, path: node.py, spin_us: 30, inputs: {out: plain/out}}
+        """,
+    )
+    flow.write("node.py", "from dora_rt import Node\nprint(Node().config().spin_ns)\n")
+
+    run = flow.run()
+
+    assert [run.lines(name) for name in ("plain", "never", "fixed")] == [["None"], ["0"], ["30000"]]

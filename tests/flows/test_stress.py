@@ -47,7 +47,8 @@ WRITER = f"""
     node.send_output("sample", b"last")
     deadline = time.monotonic() + 10
     while len(ring.free) < slots and time.monotonic() < deadline:
-        ring.collect()
+        for edge in ring.edges:
+            ring.collect(edge)
         time.sleep(0.001)
     print("free", len(ring.free), "of", slots, "sent", number + 1)
 """

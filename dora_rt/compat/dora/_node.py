@@ -1,0 +1,259 @@
+"""The `Node` of dora 1.x; nodes of 2022 get the one of dora_rt, whose events are their tuples."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from dora_rt.contract import Api
+from dora_rt.dora_event import import_arrow, with_shape
+from dora_rt.node import Node as NativeNode
+
+from ._logging import bridge_logging, write_log
+from ._raw import SampleHandler
+from ._stream import EventStream
+
+if TYPE_CHECKING:
+    from dora_rt.data.publisher import Loan
+
+    from ._ros2 import Ros2Subscription
+
+_REQUEST_ID = "request_id"
+_logger = logging.getLogger("dora")
+
+
+class Node:
+    """This process as a node of the dataflow that dora-launch runs.
+
+    In nodes of the form of 2022 (`custom:`, or `api: tuples`) the call gives a `dora_rt.Node`.
+    """
+
+    _node: NativeNode
+    _stream: EventStream
+    _abandoned: deque[Loan]
+
+    def __new__(cls, node_id: str | None = None, daemon_port: int | None = None) -> Node:
+        """Attach to the dataflow.
+
+        Args:
+            node_id: which dynamic node this is, in a process that dora-launch did not start.
+            daemon_port: of no effect: there is no daemon.
+
+        Raises:
+            NotInDataflowError: this process is no node of a dataflow (a RuntimeError).
+            ExtraMissingError: pyarrow is not installed (an ImportError).
+        """
+        native = NativeNode(node_id)
+        if native.config().api is Api.TUPLES:
+            return cast(Node, native)
+        import_arrow()
+        node = super().__new__(cls)
+        node._node = native
+        node._stream = EventStream(native)
+        node._abandoned = deque()
+        native.follow_rules_of_dora()
+        bridge_logging(native.id())
+        return node
+
+    def next(self, timeout: float | None = None) -> dict[str, Any] | None:
+        """Wait for the next event; an ERROR event after `timeout` seconds, None at the end.
+
+        Raises:
+            ValueError: the time-out is negative or not a number.
+        """
+        return self._stream.next(timeout)
+
+    def __iter__(self) -> Node:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        event = self._stream.next(None)
+        if event is None:
+            raise StopIteration
+        return event
+
+    def try_recv(self) -> dict[str, Any] | None:
+        """Give an event that is there, else None."""
+        return self._stream.poll()
+
+    def drain(self) -> list[dict[str, Any]]:
+        """Give all events that are there.
+
+        Raises:
+            RuntimeError: the stream has ended.
+        """
+        return self._stream.drain()
+
+    def is_empty(self) -> bool:
+        """Tell whether no event is there."""
+        return self._stream.is_empty()
+
+    async def recv_async(self, timeout: float | None = None) -> dict[str, Any] | None:
+        """Do what `next` does, and let other tasks of asyncio go on meanwhile."""
+        return await self._stream.receive(timeout)
+
+    def send_output(
+        self, output_id: str, data: Any, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Send an array of Arrow or numpy, or bytes.
+
+        Raises:
+            UnknownOutputError: the dataflow file declares no such output (a RuntimeError).
+            UnsupportedValueError: data or metadata are of a type that cannot be sent (a
+                RuntimeError and TypeError).
+        """
+        if self._abandoned:
+            self._give_up_abandoned()
+        self._node.send_output(output_id, with_shape(data, metadata), metadata)
+
+    def send_output_raw(
+        self, output_id: str, data_length: int, metadata: dict[str, Any] | None = None
+    ) -> SampleHandler:
+        """Give memory of `data_length` bytes to write in place; in a `with` block it is sent after.
+
+        Raises:
+            UnknownOutputError: the dataflow file declares no such output (a RuntimeError).
+            OverflowError: the length is negative.
+        """
+        if data_length < 0:
+            raise OverflowError(f"data_length must be 0 or more bytes, got {data_length}")
+        self._give_up_abandoned()
+        copied = None if metadata is None else dict(metadata)
+        loan = self._node.loan(output_id, data_length, "uint8", copied)
+        return SampleHandler(loan, self._abandoned)
+
+    def send_service_request(
+        self, output_id: str, data: Any, metadata: dict[str, Any] | None = None
+    ) -> str:
+        """Send a request, and give the `request_id` in its metadata, by which to know the answer.
+
+        Raises:
+            UnknownOutputError, UnsupportedValueError: as for `send_output`.
+        """
+        if metadata and _REQUEST_ID in metadata:
+            _logger.warning("send_service_request: replaces the 'request_id' in the metadata")
+        request_id = _uuid7()
+        self.send_output(output_id, data, {**(metadata or {}), _REQUEST_ID: request_id})
+        return request_id
+
+    def send_service_response(self, output_id: str, data: Any, metadata: dict[str, Any]) -> None:
+        """Send the answer to a request, with the metadata that came with it.
+
+        Raises:
+            UnknownOutputError, UnsupportedValueError: as for `send_output`.
+        """
+        if _REQUEST_ID not in metadata:
+            _logger.warning("send_service_response: no 'request_id' in the metadata: who asked?")
+        self.send_output(output_id, data, metadata)
+
+    def node_config(self) -> dict[str, Any]:
+        """Give the inputs and outputs of this node, as the dataflow file has them."""
+        name = self._node.id()
+        for node in self.dataflow_descriptor()["nodes"]:
+            if node["id"] == name:
+                return {"inputs": node["inputs"], "outputs": node["outputs"]}
+        return {"inputs": {}, "outputs": []}
+
+    def dataflow_descriptor(self) -> dict[str, Any]:
+        """Give the whole dataflow, with defaults filled in."""
+        path = self._node.config().description_path
+        assert path is not None, "dora-launch describes the dataflow to each node"
+        description: dict[str, Any] = json.loads(Path(path).read_text())
+        return description
+
+    def dataflow_id(self) -> str:
+        """Give a UUID that begins with the name of the run."""
+        # Version 8: made in a way of one's own.
+        return f"{self._node.config().run}-0000-8000-8000-000000000000"
+
+    def is_restart(self) -> bool:
+        """Tell whether this node was started again."""
+        return self.restart_count() > 0
+
+    def restart_count(self) -> int:
+        """Tell how often this node was started again."""
+        return self._node.config().restart_count
+
+    def timestamp(self) -> datetime:
+        """Give the time of day, in UTC."""
+        return datetime.now(timezone.utc)
+
+    def log(
+        self,
+        level: str,
+        message: str,
+        target: str | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write a log line; `level` is error, warn, info, debug or trace.
+
+        Raises:
+            TypeError: the message or the target is no string.
+        """
+        write_log(self._node.id(), level, message, target, fields)
+
+    def log_error(self, message: str) -> None:
+        """Write a log line of level error."""
+        self.log("error", message)
+
+    def log_warn(self, message: str) -> None:
+        """Write a log line of level warn."""
+        self.log("warn", message)
+
+    def log_info(self, message: str) -> None:
+        """Write a log line of level info."""
+        self.log("info", message)
+
+    def log_debug(self, message: str) -> None:
+        """Write a log line of level debug."""
+        self.log("debug", message)
+
+    def log_trace(self, message: str) -> None:
+        """Write a log line of level trace."""
+        self.log("trace", message)
+
+    def merge_external_events(self, subscription: Ros2Subscription) -> NoReturn:
+        """Refuse: there is no bridge to ROS 2."""
+        raise NotImplementedError("merge_external_events: dora_rt has no bridge to ROS 2")
+
+    def extension_store(self, namespace: str, key: str, value: bytes) -> NoReturn:
+        """Refuse: there is no daemon that could keep it."""
+        raise _no_extensions()
+
+    def extension_load(self, namespace: str, key: str, remove: bool = False) -> NoReturn:
+        """Refuse: there is no daemon that could keep it."""
+        raise _no_extensions()
+
+    def extension_drop(self, namespace: str, key: str) -> NoReturn:
+        """Refuse: there is no daemon that could keep it."""
+        raise _no_extensions()
+
+    def drain_dropped_extension_keys(self, namespace: str) -> NoReturn:
+        """Refuse: there is no daemon that could keep it."""
+        raise _no_extensions()
+
+    def _give_up_abandoned(self) -> None:
+        while self._abandoned:
+            self._abandoned.popleft().cancel()
+
+
+def _no_extensions() -> NotImplementedError:
+    return NotImplementedError(
+        "dora's extension table is not here: dora_rt has no daemon that could keep values for "
+        "nodes; send them as an output"
+    )
+
+
+def _uuid7() -> str:
+    """Make a UUID of version 7: milliseconds since 1970, then random bits."""
+    bits = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+    bits = bits & ~(0xF << 76) | 7 << 76
+    text = f"{bits & ~(3 << 62) | 2 << 62:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

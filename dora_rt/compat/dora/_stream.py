@@ -1,0 +1,145 @@
+"""The events of a node of dora 1.x: one after the other, in a loop, by polling, or with asyncio."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dora_rt.data.doorbell import deadline_after
+from dora_rt.dora_event import change_event, input_event, stop_event, timeout_event
+from dora_rt.event import Event
+from dora_rt.node import Node as NativeNode
+
+# How long a thread that waits for a coroutine goes on after the coroutine was cancelled.
+_SLICE_NS = 100_000_000
+
+
+class EventStream:
+    """Gives event dicts. Threads take turns; what one of them took too early goes to the next."""
+
+    def __init__(self, node: NativeNode) -> None:
+        """Read a node's inputs."""
+        self._node = node
+        self._inputs = {entry.id: entry for entry in node.config().inputs}
+        self._turn = threading.Lock()
+        # Taken to see whether there was one, or for a coroutine that was cancelled meanwhile.
+        self._ahead: deque[dict[str, Any]] = deque()
+        self._has_ended = False
+
+    def next(self, timeout: float | None) -> dict[str, Any] | None:
+        """Wait for an event; an ERROR event after `timeout` seconds, None after the STOP event."""
+        deadline_ns = None if timeout is None else _deadline_after(timeout)
+        if deadline_ns is None:
+            with self._turn:
+                return self._ahead.popleft() if self._ahead else self._take(None)
+        try:
+            return self._wait(deadline_ns)
+        except TimeoutError:
+            return timeout_event()
+
+    def poll(self) -> dict[str, Any] | None:
+        """Give an event that is there; None if there is none, and at the end."""
+        try:
+            return self._wait(0)
+        except TimeoutError:
+            return None
+
+    def drain(self) -> list[dict[str, Any]]:
+        """Give all events that are there.
+
+        Raises:
+            RuntimeError: the STOP event was given before, so none will ever come.
+        """
+        events = []
+        while (event := self.poll()) is not None:
+            events.append(event)
+        if not events and self._has_ended:
+            raise RuntimeError("Could not drain events: the stream has ended")
+        return events
+
+    def is_empty(self) -> bool:
+        """Tell whether no event is there."""
+        try:
+            with self._turn_until(0):
+                if not self._ahead and (event := self._take(0)) is not None:
+                    self._ahead.append(event)
+                return not self._ahead
+        except TimeoutError:
+            return True
+
+    async def receive(self, timeout: float | None) -> dict[str, Any] | None:
+        """Do what `next` does; other tasks go on meanwhile. A cancelled wait loses no event."""
+        # Of a size that only those should load who use it.
+        import asyncio
+
+        deadline_ns = _deadline_after(timeout)
+        loop = asyncio.get_running_loop()
+        is_cancelled = threading.Event()
+        # Before anything is taken: a loop over events that are all there must let others work.
+        await asyncio.sleep(0)
+        while True:
+            event = self.poll()
+            if event is not None or self._has_ended:
+                return event
+            if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
+                return timeout_event()
+            try:
+                await loop.run_in_executor(None, self._look_ahead, deadline_ns, is_cancelled)
+            except asyncio.CancelledError:
+                is_cancelled.set()
+                raise
+
+    def _look_ahead(self, deadline_ns: int | None, is_cancelled: threading.Event) -> None:
+        """Wait in a thread for a coroutine, which may be cancelled; leave it to take the event."""
+        while not is_cancelled.is_set():
+            until_ns = time.monotonic_ns() + _SLICE_NS
+            if deadline_ns is not None:
+                until_ns = min(until_ns, deadline_ns)
+            try:
+                with self._turn_until(until_ns):
+                    if not self._ahead and (event := self._take(until_ns)) is not None:
+                        self._ahead.append(event)
+                return
+            except TimeoutError:
+                if until_ns == deadline_ns:
+                    return
+
+    def _wait(self, deadline_ns: int) -> dict[str, Any] | None:
+        with self._turn_until(deadline_ns):
+            return self._ahead.popleft() if self._ahead else self._take(deadline_ns)
+
+    @contextmanager
+    def _turn_until(self, deadline_ns: int) -> Iterator[None]:
+        if not self._turn.acquire(timeout=_seconds_until(deadline_ns)):
+            raise TimeoutError
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _take(self, deadline_ns: int | None) -> dict[str, Any] | None:
+        if self._has_ended:
+            return None
+        node = self._node
+        event = node.next_event(None if deadline_ns is None else _seconds_until(deadline_ns))
+        if isinstance(event, Event):
+            return input_event(event, self._inputs[event.id])
+        if event is None:
+            self._has_ended = True
+            return stop_event(was_told=node.was_told_to_stop())
+        return change_event(event, self._inputs[event.id])
+
+
+def _deadline_after(timeout: float | None) -> int | None:
+    if timeout is not None and math.isnan(timeout):
+        raise ValueError("invalid timeout: not a number")
+    return deadline_after(timeout)
+
+
+def _seconds_until(deadline_ns: int) -> float:
+    return max(deadline_ns - time.monotonic_ns(), 0) / 1e9

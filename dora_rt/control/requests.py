@@ -1,0 +1,205 @@
+"""The socket of a run, through which other programs of its user ask something of it.
+
+A request is a line of JSON with the key "request"; the answer is a line of JSON, with "error" in it
+if the request could not be granted. Who may open the run directory may ask: it is 0700.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import selectors
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dora_rt.runs import socket_path
+
+MAX_REQUESTERS = 16
+_LONGEST_REQUEST_NBYTES = 64 * 1024
+_UNSENT_NBYTES = 4 * 1024 * 1024
+_READ_NBYTES = 64 * 1024
+
+Answer = Callable[["Requester", dict[str, Any]], None]
+
+
+class Requester:
+    """One connection, from the launcher's side; nothing here waits for the other program."""
+
+    def __init__(self, link: socket.socket, selector: selectors.BaseSelector) -> None:
+        link.setblocking(False)
+        self.pid = _peer_pid(link)
+        self.on_gone: Callable[[], None] | None = None
+        """Called once, when the connection has ended, whoever ended it."""
+        self._link = link
+        self._selector = selector
+        self._rest = b""
+        self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
+        self._unsent_nbytes = 0
+        self._answers: Mapping[str, Answer] = {}
+
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether the connection has ended."""
+        return self._link.fileno() < 0
+
+    def serve(self, answers: Mapping[str, Answer]) -> None:
+        """Answer requests from now on, by the functions of these names."""
+        self._answers = answers
+        self._selector.register(self._link, selectors.EVENT_READ, self._turn)
+
+    def reply(self, fields: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send an answer, and descriptors with it, now or when the other program reads.
+
+        One that does not read loses its connection before its answers fill the launcher's memory.
+        """
+        if self.is_gone:
+            return
+        line = json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+        self._unsent.append((memoryview(line), descriptors))
+        self._unsent_nbytes += len(line)
+        self._send()
+        if self._unsent_nbytes > _UNSENT_NBYTES:
+            self.close()
+
+    def refuse(self, error: str) -> None:
+        """Answer that a request cannot be granted, and why."""
+        self.reply({"error": error})
+
+    def close(self) -> None:
+        """End the connection."""
+        if self.is_gone:
+            return
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(self._link)
+        self._link.close()
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def _turn(self) -> None:
+        self._send()
+        if self.is_gone:
+            return
+        try:
+            received = self._link.recv(_READ_NBYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            received = b""
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        for line in lines:
+            if not self.is_gone:
+                self._answer(line)
+        if not received or len(self._rest) > _LONGEST_REQUEST_NBYTES:
+            self.close()
+
+    def _answer(self, line: bytes) -> None:
+        try:
+            request = json.loads(line)
+            answer = self._answers.get(request["request"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self.refuse('expected a line of JSON such as {"request": "describe"}')
+            return
+        if answer is None:
+            known = ", ".join(self._answers)
+            self.refuse(f"there is no request {request['request']!r}; there are: {known}")
+        else:
+            answer(self, request)
+
+    def _send(self) -> None:
+        while self._unsent:
+            line, descriptors = self._unsent[0]
+            try:
+                sent = self._link.sendmsg([line], _rights(descriptors))
+            except BlockingIOError:
+                break
+            except OSError:
+                # It is gone; what it has asked before may still be there to read.
+                self._unsent.clear()
+                self._unsent_nbytes = 0
+                break
+            self._unsent_nbytes -= sent
+            self._unsent.popleft()
+            if sent < len(line):
+                self._unsent.appendleft((line[sent:], ()))
+        if not self.is_gone:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
+            self._selector.modify(self._link, events, self._turn)
+
+
+class RequestSocket:
+    """Where a run listens; a context manager that ends all connections."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._requesters: list[Requester] = []
+        self._answers: dict[str, Answer] = {}
+
+    @classmethod
+    def open(cls, folder_fd: int) -> RequestSocket:
+        """Make the socket in an opened run directory, which nobody else may enter.
+
+        Raises:
+            OSError: it cannot be made there.
+        """
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(socket_path(folder_fd))
+            listener.listen(MAX_REQUESTERS)
+        except OSError:
+            listener.close()
+            raise
+        listener.setblocking(False)
+        return cls(listener)
+
+    def serve(self, selector: selectors.BaseSelector, answers: Mapping[str, Answer]) -> None:
+        """Answer requests by the functions of these names, whenever `selector` says that one came.
+
+        The data of the selector's keys are the functions to call.
+        """
+        self._answers.update(answers)
+        self._selector = selector
+        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def close(self) -> None:
+        """End all connections, and listen no more."""
+        for requester in self._requesters:
+            requester.close()
+        self._listener.close()
+
+    def __enter__(self) -> RequestSocket:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        try:
+            link, _ = self._listener.accept()
+        except OSError:
+            return  # it did not wait; the launcher has descriptors for all that may be accepted
+        self._requesters = [one for one in self._requesters if not one.is_gone]
+        requester = Requester(link, self._selector)
+        requester.serve(self._answers)
+        if len(self._requesters) >= MAX_REQUESTERS:
+            requester.refuse(f"{MAX_REQUESTERS} programs are connected to this run already")
+            requester.close()
+        else:
+            self._requesters.append(requester)
+
+
+def _peer_pid(link: socket.socket) -> int:
+    credentials = struct.Struct("3i")
+    pid: int = credentials.unpack(
+        link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    )[0]
+    return pid
+
+
+def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, bytes]]:
+    if not descriptors:
+        return []
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors).tobytes())]

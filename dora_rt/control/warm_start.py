@@ -1,0 +1,142 @@
+"""The launcher's end of the fork server: nodes of its own interpreter start in milliseconds."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dora_rt.control.plan import ProcessPlan
+
+_PROGRAM = Path(__file__).parent / "fork_server.py"
+MARK_VARIABLE = "DORA_RT_FORK_SERVER"
+_PR_SET_CHILD_SUBREAPER = 36
+_START_S = 20.0  # imports from a slow disk; what takes longer starts plainly
+_GOODBYE_S = 2.0
+_ROOM_FOR_COMMAND_LINE = 2048
+# What an interpreter, or a library that the fork server has imported, reads only at its start.
+_EARLY_VARIABLES = (
+    "BLIS_",
+    "GLIBC_",
+    "GOTO_",
+    "KMP_",
+    "LD_",
+    "MALLOC_",
+    "MKL_",
+    "NPY_",
+    "NUMEXPR_",
+    "OMP_",
+    "OPENBLAS_",
+    "PYTHON",
+)
+
+
+class WarmStart:
+    """A fork server that belongs to one run; everything in the launcher's main thread."""
+
+    def __init__(self, environ: Mapping[str, str], descriptors: Sequence[int]) -> None:
+        """Start it; it gets ready while the launcher goes on.
+
+        Args:
+            environ: what the nodes find in their environment, each of them.
+            descriptors: what they all inherit.
+        """
+        self._connection, theirs = socket.socketpair()
+        _be_subreaper(True)
+        try:
+            self._server = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-u",
+                    str(_PROGRAM),
+                    str(os.getpid()),
+                    str(theirs.fileno()),
+                    " " * _ROOM_FOR_COMMAND_LINE,
+                ],
+                cwd="/",
+                env={**environ, MARK_VARIABLE: "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), *descriptors),
+                start_new_session=True,
+            )
+        except OSError:
+            self._connection.close()
+            raise
+        finally:
+            _be_subreaper(False)
+            theirs.close()
+
+    @staticmethod
+    def can_start(plan: ProcessPlan) -> bool:
+        """Tell whether a process can begin as a copy of the fork server."""
+        return plan.argv[:2] == (sys.executable, "-u") and not any(
+            name.startswith(_EARLY_VARIABLES) for name, _ in plan.env
+        )
+
+    def start(
+        self,
+        plan: ProcessPlan,
+        variables: Mapping[str, str],
+        settings: Sequence[tuple[str, str]],
+        output: int,
+    ) -> int | None:
+        """Start a process, as a child of this one.
+
+        Args:
+            plan: of the process.
+            variables: what its environment has beside that of the server.
+            settings: for the trampoline's `apply_setting`.
+            output: descriptor of what it prints.
+
+        Returns:
+            Its pid; None if the server cannot, and the process has to be started plainly.
+        """
+        request = json.dumps(
+            {
+                "argv": plan.argv[2:],  # behind the interpreter and its -u
+                "folder": plan.folder,
+                "variables": dict(variables),
+                "settings": settings,
+            }
+        ).encode()
+        answer, theirs = os.pipe()
+        _be_subreaper(True)
+        try:
+            try:
+                head = len(request).to_bytes(4, sys.byteorder)
+                socket.send_fds(self._connection, [head], [output, theirs])
+                self._connection.sendall(request)
+            finally:
+                os.close(theirs)
+            # Without a pid there is an end of file: the server, or the new process, has died.
+            is_here, _, _ = select.select([answer], [], [], _START_S)
+            pid = os.read(answer, 32) if is_here else b""
+        except OSError:
+            pid = b""
+        finally:
+            _be_subreaper(False)
+            os.close(answer)
+        return int(pid) if pid else None
+
+    def close(self) -> None:
+        """Dismiss the server; what it has started goes on."""
+        self._connection.close()
+        try:
+            self._server.wait(_GOODBYE_S)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+
+
+def _be_subreaper(is_on: bool) -> None:
+    # Only as long as it takes: else whatever the nodes start and leave behind would come to the
+    # launcher too.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(is_on), 0, 0, 0)

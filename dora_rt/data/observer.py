@@ -1,0 +1,105 @@
+"""`Observer`: looks at an output of a running flow, and nobody notices.
+
+It has no place in anybody's queue, holds nothing, and writes nothing: it copies the newest sample,
+and finds out whether the writer has begun to overwrite it meanwhile. So any number of observers may
+come and go, also by SIGKILL, and none of them can slow a node down.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dora_rt.contract import OutputConfig
+from dora_rt.data import names, ring
+from dora_rt.data.fence import Fence
+from dora_rt.data.pool import PoolReader
+from dora_rt.data.ring import FLOOR, HEAD, SLOT_BITS, SLOT_MASK
+from dora_rt.data.sample import HEADER_NBYTES, read_header
+from dora_rt.data.shm import attach_words
+from dora_rt.errors import CorruptSampleError, SharedMemoryError
+from dora_rt.event import Event
+
+_ATTEMPTS = 8
+
+
+class Observer:
+    """One output of a running flow, in one generation of its writer."""
+
+    def __init__(self, run: str, config: OutputConfig) -> None:
+        """Attach to what the launcher made.
+
+        Raises:
+            SharedMemoryError: the flow has ended, or the writer was started again.
+        """
+        self._config = config
+        self._words = attach_words(
+            names.output(run, config.number, config.generation),
+            lambda words, name: ring.check_output(words, config.slots, len(config.edges), name),
+            writable=False,
+        )
+        self._place = FLOOR + 3 * len(config.edges)
+        self._order = self._place + config.slots
+        self._pool = PoolReader(run, config)
+        self._fence = Fence()
+        self._seq = -1
+
+    def newest(self, input_id: str) -> Event | None:
+        """Copy the newest sample; None if there is none since the last call.
+
+        Also None if each of a few attempts came too late: then the writer writes faster than this
+        process copies, and the next call may be luckier.
+
+        Args:
+            input_id: what the event is to be called.
+        """
+        for _ in range(_ATTEMPTS):
+            head = self._words[HEAD]
+            if head - 1 <= self._seq:
+                return None
+            event = self._copy(head - 1, input_id)
+            if event is not None:
+                self._seq = event.seq
+                return event
+        return None
+
+    def _copy(self, seq: int, input_id: str) -> Event | None:
+        words = self._words
+        word = words[self._order + seq % self._config.slots]
+        slot = word & SLOT_MASK
+        if word >> SLOT_BITS != seq + 1 or slot >= self._config.slots:
+            return None
+        place = words[self._place + slot]
+        if place >> SLOT_BITS != seq:
+            return None
+        self._fence.pass_through()
+        try:
+            buffer, offset, room, _ = self._pool.locate(slot, place & SLOT_MASK)
+            found, sent_ns, origin_ns, nbytes, array_type, metadata_json = read_header(
+                buffer, offset, room
+            )
+            begin = offset + HEADER_NBYTES
+            value: Any = buffer[begin : begin + nbytes]
+        except (CorruptSampleError, SharedMemoryError):
+            # Read while it was written, or its pool is gone; else the next attempt fails as well.
+            return None
+        self._fence.pass_through()
+        if words[self._place + slot] != place or found != seq:
+            return None
+        if array_type is not None:
+            dtype, shape = array_type
+            value = np.frombuffer(value, dtype).reshape(shape)
+        dropped = seq - self._seq - 1 if self._seq >= 0 else 0
+        return Event(
+            input_id,
+            value
+            if array_type is None
+            else np.frombuffer(value, array_type[0]).reshape(array_type[1]),
+            metadata_json,
+            seq=seq,
+            dropped=dropped,
+            sent_ns=sent_ns,
+            origin_ns=origin_ns,
+            copied=True,
+        )

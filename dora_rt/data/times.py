@@ -1,0 +1,32 @@
+"""Times of day: in metadata, where they travel as JSON, and of samples, which have a clock."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+# JSON has no times: one is a dict with this key only.
+_KEY = "dora_rt.datetime"
+_ENCODED_KEY = _KEY.encode()
+
+
+def encoded_time(moment: datetime) -> dict[str, str]:
+    """Give the form in which a time travels; one without a zone counts as UTC."""
+    return {_KEY: (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).isoformat()}
+
+
+def has_times(metadata_json: bytes) -> bool:
+    """Tell whether `with_times` will find something."""
+    return _ENCODED_KEY in metadata_json
+
+
+def with_times(fields: dict[str, Any]) -> Any:
+    """Undo `encoded_time`; the object hook of `json.loads`."""
+    return datetime.fromisoformat(fields[_KEY]) if fields.keys() == {_KEY} else fields
+
+
+def time_of_day(moment_ns: int) -> datetime:
+    """Give the time of day, in UTC, of a `time.monotonic_ns()` of this machine."""
+    since_1970_ns = time.time_ns() - (time.monotonic_ns() - moment_ns)
+    return datetime.fromtimestamp(since_1970_ns / 1e9, timezone.utc)

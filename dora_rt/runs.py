@@ -1,0 +1,118 @@
+"""Where the runs of this user are, and how to ask one of them something; for nodes and for tools.
+
+A run listens on a socket in its directory. Who is connected may ask any number of things, each a
+line of JSON, and gets a line of JSON for each.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SOCKET_NAME = "control"
+RUN_VARIABLE = "DORA_RT_RUN"
+_RUN = re.compile(r"[0-9a-f]{8}")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ANSWER_S = 5.0
+_READ_NBYTES = 64 * 1024
+_MAX_DESCRIPTORS = 8
+
+
+def base_folder(environ: Mapping[str, str]) -> Path:
+    """Give the folder of all run directories of this user: in $XDG_RUNTIME_DIR, or in /tmp."""
+    runtime = Path(environ.get("XDG_RUNTIME_DIR", ""))
+    # Not that of somebody else: `sudo -E` leaves root with the user's, and a folder that root makes
+    # there would lock the user out.
+    if runtime.is_absolute() and runtime.is_dir() and runtime.stat().st_uid == os.geteuid():
+        return runtime / "dora_rt"
+    return Path(f"/tmp/dora_rt-{os.geteuid()}")
+
+
+def find_runs(base: Path) -> list[str]:
+    """Give the names of the runs that have a directory; some of them may be dead."""
+    try:
+        names = [path.name for path in base.iterdir()]
+    except OSError:
+        return []
+    return sorted(name for name in names if _RUN.fullmatch(name))
+
+
+class Connection:
+    """A connection to a run; a context manager, unless somebody takes it over by `detach`."""
+
+    def __init__(self, run: str, link: socket.socket) -> None:
+        self.run = run
+        self._link = link
+        self._rest = b""
+
+    @classmethod
+    def open(cls, base: Path, run: str) -> Connection | None:
+        """Connect to a run; None if nobody listens (any more), or it is not a run of this user."""
+        try:
+            folder = os.open(base / run, _FOLDER)
+        except OSError:
+            return None
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            if os.fstat(folder).st_uid != os.geteuid():
+                raise PermissionError(f"{base / run} belongs to somebody else")
+            link.settimeout(_ANSWER_S)
+            link.connect(socket_path(folder))
+        except OSError:
+            link.close()
+            return None
+        finally:
+            os.close(folder)
+        return cls(run, link)
+
+    def ask(self, request: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
+        """Send one request, and give the answer and the descriptors that came with it.
+
+        Raises:
+            OSError: the run has ended, or does not answer.
+        """
+        line = json.dumps({"request": request, **fields}, separators=(",", ":"))
+        self._link.sendall(line.encode() + b"\n")
+        descriptors: list[int] = []
+        while b"\n" not in self._rest:
+            received, more = _receive(self._link)
+            descriptors += more
+            if not received:
+                raise ConnectionResetError("the run has ended")
+            self._rest += received
+        answer, self._rest = self._rest.split(b"\n", 1)
+        return json.loads(answer), descriptors
+
+    def detach(self) -> int:
+        """Give the descriptor of the connection to the caller, who closes it."""
+        self._link.settimeout(None)
+        return self._link.detach()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._link.close()
+
+
+def socket_path(folder_fd: int) -> str:
+    """Name the socket in an opened run directory, in few bytes: a socket's path has at most 107."""
+    return f"/proc/self/fd/{folder_fd}/{SOCKET_NAME}"
+
+
+def _receive(link: socket.socket) -> tuple[bytes, list[int]]:
+    # Not socket.recv_fds, which leaves descriptors inheritable: a child would keep the run alive.
+    descriptors = array.array("i")
+    space = socket.CMSG_SPACE(_MAX_DESCRIPTORS * descriptors.itemsize)
+    received, ancillary, *_ = link.recvmsg(_READ_NBYTES, space, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            whole = len(content) // descriptors.itemsize * descriptors.itemsize
+            descriptors.frombytes(content[:whole])
+    return received, list(descriptors)
