@@ -40,6 +40,7 @@ def measure(session: Session) -> None:
             NAME,
             contender,
             placement,
+            is_answered=True,
             largest_nbytes=max(SIZES.values()),
             settings={"budget_s": session.options.budget_s},
         )
