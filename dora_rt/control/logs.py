@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,16 @@ class RotatingFile:
         except OSError:
             self.close()
             raise
+
+    def portions(self, lines: Sequence[bytes]) -> Iterator[bytes]:
+        """Put lines together as far as one file has room for them."""
+        begin = nbytes = 0
+        for end, line in enumerate(lines):
+            if nbytes and nbytes + len(line) > self._nbytes:
+                yield b"".join(lines[begin:end])
+                begin, nbytes = end, 0
+            nbytes += len(line)
+        yield b"".join(lines[begin:])
 
     def close(self) -> None:
         """Let go of the file."""
@@ -113,14 +123,16 @@ class NodeLogs:
         now_s = self._wall_clock()
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now_s))
         stamp = f"{moment}.{int(now_s * 1000) % 1000:03}"
-        text = "".join(f"{stamp} {line}\n" for line in lines)
+        stamped = [f"{stamp} {line}\n".encode("utf-8", "backslashreplace") for line in lines]
         try:
             if name not in self._files:
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 limit = self._limits.get(name, LogLimit())
                 path = self.path(name)
                 self._files[name] = RotatingFile(path, nbytes=limit.nbytes, files=limit.files)
-            self._files[name].append(text.encode("utf-8", "backslashreplace"))
+            file = self._files[name]
+            for text in file.portions(stamped):
+                file.append(text)
         except OSError as error:
             self._retry_ns = self._clock() + _RETRY_NS
             if not self._has_warned:

@@ -96,8 +96,9 @@ def check_files(
                     owner = f"operator {quote(f'{node.id}/{part.id}')}"
                 hint = error.hint
                 if has_build:
-                    hint += f"; or, if its 'build' makes it: dora-rt build {descriptor.file}"
-                    hint = hint.removeprefix("; ")
+                    way_out = f"if its 'build' makes it: dora-rt build {descriptor.file}"
+                    is_guess = hint.startswith("did you mean")
+                    hint = f"{hint} Or, {way_out}" if is_guess else way_out
                 problems.add(part.place, f"{owner}: {error.what}", hint)
 
 

@@ -35,8 +35,15 @@ from dora_rt.descriptor.settings_reader import Settings, read_settings
 from dora_rt.descriptor.sync_reader import read_sync
 
 _UNNAMED = "?"
-# Those that say what its end means, and not how it runs.
-_KEYS_OF_DYNAMIC_NODES = ("restart", "restart_policy", "stop_grace", "finish_grace_secs", "on_exit")
+# Those that say what its end means and how it waits, and not how its process is started.
+_KEYS_OF_DYNAMIC_NODES = (
+    "restart",
+    "restart_policy",
+    "stop_grace",
+    "finish_grace_secs",
+    "on_exit",
+    "spin_us",
+)
 
 
 @dataclass(frozen=True, slots=True)

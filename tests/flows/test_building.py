@@ -145,7 +145,7 @@ def test_what_is_still_missing_after_the_build_is_told(flow: Flow):
     assert "all was built, and still this is wrong" in built.err
     assert launched.exit_code == 2
     assert launched.err.rstrip().endswith(
-        f"or, if its 'build' makes it: dora-rt build {flow.folder}/flow.yml"
+        f"if its 'build' makes it: dora-rt build {flow.folder}/flow.yml"
     )
 
 

@@ -129,6 +129,26 @@ def test_quiet_lines_are_neither_shown_nor_kept_but_explain_a_failure(told: Told
     assert "  too hot\n" in done.out
 
 
+def test_log_files_are_as_large_and_as_many_as_the_node_says(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: few, path: talk.py, max_log_size: 2kB, max_rotated_files: 1}
+          - {id: many, path: talk.py}
+        """,
+    )
+    flow.write("talk.py", "for number in range(500): print('line', number)\n")
+
+    done = flow.run("--log-dir", str(flow.folder / "logs"))
+
+    assert done.exit_code == 0
+    sizes = {path.name: path.stat().st_size for path in (flow.folder / "logs").iterdir()}
+    assert sizes.keys() == {"few.log", "few.log.1", "many.log"}
+    assert max(sizes["few.log"], sizes["few.log.1"]) <= 2000 < sizes["many.log"]
+    assert "line 499" in (flow.folder / "logs" / "few.log").read_text()
+
+
 def test_node_does_not_go_on_for_the_logs_of_others(flow: Flow):
     # The worker has a source that ends; the clock has none and goes on, though it reads logs.
     flow.write(
