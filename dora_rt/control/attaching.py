@@ -94,11 +94,12 @@ class Attaching:
         requester.reply({"config": config.to_json()}, self._starter.descriptors)
 
     def leave(self, requester: Requester, request: dict[str, Any]) -> None:
-        """Note that a program says goodbye; it ends its connection and waits for no answer."""
+        """Let a program go that says goodbye: the end of its connection is the answer."""
         node = self._nodes.get(str(request.get("node")))
         process = None if node is None else node.process
         if isinstance(process, AttachedProcess) and process.is_of(requester):
             process.has_said_goodbye = True
+        requester.close()
 
     def dismiss(self) -> None:
         """End all connections of dynamic nodes."""
@@ -125,7 +126,7 @@ class Attaching:
             )
         if self._is_stopping():
             return "the dataflow is being stopped"
-        if isinstance(node.process, AttachedProcess):
+        if isinstance(node.process, AttachedProcess) and not node.process.has_ended():
             return (
                 f"node {node.name!r} is attached to already, by process {node.process.pid}: end "
                 "that one first"
