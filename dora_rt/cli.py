@@ -37,6 +37,8 @@ A dataflow file names the programs that it runs: run only files that you trust."
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
+_PART_OF_A_TIME = r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*"
+
 EXIT_OK, EXIT_NODE_FAILED, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
 
 
@@ -149,9 +151,13 @@ def _describe_start(process: ProcessPlan) -> str:
 
 
 def _duration_s(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
-    if match is None or match[2] not in _UNITS_S or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h"
-        )
-    return float(match[1]) * _UNITS_S[match[2]]
+    parts = re.findall(_PART_OF_A_TIME, text)
+    is_time = re.fullmatch(rf"(?:{_PART_OF_A_TIME})+", text.strip()) is not None
+    is_complete = len(parts) == 1 or all(unit for _, unit in parts)
+    if is_time and is_complete and all(unit in _UNITS_S for _, unit in parts):
+        duration_s = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+        if duration_s > 0:
+            return duration_s
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h30m"
+    )

@@ -46,6 +46,11 @@ class Requester:
         """Tell whether the connection has ended."""
         return self._link.fileno() < 0
 
+    @property
+    def unsent_nbytes(self) -> int:
+        """Tell how much the other program has not read yet, beyond what the kernel holds."""
+        return self._unsent_nbytes
+
     def serve(self, answers: Mapping[str, Answer]) -> None:
         """Answer requests from now on, by the functions of these names."""
         self._answers = answers

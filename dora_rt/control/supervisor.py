@@ -16,15 +16,17 @@ from dora_rt.control.describing import describe_run
 from dora_rt.control.memory import RunMemory
 from dora_rt.control.output import Output
 from dora_rt.control.patience import patience_ends_ns
-from dora_rt.control.plan import EdgePlan, Plan
+from dora_rt.control.plan import Plan
 from dora_rt.control.process import Ending, NodeProcess, Rung, Starter
+from dora_rt.control.reporting import report_edge
 from dora_rt.control.requests import Requester, RequestSocket
 from dora_rt.control.signals import SignalRecorder
 from dora_rt.control.stopping import StopLadder
-from dora_rt.control.summary import EdgeReport, ProcessReport, Report
+from dora_rt.control.summary import ProcessReport, Report
 from dora_rt.control.supervised import State, SupervisedNode
 from dora_rt.data.status import Kind, LinkCounters, Status, StatusReader
 from dora_rt.latency import BUCKETS
+from dora_rt.logline import readable
 
 _SECOND_NS = 1_000_000_000
 _FIRST_PROGRESS_NS = 5 * _SECOND_NS
@@ -82,14 +84,13 @@ class Supervisor:
             self._nodes,
             self._memory,
             self._console,
-            run=starter.run,
-            descriptors=starter.descriptors,
+            starter=starter,
             is_stopping=lambda: self._ladder is not None,
             on_left=self._stop_with,
             clock=self._clock,
         )
-        answers = {"describe": self._describe, **self._attaching.answers()}
-        requests.serve(self._selector, answers)
+        answers = {"describe": self._describe, "follow": self._output.follow}
+        requests.serve(self._selector, {**answers, **self._attaching.answers()})
         self._selector.register(self._signals.descriptor, selectors.EVENT_READ, None)
         self._selector.register(starter.status_read, selectors.EVENT_READ, self._read_statuses)
         try:
@@ -241,7 +242,7 @@ class Supervisor:
             self._selector.unregister(node.process.output)
 
     def _show(self, node: SupervisedNode, lines: list[str]) -> None:
-        node.tail.extend(lines)
+        node.tail.extend(part for line in lines for part in readable(line))
         self._output.write(node.name, lines)
 
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
@@ -260,6 +261,8 @@ class Supervisor:
         self._memory.mark_dead(node.number, returns=restart_at_ns is not None)
         node.end(ending, process.usage, restart_at_ns=restart_at_ns)
         self._tell_end(node, ending)
+        if node.is_over:
+            self._output.close(node.name)
         if restart_at_ns is None:
             self._stop_with(node)
 
@@ -302,6 +305,7 @@ class Supervisor:
         for node in self._nodes:
             if node.restart_at_ns is not None:
                 node.give_up()
+                self._output.close(node.name)
                 self._memory.mark_dead(node.number, returns=False)
         self._attaching.close()
         if self._started_ns is None:
@@ -325,23 +329,6 @@ class Supervisor:
             file=self._plan.file,
             duration_s=(self._clock() - since_ns) / 1e9,
             processes=tuple(node.report() for node in self._nodes),
-            edges=tuple(self._edge_report(edge) for edge in self._plan.edges),
+            edges=tuple(report_edge(edge, self._memory, self._links) for edge in self._plan.edges),
             failures=tuple(self._failures),
-        )
-
-    def _edge_report(self, plan: EdgePlan) -> EdgeReport:
-        counters = (
-            self._memory.counters(plan.output, plan.edge)
-            if plan.output is not None and plan.edge is not None
-            else self._links.get(plan.number)
-        )
-        if counters is None:
-            return EdgeReport(plan.source, plan.target, None, None, None, ())
-        return EdgeReport(
-            plan.source,
-            plan.target,
-            counters.sent,
-            counters.delivered,
-            counters.dropped,
-            counters.latencies,
         )
