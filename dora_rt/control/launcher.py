@@ -16,6 +16,7 @@ from dora_rt.control.guard import RunGuard
 from dora_rt.control.limits import check_open_files
 from dora_rt.control.logs import NodeLogs, keep_logs, kept_logs_folder
 from dora_rt.control.memory import RunMemory
+from dora_rt.control.notify import SOCKET_VARIABLE, Notifier
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
 from dora_rt.control.process import COMPAT_FOLDER, Starter
@@ -55,6 +56,9 @@ def launch(
         SharedMemoryFullError: /dev/shm has no room.
     """
     base = base_folder(environ)
+    notifier = Notifier(environ)
+    # It is the launcher's: what a node says of itself is not so of the run.
+    environ = {name: value for name, value in environ.items() if name != SOCKET_VARIABLE}
     for reclaimed in reclaim(base):
         console.notice(str(reclaimed))
     check_open_files(len(plan.processes))
@@ -77,7 +81,7 @@ def launch(
         ):
             output = Output(console, logs)
             supervisor = Supervisor(
-                plan, memory, console, output, signals, stop_after_ns=stop_after_ns
+                plan, memory, console, output, signals, notifier, stop_after_ns=stop_after_ns
             )
             outcome = supervisor.run(starter, requests)
         if not outcome.report.failures or not folder.is_dir():

@@ -11,20 +11,37 @@ from typing import NoReturn
 
 from dora_rt import __version__
 from dora_rt.errors import LaunchError, RunNotFoundError
-from dora_rt.tools import build, clean, doctor, expand, logs, ps, stop, top
+from dora_rt.tools import (
+    build,
+    check,
+    clean,
+    completion,
+    doctor,
+    expand,
+    logs,
+    new,
+    ps,
+    service,
+    stop,
+    top,
+)
 from dora_rt.tools.verb import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, Verb
 
 # What a verb needs only when it runs (numpy, extras), its module imports only then.
 VERBS: Mapping[str, Verb] = {
     "build": build.VERB,
     "bw": top.BW,
+    "check": check.VERB,
     "clean": clean.VERB,
+    "completion": completion.VERB,
     "doctor": doctor.VERB,
     "expand": expand.VERB,
     "hz": top.HZ,
     "logs": logs.VERB,
+    "new": new.VERB,
     "ps": ps.VERB,
     "restart": stop.RESTART,
+    "service": service.VERB,
     "stop": stop.STOP,
     "top": top.TOP,
 }
