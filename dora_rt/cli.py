@@ -14,7 +14,7 @@ from dora_rt import __version__
 from dora_rt.control.console import Console
 from dora_rt.control.environ import inherited_environ
 from dora_rt.control.launcher import launch
-from dora_rt.control.plan import Plan, ProcessPlan
+from dora_rt.control.outline import outline
 from dora_rt.control.planner import make_plan
 from dora_rt.control.summary import render
 from dora_rt.descriptor import read_descriptor
@@ -113,7 +113,7 @@ def _run(options: argparse.Namespace) -> int:
         console.notice(f"note: {note}")
     plan = make_plan(descriptor, folder=options.file.resolve().parent, interpreter=sys.executable)
     if options.check:
-        console.notice(_describe(plan))
+        console.notice(outline(plan))
         return EXIT_OK
     try:
         outcome = launch(
@@ -131,23 +131,6 @@ def _run(options: argparse.Namespace) -> int:
     if outcome.interrupted_by is not None:
         return 128 + outcome.interrupted_by
     return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
-
-
-def _describe(plan: Plan) -> str:
-    lines = [f"{plan.file} is fine: {len(plan.processes)} processes, {len(plan.edges)} edges"]
-    lines += [f"  {process.name}: {_describe_start(process)}" for process in plan.processes]
-    for edge in plan.edges:
-        where = f"queue {edge.queue_size}, {edge.queue_policy.value}"
-        if edge.output is None:
-            where += ", in one process"
-        lines.append(f"  {edge.source} -> {edge.target} ({where})")
-    return "\n".join(lines)
-
-
-def _describe_start(process: ProcessPlan) -> str:
-    if process.is_dynamic:
-        return f'dynamic, started by somebody else with Node("{process.name}")'
-    return " ".join(process.argv)
 
 
 def _duration_s(text: str) -> float:

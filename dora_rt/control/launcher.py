@@ -23,6 +23,7 @@ from dora_rt.control.logs import (
     kept_logs_folder,
 )
 from dora_rt.control.memory import RunMemory
+from dora_rt.control.notify import SOCKET_VARIABLE, Notifier
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
 from dora_rt.control.process import COMPAT_FOLDER, Starter
@@ -62,6 +63,9 @@ def launch(
         SharedMemoryFullError: /dev/shm has no room.
     """
     base = base_folder(environ)
+    notifier = Notifier(environ)
+    # It is the launcher's: what a node says of itself is not so of the run.
+    environ = {name: value for name, value in environ.items() if name != SOCKET_VARIABLE}
     for reclaimed in reclaim(base):
         console.notice(str(reclaimed))
     check_open_files(len(plan.processes))
@@ -86,7 +90,7 @@ def launch(
             relay = None if plan.relay is None else plan.processes[plan.relay].name
             output = Output(console, logs, least=least, relay=relay)
             supervisor = Supervisor(
-                plan, memory, console, output, signals, stop_after_ns=stop_after_ns
+                plan, memory, console, output, signals, notifier, stop_after_ns=stop_after_ns
             )
             outcome = supervisor.run(starter, requests)
         if not outcome.report.failures or not folder.is_dir():
