@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
 import re
 import sys
@@ -95,6 +97,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="let `import dora` in the nodes be what is installed, not what dora_rt has for it",
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="PATH",
+        help="also write what is summed up at the end to PATH, as JSON",
+    )
     parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
     return parser
 
@@ -115,6 +123,12 @@ def _run(options: argparse.Namespace) -> int:
     if options.check:
         console.notice(outline(plan))
         return EXIT_OK
+    if options.report is not None:
+        try:
+            options.report.write_text("")
+        except OSError as error:
+            print(f"dora-launch: --report {options.report}: {error.strerror}", file=sys.stderr)
+            return EXIT_USAGE
     try:
         outcome = launch(
             plan,
@@ -128,6 +142,8 @@ def _run(options: argparse.Namespace) -> int:
         print(f"dora-launch: {error}", file=sys.stderr)
         return EXIT_ENVIRONMENT
     console.notice("\n" + render(outcome.report))
+    if options.report is not None:
+        options.report.write_text(json.dumps(dataclasses.asdict(outcome.report)))
     if outcome.interrupted_by is not None:
         return 128 + outcome.interrupted_by
     return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
