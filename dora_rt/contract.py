@@ -116,6 +116,15 @@ class OperatorConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncConfig:
+    """Inputs that are given together; see `dora_rt.data.matching`."""
+
+    input_ids: tuple[str, ...]
+    slop_ns: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """Everything a node's process is told; `number` counts the processes of the run."""
 
@@ -136,6 +145,7 @@ class NodeConfig:
     outputs: tuple[OutputConfig, ...]
     operators: tuple[OperatorConfig, ...]
     api: Api = Api.EVENTS
+    sync: SyncConfig | None = None
     restart_count: int = 0
     """How often the node was started again."""
     description_path: str | None = None
@@ -170,6 +180,7 @@ class NodeConfig:
                 "outputs": tuple(_output(entry) for entry in fields["outputs"]),
                 "operators": tuple(_operator(entry) for entry in fields["operators"]),
                 "api": Api(fields["api"]),
+                "sync": _sync(fields["sync"]),
             }
         )
 
@@ -194,6 +205,12 @@ def _input(fields: dict[str, Any]) -> InputConfig:
         is_text=fields["is_text"],
         keeps_alive=fields["keeps_alive"],
     )
+
+
+def _sync(fields: dict[str, Any] | None) -> SyncConfig | None:
+    if fields is None:
+        return None
+    return SyncConfig(**{**fields, "input_ids": tuple(fields["input_ids"])})
 
 
 def _operator(fields: dict[str, Any]) -> OperatorConfig:

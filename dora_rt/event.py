@@ -93,8 +93,8 @@ class Event:
     def __len__(self) -> int:
         return 3
 
-    def __getitem__(self, index: int) -> Any:
-        return (self.id, self.value, self.metadata)[index]
+    def __getitem__(self, key: Any) -> Any:
+        return (self.id, self.value, self.metadata)[key]
 
     def __repr__(self) -> str:
         value = self.value
@@ -105,6 +105,42 @@ class Event:
         else:
             what = f"{type(value).__name__} of {len(value)}"
         return f"Event({self.id!r}, {what}, seq={self.seq}, dropped={self.dropped})"
+
+
+SYNC_ID = "sync"
+"""The id of an event that is a set of samples of the same moment."""
+
+
+class MatchedEvents(Event):
+    """One sample of each input that `sync` names, all of the same moment: `event["image"].value`.
+
+    Attributes:
+        value: the events by the names of their inputs.
+        seq: the number of the set.
+        dropped: samples that found no partners since the set before.
+        sent_ns, origin_ns, metadata_json: of the sample with the earliest origin.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, events: dict[str, Event], *, seq: int, unmatched: int) -> None:
+        first = min(events.values(), key=lambda event: event.origin_ns)
+        super().__init__(
+            SYNC_ID,
+            events,
+            first.metadata_json,
+            seq=seq,
+            dropped=unmatched,
+            sent_ns=first.sent_ns,
+            origin_ns=first.origin_ns,
+        )
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.value[key] if isinstance(key, str) else super().__getitem__(key)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.value)
+        return f"MatchedEvents({names}, seq={self.seq}, unmatched={self.dropped})"
 
 
 def telemetry_context(metadata_json: bytes) -> str:

@@ -17,6 +17,7 @@ from dora_rt.data.board import Board
 from dora_rt.data.causes import Causes
 from dora_rt.data.doorbell import deadline_after
 from dora_rt.data.inbox import Inbox
+from dora_rt.data.matching_inbox import open_inbox
 from dora_rt.data.publisher import Loan, Publisher
 from dora_rt.data.sample import sendable
 from dora_rt.data.shm import Segment
@@ -75,7 +76,7 @@ class Node:
         board = Segment.attach(names.board(run), writable=False)
         board.close()
         self._board = Board(board.words(), config.processes, config.edges, board.name)
-        self._inbox = Inbox(config, self._board)
+        self._inbox = open_inbox(config, self._board)
         self._status = StatusWriter(config.status_fd, config.number)
         self._publishers = {
             output.id: Publisher(run, config.node, output, self._board, spin_ns=config.spin_ns)
@@ -280,10 +281,8 @@ class Node:
 
     def _next(self, deadline_ns: int | None) -> Event | Change | None:
         if fork.is_forked:
-            raise NodeClosedError(
-                f"node {self._config.node!r}: this process is a fork of the node; only the node "
-                "itself can receive"
-            )
+            where = f"node {self._config.node!r}"
+            raise NodeClosedError(f"{where}: this process is a fork of it, and cannot receive")
         if not (self._reads_events and self._is_ready):
             self._announce_reading()
             self._get_ready()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dora_rt.contract import CONFIG_VERSION, Api, NodeConfig, OperatorConfig, Route
+from dora_rt.contract import CONFIG_VERSION, Api, NodeConfig, OperatorConfig, Route, SyncConfig
 from dora_rt.control.description import describe
 from dora_rt.control.edges import Edges, operator_name, reach, to_ns
 from dora_rt.control.plan import Plan, ProcessPlan
@@ -18,6 +18,7 @@ from dora_rt.descriptor.model import (
     OutputSource,
     Resources,
     Supervision,
+    Sync,
 )
 
 
@@ -100,6 +101,7 @@ class _Planner:
                     self._operator(node, operator) for node in nodes for operator in node.operators
                 ),
                 api=Api.EVENTS if first is None else first.api,
+                sync=None if first is None else _sync(first.sync),
             ),
             upstream=upstream,
             circle=circle,
@@ -141,3 +143,9 @@ class _Planner:
             inputs=tuple((f"{name}/{entry.id}", entry.id) for entry in operator.inputs),
             routes=tuple(routes),
         )
+
+
+def _sync(sync: Sync | None) -> SyncConfig | None:
+    if sync is None:
+        return None
+    return SyncConfig(sync.input_ids, sync.slop_ms * 1_000_000, sync.depth)

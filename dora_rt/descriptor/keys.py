@@ -75,13 +75,13 @@ _NODE_REFUSED = {
 
 # The keys that say what a node runs: each node has exactly one of them, and only some of the
 # other keys make sense beside it.
-_PROGRAM_KEYS = ("args", "inputs", "outputs", *TYPE_KEYS, "api")
+_PROGRAM_KEYS = ("args", "inputs", "outputs", *TYPE_KEYS, "api", "sync")
 KEYS_BESIDE: Mapping[str, tuple[str, ...]] = {
     "path": _PROGRAM_KEYS,
     "module": _PROGRAM_KEYS,
     "operator": ("runtime",),
     "operators": (),
-    "custom": ("api",),
+    "custom": ("api", "sync"),
 }
 
 NODE_IDENTITY = ("id", "name", "description", "env", "build", *LOG_KEYS)
@@ -145,6 +145,8 @@ PYTHON_SOURCE = Vocabulary(
     keys=("source",),
     refused={"conda_env": "remove it and start dora-launch in that environment"},
 )
+
+SYNC = Vocabulary(keys=("slop_ms", "inputs", "depth"), misnomers={"slop": "slop_ms"})
 
 INPUT = Vocabulary(
     keys=("source", "queue_size", "queue_policy", "slot_bytes", "max_held", "input_timeout"),

@@ -149,6 +149,15 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Sync:
+    """Which inputs a node gets together: by how much their origins may differ, how many wait."""
+
+    input_ids: tuple[str, ...]
+    slop_ms: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """One declared output."""
 
@@ -238,6 +247,7 @@ class Node:
     runtime: str | None
     place: Place
     api: Api = Api.EVENTS
+    sync: Sync | None = None
     supervision: Supervision = Supervision()
     resources: Resources = Resources()
     logging: Logging = Logging()

@@ -33,6 +33,7 @@ from dora_rt.descriptor.port_types import PortTypes
 from dora_rt.descriptor.problems import MalformedError, Problems, quote
 from dora_rt.descriptor.process_reader import read_env
 from dora_rt.descriptor.settings_reader import Settings, read_settings
+from dora_rt.descriptor.sync_reader import read_sync
 
 _UNNAMED = "?"
 # Those that say what its end means and how it waits, and not how its process is started.
@@ -97,13 +98,14 @@ def read_node(
     runtime = None
     if kind == "operator" and (runtime_value := fields.get("runtime")):
         runtime = read_unreserved_name(runtime_value, "runtime name", problems)
+    sync, inputs = read_sync(fields, content.inputs, problems)
     node = Node(
         id=label,
         name=fields.string("name"),
         description=fields.string("description"),
         env=tuple({**base_env, **env, **content.env}.items()),
         program=content.program,
-        inputs=content.inputs,
+        inputs=inputs,
         outputs=with_line_outputs(content.outputs, line_outputs) if content.program else (),
         operators=tuple(
             replace(
@@ -117,6 +119,7 @@ def read_node(
         ),
         runtime=runtime,
         api=_read_api(fields, kind),
+        sync=sync,
         line_outputs=line_outputs,
         place=fields.place_of("id"),
     )

@@ -194,17 +194,6 @@ def test_run_runs_a_dataflow_to_its_end_and_raises_when_a_node_fails(flow: Flow)
         dora.run(path)
 
 
-def test_build_runs_the_build_commands_and_raises_when_one_fails(flow: Flow):
-    path = flow.write("flow.yml", "nodes:\n  - {id: node, path: node.py, build: touch node.py}\n")
-
-    dora.build(path)
-
-    assert (flow.folder / "node.py").exists()
-    flow.write("flow.yml", "nodes:\n  - {id: node, path: node.py, build: 'false'}\n")
-    with pytest.raises(LaunchError, match="ended with exit code 1"):
-        dora.build(str(path), uv=True)
-
-
 def test_run_stops_after_a_time_and_says_that_uv_is_not_used(flow: Flow):
     path = flow.write(
         "flow.yml", "nodes:\n  - {id: node, path: node.py, inputs: {tick: dora/timer/secs/1}}\n"
@@ -213,6 +202,18 @@ def test_run_stops_after_a_time_and_says_that_uv_is_not_used(flow: Flow):
 
     with pytest.warns(UserWarning, match="uv=True has no effect"):
         dora.run(str(path), uv=True, stop_after=0.2)
+
+
+def test_build_runs_the_build_commands_of_the_file(flow: Flow):
+    path = flow.write("flow.yml", "nodes:\n  - {id: node, path: node.py, build: touch built.txt}\n")
+    flow.write("node.py", "")
+
+    dora.build(str(path), coordinator_addr="127.0.0.1", coordinator_port=1, force_local=True)
+
+    assert (flow.folder / "built.txt").exists()
+    flow.write("flow.yml", "nodes:\n  - {id: node, path: node.py, build: 'false'}\n")
+    with pytest.raises(LaunchError, match="ended with exit code"):
+        dora.build(path)
 
 
 def test_start_runtime_runs_the_operators_of_this_process(flow: Flow):

@@ -1,0 +1,93 @@
+"""Put samples of several inputs together that belong to the same moment, by their origin.
+
+Boxes carry the origin of the picture in which they were found, so with a tolerance of 0 they find
+that very picture; the samples of two cameras find each other within a tolerance.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from dora_rt.event import Event, MatchedEvents
+
+
+class Matcher:
+    """Holds what has not found its partners yet, at most `depth` samples of each input."""
+
+    def __init__(self, input_ids: Sequence[str], *, slop_ns: int, depth: int) -> None:
+        """Match the inputs of these names.
+
+        Args:
+            input_ids: two or more inputs.
+            slop_ns: by how much the origins in a set may differ; 0: not at all.
+            depth: how many samples of an input may wait for their partners.
+        """
+        self.unmatched = dict.fromkeys(input_ids, 0)
+        """Samples that have found no partners, by input."""
+        self.sets = 0
+        """Sets that were complete."""
+        self._slop_ns = slop_ns
+        self._depth = depth
+        self._waiting: dict[str, deque[Event]] = {name: deque() for name in input_ids}
+        self._closed: set[str] = set()
+        self._unmatched_since = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether no set can be complete any more."""
+        return any(not self._waiting[name] for name in self._closed)
+
+    def add(self, event: Event) -> MatchedEvents | None:
+        """Take a sample; give the set that it completes, if it completes one."""
+        self._waiting[event.id].append(event)
+        self.unmatched[event.id] += event.dropped
+        if len(self._waiting[event.id]) > self._depth:
+            self._discard(event.id)
+        return self.take()
+
+    def take(self) -> MatchedEvents | None:
+        """Give a set that is complete, if there is one."""
+        while all(self._waiting.values()):
+            # No partner of what is older than this can still come: origins only grow.
+            newest_ns = max(waiting[0].origin_ns for waiting in self._waiting.values())
+            late = [
+                name
+                for name, waiting in self._waiting.items()
+                if waiting[0].origin_ns < newest_ns - self._slop_ns
+            ]
+            for name in late:
+                self._discard(name)
+            if not late:
+                return self._take_nearest(newest_ns)
+        if self.is_over:
+            self._discard_all()
+        return None
+
+    def close(self, input_id: str) -> None:
+        """Learn that nothing more comes from an input."""
+        self._closed.add(input_id)
+        if self.is_over:
+            self._discard_all()
+
+    def _take_nearest(self, moment_ns: int) -> MatchedEvents:
+        events = {}
+        for name, waiting in self._waiting.items():
+            while len(waiting) > 1 and abs(waiting[1].origin_ns - moment_ns) <= abs(
+                waiting[0].origin_ns - moment_ns
+            ):
+                self._discard(name)
+            events[name] = waiting.popleft()
+        unmatched, self._unmatched_since = self._unmatched_since, 0
+        self.sets += 1
+        return MatchedEvents(events, seq=self.sets - 1, unmatched=unmatched)
+
+    def _discard(self, name: str) -> None:
+        self._waiting[name].popleft()
+        self.unmatched[name] += 1
+        self._unmatched_since += 1
+
+    def _discard_all(self) -> None:
+        for name, waiting in self._waiting.items():
+            while waiting:
+                self._discard(name)
