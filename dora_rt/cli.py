@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
 import re
 import sys
@@ -36,6 +38,8 @@ allow it (shared memory, permissions), 128 + signal when interrupted (130: Ctrl-
 A dataflow file names the programs that it runs: run only files that you trust."""
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+_PART_OF_A_TIME = r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*"
 
 EXIT_OK, EXIT_NODE_FAILED, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
 
@@ -93,6 +97,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="let `import dora` in the nodes be what is installed, not what dora_rt has for it",
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="PATH",
+        help="also write what is summed up at the end to PATH, as JSON",
+    )
     parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
     return parser
 
@@ -113,6 +123,12 @@ def _run(options: argparse.Namespace) -> int:
     if options.check:
         console.notice(outline(plan))
         return EXIT_OK
+    if options.report is not None:
+        try:
+            options.report.write_text("")
+        except OSError as error:
+            print(f"dora-launch: --report {options.report}: {error.strerror}", file=sys.stderr)
+            return EXIT_USAGE
     try:
         outcome = launch(
             plan,
@@ -126,15 +142,21 @@ def _run(options: argparse.Namespace) -> int:
         print(f"dora-launch: {error}", file=sys.stderr)
         return EXIT_ENVIRONMENT
     console.notice("\n" + render(outcome.report))
+    if options.report is not None:
+        options.report.write_text(json.dumps(dataclasses.asdict(outcome.report)))
     if outcome.interrupted_by is not None:
         return 128 + outcome.interrupted_by
     return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
 
 
 def _duration_s(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
-    if match is None or match[2] not in _UNITS_S or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h"
-        )
-    return float(match[1]) * _UNITS_S[match[2]]
+    parts = re.findall(_PART_OF_A_TIME, text)
+    is_time = re.fullmatch(rf"(?:{_PART_OF_A_TIME})+", text.strip()) is not None
+    is_complete = len(parts) == 1 or all(unit for _, unit in parts)
+    if is_time and is_complete and all(unit in _UNITS_S for _, unit in parts):
+        duration_s = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+        if duration_s > 0:
+            return duration_s
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h30m"
+    )

@@ -28,6 +28,7 @@ from dora_rt.control.supervised import State, SupervisedNode, Wish
 from dora_rt.control.telling import tell_failure, tell_return
 from dora_rt.data.status import Kind, Status, StatusReader
 from dora_rt.latency import BUCKETS
+from dora_rt.logline import readable
 
 _SECOND_NS = 1_000_000_000
 _FIRST_PROGRESS_NS = 5 * _SECOND_NS
@@ -87,8 +88,7 @@ class Supervisor:
             self._nodes,
             self._memory,
             self._console,
-            run=starter.run,
-            descriptors=starter.descriptors,
+            starter=starter,
             is_stopping=lambda: self._is_stopping,
             on_left=self._stop_with,
             clock=self._clock,
@@ -112,6 +112,7 @@ class Supervisor:
             clock=self._clock,
         )
         answers = {
+            "follow": self._output.follow,
             **describing.answers(),
             **commanding.answers(),
             **self._attaching.answers(),
@@ -256,7 +257,7 @@ class Supervisor:
             self._selector.unregister(node.process.output)
 
     def _show(self, node: SupervisedNode, lines: list[str]) -> None:
-        node.tail.extend(lines)
+        node.tail.extend(part for line in lines for part in readable(line))
         self._output.write(node.name, lines)
 
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
@@ -278,6 +279,8 @@ class Supervisor:
         )
         node.end(ending, process.usage, restart_at_ns=restart_at_ns)
         self._tell_end(node, ending)
+        if node.is_over:
+            self._output.close(node.name)
         if restart_at_ns is None:
             self._stop_with(node)
 
@@ -312,6 +315,7 @@ class Supervisor:
         for node in self._nodes:
             if node.restart_at_ns is not None or node.state is State.STOPPED:
                 node.give_up()
+                self._output.close(node.name)
                 self._memory.mark_dead(node.number, returns=False)
         self._attaching.close()
         if self._started_ns is None:

@@ -17,6 +17,7 @@ from dora_rt.tools import (
     clean,
     completion,
     doctor,
+    echo,
     expand,
     logs,
     new,
@@ -24,6 +25,7 @@ from dora_rt.tools import (
     service,
     stop,
     top,
+    view,
 )
 from dora_rt.tools.verb import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, Verb
 
@@ -35,6 +37,7 @@ VERBS: Mapping[str, Verb] = {
     "clean": clean.VERB,
     "completion": completion.VERB,
     "doctor": doctor.VERB,
+    "echo": echo.VERB,
     "expand": expand.VERB,
     "hz": top.HZ,
     "logs": logs.VERB,
@@ -44,6 +47,7 @@ VERBS: Mapping[str, Verb] = {
     "service": service.VERB,
     "stop": stop.STOP,
     "top": top.TOP,
+    "view": view.VERB,
 }
 
 
