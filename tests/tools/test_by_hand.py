@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.flows.flow import Flow
 from tests.helpers import eventually
-from tests.tools.verbs import process, start, verb
+from tests.tools.verbs import process, start, status, verb
 
 
 def launch(flow: Flow, nodes: str, *names: str):
@@ -167,4 +167,46 @@ def test_node_whose_end_is_to_end_the_dataflow_does_so_when_stopped_by_hand(flow
 
     verb("stop", "window")
 
+    assert launcher.wait(5) == 0
+
+
+def test_restart_by_hand_loses_nothing_of_a_blocking_queue_and_a_stop_blocks_nobody(flow: Flow):
+    flow.write(
+        "writer.py",
+        """
+        from dora_rt import Node
+        node = Node()
+        for event in node: node.send_output("out", b"x")
+        """,
+    )
+    flow.write(
+        "reader.py",
+        """
+        from dora_rt import Node
+        for event in Node():
+            with open("numbers", "a") as file: print(event.seq, file=file)
+        """,
+    )
+    launcher = launch(
+        flow,
+        """
+        - {id: writer, path: writer.py, inputs: {tick: dora/timer/millis/2}, outputs: [out]}
+        - id: reader
+          path: reader.py
+          inputs: {out: {source: writer/out, queue_size: 3, queue_policy: block}}
+        """.replace("        -", "-").replace("          ", "  "),
+        "numbers",
+    )
+
+    assert verb("restart", "reader").exit_code == 0
+    count = status()["edges"][0]["delivered"]
+    eventually(lambda: status()["edges"][0]["delivered"] > count)
+    assert verb("stop", "reader").exit_code == 0
+    numbers = [int(line) for line in (flow.folder / "numbers").read_text().split()]
+    sent = status()["edges"][0]["sent"]
+
+    eventually(lambda: status()["edges"][0]["sent"] > sent + 10)
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) > count
+    assert verb("stop").exit_code == 0
     assert launcher.wait(5) == 0
