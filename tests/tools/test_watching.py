@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from dora_rt.control.requests import MAX_REQUESTERS
+from dora_rt.errors import RunNotFoundError
+from dora_rt.runs import base_folder, open_run
 from tests.flows.flow import Flow
 from tests.helpers import eventually
 from tests.tools.verbs import COMMAND, process, start, status, statuses, verb
@@ -270,3 +274,16 @@ def test_of_several_runs_one_must_be_named_and_it_alone_is_stopped(running: Runn
     assert f"run {other}" in by_name.out
     assert (stopped.exit_code, launcher.wait(5)) == (0, 0)
     assert status()["run"] == running.name
+
+
+def test_run_to_which_too_many_programs_are_connected_says_so(running: Running):
+    base = base_folder(os.environ)
+    with contextlib.ExitStack() as connections:
+        for _ in range(MAX_REQUESTERS):
+            connection = connections.enter_context(open_run(base))
+            assert connection.run == running.name
+
+        with pytest.raises(RunNotFoundError, match=f"{MAX_REQUESTERS} programs are connected"):
+            open_run(base)
+
+    eventually(lambda: statuses() != [])
