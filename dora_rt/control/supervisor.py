@@ -112,8 +112,8 @@ class Supervisor:
             clock=self._clock,
         )
         answers = {
-            "follow": self._output.follow,
             **describing.answers(),
+            "follow": self._output.follow,
             **commanding.answers(),
             **self._attaching.answers(),
         }
