@@ -29,6 +29,7 @@ from dora_rt.control.planner import make_plan
 from dora_rt.control.rundir import Stray, find_living, find_strays, reclaim
 from dora_rt.descriptor import expand_dataflow, parse_builds, read_descriptor
 from dora_rt.errors import DescriptorError, LaunchError
+from dora_rt.graph import verb as graph
 from dora_rt.runs import base_folder
 
 EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, EXIT_ENVIRONMENT, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
@@ -263,5 +264,12 @@ VERBS: Mapping[str, Verb] = {
         _EXPAND_EPILOG,
         _add_expand_arguments,
         _expand,
+    ),
+    "graph": Verb(
+        "print a dataflow or a run as a picture",
+        graph.DESCRIPTION,
+        graph.EPILOG,
+        graph.add_arguments,
+        graph.run,
     ),
 }
