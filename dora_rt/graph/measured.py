@@ -23,14 +23,18 @@ class Measured:
     dropped: int
 
     @property
-    def text(self) -> str:
-        """Say it in a line: rate, latencies, drops."""
-        parts = [f"{self.rate_hz:.1f} Hz"]
-        if self.p50_ns is not None and self.p99_ns is not None:
-            parts.append(f"{duration_text(self.p50_ns)} / {duration_text(self.p99_ns)}")
-        if self.dropped:
-            parts.append(f"{self.dropped} dropped")
-        return " · ".join(parts)
+    def flow_text(self) -> str:
+        """Say rate and latencies in a line."""
+        if self.p50_ns is None or self.p99_ns is None:
+            return f"{self.rate_hz:.1f} Hz"
+        return (
+            f"{self.rate_hz:.1f} Hz · {duration_text(self.p50_ns)} / {duration_text(self.p99_ns)}"
+        )
+
+    @property
+    def dropped_text(self) -> str:
+        """Say how many were dropped; nothing if none were."""
+        return f"{self.dropped} dropped" if self.dropped else ""
 
 
 def measure(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[tuple[str, str], Measured]:

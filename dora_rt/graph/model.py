@@ -57,7 +57,8 @@ class Arrow:
     def note(self) -> str:
         """Say what was measured, or else how it queues."""
         if self.measured is not None:
-            return self.measured.text
+            texts = (self.measured.flow_text, self.measured.dropped_text)
+            return " · ".join(text for text in texts if text)
         if self.queue_policy == QueuePolicy.LATEST.value:
             return "latest"
         return f"{self.queue_policy} {self.queue_size}"

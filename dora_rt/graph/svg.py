@@ -15,7 +15,6 @@ _BOX_PADDING = 15.0
 _TITLE_HEIGHT = 38.0
 _NOTE_HEIGHT = 16.0
 _LABEL_PADDING = 9.0
-_LABEL_LINES = 2
 _LABEL_HEIGHT = 40.0
 _LIVE_LABEL_WIDTH = 174.0
 _MOST_CHARACTERS = 34
@@ -36,6 +35,7 @@ STYLE = """\
 .graph .way { fill: none; stroke: var(--line); stroke-width: 2; }
 .graph .tip { fill: var(--line); }
 .graph .local .way { stroke-dasharray: 5 4; }
+.graph .label .dropped { fill: var(--warn); font-size: 12px; }
 .graph .label rect { fill: var(--ground); }
 .graph .box[data-state=running] rect { stroke: var(--accent); }
 .graph .box[data-state=failed] rect { stroke: var(--bad); stroke-width: 2.5; }
@@ -130,7 +130,7 @@ def _box_size(box: Box) -> Size:
 
 def _label_size(arrow: Arrow, *, is_live: bool) -> Size:
     name = _TITLE_CHARACTER * len(_shortened(arrow.name))
-    note = _NOTE_CHARACTER * len(arrow.note)
+    note = _NOTE_CHARACTER * len(_flow_text(arrow))
     least = _LIVE_LABEL_WIDTH if is_live else 0.0
     return max(name, note, least) + 2 * _LABEL_PADDING, _LABEL_HEIGHT
 
@@ -181,12 +181,19 @@ def _tip(before: Point, end: Point, layout: Layout) -> str:
 
 def _label(arrow: Arrow, place: Placed) -> str:
     top = place.y - place.height / 2
+    dropped = "" if arrow.measured is None else arrow.measured.dropped_text
     return (
         f'<g class="label"{_key(arrow)}><rect x="{place.x - place.width / 2:.1f}" y="{top:.1f}" '
         f'width="{place.width:.1f}" height="{place.height:.1f}" rx="6"/>'
-        f'<text x="{place.x:.1f}" y="{top + 11:.1f}">{escape(_shortened(arrow.name))}</text>'
-        f'<text class="value" x="{place.x:.1f}" y="{top + 29:.1f}">{escape(arrow.note)}</text></g>'
+        f'<text x="{place.x:.1f}" y="{top + 11:.1f}">{escape(_shortened(arrow.name))}'
+        f'<tspan class="dropped" dx="6">{dropped}</tspan></text>'
+        f'<text class="value" x="{place.x:.1f}" y="{top + 29:.1f}">{escape(_flow_text(arrow))}'
+        "</text></g>"
     )
+
+
+def _flow_text(arrow: Arrow) -> str:
+    return arrow.note if arrow.measured is None else arrow.measured.flow_text
 
 
 def _box(box: Box, place: Placed) -> str:
