@@ -37,7 +37,8 @@ class SupervisedNode:
         self.restarts = Restarts(plan.supervision, random.Random())
         self.ending: Ending | None = None
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self._cpu_s = 0.0
+        self.cpu_s = 0.0
+        """Used by its earlier processes."""
         self._peak_nbytes = 0
 
     @property
@@ -77,7 +78,7 @@ class SupervisedNode:
     def end(self, ending: Ending, usage: Usage, *, restart_at_ns: int | None) -> None:
         """Note how the present process ended, and when there will be another one."""
         self.ending = ending
-        self._cpu_s += usage.cpu_s
+        self.cpu_s += usage.cpu_s
         self._peak_nbytes = max(self._peak_nbytes, usage.peak_nbytes)
         self.restart_at_ns = restart_at_ns
         # STARTING or RUNNING -> BACKOFF if it is started again, else the end
@@ -106,5 +107,5 @@ class SupervisedNode:
             ending = self.ending or Ending(False, "was never attached")
             return ProcessReport(self.name, ending, 0, None, ())
         ending = self.ending or Ending(False, "not started")
-        usage = Usage(self._cpu_s, self._peak_nbytes) if self.ending is not None else None
+        usage = Usage(self.cpu_s, self._peak_nbytes) if self.ending is not None else None
         return ProcessReport(self.name, ending, self.restarts.count, usage, tuple(self.tail))

@@ -7,23 +7,23 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from dora_rt.contract import NodeConfig
+from dora_rt.control.accounts import Accounts
 from dora_rt.control.attaching import Attaching
 from dora_rt.control.console import Console
-from dora_rt.control.describing import describe_run
+from dora_rt.control.describing import Describing, RunState
 from dora_rt.control.memory import RunMemory
 from dora_rt.control.output import Output
 from dora_rt.control.patience import patience_ends_ns
-from dora_rt.control.plan import EdgePlan, Plan
+from dora_rt.control.plan import Plan
 from dora_rt.control.process import Ending, NodeProcess, Rung, Starter
-from dora_rt.control.requests import Requester, RequestSocket
+from dora_rt.control.requests import RequestSocket
 from dora_rt.control.signals import SignalRecorder
 from dora_rt.control.stopping import StopLadder
-from dora_rt.control.summary import EdgeReport, ProcessReport, Report
+from dora_rt.control.summary import ProcessReport, Report
 from dora_rt.control.supervised import State, SupervisedNode
-from dora_rt.data.status import Kind, LinkCounters, Status, StatusReader
+from dora_rt.data.status import Kind, Status, StatusReader
 from dora_rt.latency import BUCKETS
 
 _SECOND_NS = 1_000_000_000
@@ -62,7 +62,7 @@ class Supervisor:
         self._clock = clock
         self._nodes = [SupervisedNode(process) for process in plan.processes]
         self._failures: list[ProcessReport] = []
-        self._links: dict[int, LinkCounters] = {}
+        self._accounts = Accounts(plan.edges, memory)
         self._selector = selectors.DefaultSelector()
         self._status_reader = StatusReader(BUCKETS)
         self._began_ns = clock()
@@ -88,7 +88,16 @@ class Supervisor:
             on_left=self._stop_with,
             clock=self._clock,
         )
-        answers = {"describe": self._describe, **self._attaching.answers()}
+        describing = Describing(
+            starter.run,
+            self._plan,
+            self._nodes,
+            self._memory,
+            self._accounts,
+            log_folder=self._output.log_folder,
+            state=lambda: self._state,
+        )
+        answers = {**describing.answers(), **self._attaching.answers()}
         requests.serve(self._selector, answers)
         self._selector.register(self._signals.descriptor, selectors.EVENT_READ, None)
         self._selector.register(starter.status_read, selectors.EVENT_READ, self._read_statuses)
@@ -106,8 +115,11 @@ class Supervisor:
             self._selector.close()
         return Outcome(self._report(), self._interrupted_by)
 
-    def _describe(self, requester: Requester, _: dict[str, Any]) -> None:
-        requester.reply(describe_run(self._starter.run, self._plan.file, self._nodes))
+    @property
+    def _state(self) -> RunState:
+        if self._ladder is not None:
+            return RunState.STOPPING
+        return RunState.STARTING if self._started_ns is None else RunState.RUNNING
 
     def _is_over(self) -> bool:
         if not all(node.is_over for node in self._nodes):
@@ -225,14 +237,10 @@ class Supervisor:
         elif status.kind is Kind.SENT_AFTER_STOP:
             process.sent_after_stop = True
         elif status.kind is Kind.LINK and status.link is not None:
-            self._add_link(status.link)
+            self._accounts.add_link(status.link)
         elif self._ladder is None:
             self._console.notice(f"{node.name} asks to stop the dataflow")
             self._stop()
-
-    def _add_link(self, counters: LinkCounters) -> None:
-        earlier = self._links.get(counters.number)
-        self._links[counters.number] = counters if earlier is None else earlier.plus(counters)
 
     def _show_lines(self, node: SupervisedNode) -> None:
         assert isinstance(node.process, NodeProcess), "registered with its process"
@@ -325,23 +333,6 @@ class Supervisor:
             file=self._plan.file,
             duration_s=(self._clock() - since_ns) / 1e9,
             processes=tuple(node.report() for node in self._nodes),
-            edges=tuple(self._edge_report(edge) for edge in self._plan.edges),
+            edges=self._accounts.report(),
             failures=tuple(self._failures),
-        )
-
-    def _edge_report(self, plan: EdgePlan) -> EdgeReport:
-        counters = (
-            self._memory.counters(plan.output, plan.edge)
-            if plan.output is not None and plan.edge is not None
-            else self._links.get(plan.number)
-        )
-        if counters is None:
-            return EdgeReport(plan.source, plan.target, None, None, None, ())
-        return EdgeReport(
-            plan.source,
-            plan.target,
-            counters.sent,
-            counters.delivered,
-            counters.dropped,
-            counters.latencies,
         )

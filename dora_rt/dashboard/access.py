@@ -113,9 +113,12 @@ class Access:
         tokens = [self._given_token(scope), None if cookie is None else cookie.value]
         expected = self._token.encode()
         return any(
-            secrets.compare_digest(token.encode(), expected) for token in tokens if token is not None
+            secrets.compare_digest(token.encode(), expected)
+            for token in tokens
+            if token is not None
         )
 
     def _given_token(self, scope: Scope) -> str | None:
         query = parse_qs(scope["query_string"].decode("latin-1"))
-        return query.get("token", [None])[0]
+        tokens = query.get("token")
+        return tokens[0] if tokens else None

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dora_rt.contract import OutputConfig, output_of_fields
+from dora_rt.contract import OutputConfig
 from dora_rt.dashboard.sight import Encoded, Kind, encode, kind_of, read_boxes
 from dora_rt.data.observer import Observer
 from dora_rt.errors import DoraRtError
@@ -70,7 +70,7 @@ class Pictures:
     def follow(self, outputs: Sequence[Mapping[str, Any]]) -> None:
         """Learn where the outputs are now, and look at those that were never seen yet."""
         for output in outputs:
-            source, config = output["source"], output_of_fields(output["config"])
+            source, config = output["source"], OutputConfig.from_fields(output["config"])
             tap = self._taps.get(source)
             if tap is None:
                 tap = Tap(self._run, source, config)

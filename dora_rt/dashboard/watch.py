@@ -46,7 +46,7 @@ class RunWatch:
         try:
             status = _ask(connection)
         except OSError:
-            connection.__exit__()
+            connection.close()
             return None
         return cls(connection, status)
 
@@ -134,9 +134,7 @@ def _page_process(
     }
 
 
-def _page_edge(
-    edge: dict[str, Any], measured: dict[tuple[str, str], Measured]
-) -> dict[str, Any]:
+def _page_edge(edge: dict[str, Any], measured: dict[tuple[str, str], Measured]) -> dict[str, Any]:
     keys = ("source", "target", "queue_size", "queue_policy", "is_local", "sent", "delivered")
     found = measured.get((edge["source"], edge["target"]))
     return {

@@ -106,30 +106,14 @@ def graph_of_status(
         status: the answer.
         measured: what was measured of edges, by source and target.
     """
-    processes = {node: process for process in status["processes"] for node in process["nodes"]}
     timers: dict[str, list[str]] = {}
     for entry in status["inputs"]:
         box_id = entry["target"].rpartition("/")[0]
         timers.setdefault(box_id, []).append(_every(entry["period_ns"]))
-    ends = [
-        edge[end].rpartition("/")[0] for edge in status["edges"] for end in ("source", "target")
-    ]
-    ends += [output["source"].rpartition("/")[0] for output in status["outputs"]]
-    ends += timers
-    # A node with several operators is known by them; one that nobody is wired to by its name.
-    known = {end.partition("/")[0] for end in ends}
-    ends += [node for node in processes if node not in known]
-    order = {node: number for number, node in enumerate(processes)}
     boxes = [
-        Box(
-            box_id,
-            processes[box_id.partition("/")[0]]["name"],
-            tuple(timers.get(box_id, ())),
-            processes[box_id.partition("/")[0]]["state"],
-        )
-        for box_id in sorted(
-            dict.fromkeys(ends), key=lambda box_id: order[box_id.partition("/")[0]]
-        )
+        Box(node, process["name"], tuple(timers.get(node, ())), process["state"])
+        for process in status["processes"]
+        for node in process["nodes"]
     ]
     arrows = [
         Arrow(

@@ -15,20 +15,21 @@ from dora_rt.graph.measured import measure
 from dora_rt.graph.model import Graph, graph_of_descriptor, graph_of_status
 from dora_rt.graph.svg import render_html, render_svg
 from dora_rt.graph.text import render_dot, render_mermaid
-from dora_rt.runs import Connection, base_folder, find_runs
+from dora_rt.runs import Connection, base_folder, open_run
+from dora_rt.tools.verb import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, Verb
 
-DESCRIPTION = """\
+_DESCRIPTION = """\
 Print the graph of a dataflow: what a file says, or what a run does, with rates, latencies (median
 and 99th percentile) and drops on its edges, measured for a second."""
 
-EPILOG = """\
+_EPILOG = """\
 examples:
   dora-rt graph launch/dataflow.yml                as Mermaid, which GitHub and GitLab show
   dora-rt graph launch/dataflow.yml -o graph.svg   as a picture; also .html, .dot, .mmd
   dora-rt graph 9c08cf1f -o live.svg               a run, with live numbers
   dora-rt graph launch/dataflow.yml --format dot | dot -Tpdf > graph.pdf
 
-exit codes: 0 well, 1 no such run, 2 bad file or usage"""
+exit codes: 0 well, 1 the run has ended meanwhile, 2 bad file or usage, or no such run"""
 
 _FORMATS: Mapping[str, Callable[[Graph], str]] = {
     "mermaid": render_mermaid,
@@ -48,8 +49,7 @@ _SUFFIXES = {
 _MEASURED_S = 1.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of the verb."""
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="FILE|RUN", help="a dataflow file, or the name of a run")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="write there, and not to the terminal"
@@ -59,15 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Print or write the picture, and give the exit code."""
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     chosen = options.format
     if chosen is None and options.output is not None:
         suffix = options.output.suffix.lower()
         chosen = _SUFFIXES.get(suffix)
         if chosen is None:
             return _fail(
-                2,
+                EXIT_USAGE,
                 f"-o {options.output}: no format has the suffix {suffix!r}; expected one of "
                 f"{', '.join(_SUFFIXES)}, or say --format",
             )
@@ -75,32 +74,25 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         graph = _find_graph(options.what, environ)
     except DescriptorError as error:
         print(error, file=sys.stderr)
-        return 2
+        return EXIT_USAGE
     except OSError as error:
-        return _fail(1, f"run {options.what}: {error}")
+        return _fail(EXIT_PROBLEM, f"run {options.what}: {error}")
     text = _FORMATS[chosen or "mermaid"](graph)
     if options.output is None:
         print(text, end="")
-        return 0
+        return EXIT_OK
     try:
         options.output.write_text(text, encoding="utf-8")
     except OSError as error:
-        return _fail(2, f"-o {options.output}: {error.strerror}")
-    return 0
+        return _fail(EXIT_USAGE, f"-o {options.output}: {error.strerror}")
+    return EXIT_OK
 
 
 def _find_graph(what: str, environ: Mapping[str, str]) -> Graph:
-    base = base_folder(environ)
-    if what in find_runs(base) and not Path(what).exists():
-        return _graph_of_run(base, what)
-    return graph_of_descriptor(read_descriptor(Path(what), environ))
-
-
-def _graph_of_run(base: Path, run: str) -> Graph:
-    connection = Connection.open(base, run)
-    if connection is None:
-        raise ConnectionError("nobody answers; it has ended (dora-rt clean removes what is left)")
-    with connection:
+    # Also of a file that runs right now: what it says is shown, and by its name how it runs.
+    if Path(what).is_file() or Path(what).suffix in (".yml", ".yaml"):
+        return graph_of_descriptor(read_descriptor(Path(what), environ))
+    with open_run(base_folder(environ), what) as connection:
         before = _ask(connection)
         # Not to wait for something: it is for how long is measured.
         time.sleep(_MEASURED_S)
@@ -118,3 +110,6 @@ def _ask(connection: Connection) -> dict[str, Any]:
 def _fail(code: int, why: str) -> int:
     print(f"dora-rt graph: {why}", file=sys.stderr)
     return code
+
+
+VERB = Verb("print a dataflow or a run as a picture", _DESCRIPTION, _EPILOG, _add_arguments, _run)
