@@ -1,7 +1,8 @@
 "use strict";
 
 const PERIOD_MS = 500, RUNS_MS = 2000, LOG_MS = 700, PATIENCE_MS = 4000;
-const KEPT_POINTS = 240, LOG_CHARACTERS = 200000, CLASSES = 8;
+const KEPT_POINTS = 240, LEAST_POINTS = 40, LOG_CHARACTERS = 200000, CLASSES = 8;
+const LEAST_SCALE = 0.72;
 const SVG = "http://www.w3.org/2000/svg";
 const narrow = matchMedia("(max-width: 640px)");
 
@@ -140,6 +141,9 @@ async function showGraph(status) {
   }
   const drawing = $("#graph svg");
   if (!drawing) return;
+  // Smaller if that makes it fit; beyond that it could not be read, and is scrolled.
+  const share = $("#graph .scroll").clientWidth / drawing.viewBox.baseVal.width;
+  drawing.style.width = `${drawing.viewBox.baseVal.width * Math.min(Math.max(share, LEAST_SCALE), 1)}px`;
   for (const process of status.processes) {
     for (const box of drawing.querySelectorAll(`.box[data-process="${CSS.escape(process.name)}"]`)) {
       box.dataset.state = process.state;
@@ -211,7 +215,7 @@ function showEdges(status) {
     const chart = draw("svg", { viewBox: "0 0 240 40", preserveAspectRatio: "none", role: "img" });
     for (const kind of ["spread", "ninety", "median"]) chart.append(draw("path", { class: kind }));
     const box = make("span", { class: "chart" });
-    box.append(chart);
+    box.append(chart, make("small", { title: "the highest here", "aria-hidden": "true" }));
     return make("li", {}, name, make("span", { class: "numbers" }, make("b"), make("span"),
       make("span", { class: "quiet" }), make("span", { class: "quiet" })), box);
   });
@@ -228,7 +232,9 @@ function showEdges(status) {
 }
 
 function showChart(chart, points, edge) {
-  const known = points.map(([, p50, p99], at) => ({ at: at + KEPT_POINTS - points.length, p50, p99 }))
+  const wide = Math.max(points.length, LEAST_POINTS) - 1;
+  const known = points.map(([, p50, p99], at) => (
+    { at: (240 * (wide - points.length + 1 + at) / wide).toFixed(1), p50, p99 }))
     .filter((point) => point.p50 !== null);
   const most = Math.max(...known.map((point) => point.p99), 1);
   const high = (ns) => (38 - 36 * (ns / most)).toFixed(1);
@@ -238,6 +244,7 @@ function showChart(chart, points, edge) {
   $(".median", chart).setAttribute("d", known.length > 1 ? `M${median}` : "");
   $(".ninety", chart).setAttribute("d", known.length > 1 ? `M${ninety}` : "");
   $(".spread", chart).setAttribute("d", known.length > 1 ? `M${ninety}L${back}Z` : "");
+  write(chart.nextSibling, known.length ? duration(most) : "");
   chart.setAttribute("aria-label", `Latency of ${edge.source} to ${edge.target}: `
     + `median ${duration(edge.p50_ns)}, 99th percentile ${duration(edge.p99_ns)}`);
 }
