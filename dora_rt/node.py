@@ -344,7 +344,7 @@ def _close(inbox: Inbox, publishers: list[Publisher], attachment: Attachment | N
         return  # the parent goes on with them
     inbox.close()
     for publisher in publishers:
-        publisher.close()
+        publisher.close(inbox.closing())
     if attachment is not None:
         attachment.leave()
         # A notebook may come back as another node, or as the same.
