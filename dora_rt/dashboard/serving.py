@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import secrets
+import signal
 import socket
 from pathlib import Path
 
@@ -57,11 +58,15 @@ def serve(base: Path, run: str | None, *, host: str, port: int, has_token: bool)
                 http="h11",
             )
         )
+        # While it serves, uvicorn takes these signals; afterwards it raises them again.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _end)
         print(f"dashboard: {_url(host, port, token)}", flush=True)
-        try:
-            server.run(sockets=[listener])
-        except KeyboardInterrupt:
-            return
+        server.run(sockets=[listener])
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

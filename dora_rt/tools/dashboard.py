@@ -5,16 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 
+from dora_rt.dashboard.extra import MISSING_EXTRA, is_installed
 from dora_rt.runs import base_folder, open_run
 from dora_rt.tools.verb import EXIT_ENVIRONMENT, EXIT_OK, Verb
 
 DEFAULT_PORT = 8088
-MISSING_EXTRA = (
-    "the dashboard needs starlette and uvicorn, which are not installed: pip install 'dora_rt[web]'"
-)
-
 _DESCRIPTION = """\
 Serve a page that shows a run: its graph with rates, latencies and drops, its nodes with buttons to
 stop and restart them, their logs, and live pictures with boxes. It works without internet, and
@@ -29,11 +25,6 @@ examples:
   dora-launch FILE --dashboard        with the run, and ending with it
 
 exit codes: 0 ended by Ctrl-C or SIGTERM, 2 no such run, 3 it cannot be served there"""
-
-
-def is_installed() -> bool:
-    """Tell whether the packages of the extra are there."""
-    return find_spec("starlette") is not None and find_spec("uvicorn") is not None
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -190,10 +190,10 @@ function showNodes(status) {
   status.processes.forEach((process, number) => {
     const item = items[number];
     item.dataset.state = process.state;
-    const parts = [process.state];
+    const isOver = process.state === "failed" || process.state === "ended";
+    const parts = [isOver && process.ending ? process.ending : process.state];
     if (process.restarts) parts.push(`restarted ${process.restarts}×`);
-    if (process.ending && process.state !== "ended") parts.push(`last: ${process.ending}`);
-    else if (process.ending && process.ending !== process.state) parts.push(process.ending);
+    if (process.ending && !isOver) parts.push(`last: ${process.ending}`);
     write($(".said", item), parts.join(" · "));
     const isThere = process.pid !== null;
     const cpu = process.cpu_percent;
