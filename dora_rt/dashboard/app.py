@@ -88,6 +88,8 @@ def make_app(runs: Runs) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        # Who opens the page later sees what was before.
+        await asyncio.to_thread(runs.list)
         yield
         await asyncio.to_thread(runs.close)
 

@@ -15,7 +15,7 @@ from dora_rt.runs import Connection
 logger = logging.getLogger(__name__)
 
 PERIOD_S = 0.5
-_WINDOW = 2  # periods over which rates are measured
+_WINDOW = 4  # periods over which rates are measured
 POINTS = 240
 _JOIN_S = 6.0
 

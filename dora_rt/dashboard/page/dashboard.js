@@ -298,16 +298,20 @@ async function showPicture(entry, about, file) {
   const height = about.height || entry.image.naturalHeight;
   entry.view.style.setProperty("aspect-ratio", `${width} / ${height}`);
   entry.boxes.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const size = Math.max(height / 30, (13 * width) / (entry.view.clientWidth || width));
+  const wide = entry.view.clientWidth || width;
+  const size = Math.max(height / 34, ((wide < 420 ? 10 : 13) * width) / wide);
   entry.boxes.replaceChildren(...(about.boxes || []).flatMap((box) => {
     const [left, top, right, bottom] = box.corners, kind = `c${Math.abs(box.class) % CLASSES}`;
-    const text = draw("text", { x: left + 1, "font-size": size, class: kind,
-      y: top > size * 1.3 ? top - size * 0.35 : top + size });
-    text.textContent = `${box.label} ${box.confidence.toFixed(2)}`;
+    const label = `${box.label} ${box.confidence.toFixed(2)}`;
+    const isAtEdge = left + label.length * size * 0.65 > width;
+    const text = draw("text", { x: isAtEdge ? right : left, "font-size": size, class: kind,
+      y: top > size * 1.3 ? top - size * 0.35 : top + size, "text-anchor": isAtEdge ? "end" : "start" });
+    text.textContent = label;
     return [draw("rect", { x: left, y: top, width: right - left, height: bottom - top, class: kind }), text];
   }));
-  const found = about.boxes ? ` · ${about.boxes.length} object${about.boxes.length === 1 ? "" : "s"}` : "";
-  write(entry.about, `${width} × ${height} · ${about.age_ms.toFixed(0)} ms old${found}`);
+  const found = about.boxes ? `${about.boxes.length} object${about.boxes.length === 1 ? "" : "s"} · ` : "";
+  write(entry.about, `${found}${about.age_ms.toFixed(0)} ms old`);
+  entry.about.title = `${width} × ${height} pixels`;
 }
 
 /* Logs */
