@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
 import re
 import sys
@@ -14,7 +16,7 @@ from dora_rt import __version__
 from dora_rt.control.console import Console
 from dora_rt.control.environ import inherited_environ
 from dora_rt.control.launcher import launch
-from dora_rt.control.plan import Plan, ProcessPlan
+from dora_rt.control.outline import outline
 from dora_rt.control.planner import make_plan
 from dora_rt.control.summary import render
 from dora_rt.dashboard.extra import MISSING_EXTRA
@@ -39,6 +41,8 @@ allow it (shared memory, permissions), 128 + signal when interrupted (130: Ctrl-
 A dataflow file names the programs that it runs: run only files that you trust."""
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+_PART_OF_A_TIME = r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*"
 
 EXIT_OK, EXIT_NODE_FAILED, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
 
@@ -110,6 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dashboard-port", metavar="PORT", help="its port, or the next free one; 0: any"
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="PATH",
+        help="also write what is summed up at the end to PATH, as JSON",
+    )
     parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
     return parser
 
@@ -128,12 +138,18 @@ def _run(options: argparse.Namespace) -> int:
         console.notice(f"note: {note}")
     plan = make_plan(descriptor, folder=options.file.resolve().parent, interpreter=sys.executable)
     if options.check:
-        console.notice(_describe(plan))
+        console.notice(outline(plan))
         return EXIT_OK
     companion = _dashboard_command(options)
     if companion is not None and not has_dashboard():
         print(f"dora-launch: {MISSING_EXTRA}", file=sys.stderr)
         return EXIT_ENVIRONMENT
+    if options.report is not None:
+        try:
+            options.report.write_text("")
+        except OSError as error:
+            print(f"dora-launch: --report {options.report}: {error.strerror}", file=sys.stderr)
+            return EXIT_USAGE
     try:
         outcome = launch(
             plan,
@@ -148,6 +164,8 @@ def _run(options: argparse.Namespace) -> int:
         print(f"dora-launch: {error}", file=sys.stderr)
         return EXIT_ENVIRONMENT
     console.notice("\n" + render(outcome.report))
+    if options.report is not None:
+        options.report.write_text(json.dumps(dataclasses.asdict(outcome.report)))
     if outcome.interrupted_by is not None:
         return 128 + outcome.interrupted_by
     return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
@@ -161,27 +179,14 @@ def _dashboard_command(options: argparse.Namespace) -> list[str] | None:
     return [sys.executable, "-m", "dora_rt.tools", "dashboard", *places]
 
 
-def _describe(plan: Plan) -> str:
-    lines = [f"{plan.file} is fine: {len(plan.processes)} processes, {len(plan.edges)} edges"]
-    lines += [f"  {process.name}: {_describe_start(process)}" for process in plan.processes]
-    for edge in plan.edges:
-        where = f"queue {edge.queue_size}, {edge.queue_policy.value}"
-        if edge.output is None:
-            where += ", in one process"
-        lines.append(f"  {edge.source} -> {edge.target} ({where})")
-    return "\n".join(lines)
-
-
-def _describe_start(process: ProcessPlan) -> str:
-    if process.is_dynamic:
-        return f'dynamic, started by somebody else with Node("{process.name}")'
-    return " ".join(process.argv)
-
-
 def _duration_s(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
-    if match is None or match[2] not in _UNITS_S or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h"
-        )
-    return float(match[1]) * _UNITS_S[match[2]]
+    parts = re.findall(_PART_OF_A_TIME, text)
+    is_time = re.fullmatch(rf"(?:{_PART_OF_A_TIME})+", text.strip()) is not None
+    is_complete = len(parts) == 1 or all(unit for _, unit in parts)
+    if is_time and is_complete and all(unit in _UNITS_S for _, unit in parts):
+        duration_s = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+        if duration_s > 0:
+            return duration_s
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h30m"
+    )

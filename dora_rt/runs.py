@@ -109,8 +109,25 @@ class Connection:
         Raises:
             OSError: the run has ended, or does not answer.
         """
+        self.send(request, **fields)
+        return self.receive()
+
+    def send(self, request: str, **fields: Any) -> None:
+        """Send one request, to which any number of answers may come.
+
+        Raises:
+            OSError: the run has ended.
+        """
         line = json.dumps({"request": request, **fields}, separators=(",", ":"))
         self._link.sendall(line.encode() + b"\n")
+
+    def receive(self, timeout_s: float | None = _ANSWER_S) -> tuple[dict[str, Any], list[int]]:
+        """Wait for the next answer, and give it with the descriptors that came with it.
+
+        Raises:
+            OSError: the run has ended, or nothing came in time.
+        """
+        self._link.settimeout(timeout_s)
         descriptors: list[int] = []
         while b"\n" not in self._rest:
             received, more = _receive(self._link)

@@ -15,6 +15,7 @@ from dora_rt.control.commanding import Commanding
 from dora_rt.control.console import Console
 from dora_rt.control.describing import Describing
 from dora_rt.control.memory import RunMemory
+from dora_rt.control.notify import Notifier
 from dora_rt.control.output import Output
 from dora_rt.control.patience import end_hung, patience_ends_ns
 from dora_rt.control.plan import Plan
@@ -24,8 +25,10 @@ from dora_rt.control.signals import SignalRecorder
 from dora_rt.control.stopping import StopLadder
 from dora_rt.control.summary import ProcessReport, Report
 from dora_rt.control.supervised import State, SupervisedNode, Wish
+from dora_rt.control.telling import tell_failure, tell_return
 from dora_rt.data.status import Kind, Status, StatusReader
 from dora_rt.latency import BUCKETS
+from dora_rt.logline import readable
 
 _SECOND_NS = 1_000_000_000
 _FIRST_PROGRESS_NS = 5 * _SECOND_NS
@@ -50,6 +53,7 @@ class Supervisor:
         console: Console,
         output: Output,
         signals: SignalRecorder,
+        notifier: Notifier,
         *,
         stop_after_ns: int | None,
         clock: Callable[[], int] = time.monotonic_ns,
@@ -59,6 +63,7 @@ class Supervisor:
         self._console = console
         self._output = output
         self._signals = signals
+        self._notifier = notifier
         self._stop_after_ns = stop_after_ns
         self._clock = clock
         self._nodes = [SupervisedNode(process) for process in plan.processes]
@@ -83,8 +88,7 @@ class Supervisor:
             self._nodes,
             self._memory,
             self._console,
-            run=starter.run,
-            descriptors=starter.descriptors,
+            starter=starter,
             is_stopping=lambda: self._is_stopping,
             on_left=self._stop_with,
             clock=self._clock,
@@ -108,6 +112,7 @@ class Supervisor:
             clock=self._clock,
         )
         answers = {
+            "follow": self._output.follow,
             **describing.answers(),
             **commanding.answers(),
             **self._attaching.answers(),
@@ -214,6 +219,7 @@ class Supervisor:
         ]
         if not waiting:
             self._started_ns = self._memory.start()
+            self._notifier.tell_ready()
         elif now_ns >= self._progress_ns:
             self._progress_ns += _PROGRESS_NS
             waited_s = (now_ns - self._began_ns) / 1e9
@@ -251,7 +257,7 @@ class Supervisor:
             self._selector.unregister(node.process.output)
 
     def _show(self, node: SupervisedNode, lines: list[str]) -> None:
-        node.tail.extend(lines)
+        node.tail.extend(part for line in lines for part in readable(line))
         self._output.write(node.name, lines)
 
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
@@ -273,6 +279,8 @@ class Supervisor:
         )
         node.end(ending, process.usage, restart_at_ns=restart_at_ns)
         self._tell_end(node, ending)
+        if node.is_over:
+            self._output.close(node.name)
         if restart_at_ns is None:
             self._stop_with(node)
 
@@ -282,26 +290,12 @@ class Supervisor:
             self._stop()
 
     def _tell_end(self, node: SupervisedNode, ending: Ending) -> None:
-        if node.wish is not Wish.NONE and not self._is_stopping:
-            is_back = node.wish is Wish.RESTART
-            then = "starting it again" if is_back else f"`dora-rt restart {node.name}` starts it"
-            self._console.notice(f"node {node.name} {ending.text}; {then}")
-            return
-        if node.restart_at_ns is not None:
-            seconds = (node.restart_at_ns - self._clock()) / 1e9
-            text = (
-                f"node {node.name} {ending.text}; restart {node.restarts.count} in {seconds:.1f} s"
-            )
-            (self._console.alarm if ending.is_failure else self._console.notice)(text)
-            return
-        if not ending.is_failure or node.wish is not Wish.NONE:
-            return
-        self._failures.append(node.report())
-        given_up = ""
-        if node.restarts.count and not self._is_stopping:
-            window_s = node.plan.supervision.restart_window_s
-            given_up = f"; given up after {node.restarts.count} restarts ({window_s:g} s window)"
-        self._console.alarm(f"node {node.name} {ending.text}{given_up}")
+        is_by_hand = node.wish is not Wish.NONE
+        if node.restart_at_ns is not None or (is_by_hand and not self._is_stopping):
+            tell_return(self._console, node, ending, self._clock())
+        elif ending.is_failure and not is_by_hand:
+            self._failures.append(node.report())
+            tell_failure(self._console, node, is_stopping=self._is_stopping)
 
     def _interrupt(self, number: signal.Signals) -> None:
         if self._interrupted_by is None:
@@ -317,9 +311,11 @@ class Supervisor:
         if self._is_stopping:
             return
         self._ladder.stop_all(self._clock())
+        self._notifier.tell_stopping()
         for node in self._nodes:
             if node.restart_at_ns is not None or node.state is State.STOPPED:
                 node.give_up()
+                self._output.close(node.name)
                 self._memory.mark_dead(node.number, returns=False)
         self._attaching.close()
         if self._started_ns is None:

@@ -11,17 +11,47 @@ from typing import NoReturn
 
 from dora_rt import __version__
 from dora_rt.errors import LaunchError, RunNotFoundError
-from dora_rt.tools import build, clean, dashboard, doctor, expand, graph
+from dora_rt.tools import (
+    build,
+    check,
+    clean,
+    completion,
+    dashboard,
+    doctor,
+    echo,
+    expand,
+    graph,
+    logs,
+    new,
+    ps,
+    service,
+    stop,
+    top,
+    view,
+)
 from dora_rt.tools.verb import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, Verb
 
 # What a verb needs only when it runs (numpy, extras), its module imports only then.
 VERBS: Mapping[str, Verb] = {
     "build": build.VERB,
+    "bw": top.BW,
+    "check": check.VERB,
     "clean": clean.VERB,
+    "completion": completion.VERB,
     "dashboard": dashboard.VERB,
     "doctor": doctor.VERB,
+    "echo": echo.VERB,
     "expand": expand.VERB,
     "graph": graph.VERB,
+    "hz": top.HZ,
+    "logs": logs.VERB,
+    "new": new.VERB,
+    "ps": ps.VERB,
+    "restart": stop.RESTART,
+    "service": service.VERB,
+    "stop": stop.STOP,
+    "top": top.TOP,
+    "view": view.VERB,
 }
 
 
