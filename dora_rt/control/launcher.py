@@ -6,11 +6,14 @@ import contextlib
 import os
 import secrets
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from dora_rt import __version__
 from dora_rt.control.budget import check_room, room_note
+from dora_rt.control.companion import Companion
 from dora_rt.control.console import Console
 from dora_rt.control.guard import RunGuard
 from dora_rt.control.limits import check_open_files
@@ -46,6 +49,7 @@ def launch(
     stop_after_s: float | None,
     log_folder: Path | None,
     has_dora_compat: bool = True,
+    companion: Sequence[str] | None = None,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
 
@@ -57,6 +61,8 @@ def launch(
         log_folder: where the log files stay; None: in the run directory, and kept elsewhere if a
             node fails.
         has_dora_compat: whether `import dora` in the nodes is what this package has.
+        companion: a program that looks at the run and ends with it; it gets the run's name as its
+            last argument.
 
     Raises:
         LaunchError: a program cannot be executed, or the environment does not allow the run.
@@ -85,6 +91,7 @@ def launch(
             _open_requests(guard) as requests,
             Starter(guard, environ, plan.processes, compat=compat) as starter,
             NodeLogs(folder, warn=console.alarm, limits=_log_limits(plan)) as logs,
+            _accompanied(companion, guard, environ),
         ):
             least = {process.name: process.logging.min_level for process in plan.processes}
             relay = None if plan.relay is None else plan.processes[plan.relay].name
@@ -102,6 +109,14 @@ def launch(
                 console.alarm(f"the logs of this run cannot be kept: {error}")
                 return outcome
         return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
+
+
+def _accompanied(
+    argv: Sequence[str] | None, guard: RunGuard, environ: dict[str, str]
+) -> AbstractContextManager[object]:
+    if argv is None:
+        return contextlib.nullcontext()
+    return Companion.start([*argv, guard.run], guard, environ)
 
 
 def _log_limits(plan: Plan) -> dict[str, LogLimit]:
