@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from dora_rt import __version__
 from dora_rt.errors import LaunchError, RunNotFoundError
-from dora_rt.tools import build, clean, doctor, echo, expand, view
+from dora_rt.tools import build, clean, doctor, echo, expand, record, replay, view
 from dora_rt.tools.verb import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, Verb
 
 # What a verb needs only when it runs (numpy, extras), its module imports only then.
@@ -21,6 +21,8 @@ VERBS: Mapping[str, Verb] = {
     "doctor": doctor.VERB,
     "echo": echo.VERB,
     "expand": expand.VERB,
+    "record": record.VERB,
+    "replay": replay.VERB,
     "view": view.VERB,
 }
 
