@@ -121,8 +121,13 @@ class Recorder:
             raise RecordingError(f"{path} cannot be written: {error.strerror}") from error
         kind = mcap_writer.CompressionType[compression.name]
         writer = mcap_writer.Writer(file, chunk_size=_CHUNK_NBYTES, compression=kind)
-        recorder = cls(path.absolute(), file, writer, pictures, about or {})
-        recorder.flush()
+        try:
+            recorder = cls(path.absolute(), file, writer, pictures, about or {})
+            recorder.flush()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                file.close()
+            raise
         return recorder
 
     def add(self, source: str, event: Event) -> None:
