@@ -62,7 +62,6 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     # Only who asks for pictures pays for numpy and OpenCV.
     from dora_rt.watching import attach
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     with ExitStack() as stack:
         watches = {"image": stack.enter_context(attach(options.image))}
         if options.boxes is not None:
@@ -84,6 +83,7 @@ def _show(options: argparse.Namespace, live: _Live) -> bool:
     from dora_rt.nodes.plot import open_screen
     from dora_rt.nodes.plot.viewer import Viewer, run
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     with closing(open_screen(options)) as screen:
         viewer = Viewer(screen, (), expects_boxes=options.boxes is not None)
         run(live, viewer, screen)

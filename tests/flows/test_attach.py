@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import signal
 import subprocess
@@ -18,37 +17,10 @@ import pytest
 
 import dora_rt
 from dora_rt.errors import DescriptorError, RunNotFoundError
-from dora_rt.runs import Connection, base_folder, find_runs
 from dora_rt.watching import Watch
 from tests.flows.flow import Flow
+from tests.flows.watched import SINK, SOURCE, YAML, started_run, status_of, tool_here
 from tests.helpers import eventually
-
-SOURCE = """
-    import numpy as np
-    from dora_rt import Node
-    node = Node()
-    for number, event in enumerate(node):
-        picture = np.full((6, 8, 3), number % 200, np.uint8)
-        node.send_output("image", picture, {"number": number})
-        node.send_output("text", f"number {number}".encode())
-        node.send_output("numbers", np.array([number, np.nan, 1.5], np.float32))
-        node.send_output("bbox", np.array([[1, 1, 5, 4, 0.9, 0]], np.float32), {"labels": ["toy"]})
-"""
-SINK = """
-    from dora_rt import Node
-    for event in Node():
-        pass
-"""
-YAML = """
-    nodes:
-      - id: camera
-        path: camera.py
-        inputs: {tick: dora/timer/millis/10}
-        outputs: [image, text, numbers, bbox]
-      - id: sink
-        path: sink.py
-        inputs: {image: {source: camera/image, queue_policy: block}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -61,34 +33,6 @@ def run(tmp_path_factory: pytest.TempPathFactory, own_runs: Path) -> Iterator[st
     launcher = flow.start()
     yield started_run(launcher.pid)
     flow.close()
-
-
-def started_run(pid: int) -> str:
-    """Wait until the nodes of a launcher send, and give the name of its run."""
-    found: list[str] = []
-
-    def is_running() -> bool:
-        for run in find_runs(base_folder(os.environ)):
-            status = status_of(run)
-            if status.get("pid") == pid and all(one["sent"] for one in status["outputs"]):
-                found.append(run)
-        return bool(found)
-
-    eventually(is_running, within_s=20)
-    return found[0]
-
-
-def status_of(run: str) -> dict:
-    connection = Connection.open(base_folder(os.environ), run)
-    if connection is None:
-        return {}
-    with connection:
-        return connection.ask("status")[0]
-
-
-def tool(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from dora_rt.tools import main; main()", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30)
 
 
 def test_watch_gives_samples_whole_and_in_order(run: str):
@@ -153,35 +97,45 @@ def test_waiting_has_an_end(run: str):
             watch.next(timeout=0)
 
 
-def test_echo_sums_up_arrays_and_shows_text(run: str):
-    picture = tool("echo", "camera/image", "--once")
+def test_echo_sums_up_arrays_and_shows_text(run: str, capsys: pytest.CaptureFixture[str]):
+    picture = tool_here(capsys, "echo", "camera/image", "--once")
     assert picture.returncode == 0, picture.stderr
     assert "uint8  (6, 8, 3)  min " in picture.stdout
     assert '"number": ' in picture.stdout
 
-    text = tool("echo", "camera/text", "--once")
+    text = tool_here(capsys, "echo", "camera/text", "--once")
     assert re.search(r"bytes  \d+ bytes  'number \d+'", text.stdout), text.stdout
 
-    numbers = json.loads(tool("echo", "camera/numbers", "--once", "--json").stdout)
+    numbers = json.loads(tool_here(capsys, "echo", "camera/numbers", "--once", "--json").stdout)
     assert (numbers["type"], numbers["shape"], numbers["not_finite"]) == ("float32", [3], 1)
     assert (numbers["min"], numbers["max"]) == (1.5, numbers["values"][0])
 
-    whole = json.loads(tool("echo", "camera/image", "--once", "--json", "--full").stdout)
+    whole = json.loads(
+        tool_here(capsys, "echo", "camera/image", "--once", "--json", "--full").stdout
+    )
     assert np.array(whole["values"]).shape == (6, 8, 3)
 
 
-def test_echo_of_nothing_is_a_usage_error(run: str):
-    done = tool("echo", "camera/nothing")
+def test_echo_of_nothing_is_a_usage_error(run: str, capsys: pytest.CaptureFixture[str]):
+    done = tool_here(capsys, "echo", "camera/nothing")
 
     assert done.returncode == 2
     assert "no run has an output 'camera/nothing'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_view_keeps_a_picture_with_its_boxes(run: str, tmp_path: Path):
-    plain = tool("view", "camera/image", "--save", str(tmp_path / "plain.png"))
-    boxed = tool(
-        "view", "camera/image", "--boxes", "camera/bbox", "--save", str(tmp_path / "boxed.png")
+def test_view_keeps_a_picture_with_its_boxes(
+    run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    plain = tool_here(capsys, "view", "camera/image", "--save", str(tmp_path / "plain.png"))
+    boxed = tool_here(
+        capsys,
+        "view",
+        "camera/image",
+        "--boxes",
+        "camera/bbox",
+        "--save",
+        str(tmp_path / "boxed.png"),
     )
 
     assert plain.returncode == boxed.returncode == 0, plain.stderr + boxed.stderr
@@ -189,7 +143,7 @@ def test_view_keeps_a_picture_with_its_boxes(run: str, tmp_path: Path):
     assert picture.shape == (6, 8, 3)
     assert (picture == picture[0, 0]).all()
     assert len(np.unique(cv2.imread(str(tmp_path / "boxed.png")))) > 1
-    nothing = tool("view", "camera/text", "--save", str(tmp_path / "text.png"))
+    nothing = tool_here(capsys, "view", "camera/text", "--save", str(tmp_path / "text.png"))
     assert nothing.returncode == 1
     assert "no JPEG or PNG file" in nothing.stderr
 
