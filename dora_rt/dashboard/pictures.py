@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dora_rt.contract import OutputConfig
-from dora_rt.dashboard.sight import Encoded, Kind, encode, kind_of, read_boxes
+from dora_rt.dashboard.sight import Encoded, Kind, as_numpy, encode, kind_of, read_boxes
 from dora_rt.data.observer import Observer
 from dora_rt.errors import DoraRtError
 from dora_rt.event import Event
@@ -48,14 +48,18 @@ class Tap:
     def newest(self) -> Event | None:
         """Copy the newest sample, if there is a new one."""
         config = self.config
-        if self._observer is None or self._observer[0] != config:
-            try:
+        try:
+            if self._observer is None or self._observer[0] != config:
                 self._observer = config, Observer(self._run, config)
-            except DoraRtError as error:
-                # Of a writer that was started again, the next answer to `status` tells more.
-                logger.debug("%s: %s", self._source, error)
-                return None
-        return self._observer[1].newest(self._source)
+            event = self._observer[1].newest(self._source)
+        except DoraRtError as error:
+            # Of a writer that was started again, the next answer to `status` tells more; and an
+            # array of Arrow needs an extra that may not be here.
+            logger.debug("%s: %s", self._source, error)
+            return None
+        if event is not None:
+            event.value = as_numpy(event.value)
+        return event
 
 
 class Pictures:

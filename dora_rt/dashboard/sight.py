@@ -41,6 +41,17 @@ class Encoded:
     height: int | None = None
 
 
+def as_numpy(value: Any) -> Any:
+    """Give an array of Arrow, as dora's nodes send them, as numpy's; all else as it is."""
+    if not hasattr(value, "to_numpy"):
+        return value
+    try:
+        return value.to_numpy(zero_copy_only=False)
+    except (NotImplementedError, TypeError, ValueError):
+        # Nothing that has a place in a picture.
+        return b""
+
+
 def kind_of(event: Event) -> Kind:
     """Tell what a sample is."""
     if _file_type(event.value) is not None or _pixels(event) is not None:
@@ -119,11 +130,15 @@ def _bgr(pixels: NDArray[np.uint8], event: Event) -> NDArray[np.uint8]:
 
 def _boxes(event: Event) -> NDArray[np.float32] | None:
     """Give N x 6 numbers, if they can be boxes: corners in order, a confidence of at most 1."""
-    value = event.value
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+    value, are_bytes = event.value, True
+    if isinstance(value, np.ndarray):
+        are_bytes = value.dtype == np.uint8 and value.ndim == 1
+        if not are_bytes and value.dtype.kind != "f":
+            return None
+    if not are_bytes:
         numbers = value
     elif len(value) % (4 * _BOX_COLUMNS) == 0 and event.id.rpartition("/")[2].startswith("b"):
-        # As bytes, of which only the name of the output tells more: `bbox`, `boxes`.
+        # Only the name of the output tells more of them: `bbox`, `boxes`.
         numbers = np.frombuffer(bytes(value), np.float32)
     else:
         return None

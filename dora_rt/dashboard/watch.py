@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dora_rt.dashboard.pictures import Pictures
-from dora_rt.graph.measured import Measured, measure
+from dora_rt.rates import EdgeRate, ProcessRate, measure
 from dora_rt.runs import Connection
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class RunWatch:
         self._answers = deque([status], maxlen=_WINDOW + 1)
         self._points: deque[list[Any]] = deque(maxlen=POINTS)
         self._count = 0
-        self._measured: dict[tuple[str, str], Measured] = {}
+        self._rates = measure(status, status)
         self._has_ended = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._ask_on, name=f"watch {self.run}", daemon=True)
@@ -64,21 +64,19 @@ class RunWatch:
     def page_status(self, since: int) -> dict[str, Any]:
         """Give what the page shows; `points` has the history after point number `since`."""
         with self._lock:
-            status, first = self._answers[-1], self._answers[0]
-            passed_s = (status["now_ns"] - first["now_ns"]) / 1e9
-            fresh = min(max(self._count - since, 0), len(self._points))
+            status, rates, count = self._answers[-1], self._rates, self._count
+            fresh = min(max(count - since, 0), len(self._points))
             points = list(self._points)[len(self._points) - fresh :]
-            measured = self._measured
-            count = self._count
         return {
             "run": self.run,
             "file": status["file"],
             "state": "ended" if self._has_ended else status["state"],
             "running_s": status["running_s"],
             "processes": [
-                _page_process(process, first, passed_s) for process in status["processes"]
+                _page_process(*each)
+                for each in zip(status["processes"], rates.processes, strict=True)
             ],
-            "edges": [_page_edge(edge, measured) for edge in _edges(status)],
+            "edges": [_page_edge(*each) for each in zip(status["edges"], rates.edges, strict=True)],
             "pictures": self.pictures.sources(),
             "at": count,
             "points": points,
@@ -105,8 +103,8 @@ class RunWatch:
     def _take(self, status: dict[str, Any]) -> None:
         with self._lock:
             self._answers.append(status)
-            self._measured = measure(self._answers[0], status)
-            self._points.append([_point(edge, self._measured) for edge in _edges(status)])
+            self._rates = measure(self._answers[0], status)
+            self._points.append([_point(edge) for edge in self._rates.edges])
             self._count += 1
 
 
@@ -117,39 +115,21 @@ def _ask(connection: Connection) -> dict[str, Any]:
     return answer
 
 
-def _edges(status: dict[str, Any]) -> list[dict[str, Any]]:
-    return [edge for edge in status["edges"] if not edge.get("is_timer")]
-
-
-def _page_process(
-    process: dict[str, Any], first: dict[str, Any], passed_s: float
-) -> dict[str, Any]:
-    earlier = next((one for one in first["processes"] if one["name"] == process["name"]), process)
-    is_same = earlier["pid"] == process["pid"] and passed_s > 0
-    used_s = (process["cpu_s"] or 0) - (earlier["cpu_s"] or 0)
+def _page_process(process: dict[str, Any], rate: ProcessRate) -> dict[str, Any]:
     keys = ("name", "nodes", "state", "pid", "restarts", "is_dynamic", "rss_nbytes", "ending")
-    return {
-        **{key: process[key] for key in keys},
-        "cpu_percent": 100 * max(used_s, 0) / passed_s if is_same else None,
-    }
+    return {**{key: process[key] for key in keys}, "cpu_percent": rate.cpu_percent}
 
 
-def _page_edge(edge: dict[str, Any], measured: dict[tuple[str, str], Measured]) -> dict[str, Any]:
-    keys = ("source", "target", "queue_size", "queue_policy", "is_local", "sent", "delivered")
-    found = measured.get((edge["source"], edge["target"]))
+def _page_edge(edge: dict[str, Any], rate: EdgeRate) -> dict[str, Any]:
+    keys = ("source", "target", "queue_size", "queue_policy", "is_local", "waiting", "dropped")
     return {
         **{key: edge[key] for key in keys},
-        "dropped": edge["dropped"],
-        "waiting": edge["waiting"],
-        "rate_hz": None if found is None else found.rate_hz,
-        "dropped_hz": None if found is None else found.dropped_hz,
-        "p50_ns": None if found is None else found.p50_ns,
-        "p99_ns": None if found is None else found.p99_ns,
+        "rate_hz": rate.rate_hz,
+        "dropped_hz": rate.drops_hz,
+        "p50_ns": rate.p50_ns,
+        "p99_ns": rate.p99_ns,
     }
 
 
-def _point(edge: dict[str, Any], measured: dict[tuple[str, str], Measured]) -> list[float | None]:
-    found = measured.get((edge["source"], edge["target"]))
-    if found is None:
-        return [None, None, None]
-    return [found.rate_hz, found.p50_ns, found.p99_ns]
+def _point(edge: EdgeRate) -> list[float | None]:
+    return [edge.rate_hz, edge.p50_ns, edge.p99_ns]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from dora_rt.graph.model import Arrow, Graph
 
@@ -218,10 +218,8 @@ def _join(one: _Stop, other: _Stop) -> None:
 
 
 def _layers(stops: Sequence[_Stop]) -> list[list[_Stop]]:
-    layers: list[list[_Stop]] = [[] for _ in range(max((s.layer for s in stops), default=-1) + 1)]
-    for stop in stops:
-        layers[stop.layer].append(stop)
-    return layers
+    count = max((stop.layer for stop in stops), default=-1) + 1
+    return [[stop for stop in stops if stop.layer == layer] for layer in range(count)]
 
 
 def _order(layers: list[list[_Stop]]) -> None:
@@ -295,12 +293,8 @@ def _fit(layer: Sequence[_Stop], wishes: Sequence[float]) -> None:
 
 
 def _middles(widths: Sequence[float]) -> list[float]:
-    middles = []
-    edge = _MARGIN
-    for along in widths:
-        middles.append(edge + along / 2)
-        edge += along + _GAP_ALONG
-    return middles
+    edges = accumulate((width + _GAP_ALONG for width in widths), initial=_MARGIN)
+    return [edge + width / 2 for edge, width in zip(edges, widths, strict=False)]
 
 
 def _ends(boxes: dict[str, _Stop], chains: Sequence[_Chain]) -> list[tuple[float, float]]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dora_rt.contract import QueuePolicy
-from dora_rt.descriptor.model import Descriptor, Input, Node, Operator, TimerSource
-from dora_rt.graph.measured import Measured
+from dora_rt.descriptor.model import Descriptor, Input, LogSource, Node, Operator, TimerSource
+from dora_rt.graph.wording import dropped_text, flow_text
+from dora_rt.rates import EdgeRate, Rates
+
+_LOGS = "dora"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,14 @@ class Arrow:
     queue_policy: str
     is_local: bool = False
     """Whether both ends are operators of one process."""
-    measured: Measured | None = None
+    measured: EdgeRate | None = None
 
     @property
     def source_box(self) -> str:
         """Give the id of the box that it leaves."""
-        return self.source.rpartition("/")[0]
+        # What nodes print comes from no node: `dora/logs/info/camera`.
+        is_log = self.source.startswith(f"{_LOGS}/")
+        return _LOGS if is_log else self.source.rpartition("/")[0]
 
     @property
     def target_box(self) -> str:
@@ -50,14 +55,15 @@ class Arrow:
     @property
     def name(self) -> str:
         """Name what flows: the output, and the input if that is called otherwise."""
-        output, entry = self.source.rpartition("/")[2], self.target.rpartition("/")[2]
+        output = self.source[len(self.source_box) + 1 :]
+        entry = self.target.rpartition("/")[2]
         return output if output == entry else f"{output} → {entry}"
 
     @property
     def note(self) -> str:
         """Say what was measured, or else how it queues."""
         if self.measured is not None:
-            texts = (self.measured.flow_text, self.measured.dropped_text)
+            texts = (flow_text(self.measured), dropped_text(self.measured))
             return " · ".join(text for text in texts if text)
         if self.queue_policy == QueuePolicy.LATEST.value:
             return "latest"
@@ -71,7 +77,7 @@ class Graph:
     title: str
     boxes: tuple[Box, ...] = ()
     arrows: tuple[Arrow, ...] = ()
-    is_live: bool = field(default=False)
+    is_live: bool = False
 
 
 def graph_of_descriptor(descriptor: Descriptor) -> Graph:
@@ -94,18 +100,15 @@ def graph_of_descriptor(descriptor: Descriptor) -> Graph:
                 for entry in inputs
                 if not isinstance(entry.source, TimerSource)
             ]
+    if any(arrow.source_box == _LOGS for arrow in arrows):
+        boxes.append(Box(_LOGS, _LOGS, ("what nodes print",)))
     return Graph(Path(descriptor.file).name, tuple(boxes), tuple(arrows))
 
 
-def graph_of_status(
-    status: Mapping[str, Any], measured: Mapping[tuple[str, str], Measured] | None = None
-) -> Graph:
-    """Give the graph of a run, from what it answers to `status`.
-
-    Args:
-        status: the answer.
-        measured: what was measured of edges, by source and target.
-    """
+def graph_of_status(status: Mapping[str, Any], rates: Rates | None = None) -> Graph:
+    """Give the graph of a run, from what it answers to `status`, with what was measured if any."""
+    edges = () if rates is None else rates.edges
+    measured = {(edge.source, edge.target): edge for edge in edges}
     timers: dict[str, list[str]] = {}
     for entry in status["inputs"]:
         box_id = entry["target"].rpartition("/")[0]
@@ -122,10 +125,9 @@ def graph_of_status(
             edge["queue_size"],
             edge["queue_policy"],
             is_local=edge["is_local"],
-            measured=(measured or {}).get((edge["source"], edge["target"])),
+            measured=measured.get((edge["source"], edge["target"])),
         )
         for edge in status["edges"]
-        if not edge.get("is_timer")
     ]
     title = f"{Path(status['file']).name} ({status['run']})"
     return Graph(title, tuple(boxes), tuple(arrows), is_live=True)
@@ -157,6 +159,8 @@ def _every(period_ns: int) -> str:
 
 
 def _is_beside(descriptor: Descriptor, node: Node, entry: Input) -> bool:
-    assert not isinstance(entry.source, TimerSource), "only outputs are beside anything"
+    assert not isinstance(entry.source, TimerSource), "asked of edges only"
+    if isinstance(entry.source, LogSource):
+        return False
     writer = next(other for other in descriptor.nodes if other.id == entry.source.node)
     return (writer.runtime or writer.id) == (node.runtime or node.id)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from dora_rt.graph.layout import Layout, Placed, Point, Route, Size, lay_out
 from dora_rt.graph.model import Arrow, Box, Graph
+from dora_rt.graph.wording import dropped_text, flow_text
 
 _BOX_LEAST = 96.0
 _TITLE_CHARACTER = 8.2
@@ -152,7 +153,7 @@ def _key(arrow: Arrow) -> str:
 def _flow(arrow: Arrow) -> str:
     if arrow.measured is None:
         return ""
-    flow = "drops" if arrow.measured.dropped_hz else "flows" if arrow.measured.rate_hz else "stands"
+    flow = "drops" if arrow.measured.drops_hz else "flows" if arrow.measured.rate_hz else "stands"
     return f' data-flow="{flow}"'
 
 
@@ -181,7 +182,7 @@ def _tip(before: Point, end: Point, layout: Layout) -> str:
 
 def _label(arrow: Arrow, place: Placed) -> str:
     top = place.y - place.height / 2
-    dropped = "" if arrow.measured is None else arrow.measured.dropped_text
+    dropped = "" if arrow.measured is None else dropped_text(arrow.measured)
     return (
         f'<g class="label"{_key(arrow)}><rect x="{place.x - place.width / 2:.1f}" y="{top:.1f}" '
         f'width="{place.width:.1f}" height="{place.height:.1f}" rx="6"/>'
@@ -193,7 +194,7 @@ def _label(arrow: Arrow, place: Placed) -> str:
 
 
 def _flow_text(arrow: Arrow) -> str:
-    return arrow.note if arrow.measured is None else arrow.measured.flow_text
+    return arrow.note if arrow.measured is None else flow_text(arrow.measured)
 
 
 def _box(box: Box, place: Placed) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import DescriptorError
-from dora_rt.graph.measured import measure
 from dora_rt.graph.model import Graph, graph_of_descriptor, graph_of_status
 from dora_rt.graph.svg import render_html, render_svg
 from dora_rt.graph.text import render_dot, render_mermaid
+from dora_rt.rates import measure
 from dora_rt.runs import Connection, base_folder, open_run
 from dora_rt.tools.verb import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, Verb
 

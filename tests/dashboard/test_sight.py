@@ -5,10 +5,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow
 import pytest
 
 from dora_rt.dashboard.log_tail import read_tail
-from dora_rt.dashboard.sight import Kind, encode, kind_of, read_boxes
+from dora_rt.dashboard.sight import Kind, as_numpy, encode, kind_of, read_boxes
 from dora_rt.event import Event
 
 JPEG = cv2.imencode(".jpg", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
@@ -37,6 +38,26 @@ def event_of(value: Any, metadata: bytes = b"", name: str = "camera/image") -> E
 )
 def test_samples_are_known_by_what_they_are(value: Any, metadata: bytes, kind: Kind):
     assert kind_of(event_of(value, metadata)) is kind
+
+
+def test_picture_of_a_node_of_dora_is_known_by_its_metadata():
+    metadata = b'{"encoding":"bgr8","width":30,"height":20}'
+
+    value = as_numpy(pyarrow.array(np.zeros(1800, np.uint8)))
+
+    assert kind_of(event_of(value, metadata)) is Kind.PICTURE
+    encoded = encode(event_of(value, metadata))
+    assert encoded is not None and (encoded.width, encoded.height) == (30, 20)
+
+
+@pytest.mark.parametrize("value", [["text"], [{"a": 1}], [[1, 2], [3]], [None], []])
+def test_arrays_of_arrow_that_are_no_pictures_are_something_else(value: list[Any]):
+    assert kind_of(event_of(as_numpy(pyarrow.array(value)))) is Kind.OTHER
+
+
+def test_numbers_without_a_dimension_are_something_else():
+    assert kind_of(event_of(np.array(3.0))) is Kind.OTHER
+    assert kind_of(event_of(np.array(3, np.uint8))) is Kind.OTHER
 
 
 def test_boxes_in_bytes_are_known_by_the_name_of_the_output():

@@ -10,11 +10,11 @@ import pytest
 
 from dora_rt.descriptor import read_descriptor
 from dora_rt.graph.layout import Layout, Placed, lay_out
-from dora_rt.graph.measured import Measured, duration_text, measure
 from dora_rt.graph.model import Arrow, Box, Graph, graph_of_descriptor
 from dora_rt.graph.svg import render_html, render_svg
 from dora_rt.graph.text import render_dot, render_mermaid
-from dora_rt.latency import bucket
+from dora_rt.graph.wording import duration_text
+from dora_rt.rates import EdgeRate
 
 FLOW = """
 nodes:
@@ -183,24 +183,21 @@ def test_mermaid_and_dot_cannot_be_broken_out_of():
     assert '"a\\"]" [label="a\\"]"]' in render_dot(graph)
 
 
-def test_measured_is_what_happened_between_two_answers():
-    edge = {"source": "a/x", "target": "b/x", "sent": 10, "delivered": 10, "dropped": 0}
-    before = {"now_ns": 0, "edges": [{**edge, "latencies": {"40": 10}}]}
-    slow = str(bucket(24_000_000))
-    later = {**edge, "delivered": 70, "dropped": 5, "latencies": {"40": 10, slow: 60}}
-    after = {"now_ns": 2_000_000_000, "edges": [later]}
+def test_what_nodes_print_comes_from_a_box_of_its_own(tmp_path: Path):
+    file = tmp_path / "flow.yml"
+    file.write_text(
+        "nodes: [{id: a, path: a.py}, {id: b, path: b.py, inputs: {said: dora/logs/info/a}}]"
+    )
+    for name in "ab":
+        (tmp_path / f"{name}.py").touch()
 
-    measured = measure(before, after)["a/x", "b/x"]
+    graph = graph_of_descriptor(read_descriptor(file, {}))
 
-    assert (measured.rate_hz, measured.dropped_hz, measured.dropped) == (30, 2.5, 5)
-    # What was counted before has no part in it.
-    assert measured.p50_ns == pytest.approx(24e6, rel=0.1)
-
-
-def test_edges_that_count_nothing_are_not_measured():
-    edge = {"source": "a/x", "target": "b/x", "sent": None, "latencies": None}
-
-    assert measure({"now_ns": 0, "edges": [edge]}, {"now_ns": 10**9, "edges": [edge]}) == {}
+    assert [box.id for box in graph.boxes] == ["a", "b", "dora"]
+    assert [(arrow.source_box, arrow.name) for arrow in graph.arrows] == [
+        ("dora", "logs/info/a → said")
+    ]
+    assert ElementTree.fromstring(render_svg(graph)).tag.endswith("svg")
 
 
 @pytest.mark.parametrize(
@@ -212,11 +209,26 @@ def test_durations_have_two_or_three_digits(duration_ns: float, text: str):
 
 
 def test_arrow_says_what_was_measured():
-    measured = Measured(29.97, 164e3, 3.4e6, 0.0, 12)
+    edge = EdgeRate(
+        "a/x",
+        "b/x",
+        queue_size=1,
+        waiting=0,
+        delivered=300,
+        dropped=12,
+        rate_hz=29.97,
+        drops_hz=0.0,
+        bytes_per_s=0.0,
+        p50_ns=164e3,
+        p99_ns=3.4e6,
+    )
 
-    arrow = Arrow("a/x", "b/x", 1, "latest", measured=measured)
+    arrow = Arrow("a/x", "b/x", 1, "latest", measured=edge)
 
     assert arrow.note == "30.0 Hz · 164 us / 3.4 ms · 12 dropped"
+    assert 'data-flow="flows"' in render_svg(
+        Graph("x", (Box("a", "a"), Box("b", "b")), (arrow,), is_live=True)
+    )
 
 
 def graph_verb(*arguments: object) -> subprocess.CompletedProcess[str]:
