@@ -7,6 +7,7 @@ line of JSON, and gets a line of JSON for each.
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import re
@@ -119,7 +120,9 @@ class Connection:
             OSError: the run has ended.
         """
         line = json.dumps({"request": request, **fields}, separators=(",", ":"))
-        self._link.sendall(line.encode() + b"\n")
+        # Who refuses a connection says so and ends it; that can be read all the same.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._link.sendall(line.encode() + b"\n")
 
     def receive(self, timeout_s: float | None = _ANSWER_S) -> tuple[dict[str, Any], list[int]]:
         """Wait for the next answer, and give it with the descriptors that came with it.

@@ -1,8 +1,9 @@
-"""Runs the verbs of `dora-rt`, each as a user does: in a process of its own."""
+"""Runs the verbs of `dora-rt`, as a user does."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -10,8 +11,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import pytest
 
 from dora_rt.runs import Connection, base_folder, find_runs
+from dora_rt.tools import main
 
 COMMAND = [sys.executable, "-c", "from dora_rt.tools import main; main()"]
 
@@ -30,18 +35,26 @@ class Done:
         return json.loads(self.out)
 
 
-def verb(
-    *words: str, env: dict[str, str] | None = None, cwd: Path | None = None, timeout_s: float = 20
-) -> Done:
-    done = subprocess.run(
-        [*COMMAND, *words],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        env={**os.environ, **(env or {})},
-        cwd=cwd,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
+def verb(*words: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> Done:
+    """Run a verb to its end, in this process: a Python of its own for each takes most of the time.
+
+    `start` has one of its own.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    before = Path.cwd()
+    with (
+        mock.patch.dict(os.environ, env or {}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as end,
+    ):
+        os.chdir(cwd or before)
+        try:
+            main(words)
+        finally:
+            os.chdir(before)
+    assert isinstance(end.value.code, int)
+    return Done(end.value.code, out.getvalue(), err.getvalue())
 
 
 def start(*words: str) -> subprocess.Popen[str]:
