@@ -17,8 +17,16 @@ from dora_rt.control.launcher import launch
 from dora_rt.control.plan import Plan, ProcessPlan
 from dora_rt.control.planner import make_plan
 from dora_rt.control.summary import render
+from dora_rt.control.timeline import check_target
+from dora_rt.control.watching import Watching, decide_spans
 from dora_rt.descriptor import read_descriptor
-from dora_rt.errors import DescriptorError, LaunchError, SharedMemoryError, SharedMemoryFullError
+from dora_rt.errors import (
+    DescriptorError,
+    ExtraMissingError,
+    LaunchError,
+    SharedMemoryError,
+    SharedMemoryFullError,
+)
 
 _DESCRIPTION = """\
 Run a dataflow: start every node of FILE, connect them by shared memory, and stop
@@ -95,6 +103,18 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="let `import dora` in the nodes be what is installed, not what dora_rt has for it",
     )
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="write what each node did and when to FILE, for https://ui.perfetto.dev",
+    )
+    parser.add_argument(
+        "--otel",
+        action="store_true",
+        help="make OpenTelemetry spans of the work of the nodes, and send them to where "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says (which suffices alone), else to localhost:4318",
+    )
     parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
     return parser
 
@@ -116,6 +136,13 @@ def _run(options: argparse.Namespace) -> int:
         console.notice(_describe(plan))
         return EXIT_OK
     try:
+        watching = _watching(options, environ)
+    except (OSError, ExtraMissingError) as error:
+        print(f"dora-launch: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    if watching.note is not None:
+        console.notice(f"note: {watching.note}")
+    try:
         outcome = launch(
             plan,
             console,
@@ -123,6 +150,7 @@ def _run(options: argparse.Namespace) -> int:
             has_dora_compat=options.dora_compat,
             stop_after_s=options.stop_after,
             log_folder=options.log_dir,
+            watching=watching,
         )
     except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
         print(f"dora-launch: {error}", file=sys.stderr)
@@ -131,6 +159,14 @@ def _run(options: argparse.Namespace) -> int:
     if outcome.interrupted_by is not None:
         return 128 + outcome.interrupted_by
     return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
+
+
+def _watching(options: argparse.Namespace, environ: dict[str, str]) -> Watching:
+    trace: Path | None = options.trace
+    if trace is not None:
+        check_target(trace)
+    has_spans, note = decide_spans(environ, are_wanted=options.otel)
+    return Watching(trace, has_spans, note)
 
 
 def _describe(plan: Plan) -> str:

@@ -30,6 +30,8 @@ from dora_rt.control.requests import RequestSocket
 from dora_rt.control.rundir import Manifest, has_run, reclaim
 from dora_rt.control.signals import recorded_signals
 from dora_rt.control.supervisor import Outcome, Supervisor
+from dora_rt.control.timeline import write_trace
+from dora_rt.control.watching import Watching, watched
 from dora_rt.data.shm import SHM_DIRECTORY, find_room
 from dora_rt.errors import LaunchError, SharedMemoryFullError
 from dora_rt.runs import base_folder
@@ -45,6 +47,7 @@ def launch(
     stop_after_s: float | None,
     log_folder: Path | None,
     has_dora_compat: bool = True,
+    watching: Watching | None = None,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
 
@@ -56,11 +59,13 @@ def launch(
         log_folder: where the log files stay; None: in the run directory, and kept elsewhere if a
             node fails.
         has_dora_compat: whether `import dora` in the nodes is what this package has.
+        watching: what to record of what the nodes do; None: nothing.
 
     Raises:
         LaunchError: a program cannot be executed, or the environment does not allow the run.
         SharedMemoryFullError: /dev/shm has no room.
     """
+    watching = watching or Watching()
     base = base_folder(environ)
     for reclaimed in reclaim(base):
         console.notice(str(reclaimed))
@@ -76,6 +81,7 @@ def launch(
         folder = log_folder or guard.directory.logs
         guard.directory.description.write_text(plan.description)
         compat = COMPAT_FOLDER if has_dora_compat else None
+        plan = _watched(plan, guard, watching)
         with (
             _make_memory(plan, guard.run) as memory,
             _open_requests(guard) as requests,
@@ -88,7 +94,10 @@ def launch(
             supervisor = Supervisor(
                 plan, memory, console, output, signals, stop_after_ns=stop_after_ns
             )
+            began_ns = time.monotonic_ns()
             outcome = supervisor.run(starter, requests)
+        if watching.trace is not None:
+            outcome = _with_trace(outcome, plan, guard, watching.trace, began_ns, console)
         if not outcome.report.failures or not folder.is_dir():
             return outcome
         if log_folder is None:
@@ -98,6 +107,27 @@ def launch(
                 console.alarm(f"the logs of this run cannot be kept: {error}")
                 return outcome
         return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
+
+
+def _watched(plan: Plan, guard: RunGuard, watching: Watching) -> Plan:
+    folder = None
+    if watching.trace is not None:
+        folder = guard.directory.trace
+        folder.mkdir(mode=0o700)
+    if folder is None and not watching.has_spans:
+        return plan
+    return watched(plan, folder, has_spans=watching.has_spans)
+
+
+def _with_trace(
+    outcome: Outcome, plan: Plan, guard: RunGuard, path: Path, began_ns: int, console: Console
+) -> Outcome:
+    try:
+        trace = write_trace(plan, guard.directory.trace, path, began_ns=began_ns)
+    except OSError as error:
+        console.alarm(f"the trace cannot be written: {error}")
+        return outcome
+    return replace(outcome, report=replace(outcome.report, trace=trace))
 
 
 def _log_limits(plan: Plan) -> dict[str, LogLimit]:
