@@ -28,7 +28,7 @@ from dora_rt.errors import CorruptSampleError, UnsupportedValueError
 from dora_rt.event import TELEMETRY_KEY, Event, MatchedEvents, decode_metadata, telemetry_context
 from dora_rt.tracing.context import format_context, parse_context
 
-_FLUSH_S = 2.0
+_FLUSH_S = 1.0
 _NO_CAUSE = "no cause"
 _propagator = TraceContextTextMapPropagator()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from tests.flows.flow import Finished, Flow
 
 FLOW = """
     nodes:
-      - {id: camera, path: camera.py, inputs: {tick: dora/timer/millis/10}, outputs: [image]}
+      - id: camera
+        path: camera.py
+        inputs: {tick: dora/timer/millis/10, end: fragile/end}
+        outputs: [image]
       - id: detector
         operators:
-          - {id: find, python: find.py, inputs: {image: camera/image}, outputs: [boxes, best]}
+          - {id: find, python: find.py, inputs: {image: camera/image}, outputs: [boxes]}
           - {id: choose, python: choose.py, inputs: {boxes: detector/find/boxes}, outputs: [best]}
       - id: plot
         path: plot.py
@@ -30,16 +34,17 @@ FLOW = """
         restart_policy: on-failure
         max_restarts: 1
         inputs: {image: {source: camera/image, queue_size: 50, queue_policy: drop_oldest}}
+        outputs: [end]
 """
 
 CAMERA = """
     import numpy as np
     from dora_rt import Node
     with Node() as node:
-        for tick in node:
-            node.send_output("image", np.full(10, tick.seq), captured_ns=tick.sent_ns)
-            if tick.seq >= 20:
+        for event in node:
+            if event.id == "end":
                 break
+            node.send_output("image", np.full(10, event.seq), captured_ns=event.sent_ns)
 """
 
 OPERATOR = """
@@ -63,9 +68,11 @@ FRAGILE = """
     import os, signal
     from dora_rt import Node
     node = Node()
-    for event in node:
-        if event.seq == 3 and node.config().restart_count == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    for number, event in enumerate(node):
+        if number == 3:
+            if node.config().restart_count == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            node.send_output("end", b"")
 """
 
 
@@ -90,7 +97,7 @@ class Traced:
     def track_of(self, event: dict[str, Any]) -> str:
         process = self.processes[event["pid"]]
         track = self.tracks[event["pid"], event["tid"]]
-        return process if track == process else f"{process}/{track}"
+        return track if track.startswith(process) else f"{process}/{track}"
 
     def slices(self, track: str, name: str) -> list[dict[str, Any]]:
         return [
@@ -183,7 +190,7 @@ def test_slice_lasts_until_the_node_asks_for_the_next_input(traced: Traced):
     )
     for track in traced.tracks:
         mine = [event for event in together if (event["pid"], event["tid"]) == track]
-        for one, after in zip(mine, mine[1:], strict=False):
+        for one, after in pairwise(mine):
             assert one["ts"] + one["dur"] <= after["ts"] + 0.001
 
 
@@ -202,6 +209,7 @@ def test_arrows_lead_from_each_send_to_each_receipt(traced: Traced):
         ("camera: send image", "plot: image"),
         ("detector/choose: send best", "plot: best"),
         ("camera: send image", "fragile: image"),
+        ("fragile: send end", "camera: end"),
     }
     assert all((end["cat"], end["id"]) in starts for end in ends)
     assert all(end["ts"] >= starts[end["cat"], end["id"]]["ts"] for end in ends)
@@ -238,7 +246,9 @@ def duration_us(event: dict[str, Any]) -> float:
 
 def test_interrupted_run_has_its_trace(flow: Flow):
     flow.write("flow.yml", "nodes: [{id: a, path: a.py, inputs: {tick: dora/timer/millis/5}}]")
-    flow.write("a.py", "from dora_rt import Node\nfor event in Node(): print(event.seq)\n")
+    flow.write(
+        "a.py", "from dora_rt import Node\nfor number, _ in enumerate(Node()): print(number)\n"
+    )
     path = flow.folder / "out.json"
     launcher = flow.start("--trace", str(path))
     assert launcher.stdout is not None
