@@ -19,10 +19,18 @@ from dora_rt.control.launcher import launch
 from dora_rt.control.outline import outline
 from dora_rt.control.planner import make_plan
 from dora_rt.control.summary import render
+from dora_rt.control.timeline import check_target
+from dora_rt.control.watching import Watching, decide_spans
 from dora_rt.dashboard.extra import MISSING_EXTRA
 from dora_rt.dashboard.extra import is_installed as has_dashboard
 from dora_rt.descriptor import read_descriptor
-from dora_rt.errors import DescriptorError, LaunchError, SharedMemoryError, SharedMemoryFullError
+from dora_rt.errors import (
+    DescriptorError,
+    ExtraMissingError,
+    LaunchError,
+    SharedMemoryError,
+    SharedMemoryFullError,
+)
 
 _DESCRIPTION = """\
 Run a dataflow: start every node of FILE, connect them by shared memory, and stop
@@ -120,6 +128,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="also write what is summed up at the end to PATH, as JSON",
     )
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="write what each node did and when to FILE, for https://ui.perfetto.dev",
+    )
+    parser.add_argument(
+        "--otel",
+        action="store_true",
+        help="make OpenTelemetry spans of the work of the nodes, and send them to where "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says (which suffices alone), else to localhost:4318",
+    )
     parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
     return parser
 
@@ -151,6 +171,13 @@ def _run(options: argparse.Namespace) -> int:
             print(f"dora-launch: --report {options.report}: {error.strerror}", file=sys.stderr)
             return EXIT_USAGE
     try:
+        watching = _watching(options, environ)
+    except (OSError, ExtraMissingError) as error:
+        print(f"dora-launch: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    if watching.note is not None:
+        console.notice(f"note: {watching.note}")
+    try:
         outcome = launch(
             plan,
             console,
@@ -159,6 +186,7 @@ def _run(options: argparse.Namespace) -> int:
             stop_after_s=options.stop_after,
             log_folder=options.log_dir,
             companion=companion,
+            watching=watching,
         )
     except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
         print(f"dora-launch: {error}", file=sys.stderr)
@@ -177,6 +205,14 @@ def _dashboard_command(options: argparse.Namespace) -> list[str] | None:
     if not options.dashboard and not places:
         return None
     return [sys.executable, "-m", "dora_rt.tools", "dashboard", *places]
+
+
+def _watching(options: argparse.Namespace, environ: dict[str, str]) -> Watching:
+    trace: Path | None = options.trace
+    if trace is not None:
+        check_target(trace)
+    has_spans, note = decide_spans(environ, are_wanted=options.otel)
+    return Watching(trace, has_spans, note)
 
 
 def _duration_s(text: str) -> float:

@@ -34,6 +34,8 @@ from dora_rt.control.requests import RequestSocket
 from dora_rt.control.rundir import Manifest, has_run, reclaim
 from dora_rt.control.signals import recorded_signals
 from dora_rt.control.supervisor import Outcome, Supervisor
+from dora_rt.control.timeline import write_trace
+from dora_rt.control.watching import Watching, watched
 from dora_rt.data.shm import SHM_DIRECTORY, find_room
 from dora_rt.errors import LaunchError, SharedMemoryFullError
 from dora_rt.runs import base_folder
@@ -50,6 +52,7 @@ def launch(
     log_folder: Path | None,
     has_dora_compat: bool = True,
     companion: Sequence[str] | None = None,
+    watching: Watching | None = None,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
 
@@ -63,11 +66,13 @@ def launch(
         has_dora_compat: whether `import dora` in the nodes is what this package has.
         companion: a program that looks at the run and ends with it; it gets the run's name as its
             last argument.
+        watching: what to record of what the nodes do; None: nothing.
 
     Raises:
         LaunchError: a program cannot be executed, or the environment does not allow the run.
         SharedMemoryFullError: /dev/shm has no room.
     """
+    watching = watching or Watching()
     base = base_folder(environ)
     notifier = Notifier(environ)
     # It is the launcher's: what a node says of itself is not so of the run.
@@ -86,6 +91,7 @@ def launch(
         folder = log_folder or guard.directory.logs
         guard.directory.description.write_text(plan.description)
         compat = COMPAT_FOLDER if has_dora_compat else None
+        plan = _watched(plan, guard, watching)
         with (
             _make_memory(plan, guard.run) as memory,
             _open_requests(guard) as requests,
@@ -99,7 +105,10 @@ def launch(
             supervisor = Supervisor(
                 plan, memory, console, output, signals, notifier, stop_after_ns=stop_after_ns
             )
+            began_ns = time.monotonic_ns()
             outcome = supervisor.run(starter, requests)
+        if watching.trace is not None:
+            outcome = _with_trace(outcome, plan, guard, watching.trace, began_ns, console)
         if not outcome.report.failures or not folder.is_dir():
             return outcome
         if log_folder is None:
@@ -117,6 +126,27 @@ def _accompanied(
     if argv is None:
         return contextlib.nullcontext()
     return Companion.start([*argv, guard.run], guard, environ)
+
+
+def _watched(plan: Plan, guard: RunGuard, watching: Watching) -> Plan:
+    folder = None
+    if watching.trace is not None:
+        folder = guard.directory.trace
+        folder.mkdir(mode=0o700)
+    if folder is None and not watching.has_spans:
+        return plan
+    return watched(plan, folder, has_spans=watching.has_spans)
+
+
+def _with_trace(
+    outcome: Outcome, plan: Plan, guard: RunGuard, path: Path, began_ns: int, console: Console
+) -> Outcome:
+    try:
+        trace = write_trace(plan, guard.directory.trace, path, began_ns=began_ns)
+    except OSError as error:
+        console.alarm(f"the trace cannot be written: {error}")
+        return outcome
+    return replace(outcome, report=replace(outcome.report, trace=trace))
 
 
 def _log_limits(plan: Plan) -> dict[str, LogLimit]:
