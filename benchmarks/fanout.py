@@ -11,7 +11,7 @@ import time
 
 from benchmarks import payload
 from benchmarks.contender import ReaderLink, WriterLink, end_all
-from benchmarks.contenders import SELECTED
+from benchmarks.contenders import FEW, in_order
 from benchmarks.job import WRITER, Job
 from benchmarks.placement import placements
 from benchmarks.session import Session, make_job
@@ -27,9 +27,7 @@ _WARM_UP, _LEAST = 10, 10
 
 def measure(session: Session) -> None:
     """Let all contenders take turns, each with all numbers of readers."""
-    for number, placement, contender in session.turns(
-        session.contenders(SELECTED), placements()[:1]
-    ):
+    for number, placement, contender in session.turns(session.contenders(FEW), placements()[:1]):
         for readers in READERS[:2] if session.options.is_quick else READERS:
             job = make_job(
                 NAME,
@@ -81,7 +79,7 @@ def tables(rows: list[Row]) -> list[Table]:
     found = []
     for size in SIZES:
         lines = []
-        for contender in dict.fromkeys(row["contender"] for row in rows):
+        for contender in in_order(rows):
             mine = [row for row in rows if row["contender"] == contender and row["size"] == size]
             p50s = [
                 over_rounds((row for row in mine if row["readers"] == readers), "p50_us")

@@ -18,6 +18,7 @@ class Job:
         folder: a folder of its own, for results, sockets and dataflow files.
         writer_cores: cores that the writer's process may run on.
         reader_cores: cores that the readers' processes may run on.
+        is_answered: the writer waits for the answer to each message before it sends the next.
         lossless: the writer waits for readers that fall `queue_size` behind; else they lose.
         largest_nbytes: size of the largest message.
         settings: what the benchmark wants to know, JSON-able.
@@ -29,6 +30,7 @@ class Job:
     writer_cores: tuple[int, ...]
     reader_cores: tuple[int, ...]
     readers: int = 1
+    is_answered: bool = False
     lossless: bool = False
     queue_size: int = 10
     largest_nbytes: int = 8

@@ -12,7 +12,7 @@ import time
 
 from benchmarks import floors, payload
 from benchmarks.contender import ReaderLink, WriterLink, end_all
-from benchmarks.contenders import BARE, find
+from benchmarks.contenders import BARE, find, in_order
 from benchmarks.job import WRITER, Job
 from benchmarks.session import Session, make_job
 from benchmarks.tables import Table, microseconds
@@ -40,6 +40,7 @@ def measure(session: Session) -> None:
             NAME,
             contender,
             placement,
+            is_answered=True,
             largest_nbytes=max(SIZES.values()),
             settings={"budget_s": session.options.budget_s},
         )
@@ -108,7 +109,7 @@ def tables(rows: list[Row]) -> list[Table]:
 
 def _table(rows: list[Row], title: str) -> Table:
     lines = []
-    for contender in dict.fromkeys(row["contender"] for row in rows):
+    for contender in in_order(rows):
         mine = [row for row in rows if row["contender"] == contender]
         cells = [contender]
         for size in SIZES:

@@ -11,7 +11,7 @@ import time
 
 from benchmarks import payload
 from benchmarks.contender import ReaderLink, WriterLink, end_all
-from benchmarks.contenders import BARE, SELECTED
+from benchmarks.contenders import BARE, FEW, in_order
 from benchmarks.job import WRITER, Job
 from benchmarks.placement import placements
 from benchmarks.session import Session, make_job
@@ -29,7 +29,7 @@ _WARM_UP = 20
 def measure(session: Session) -> None:
     """Let all contenders take turns, each with two fast readers and with a slow one."""
     # Bare semaphores have no answer to it: they overwrite what the slow one looks at.
-    names = [name for name in SELECTED if name != BARE]
+    names = [name for name in FEW if name != BARE]
     for number, placement, contender in session.turns(session.contenders(names), placements()[:1]):
         for slow_s in (0, _SLOW_S):
             settings = {
@@ -75,7 +75,7 @@ def read(job: Job, link: ReaderLink, number: int) -> list[Row]:
 def tables(rows: list[Row]) -> list[Table]:
     """Give one table."""
     lines = []
-    for contender in dict.fromkeys(row["contender"] for row in rows):
+    for contender in in_order(rows):
         cells = [contender]
         for key in ("p50_us", "p99_us", "latency_us"):
             fast, slow = (

@@ -13,7 +13,7 @@ import time
 
 from benchmarks import payload
 from benchmarks.contender import ReaderLink, WriterLink, end_all
-from benchmarks.contenders import SELECTED
+from benchmarks.contenders import SELECTED, in_order
 from benchmarks.job import WRITER, Job
 from benchmarks.placement import placements
 from benchmarks.processes import cpu_ns, descendants
@@ -80,7 +80,7 @@ def read(job: Job, link: ReaderLink, number: int) -> list[Row]:
 def tables(rows: list[Row]) -> list[Table]:
     """Give one table."""
     lines = []
-    for contender in dict.fromkeys(row["contender"] for row in rows):
+    for contender in in_order(rows):
         mine = [row for row in rows if row["contender"] == contender]
         writer, reader, others = (
             over_rounds(mine, key) for key in ("writer_us", "reader_us", "all_others_us")

@@ -12,7 +12,7 @@ import time
 
 from benchmarks import floors, payload
 from benchmarks.contender import ReaderLink, WriterLink, end_all
-from benchmarks.contenders import BARE
+from benchmarks.contenders import BARE, in_order
 from benchmarks.job import WRITER, Job
 from benchmarks.placement import Placement, placements
 from benchmarks.session import Session, make_job
@@ -78,7 +78,7 @@ def tables(rows: list[Row]) -> list[Table]:
     for placement in dict.fromkeys(row["placement"] for row in rows):
         here = [row for row in rows if row["placement"] == placement]
         lines = []
-        for contender in dict.fromkeys(row["contender"] for row in here):
+        for contender in in_order(here):
             cells = [contender]
             for size in SIZES:
                 mine = [

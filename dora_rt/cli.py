@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import NoReturn
 
 from dora_rt import __version__
 from dora_rt.control.console import Console
+from dora_rt.control.duration import duration_s
 from dora_rt.control.environ import inherited_environ
 from dora_rt.control.launcher import launch
-from dora_rt.control.plan import Plan, ProcessPlan
+from dora_rt.control.outline import outline
 from dora_rt.control.planner import make_plan
 from dora_rt.control.summary import render
 from dora_rt.descriptor import read_descriptor
@@ -36,8 +36,6 @@ exit codes: 0 all well, 1 a node failed, 2 bad file or usage, 3 the environment 
 allow it (shared memory, permissions), 128 + signal when interrupted (130: Ctrl-C)
 
 A dataflow file names the programs that it runs: run only files that you trust."""
-
-_UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 EXIT_OK, EXIT_NODE_FAILED, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
 
@@ -73,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--stop-after",
-        type=_duration_s,
+        type=duration_s,
         metavar="TIME",
         help="stop this long after the start: 10s, 500ms, 5m, 1h",
     )
@@ -119,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
         console.notice(f"note: {note}")
     plan = make_plan(descriptor, folder=options.file.resolve().parent, interpreter=sys.executable)
     if options.check:
-        console.notice(_describe(plan))
+        console.notice(outline(plan))
         return EXIT_OK
     if options.report is not None:
         try:
@@ -145,29 +143,3 @@ def _run(options: argparse.Namespace) -> int:
     if outcome.interrupted_by is not None:
         return 128 + outcome.interrupted_by
     return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
-
-
-def _describe(plan: Plan) -> str:
-    lines = [f"{plan.file} is fine: {len(plan.processes)} processes, {len(plan.edges)} edges"]
-    lines += [f"  {process.name}: {_describe_start(process)}" for process in plan.processes]
-    for edge in plan.edges:
-        where = f"queue {edge.queue_size}, {edge.queue_policy.value}"
-        if edge.output is None:
-            where += ", in one process"
-        lines.append(f"  {edge.source} -> {edge.target} ({where})")
-    return "\n".join(lines)
-
-
-def _describe_start(process: ProcessPlan) -> str:
-    if process.is_dynamic:
-        return f'dynamic, started by somebody else with Node("{process.name}")'
-    return " ".join(process.argv)
-
-
-def _duration_s(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
-    if match is None or match[2] not in _UNITS_S or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h"
-        )
-    return float(match[1]) * _UNITS_S[match[2]]

@@ -44,6 +44,9 @@ def input_event(event: Event, entry: InputConfig, input_id: str | None = None) -
         # A timestamp that somebody sent on goes before that of this hop, as in dora.
         metadata.update(decode_metadata(event.metadata_json))
     value = event.value if entry.period_ns is None else None
+    if entry.is_text and isinstance(value, bytes):
+        # Lines and logs of nodes, which dora sends as strings.
+        value = _arrow.as_strings(value.decode())
     return _value_event(input_id or event.id, value, metadata)
 
 

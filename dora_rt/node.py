@@ -281,10 +281,8 @@ class Node:
 
     def _next(self, deadline_ns: int | None) -> Event | Change | None:
         if fork.is_forked:
-            raise NodeClosedError(
-                f"node {self._config.node!r}: this process is a fork of the node; only the node "
-                "itself can receive"
-            )
+            where = f"node {self._config.node!r}"
+            raise NodeClosedError(f"{where}: this process is a fork of it, and cannot receive")
         if not (self._reads_events and self._is_ready):
             self._announce_reading()
             self._get_ready()
@@ -344,7 +342,7 @@ def _close(inbox: Inbox, publishers: list[Publisher], attachment: Attachment | N
         return  # the parent goes on with them
     inbox.close()
     for publisher in publishers:
-        publisher.close()
+        publisher.close(inbox.closing())
     if attachment is not None:
         attachment.leave()
         # A notebook may come back as another node, or as the same.

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dora_rt.errors import RunNotFoundError
+
 SOCKET_NAME = "control"
 RUN_VARIABLE = "DORA_RT_RUN"
 _RUN = re.compile(r"[0-9a-f]{8}")
@@ -41,6 +43,36 @@ def find_runs(base: Path) -> list[str]:
     except OSError:
         return []
     return sorted(name for name in names if _RUN.fullmatch(name))
+
+
+def open_run(base: Path, called: str | None = None) -> Connection:
+    """Connect to the run that is called so, or to the only one.
+
+    Args:
+        base: the folder of all runs.
+        called: its name, or a beginning of it that no other run has, or its dataflow file, or
+            that file's name, with or without its ending.
+
+    Raises:
+        RunNotFoundError: there is none, or several; the message lists those that there are.
+    """
+    found = _open_all(base)
+    matching = {run: file for run, (_, file) in found.items() if _is_called(run, file, called)}
+    for run, (connection, _) in found.items():
+        if len(matching) != 1 or run not in matching:
+            connection.close()
+    if len(matching) == 1:
+        return found[next(iter(matching))][0]
+    listed = "".join(f"\n  {run}  {file}" for run, (_, file) in found.items())
+    if not found:
+        raise RunNotFoundError(
+            f"no dataflow of this user is running (looked in {base}): start one with dora-launch"
+        )
+    if matching:
+        listed = "".join(f"\n  {run}  {file}" for run, file in matching.items())
+        which = "" if called is None else f" are called {called!r}"
+        raise RunNotFoundError(f"{len(matching)} runs{which or ' are there'}; say which:{listed}")
+    raise RunNotFoundError(f"no run is called {called!r}; there are:{listed}")
 
 
 class Connection:
@@ -77,8 +109,25 @@ class Connection:
         Raises:
             OSError: the run has ended, or does not answer.
         """
+        self.send(request, **fields)
+        return self.receive()
+
+    def send(self, request: str, **fields: Any) -> None:
+        """Send one request, to which any number of answers may come.
+
+        Raises:
+            OSError: the run has ended.
+        """
         line = json.dumps({"request": request, **fields}, separators=(",", ":"))
         self._link.sendall(line.encode() + b"\n")
+
+    def receive(self, timeout_s: float | None = _ANSWER_S) -> tuple[dict[str, Any], list[int]]:
+        """Wait for the next answer, and give it with the descriptors that came with it.
+
+        Raises:
+            OSError: the run has ended, or nothing came in time.
+        """
+        self._link.settimeout(timeout_s)
         descriptors: list[int] = []
         while b"\n" not in self._rest:
             received, more = _receive(self._link)
@@ -94,16 +143,41 @@ class Connection:
         self._link.settimeout(None)
         return self._link.detach()
 
+    def close(self) -> None:
+        """End the connection."""
+        self._link.close()
+
     def __enter__(self) -> Connection:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._link.close()
+        self.close()
 
 
 def socket_path(folder_fd: int) -> str:
     """Name the socket in an opened run directory, in few bytes: a socket's path has at most 107."""
     return f"/proc/self/fd/{folder_fd}/{SOCKET_NAME}"
+
+
+def _open_all(base: Path) -> dict[str, tuple[Connection, str]]:
+    """Connect to every run that answers, and learn its dataflow file."""
+    found = {}
+    for run in find_runs(base):
+        connection = Connection.open(base, run)
+        if connection is None:
+            continue
+        try:
+            found[run] = connection, str(connection.ask("describe")[0].get("file", ""))
+        except (OSError, ValueError):
+            connection.close()  # it has just ended
+    return found
+
+
+def _is_called(run: str, file: str, called: str | None) -> bool:
+    if called is None or run.startswith(called):
+        return True
+    path = Path(file)
+    return called in (path.name, path.stem) or path == Path(called).absolute()
 
 
 def _receive(link: socket.socket) -> tuple[bytes, list[int]]:

@@ -64,7 +64,9 @@ class _Running:
         self.ports = {port_id for port_id, _ in config.inputs}
         self.routes = {route.output_id: route for route in config.routes}
         self.open_ports = {
-            entry.id for entry in node.inputs if entry.id in self.ports and entry.edge is not None
+            entry.id
+            for entry in node.inputs
+            if entry.id in self.ports and entry.edge is not None and entry.keeps_alive
         }
         self.has_timer = any(
             entry.id in self.ports and entry.period_ns is not None for entry in node.inputs

@@ -27,7 +27,7 @@ from dora_rt.data.publisher import Publisher
 from dora_rt.data.shm import attach_words
 from dora_rt.data.stamp import Stamp
 from dora_rt.data.subscriber import Subscriber
-from dora_rt.descriptor.model import Resources, Supervision
+from dora_rt.descriptor.model import Logging, Resources, Supervision
 from dora_rt.event import Event
 
 NO_STAMP = Stamp(b"", 1, 1)
@@ -150,6 +150,7 @@ def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:
             circle=frozenset(),
             supervision=Supervision(),
             resources=Resources(),
+            logging=Logging(),
         )
         for number in range(len(readers) + 1)
     )

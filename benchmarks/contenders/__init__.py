@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from benchmarks.contender import Contender
 from benchmarks.contenders.bare import Bare
 from benchmarks.contenders.dora_client import DoraRs, DoraRtCompat
@@ -11,6 +13,7 @@ from benchmarks.contenders.queues import Queues
 from benchmarks.contenders.ros import Ros
 from benchmarks.contenders.zenoh_peer import Zenoh
 from benchmarks.contenders.zeromq import ZeroMq
+from benchmarks.timing import Row
 
 BARE = "bare semaphores"
 DORA_RT = "dora_rt"
@@ -30,6 +33,9 @@ SELECTED = (
     "ROS 2 rclpy, tuned",
 )
 """One of each product, for what takes long."""
+
+FEW = (BARE, DORA_RT, DORA_RT_SPINNING, DORA_RS, "iceoryx2", "pyzmq", "zenoh, shared memory")
+"""Fewer, for what takes longest."""
 
 
 def contenders() -> list[Contender]:
@@ -51,6 +57,13 @@ def contenders() -> list[Contender]:
         Ros("ROS 2 rclpy, tuned", is_tuned=True),
         Queues(),
     ]
+
+
+def in_order(rows: Iterable[Row]) -> list[str]:
+    """Name the contenders of the rows in the order of the tables, floors first."""
+    names = [contender.name for contender in contenders()]
+    found = dict.fromkeys(row["contender"] for row in rows)
+    return sorted(found, key=lambda name: names.index(name) if name in names else -1)
 
 
 def find(name: str) -> Contender:

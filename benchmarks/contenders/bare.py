@@ -40,7 +40,7 @@ class Bare(Contender):
         try:
             os.posix_fallocate(memory.fd, 0, _size(job))
             for name in names:
-                free = job.queue_size if "free" in name else 0
+                free = _slots(job) if "free" in name else 0
                 posix_ipc.Semaphore(name, posix_ipc.O_CREX, initial_value=free).close()
             yield [worker(job, role) for role in job.roles]
         finally:
@@ -77,7 +77,7 @@ class _End:
 
 
 class BareWriter(_End):
-    """Sends, without a look at whether it overwrites, unless it has to be lossless."""
+    """Sends into the next slot, once all readers have let go of it."""
 
     def __init__(self, job: Job, *, spins: bool) -> None:
         super().__init__(job, spins=spins)
@@ -85,7 +85,7 @@ class BareWriter(_End):
         self._filled = [posix_ipc.Semaphore(_semaphore(job, "filled", n)) for n in readers]
         self._replied = [posix_ipc.Semaphore(_semaphore(job, "replied", n)) for n in readers]
         free = [posix_ipc.Semaphore(_semaphore(job, "free", n)) for n in readers]
-        self._free = free if job.lossless else []
+        self._free = free if not job.is_answered else []
         for semaphore in self._replied:
             semaphore.acquire()  # the reader is there
 
@@ -127,7 +127,7 @@ class BareReader(_End):
         self._filled = posix_ipc.Semaphore(_semaphore(job, "filled", number))
         self._replied = posix_ipc.Semaphore(_semaphore(job, "replied", number))
         free = posix_ipc.Semaphore(_semaphore(job, "free", number))
-        self._free = free if job.lossless else None
+        self._free = free if not job.is_answered else None
         self._replied.release()
 
     def receive(self) -> Bytes:
@@ -169,4 +169,7 @@ def _size(job: Job) -> int:
 
 def _slots(job: Job) -> int:
     # A single reader that is waited for needs only one slot, which stays in the cache.
-    return 1 if job.readers == 1 and not job.lossless else job.queue_size
+    # As few as will do, so that they stay in the cache.
+    if job.is_answered:
+        return 1
+    return job.queue_size if job.lossless else 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Iterator
@@ -60,18 +59,6 @@ class DoraRtCompat(_DoraClient):
     name = "dora_rt (import dora)"
     modules = ("pyarrow",)
     distribution = "dora_rt"
-
-    def missing(self) -> str | None:
-        """Say so if this dora_rt has not all of dora's API that the client uses."""
-        if reason := super().missing():
-            return reason
-        module = importlib.util.find_spec("dora_rt.compat.dora")
-        if module is None:
-            return "this dora_rt has no module `dora`"
-        node = getattr(importlib.import_module("dora_rt.compat.dora"), "Node", None)
-        if not hasattr(node, "send_output_raw"):
-            return "the `dora` of this dora_rt has no send_output_raw"
-        return None
 
     @contextmanager
     def prepared(self, job: Job) -> Iterator[list[Command]]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.contender import Command, Contender
@@ -25,10 +22,6 @@ class DoraRt(Contender):
     def __init__(self, name: str, *, spins: bool) -> None:
         self.name = name
         self.spins = spins
-
-    def missing(self) -> str | None:
-        """Say so if this dora_rt cannot spin."""
-        return None if not self.spins or can_spin() else "this dora_rt does not know spin_us"
 
     @contextmanager
     def prepared(self, job: Job) -> Iterator[list[Command]]:
@@ -96,8 +89,8 @@ def launch_command(file: Path) -> list[str]:
 
 
 def node_keys(*, spins: bool) -> dict[str, Any]:
-    """Give the keys that each node needs: it spins where it can, unless it is told not to."""
-    return {"spin_us": 0} if can_spin() and not spins else {}
+    """Give the keys that each node needs: it spins by itself, unless it is told not to."""
+    return {} if spins else {"spin_us": 0}
 
 
 def make_dataflow(job: Job, keys: dict[str, Any]) -> dict[str, Any]:
@@ -120,19 +113,3 @@ def make_dataflow(job: Job, keys: dict[str, Any]) -> dict[str, Any]:
             *(node(reader, inputs={"forward": forward}, outputs=["reply"]) for reader in readers),
         ]
     }
-
-
-@cache
-def can_spin() -> bool:
-    """Tell whether the dataflow file of this dora_rt may say how long a node spins."""
-    from dora_rt.descriptor import read_descriptor
-    from dora_rt.errors import DescriptorError
-
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "dataflow.yml"
-        file.write_text(json.dumps({"nodes": [{"id": "a", "module": "this", "spin_us": 0}]}))
-        try:
-            read_descriptor(file, os.environ)
-        except DescriptorError:
-            return False
-    return True

@@ -12,6 +12,7 @@ from dora_rt.contract import CONFIG_VERSION
 from dora_rt.control.attached import AttachedProcess
 from dora_rt.control.console import Console
 from dora_rt.control.memory import RunMemory
+from dora_rt.control.process import Starter
 from dora_rt.control.requests import Answer, Requester
 from dora_rt.control.supervised import SupervisedNode
 from dora_rt.descriptor.model import RestartPolicy
@@ -26,8 +27,7 @@ class Attaching:
         memory: RunMemory,
         console: Console,
         *,
-        run: str,
-        descriptors: tuple[int, int],
+        starter: Starter,
         is_stopping: Callable[[], bool],
         on_left: Callable[[SupervisedNode], None],
         clock: Callable[[], int],
@@ -38,8 +38,7 @@ class Attaching:
             nodes: all nodes of the run.
             memory: where their shared objects are.
             console: where to tell of who comes and goes.
-            run: the name of the run.
-            descriptors: the status pipe, and the lock of the run directory.
+            starter: knows what each process of the run must have.
             is_stopping: whether the dataflow is being stopped.
             on_left: called when a node has left for good.
             clock: `time.monotonic_ns`.
@@ -47,8 +46,7 @@ class Attaching:
         self._nodes = {node.name: node for node in nodes}
         self._memory = memory
         self._console = console
-        self._run = run
-        self._descriptors = descriptors
+        self._starter = starter
         self._is_stopping = is_stopping
         self._on_left = on_left
         self._clock = clock
@@ -63,7 +61,7 @@ class Attaching:
             self._memory.mark_dead(node.number, returns=True, keeps_queues=False)
             self._console.notice(
                 f"node {node.name} is dynamic: start its program anywhere with "
-                f'Node("{node.name}") (run {self._run})'
+                f'Node("{node.name}") (run {self._starter.run})'
             )
 
     @property
@@ -86,17 +84,22 @@ class Attaching:
             return
         process = AttachedProcess(requester)
         requester.on_gone = partial(self._end, node, process)
-        config = replace(self._memory.admit(node.number), run=self._run)
+        config = replace(
+            self._memory.admit(node.number),
+            run=self._starter.run,
+            description_path=self._starter.description_path,
+        )
         node.begin(process, self._clock())
         self._console.notice(f"node {node.name} is attached (process {process.pid})")
-        requester.reply({"config": config.to_json()}, self._descriptors)
+        requester.reply({"config": config.to_json()}, self._starter.descriptors)
 
     def leave(self, requester: Requester, request: dict[str, Any]) -> None:
-        """Note that a program says goodbye; it ends its connection and waits for no answer."""
+        """Let a program go that says goodbye: the end of its connection is the answer."""
         node = self._nodes.get(str(request.get("node")))
         process = None if node is None else node.process
         if isinstance(process, AttachedProcess) and process.is_of(requester):
             process.has_said_goodbye = True
+        requester.close()
 
     def dismiss(self) -> None:
         """End all connections of dynamic nodes."""
@@ -123,7 +126,7 @@ class Attaching:
             )
         if self._is_stopping():
             return "the dataflow is being stopped"
-        if isinstance(node.process, AttachedProcess):
+        if isinstance(node.process, AttachedProcess) and not node.process.has_ended():
             return (
                 f"node {node.name!r} is attached to already, by process {node.process.pid}: end "
                 "that one first"

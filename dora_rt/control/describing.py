@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from dora_rt.control.memory import RunMemory
 from dora_rt.control.plan import EdgePlan, Plan, ProcessPlan
 from dora_rt.control.proc import read_present
 from dora_rt.control.requests import Answer, Requester
+from dora_rt.control.stopping import StopLadder
 from dora_rt.control.supervised import SupervisedNode
 
 
@@ -40,9 +41,9 @@ class Describing:
         nodes: Sequence[SupervisedNode],
         memory: RunMemory,
         accounts: Accounts,
+        ladder: StopLadder,
         *,
         log_folder: Path,
-        state: Callable[[], RunState],
     ) -> None:
         self._run = run
         self._plan = plan
@@ -50,7 +51,7 @@ class Describing:
         self._memory = memory
         self._accounts = accounts
         self._log_folder = log_folder
-        self._state = state
+        self._ladder = ladder
         self._began_s = time.time()
         self._file = str(Path(plan.file).absolute())
 
@@ -74,7 +75,7 @@ class Describing:
                 "file": self._file,
                 "pid": os.getpid(),
                 "version": __version__,
-                "state": self._state().value,
+                "state": self._state(start_ns).value,
                 "began": self._began_s,
                 "running_s": (now_ns - start_ns) / 1e9 if start_ns else 0,
                 "now_ns": now_ns,
@@ -94,6 +95,11 @@ class Describing:
                 ],
             }
         )
+
+    def _state(self, start_ns: int) -> RunState:
+        if self._ladder.is_stopping_all:
+            return RunState.STOPPING
+        return RunState.RUNNING if start_ns else RunState.STARTING
 
     def _output(self, process: ProcessPlan, number: int) -> dict[str, Any]:
         config = self._memory.present(number)

@@ -14,8 +14,16 @@ from dora_rt.control.budget import check_room, room_note
 from dora_rt.control.console import Console
 from dora_rt.control.guard import RunGuard
 from dora_rt.control.limits import check_open_files
-from dora_rt.control.logs import NodeLogs, keep_logs, kept_logs_folder
+from dora_rt.control.logs import (
+    LOG_FILES,
+    LOG_NBYTES,
+    LogLimit,
+    NodeLogs,
+    keep_logs,
+    kept_logs_folder,
+)
 from dora_rt.control.memory import RunMemory
+from dora_rt.control.notify import SOCKET_VARIABLE, Notifier
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
 from dora_rt.control.process import COMPAT_FOLDER, Starter
@@ -55,6 +63,9 @@ def launch(
         SharedMemoryFullError: /dev/shm has no room.
     """
     base = base_folder(environ)
+    notifier = Notifier(environ)
+    # It is the launcher's: what a node says of itself is not so of the run.
+    environ = {name: value for name, value in environ.items() if name != SOCKET_VARIABLE}
     for reclaimed in reclaim(base):
         console.notice(str(reclaimed))
     check_open_files(len(plan.processes))
@@ -73,11 +84,13 @@ def launch(
             _make_memory(plan, guard.run) as memory,
             _open_requests(guard) as requests,
             Starter(guard, environ, plan.processes, compat=compat) as starter,
-            NodeLogs(folder, warn=console.alarm) as logs,
+            NodeLogs(folder, warn=console.alarm, limits=_log_limits(plan)) as logs,
         ):
-            output = Output(console, logs)
+            least = {process.name: process.logging.min_level for process in plan.processes}
+            relay = None if plan.relay is None else plan.processes[plan.relay].name
+            output = Output(console, logs, least=least, relay=relay)
             supervisor = Supervisor(
-                plan, memory, console, output, signals, stop_after_ns=stop_after_ns
+                plan, memory, console, output, signals, notifier, stop_after_ns=stop_after_ns
             )
             outcome = supervisor.run(starter, requests)
         if not outcome.report.failures or not folder.is_dir():
@@ -89,6 +102,16 @@ def launch(
                 console.alarm(f"the logs of this run cannot be kept: {error}")
                 return outcome
         return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
+
+
+def _log_limits(plan: Plan) -> dict[str, LogLimit]:
+    limits = {}
+    for process in plan.processes:
+        nbytes, rotated = process.logging.file_nbytes, process.logging.rotated_files
+        limits[process.name] = LogLimit(
+            LOG_NBYTES if nbytes is None else nbytes, LOG_FILES if rotated is None else rotated + 1
+        )
+    return limits
 
 
 def _open_requests(guard: RunGuard) -> RequestSocket:

@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 LOG_NBYTES = 10 * 1024 * 1024
@@ -15,6 +16,14 @@ LOG_FILES = 3
 KEPT_RUNS = 10
 _RETRY_NS = 30 * 1_000_000_000
 _KEPT_NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimit:
+    """How large a log file may become, and how many of a node there are, the newest included."""
+
+    nbytes: int = LOG_NBYTES
+    files: int = LOG_FILES
 
 
 class RotatingFile:
@@ -45,6 +54,16 @@ class RotatingFile:
         except OSError:
             self.close()
             raise
+
+    def portions(self, lines: Sequence[bytes]) -> Iterator[bytes]:
+        """Put lines together as far as one file has room for them."""
+        begin = nbytes = 0
+        for end, line in enumerate(lines):
+            if nbytes and nbytes + len(line) > self._nbytes:
+                yield b"".join(lines[begin:end])
+                begin, nbytes = end, 0
+            nbytes += len(line)
+        yield b"".join(lines[begin:])
 
     def close(self) -> None:
         """Let go of the file."""
@@ -79,10 +98,13 @@ class NodeLogs:
         folder: Path,
         *,
         warn: Callable[[str], None],
+        limits: Mapping[str, LogLimit] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """Take the folder, whom to tell of a full disk, and the nodes with limits of their own."""
         self.folder = folder
+        self._limits = limits or {}
         self._warn = warn
         self._clock = clock
         self._wall_clock = wall_clock
@@ -101,12 +123,16 @@ class NodeLogs:
         now_s = self._wall_clock()
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now_s))
         stamp = f"{moment}.{int(now_s * 1000) % 1000:03}"
-        text = "".join(f"{stamp} {line}\n" for line in lines)
+        stamped = [f"{stamp} {line}\n".encode("utf-8", "backslashreplace") for line in lines]
         try:
             if name not in self._files:
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._files[name] = RotatingFile(self.path(name))
-            self._files[name].append(text.encode("utf-8", "backslashreplace"))
+                limit = self._limits.get(name, LogLimit())
+                path = self.path(name)
+                self._files[name] = RotatingFile(path, nbytes=limit.nbytes, files=limit.files)
+            file = self._files[name]
+            for text in file.portions(stamped):
+                file.append(text)
         except OSError as error:
             self._retry_ns = self._clock() + _RETRY_NS
             if not self._has_warned:

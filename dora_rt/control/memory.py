@@ -65,9 +65,9 @@ class RunMemory:
         """Tell when the first input could flow; 0 while it could not."""
         return self._board.start_ns
 
-    def stop(self, process: int) -> None:
-        """Tell a process to end."""
-        self._board.stop(process)
+    def stop(self, process: int, *, comes_back: bool = False) -> None:
+        """Tell a process to end; its peers wait for another one if it comes back."""
+        self._board.stop(process, comes_back=comes_back)
         self._doorbells[process].release()
 
     def last_beat_ns(self, process: int) -> int:
@@ -128,6 +128,7 @@ class RunMemory:
                 else:
                     self._announce(edge)
         self._unattached.add(process)
+        self._board.let_go_on(process)
         return self.current(self._plan.processes[process].config)
 
     def current(self, config: NodeConfig) -> NodeConfig:

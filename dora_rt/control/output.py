@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dora_rt.control.console import Console
+from dora_rt.control.following import Following
 from dora_rt.control.logs import NodeLogs
+from dora_rt.logline import LogLevel, level_of, readable
 
 SHOWN_LINES_PER_S = 500
 _WINDOW_NS = 1_000_000_000
@@ -28,10 +30,30 @@ class Output:
     """The lines of all nodes of one run."""
 
     def __init__(
-        self, console: Console, logs: NodeLogs, *, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        console: Console,
+        logs: NodeLogs,
+        *,
+        least: Mapping[str, LogLevel] | None = None,
+        relay: str | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        """Take where lines go.
+
+        Args:
+            console: what one reads.
+            logs: the files.
+            least: how loud a line of a node must be to be kept.
+            relay: the node that sends on what the others print, if there is one.
+            clock: `time.monotonic_ns`.
+        """
         self._console = console
         self._logs = logs
+        self._least = least or {}
+        self._relay = relay
+        self._following = Following(has_relay=relay is not None)
+        self.follow = self._following.follow
+        """Answers a program that wants to follow the lines."""
         self._clock = clock
         self._windows: dict[str, _Window] = {}
 
@@ -42,7 +64,13 @@ class Output:
 
     def write(self, name: str, lines: Iterable[str]) -> None:
         """Log lines that a node printed, and show them unless it floods the console."""
-        lines = list(lines)
+        least = self._least.get(name, LogLevel.STDOUT)
+        told = [(line, least is LogLevel.STDOUT or level_of(line).passes(least)) for line in lines]
+        if self._following.is_wanted and name != self._relay:
+            self._following.write(name, told)
+        self._keep(name, [line for line, is_kept in told if is_kept])
+
+    def _keep(self, name: str, lines: list[str]) -> None:
         self._logs.write(name, lines)
         window = self._windows.setdefault(name, _Window())
         now_ns = self._clock()
@@ -53,7 +81,8 @@ class Output:
             window.shown = 0
         shown = lines[: SHOWN_LINES_PER_S - window.shown]
         for line in shown:
-            self._console.node_line(name, line)
+            for part in readable(line):
+                self._console.node_line(name, part)
         window.shown += len(shown)
         if len(lines) > len(shown):
             if not window.hidden and not window.was_full:
@@ -69,6 +98,11 @@ class Output:
         """Tell what was not shown of a node that has ended."""
         if name in self._windows:
             self._tell_hidden(name, self._windows.pop(name))
+
+    def close(self, name: str) -> None:
+        """Note that a node is over, and prints no more."""
+        if name != self._relay:
+            self._following.end(name)
 
     def _tell_hidden(self, name: str, window: _Window) -> None:
         if window.hidden:

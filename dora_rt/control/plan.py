@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
-from dora_rt.descriptor.model import Resources, Supervision
+from dora_rt.descriptor.model import Logging, Resources, Supervision
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class ProcessPlan:
     """Numbers of the processes that are both before and after this one, with its own; or empty."""
     supervision: Supervision
     resources: Resources
+    logging: Logging
     is_dynamic: bool = False
     """Whether somebody else starts it, any time during the run; then `argv` is empty."""
 
@@ -55,3 +56,5 @@ class Plan:
     edges: tuple[EdgePlan, ...]
     description: str = ""
     """The whole dataflow in the words of dora 1.x, as JSON."""
+    relay: int | None = None
+    """Number of the process that sends on what the others print, if anybody reads that."""

@@ -82,6 +82,11 @@ class Starter:
         return self._guard.run
 
     @property
+    def description_path(self) -> str:
+        """Tell where a process finds the description of its dataflow."""
+        return str(self._guard.directory.description)
+
+    @property
     def descriptors(self) -> tuple[int, int]:
         """Give what every process of the run must have: the status pipe, and the run's lock."""
         return self._status_write, self._guard.lock_fd
@@ -97,7 +102,7 @@ class Starter:
             run=self._guard.run,
             status_fd=self._status_write,
             lock_fd=self._guard.lock_fd,
-            description_path=str(self._guard.directory.description),
+            description_path=self.description_path,
         )
         variables = {**dict(plan.env), CONFIG_VARIABLE: config.to_json()}
         if self._compat is not None:

@@ -179,6 +179,11 @@ def as_arrow(value: Any) -> Any:
     return _NOTHING if value is None else value
 
 
+def as_strings(*texts: str) -> Any:
+    """Give strings as a pyarrow.Array."""
+    return pyarrow.array(texts, pyarrow.string())
+
+
 def _from_ndarray(array: NDArray[Any]) -> Any:
     kind = _TYPES.get(array.dtype.char)
     if kind is not None and array.flags.c_contiguous:

@@ -11,11 +11,13 @@ from dora_rt.descriptor.document import YamlMapping, YamlSequence, YamlValue, de
 from dora_rt.descriptor.edge_reader import read_inputs, read_outputs
 from dora_rt.descriptor.fields import Fields
 from dora_rt.descriptor.keys import CUSTOM
+from dora_rt.descriptor.log_reader import read_line_outputs, read_log_settings
 from dora_rt.descriptor.model import (
     DEFAULT_MAX_HELD,
     DYNAMIC,
     Build,
     Input,
+    LineOutput,
     Operator,
     Output,
     Place,
@@ -26,6 +28,7 @@ from dora_rt.descriptor.operator_reader import read_module, read_operator
 from dora_rt.descriptor.port_types import PortTypes, read_port_types
 from dora_rt.descriptor.problems import Problems, quote
 from dora_rt.descriptor.process_reader import read_args, read_env
+from dora_rt.descriptor.settings_reader import Settings
 
 _WORD = re.compile(r"[^ \t\r\n\f\v]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -44,6 +47,8 @@ class Content:
         has_all_outputs: False if an error may have hidden some of the outputs.
         builds: what makes it ready to run, beside the node's own `build:`.
         port_types: the types of its inputs and outputs, or those of each operator.
+        line_outputs: its outputs, or those of its operators, that have the lines it prints.
+        log_settings: what is kept of those lines, as its operators have it.
     """
 
     program: Program | None = None
@@ -55,6 +60,8 @@ class Content:
     has_all_outputs: bool = False
     builds: tuple[Build, ...] = ()
     port_types: tuple[PortTypes, ...] = ()
+    line_outputs: tuple[LineOutput, ...] = ()
+    log_settings: tuple[Settings, ...] = ()
 
 
 def read_content(kind: str | None, fields: Fields, label: str, problems: Problems) -> Content:
@@ -98,6 +105,8 @@ def _read_custom(value: YamlValue, label: str, problems: Problems) -> Content:
         content,
         env=read_env(fields.get("env"), owner, problems),
         builds=read_build(fields, label),
+        line_outputs=read_line_outputs(fields, None, problems),
+        log_settings=(read_log_settings(fields, label),),
         has_all_outputs=content.has_all_outputs and (are_keys_known or fields.has("outputs")),
     )
 
@@ -156,6 +165,8 @@ def _read_operator(value: YamlValue, label: str, problems: Problems) -> Content:
         has_all_outputs=has_all_outputs,
         builds=read_build(fields, label),
         port_types=(read_port_types(fields, None, problems),),
+        line_outputs=read_line_outputs(fields, None, problems),
+        log_settings=(read_log_settings(fields, label),),
     )
 
 
@@ -169,6 +180,8 @@ def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content
     lines: dict[str, int] = {}
     builds: list[Build] = []
     port_types: list[PortTypes] = []
+    line_outputs: list[LineOutput] = []
+    log_settings: list[Settings] = []
     has_all_outputs = True
     for item in value.items:
         if not isinstance(item, YamlMapping):
@@ -181,6 +194,8 @@ def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content
         fields = Fields(item, f"operator {quote(owner)}", problems)
         builds += read_build(fields, owner)
         port_types.append(read_port_types(fields, operator_id, problems))
+        line_outputs += read_line_outputs(fields, operator_id, problems)
+        log_settings.append(read_log_settings(fields, label))
         if operator_id in lines:
             first = f"(first at line {lines[operator_id]})"
             problems.add(place, f"duplicate operator id {quote(owner)} {first}")
@@ -193,6 +208,8 @@ def _read_operators(value: YamlValue, label: str, problems: Problems) -> Content
         has_all_outputs=has_all_outputs,
         builds=tuple(builds),
         port_types=tuple(port_types),
+        line_outputs=tuple(line_outputs),
+        log_settings=tuple(log_settings),
     )
 
 

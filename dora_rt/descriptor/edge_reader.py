@@ -8,8 +8,10 @@ from dora_rt.descriptor.document import YamlMapping, YamlScalar, YamlSequence, Y
 from dora_rt.descriptor.fields import Fields, is_nothing
 from dora_rt.descriptor.keys import INPUT
 from dora_rt.descriptor.model import (
+    DEFAULT_LINES,
     DEFAULT_MAX_HELD,
     Input,
+    LogSource,
     Output,
     OutputSource,
     TimerSource,
@@ -71,6 +73,7 @@ def _read_input(
     if not isinstance(value, YamlMapping):
         source = _read_source(value, f"input {quote(label)}", problems)
         queue = TIMER_QUEUE if isinstance(source, TimerSource) else default
+        queue = replace(queue, size=DEFAULT_LINES) if isinstance(source, LogSource) else queue
         return _make_input(name, source, queue, value) if source else None
     fields = Fields(value, f"input {quote(label)}", problems)
     are_keys_known = fields.check_keys(INPUT)
@@ -86,6 +89,8 @@ def _read_input(
     if isinstance(source, TimerSource):
         queue = read_timer_queue(fields, problems)
         return _make_input(name, source, queue, source_value)
+    if isinstance(source, LogSource):
+        default = replace(default, size=DEFAULT_LINES)
     queue = read_queue(fields, default, problems)
     timeout_s = read_input_timeout_s(fields)
     if source is None:
@@ -95,7 +100,7 @@ def _read_input(
 
 def _read_source(
     value: YamlValue, where: str, problems: Problems
-) -> TimerSource | OutputSource | None:
+) -> TimerSource | LogSource | OutputSource | None:
     if not isinstance(value, YamlScalar) or is_nothing(value):
         problems.add(value.place, f"{where}: expected <node>/<output>, got {describe(value)}")
         return None
@@ -108,7 +113,7 @@ def _read_source(
 
 
 def _make_input(
-    name: str, source: TimerSource | OutputSource, queue: Queue, source_value: YamlValue
+    name: str, source: TimerSource | LogSource | OutputSource, queue: Queue, source_value: YamlValue
 ) -> Input:
     return Input(
         id=name,
@@ -118,4 +123,5 @@ def _make_input(
         max_held=queue.max_held,
         slot_nbytes=queue.slot_nbytes,
         place=source_value.place,
+        is_sized=queue.is_sized,
     )

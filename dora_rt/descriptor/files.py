@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import os
 import shutil
 import stat
@@ -20,6 +21,8 @@ from dora_rt.descriptor.problems import (
 )
 
 _YAML_SUFFIXES = (".yml", ".yaml")
+_ELF = b"\x7fELF"
+_VARIABLE_OF_DORA = b"DORA_NODE_CONFIG"
 _MAX_SOURCE_NBYTES = 16 * 1024 * 1024
 
 
@@ -93,8 +96,9 @@ def check_files(
                     owner = f"operator {quote(f'{node.id}/{part.id}')}"
                 hint = error.hint
                 if has_build:
-                    hint += f"; or, if its 'build' makes it: dora-rt build {descriptor.file}"
-                    hint = hint.removeprefix("; ")
+                    way_out = f"if its 'build' makes it: dora-rt build {descriptor.file}"
+                    is_guess = hint.startswith("did you mean")
+                    hint = f"{hint} Or, {way_out}" if is_guess else way_out
                 problems.add(part.place, f"{owner}: {error.what}", hint)
 
 
@@ -105,7 +109,9 @@ def _check_program(path: str, folder: Path, search_path: str | None) -> None:
         return
     is_name = "/" not in path
     if is_name and not _is_file(folder / path):
-        if shutil.which(path, path=search_path) is not None:
+        found = shutil.which(path, path=search_path)
+        if found is not None:
+            _check_not_compiled_for_dora(Path(found), path)
             return
         if not _is_folder(folder / path):
             raise MalformedError(
@@ -116,6 +122,25 @@ def _check_program(path: str, folder: Path, search_path: str | None) -> None:
     if not os.access(file, os.X_OK):
         raise MalformedError(
             f"{quote(path)} is neither a .py file nor executable", f"run: chmod +x {file}"
+        )
+    _check_not_compiled_for_dora(file, path)
+
+
+def _check_not_compiled_for_dora(file: Path, path: str) -> None:
+    # It would start, find no daemon of dora, and keep the others waiting until it has given up.
+    try:
+        with file.open("rb") as opened:
+            if opened.read(len(_ELF)) != _ELF:
+                return
+            with mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as content:
+                is_node = content.find(_VARIABLE_OF_DORA) >= 0
+    except OSError:
+        return  # what may be executed need not be readable
+    if is_node:
+        raise MalformedError(
+            f"{quote(path)} is a compiled program for dora (C, C++ or Rust)",
+            "only Python programs take part; write it in Python, or let a node of yours start it "
+            "and talk to it",
         )
 
 

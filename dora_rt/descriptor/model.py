@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dora_rt.contract import Api, QueuePolicy
+from dora_rt.logline import LogLevel
 
 DYNAMIC = "dynamic"
 DEFAULT_QUEUE_SIZE = 10
+DEFAULT_LINES = 100  # queued where lines come, which come many at a time
 DEFAULT_MAX_HELD = 4
 
 
@@ -65,6 +67,21 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
+class Logging:
+    """What is kept of the lines that a node prints; None: as much as of any other.
+
+    Attributes:
+        min_level: lines below it are dropped.
+        file_nbytes: how large its log file may become.
+        rotated_files: how many earlier ones are kept.
+    """
+
+    min_level: LogLevel = LogLevel.STDOUT
+    file_nbytes: int | None = None
+    rotated_files: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """A position in a dataflow file; lines and columns count from 1."""
 
@@ -81,6 +98,19 @@ class TimerSource:
     """`dora/timer/...`: ticks that the receiving node makes itself."""
 
     period_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """`dora/logs[/<level>[/<node>]]`: what other nodes print, as records of a log."""
+
+    level: LogLevel = LogLevel.STDOUT
+    node: str | None = None
+
+    def __str__(self) -> str:
+        if self.level is LogLevel.STDOUT and self.node is None:
+            return "dora/logs"
+        return "/".join(filter(None, ("dora/logs", self.level.value, self.node)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +137,15 @@ class Input:
     """
 
     id: str
-    source: TimerSource | OutputSource
+    source: TimerSource | LogSource | OutputSource
     queue_size: int
     queue_policy: QueuePolicy
     max_held: int
     slot_nbytes: int | None
     place: Place
     timeout_s: float | None = None
+    is_sized: bool = True
+    """Whether the file says how long the queue is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +162,23 @@ class Output:
     """One declared output."""
 
     id: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class LineOutput:
+    """An output that has the lines that the process of a node prints, and not what it sends.
+
+    Attributes:
+        output: its name.
+        operator: of which operator it is, as in `Operator.id`.
+        are_records: whether each line comes as a record of a log, and only those that are kept.
+        place: where the name is written.
+    """
+
+    output: str
+    operator: str | None
+    are_records: bool
     place: Place
 
 
@@ -201,6 +250,8 @@ class Node:
     sync: Sync | None = None
     supervision: Supervision = Supervision()
     resources: Resources = Resources()
+    logging: Logging = Logging()
+    line_outputs: tuple[LineOutput, ...] = ()
 
     @property
     def is_dynamic(self) -> bool:

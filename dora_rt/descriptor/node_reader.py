@@ -20,7 +20,13 @@ from dora_rt.descriptor.keys import (
     OPERATOR,
     SETTING_SYNONYMS,
 )
-from dora_rt.descriptor.model import Build, Node
+from dora_rt.descriptor.log_reader import (
+    merge_settings,
+    read_line_outputs,
+    read_log_settings,
+    with_line_outputs,
+)
+from dora_rt.descriptor.model import Build, LineOutput, Node
 from dora_rt.descriptor.names import read_unreserved_name
 from dora_rt.descriptor.port_types import PortTypes
 from dora_rt.descriptor.problems import MalformedError, Problems, quote
@@ -29,8 +35,15 @@ from dora_rt.descriptor.settings_reader import Settings, read_settings
 from dora_rt.descriptor.sync_reader import read_sync
 
 _UNNAMED = "?"
-# Those that say what its end means, and not how it runs.
-_KEYS_OF_DYNAMIC_NODES = ("restart", "restart_policy", "stop_grace", "finish_grace_secs", "on_exit")
+# Those that say what its end means and how it waits, and not how its process is started.
+_KEYS_OF_DYNAMIC_NODES = (
+    "restart",
+    "restart_policy",
+    "stop_grace",
+    "finish_grace_secs",
+    "on_exit",
+    "spin_us",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +87,13 @@ def read_node(
     are_keys_known = fields.check_keys(NODE)
     kind = _read_kind(fields, are_keys_known, problems)
     env = read_env(fields.get("env"), fields.owner, problems)
-    settings = read_settings(fields, label, host, problems)
     content = read_content(kind, fields, label, problems)
+    settings = merge_settings(
+        {**read_settings(fields, label, host, problems), **read_log_settings(fields, label)},
+        content.log_settings,
+        problems,
+    )
+    line_outputs = (*_read_line_outputs(fields, kind, problems), *content.line_outputs)
     runtime = None
     if kind == "operator" and (runtime_value := fields.get("runtime")):
         runtime = read_unreserved_name(runtime_value, "runtime name", problems)
@@ -87,11 +105,21 @@ def read_node(
         env=tuple({**base_env, **env, **content.env}.items()),
         program=content.program,
         inputs=inputs,
-        outputs=content.outputs,
-        operators=content.operators,
+        outputs=with_line_outputs(content.outputs, line_outputs) if content.program else (),
+        operators=tuple(
+            replace(
+                operator,
+                outputs=with_line_outputs(
+                    operator.outputs,
+                    [line for line in line_outputs if line.operator == operator.id],
+                ),
+            )
+            for operator in content.operators
+        ),
         runtime=runtime,
         api=_read_api(fields, kind),
         sync=sync,
+        line_outputs=line_outputs,
         place=fields.place_of("id"),
     )
     if node.is_dynamic:
@@ -105,6 +133,19 @@ def read_node(
     return ReadNode(
         node, content.operator_id, has_all_outputs, settings, builds, content.port_types
     )
+
+
+def _read_line_outputs(
+    fields: Fields, kind: str | None, problems: Problems
+) -> tuple[LineOutput, ...]:
+    line_outputs = read_line_outputs(fields, None, problems)
+    if kind != "operators":
+        return line_outputs
+    for line in line_outputs:
+        key = "send_logs_as" if line.are_records else "send_stdout_as"
+        what = f"{quote(key)} of {fields.owner} does not say of which operator the output is"
+        problems.add(line.place, what, "move it to one of the operators")
+    return ()
 
 
 def _read_api(fields: Fields, kind: str | None) -> Api:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from dora_rt.descriptor.model import Node, Resources, RestartPolicy, Supervision
+from dora_rt.descriptor.model import Logging, Node, Resources, RestartPolicy, Supervision
 from dora_rt.descriptor.problems import Problems, quote
 from dora_rt.descriptor.settings_reader import Setting, Settings
 
@@ -34,9 +34,15 @@ def settle_processes(
             if first.value != setting.value:
                 what = f"set {quote(setting.key)} to different values"
                 _add_contradiction(node, first.node, what, problems)
+    _check_line_outputs(keys, nodes, problems)
     supervision = {key: _supervision(found, problems) for key, found in shared.items()}
     return tuple(
-        replace(node, supervision=supervision[key], resources=_resources(shared[key]))
+        replace(
+            node,
+            supervision=supervision[key],
+            resources=replace(Resources(), **_values_of(shared[key], Resources)),
+            logging=replace(Logging(), **_values_of(shared[key], Logging)),
+        )
         for key, node in zip(keys, nodes, strict=True)
     )
 
@@ -64,6 +70,18 @@ def _check_environments(nodes: Sequence[Node], problems: Problems) -> None:
             if first_text != text:
                 what = f"set {quote(key)} in 'env' to different values"
                 _add_contradiction(node, first_node, what, problems)
+
+
+def _check_line_outputs(keys: Sequence[str], nodes: Sequence[Node], problems: Problems) -> None:
+    first_of: dict[tuple[str, bool], str] = {}
+    for key, node in zip(keys, nodes, strict=True):
+        for line in node.line_outputs:
+            owner = "/".join(part for part in (node.id, line.operator, line.output) if part)
+            first = first_of.setdefault((key, line.are_records), owner)
+            if first != owner:
+                what = f"outputs {quote(first)} and {quote(owner)} would have the same lines"
+                hint = "operators of one process print to one place; remove one of them"
+                problems.add(line.place, what, hint)
 
 
 def _add_contradiction(node: Node, first_node: str, what: str, problems: Problems) -> None:
@@ -102,10 +120,6 @@ def _supervision(settings: Settings, problems: Problems) -> Supervision:
     return replace(supervision, max_restart_delay_s=supervision.restart_delay_s)
 
 
-def _resources(settings: Settings) -> Resources:
-    return replace(Resources(), **_values_of(settings, Resources))
-
-
-def _values_of(settings: Settings, kind: type[Supervision | Resources]) -> dict[str, Any]:
+def _values_of(settings: Settings, kind: type[Supervision | Resources | Logging]) -> dict[str, Any]:
     names = [field.name for field in fields(kind)]
     return {name: settings[name].value for name in names if name in settings}

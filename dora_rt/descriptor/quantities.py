@@ -20,6 +20,7 @@ _UNITS = {
     "GiB": 1024**3,
 }
 _FACTORS = {unit.lower(): factor for unit, factor in _UNITS.items()}
+_FACTORS |= {"k": 1024, "m": 1024**2, "g": 1024**3}  # dora's
 # Not 010, which is eight in YAML 1.1 and ten in YAML 1.2; not more digits than any limit has.
 _INTEGER = re.compile(r"-?(0|[1-9][0-9_]{0,18})")
 _SIZE = re.compile(r"(-?[0-9]{1,19}(?:\.[0-9]{1,9})?) *([A-Za-z]*)")

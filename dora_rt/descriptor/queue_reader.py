@@ -25,16 +25,17 @@ _POLICIES = {policy.value: policy for policy in QueuePolicy} | {"backpressure": 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The options of one queue, with their defaults."""
+    """The options of one queue, with their defaults; `is_sized` if the file says how long it is."""
 
     size: int = DEFAULT_QUEUE_SIZE
+    is_sized: bool = False
     policy: QueuePolicy = QueuePolicy.DROP_OLDEST
     max_held: int = DEFAULT_MAX_HELD
     slot_nbytes: int | None = None
 
 
 # The receiving node makes its ticks itself; if it is late, one tick waits for it, not ten.
-TIMER_QUEUE = Queue(size=1, policy=QueuePolicy.LATEST)
+TIMER_QUEUE = Queue(size=1, is_sized=True, policy=QueuePolicy.LATEST)
 
 
 def read_queue(fields: Fields, default: Queue, problems: Problems) -> Queue:
@@ -51,6 +52,7 @@ def read_queue(fields: Fields, default: Queue, problems: Problems) -> Queue:
         )
     return Queue(
         size=1 if policy is QueuePolicy.LATEST else size or default.size,
+        is_sized=size is not None or policy is QueuePolicy.LATEST,
         policy=policy,
         max_held=max_held or default.max_held,
         slot_nbytes=_read_slot_nbytes(fields),

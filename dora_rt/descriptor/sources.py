@@ -1,13 +1,14 @@
-"""Parse what an input reads from: `node/output` or `dora/timer/...`."""
+"""Parse what an input reads from: `node/output`, `dora/timer/...` or `dora/logs/...`."""
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
 
-from dora_rt.descriptor.model import OutputSource, TimerSource
+from dora_rt.descriptor.model import LogSource, OutputSource, TimerSource
 from dora_rt.descriptor.names import is_name
 from dora_rt.descriptor.problems import MalformedError, did_you_mean, quote
+from dora_rt.logline import LogLevel
 
 MIN_PERIOD_NS = 100_000
 MAX_PERIOD_NS = 24 * 3600 * 1_000_000_000
@@ -20,7 +21,7 @@ _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _MAX_DIGITS = 32
 
 
-def parse_source(text: str) -> TimerSource | OutputSource:
+def parse_source(text: str) -> TimerSource | LogSource | OutputSource:
     """Parse an input's source.
 
     Raises:
@@ -40,11 +41,13 @@ def parse_source(text: str) -> TimerSource | OutputSource:
     return OutputSource(node=parts[0], operator=parts[1], output="/".join(parts[2:]))
 
 
-def _parse_virtual(text: str, parts: list[str]) -> TimerSource:
+def _parse_virtual(text: str, parts: list[str]) -> TimerSource | LogSource:
+    if parts and parts[0] == "logs":
+        return _parse_logs(text, parts[1:])
     if not parts or parts[0] != "timer":
         raise MalformedError(
-            f"{quote(text)} is not supported",
-            "the only input that begins with 'dora/' is a timer, such as dora/timer/millis/100",
+            f"there is no {quote(text)}",
+            "what begins with 'dora/' is a timer, such as dora/timer/millis/100, or dora/logs",
         )
     if len(parts) != 3:
         raise MalformedError(
@@ -52,6 +55,23 @@ def _parse_virtual(text: str, parts: list[str]) -> TimerSource:
             "such as dora/timer/millis/100",
         )
     return TimerSource(_parse_period_ns(text, unit=parts[1], number=parts[2]))
+
+
+def _parse_logs(text: str, parts: list[str]) -> LogSource:
+    if len(parts) > 2 or not all(is_name(part) for part in parts):
+        raise MalformedError(
+            f"expected dora/logs/<level>/<node>, got {quote(text)}",
+            "dora/logs and dora/logs/<level> are possible as well",
+        )
+    try:
+        level = LogLevel(parts[0]) if parts else LogLevel.STDOUT
+    except ValueError:
+        levels = [level.value for level in LogLevel]
+        raise MalformedError(
+            f"unknown level {quote(parts[0])} in {quote(text)}",
+            did_you_mean(parts[0], levels) or f"use {', '.join(levels)}",
+        ) from None
+    return LogSource(level, parts[1] if len(parts) > 1 else None)
 
 
 def _parse_period_ns(text: str, *, unit: str, number: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dora_rt.descriptor.cameras import note_shared_cameras
 from dora_rt.descriptor.deadlock import find_deadlocks
-from dora_rt.descriptor.model import Input, Node, OutputSource
+from dora_rt.descriptor.model import DEFAULT_LINES, Input, LogSource, Node, OutputSource
 from dora_rt.descriptor.node_reader import ReadNode
 from dora_rt.descriptor.problems import MalformedError, Problems, did_you_mean, listing, quote
 from dora_rt.descriptor.processes import settle_processes
@@ -63,14 +63,31 @@ def _resolve_inputs(
     resolved = []
     for each in inputs:
         source = each.source
-        if isinstance(source, OutputSource):
-            try:
+        queue_size = each.queue_size
+        try:
+            if isinstance(source, OutputSource):
                 source = _resolve_source(source, by_id)
-            except MalformedError as error:
-                what = f"input {quote(f'{owner}/{each.id}')} reads {quote(str(source))}"
-                problems.add(each.place, f"{what}, but {error.what}", error.hint)
-        resolved.append(replace(each, source=source))
+                if not each.is_sized and _has_lines(source, by_id[source.node].node):
+                    queue_size = DEFAULT_LINES
+            elif isinstance(source, LogSource) and source.node not in (None, *by_id):
+                raise MalformedError(*_unknown_node(source.node or "", by_id))
+        except MalformedError as error:
+            what = f"input {quote(f'{owner}/{each.id}')} reads {quote(str(source))}"
+            problems.add(each.place, f"{what}, but {error.what}", error.hint)
+        resolved.append(replace(each, source=source, queue_size=queue_size))
     return tuple(resolved)
+
+
+def _has_lines(source: OutputSource, node: Node) -> bool:
+    return any(
+        (line.output, line.operator) == (source.output, source.operator)
+        for line in node.line_outputs
+    )
+
+
+def _unknown_node(node_id: str, by_id: Mapping[str, ReadNode]) -> tuple[str, str]:
+    hint = did_you_mean(node_id, by_id) or f"the nodes are: {listing(by_id)}"
+    return f"no node {quote(node_id)} exists", hint
 
 
 def _resolve_source(source: OutputSource, by_id: Mapping[str, ReadNode]) -> OutputSource:
@@ -78,10 +95,7 @@ def _resolve_source(source: OutputSource, by_id: Mapping[str, ReadNode]) -> Outp
     if target is None and source.node == "timer":
         raise MalformedError("no node 'timer' exists", f"did you mean 'dora/{source}'?")
     if target is None:
-        raise MalformedError(
-            f"no node {quote(source.node)} exists",
-            did_you_mean(source.node, by_id) or f"the nodes are: {listing(by_id)}",
-        )
+        raise MalformedError(*_unknown_node(source.node, by_id))
     try:
         return _resolve_output(source, target)
     except MalformedError:

@@ -11,18 +11,46 @@ from typing import NoReturn
 
 from dora_rt import __version__
 from dora_rt.errors import LaunchError, RunNotFoundError
-from dora_rt.tools import build, clean, doctor, echo, expand, record, replay, view
+from dora_rt.tools import (
+    build,
+    check,
+    clean,
+    completion,
+    doctor,
+    echo,
+    expand,
+    logs,
+    new,
+    ps,
+    record,
+    replay,
+    service,
+    stop,
+    top,
+    view,
+)
 from dora_rt.tools.verb import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, Verb
 
 # What a verb needs only when it runs (numpy, extras), its module imports only then.
 VERBS: Mapping[str, Verb] = {
     "build": build.VERB,
+    "bw": top.BW,
+    "check": check.VERB,
     "clean": clean.VERB,
+    "completion": completion.VERB,
     "doctor": doctor.VERB,
     "echo": echo.VERB,
     "expand": expand.VERB,
+    "hz": top.HZ,
+    "logs": logs.VERB,
+    "new": new.VERB,
+    "ps": ps.VERB,
     "record": record.VERB,
     "replay": replay.VERB,
+    "restart": stop.RESTART,
+    "service": service.VERB,
+    "stop": stop.STOP,
+    "top": top.TOP,
     "view": view.VERB,
 }
 

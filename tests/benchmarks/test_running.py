@@ -88,6 +88,7 @@ def test_floor_of_bare_semaphores_is_measured_and_removed(placement: Placement):
         "roundtrip",
         find(BARE),
         placement,
+        is_answered=True,
         largest_nbytes=max(SIZES.values()),
         settings={"budget_s": 0.005},
     )

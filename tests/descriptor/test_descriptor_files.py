@@ -54,6 +54,21 @@ def test_programs_that_exist_pass(flow: Path) -> None:
     assert len(read_descriptor(flow).nodes) == 7
 
 
+def test_compiled_nodes_of_dora_are_refused_before_they_keep_others_waiting(flow: Path) -> None:
+    node = flow.parent / "node"
+    node.write_bytes(b"\x7fELF" + bytes(5000) + b"DORA_NODE_CONFIG" + bytes(10))
+    node.chmod(0o755)
+    flow.write_text("nodes:\n- {id: a, path: ./node}\n- {id: b, path: node}\n")
+
+    messages = refusal_of(flow).splitlines()
+
+    what = "is a compiled program for dora (C, C++ or Rust); only Python programs take part;"
+    assert [what in message for message in messages] == [True, True]
+    # Other compiled programs just run.
+    node.write_bytes(node.read_bytes().replace(b"DORA_", b"ROOM_"))
+    assert len(read_descriptor(flow).nodes) == 2
+
+
 def test_nothing_of_the_dataflow_is_executed(flow: Path) -> None:
     package = flow.parent / "package"
     package.mkdir()

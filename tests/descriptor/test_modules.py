@@ -195,7 +195,7 @@ def test_error_in_a_module_is_told_where_it_is(folder: Path) -> None:
 
     assert refusal(folder) == [
         "modules/twice.yml:5:11: node 'pipe.double': no such file: 'modules/dubble.py'; "
-        "did you mean 'modules/double.py'?; or, if its 'build' makes it: dora-rt build flow.yml"
+        "did you mean 'modules/double.py'? Or, if its 'build' makes it: dora-rt build flow.yml"
     ]
 
 

@@ -12,11 +12,14 @@ from dora_rt.descriptor.host import parse_cores
 from dora_rt.descriptor.model import (
     Descriptor,
     Input,
+    Logging,
+    LogSource,
     Resources,
     RestartPolicy,
     Supervision,
     TimerSource,
 )
+from dora_rt.logline import LogLevel
 
 Parse = Callable[[str], Descriptor]
 Refusal = Callable[[str], list[str]]
@@ -257,3 +260,83 @@ def test_version_1_may_be_written(parse: Parse) -> None:
 )
 def test_nodes_that_share_no_camera_are_not_noted(parse: Parse, nodes: str) -> None:
     assert parse(f"nodes: [{nodes}]").notes == ()
+
+
+def test_what_is_kept_of_the_lines_of_a_node(parse: Parse) -> None:
+    quiet, operator, custom = parse(
+        """\
+        nodes:
+          - {id: a, path: a.py, min_log_level: warn, max_log_size: 50MB, max_rotated_files: 2}
+          - {id: b, operator: {python: b.py, max_log_size: "1K"}, min_log_level: debug}
+          - {id: c, custom: {source: c.py, min_log_level: stdout}}
+        """
+    ).nodes
+
+    assert quiet.logging == Logging(LogLevel.WARN, 50_000_000, 2)
+    assert operator.logging == Logging(LogLevel.DEBUG, 1024, None)
+    assert custom.logging == Logging()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (
+            "[{id: a, path: a.py, min_log_level: loud}]",
+            "1:44: 'min_log_level' of node 'a': expected one of stdout, trace, debug, info, warn, "
+            "error, got string 'loud'",
+        ),
+        (
+            "[{id: a, path: a.py, max_log_size: 5 XB}]",
+            "1:43: 'max_log_size' of node 'a': unknown unit 'XB' in '5 XB'; "
+            "use B, kB, MB, GB, KiB, MiB, GiB",
+        ),
+        (
+            "[{id: a, path: a.py, max_rotated_files: 0}]",
+            "1:48: 'max_rotated_files' of node 'a': expected a whole number from 1 to 100, got 0",
+        ),
+        (
+            "[{id: a, operators: [{id: x, python: x.py, min_log_level: info},"
+            " {id: y, python: y.py, min_log_level: warn}]}]",
+            "1:95: 'min_log_level' of node 'a' has two values; its operators are one process; say "
+            "it once, beside the 'id' of the node",
+        ),
+        (
+            "[{id: a, operators: [{id: x, python: x.py}], send_stdout_as: lines}]",
+            "1:69: 'send_stdout_as' of node 'a' does not say of which operator the output is; "
+            "move it to one of the operators",
+        ),
+        (
+            "[{id: a, operators: [{id: x, python: x.py, send_logs_as: l},"
+            " {id: y, python: y.py, send_logs_as: l}]}]",
+            "1:105: outputs 'a/x/l' and 'a/y/l' would have the same lines; operators of one "
+            "process print to one place; remove one of them",
+        ),
+    ],
+)
+def test_lines_of_a_node_that_cannot_be_kept_so(refusal: Refusal, nodes: str, message: str) -> None:
+    assert refusal(f"nodes: {nodes}") == [message]
+
+
+def test_inputs_read_lines_and_logs_with_queues_for_many(parse: Parse) -> None:
+    descriptor = parse(
+        """\
+        nodes:
+          - {id: a, path: a.py, send_stdout_as: said, outputs: [x]}
+          - id: b
+            path: b.py
+            inputs:
+              all: dora/logs
+              loud: {source: dora/logs/warn/a, queue_size: 3}
+              said: a/said
+              short: {source: a/said, queue_policy: latest}
+              x: a/x
+        """
+    )
+
+    talker, reader = descriptor.nodes
+    assert [output.id for output in talker.outputs] == ["x", "said"]
+    inputs = {entry.id: entry for entry in reader.inputs}
+    assert inputs["all"].source == LogSource()
+    assert inputs["loud"].source == LogSource(LogLevel.WARN, "a")
+    sizes = {name: entry.queue_size for name, entry in inputs.items()}
+    assert sizes == {"all": 100, "loud": 3, "said": 100, "short": 1, "x": 10}

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from dora_rt.contract import InputConfig
 from dora_rt.conventions import add_shape, shaped
+from dora_rt.dora_event import import_arrow, input_event
+from dora_rt.event import Event
 from tests.dora.recording import run_noting
 from tests.flows.flow import Flow
 
@@ -75,6 +79,14 @@ def test_flat_array_gets_the_shape_that_its_metadata_tell_if_it_fits(
 
     assert array.shape == expected
     assert np.shares_memory(array, flat)
+
+
+def test_text_of_the_launcher_is_an_array_of_one_string():
+    import_arrow()
+
+    event = input_event(Event("logs", "zwölf".encode()), InputConfig("logs", is_text=True))
+
+    assert event["value"].equals(pa.array(["zwölf"]))
 
 
 def test_array_goes_through_a_node_of_dora_and_comes_back_as_it_was(flow: Flow):

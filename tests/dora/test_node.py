@@ -41,7 +41,7 @@ YAML = """
 """
 
 CLIENT = """
-    import enum, logging, os
+    import contextlib, enum, io, logging, os
     from datetime import datetime
     import numpy as np
     import pyarrow as pa
@@ -56,24 +56,27 @@ CLIENT = """
     note("timestamp", [node.timestamp().timestamp(), str(node.timestamp().tzinfo)])
     note("told by the environment", "DORA_NODE_CONFIG" in os.environ)
 
-    node.log("info", "hello", "target", {"a": "b"})
-    node.log("bogus", "two\\nlines")
-    attempt("log with a dict for the target", lambda: node.log("info", "hello", {"a": "b"}))
-    node.log_error("an error")
-    node.log_warn("a warning")
-    node.log_info("an info")
-    node.log_debug("a detail")
-    node.log_trace("a trace")
-    logging.getLogger("some.module").warning("number %d", 3)
-    logging.info("root")
-    logging.debug("nobody sees this")
-    try:
-        1 / 0
-    except ZeroDivisionError:
-        logging.exception("failed")
-
-    note("request", node.send_service_request("question", pa.array(["why"]), {"mine": 1}))
-    note("replaced", node.send_service_request("question", b"x", {"request_id": "mine"}))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        node.log("info", "hello", "target", {"a": "b"})
+        node.log("bogus", "two\\nlines")
+        attempt("log with a dict for the target", lambda: node.log("info", "hello", {"a": "b"}))
+        node.log_error("an error")
+        node.log_warn("a warning")
+        node.log_info("an info")
+        node.log_debug("a detail")
+        node.log_trace("a trace")
+        logging.getLogger("some.module").warning("number %d", 3)
+        logging.info("root")
+        logging.debug("nobody sees this")
+        try:
+            1 / 0
+        except ZeroDivisionError:
+            logging.exception("failed")
+        note("request", node.send_service_request("question", pa.array(["why"]), {"mine": 1}))
+        replaced = node.send_service_request("question", b"x", {"request_id": "mine"})
+    note("replaced", replaced)
+    note("log", printed.getvalue().splitlines())
     answers = []
     while len(answers) < 2:
         event = node.next()
@@ -111,6 +114,7 @@ CLIENT = """
 """
 
 SERVER = """
+    import contextlib, io
     from dora import Node
 
     node = Node()
@@ -121,7 +125,10 @@ SERVER = """
             metadata = event["metadata"]
             note("metadata", metadata)
             note("types", {key: type(value).__name__ for key, value in metadata.items()})
-    node.send_service_response("answer", b"", {})
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        node.send_service_response("answer", b"", {})
+    note("log", printed.getvalue().splitlines())
 """
 
 
@@ -203,14 +210,12 @@ def test_programs_find_in_the_environment_that_they_are_nodes(client: dict[str, 
     assert client["told by the environment"] is True
 
 
-def log_lines(done: Finished) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in done.lines("client") if line.startswith("{")]
+def log_lines(script: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in script["log"]]
 
 
-def test_log_lines_are_objects_with_level_message_target_and_fields(
-    done: Finished, client: dict[str, Any]
-):
-    lines = log_lines(done)
+def test_log_lines_are_objects_with_level_message_target_and_fields(client: dict[str, Any]):
+    lines = log_lines(client)
 
     first = lines[0]
     assert datetime.fromisoformat(first.pop("timestamp")).tzinfo is not None
@@ -233,8 +238,7 @@ def test_log_lines_are_objects_with_level_message_target_and_fields(
 
 
 def test_python_logging_writes_log_lines_from_info_on(done: Finished, client: dict[str, Any]):
-    assert client
-    lines = [line for line in log_lines(done) if "file" in line.get("fields", {})]
+    lines = [line for line in log_lines(client) if "file" in line]
 
     assert [(line["level"], line["target"]) for line in lines[:3]] == [
         ("warn", "some.module"),
@@ -242,22 +246,26 @@ def test_python_logging_writes_log_lines_from_info_on(done: Finished, client: di
         ("error", "root"),
     ]
     assert lines[0]["message"] == "number 3"
-    assert lines[0]["fields"]["file"].endswith("client.py")
+    assert lines[0]["file"].endswith("client.py")
+    assert isinstance(lines[0]["line"], int)
     assert lines[2]["message"].startswith("failed\nTraceback")
     assert "nobody sees this" not in done.out
 
 
-def test_request_gets_an_id_by_which_its_answer_is_known(done: Finished, client: dict[str, Any]):
+def test_request_gets_an_id_by_which_its_answer_is_known(client: dict[str, Any]):
     first, second = client["request"], client["replaced"]
 
     assert uuid.UUID(first).version == uuid.UUID(second).version == 7
     assert client["answers"] == [[["why"], first], [[ord("x")], second]]
-    warnings = [line["message"] for line in log_lines(done) if line.get("target") == "dora"]
+    warnings = [line["message"] for line in log_lines(client) if line.get("target") == "dora"]
     assert warnings == ["send_service_request: replaces the 'request_id' in the metadata"]
 
 
-def test_answer_without_a_request_id_is_sent_with_a_warning(done: Finished):
-    assert any("no 'request_id'" in line for line in done.lines("server"))
+def test_answer_without_a_request_id_is_sent_with_a_warning(server: dict[str, Any]):
+    (line,) = log_lines(server)
+
+    assert (line["level"], line["target"]) == ("warn", "dora")
+    assert "no 'request_id'" in line["message"]
 
 
 @pytest.mark.parametrize(
@@ -368,6 +376,49 @@ def test_outside_a_dataflow_the_node_is_a_runtime_error():
     out = run_outside("from dora import Node\ntry: Node()\nexcept RuntimeError as e: print(e)")
 
     assert out.startswith("Node() works only in a program that dora-launch started")
+
+
+def test_program_from_elsewhere_is_the_dynamic_node(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: source, path: source.py, inputs: {word: viewer/word}, outputs: [count]}
+          - {id: viewer, path: dynamic, inputs: {count: source/count}, outputs: [word]}
+        """,
+    )
+    flow.write(
+        "source.py",
+        """
+        import pyarrow as pa
+        from dora import Node
+        node = Node()
+        print("ready")
+        while (event := node.next(0.005)) is not None:
+            if event["type"] == "INPUT":
+                print(event["value"].to_pylist(), flush=True)
+                break
+            node.send_output("count", pa.array(["counted"]))
+        """,
+    )
+    launcher = flow.start()
+    assert launcher.stdout is not None
+    while "source | ready" not in (line := launcher.stdout.readline()):
+        assert line, "the launcher runs"
+
+    out = run_outside(
+        "import pyarrow as pa\n"
+        "from dora import Node\n"
+        "node = Node('viewer')\n"
+        "print(node.next(10)['value'], node.node_config(), node.dataflow_id())\n"
+        "node.send_output('word', pa.array(['hello']))"
+    )
+
+    rest, _ = launcher.communicate(timeout=20)
+    assert "counted" in out
+    assert "{'inputs': {'count': 'source/count'}, 'outputs': ['word']}" in out
+    assert "source | ['hello']" in rest, out + rest
+    assert launcher.returncode == 0
 
 
 def test_names_of_ros_2_can_be_imported_and_say_that_they_are_not_here():

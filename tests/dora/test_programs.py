@@ -204,6 +204,18 @@ def test_run_stops_after_a_time_and_says_that_uv_is_not_used(flow: Flow):
         dora.run(str(path), uv=True, stop_after=0.2)
 
 
+def test_build_runs_the_build_commands_of_the_file(flow: Flow):
+    path = flow.write("flow.yml", "nodes:\n  - {id: node, path: node.py, build: touch built.txt}\n")
+    flow.write("node.py", "")
+
+    dora.build(str(path), coordinator_addr="127.0.0.1", coordinator_port=1, force_local=True)
+
+    assert (flow.folder / "built.txt").exists()
+    flow.write("flow.yml", "nodes:\n  - {id: node, path: node.py, build: 'false'}\n")
+    with pytest.raises(LaunchError, match="ended with exit code"):
+        dora.build(path)
+
+
 def test_start_runtime_runs_the_operators_of_this_process(flow: Flow):
     flow.write(
         "flow.yml",

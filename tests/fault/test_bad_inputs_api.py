@@ -50,8 +50,7 @@ MISTAKES = [
         ),
         (
             "in_fork(lambda: node.next(timeout=0))",
-            "NodeClosedError: node 'camera': this process is a fork of the node; only the node "
-            "itself can receive",
+            "NodeClosedError: node 'camera': this process is a fork of it, and cannot receive",
         ),
     ),
     *numbered(

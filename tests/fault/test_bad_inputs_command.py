@@ -22,7 +22,7 @@ def dora_launch(*arguments: str, folder: Path) -> subprocess.CompletedProcess[st
     )
 
 
-TIME = "is not a time above 0: write 10s, 500ms, 5m or 1h"
+TIME = "is not a time above 0: write 10s, 500ms, 5m or 1h30m"
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,7 @@ nodes:
             20,
             ("webcam/imge", "output 'imge' of node 'webcam' does not exist; it has: image"),
             ("lamp/image", "output 'image' of node 'lamp' does not exist; it has no outputs"),
+            ("dora/logs/info/lapm", "no node 'lapm' exists; did you mean 'lamp'?"),
             ("timer/millis/9", "no node 'timer' exists; did you mean 'dora/timer/millis/9'?"),
             ("webcam/op/image", "node 'webcam' has no operators; write webcam/image"),
             (
@@ -353,9 +354,18 @@ def test_cycle_of_block_edges_is_a_deadlock(edges: list[str], messages: list[str
             "use secs, millis, micros, nanos, hz",
         ),
         (
-            "dora/logs/info",
-            "'dora/logs/info' is not supported; the only input that begins with 'dora/' is a "
-            "timer, such as dora/timer/millis/100",
+            "dora/log/info",
+            "there is no 'dora/log/info'; what begins with 'dora/' is a timer, such as "
+            "dora/timer/millis/100, or dora/logs",
+        ),
+        (
+            "dora/logs/inf",
+            "unknown level 'inf' in 'dora/logs/inf'; did you mean 'info'?",
+        ),
+        (
+            "dora/logs/info/a/b",
+            "expected dora/logs/<level>/<node>, got 'dora/logs/info/a/b'; dora/logs and "
+            "dora/logs/<level> are possible as well",
         ),
     ),
 )

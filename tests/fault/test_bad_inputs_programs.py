@@ -84,6 +84,35 @@ REFUSED_VARIABLES = "LD_PRELOAD, LD_AUDIT, DYLD_INSERT_LIBRARIES and DORA_RT_* a
             "clone the repository yourself and give 'path'",
         ),
         (
+            "path: a.py, rev: abc",
+            "2:23: 'rev' in node 'a' is not supported; it goes with 'git'; clone the repository "
+            "yourself",
+        ),
+        (
+            "path: a.py, deploy: {machine: arm}",
+            "2:23: 'deploy' in node 'a' is not supported; all nodes run on this machine, in the "
+            "folder of the dataflow file; remove it",
+        ),
+        (
+            "hub: camera@1.0",
+            "2:11: 'hub' in node 'a' is not supported; install the node's package yourself and "
+            "give 'path' or 'module'",
+        ),
+        (
+            "path: a.py, path_sha256: abc",
+            "2:23: 'path_sha256' in node 'a' is not supported; nothing is downloaded; check the "
+            "file yourself and remove the key",
+        ),
+        (
+            "path: a.py, params: {a: 1}",
+            "2:23: 'params' of node 'a' has no meaning beside 'path'; remove it",
+        ),
+        (
+            "path: a.py, api: arrow",
+            "2:28: 'api' of node 'a': expected tuples or events, got string 'arrow'; what `import "
+            "dora` gives the node: tuples as in 2022, or event dicts",
+        ),
+        (
             "ros2: {}",
             "2:11: 'ros2' in node 'a' is not supported; there is no bridge to ROS 2; a node of "
             "yours may use rclpy",

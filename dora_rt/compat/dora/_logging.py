@@ -28,19 +28,12 @@ def write_log(
             "log(level, message, target=None, fields=None): message and target are strings; give "
             "a dict as fields="
         )
-    level = level.lower()
-    line: dict[str, object] = {
-        "timestamp": datetime.now(timezone.utc).isoformat(),
-        "level": level if level in _LEVELS else "info",
-        "node_id": node_id,
-        "message": message,
-    }
+    line = _record(node_id, level, message)
     if target is not None:
         line["target"] = target
     if fields:
         line["fields"] = {str(key): str(value) for key, value in fields.items()}
-    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    _print(line)
 
 
 class LogBridge(logging.Handler):
@@ -52,13 +45,32 @@ class LogBridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
-        fields = {"file": record.pathname, "line": str(record.lineno)}
-        write_log(self._node_id, _level(record.levelno), self.format(record), record.name, fields)
+        line = _record(self._node_id, _level(record.levelno), self.format(record))
+        try:
+            _print({**line, "target": record.name, "file": record.pathname, "line": record.lineno})
+        except (OSError, ValueError):
+            # Who logs must not fail because nobody listens any more.
+            self.handleError(record)
 
 
 def bridge_logging(node_id: str) -> None:
     """Let `logging` write log lines, from INFO on; unless the program has set it up already."""
     logging.basicConfig(handlers=[LogBridge(node_id)], level=logging.INFO, format="%(message)s")
+
+
+def _record(node_id: str, level: str, message: str) -> dict[str, object]:
+    level = level.lower()
+    return {
+        "timestamp": datetime.now(timezone.utc).isoformat(),
+        "level": level if level in _LEVELS else "info",
+        "node_id": node_id,
+        "message": message,
+    }
+
+
+def _print(line: Mapping[str, object]) -> None:
+    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def _level(number: int) -> str:

@@ -43,14 +43,16 @@ class Node:
         """Attach to the dataflow.
 
         Args:
-            node_id: which dynamic node this is, in a process that dora-launch did not start.
+            node_id: which dynamic node this is, in a process that dora-launch did not start;
+                `run/node` if several runs have one of that name.
             daemon_port: of no effect: there is no daemon.
 
         Raises:
             NotInDataflowError: this process is no node of a dataflow (a RuntimeError).
             ExtraMissingError: pyarrow is not installed (an ImportError).
         """
-        native = NativeNode(node_id)
+        run, _, name = (node_id or "").rpartition("/")
+        native = NativeNode(name or None, run or None)
         if native.config().api is Api.TUPLES:
             return cast(Node, native)
         import_arrow()

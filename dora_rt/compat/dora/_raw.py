@@ -29,6 +29,10 @@ class SampleBuffer:
             raise BufferError(f"Cannot acquire buffer view: {_SENT}, or dropped")
         return memoryview(self._array)
 
+    def __release_buffer__(self, view: memoryview) -> None:
+        # That there is this method tells numpy to hold on to the view, and not to this object.
+        view.release()
+
     def release(self) -> None:
         """Give no more views."""
         self._array = None

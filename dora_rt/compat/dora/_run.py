@@ -22,7 +22,7 @@ def build(
 
     Args:
         dataflow_path: the file.
-        uv: of no effect.
+        uv: let `uv pip` install what pip would.
         coordinator_addr: of no effect, as the following ones: there is no coordinator.
         coordinator_port: see there.
         force_local: see there.
@@ -30,8 +30,8 @@ def build(
     Raises:
         LaunchError: it failed (a RuntimeError); what it printed says why.
     """
-    _warn_of_uv(uv)
-    _command("from dora_rt.tools import main; main()", "build", str(dataflow_path))
+    options = ["--uv"] if uv else []
+    _command("from dora_rt.tools import main; main()", "build", str(dataflow_path), *options)
 
 
 def run(dataflow_path: Path, uv: bool | None = None, stop_after: float | None = None) -> None:
