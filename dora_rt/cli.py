@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import NoReturn
 
 from dora_rt import __version__
 from dora_rt.control.console import Console
+from dora_rt.control.duration import duration_s
 from dora_rt.control.environ import inherited_environ
 from dora_rt.control.launcher import launch
 from dora_rt.control.outline import outline
@@ -47,10 +47,6 @@ exit codes: 0 all well, 1 a node failed, 2 bad file or usage, 3 the environment 
 allow it (shared memory, permissions), 128 + signal when interrupted (130: Ctrl-C)
 
 A dataflow file names the programs that it runs: run only files that you trust."""
-
-_UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-
-_PART_OF_A_TIME = r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*"
 
 EXIT_OK, EXIT_NODE_FAILED, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
 
@@ -86,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--stop-after",
-        type=_duration_s,
+        type=duration_s,
         metavar="TIME",
         help="stop this long after the start: 10s, 500ms, 5m, 1h",
     )
@@ -213,16 +209,3 @@ def _watching(options: argparse.Namespace, environ: dict[str, str]) -> Watching:
         check_target(trace)
     has_spans, note = decide_spans(environ, are_wanted=options.otel)
     return Watching(trace, has_spans, note)
-
-
-def _duration_s(text: str) -> float:
-    parts = re.findall(_PART_OF_A_TIME, text)
-    is_time = re.fullmatch(rf"(?:{_PART_OF_A_TIME})+", text.strip()) is not None
-    is_complete = len(parts) == 1 or all(unit for _, unit in parts)
-    if is_time and is_complete and all(unit in _UNITS_S for _, unit in parts):
-        duration_s = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-        if duration_s > 0:
-            return duration_s
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h30m"
-    )

@@ -1,4 +1,7 @@
-"""The form in which a sample lies in an MCAP file, with all that it takes to send it again."""
+"""The form in which a sample lies in an MCAP file, with all that it takes to send it again.
+
+The commands read recordings too, before they launch: numpy is imported only for values.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from dora_rt.errors import DoraRtError, ExtraMissingError
 from dora_rt.event import Event
@@ -58,6 +59,8 @@ class Sample:
             case "bytes":
                 return bytes(self.payload)
             case "ndarray":
+                import numpy as np
+
                 array = np.frombuffer(self.payload, np.dtype(self.header["dtype"]))
                 return array.reshape(self.header["shape"])
             case "arrow":
@@ -81,10 +84,10 @@ def encode(event: Event) -> bytes:
     if isinstance(value, bytes):
         header["type"] = "bytes"
         payload = value
-    elif isinstance(value, np.ndarray):
+    elif hasattr(value, "dtype"):
         header |= {"type": "ndarray", "dtype": value.dtype.str, "shape": value.shape}
-        # Also without a copy where the array has no items, or no dimensions.
-        payload = value.reshape(-1).view(np.uint8).data if value.size else b""
+        # An array without items has no memory to view.
+        payload = value.reshape(-1).view("uint8").data if value.size else b""
     else:
         header["type"] = "arrow"
         payload = _arrow_stream(value)

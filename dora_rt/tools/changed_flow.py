@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dora_rt.control.console import Console
+from dora_rt.control.duration import duration_s
 from dora_rt.control.environ import inherited_environ
 from dora_rt.control.launcher import launch
 from dora_rt.control.planner import make_plan
@@ -19,8 +19,6 @@ from dora_rt.descriptor.model import Descriptor
 from dora_rt.errors import DescriptorError, SharedMemoryError, SharedMemoryFullError
 from dora_rt.tools.verb import EXIT_ENVIRONMENT, EXIT_OK, EXIT_PROBLEM, EXIT_USAGE
 
-_UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-
 Change = Callable[[Descriptor, Console], Descriptor]
 
 
@@ -28,9 +26,9 @@ def add_stop_after(parser: argparse.ArgumentParser) -> None:
     """Add the option `--stop-after`, as dora-launch has it."""
     parser.add_argument(
         "--stop-after",
-        type=_duration_s,
+        type=duration_s,
         metavar="TIME",
-        help="stop so long after the start: 10s, 500ms, 5m, 1h",
+        help="stop so long after the start: 10s, 500ms, 5m, 1h30m",
     )
 
 
@@ -75,15 +73,6 @@ def free_id(wanted: str, descriptor: Descriptor) -> str:
     taken = {node.id for node in descriptor.nodes}
     candidates = (wanted, *(f"{wanted}_{number}" for number in range(2, len(taken) + 3)))
     return next(name for name in candidates if name not in taken)
-
-
-def _duration_s(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip())
-    if match is None or match[2] not in _UNITS_S or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h"
-        )
-    return float(match[1]) * _UNITS_S[match[2]]
 
 
 def whole_path(path: Path) -> str:

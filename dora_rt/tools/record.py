@@ -24,11 +24,12 @@ from dora_rt.descriptor.model import (
     Supervision,
 )
 from dora_rt.errors import DescriptorError, DoraRtError, RunNotFoundError
+from dora_rt.tools.asking import connect
 from dora_rt.tools.changed_flow import add_stop_after, free_id, run_changed, whole_path
 from dora_rt.tools.verb import EXIT_OK, EXIT_PROBLEM, Verb
 
 if TYPE_CHECKING:
-    from dora_rt.watching import LiveOutput, Watch
+    from dora_rt.watching import Watch
 
 _DESCRIPTION = """\
 Record the outputs of a dataflow into an MCAP file: with dora-rt replay they flow again, and
@@ -51,6 +52,7 @@ Needs the extra `record`: pip install 'dora_rt[record]'"""
 _QUEUE_SIZE = 60
 _STOP_GRACE_S = 15.0
 _PAUSE_S = 0.001
+_MOST_AT_ONCE = 16
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +77,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_stop_after(parser)
     # Written out here, and read by the node: its module would import what not every verb needs.
-    for flag, words in {"--pictures": "jpeg raw none", "--compression": "lz4 zstd none"}.items():
+    for flag, words in {"--pictures": "jpeg raw none", "--compression": "none lz4 zstd"}.items():
         choices = words.split()
         text = {"--pictures": "how Foxglove gets pictures", "--compression": "of the file"}[flag]
         parser.add_argument(
@@ -101,7 +103,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
         return run_changed(file, add_recorder, environ=environ, stop_after_s=options.stop_after)
     try:
-        return _record_run(options, path)
+        return _record_run(options, environ, path)
     except RunNotFoundError:
         raise
     except DoraRtError as error:
@@ -168,11 +170,12 @@ def _is_wanted(source: str, patterns: Sequence[str] | None) -> bool:
     return not patterns or any(fnmatch.fnmatchcase(source, pattern) for pattern in patterns)
 
 
-def _record_run(options: argparse.Namespace, path: Path) -> int:
+def _record_run(options: argparse.Namespace, environ: Mapping[str, str], path: Path) -> int:
     from dora_rt.nodes.record import open_recorder
-    from dora_rt.watching import Watch
+    from dora_rt.watching import Watch, outputs_of
 
-    outputs = _find_run(options.what)
+    with connect(options.what, environ) as connection:
+        outputs = outputs_of(connection.run)
     wanted = [output for output in outputs if _is_wanted(output.source, options.only)]
     if not wanted:
         known = ", ".join(output.source for output in outputs) or "none"
@@ -200,32 +203,13 @@ def _record_run(options: argparse.Namespace, path: Path) -> int:
 
 
 def _take_all(watch: Watch, recorder: Any) -> int:
-    count = 0
-    while (event := watch.take()) is not None:
+    # Not without end: the others want to be looked at as well.
+    for count in range(_MOST_AT_ONCE):
+        event = watch.take()
+        if event is None:
+            return count
         recorder.add(watch.output.source, event)
-        count += 1
-    return count
-
-
-def _find_run(called: str | None) -> list[LiveOutput]:
-    """Give the outputs of the run that is called so, or of the only one."""
-    from dora_rt.watching import find_outputs
-
-    outputs = find_outputs()
-    found = [
-        output
-        for output in outputs
-        if called is None or output.is_called(f"{called}/{output.source}")
-    ]
-    runs = {output.run: output.file for output in found}
-    if len(runs) == 1:
-        return found
-    if runs:
-        listed = ", ".join(f"{run} ({file})" for run, file in runs.items())
-        raise RunNotFoundError(f"{len(runs)} runs are there; say which: {listed}")
-    there = ", ".join(dict.fromkeys(f"{output.run} ({output.file})" for output in outputs))
-    what = f"is no dataflow file, and no run is called so: {called!r}" if called else "no run"
-    raise RunNotFoundError(f"{what}; there are: {there or 'none'}")
+    return _MOST_AT_ONCE
 
 
 VERB = Verb("keep what flows in a file", _DESCRIPTION, _EPILOG, _add_arguments, _run)

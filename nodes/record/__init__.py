@@ -27,7 +27,8 @@ Beside it, for Foxglove: NODE/OUTPUT/picture for pictures, and NODE/OUTPUT/boxes
 
 examples:
   --file out/drive.mcap                 a file that does not exist yet
-  --pictures none --compression none    least work: only what a replay needs
+  --pictures none                       less work: only what a replay needs
+  --compression zstd                    more work, and a smaller file
 """
 
 
@@ -76,9 +77,9 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compression",
         type=one_of(*(kind.value for kind in Compression)),
-        default=Compression.LZ4.value,
+        default=Compression.NONE.value,
         metavar="KIND",
-        help="of the file: lz4 (default), zstd (smaller, slower) or none",
+        help="of the file: none (default), lz4 or zstd: smaller, and more work",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 

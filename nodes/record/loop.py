@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-
-from dora_rt.interface import NodeLike
+from typing import TYPE_CHECKING
 
 from .recorder import FLUSH_S, Recorder
+
+if TYPE_CHECKING:
+    from dora_rt.interface import NodeLike
 
 logger = logging.getLogger(__name__)
 

@@ -41,7 +41,7 @@ class PictureForm(Enum):
 
 
 class Compression(Enum):
-    """Of the chunks of the file."""
+    """Of the chunks of the file; pictures of a camera gain little by it, and cost much."""
 
     LZ4 = "lz4"
     ZSTD = "zstd"
@@ -95,7 +95,7 @@ class Recorder:
         path: Path,
         *,
         pictures: PictureForm = PictureForm.JPEG,
-        compression: Compression = Compression.LZ4,
+        compression: Compression = Compression.NONE,
         overwrites: bool = False,
         about: Mapping[str, str] | None = None,
     ) -> Recorder:

@@ -6,13 +6,16 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import decode_metadata
-from dora_rt.interface import NodeLike
 
 from ..recorded import RecordingError
 from .recording import Recorded, Recording
+
+if TYPE_CHECKING:
+    from dora_rt.interface import NodeLike
 
 logger = logging.getLogger(__name__)
 

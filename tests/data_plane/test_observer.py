@@ -11,9 +11,11 @@ import time
 from array import array
 
 import numpy as np
+import pyarrow
 import pytest
 
 from dora_rt.contract import QueuePolicy
+from dora_rt.data.arrow import sendable_array
 from dora_rt.data.observer import Observer
 from dora_rt.data.ring import BEING_WRITTEN, FLOOR
 from dora_rt.data.stamp import Stamp
@@ -56,6 +58,41 @@ def test_what_was_missed_between_two_looks_is_counted():
                 event = watch.newest("x")
                 assert event is not None
                 assert (event.seq, event.dropped) == (number, 0 if number == 3 else 5)
+
+
+def test_samples_that_still_lie_there_are_given_in_their_order():
+    with wired(Reader(3)) as live:
+        watch = observer_of(live)
+        live.send(b"before")
+        live.send(b"first")
+        begin = watch.following("x")
+        assert begin is not None
+        assert (begin.value, begin.dropped) == (b"first", 0), "nothing before it was missed"
+
+        for number in range(3):
+            live.send(bytes([number]))  # all of them wait in the reader's queue
+        seen = [watch.following("x") for _ in range(4)]
+
+        assert [event and event.value for event in seen] == [b"\0", b"\1", b"\2", None]
+        for number in range(40):
+            live.send(bytes([number]))
+        assert watch.behind == 40
+        caught = list(iter(lambda: watch.following("x"), None))
+        assert caught[-1].value == bytes([39])
+        assert len(caught) >= 3
+        assert len(caught) + sum(event.dropped for event in caught) == 40
+        assert watch.behind == 0
+
+
+def test_array_of_arrow_is_given_as_one():
+    with wired(Reader(1)) as live:
+        watch = observer_of(live)
+
+        live.send(sendable_array(pyarrow.array(["some", None])))
+
+        event = watch.newest("x")
+        assert event is not None
+        assert event.value.to_pylist() == ["some", None]
 
 
 def test_observers_take_no_place_in_the_queue_and_hold_no_slot():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 
 import dora_rt
 from dora_rt.errors import DescriptorError, RunNotFoundError
+from dora_rt.runs import base_folder, find_runs
 from dora_rt.watching import Watch
 from tests.flows.flow import Flow
 from tests.flows.watched import SINK, SOURCE, YAML, started_run, status_of, tool_here
@@ -279,3 +281,28 @@ def test_file_with_problems_is_an_error_in_python(flow: Flow):
 
     with pytest.raises(DescriptorError, match=r"flow\.yml:1:"):
         dora_rt.run(file)
+
+
+def test_interrupt_stops_the_dataflow_before_python_goes_on(flow: Flow):
+    flow.write("camera.py", SOURCE)
+    flow.write("sink.py", SINK)
+    file = flow.write("flow.yml", YAML)
+    before = set(find_runs(base_folder(os.environ)))
+    code = f"import dora_rt\ntry: dora_rt.run({str(file)!r})\nexcept KeyboardInterrupt: print('so')"
+
+    program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    with program:
+        eventually(lambda: is_sending(before), within_s=20)
+        program.send_signal(signal.SIGINT)
+        printed, _ = program.communicate(timeout=15)
+
+    assert printed.endswith("so\n")
+    assert "SIGINT: stopping" in printed
+    assert set(find_runs(base_folder(os.environ))) <= before
+
+
+def is_sending(others: set[str]) -> bool:
+    """Tell whether there is a run beside the others that sends."""
+    runs = set(find_runs(base_folder(os.environ))) - others
+    statuses = [status_of(run) for run in runs]
+    return any(status and all(one["sent"] for one in status["outputs"]) for status in statuses)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -286,3 +287,14 @@ def test_mcap_reader_finds_pictures_and_boxes_in_the_schemas_of_foxglove(
             decoded = cv2.imdecode(np.frombuffer(shown[topic][1].data, np.uint8), 1)
             assert np.abs(decoded.astype(int) - PICTURE).mean() < 6
     assert shown["cam/file/picture"][1].data == jpeg
+
+
+def test_commands_read_recordings_without_numpy():
+    code = (
+        "import sys; import dora_rt.nodes.record, dora_rt.nodes.replay, dora_rt.tools;"
+        "print([name for name in ('numpy', 'cv2', 'mcap') if name in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"

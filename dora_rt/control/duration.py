@@ -1,0 +1,27 @@
+"""Reads a time of the command line, such as 500ms or 1h30m."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_PART_OF_A_TIME = r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*"
+
+
+def duration_s(text: str) -> float:
+    """Give a time above 0 in seconds, as `type=` of an option.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    parts = re.findall(_PART_OF_A_TIME, text)
+    is_time = re.fullmatch(rf"(?:{_PART_OF_A_TIME})+", text.strip()) is not None
+    is_complete = len(parts) == 1 or all(unit for _, unit in parts)
+    if is_time and is_complete and all(unit in _UNITS_S for _, unit in parts):
+        seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+        if seconds > 0:
+            return seconds
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a time above 0: write 10s, 500ms, 5m or 1h30m"
+    )
