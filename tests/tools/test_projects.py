@@ -184,7 +184,7 @@ def test_tab_key_of_bash_offers_verbs_options_choices_and_files(tmp_path: Path):
     def offered(*words: str) -> list[str]:
         return complete_in_bash(script, "dora-rt", *words, cwd=tmp_path)
 
-    assert offered("re") == ["restart"]
+    assert offered("res") == ["restart"]
     assert offered("top", "--on") == ["--once"]
     assert offered("service", "pr") == ["print"]
     assert offered("check", "fl") == ["flow.yml"]
