@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of its own: dora-rs among others would stand in the way of the tests.
+BENCH_VENV := .venv-bench
 
 .PHONY: help run test lint soak bench bench-docs wheel clean
 
@@ -27,18 +29,18 @@ lint: $(VENV)/.installed-test
 soak: $(VENV)/.installed-test
 	SOAK=1 $(BIN)/python -m pytest tests/fault/test_endurance.py tests/dora/test_hub_programs.py
 
-bench: $(VENV)/.installed-bench
-	$(BIN)/python -m benchmarks $(BENCH)
+bench: $(BENCH_VENV)/.installed
+	$(BENCH_VENV)/bin/python -m benchmarks $(BENCH)
 
 # Puts the tables of the last `make bench` into docs/.
-bench-docs: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.publish
+bench-docs: $(BENCH_VENV)/.installed
+	$(BENCH_VENV)/bin/python -m benchmarks.publish
 
 wheel: $(VENV)/.installed-test
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) build dist launch/out benchmarks/out *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) build dist launch/out benchmarks/out *.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -51,7 +53,8 @@ $(VENV)/.installed-test: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-bench: setup.cfg pyproject.toml | $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[onnx]"
-	$(BIN)/python -m benchmarks.install
+$(BENCH_VENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[onnx]"
+	$(BENCH_VENV)/bin/python -m benchmarks.install
 	@touch $@

@@ -23,8 +23,9 @@ def main() -> int:
 
 
 def _install(package: str) -> None:
-    # Never from source: most are Rust or C++ and would need their tools.
-    options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
+    # Not from source, what it needs aside: they are Rust or C++, and would need their tools.
+    name = re.split(r"[<>=!~ \[]", package)[0]
+    options = ["--quiet", "--disable-pip-version-check", "--only-binary", name]
     command = [sys.executable, "-m", "pip", "install", *options, package]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:

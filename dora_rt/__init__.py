@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dora_rt.event import DoraStatus, Event
     from dora_rt.node import Node
+    from dora_rt.running import run
+    from dora_rt.watching import attach
 
-__all__ = ["DoraStatus", "Event", "Node"]
+__all__ = ["DoraStatus", "Event", "Node", "attach", "run"]
 __version__ = "0.1.0"
 
-_HOMES = {"DoraStatus": "event", "Event": "event", "Node": "node"}
+_HOMES = {
+    "DoraStatus": "event",
+    "Event": "event",
+    "Node": "node",
+    "attach": "watching",
+    "run": "running",
+}
 
 
 def __getattr__(name: str) -> Any:

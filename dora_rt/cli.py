@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
 import re
 import sys
@@ -14,11 +16,13 @@ from dora_rt import __version__
 from dora_rt.control.console import Console
 from dora_rt.control.environ import inherited_environ
 from dora_rt.control.launcher import launch
-from dora_rt.control.plan import Plan, ProcessPlan
+from dora_rt.control.outline import outline
 from dora_rt.control.planner import make_plan
 from dora_rt.control.summary import render
 from dora_rt.control.timeline import check_target
 from dora_rt.control.watching import Watching, decide_spans
+from dora_rt.dashboard.extra import MISSING_EXTRA
+from dora_rt.dashboard.extra import is_installed as has_dashboard
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import (
     DescriptorError,
@@ -37,6 +41,7 @@ examples:
   dora-launch launch/dataflow.yml                   run until the flow is over, or Ctrl-C
   dora-launch launch/dataflow.yml --stop-after 10s  run for ten seconds
   dora-launch launch/dataflow.yml --check           only check the file, start nothing
+  dora-launch launch/dataflow.yml --dashboard       and see it on a page
 
 exit codes: 0 all well, 1 a node failed, 2 bad file or usage, 3 the environment does not
 allow it (shared memory, permissions), 128 + signal when interrupted (130: Ctrl-C)
@@ -104,6 +109,26 @@ def _parser() -> argparse.ArgumentParser:
         help="let `import dora` in the nodes be what is installed, not what dora_rt has for it",
     )
     parser.add_argument(
+        "--dashboard",
+        action="store_true",
+        help="show the run on a page, at the address that is printed; it ends with the run "
+        "(needs the extra: pip install 'dora_rt[web]')",
+    )
+    parser.add_argument(
+        "--dashboard-host",
+        metavar="HOST",
+        help="where to serve that page; 0.0.0.0: for other machines too, with a token in the URL",
+    )
+    parser.add_argument(
+        "--dashboard-port", metavar="PORT", help="its port, or the next free one; 0: any"
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="PATH",
+        help="also write what is summed up at the end to PATH, as JSON",
+    )
+    parser.add_argument(
         "--trace",
         type=Path,
         metavar="FILE",
@@ -133,8 +158,18 @@ def _run(options: argparse.Namespace) -> int:
         console.notice(f"note: {note}")
     plan = make_plan(descriptor, folder=options.file.resolve().parent, interpreter=sys.executable)
     if options.check:
-        console.notice(_describe(plan))
+        console.notice(outline(plan))
         return EXIT_OK
+    companion = _dashboard_command(options)
+    if companion is not None and not has_dashboard():
+        print(f"dora-launch: {MISSING_EXTRA}", file=sys.stderr)
+        return EXIT_ENVIRONMENT
+    if options.report is not None:
+        try:
+            options.report.write_text("")
+        except OSError as error:
+            print(f"dora-launch: --report {options.report}: {error.strerror}", file=sys.stderr)
+            return EXIT_USAGE
     try:
         watching = _watching(options, environ)
     except (OSError, ExtraMissingError) as error:
@@ -150,15 +185,26 @@ def _run(options: argparse.Namespace) -> int:
             has_dora_compat=options.dora_compat,
             stop_after_s=options.stop_after,
             log_folder=options.log_dir,
+            companion=companion,
             watching=watching,
         )
     except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
         print(f"dora-launch: {error}", file=sys.stderr)
         return EXIT_ENVIRONMENT
     console.notice("\n" + render(outcome.report))
+    if options.report is not None:
+        options.report.write_text(json.dumps(dataclasses.asdict(outcome.report)))
     if outcome.interrupted_by is not None:
         return 128 + outcome.interrupted_by
     return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
+
+
+def _dashboard_command(options: argparse.Namespace) -> list[str] | None:
+    chosen = {"--host": options.dashboard_host, "--port": options.dashboard_port}
+    places = [word for flag, value in chosen.items() if value is not None for word in (flag, value)]
+    if not options.dashboard and not places:
+        return None
+    return [sys.executable, "-m", "dora_rt.tools", "dashboard", *places]
 
 
 def _watching(options: argparse.Namespace, environ: dict[str, str]) -> Watching:
@@ -167,23 +213,6 @@ def _watching(options: argparse.Namespace, environ: dict[str, str]) -> Watching:
         check_target(trace)
     has_spans, note = decide_spans(environ, are_wanted=options.otel)
     return Watching(trace, has_spans, note)
-
-
-def _describe(plan: Plan) -> str:
-    lines = [f"{plan.file} is fine: {len(plan.processes)} processes, {len(plan.edges)} edges"]
-    lines += [f"  {process.name}: {_describe_start(process)}" for process in plan.processes]
-    for edge in plan.edges:
-        where = f"queue {edge.queue_size}, {edge.queue_policy.value}"
-        if edge.output is None:
-            where += ", in one process"
-        lines.append(f"  {edge.source} -> {edge.target} ({where})")
-    return "\n".join(lines)
-
-
-def _describe_start(process: ProcessPlan) -> str:
-    if process.is_dynamic:
-        return f'dynamic, started by somebody else with Node("{process.name}")'
-    return " ".join(process.argv)
 
 
 def _duration_s(text: str) -> float:

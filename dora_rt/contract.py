@@ -65,6 +65,18 @@ class OutputConfig:
     edges: tuple[EdgeConfig, ...]
     generation: int = 0
 
+    def to_fields(self) -> dict[str, Any]:
+        """Give it as what JSON can say."""
+        fields = dataclasses.asdict(self)
+        for edge in fields["edges"]:
+            edge["queue_policy"] = edge["queue_policy"].value
+        return fields
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> OutputConfig:
+        """Read what `to_fields` gave."""
+        return _output(fields)
+
 
 @dataclass(frozen=True, slots=True)
 class InputConfig:

@@ -101,20 +101,24 @@ class Attachment:
         self._has_left = False
         self._lock = threading.Lock()
         _attachments.add(self)
-        threading.Thread(target=self._watch, name="dora_rt attachment", daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, name="dora_rt", daemon=True)
+        self._thread.start()
 
     def leave(self) -> None:
-        """Say goodbye, and be the node no more; the run may be over already."""
+        """Say goodbye, and be the node no more; the run may be over already.
+
+        Until the run has heard it, within a second: then somebody else may be the node.
+        """
         with self._lock:
             if self._has_left:
                 return
             self._has_left = True
         request = json.dumps({"request": "leave", "node": self._node}).encode() + b"\n"
         with contextlib.suppress(OSError):
-            self._link.settimeout(_GOODBYE_S)
             self._link.sendall(request)
-            # Its thread wakes up at once, and closes what is left.
-            self._link.shutdown(socket.SHUT_RD)
+            # The answer is the end of the connection.
+            self._thread.join(_GOODBYE_S)
+            self._link.shutdown(socket.SHUT_RDWR)
         self._let_go()
 
     def forget(self) -> None:

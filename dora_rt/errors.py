@@ -63,3 +63,7 @@ class DescriptorError(DoraRtError):
 
 class LaunchError(DoraRtError):
     """A dataflow could not be started in this environment."""
+
+
+class RunNotFoundError(DoraRtError):
+    """No run is called so, or several are; or a run has no such node or output."""

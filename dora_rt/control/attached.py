@@ -34,6 +34,10 @@ class AttachedProcess:
         """Tell whether this is the process at the other end of a connection."""
         return self._requester is requester
 
+    def has_ended(self) -> bool:
+        """Look whether it has ended just now; then all that follows from it is done."""
+        return self._requester.has_ended()
+
     def push(self, rung: Rung, deadline_ns: int | None) -> None:
         """Push it to a rung; there is none but to be told, and to be disconnected."""
         self.rung = rung

@@ -16,6 +16,7 @@ from dora_rt.control.process import Starter
 from dora_rt.control.requests import Answer, Requester
 from dora_rt.control.supervised import SupervisedNode
 from dora_rt.descriptor.model import RestartPolicy
+from dora_rt.errors import SharedMemoryError, SharedMemoryFullError
 
 
 class Attaching:
@@ -82,10 +83,17 @@ class Attaching:
         if node is None or obstacle is not None:
             requester.refuse(obstacle or "there is no such node")
             return
+        try:
+            admitted = self._memory.admit(node.number)
+        except (SharedMemoryFullError, SharedMemoryError) as error:
+            # There may be room at another time; the others go on.
+            self._memory.mark_dead(node.number, returns=True, keeps_queues=False)
+            requester.refuse(str(error))
+            return
         process = AttachedProcess(requester)
         requester.on_gone = partial(self._end, node, process)
         config = replace(
-            self._memory.admit(node.number),
+            admitted,
             run=self._starter.run,
             description_path=self._starter.description_path,
         )
@@ -94,11 +102,12 @@ class Attaching:
         requester.reply({"config": config.to_json()}, self._starter.descriptors)
 
     def leave(self, requester: Requester, request: dict[str, Any]) -> None:
-        """Note that a program says goodbye; it ends its connection and waits for no answer."""
+        """Let a program go that says goodbye: the end of its connection is the answer."""
         node = self._nodes.get(str(request.get("node")))
         process = None if node is None else node.process
         if isinstance(process, AttachedProcess) and process.is_of(requester):
             process.has_said_goodbye = True
+        requester.close()
 
     def dismiss(self) -> None:
         """End all connections of dynamic nodes."""
@@ -125,7 +134,7 @@ class Attaching:
             )
         if self._is_stopping():
             return "the dataflow is being stopped"
-        if isinstance(node.process, AttachedProcess):
+        if isinstance(node.process, AttachedProcess) and not node.process.has_ended():
             return (
                 f"node {node.name!r} is attached to already, by process {node.process.pid}: end "
                 "that one first"

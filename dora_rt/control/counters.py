@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dora_rt.contract import EdgeConfig
 from dora_rt.data import ring
 from dora_rt.latency import BUCKETS
 
@@ -37,6 +38,19 @@ def read_writer(words: memoryview, edges: int, position: int) -> EdgeCounters:
     """Read what the writer of an edge has counted."""
     dropped = words[ring.writer_dropped_index(edges, position)]
     return replace(NOTHING, sent=words[ring.HEAD], dropped=dropped)
+
+
+def read_waiting(
+    output_words: memoryview, edges: int, edge_words: memoryview, config: EdgeConfig
+) -> int:
+    """Estimate how many samples wait in a queue: both ends go on while this looks at them."""
+    begin = output_words[ring.begin_index(edges, config.position)]
+    floor = output_words[ring.FLOOR + config.position]
+    next_seq = floor & ring.SEQ_MASK
+    if begin >> ring.SEQ_BITS == config.generation & 0xFFFF:
+        read = edge_words[ring.DELIVERED] + edge_words[ring.DROPPED]
+        next_seq = max(next_seq, (begin & ring.SEQ_MASK) + read)
+    return min(max(output_words[ring.HEAD] - next_seq, 0), config.queue_size)
 
 
 def add(*parts: EdgeCounters) -> EdgeCounters:

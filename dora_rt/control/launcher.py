@@ -6,11 +6,14 @@ import contextlib
 import os
 import secrets
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from dora_rt import __version__
 from dora_rt.control.budget import check_room, room_note
+from dora_rt.control.companion import Companion
 from dora_rt.control.console import Console
 from dora_rt.control.guard import RunGuard
 from dora_rt.control.limits import check_open_files
@@ -23,6 +26,7 @@ from dora_rt.control.logs import (
     kept_logs_folder,
 )
 from dora_rt.control.memory import RunMemory
+from dora_rt.control.notify import SOCKET_VARIABLE, Notifier
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
 from dora_rt.control.process import COMPAT_FOLDER, Starter
@@ -47,6 +51,7 @@ def launch(
     stop_after_s: float | None,
     log_folder: Path | None,
     has_dora_compat: bool = True,
+    companion: Sequence[str] | None = None,
     watching: Watching | None = None,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
@@ -59,6 +64,8 @@ def launch(
         log_folder: where the log files stay; None: in the run directory, and kept elsewhere if a
             node fails.
         has_dora_compat: whether `import dora` in the nodes is what this package has.
+        companion: a program that looks at the run and ends with it; it gets the run's name as its
+            last argument.
         watching: what to record of what the nodes do; None: nothing.
 
     Raises:
@@ -67,6 +74,9 @@ def launch(
     """
     watching = watching or Watching()
     base = base_folder(environ)
+    notifier = Notifier(environ)
+    # It is the launcher's: what a node says of itself is not so of the run.
+    environ = {name: value for name, value in environ.items() if name != SOCKET_VARIABLE}
     for reclaimed in reclaim(base):
         console.notice(str(reclaimed))
     check_open_files(len(plan.processes))
@@ -87,12 +97,13 @@ def launch(
             _open_requests(guard) as requests,
             Starter(guard, environ, plan.processes, compat=compat) as starter,
             NodeLogs(folder, warn=console.alarm, limits=_log_limits(plan)) as logs,
+            _accompanied(companion, guard, environ),
         ):
             least = {process.name: process.logging.min_level for process in plan.processes}
             relay = None if plan.relay is None else plan.processes[plan.relay].name
             output = Output(console, logs, least=least, relay=relay)
             supervisor = Supervisor(
-                plan, memory, console, output, signals, stop_after_ns=stop_after_ns
+                plan, memory, console, output, signals, notifier, stop_after_ns=stop_after_ns
             )
             began_ns = time.monotonic_ns()
             outcome = supervisor.run(starter, requests)
@@ -107,6 +118,14 @@ def launch(
                 console.alarm(f"the logs of this run cannot be kept: {error}")
                 return outcome
         return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
+
+
+def _accompanied(
+    argv: Sequence[str] | None, guard: RunGuard, environ: dict[str, str]
+) -> AbstractContextManager[object]:
+    if argv is None:
+        return contextlib.nullcontext()
+    return Companion.start([*argv, guard.run], guard, environ)
 
 
 def _watched(plan: Plan, guard: RunGuard, watching: Watching) -> Plan:

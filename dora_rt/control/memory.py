@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig
-from dora_rt.control.counters import NOTHING, EdgeCounters, add, read_reader, read_writer
+from dora_rt.control.counters import EdgeCounters, add, read_reader, read_waiting, read_writer
+from dora_rt.control.objects import Edge, Output, create_edge, create_output, create_words
 from dora_rt.control.outdated import Outdated
 from dora_rt.control.plan import Plan
 from dora_rt.data import names, ring
 from dora_rt.data.board import Board, Fate, Peer, board_nbytes, format_board
-from dora_rt.data.shm import (
-    Segment,
-    Semaphore,
-    create_semaphore,
-    unlink_run,
-)
-
-
-@dataclass(slots=True)
-class _Output:
-    """The present generation of an output."""
-
-    config: OutputConfig
-    words: memoryview
-
-
-@dataclass(slots=True)
-class _Edge:
-    """The present generation of an edge, and what those before it counted that are gone."""
-
-    config: EdgeConfig
-    output: int
-    words: memoryview
-    returned: Semaphore
-    before: EdgeCounters = NOTHING
-    reader_fate: Fate = Fate.ALIVE
-    writer_fate: Fate = Fate.ALIVE
-    reader_starts: int = 0
+from dora_rt.data.shm import Semaphore, create_semaphore, unlink_run
 
 
 class RunMemory:
@@ -51,8 +25,8 @@ class RunMemory:
         self._run = run
         self._doorbells: list[Semaphore] = []
         self._pulses: dict[int, memoryview] = {}
-        self._outputs: dict[int, _Output] = {}
-        self._edges: dict[int, _Edge] = {}
+        self._outputs: dict[int, Output] = {}
+        self._edges: dict[int, Edge] = {}
         self._outdated: list[Outdated] = []
         # Processes that may still have to attach to what their configuration names.
         self._unattached = {
@@ -86,9 +60,14 @@ class RunMemory:
             doorbell.release()
         return now_ns
 
-    def stop(self, process: int) -> None:
-        """Tell a process to end."""
-        self._board.stop(process)
+    @property
+    def start_ns(self) -> int:
+        """Tell when the first input could flow; 0 while it could not."""
+        return self._board.start_ns
+
+    def stop(self, process: int, *, comes_back: bool = False) -> None:
+        """Tell a process to end; its peers wait for another one if it comes back."""
+        self._board.stop(process, comes_back=comes_back)
         self._doorbells[process].release()
 
     def last_beat_ns(self, process: int) -> int:
@@ -149,19 +128,20 @@ class RunMemory:
                 else:
                     self._announce(edge)
         self._unattached.add(process)
+        self._board.let_go_on(process)
         return self.current(self._plan.processes[process].config)
 
     def current(self, config: NodeConfig) -> NodeConfig:
         """Give a process' configuration with the present generations."""
         return replace(
             config,
-            outputs=tuple(self._present(output.number) for output in config.outputs),
+            outputs=tuple(self.present(output.number) for output in config.outputs),
             inputs=tuple(
                 entry
                 if entry.edge is None or entry.output is None
                 else replace(
                     entry,
-                    output=self._present(entry.output.number),
+                    output=self.present(entry.output.number),
                     edge=self._edges[entry.edge.number].config,
                 )
                 for entry in config.inputs
@@ -197,6 +177,20 @@ class RunMemory:
         sender = read_writer(self._outputs[output.number].words, len(output.edges), edge.position)
         return add(present.before, *earlier, read_reader(present.words), sender)
 
+    def sent(self, output: int) -> tuple[int, int]:
+        """Read how many samples an output has sent, and their bytes, over all generations."""
+        present = self._outputs[output]
+        words = present.words
+        samples = present.sent_before + words[ring.HEAD]
+        return samples, present.nbytes_before + words[ring.SENT_NBYTES]
+
+    def waiting(self, edge: EdgeConfig) -> int:
+        """Estimate how many samples wait in the queue of an edge."""
+        present = self._edges[edge.number]
+        words = self._outputs[present.output].words
+        edges = len(self._outputs[present.output].config.edges)
+        return read_waiting(words, edges, present.words, present.config)
+
     def close(self) -> None:
         """Remove every object of the run, those that publishers made included."""
         unlink_run(self._run)
@@ -214,7 +208,7 @@ class RunMemory:
     def _create(self) -> None:
         run, processes, edges = self._run, self._plan.processes, self._plan.edges
         name = names.board(run)
-        board = _create_words(name, board_nbytes(len(processes), len(edges)))
+        board = create_words(name, board_nbytes(len(processes), len(edges)))
         format_board(board, len(processes), len(edges))
         self._board = Board(board, len(processes), len(edges), name)
         self._doorbells = [
@@ -223,34 +217,17 @@ class RunMemory:
         for process in processes:
             if process.config.heartbeat_ns is not None:
                 number = process.config.number
-                self._pulses[number] = _create_words(names.pulse(run, number), 8)
+                self._pulses[number] = create_words(names.pulse(run, number), 8)
         for output in self._plan.outputs:
-            self._outputs[output.number] = _Output(output, self._create_output(output))
+            self._outputs[output.number] = Output(output, create_output(self._run, output))
             for edge in output.edges:
-                self._edges[edge.number] = self._create_edge(edge, output.number)
-
-    def _create_output(self, config: OutputConfig) -> memoryview:
-        name = names.output(self._run, config.number, config.generation)
-        words = _create_words(name, ring.output_nbytes(config.slots, len(config.edges)))
-        ring.format_output(words, config.slots, len(config.edges))
-        if config.slot_nbytes:
-            pool = names.pool(self._run, config.number, config.generation, 0)
-            Segment.create(pool, config.slots * config.slot_nbytes).close()
-        return words
-
-    def _create_edge(self, config: EdgeConfig, output: int) -> _Edge:
-        run, generation = self._run, config.generation
-        name = names.edge(run, config.number, generation)
-        words = _create_words(name, ring.edge_nbytes(config.slots))
-        ring.format_edge(words, config.slots)
-        for slot in range(config.slots):
-            create_semaphore(names.token(run, config.number, generation, slot))
-        returned = create_semaphore(names.returned(run, config.number, generation))
-        return _Edge(config, output, words, returned)
+                self._edges[edge.number] = create_edge(self._run, edge, output.number)
 
     def _renew_output(self, number: int) -> None:
         output = self._outputs[number]
-        config, words = self._present(number), output.words
+        config, words = self.present(number), output.words
+        output.sent_before += words[ring.HEAD]
+        output.nbytes_before += words[ring.SENT_NBYTES]
         edges = [self._edges[edge.number] for edge in config.edges]
         drained = [
             partial(
@@ -279,7 +256,7 @@ class RunMemory:
             )
         )
         output.config = replace(output.config, generation=output.config.generation + 1)
-        output.words = self._create_output(output.config)
+        output.words = create_output(self._run, output.config)
         for edge, is_drained in zip(edges, drained, strict=True):
             edge.writer_fate = Fate.ALIVE
             self._renew_edge(edge.config.number, is_drained)
@@ -298,19 +275,20 @@ class RunMemory:
             )
         )
         old_returned = edge.returned
-        fresh = self._create_edge(replace(edge.config, generation=generation + 1), edge.output)
+        fresh = create_edge(self._run, replace(edge.config, generation=generation + 1), edge.output)
         edge.config, edge.words, edge.returned = fresh.config, fresh.words, fresh.returned
         self._announce(edge)
         # After the board says it: a writer that waits for the dead reader looks there when woken.
         old_returned.release()
 
-    def _present(self, number: int) -> OutputConfig:
+    def present(self, number: int) -> OutputConfig:
+        """Give an output with the present generations."""
         config = self._outputs[number].config
         return replace(
             config, edges=tuple(self._edges[edge.number].config for edge in config.edges)
         )
 
-    def _announce(self, edge: _Edge) -> None:
+    def _announce(self, edge: Edge) -> None:
         generation = self._outputs[edge.output].config.generation
         number = edge.config.number
         self._board.set_writer(number, Peer(edge.writer_fate, generation, edge.config.generation))
@@ -325,7 +303,7 @@ class RunMemory:
 
     def _is_drained(
         self,
-        edge: _Edge,
+        edge: Edge,
         generation: int,
         edge_words: memoryview,
         reader_starts: int,
@@ -340,9 +318,3 @@ class RunMemory:
             return True  # the writer died before it had anything for this reader
         read = edge_words[ring.DELIVERED] + edge_words[ring.DROPPED]
         return (begin & ring.SEQ_MASK) + read >= output_words[ring.HEAD]
-
-
-def _create_words(name: str, nbytes: int) -> memoryview:
-    segment = Segment.create(name, nbytes)
-    segment.close()
-    return segment.words()

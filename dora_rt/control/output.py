@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from dora_rt.control.console import Console
 from dora_rt.control.following import Following
@@ -55,6 +56,11 @@ class Output:
         """Answers a program that wants to follow the lines."""
         self._clock = clock
         self._windows: dict[str, _Window] = {}
+
+    @property
+    def log_folder(self) -> Path:
+        """Tell where the log files are."""
+        return self._logs.folder
 
     def write(self, name: str, lines: Iterable[str]) -> None:
         """Log lines that a node printed, and show them unless it floods the console."""

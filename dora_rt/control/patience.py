@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dora_rt.control.memory import RunMemory
-from dora_rt.control.process import Rung
+from dora_rt.control.process import NodeProcess, Rung
 from dora_rt.control.supervised import State, SupervisedNode
 
 
@@ -22,3 +22,14 @@ def patience_ends_ns(node: SupervisedNode, started_ns: int | None, memory: RunMe
         last_ns = max(started_ns, node.began_ns, memory.last_beat_ns(node.number))
         return last_ns + int(supervision.heartbeat_timeout_s * 1e9)
     return None
+
+
+def end_hung(node: SupervisedNode) -> None:
+    """Kill a node that counts as hung; its ending says why."""
+    assert isinstance(node.process, NodeProcess), "only what the launcher started can hang"
+    supervision = node.plan.supervision
+    if node.state is State.STARTING:
+        why = f"not ready within {supervision.startup_timeout_s:g} s"
+    else:
+        why = f"hung: no heartbeat for {supervision.heartbeat_timeout_s:g} s"
+    node.process.kill_because(why)

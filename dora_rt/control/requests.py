@@ -51,6 +51,13 @@ class Requester:
         """Tell how much the other program has not read yet, beyond what the kernel holds."""
         return self._unsent_nbytes
 
+    def has_ended(self) -> bool:
+        """Look whether the other program has ended just now, and end the connection if so."""
+        with contextlib.suppress(BlockingIOError, OSError):
+            if not self.is_gone and not self._link.recv(1, socket.MSG_PEEK):
+                self.close()
+        return self.is_gone
+
     def serve(self, answers: Mapping[str, Answer]) -> None:
         """Answer requests from now on, by the functions of these names."""
         self._answers = answers

@@ -23,6 +23,11 @@ class Restarts:
         self._recent_ns: deque[int] = deque()
         self.count = 0
 
+    def begin_anew(self) -> None:
+        """Count a restart by hand: it uses up nothing of the limit, and forgets what did."""
+        self._recent_ns.clear()
+        self.count += 1
+
     def delay_ns(self, now_ns: int, *, is_failure: bool) -> int | None:
         """Decide about a node that has just ended.
 

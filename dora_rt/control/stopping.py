@@ -7,15 +7,24 @@ from collections.abc import Sequence
 from dora_rt.control.memory import RunMemory
 from dora_rt.control.plan import ProcessPlan
 from dora_rt.control.process import Rung
-from dora_rt.control.supervised import SupervisedNode
+from dora_rt.control.supervised import SupervisedNode, Wish
 
 
 class StopLadder:
     """Stops sources first; who still has one drains, and ends by itself or after its grace."""
 
-    def __init__(self, nodes: Sequence[SupervisedNode], memory: RunMemory, now_ns: int) -> None:
+    def __init__(self, nodes: Sequence[SupervisedNode], memory: RunMemory) -> None:
         self._nodes = nodes
         self._memory = memory
+        self._since_ns: int | None = None
+
+    @property
+    def is_stopping_all(self) -> bool:
+        """Tell whether the dataflow is being stopped, and not only a node by hand."""
+        return self._since_ns is not None
+
+    def stop_all(self, now_ns: int) -> None:
+        """Begin to stop the dataflow."""
         self._since_ns = now_ns
 
     def next_deadline_ns(self) -> int | None:
@@ -25,7 +34,8 @@ class StopLadder:
             if node.process is None or not node.is_running:
                 continue
             if node.rung is Rung.NONE:
-                deadlines.append(self._since_ns + _grace_ns(node))
+                if self._since_ns is not None:
+                    deadlines.append(self._since_ns + _grace_ns(node))
             elif node.process.rung_deadline_ns is not None:
                 deadlines.append(node.process.rung_deadline_ns)
         return min(deadlines, default=None)
@@ -37,6 +47,8 @@ class StopLadder:
             if node.process is None or not node.is_running:
                 continue
             if node.rung is Rung.NONE:
+                if self._since_ns is None:
+                    continue
                 is_late = now_ns >= self._since_ns + _grace_ns(node)
                 if is_late or _is_first_to_stop(node.plan, running):
                     self.push(node, Rung.TOLD, now_ns)
@@ -58,7 +70,8 @@ class StopLadder:
     def push(self, node: SupervisedNode, rung: Rung, now_ns: int) -> None:
         """Push one node to a rung."""
         assert node.process is not None, "only a running node is pushed"
-        self._memory.stop(node.number)
+        comes_back = node.wish is not Wish.NONE and not self.is_stopping_all
+        self._memory.stop(node.number, comes_back=comes_back)
         if rung is Rung.TOLD and not node.process.reads_events:
             # It never asks for an event, so it would never see the one that tells it to stop.
             rung = Rung.TERMINATED

@@ -53,7 +53,7 @@ def render(report: Report) -> str:
     """Lay the report out as text."""
     parts = [f"{report.file}: {report.duration_s:.1f} s"]
     parts.append(
-        _table(
+        table(
             ("node", "how it ended", "restarts", "CPU s", "peak memory"),
             [_process_row(process) for process in report.processes],
             numbers=(2, 3, 4),
@@ -61,7 +61,7 @@ def render(report: Report) -> str:
     )
     if report.edges:
         parts.append(
-            _table(
+            table(
                 ("edge", "sent", "delivered", "dropped", "p50", "p99"),
                 [_edge_row(edge) for edge in report.edges],
                 numbers=(1, 2, 3, 4, 5),
@@ -118,7 +118,8 @@ def _first_failure(failures: tuple[ProcessReport, ...], log_folder: str | None) 
     return "\n".join(lines)
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int]) -> str:
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int]) -> str:
+    """Lay rows out in columns; those in `numbers` are aligned to the right."""
     columns = list(zip(titles, *rows, strict=True))
     widths = [max(len(cell) for cell in column) for column in columns]
     lines = []

@@ -7,24 +7,26 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from dora_rt.contract import NodeConfig
+from dora_rt.control.accounts import Accounts
 from dora_rt.control.attaching import Attaching
+from dora_rt.control.commanding import Commanding
 from dora_rt.control.console import Console
-from dora_rt.control.describing import describe_run
+from dora_rt.control.describing import Describing
 from dora_rt.control.memory import RunMemory
+from dora_rt.control.notify import Notifier
 from dora_rt.control.output import Output
-from dora_rt.control.patience import patience_ends_ns
+from dora_rt.control.patience import end_hung, patience_ends_ns
 from dora_rt.control.plan import Plan
 from dora_rt.control.process import Ending, NodeProcess, Rung, Starter
-from dora_rt.control.reporting import report_edge
-from dora_rt.control.requests import Requester, RequestSocket
+from dora_rt.control.requests import RequestSocket
 from dora_rt.control.signals import SignalRecorder
 from dora_rt.control.stopping import StopLadder
 from dora_rt.control.summary import ProcessReport, Report
-from dora_rt.control.supervised import State, SupervisedNode
-from dora_rt.data.status import Kind, LinkCounters, Status, StatusReader
+from dora_rt.control.supervised import State, SupervisedNode, Wish
+from dora_rt.control.telling import tell_failure, tell_return
+from dora_rt.data.status import Kind, Status, StatusReader
 from dora_rt.latency import BUCKETS
 from dora_rt.logline import readable
 
@@ -51,6 +53,7 @@ class Supervisor:
         console: Console,
         output: Output,
         signals: SignalRecorder,
+        notifier: Notifier,
         *,
         stop_after_ns: int | None,
         clock: Callable[[], int] = time.monotonic_ns,
@@ -60,17 +63,18 @@ class Supervisor:
         self._console = console
         self._output = output
         self._signals = signals
+        self._notifier = notifier
         self._stop_after_ns = stop_after_ns
         self._clock = clock
         self._nodes = [SupervisedNode(process) for process in plan.processes]
         self._failures: list[ProcessReport] = []
-        self._links: dict[int, LinkCounters] = {}
+        self._accounts = Accounts(plan.edges, memory)
         self._selector = selectors.DefaultSelector()
         self._status_reader = StatusReader(BUCKETS)
         self._began_ns = clock()
         self._started_ns: int | None = None
         self._progress_ns = self._began_ns + _FIRST_PROGRESS_NS
-        self._ladder: StopLadder | None = None
+        self._ladder = StopLadder(self._nodes, memory)
         self._interrupted_by: signal.Signals | None = None
 
     def run(self, starter: Starter, requests: RequestSocket) -> Outcome:
@@ -85,12 +89,35 @@ class Supervisor:
             self._memory,
             self._console,
             starter=starter,
-            is_stopping=lambda: self._ladder is not None,
+            is_stopping=lambda: self._is_stopping,
             on_left=self._stop_with,
             clock=self._clock,
         )
-        answers = {"describe": self._describe, "follow": self._output.follow}
-        requests.serve(self._selector, {**answers, **self._attaching.answers()})
+        describing = Describing(
+            starter.run,
+            self._plan,
+            self._nodes,
+            self._memory,
+            self._accounts,
+            self._ladder,
+            log_folder=self._output.log_folder,
+        )
+        commanding = Commanding(
+            self._nodes,
+            self._ladder,
+            self._memory,
+            self._console,
+            stop_run=self._stop,
+            on_stopped=self._stop_with,
+            clock=self._clock,
+        )
+        answers = {
+            **describing.answers(),
+            "follow": self._output.follow,
+            **commanding.answers(),
+            **self._attaching.answers(),
+        }
+        requests.serve(self._selector, answers)
         self._selector.register(self._signals.descriptor, selectors.EVENT_READ, None)
         self._selector.register(starter.status_read, selectors.EVENT_READ, self._read_statuses)
         try:
@@ -107,13 +134,14 @@ class Supervisor:
             self._selector.close()
         return Outcome(self._report(), self._interrupted_by)
 
-    def _describe(self, requester: Requester, _: dict[str, Any]) -> None:
-        requester.reply(describe_run(self._starter.run, self._plan.file, self._nodes))
+    @property
+    def _is_stopping(self) -> bool:
+        return self._ladder.is_stopping_all
 
     def _is_over(self) -> bool:
         if not all(node.is_over for node in self._nodes):
             return False
-        if self._ladder is None and all(node.plan.is_dynamic for node in self._nodes):
+        if not self._is_stopping and all(node.plan.is_dynamic for node in self._nodes):
             return False
         if self._attaching.has_attached:
             # Who is still attached has time to read what is left for it.
@@ -149,9 +177,8 @@ class Supervisor:
         deadlines = [node.restart_at_ns for node in self._nodes]
         if self._started_ns is None:
             deadlines.append(self._progress_ns)
-        if self._ladder is not None:
-            deadlines.append(self._ladder.next_deadline_ns())
-        else:
+        deadlines.append(self._ladder.next_deadline_ns())
+        if not self._is_stopping:
             deadlines += [
                 patience_ends_ns(node, self._started_ns, self._memory) for node in self._nodes
             ]
@@ -167,20 +194,20 @@ class Supervisor:
             self._start_when_ready(now_ns)
         elif (
             self._stop_after_ns is not None
-            and self._ladder is None
+            and not self._is_stopping
             and now_ns >= self._started_ns + self._stop_after_ns
         ):
             self._console.notice(f"stopping after {self._stop_after_ns / 1e9:g} s")
             self._stop()
-        if self._ladder is not None:
-            self._ladder.advance(now_ns)
+        self._ladder.advance(now_ns)
+        if self._is_stopping:
             return
         for node in self._nodes:
             if node.restart_at_ns is not None and now_ns >= node.restart_at_ns:
                 self._begin(node, self._memory.renew(node.number))
             ends_ns = patience_ends_ns(node, self._started_ns, self._memory)
             if ends_ns is not None and now_ns >= ends_ns:
-                self._end_hung(node)
+                end_hung(node)
 
     def _start_when_ready(self, now_ns: int) -> None:
         waiting = [
@@ -192,6 +219,7 @@ class Supervisor:
         ]
         if not waiting:
             self._started_ns = self._memory.start()
+            self._notifier.tell_ready()
         elif now_ns >= self._progress_ns:
             self._progress_ns += _PROGRESS_NS
             waited_s = (now_ns - self._began_ns) / 1e9
@@ -199,15 +227,6 @@ class Supervisor:
                 f"waiting for {', '.join(waiting)} to be ready ({waited_s:.0f} s; a node is ready "
                 "when it asks for its first input, or sends)"
             )
-
-    def _end_hung(self, node: SupervisedNode) -> None:
-        assert isinstance(node.process, NodeProcess), "only what the launcher started can hang"
-        supervision = node.plan.supervision
-        if node.state is State.STARTING:
-            why = f"not ready within {supervision.startup_timeout_s:g} s"
-        else:
-            why = f"hung: no heartbeat for {supervision.heartbeat_timeout_s:g} s"
-        node.process.kill_because(why)
 
     def _read_statuses(self) -> None:
         for status in self._status_reader.feed(self._starter.read_statuses()):
@@ -226,14 +245,10 @@ class Supervisor:
         elif status.kind is Kind.SENT_AFTER_STOP:
             process.sent_after_stop = True
         elif status.kind is Kind.LINK and status.link is not None:
-            self._add_link(status.link)
-        elif self._ladder is None:
+            self._accounts.add_link(status.link)
+        elif not self._is_stopping:
             self._console.notice(f"{node.name} asks to stop the dataflow")
             self._stop()
-
-    def _add_link(self, counters: LinkCounters) -> None:
-        earlier = self._links.get(counters.number)
-        self._links[counters.number] = counters if earlier is None else earlier.plus(counters)
 
     def _show_lines(self, node: SupervisedNode) -> None:
         assert isinstance(node.process, NodeProcess), "registered with its process"
@@ -254,11 +269,14 @@ class Supervisor:
         self._output.end(node.name)
         ending = process.ending()
         restart_at_ns = None
-        if self._ladder is None:
-            now_ns = self._clock()
-            delay_ns = node.restarts.delay_ns(now_ns, is_failure=ending.is_failure)
-            restart_at_ns = None if delay_ns is None else now_ns + delay_ns
-        self._memory.mark_dead(node.number, returns=restart_at_ns is not None)
+        if not self._is_stopping:
+            restart_at_ns = node.next_start_ns(self._clock(), is_failure=ending.is_failure)
+        waits_for_hand = node.wish is Wish.STOP and not self._is_stopping
+        self._memory.mark_dead(
+            node.number,
+            returns=restart_at_ns is not None or waits_for_hand,
+            keeps_queues=not waits_for_hand,
+        )
         node.end(ending, process.usage, restart_at_ns=restart_at_ns)
         self._tell_end(node, ending)
         if node.is_over:
@@ -267,43 +285,35 @@ class Supervisor:
             self._stop_with(node)
 
     def _stop_with(self, node: SupervisedNode) -> None:
-        if self._ladder is None and node.plan.supervision.stops_all:
+        if not self._is_stopping and node.plan.supervision.stops_all:
             self._console.notice(f"{node.name} has ended, and the dataflow ends with it")
             self._stop()
 
     def _tell_end(self, node: SupervisedNode, ending: Ending) -> None:
-        if node.restart_at_ns is not None:
-            seconds = (node.restart_at_ns - self._clock()) / 1e9
-            text = (
-                f"node {node.name} {ending.text}; restart {node.restarts.count} in {seconds:.1f} s"
-            )
-            (self._console.alarm if ending.is_failure else self._console.notice)(text)
-            return
-        if not ending.is_failure:
-            return
-        self._failures.append(node.report())
-        given_up = ""
-        if node.restarts.count and self._ladder is None:
-            window_s = node.plan.supervision.restart_window_s
-            given_up = f"; given up after {node.restarts.count} restarts ({window_s:g} s window)"
-        self._console.alarm(f"node {node.name} {ending.text}{given_up}")
+        is_by_hand = node.wish is not Wish.NONE
+        if node.restart_at_ns is not None or (is_by_hand and not self._is_stopping):
+            tell_return(self._console, node, ending, self._clock())
+        elif ending.is_failure and not is_by_hand:
+            self._failures.append(node.report())
+            tell_failure(self._console, node, is_stopping=self._is_stopping)
 
     def _interrupt(self, number: signal.Signals) -> None:
         if self._interrupted_by is None:
             self._interrupted_by = number
             self._console.notice(f"{number.name}: stopping (again: at once)")
             self._stop()
-        elif self._ladder is not None:
+        else:
             rung = self._ladder.hurry(self._clock())
             verb = "SIGKILL" if rung is Rung.KILLED else "SIGTERM"
             self._console.notice(f"{number.name} again: {verb} to what still runs")
 
     def _stop(self) -> None:
-        if self._ladder is not None:
+        if self._is_stopping:
             return
-        self._ladder = StopLadder(self._nodes, self._memory, self._clock())
+        self._ladder.stop_all(self._clock())
+        self._notifier.tell_stopping()
         for node in self._nodes:
-            if node.restart_at_ns is not None:
+            if node.restart_at_ns is not None or node.state is State.STOPPED:
                 node.give_up()
                 self._output.close(node.name)
                 self._memory.mark_dead(node.number, returns=False)
@@ -329,6 +339,6 @@ class Supervisor:
             file=self._plan.file,
             duration_s=(self._clock() - since_ns) / 1e9,
             processes=tuple(node.report() for node in self._nodes),
-            edges=tuple(report_edge(edge, self._memory, self._links) for edge in self._plan.edges),
+            edges=self._accounts.report(),
             failures=tuple(self._failures),
         )

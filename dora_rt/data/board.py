@@ -18,6 +18,8 @@ _EDGES = 2
 _START_NS = 8
 _STOP = 16  # one word per process, then one per edge about its reader, one about its writer
 
+_FOR_GOOD, _UNTIL_RESTART = 1, 2  # of a stop word
+
 _FATE_BITS = 2
 _GENERATION_BITS = 31
 
@@ -100,9 +102,17 @@ class Board:
         """Tell whether a process was asked to end."""
         return self._words[_STOP + process] != 0
 
-    def stop(self, process: int) -> None:
-        """Ask a process to end."""
-        self._words[_STOP + process] = 1
+    def comes_back(self, process: int) -> bool:
+        """Tell whether a process was asked to end that will be started again."""
+        return self._words[_STOP + process] == _UNTIL_RESTART
+
+    def stop(self, process: int, *, comes_back: bool = False) -> None:
+        """Ask a process to end; its peers wait for another one if it comes back."""
+        self._words[_STOP + process] = _UNTIL_RESTART if comes_back else _FOR_GOOD
+
+    def let_go_on(self, process: int) -> None:
+        """Ask no more: a new process takes the place of the one that was asked to end."""
+        self._words[_STOP + process] = 0
 
     def reader_word(self, edge: int) -> int:
         """Give the word about an edge's reader; `Peer.from_word` reads it."""

@@ -118,8 +118,13 @@ class Inbox:
         self._is_closed = True
         for port in self._ports:
             if isinstance(port, Subscriber):
-                port.close()
+                port.close(self.closing())
         self._doorbell.ring()
+
+    def closing(self) -> int:
+        """Give what the peers are to be told when this process ends."""
+        comes_back = self._board.comes_back(self._config.number)
+        return ring.CLOSED_FOR_NOW if comes_back else ring.CLOSED
 
     def _may_go_on(self) -> bool:
         board, number = self._board, self._config.number

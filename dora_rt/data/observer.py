@@ -16,7 +16,7 @@ from dora_rt.data import names, ring
 from dora_rt.data.fence import Fence
 from dora_rt.data.pool import PoolReader
 from dora_rt.data.ring import FLOOR, HEAD, SLOT_BITS, SLOT_MASK
-from dora_rt.data.sample import HEADER_NBYTES, read_header
+from dora_rt.data.sample import ARROW, HEADER_NBYTES, read_header
 from dora_rt.data.shm import attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
@@ -27,8 +27,14 @@ _ATTEMPTS = 8
 class Observer:
     """One output of a running flow, in one generation of its writer."""
 
-    def __init__(self, run: str, config: OutputConfig) -> None:
+    def __init__(self, run: str, config: OutputConfig, *, from_start: bool = False) -> None:
         """Attach to what the launcher made.
+
+        Args:
+            run: the name of the run.
+            config: the output, in the generation to look at.
+            from_start: count what was sent before the first look as missed: an observer of the
+                generation before this one has seen it to its end.
 
         Raises:
             SharedMemoryError: the flow has ended, or the writer was started again.
@@ -44,6 +50,12 @@ class Observer:
         self._pool = PoolReader(run, config)
         self._fence = Fence()
         self._seq = -1
+        self._counts = from_start
+
+    @property
+    def behind(self) -> int:
+        """Tell how many samples were sent since the one that was given last."""
+        return self._words[HEAD] - 1 - self._seq if self._counts else 0
 
     def newest(self, input_id: str) -> Event | None:
         """Copy the newest sample; None if there is none since the last call.
@@ -60,7 +72,23 @@ class Observer:
                 return None
             event = self._copy(head - 1, input_id)
             if event is not None:
-                self._seq = event.seq
+                return event
+        return None
+
+    def following(self, input_id: str) -> Event | None:
+        """Copy the oldest sample since the last call that is still whole; None if there is none.
+
+        At first, the newest: what was sent before somebody looked is not missed.
+
+        Args:
+            input_id: what the event is to be called.
+        """
+        if not self._counts:
+            return self.newest(input_id)
+        head = self._words[HEAD]
+        for seq in range(max(self._seq + 1, head - self._config.slots), head):
+            event = self._copy(seq, input_id)
+            if event is not None:
                 return event
         return None
 
@@ -80,22 +108,18 @@ class Observer:
                 buffer, offset, room
             )
             begin = offset + HEADER_NBYTES
-            value: Any = buffer[begin : begin + nbytes]
+            value = bytes(buffer[begin : begin + nbytes])
         except (CorruptSampleError, SharedMemoryError):
             # Read while it was written, or its pool is gone; else the next attempt fails as well.
             return None
         self._fence.pass_through()
         if words[self._place + slot] != place or found != seq:
             return None
-        if array_type is not None:
-            dtype, shape = array_type
-            value = np.frombuffer(value, dtype).reshape(shape)
-        dropped = seq - self._seq - 1 if self._seq >= 0 else 0
+        dropped = seq - self._seq - 1 if self._counts else 0
+        self._seq, self._counts = seq, True
         return Event(
             input_id,
-            value
-            if array_type is None
-            else np.frombuffer(value, array_type[0]).reshape(array_type[1]),
+            value if array_type is None else _shaped(value, array_type),
             metadata_json,
             seq=seq,
             dropped=dropped,
@@ -103,3 +127,14 @@ class Observer:
             origin_ns=origin_ns,
             copied=True,
         )
+
+
+def _shaped(payload: bytes, array_type: tuple[np.dtype[Any], tuple[int, ...]]) -> Any:
+    dtype, shape = array_type
+    array = np.frombuffer(payload, dtype)
+    if array_type is ARROW:
+        # Only who looks at such a sample needs pyarrow.
+        from dora_rt.data.arrow import decoded
+
+        return decoded(array)
+    return array.reshape(shape)

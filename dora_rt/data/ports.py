@@ -36,4 +36,4 @@ class Ports:
         """Receive and send no more."""
         self.inbox.close()
         for publisher in self.publishers.values():
-            publisher.close()
+            publisher.close(self.inbox.closing())

@@ -115,7 +115,7 @@ class Publisher:
         """Publish no more, and tell the readers; what they have not read yet stays readable.
 
         Args:
-            closing: CLOSED because this process ends, or CLOSED_FOR_GOOD.
+            closing: how: one of the closings of `dora_rt.data.ring`.
         """
         if self._is_closed:
             return

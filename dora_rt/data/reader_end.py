@@ -50,7 +50,9 @@ class ReaderEnd:
             peer = Peer.from_word(word)
             writer.welcome(self.edge)
             closing = ring.OPEN
-        elif closing == ring.CLOSED and self._config.reader_returns:
+        elif closing == ring.CLOSED_FOR_NOW or (
+            closing == ring.CLOSED and self._config.reader_returns
+        ):
             writer.keep_for_later(self.edge)
         elif closing != ring.OPEN:
             writer.close_edge(self.edge)

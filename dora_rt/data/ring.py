@@ -51,7 +51,9 @@ FLOOR = 16  # one word per edge: what is below does not wait any more; then the 
 # words BEGIN (first sample meant for the present reader) and WRITER_DROPPED (tokens taken back
 # for good), then PLACE and ORDER, one word per slot each
 
-OPEN, CLOSED, CLOSED_FOR_GOOD = 0, 1, 2  # a process that closes because it ends may come back
+# A process that closes because it ends may come back, if the peer knows that; and it surely does
+# if it closes for now.
+OPEN, CLOSED, CLOSED_FOR_GOOD, CLOSED_FOR_NOW = 0, 1, 2, 3
 
 # Edge segment. The launcher writes the first line once, the reader the rest.
 _EDGE_SLOTS = 1

@@ -146,6 +146,11 @@ class Segment:
             return
 
 
+def segment_exists(name: str) -> bool:
+    """Tell whether there is a segment of this name (at the moment)."""
+    return (SHM_DIRECTORY / name.removeprefix("/")).exists()
+
+
 def attach_words(
     name: str, check: Callable[[memoryview, str], None], *, writable: bool
 ) -> memoryview:

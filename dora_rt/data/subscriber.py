@@ -190,7 +190,7 @@ class Subscriber:
         """Take no more; the writer stops feeding this input.
 
         Args:
-            closing: CLOSED because this process ends, or CLOSED_FOR_GOOD.
+            closing: how: one of the closings of `dora_rt.data.ring`.
         """
         if self._words[ring.READER_CLOSED] == ring.OPEN:
             self._words[ring.READER_CLOSED] = closing

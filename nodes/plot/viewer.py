@@ -75,6 +75,10 @@ class Viewer:
                 return self._matcher.add_picture(Picture(event.origin_ns, event), self._clock())
             case "bbox":
                 return self._matcher.add_detections(read_detections(event), self._clock())
+            case "sync" if {IMAGE_INPUT, BOXES_INPUT} <= event.value.keys():
+                # The dataflow file lets them come together.
+                picture = event[IMAGE_INPUT]
+                return View(Picture(event.origin_ns, picture), read_detections(event[BOXES_INPUT]))
             case other:
                 self._tell_once(
                     f"input '{other}' is not shown; plot has the inputs "

@@ -290,6 +290,49 @@ def test_source_without_inputs_waits_for_the_stop_and_may_send_after_it(flow: Fl
     ]
 
 
+def test_inputs_of_the_same_moment_come_one_after_the_other(flow: Flow):
+    seen = run_noting(
+        flow,
+        """
+        nodes:
+          - {id: camera, path: camera.py, inputs: {tick: dora/timer/millis/5}, outputs: [image]}
+          - {id: detector, path: detector.py, inputs: {image: camera/image}, outputs: [boxes]}
+          - id: sink
+            path: sink.py
+            sync: exact
+            inputs: {image: camera/image, boxes: detector/boxes}
+        """,
+        camera="""
+        import pyarrow as pa
+        from dora import Node
+        node = Node()
+        for event, number in zip(node, range(6)):
+            node.send_output("image", pa.array([number]))
+        """,
+        detector="""
+        from dora import Node
+        node = Node()
+        for event in node:
+            if event["type"] == "INPUT" and event["value"][0].as_py() % 2 == 0:
+                node.send_output("boxes", event["value"])
+        """,
+        sink="""
+        from dora import Node
+        node, inputs = Node(), []
+        while not node.is_empty() or not inputs or inputs[-1][0] != "STOP":
+            event = node.next()
+            is_input = event["type"] == "INPUT"
+            inputs.append([event["id"], event["value"][0].as_py()] if is_input
+                          else [event["type"], event["id"]])
+        note("inputs", [entry for entry in inputs if entry[0] in ("image", "boxes")])
+        """,
+    )
+
+    assert seen["sink"]["inputs"] == [
+        [input_id, number] for number in (0, 2, 4) for input_id in ("image", "boxes")
+    ]
+
+
 def test_timers_tick_with_nothing_in_them_and_end_with_the_inputs(flow: Flow):
     seen = run_noting(
         flow,

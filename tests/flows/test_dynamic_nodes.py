@@ -240,10 +240,8 @@ def test_killed_visitor_is_gone_for_its_peers_at_once(flow: Flow):
 
         with visitor:
             visitor.kill()
-            killed_s = time.monotonic()
             eventually(lambda: seen(flow)[1:] == ["word InputClosed", "the end"], within_s=1)
 
-        assert time.monotonic() - killed_s < 1
         # Nothing else has stopped, and somebody else may be the node now.
         with Node("visitor") as node:
             assert node.next(timeout=5) is not None
@@ -252,6 +250,20 @@ def test_killed_visitor_is_gone_for_its_peers_at_once(flow: Flow):
 
     assert "node visitor left without a goodbye\n" in out
     assert launcher.returncode == 130
+
+
+def test_who_comes_right_after_another_one_gets_its_place(flow: Flow):
+    write_counting(flow, "restart: always")
+    with running(flow):
+        for _ in range(10):
+            with Node("visitor") as node:
+                assert node.id() == "visitor"
+        for _ in range(3):
+            visitor = start_visitor(flow, "time.sleep(60)\n")
+            with visitor:
+                visitor.kill()
+                visitor.wait()
+                hang_up(config_of("visitor"))
 
 
 def test_child_of_a_visitor_does_not_stand_in_for_it(flow: Flow):
@@ -407,6 +419,47 @@ def test_run_may_be_named_by_the_environment(flow: Flow, monkeypatch: pytest.Mon
             Node("visitor")
 
 
+@pytest.mark.skipif(
+    os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode,
+    reason="nobody here can mount a small /dev/shm",
+)
+def test_visitor_for_whom_there_is_no_room_is_refused_and_all_others_go_on(flow: Flow):
+    # New memory for each program, and that of the one before goes only when it was read.
+    write_counting(flow, "restart: always")
+    text = (flow.folder / "flow.yml").read_text()
+    wired = "{word: {source: visitor/word, queue_policy: block, slot_bytes: 400 kB}}"
+    (flow.folder / "flow.yml").write_text(text.replace("{word: visitor/word}", wired))
+    driver = flow.write(
+        "driver.py",
+        f"""
+        import subprocess, sys
+        from tests.flows.flow import Flow
+        from tests.flows.test_dynamic_nodes import *
+        flow = Flow(Path({str(flow.folder)!r}))
+        with running(flow) as launcher:
+            hang_up(config_of("visitor"))
+            try:
+                hang_up(config_of("visitor"))
+            except NotInDataflowError as error:
+                print(error)
+            print([node["state"] for node in describe(living_runs()[0])["nodes"]])
+        """,
+    )
+
+    script = 'mount -t tmpfs -o size=10m tmpfs /dev/shm && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, str(driver)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+    refusal, states = done.stdout.splitlines()
+    assert "more bytes of shared memory, and /dev/shm has" in refusal, done.stderr
+    assert states == "['running', 'not attached', 'running']"
+
+
 def test_program_of_another_version_is_refused_before_it_gets_anything(flow: Flow):
     write_counting(flow)
     with running(flow):
@@ -433,7 +486,7 @@ def test_strange_requests_are_answered_and_hold_up_nobody(flow: Flow):
                 (b"[]\n", b"expected a line of JSON"),
                 (b'{"request": []}\n', b"expected a line of JSON"),
                 (b'{"request": "dance"}\n', b"there is no request 'dance'; there are: describe"),
-                (b'{"request": "leave", "node": "counter"}\n{"request": "x"}\n', b"no request 'x'"),
+                (b'{"request": "leave", "node": "counter"}\n{"request": "x"}\n', b""),
                 (b'{"request": "attach"}\n', b"there is no such node; there are: counter, visitor"),
                 (b"x" * 70_000, b""),
             ):

@@ -12,7 +12,7 @@ from dora_rt.nodes.plot.statistics import Statistics
 from dora_rt.nodes.plot.viewer import Viewer, run
 from node_helpers import FakeTime, picture
 
-from dora_rt.event import Event
+from dora_rt.event import Event, MatchedEvents
 from dora_rt.testing import FakeNode
 
 MS = 1_000_000
@@ -70,6 +70,17 @@ def test_boxes_are_drawn_on_a_copy_of_their_picture():
     (shown,) = screen.shown
     assert tuple(shown[180, 150]) == (75, 200, 60)
     assert (received.value == 100).all()
+
+
+def test_boxes_that_the_dataflow_has_matched_are_drawn_on_their_picture():
+    events = {"image": image_event(5 * MS, value=60), "bbox": boxes_event(5 * MS)}
+
+    screen, viewer, _ = view([image_event(1 * MS), MatchedEvents(events, seq=0, unmatched=0)])
+
+    shown = screen.shown[-1]
+    assert tuple(shown[180, 150]) == (75, 200, 60)
+    assert int(shown[0, 40, 0]) == 60
+    assert viewer.statistics.frames == len(screen.shown)
 
 
 def test_status_counts_rate_latency_objects_and_drops():

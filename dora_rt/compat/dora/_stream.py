@@ -12,7 +12,7 @@ from typing import Any
 
 from dora_rt.data.doorbell import deadline_after
 from dora_rt.dora_event import change_event, input_event, stop_event, timeout_event
-from dora_rt.event import Event
+from dora_rt.event import Event, MatchedEvents
 from dora_rt.node import Node as NativeNode
 
 # How long a thread that waits for a coroutine goes on after the coroutine was cancelled.
@@ -67,7 +67,7 @@ class EventStream:
         try:
             with self._turn_until(0):
                 if not self._ahead and (event := self._take(0)) is not None:
-                    self._ahead.append(event)
+                    self._ahead.appendleft(event)
                 return not self._ahead
         except TimeoutError:
             return True
@@ -103,7 +103,7 @@ class EventStream:
             try:
                 with self._turn_until(until_ns):
                     if not self._ahead and (event := self._take(until_ns)) is not None:
-                        self._ahead.append(event)
+                        self._ahead.appendleft(event)
                 return
             except TimeoutError:
                 if until_ns == deadline_ns:
@@ -127,6 +127,13 @@ class EventStream:
             return None
         node = self._node
         event = node.next_event(None if deadline_ns is None else _seconds_until(deadline_ns))
+        if isinstance(event, MatchedEvents):
+            # One after the other, as dora's nodes know inputs; nothing comes between them.
+            first, *others = (
+                input_event(one, self._inputs[one.id]) for one in event.value.values()
+            )
+            self._ahead.extend(others)
+            return first
         if isinstance(event, Event):
             return input_event(event, self._inputs[event.id])
         if event is None:

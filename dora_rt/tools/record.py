@@ -1,0 +1,231 @@
+"""`dora-rt record`: keeps what flows in an MCAP file."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dora_rt.contract import QueuePolicy
+from dora_rt.control.console import Console
+from dora_rt.descriptor.model import (
+    DEFAULT_MAX_HELD,
+    Descriptor,
+    Input,
+    Node,
+    OutputSource,
+    Program,
+    Supervision,
+)
+from dora_rt.errors import DescriptorError, DoraRtError, RunNotFoundError
+from dora_rt.tools.changed_flow import add_stop_after, free_id, run_changed, whole_path
+from dora_rt.tools.verb import EXIT_OK, EXIT_PROBLEM, Verb
+
+if TYPE_CHECKING:
+    from dora_rt.watching import LiveOutput, Watch
+
+_DESCRIPTION = """\
+Record the outputs of a dataflow into an MCAP file: with dora-rt replay they flow again, and
+Foxglove shows the pictures and boxes in it.
+
+Of a FILE, it runs the dataflow with one more node, which has a long queue at every output. Of a
+RUN, it looks at a dataflow that runs already, which no node can tell. Neither slows the flow
+down: what comes faster than it can be written is lost, counted, and told at the end."""
+
+_EPILOG = """\
+examples:
+  dora-rt record launch/dataflow.yml -o drive.mcap    run it and record everything
+  dora-rt record 9c08 --only 'camera/*'               what runs as 9c08..., until Ctrl-C
+  dora-rt record --stop-after 10s                     the only run there is, for ten seconds
+
+exit codes: as of dora-launch for a FILE; of a RUN 0 well, 1 the recording failed, 2 no such run
+
+Needs the extra `record`: pip install 'dora_rt[record]'"""
+
+_QUEUE_SIZE = 60
+_STOP_GRACE_S = 15.0
+_PAUSE_S = 0.001
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", nargs="?", metavar="RUN|FILE", help="a run, or a dataflow file to run"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.mcap", help="the recording [default: the time]"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NODE/OUTPUT",
+        help="only outputs that match this, such as 'camera/*'; may be given more than once",
+    )
+    parser.add_argument(
+        "--queue",
+        type=int,
+        default=_QUEUE_SIZE,
+        metavar="N",
+        help=f"of a FILE: samples that may wait for the disk, per output (default {_QUEUE_SIZE})",
+    )
+    add_stop_after(parser)
+    # Written out here, and read by the node: its module would import what not every verb needs.
+    for flag, words in {"--pictures": "jpeg raw none", "--compression": "lz4 zstd none"}.items():
+        choices = words.split()
+        text = {"--pictures": "how Foxglove gets pictures", "--compression": "of the file"}[flag]
+        parser.add_argument(
+            flag, choices=choices, default=choices[0], help=f"{text} (default {choices[0]})"
+        )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from dora_rt.nodes.record import check_path, default_path
+
+    path = options.output or default_path()
+    try:
+        check_path(path, overwrites=options.overwrite)
+    except DoraRtError as error:
+        print(f"dora-rt: {error}", file=sys.stderr)
+        return EXIT_PROBLEM
+    if options.what is not None and Path(options.what).is_file():
+        file = Path(options.what)
+
+        def add_recorder(descriptor: Descriptor, console: Console) -> Descriptor:
+            return with_recorder(descriptor, options, path)
+
+        return run_changed(file, add_recorder, environ=environ, stop_after_s=options.stop_after)
+    try:
+        return _record_run(options, path)
+    except RunNotFoundError:
+        raise
+    except DoraRtError as error:
+        print(f"dora-rt: {error}", file=sys.stderr)
+        return EXIT_PROBLEM
+
+
+def with_recorder(descriptor: Descriptor, options: argparse.Namespace, path: Path) -> Descriptor:
+    """Add a node that records all outputs, or those that were asked for.
+
+    Raises:
+        DescriptorError: there is no such output.
+    """
+    outputs = all_outputs(descriptor)
+    sources = [source for source in outputs if _is_wanted(str(source), options.only)]
+    if not sources:
+        known = ", ".join(map(str, outputs)) or "none"
+        raise DescriptorError(
+            f"{descriptor.file}: there is nothing to record; its outputs are: {known}"
+        )
+    place = descriptor.nodes[0].place
+    args = [f"--file={whole_path(path)}", f"--dataflow={whole_path(Path(descriptor.file))}"]
+    args += [f"--pictures={options.pictures}", f"--compression={options.compression}"]
+    args += ["--overwrite"] if options.overwrite else []
+    recorder = Node(
+        id=free_id("recorder", descriptor),
+        name=None,
+        description=None,
+        env=(),
+        program=Program(None, "dora_rt.nodes.record", tuple(args), place),
+        inputs=tuple(
+            Input(
+                # The number keeps `a/b-c` and `a-b/c` apart.
+                id=f"{str(source).replace('/', '-')}-{number}",
+                source=source,
+                queue_size=options.queue,
+                queue_policy=QueuePolicy.DROP_OLDEST,
+                max_held=DEFAULT_MAX_HELD,
+                slot_nbytes=None,
+                place=place,
+            )
+            for number, source in enumerate(sources, start=1)
+        ),
+        outputs=(),
+        operators=(),
+        runtime=None,
+        place=place,
+        supervision=Supervision(stop_grace_s=_STOP_GRACE_S),
+    )
+    return replace(descriptor, nodes=(*descriptor.nodes, recorder))
+
+
+def all_outputs(descriptor: Descriptor) -> list[OutputSource]:
+    """List what the nodes and operators of a dataflow send."""
+    found = []
+    for node in descriptor.nodes:
+        found += [OutputSource(node.id, output.id) for output in node.outputs]
+        for operator in node.operators:
+            found += [OutputSource(node.id, output.id, operator.id) for output in operator.outputs]
+    return found
+
+
+def _is_wanted(source: str, patterns: Sequence[str] | None) -> bool:
+    return not patterns or any(fnmatch.fnmatchcase(source, pattern) for pattern in patterns)
+
+
+def _record_run(options: argparse.Namespace, path: Path) -> int:
+    from dora_rt.nodes.record import open_recorder
+    from dora_rt.watching import Watch
+
+    outputs = _find_run(options.what)
+    wanted = [output for output in outputs if _is_wanted(output.source, options.only)]
+    if not wanted:
+        known = ", ".join(output.source for output in outputs) or "none"
+        raise RunNotFoundError(f"there is nothing to record; the outputs of the run are: {known}")
+    options.file, options.dataflow = path, wanted[0].file
+    stops: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: stops.append(received))
+    deadline = None if options.stop_after is None else time.monotonic() + options.stop_after
+    with open_recorder(options, {}) as recorder:
+        watches = [Watch(output) for output in wanted]
+        names = ", ".join(output.source for output in wanted)
+        print(f"recording {names} of run {wanted[0].run} into {recorder.path}", flush=True)
+        while not stops and not all(watch.has_ended for watch in watches):
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+            if not sum([_take_all(watch, recorder) for watch in watches]):
+                recorder.flush_if_due()
+                time.sleep(_PAUSE_S)
+        for watch in watches:
+            _take_all(watch, recorder)
+            recorder.count_lost(watch.output.source, watch.dropped)
+    print(recorder.summary())
+    return EXIT_OK
+
+
+def _take_all(watch: Watch, recorder: Any) -> int:
+    count = 0
+    while (event := watch.take()) is not None:
+        recorder.add(watch.output.source, event)
+        count += 1
+    return count
+
+
+def _find_run(called: str | None) -> list[LiveOutput]:
+    """Give the outputs of the run that is called so, or of the only one."""
+    from dora_rt.watching import find_outputs
+
+    outputs = find_outputs()
+    found = [
+        output
+        for output in outputs
+        if called is None or output.is_called(f"{called}/{output.source}")
+    ]
+    runs = {output.run: output.file for output in found}
+    if len(runs) == 1:
+        return found
+    if runs:
+        listed = ", ".join(f"{run} ({file})" for run, file in runs.items())
+        raise RunNotFoundError(f"{len(runs)} runs are there; say which: {listed}")
+    there = ", ".join(dict.fromkeys(f"{output.run} ({output.file})" for output in outputs))
+    what = f"is no dataflow file, and no run is called so: {called!r}" if called else "no run"
+    raise RunNotFoundError(f"{what}; there are: {there or 'none'}")
+
+
+VERB = Verb("keep what flows in a file", _DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,0 +1,117 @@
+"""Record what comes in into an MCAP file, which can be replayed, and looked at with Foxglove."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dora_rt.errors import DoraRtError
+
+from ..options import one_of
+from .loop import run
+from .recorder import Compression, PictureForm, Recorder, check_path
+
+__all__ = ["check_path", "default_path", "main", "open_recorder"]
+
+logger = logging.getLogger(__name__)
+
+_EPILOG = """\
+Each input is recorded whole, under the name of the output that it reads: values, metadata, times.
+Beside it, for Foxglove: NODE/OUTPUT/picture for pictures, and NODE/OUTPUT/boxes for boxes (N x 6,
+`labels` in the metadata). Give the inputs long queues, but not `block`, which would slow the flow.
+
+examples:
+  --file out/drive.mcap                 a file that does not exist yet
+  --pictures none --compression none    least work: only what a replay needs
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the record node until its inputs end; give the exit status."""
+    options = parse_options(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    from dora_rt import Node
+
+    try:
+        with Node() as node:
+            run(node, _sources(node.config()), lambda: open_recorder(options, os.environ))
+    except DoraRtError as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dora_rt.nodes.record",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--file", type=Path, metavar="FILE", help="the .mcap file [default: the time, .mcap]"
+    )
+    _add_file_options(parser)
+    # Of what the command `dora-rt record` runs, for the file to tell.
+    parser.add_argument("--dataflow", default="", help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def _add_file_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what the file is like."""
+    parser.add_argument(
+        "--pictures",
+        type=one_of(*(form.value for form in PictureForm)),
+        default=PictureForm.JPEG.value,
+        metavar="FORM",
+        help="how Foxglove gets pictures: jpeg (default), raw, or none; a replay always gets them "
+        "as they were",
+    )
+    parser.add_argument(
+        "--compression",
+        type=one_of(*(kind.value for kind in Compression)),
+        default=Compression.LZ4.value,
+        metavar="KIND",
+        help="of the file: lz4 (default), zstd (smaller, slower) or none",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+
+
+def open_recorder(options: argparse.Namespace, environ: Mapping[str, str]) -> Recorder:
+    """Open the file that the options ask for.
+
+    Raises:
+        RecordingError: it exists, or cannot be written.
+        ExtraMissingError: the extra `record` is not installed.
+    """
+    return Recorder.open(
+        default_path() if options.file is None else options.file,
+        pictures=PictureForm(options.pictures),
+        compression=Compression(options.compression),
+        overwrites=options.overwrite,
+        about={"dataflow": options.dataflow} if options.dataflow else {},
+    )
+
+
+def default_path() -> Path:
+    """Name a file by the time."""
+    return Path(time.strftime("%Y-%m-%d_%H-%M-%S.mcap"))
+
+
+def _sources(config: object) -> dict[str, str]:
+    """Give the output that each input reads, NODE/OUTPUT; a timer has none."""
+    sources = {}
+    for entry in getattr(config, "inputs", ()):
+        if entry.output is None:
+            continue
+        # The outputs of operators have their operator's name already.
+        output_id = entry.output.id
+        is_whole = "/" in output_id
+        sources[entry.id] = output_id if is_whole else f"{entry.source_node}/{output_id}"
+    return sources

@@ -1,0 +1,257 @@
+"""Write samples into an MCAP file that is readable up to the last second, whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dora_rt import __version__
+from dora_rt.event import Event
+
+from ..recorded import (
+    ENCODING,
+    LOSSES_NAME,
+    METADATA_NAME,
+    SCHEMA,
+    SCHEMA_NAME,
+    RecordingError,
+    encode,
+    import_extra,
+)
+
+FLUSH_S = 1.0
+"""What a recording may lose of its end when its process is killed, in seconds."""
+
+_CHUNK_NBYTES = 4 * 1024 * 1024
+_LARGEST_SEQUENCE = 2**32 - 1
+
+
+class PictureForm(Enum):
+    """How Foxglove gets pictures."""
+
+    JPEG = "jpeg"
+    RAW = "raw"
+    NONE = "none"
+
+
+class Compression(Enum):
+    """Of the chunks of the file."""
+
+    LZ4 = "lz4"
+    ZSTD = "zstd"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class _Channel:
+    """Where the samples of an output go, and what Foxglove gets of them, if anything."""
+
+    number: int
+    shown_number: int | None
+    show: Callable[[Event, int], bytes | None] | None
+
+
+class Recorder:
+    """An MCAP file that is being written; a context manager that ends it well.
+
+    Attributes:
+        path: the file.
+        lost: by output, how many samples were missed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        file: BinaryIO,
+        writer: Any,
+        pictures: PictureForm,
+        about: Mapping[str, str],
+    ) -> None:
+        self.path = path
+        self.lost: Counter[str] = Counter()
+        self._samples: Counter[str] = Counter()
+        self._file = file
+        self._writer = writer
+        self._pictures = pictures
+        self._channels: dict[str, _Channel] = {}
+        # Wall time is what other programs show; the samples keep the clock that they came with.
+        self._wall_ns = time.time_ns() - time.monotonic_ns()
+        self._flush_at_ns = 0
+        self._is_dirty = True
+        writer.start(library=f"dora_rt {__version__}")
+        began = {"began": time.strftime("%Y-%m-%d %H:%M:%S %z"), "version": __version__}
+        writer.add_metadata(METADATA_NAME, {**began, **about})
+        self._schema = writer.register_schema(SCHEMA_NAME, ENCODING, SCHEMA.encode())
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        pictures: PictureForm = PictureForm.JPEG,
+        compression: Compression = Compression.LZ4,
+        overwrites: bool = False,
+        about: Mapping[str, str] | None = None,
+    ) -> Recorder:
+        """Begin a file.
+
+        Args:
+            path: the file; folders above it are made.
+            pictures: how Foxglove gets pictures.
+            compression: of the chunks.
+            overwrites: whether a file that exists is replaced.
+            about: what the file tells of itself.
+
+        Raises:
+            RecordingError: the file exists, or cannot be written.
+            ExtraMissingError: the extra `record` is not installed.
+        """
+        check_path(path, overwrites=overwrites)
+        mcap_writer = import_extra(_import_writer)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("wb" if overwrites else "xb")
+        except OSError as error:
+            raise RecordingError(f"{path} cannot be written: {error.strerror}") from error
+        kind = mcap_writer.CompressionType[compression.name]
+        writer = mcap_writer.Writer(file, chunk_size=_CHUNK_NBYTES, compression=kind)
+        try:
+            recorder = cls(path.absolute(), file, writer, pictures, about or {})
+            recorder.flush()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                file.close()
+            raise
+        return recorder
+
+    def add(self, source: str, event: Event) -> None:
+        """Record a sample of an output; what it says to have been dropped counts as lost.
+
+        Raises:
+            RecordingError: the file cannot be written.
+        """
+        channel = self._channels.get(source) or self._open_channel(source, event)
+        message = encode(event)
+        time_ns = event.sent_ns + self._wall_ns
+        sequence = event.seq & _LARGEST_SEQUENCE
+        shown = None if channel.show is None else channel.show(event, self._wall_ns)
+        try:
+            self._writer.add_message(channel.number, time_ns, message, time_ns, sequence)
+            if shown is not None and channel.shown_number is not None:
+                self._writer.add_message(channel.shown_number, time_ns, shown, time_ns, sequence)
+        except OSError as error:
+            raise self._broken(error) from error
+        self._samples[source] += 1
+        self.lost[source] += event.dropped
+        self._is_dirty = True
+        self.flush_if_due()
+
+    def count_lost(self, source: str, count: int) -> None:
+        """Set how many samples were missed, by who knows of more than the samples tell."""
+        self.lost[source] = count
+
+    def flush_if_due(self) -> None:
+        """Do what `flush` does, if that was done long enough ago.
+
+        Raises:
+            RecordingError: the file cannot be written.
+        """
+        if time.monotonic_ns() >= self._flush_at_ns:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is so far, so that it survives this process.
+
+        Raises:
+            RecordingError: the file cannot be written.
+        """
+        self._flush_at_ns = time.monotonic_ns() + int(FLUSH_S * 1e9)
+        if not self._is_dirty:
+            return
+        self._is_dirty = False
+        try:
+            self._writer.flush()
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def close(self) -> None:
+        """End the file with its index; may be called twice.
+
+        Raises:
+            RecordingError: the file cannot be written.
+        """
+        if self._file.closed:
+            return
+        try:
+            losses = {source: str(self.lost[source]) for source in self._samples}
+            self._writer.add_metadata(LOSSES_NAME, losses)
+            self._writer.finish()
+            self._file.close()
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def summary(self) -> str:
+        """Say what was recorded, and what was lost."""
+        lines = [f"{self.path}: {self.path.stat().st_size / 1e6:.1f} MB"]
+        for source, count in self._samples.items():
+            lost = self.lost[source]
+            lines.append(f"  {source}: {count} samples, {lost or 'none'} lost")
+        if len(lines) == 1:
+            lines.append("  no sample came")
+        return "\n".join(lines)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, RecordingError):
+            # Told already; what was written before stays readable.
+            with contextlib.suppress(OSError):
+                self._file.close()
+            return
+        self.close()
+
+    def _open_channel(self, source: str, event: Event) -> _Channel:
+        from .foxglove import showing
+
+        number = self._writer.register_channel(source, ENCODING, self._schema)
+        shown = None
+        form = showing(event, self._pictures, source)
+        if form is not None:
+            schema = form.register(self._writer)
+            shown = self._writer.register_channel(f"{source}/{form.name}", "protobuf", schema)
+        channel = _Channel(number, shown, None if form is None else form.make)
+        self._channels[source] = channel
+        return channel
+
+    def _broken(self, error: OSError) -> RecordingError:
+        return RecordingError(
+            f"{self.path} cannot be written any more: {error.strerror}; what was recorded before "
+            "can be replayed"
+        )
+
+
+def check_path(path: Path, *, overwrites: bool) -> None:
+    """Look whether there can be a recording, before anything is started for it.
+
+    Raises:
+        RecordingError: the file exists.
+        ExtraMissingError: the extra `record` is not installed.
+    """
+    import_extra(_import_writer)
+    if path.exists() and not overwrites:
+        raise RecordingError(
+            f"{path} exists already, and is left as it is; choose another name, or --overwrite"
+        )
+
+
+def _import_writer() -> Any:
+    import mcap.writer
+
+    return mcap.writer

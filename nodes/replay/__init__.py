@@ -1,0 +1,115 @@
+"""Send again what a node sent when it was recorded: as much, and at the same pace."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dora_rt.errors import DoraRtError
+
+from .loop import Pace, run
+from .recording import Recording
+
+__all__ = ["Recording", "main", "parse_options"]
+
+logger = logging.getLogger(__name__)
+
+_EPILOG = """\
+The outputs of the node are those of the recorded node with the same id, or of --node. With a timer
+as input it begins at the timer's first tick, which is when all nodes of the flow are ready; several
+replay nodes then begin at the same moment:
+
+  - id: camera
+    module: dora_rt.nodes.replay
+    args: drive.mcap --rate 0.5
+    inputs: {start: dora/timer/secs/3600}
+    outputs: [image]
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the replay node to the end of the recording; give the exit status."""
+    options = parse_options(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    from dora_rt import Node
+
+    try:
+        recording = Recording.open(options.file)
+        with Node() as node:
+            recorded = options.node or node.id()
+            outputs = [output for output in node.output_ids() if output not in options.silent]
+            sources = {f"{recorded}/{output}": output for output in outputs}
+            pace = Pace(options.rate, options.start, options.end, loops=options.loop)
+            run(node, recording, sources, pace)
+    except DoraRtError as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dora_rt.nodes.replay",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the recording (.mcap)")
+    parser.add_argument("--node", metavar="ID", help="the recorded node [default: this node's id]")
+    parser.add_argument(
+        "--silent",
+        action="append",
+        default=[],
+        metavar="OUTPUT",
+        help="an output that sends nothing, because it was not recorded; may be repeated",
+    )
+    _add_pace_options(parser)
+    return parser.parse_args(argv)
+
+
+def _add_pace_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what part is replayed, and how fast."""
+    parser.add_argument(
+        "--rate",
+        type=_rate,
+        default=1.0,
+        metavar="FACTOR",
+        help="how fast: 2 is twice as fast as it was; 0 is as fast as the readers with "
+        "`queue_policy: block` take it (default 1)",
+    )
+    parser.add_argument("--loop", action="store_true", help="begin again at the end")
+    parser.add_argument(
+        "--start",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="begin so long after the beginning of the recording",
+    )
+    parser.add_argument(
+        "--end",
+        type=_seconds,
+        metavar="SECONDS",
+        help="end so long after the beginning of the recording",
+    )
+
+
+def _rate(text: str) -> float:
+    return _number(text, "a factor from 0 to 1000", 1000)
+
+
+def _seconds(text: str) -> float:
+    return _number(text, "a number of seconds from 0", 1e9)
+
+
+def _number(text: str, what: str, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return value

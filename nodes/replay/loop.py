@@ -1,0 +1,133 @@
+"""The loop of the replay node: each sample at its time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dora_rt.errors import NodeClosedError
+from dora_rt.event import decode_metadata
+from dora_rt.interface import NodeLike
+
+from ..recorded import RecordingError
+from .recording import Recorded, Recording
+
+logger = logging.getLogger(__name__)
+
+_LOOK_UP_S = 0.05  # how long the loop may take to notice that it was told to stop
+_LOOP_PAUSE_NS = 40_000_000  # between the last sample and the first one of the next round
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What part is replayed, and how fast.
+
+    Attributes:
+        rate: factor; 0: as fast as the readers take it.
+        start_s: begin so long after the beginning of the recording.
+        end_s: end so long after the beginning of the recording; None: with it.
+        loops: begin again at the end.
+    """
+
+    rate: float = 1.0
+    start_s: float = 0.0
+    end_s: float | None = None
+    loops: bool = False
+
+
+def run(
+    node: NodeLike,
+    recording: Recording,
+    sources: Mapping[str, str],
+    pace: Pace,
+    clock: Callable[[], int] = time.monotonic_ns,
+) -> None:
+    """Send the samples of a recording until its end.
+
+    What was captured at the same moment has the same `origin_ns` again: boxes find their pictures.
+
+    Args:
+        node: the node; with inputs, the first of them starts it.
+        recording: what to send.
+        sources: by recorded output, the output of this node.
+        pace: how.
+        clock: nanoseconds of a monotonic clock.
+
+    Raises:
+        RecordingError: the recording has none of these outputs, or nothing in this part of it.
+    """
+    _check(recording, sources)
+    begin_ns = recording.begin_ns + int(pace.start_s * 1e9)
+    # Of the whole recording and not of these outputs: several replay nodes must stay together.
+    end_ns = recording.end_ns + 1
+    if pace.end_s is not None:
+        end_ns = min(end_ns, recording.begin_ns + int(pace.end_s * 1e9))
+    base_ns = _wait_for_start(node, clock)
+    sent = 0
+    try:
+        while not node.is_stopped():
+            before = sent
+            for recorded in recording.read(sources, begin_ns, end_ns):
+                due_ns = base_ns + _scaled(recorded.time_ns - begin_ns, pace.rate)
+                if not _wait_until(node, due_ns if pace.rate else 0, clock):
+                    break
+                _send(node, sources[recorded.source], recorded, base_ns, begin_ns, pace.rate)
+                sent += 1
+            if sent == before and not node.is_stopped():
+                raise RecordingError(
+                    f"{recording.path} has nothing of {', '.join(sources)} in this part of it: "
+                    f"it is {(recording.end_ns - recording.begin_ns) / 1e9:.3f} s long"
+                )
+            if not pace.loops:
+                break
+            base_ns += _scaled(end_ns - begin_ns + _LOOP_PAUSE_NS, pace.rate)
+    except NodeClosedError:
+        # The stop may come between the look at it and the sending; it is no error.
+        logger.debug("told to stop while sending")
+    logger.info("%d samples of %s sent", sent, recording.path)
+
+
+def _check(recording: Recording, sources: Mapping[str, str]) -> None:
+    missing = [source for source in sources if source not in recording.samples]
+    if missing:
+        raise RecordingError(
+            f"{recording.path} has nothing of {', '.join(missing)}; it has: "
+            f"{', '.join(recording.samples)}"
+        )
+    if not recording.is_whole:
+        logger.warning("%s was not ended well, and may lack its last second", recording.path)
+
+
+def _wait_for_start(node: NodeLike, clock: Callable[[], int]) -> int:
+    if node.input_ids():
+        event = node.next()
+        if event is not None:
+            # Of a timer: the same moment in all replay nodes of the flow.
+            return event.sent_ns
+    return clock()
+
+
+def _scaled(nanoseconds: int, rate: float) -> int:
+    return round(nanoseconds / rate) if rate not in (0, 1) else nanoseconds
+
+
+def _wait_until(node: NodeLike, due_ns: int, clock: Callable[[], int]) -> bool:
+    """Sleep until it is time; False if the node was told to stop."""
+    while not node.is_stopped():
+        left_s = (due_ns - clock()) / 1e9
+        if left_s <= 0:
+            return True
+        time.sleep(min(left_s, _LOOK_UP_S))
+    return False
+
+
+def _send(
+    node: NodeLike, output_id: str, recorded: Recorded, base_ns: int, begin_ns: int, rate: float
+) -> None:
+    sample = recorded.sample
+    age_ns = sample.header["sent_ns"] - sample.header["origin_ns"]
+    captured_ns = base_ns + _scaled(recorded.time_ns - age_ns - begin_ns, rate)
+    metadata = decode_metadata(sample.metadata_json) if sample.metadata_json else None
+    node.send_output(output_id, sample.value, metadata, captured_ns=max(captured_ns, 0))

@@ -1,0 +1,281 @@
+"""Watching the outputs of a running dataflow: in Python, and by `echo` and `view`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import dora_rt
+from dora_rt.errors import DescriptorError, RunNotFoundError
+from dora_rt.watching import Watch
+from tests.flows.flow import Flow
+from tests.flows.watched import SINK, SOURCE, YAML, started_run, status_of, tool_here
+from tests.helpers import eventually
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, own_runs: Path) -> Iterator[str]:
+    """Give the name of a run that goes on during all tests of this file that only look at it."""
+    flow = Flow(tmp_path_factory.mktemp("watched"))
+    flow.write("camera.py", SOURCE)
+    flow.write("sink.py", SINK)
+    flow.write("flow.yml", YAML)
+    launcher = flow.start()
+    yield started_run(launcher.pid)
+    flow.close()
+
+
+def test_watch_gives_samples_whole_and_in_order(run: str):
+    with dora_rt.attach("camera/image") as watch:
+        events = [next(watch) for _ in range(20)]
+
+    seqs = [event.seq for event in events]
+    assert seqs == sorted(set(seqs))
+    assert [event.dropped for event in events[1:]] == [
+        after - before - 1 for before, after in itertools.pairwise(seqs)
+    ]
+    for event in events:
+        assert event.id == "camera/image"
+        assert event.value.shape == (6, 8, 3)
+        assert (event.value == event.metadata["number"] % 200).all()
+    assert watch.has_ended
+    assert watch.newest() is None
+
+
+def test_newest_passes_over_what_is_older_and_counts_it(run: str):
+    with dora_rt.attach(f"{run[:6]}/camera/text") as watch:
+        first = watch.newest()
+        assert first is not None
+        begin = first.seq
+        eventually(lambda: sent(run, "camera/text") > begin + 5)
+        last = watch.newest()
+
+    assert last is not None
+    assert last.dropped == last.seq - begin - 1
+    assert watch.dropped == last.dropped >= 4
+    assert last.value == f"number {last.seq}".encode()
+
+
+def sent(run: str, source: str) -> int:
+    return next(one["sent"] for one in status_of(run)["outputs"] if one["source"] == source)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("camera/imag", r"no run has an output 'camera/imag'; did you mean 'camera/image'\?"),
+        ("abc/camera/image", r"no run has an output 'abc/camera/image'.*there are: "),
+    ],
+)
+def test_output_that_is_not_there_is_an_error_that_lists_those_that_are(
+    run: str, name: str, message: str
+):
+    with pytest.raises(RunNotFoundError, match=message):
+        dora_rt.attach(name)
+
+
+def test_dataflow_file_names_the_run(run: str):
+    for called in ("flow.yml", "flow", run):
+        with dora_rt.attach(f"{called}/camera/image") as watch:
+            assert watch.output.run == run
+
+
+def test_waiting_has_an_end(run: str):
+    silent = pytest.raises(TimeoutError, match=r"no sample of .*/camera/image within 0 s")
+    with dora_rt.attach("camera/image") as watch, silent:
+        for _ in range(10_000):
+            watch.next(timeout=0)
+
+
+def test_echo_sums_up_arrays_and_shows_text(run: str, capsys: pytest.CaptureFixture[str]):
+    picture = tool_here(capsys, "echo", "camera/image", "--once")
+    assert picture.returncode == 0, picture.stderr
+    assert "uint8  (6, 8, 3)  min " in picture.stdout
+    assert '"number": ' in picture.stdout
+
+    text = tool_here(capsys, "echo", "camera/text", "--once")
+    assert re.search(r"bytes  \d+ bytes  'number \d+'", text.stdout), text.stdout
+
+    numbers = json.loads(tool_here(capsys, "echo", "camera/numbers", "--once", "--json").stdout)
+    assert (numbers["type"], numbers["shape"], numbers["not_finite"]) == ("float32", [3], 1)
+    assert (numbers["min"], numbers["max"]) == (1.5, numbers["values"][0])
+
+    whole = json.loads(
+        tool_here(capsys, "echo", "camera/image", "--once", "--json", "--full").stdout
+    )
+    assert np.array(whole["values"]).shape == (6, 8, 3)
+
+
+def test_echo_of_nothing_is_a_usage_error(run: str, capsys: pytest.CaptureFixture[str]):
+    done = tool_here(capsys, "echo", "camera/nothing")
+
+    assert done.returncode == 2
+    assert "no run has an output 'camera/nothing'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_view_keeps_a_picture_with_its_boxes(
+    run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    plain = tool_here(capsys, "view", "camera/image", "--save", str(tmp_path / "plain.png"))
+    boxed = tool_here(
+        capsys,
+        "view",
+        "camera/image",
+        "--boxes",
+        "camera/bbox",
+        "--save",
+        str(tmp_path / "boxed.png"),
+    )
+
+    assert plain.returncode == boxed.returncode == 0, plain.stderr + boxed.stderr
+    picture = cv2.imread(str(tmp_path / "plain.png"))
+    assert picture.shape == (6, 8, 3)
+    assert (picture == picture[0, 0]).all()
+    assert len(np.unique(cv2.imread(str(tmp_path / "boxed.png")))) > 1
+    nothing = tool_here(capsys, "view", "camera/text", "--save", str(tmp_path / "text.png"))
+    assert nothing.returncode == 1
+    assert "no JPEG or PNG file" in nothing.stderr
+
+
+def test_view_serves_a_web_page(run: str):
+    command = "from dora_rt.tools import main; main()"
+    words = ["view", "camera/image", "--output", "web", "--port", "0"]
+    view = subprocess.Popen([sys.executable, "-c", command, *words], stdout=subprocess.PIPE)
+    with view:
+        assert view.stdout is not None
+        line = view.stdout.readline().decode()
+        url = line.split()[1]
+        from urllib.request import urlopen
+
+        with urlopen(f"{url}/snapshot.jpg", timeout=10) as answer:
+            jpeg = answer.read()
+        view.send_signal(signal.SIGINT)
+        assert view.wait(10) == 130
+
+    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (6, 8, 3)
+
+
+READER = """
+import time, dora_rt
+watches = [dora_rt.attach("camera/image") for _ in range(25)]
+seen = [next(watch).seq for watch in watches]
+print(len(seen), flush=True)
+while True:
+    for watch in watches:
+        watch.newest()
+    time.sleep(0.005)
+"""
+
+
+def test_a_hundred_readers_come_and_go_and_are_killed_and_no_node_can_tell(run: str):
+    objects = names_of(run)
+    open_files = open_files_of(status_of(run)["pid"])
+    with dora_rt.attach("camera/image") as watch:
+        calm = gap_s(watch, 60)
+        readers = [
+            subprocess.Popen(["nice", sys.executable, "-c", READER], stdout=subprocess.PIPE)
+            for _ in range(4)
+        ]
+        for reader in readers:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == b"25\n"
+        busy = gap_s(watch, 60)
+        for reader in readers:
+            reader.kill()
+            reader.communicate()
+        after = gap_s(watch, 60)
+
+    # The node sends at the ticks of a timer: had it waited for a reader once, ticks were gone.
+    assert (calm, busy, after) == pytest.approx((0.01, 0.01, 0.01), rel=0.1)
+    status = status_of(run)
+    edge = status["edges"][0]
+    assert edge["dropped"] == 0
+    assert edge["sent"] - edge["delivered"] <= 10
+    assert names_of(run) == objects
+    assert open_files_of(status["pid"]) <= open_files + 1
+
+
+def gap_s(watch: Watch, count: int) -> float:
+    """Give the mean time between sends, from the numbers and times of samples."""
+    first = last = next(watch)
+    while last.seq < first.seq + count:
+        last = next(watch)
+    return (last.sent_ns - first.sent_ns) / (last.seq - first.seq) / 1e9
+
+
+def open_files_of(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def names_of(run: str) -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir() if run in path.name}
+
+
+def test_watch_goes_on_with_the_restarted_node_and_ends_with_the_run(flow: Flow):
+    flow.write("camera.py", SOURCE + "        if number == 30: raise SystemExit(3)\n")
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - id: camera
+            path: camera.py
+            restart_policy: on-failure
+            restart_delay: 0.05
+            max_restarts: 1
+            inputs: {tick: dora/timer/millis/5}
+            outputs: [image, text, numbers, bbox]
+        """,
+    )
+    launcher = flow.start()
+    run = started_run(launcher.pid)
+
+    with dora_rt.attach(f"{run}/camera/image") as watch:
+        events = list(watch)
+        launcher.communicate(timeout=10)
+
+    seqs = [event.seq for event in events]
+    starts = [place for place, seq in enumerate(seqs) if place and seq < seqs[place - 1]]
+    assert len(starts) == 1, seqs
+    # Each start sends 31 samples: those that were not seen were counted as missed.
+    assert len(events) + watch.dropped == 31 - seqs[0] + 31
+    assert watch.has_ended
+
+
+def test_dataflow_runs_from_python_and_gives_its_report(
+    flow: Flow, capsys: pytest.CaptureFixture[str]
+):
+    flow.write("sink.py", SINK)
+    flow.write("camera.py", SOURCE + "        if number == 20: break\n")
+    file = flow.write("flow.yml", YAML)
+
+    report = dora_rt.run(file)
+
+    (edge,) = report.edges
+    assert (edge.source, edge.sent, edge.delivered, edge.dropped) == ("camera/image", 21, 21, 0)
+    assert [process.ending.is_failure for process in report.processes] == [False, False]
+    assert not report.failures
+    assert "camera/image -> sink/image" in capsys.readouterr().out
+
+    flow.write("camera.py", "raise SystemExit('no camera here')")
+    report = dora_rt.run(file, quiet=True)
+    assert [failure.name for failure in report.failures] == ["camera"]
+    assert "no camera here" in report.failures[0].tail[-1]
+    assert capsys.readouterr().out == ""
+
+
+def test_file_with_problems_is_an_error_in_python(flow: Flow):
+    file = flow.write("flow.yml", "nodes: 3\n")
+
+    with pytest.raises(DescriptorError, match=r"flow\.yml:1:"):
+        dora_rt.run(file)

@@ -1,0 +1,288 @@
+"""Samples in MCAP files: written by the recorder, read by the replay and by mcap's own reader."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow
+import pytest
+from dora_rt.nodes.record.loop import run as record
+from dora_rt.nodes.record.recorder import Compression, PictureForm, Recorder
+from dora_rt.nodes.recorded import RecordingError, decode, encode
+from dora_rt.nodes.replay.loop import Pace
+from dora_rt.nodes.replay.loop import run as replay
+from dora_rt.nodes.replay.recording import Recording
+from mcap.reader import make_reader
+from mcap.writer import Writer
+from mcap_protobuf.decoder import DecoderFactory
+
+from dora_rt.data.sample import DTYPES
+from dora_rt.errors import ExtraMissingError
+from dora_rt.event import Event
+from dora_rt.testing import FakeNode
+
+SECOND_NS = 10**9
+VALUES: list[Any] = [
+    b"",
+    b"\x00 any bytes \xff",
+    *(np.arange(6).reshape(2, 3).astype(dtype) for dtype in DTYPES),
+    np.array(3.5, np.float32),
+    np.zeros((0, 3), np.int16),
+    np.full((1, 2, 1, 2, 1, 2, 1, 2), 7, np.uint64),
+    pyarrow.array(["some", None, "text"]),
+    pyarrow.array([{"x": 1}, {"x": 2}]),
+]
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray):
+        return (one.dtype, one.shape) == (other.dtype, other.shape) and bool((one == other).all())
+    return type(one) is type(other) and bool(one == other)
+
+
+def event_of(value: Any, seq: int = 0, metadata: bytes = b"", **times: int) -> Event:
+    times = {"sent_ns": seq * 10_000_000 + 5, "origin_ns": seq * 10_000_000 + 1, **times}
+    return Event("input", value, metadata, seq=seq, **times)
+
+
+@pytest.mark.parametrize(
+    "value", VALUES, ids=lambda value: f"{getattr(value, 'dtype', type(value))}"
+)
+def test_every_value_that_can_be_sent_comes_back_the_same(value: Any):
+    event = Event("x", value, b'{"a":[1,"\xc3\xa4"]}', seq=7, dropped=2, sent_ns=9, origin_ns=4)
+
+    sample = decode(encode(event))
+
+    assert same(value, sample.value)
+    assert sample.metadata_json == b'{"a":[1,"\xc3\xa4"]}'
+    header = sample.header
+    assert [header[key] for key in ("seq", "dropped", "sent_ns", "origin_ns")] == [7, 2, 9, 4]
+
+
+def test_recording_replays_all_it_was_given_with_the_times_between(tmp_path: Path):
+    path = tmp_path / "all.mcap"
+    events = [event_of(value, seq, b'{"n":%d}' % seq) for seq, value in enumerate(VALUES)]
+    record(FakeNode(events), {"input": "camera/any"}, lambda: Recorder.open(path))
+
+    node = FakeNode(input_ids=())
+    replay(node, Recording.open(path), {"camera/any": "out"}, Pace(rate=0))
+
+    assert [sent.output_id for sent in node.sent] == ["out"] * len(VALUES)
+    assert all(same(value, sent.value) for value, sent in zip(VALUES, node.sent, strict=True))
+    assert [sent.metadata["n"] for sent in node.sent] == list(range(len(VALUES)))
+    captured = [sent.captured_ns for sent in node.sent]
+    assert {after - before for before, after in itertools.pairwise(captured)} == {10_000_000}
+
+
+def test_replay_keeps_the_pace_or_a_multiple_of_it(tmp_path: Path):
+    path = tmp_path / "pace.mcap"
+    events = [event_of(b"x", seq, sent_ns=seq * 100_000_000) for seq in range(11)]
+    record(FakeNode(events), {"input": "a/b"}, lambda: Recorder.open(path))
+    now_ns = 0
+
+    def clock() -> int:
+        nonlocal now_ns
+        now_ns += 20_000_000
+        return now_ns
+
+    node = FakeNode(input_ids=())
+    times: list[int] = []
+    node.send_output = lambda *_, **__: times.append(now_ns)  # type: ignore[method-assign]
+
+    replay(
+        node, Recording.open(path), {"a/b": "out"}, Pace(rate=2, start_s=0.25, end_s=0.85), clock
+    )
+
+    # Those of 0.3 s to 0.8 s after the beginning, in half the time; the clock steps by 20 ms.
+    expected = [20 + 25 + step * 50 for step in range(6)]
+    assert len(times) == 6
+    for time_ns, due_ms in zip(times, expected, strict=True):
+        assert 0 <= time_ns / 1e6 - due_ms <= 40
+
+
+def test_outputs_are_merged_in_the_order_in_which_they_were_sent(tmp_path: Path):
+    path = tmp_path / "merged.mcap"
+    payload = np.random.default_rng(3).integers(0, 256, 1_500_000, np.uint8)
+    with Recorder.open(path, compression=Compression.NONE) as recorder:
+        for seq in range(12):  # chunks of 4 MiB: some samples lie behind later ones
+            recorder.add("late/one", event_of(payload, seq, sent_ns=seq * 1000))
+            recorder.add("early/one", event_of(b"x", seq, sent_ns=seq * 1000 - 1500))
+
+    samples = list(Recording.open(path).read(["late/one", "early/one"]))
+
+    times = [sample.sample.header["sent_ns"] for sample in samples]
+    assert len(times) == 24
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9, 0.99])
+def test_recording_that_was_cut_is_readable_up_to_its_last_chunk(tmp_path: Path, kept: float):
+    path = tmp_path / "cut.mcap"
+    with Recorder.open(path) as recorder:
+        for seq in range(20):
+            recorder.add("a/b", event_of(np.full(1000, seq, np.uint16), seq))
+            recorder.flush()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+
+    recording = Recording.open(path)
+    samples = list(recording.read(["a/b"]))
+
+    assert not recording.is_whole
+    # The index at the end is about a third of so small a file.
+    assert len(samples) == recording.samples["a/b"] >= min(20, int(20 * kept * 0.9))
+    assert [sample.sample.value[0] for sample in samples] == list(range(len(samples)))
+
+
+def test_recording_cut_before_its_first_sample_has_none(tmp_path: Path):
+    path = tmp_path / "cut.mcap"
+    with Recorder.open(path) as recorder:
+        recorder.add("a/b", event_of(b"x"))
+    path.write_bytes(path.read_bytes()[:60])
+
+    with pytest.raises(RecordingError, match=r"cut\.mcap has no sample"):
+        Recording.open(path)
+
+
+def test_damage_in_the_middle_is_told_and_not_replayed(tmp_path: Path):
+    path = tmp_path / "damaged.mcap"
+    with Recorder.open(path, compression=Compression.NONE) as recorder:
+        recorder.add("a/b", event_of(b"0123456789" * 100))
+    damaged = path.read_bytes().replace(b"0123456789" * 100, b"0123456789" * 99 + b"012345678X")
+    path.write_bytes(damaged)
+
+    with pytest.raises(RecordingError, match="is damaged in its middle"):
+        list(Recording.open(path).read(["a/b"]))
+
+
+def test_what_is_no_recording_is_said_to_be_none(tmp_path: Path):
+    text = tmp_path / "text.mcap"
+    text.write_text("this is no recording at all, but a text of some length")
+    foreign = tmp_path / "foreign.mcap"
+    with foreign.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        channel = writer.register_channel("other", "json", 0)
+        writer.add_message(channel, 1, b"{}", 1)
+        writer.finish()
+
+    with pytest.raises(RecordingError, match="is no MCAP file"):
+        Recording.open(text)
+    with pytest.raises(RecordingError, match="has no sample of a dataflow"):
+        Recording.open(foreign)
+    with pytest.raises(RecordingError, match="cannot be read: No such file"):
+        Recording.open(tmp_path / "nothing.mcap")
+
+
+def test_replay_of_what_was_not_recorded_says_what_was(tmp_path: Path):
+    path = tmp_path / "a.mcap"
+    record(FakeNode([event_of(b"x")]), {"input": "a/b"}, lambda: Recorder.open(path))
+    recording = Recording.open(path)
+
+    with pytest.raises(RecordingError, match=r"has nothing of camera/image; it has: a/b"):
+        replay(FakeNode(input_ids=()), recording, {"camera/image": "image"}, Pace())
+    with pytest.raises(RecordingError, match=r"nothing of a/b in this part of it: it is 0\.000 s"):
+        replay(FakeNode(input_ids=()), recording, {"a/b": "b"}, Pace(start_s=2))
+
+
+def test_file_that_exists_is_left_as_it_is(tmp_path: Path):
+    path = tmp_path / "precious.mcap"
+    path.write_text("precious")
+
+    with pytest.raises(RecordingError, match="exists already, and is left as it is"):
+        Recorder.open(path)
+
+    assert path.read_text() == "precious"
+    with Recorder.open(path, overwrites=True) as recorder:
+        recorder.add("a/b", event_of(b"x"))
+    assert Recording.open(path).samples == {"a/b": 1}
+
+
+def test_full_disk_is_an_error_that_names_the_file():
+    with pytest.raises(RecordingError, match="/dev/full cannot be written any more: No space left"):
+        Recorder.open(Path("/dev/full"), overwrites=True)
+
+
+def test_without_the_extra_the_error_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "mcap.writer", None)
+
+    with pytest.raises(ExtraMissingError, match=r"pip install 'dora_rt\[record\]'"):
+        Recorder.open(tmp_path / "a.mcap")
+
+
+def test_losses_are_counted_and_written(tmp_path: Path):
+    path = tmp_path / "lossy.mcap"
+    with Recorder.open(path) as recorder:
+        recorder.add("a/b", Event("x", b"1", seq=0))
+        recorder.add("a/b", Event("x", b"2", seq=4, dropped=3))
+
+    assert "a/b: 2 samples, 3 lost" in recorder.summary()
+    with path.open("rb") as file:
+        losses = {one.name: one.metadata for one in make_reader(file).iter_metadata()}
+    assert losses["dora_rt.losses"] == {"a/b": "3"}
+
+
+PICTURE = cv2.GaussianBlur(
+    np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8), (9, 9), 5
+)
+BOXES = np.array([[4, 5, 20, 30, 0.875, 1], [np.nan, 0, 1, 1, 0.5, 0]], np.float32)
+
+
+@pytest.mark.parametrize("form", [PictureForm.JPEG, PictureForm.RAW, PictureForm.NONE])
+def test_mcap_reader_finds_pictures_and_boxes_in_the_schemas_of_foxglove(
+    tmp_path: Path, form: PictureForm
+):
+    path = tmp_path / "shown.mcap"
+    jpeg = cv2.imencode(".jpg", PICTURE)[1].tobytes()
+    times = {"sent_ns": 500, "origin_ns": 77}
+    with Recorder.open(path, pictures=form) as recorder:
+        recorder.add("cam/image", event_of(PICTURE, 3, b'{"encoding":"bgr8"}', **times))
+        recorder.add("cam/rgb", event_of(PICTURE[:, :, ::-1].copy(), 3, b'{"encoding":"rgb8"}'))
+        recorder.add("cam/file", event_of(jpeg, 3))
+        recorder.add("det/bbox", event_of(BOXES, 3, b'{"labels":["cat","dog"]}', **times))
+        recorder.add("other/numbers", event_of(np.zeros((4, 6), np.float32), 3))
+
+    with path.open("rb") as file:
+        reader = make_reader(file, decoder_factories=[DecoderFactory()])
+        channels = {
+            channel.topic: (channel, schema, message)
+            for schema, channel, message in reader.iter_messages()
+        }
+        shown = {
+            channel.topic: (schema.name, content)
+            for schema, channel, _, content in reader.iter_decoded_messages(
+                topics=[topic for topic in channels if topic.count("/") == 2]
+            )
+        }
+    own = {topic for topic, (channel, *_) in channels.items() if channel.message_encoding[0] == "x"}
+    assert own == {"cam/image", "cam/rgb", "cam/file", "det/bbox", "other/numbers"}
+    assert {channels[topic][1].name for topic in own} == {"dora_rt.Sample"}
+    assert b"payload" in channels["cam/image"][1].data
+    assert channels["cam/image"][2].sequence == 3
+
+    name, boxes = shown.pop("det/bbox/boxes")
+    assert name == "foxglove.ImageAnnotations"
+    assert [text.text for text in boxes.texts] == ["dog 0.88"]
+    corners = [(point.x, point.y) for point in boxes.points[0].points]
+    assert corners == [(4, 5), (20, 5), (20, 30), (4, 30)]
+    if form is PictureForm.NONE:
+        assert not shown
+        return
+    name, image = shown["cam/image/picture"]
+    # Foxglove pairs them by it.
+    assert image.timestamp.ToNanoseconds() == boxes.timestamp.ToNanoseconds()
+    if form is PictureForm.RAW:
+        assert (name, image.width, image.height) == ("foxglove.RawImage", 64, 48)
+        assert (image.encoding, image.step) == ("bgr8", 192)
+        assert image.data == PICTURE.tobytes()
+    else:
+        assert (name, image.format) == ("foxglove.CompressedImage", "jpeg")
+        for topic in ("cam/image/picture", "cam/rgb/picture"):
+            decoded = cv2.imdecode(np.frombuffer(shown[topic][1].data, np.uint8), 1)
+            assert np.abs(decoded.astype(int) - PICTURE).mean() < 6
+    assert shown["cam/file/picture"][1].data == jpeg
