@@ -19,8 +19,10 @@ from dora_rt.contract import NodeConfig
 from dora_rt.control.plan import Plan
 from dora_rt.data.trace import Kind, Record, Trace, read_trace
 
-# Tracks of a process: its first thread, or its operators, and then its other threads.
-_OTHER_THREADS = 1_000_000
+# Tracks of a process: its first thread, or its operators, and then its other threads. For viewers
+# number 0 is the idle process, and the numbers of threads are those of the whole machine.
+_TRACKS = 1_000_000
+_OTHER_THREADS = 900_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class _Merger:
 
     def add(self, process: _Process, parts: list[Trace]) -> None:
         """Add what one process has recorded at each of its starts."""
-        self._write({"ph": "M", "name": "process_name", "pid": process.number}, process.name)
+        self._write({"ph": "M", "name": "process_name", "pid": process.number + 1}, process.name)
         ends_ns = [part.began_ns for part in parts[1:]] + [time.monotonic_ns()]
         for part, at_latest_ns in zip(parts, ends_ns, strict=True):
             self.left_out += part.left_out
@@ -119,7 +121,7 @@ class _Merger:
     def _add(self, process: _Process, record: Record, at_latest_ns: int) -> None:
         track, name, category = process.place_of(record)
         self._name(process, track)
-        base = {"pid": process.number, "tid": track}
+        base = _where(process, track)
         if record.kind != Kind.MEMBER:
             begin = {"ph": "X", "name": name, "cat": category, "ts": self._us(record.begin_ns)}
             self._write_slice({**begin, **base}, record, at_latest_ns)
@@ -131,7 +133,7 @@ class _Merger:
             if number is not None:
                 self._arrow("f", base, f"e{number}", record.sent_ns, record.begin_ns)
         elif record.kind == Kind.PASSED:
-            sender = {"pid": process.number, "tid": self._senders[record.place]}
+            sender = _where(process, self._senders[record.place])
             self._arrow("s", sender, f"l{record.place}", record.sent_ns, record.sent_ns)
             self._arrow("f", base, f"l{record.place}", record.sent_ns, record.begin_ns)
 
@@ -159,8 +161,8 @@ class _Merger:
         if (process.number, track) in self._named:
             return
         self._named.add((process.number, track))
-        base = {"ph": "M", "pid": process.number, "tid": track}
-        self._write({**base, "name": "thread_name"}, process.track_name(track))
+        base = {"ph": "M", "name": "thread_name", **_where(process, track)}
+        self._write(base, process.track_name(track))
 
     def _us(self, time_ns: int) -> float:
         return (time_ns - self._began_ns) / 1e3
@@ -225,6 +227,11 @@ class _Process:
 
     def _track(self, record: Record, track: int) -> int:
         return track if record.thread == 0 else _OTHER_THREADS + record.thread
+
+
+def _where(process: _Process, track: int) -> dict[str, int]:
+    number = process.number + 1
+    return {"pid": number, "tid": number * _TRACKS + track}
 
 
 def _links(config: NodeConfig) -> Iterator[tuple[int, tuple[int, int, str]]]:

@@ -7,6 +7,7 @@ gone makes nobody wait; then spans are lost.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -55,6 +56,7 @@ class Spans(threading.local):
                 "dora_rt.run": config.run,
             }
         )
+        quieten()
         # At the end of the process it would wait for a collector that is gone.
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -135,6 +137,31 @@ class SpanCauses(Causes):
         if self.cause[2] == _NO_CAUSE and not (metadata and metadata.get(TELEMETRY_KEY)):
             metadata = {**(metadata or {}), TELEMETRY_KEY: self._spans.source(captured_ns)}
         return super().inherit(metadata, captured_ns)
+
+
+class _OnceOfAKind(logging.Filter):
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[tuple[str, str]] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = record.name, str(record.msg)
+        is_new = kind not in self._told
+        self._told.add(kind)
+        return is_new
+
+
+def quieten() -> None:
+    """Let OpenTelemetry say once what it says at every export while the collector is gone.
+
+    What a program has set up for its own logs gets all of it, as before.
+    """
+    logger = logging.getLogger("opentelemetry")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("OpenTelemetry: %(message)s (told once)"))
+        handler.addFilter(_OnceOfAKind())
+        logger.addHandler(handler)
 
 
 class _Finish:

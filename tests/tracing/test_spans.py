@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import socket
 import sys
 import threading
@@ -20,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from dora_rt.control.watching import decide_spans
 from dora_rt.errors import ExtraMissingError
 from dora_rt.tracing.context import format_context, parse_context
+from dora_rt.tracing.spans import quieten
 from tests.flows.flow import Finished, Flow
 
 FRAMES = 4
@@ -292,6 +294,18 @@ def test_run_without_a_switch_makes_no_spans_and_imports_nothing_for_it(flow: Fl
     done = flow.run()
 
     assert done.lines("a") == ["''", "[] Inbox"]
+
+
+def test_exporter_that_complains_at_every_try_is_heard_once(capfd: pytest.CaptureFixture[str]):
+    logger = logging.getLogger("opentelemetry")
+    quieten()
+    try:
+        for seconds in range(3):
+            logging.getLogger("opentelemetry.exporter").warning("retrying in %d s", seconds)
+    finally:
+        logger.handlers.clear()
+
+    assert capfd.readouterr().err == "OpenTelemetry: retrying in 0 s (told once)\n"
 
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
