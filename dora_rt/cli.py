@@ -19,8 +19,18 @@ from dora_rt.control.launcher import launch
 from dora_rt.control.outline import outline
 from dora_rt.control.planner import make_plan
 from dora_rt.control.summary import render
+from dora_rt.control.timeline import check_target
+from dora_rt.control.watching import Watching, decide_spans
+from dora_rt.dashboard.extra import MISSING_EXTRA
+from dora_rt.dashboard.extra import is_installed as has_dashboard
 from dora_rt.descriptor import read_descriptor
-from dora_rt.errors import DescriptorError, LaunchError, SharedMemoryError, SharedMemoryFullError
+from dora_rt.errors import (
+    DescriptorError,
+    ExtraMissingError,
+    LaunchError,
+    SharedMemoryError,
+    SharedMemoryFullError,
+)
 
 _DESCRIPTION = """\
 Run a dataflow: start every node of FILE, connect them by shared memory, and stop
@@ -31,6 +41,7 @@ examples:
   dora-launch launch/dataflow.yml                   run until the flow is over, or Ctrl-C
   dora-launch launch/dataflow.yml --stop-after 10s  run for ten seconds
   dora-launch launch/dataflow.yml --check           only check the file, start nothing
+  dora-launch launch/dataflow.yml --dashboard       and see it on a page
 
 exit codes: 0 all well, 1 a node failed, 2 bad file or usage, 3 the environment does not
 allow it (shared memory, permissions), 128 + signal when interrupted (130: Ctrl-C)
@@ -94,10 +105,36 @@ def _parser() -> argparse.ArgumentParser:
         help="let `import dora` in the nodes be what is installed, not what dora_rt has for it",
     )
     parser.add_argument(
+        "--dashboard",
+        action="store_true",
+        help="show the run on a page, at the address that is printed; it ends with the run "
+        "(needs the extra: pip install 'dora_rt[web]')",
+    )
+    parser.add_argument(
+        "--dashboard-host",
+        metavar="HOST",
+        help="where to serve that page; 0.0.0.0: for other machines too, with a token in the URL",
+    )
+    parser.add_argument(
+        "--dashboard-port", metavar="PORT", help="its port, or the next free one; 0: any"
+    )
+    parser.add_argument(
         "--report",
         type=Path,
         metavar="PATH",
         help="also write what is summed up at the end to PATH, as JSON",
+    )
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="write what each node did and when to FILE, for https://ui.perfetto.dev",
+    )
+    parser.add_argument(
+        "--otel",
+        action="store_true",
+        help="make OpenTelemetry spans of the work of the nodes, and send them to where "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says (which suffices alone), else to localhost:4318",
     )
     parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
     return parser
@@ -119,12 +156,23 @@ def _run(options: argparse.Namespace) -> int:
     if options.check:
         console.notice(outline(plan))
         return EXIT_OK
+    companion = _dashboard_command(options)
+    if companion is not None and not has_dashboard():
+        print(f"dora-launch: {MISSING_EXTRA}", file=sys.stderr)
+        return EXIT_ENVIRONMENT
     if options.report is not None:
         try:
             options.report.write_text("")
         except OSError as error:
             print(f"dora-launch: --report {options.report}: {error.strerror}", file=sys.stderr)
             return EXIT_USAGE
+    try:
+        watching = _watching(options, environ)
+    except (OSError, ExtraMissingError) as error:
+        print(f"dora-launch: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    if watching.note is not None:
+        console.notice(f"note: {watching.note}")
     try:
         outcome = launch(
             plan,
@@ -133,6 +181,8 @@ def _run(options: argparse.Namespace) -> int:
             has_dora_compat=options.dora_compat,
             stop_after_s=options.stop_after,
             log_folder=options.log_dir,
+            companion=companion,
+            watching=watching,
         )
     except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
         print(f"dora-launch: {error}", file=sys.stderr)
@@ -143,3 +193,19 @@ def _run(options: argparse.Namespace) -> int:
     if outcome.interrupted_by is not None:
         return 128 + outcome.interrupted_by
     return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
+
+
+def _dashboard_command(options: argparse.Namespace) -> list[str] | None:
+    chosen = {"--host": options.dashboard_host, "--port": options.dashboard_port}
+    places = [word for flag, value in chosen.items() if value is not None for word in (flag, value)]
+    if not options.dashboard and not places:
+        return None
+    return [sys.executable, "-m", "dora_rt.tools", "dashboard", *places]
+
+
+def _watching(options: argparse.Namespace, environ: dict[str, str]) -> Watching:
+    trace: Path | None = options.trace
+    if trace is not None:
+        check_target(trace)
+    has_spans, note = decide_spans(environ, are_wanted=options.otel)
+    return Watching(trace, has_spans, note)

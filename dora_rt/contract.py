@@ -164,6 +164,15 @@ class NodeConfig:
     """File with the whole dataflow as dora describes one, in JSON."""
     connection_fd: int = -1
     """Of a dynamic node: its connection to the launcher, whose end is the end of either."""
+    trace_path: str | None = None
+    """Folder for the file of what this process does and when, if that is wanted."""
+    has_spans: bool = False
+    """Whether it makes spans of OpenTelemetry."""
+
+    @property
+    def is_watched(self) -> bool:
+        """Tell whether it does more than its work."""
+        return self.has_spans or self.trace_path is not None
 
     def to_json(self) -> str:
         """Give the text that crosses into the child."""

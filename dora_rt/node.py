@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from dora_rt.contract import NodeConfig
+from dora_rt.contract import LinkConfig, NodeConfig
 from dora_rt.data import fork, names, ring
 from dora_rt.data.abandoned import when_abandoned
 from dora_rt.data.board import Board
-from dora_rt.data.causes import Causes
 from dora_rt.data.doorbell import deadline_after
-from dora_rt.data.inbox import Inbox
-from dora_rt.data.matching_inbox import open_inbox
+from dora_rt.data.ports import Ports
 from dora_rt.data.publisher import Loan, Publisher
 from dora_rt.data.sample import sendable
 from dora_rt.data.shm import Segment
@@ -32,6 +30,8 @@ from dora_rt.errors import (
     UnknownOutputError,
 )
 from dora_rt.event import Change, Event
+from dora_rt.link import Link
+from dora_rt.ports import open_ports
 
 
 class Node:
@@ -76,23 +76,18 @@ class Node:
         board = Segment.attach(names.board(run), writable=False)
         board.close()
         self._board = Board(board.words(), config.processes, config.edges, board.name)
-        self._inbox = open_inbox(config, self._board)
+        self._ports = ports = open_ports(config, self._board)
+        self._inbox, self._publishers, self._causes = ports.inbox, ports.publishers, ports.causes
         self._status = StatusWriter(config.status_fd, config.number)
-        self._publishers = {
-            output.id: Publisher(run, config.node, output, self._board, spin_ns=config.spin_ns)
-            for output in config.outputs
-        }
-        self._causes = Causes()
         fork.watch()
         report_uncaught(self._status)
         self._is_ready = False
         self._reads_events = False
         self._goes_on_after_stop = False
-        publishers = list(self._publishers.values())
         attachment = None
         if config.connection_fd >= 0:
-            attachment = Attachment(config, when_abandoned(config, publishers))
-        self._finalizer = weakref.finalize(self, _close, self._inbox, publishers, attachment)
+            attachment = Attachment(config, when_abandoned(config, self._publishers.values()))
+        self._finalizer = weakref.finalize(self, _close, ports, attachment)
         if not config.inputs:
             # Nothing can be lost by who receives nothing: the flow need not wait for it.
             self._get_ready()
@@ -261,6 +256,10 @@ class Node:
         """Tell the launcher what an edge between two operators of this process has counted."""
         self._status.send(Kind.LINK, link)
 
+    def link(self, config: LinkConfig) -> Link:
+        """Make an edge between two operators of this process."""
+        return self._ports.link(config)
+
     def has_inputs(self) -> bool:
         """Tell whether anything can still come: a timer's tick, or a sample."""
         return not self._inbox.is_empty
@@ -337,12 +336,10 @@ class Node:
         self._causes.cause = origin_ns, b"", context
 
 
-def _close(inbox: Inbox, publishers: list[Publisher], attachment: Attachment | None) -> None:
+def _close(ports: Ports, attachment: Attachment | None) -> None:
     if fork.is_forked:
         return  # the parent goes on with them
-    inbox.close()
-    for publisher in publishers:
-        publisher.close(inbox.closing())
+    ports.close()
     if attachment is not None:
         attachment.leave()
         # A notebook may come back as another node, or as the same.

@@ -25,7 +25,7 @@ def main() -> None:
         if connection is None:
             sys.exit(f"the launcher of run {run} does not listen")
         with connection:
-            connection.send("follow", from_start=True)
+            connection.send("follow", is_relay=True)
             relay = Relay(node, json.loads(sys.argv[1]))
             while not relay.is_over:
                 relay.take(connection.receive(timeout_s=None)[0])

@@ -7,11 +7,13 @@ line of JSON, and gets a line of JSON for each.
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import re
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,22 +59,21 @@ def open_run(base: Path, called: str | None = None) -> Connection:
         RunNotFoundError: there is none, or several; the message lists those that there are.
     """
     found = _open_all(base)
-    matching = {run: file for run, (_, file) in found.items() if _is_called(run, file, called)}
-    for run, (connection, _) in found.items():
-        if len(matching) != 1 or run not in matching:
-            connection.close()
-    if len(matching) == 1:
-        return found[next(iter(matching))][0]
-    listed = "".join(f"\n  {run}  {file}" for run, (_, file) in found.items())
+    matching = [one for one in found if one.is_called(called)]
+    for one in found:
+        if matching != [one]:
+            one.connection.close()
     if not found:
         raise RunNotFoundError(
             f"no dataflow of this user is running (looked in {base}): start one with dora-launch"
         )
-    if matching:
-        listed = "".join(f"\n  {run}  {file}" for run, file in matching.items())
-        which = "" if called is None else f" are called {called!r}"
-        raise RunNotFoundError(f"{len(matching)} runs{which or ' are there'}; say which:{listed}")
-    raise RunNotFoundError(f"no run is called {called!r}; there are:{listed}")
+    if len(matching) == 1:
+        return matching[0].confirmed()
+    listed = "".join(f"\n  {one}" for one in matching or found)
+    if not matching:
+        raise RunNotFoundError(f"no run is called {called!r}; there are:{listed}")
+    which = "are there" if called is None else f"are called {called!r}"
+    raise RunNotFoundError(f"{len(matching)} runs {which}; say which:{listed}")
 
 
 class Connection:
@@ -119,7 +120,9 @@ class Connection:
             OSError: the run has ended.
         """
         line = json.dumps({"request": request, **fields}, separators=(",", ":"))
-        self._link.sendall(line.encode() + b"\n")
+        # Who refuses a connection says so and ends it; that can be read all the same.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._link.sendall(line.encode() + b"\n")
 
     def receive(self, timeout_s: float | None = _ANSWER_S) -> tuple[dict[str, Any], list[int]]:
         """Wait for the next answer, and give it with the descriptors that came with it.
@@ -159,25 +162,47 @@ def socket_path(folder_fd: int) -> str:
     return f"/proc/self/fd/{folder_fd}/{SOCKET_NAME}"
 
 
-def _open_all(base: Path) -> dict[str, tuple[Connection, str]]:
-    """Connect to every run that answers, and learn its dataflow file."""
-    found = {}
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A run that is connected to; `obstacle` if it cannot be asked anything."""
+
+    connection: Connection
+    file: str
+    obstacle: str | None
+
+    def is_called(self, called: str | None) -> bool:
+        if called is None or self.connection.run.startswith(called):
+            return True
+        path = Path(self.file)
+        return called in (path.name, path.stem) or path == Path(called).absolute()
+
+    def confirmed(self) -> Connection:
+        if self.obstacle is None:
+            return self.connection
+        self.connection.close()
+        raise RunNotFoundError(f"run {self}")
+
+    def __str__(self) -> str:
+        return f"{self.connection.run}  {self.file or self.obstacle}"
+
+
+def _open_all(base: Path) -> list[_Found]:
+    """Connect to every run, and learn its dataflow file."""
+    found = []
     for run in find_runs(base):
         connection = Connection.open(base, run)
         if connection is None:
             continue
         try:
-            found[run] = connection, str(connection.ask("describe")[0].get("file", ""))
+            description, _ = connection.ask("describe")
+        except TimeoutError:
+            description = {"error": "does not answer: is its dora-launch held (Ctrl-Z)?"}
         except (OSError, ValueError):
             connection.close()  # it has just ended
+            continue
+        obstacle = description.get("error")
+        found.append(_Found(connection, str(description.get("file", "")), obstacle))
     return found
-
-
-def _is_called(run: str, file: str, called: str | None) -> bool:
-    if called is None or run.startswith(called):
-        return True
-    path = Path(file)
-    return called in (path.name, path.stem) or path == Path(called).absolute()
 
 
 def _receive(link: socket.socket) -> tuple[bytes, list[int]]:

@@ -106,7 +106,7 @@ class Runtime:
         for index, operator_config in enumerate(config.operators):
             for route in operator_config.routes:
                 for link in route.links:
-                    self._links[link.number] = Link(link)
+                    self._links[link.number] = node.link(link)
                     # What an operator sends to itself does not keep it alive.
                     if link.operator != index:
                         reader = self._running[link.operator]

@@ -73,6 +73,9 @@ def test_wheel_is_pure_python_and_has_no_top_level_nodes_or_dora(wheel: Path):
     assert "dora_rt/compat/dora/__init__.py" in names
     assert "dora_rt/compat/dora/__init__.pyi" in names
     assert "dora_rt/compat/dora/py.typed" in names
+    assert {
+        f"dora_rt/dashboard/page/{name}" for name in ("index.html", "dashboard.css", "dashboard.js")
+    } <= set(names)
     assert "dora_rt/py.typed" in names
 
 

@@ -16,6 +16,7 @@ from dora_rt.control.process import Starter
 from dora_rt.control.requests import Answer, Requester
 from dora_rt.control.supervised import SupervisedNode
 from dora_rt.descriptor.model import RestartPolicy
+from dora_rt.errors import SharedMemoryError, SharedMemoryFullError
 
 
 class Attaching:
@@ -82,10 +83,17 @@ class Attaching:
         if node is None or obstacle is not None:
             requester.refuse(obstacle or "there is no such node")
             return
+        try:
+            admitted = self._memory.admit(node.number)
+        except (SharedMemoryFullError, SharedMemoryError) as error:
+            # There may be room at another time; the others go on.
+            self._memory.mark_dead(node.number, returns=True, keeps_queues=False)
+            requester.refuse(str(error))
+            return
         process = AttachedProcess(requester)
         requester.on_gone = partial(self._end, node, process)
         config = replace(
-            self._memory.admit(node.number),
+            admitted,
             run=self._starter.run,
             description_path=self._starter.description_path,
         )

@@ -79,7 +79,8 @@ def _input(entry: Input) -> Any:
     if isinstance(entry.source, TimerSource):
         return _timer(entry.source.period_ns)
     options: dict[str, Any] = {}
-    if entry.queue_policy is not QueuePolicy.LATEST and entry.queue_size != DEFAULT_QUEUE_SIZE:
+    is_latest = entry.queue_policy is QueuePolicy.LATEST
+    if entry.is_sized and not is_latest and entry.queue_size != DEFAULT_QUEUE_SIZE:
         options["queue_size"] = entry.queue_size
     if entry.timeout_s is not None:
         options["input_timeout"] = entry.timeout_s

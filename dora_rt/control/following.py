@@ -13,12 +13,13 @@ _UNSENT_NBYTES = 1024 * 1024
 
 
 class Following:
-    """The lines of one run; keeps the first ones until somebody follows, if `has_relay`."""
+    """The lines of one run; if it has a relay, they are kept as long as that one is not there."""
 
     def __init__(self, *, has_relay: bool) -> None:
+        self._has_relay = has_relay
+        self._relay: Requester | None = None
         self._followers: list[Requester] = []
         self._missed: dict[Requester, int] = {}
-        self._keeps = has_relay
         self._backlog: deque[dict[str, Any]] = deque()
         self._backlog_nbytes = 0
         self._backlog_missed = 0
@@ -27,18 +28,19 @@ class Following:
     @property
     def is_wanted(self) -> bool:
         """Tell whether anybody wants to have lines."""
-        return self._keeps or bool(self._followers)
+        return self._has_relay or bool(self._followers)
 
     def follow(self, requester: Requester, request: dict[str, Any]) -> None:
-        """Answer a program that wants all lines from now on, and the first one those before."""
+        """Answer a program that wants all lines from now on; the relay those kept for it, too."""
         self._followers.append(requester)
         self._missed[requester] = 0
-        if request.get("from_start") and self._keeps:
-            self._keeps = False
-            self._missed[requester] = self._backlog_missed
+        if request.get("is_relay"):
+            self._relay = requester
+            self._missed[requester], self._backlog_missed = self._backlog_missed, 0
             for entry in self._backlog:
                 self._send(requester, entry)
             self._backlog.clear()
+            self._backlog_nbytes = 0
         for name in self._over:
             self._tell(requester, {"over": name})
 
@@ -49,7 +51,7 @@ class Following:
             entry = {"node": name, "line": line, "is_kept": is_kept}
             for follower in self._followers:
                 self._send(follower, entry)
-            if self._keeps:
+            if self._has_relay and (self._relay is None or self._relay.is_gone):
                 self._keep(entry)
 
     def end(self, name: str) -> None:

@@ -6,11 +6,14 @@ import contextlib
 import os
 import secrets
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from dora_rt import __version__
 from dora_rt.control.budget import check_room, room_note
+from dora_rt.control.companion import Companion
 from dora_rt.control.console import Console
 from dora_rt.control.guard import RunGuard
 from dora_rt.control.limits import check_open_files
@@ -31,6 +34,8 @@ from dora_rt.control.requests import RequestSocket
 from dora_rt.control.rundir import Manifest, has_run, reclaim
 from dora_rt.control.signals import recorded_signals
 from dora_rt.control.supervisor import Outcome, Supervisor
+from dora_rt.control.timeline import write_trace
+from dora_rt.control.watching import Watching, watched
 from dora_rt.data.shm import SHM_DIRECTORY, find_room
 from dora_rt.errors import LaunchError, SharedMemoryFullError
 from dora_rt.runs import base_folder
@@ -46,6 +51,8 @@ def launch(
     stop_after_s: float | None,
     log_folder: Path | None,
     has_dora_compat: bool = True,
+    companion: Sequence[str] | None = None,
+    watching: Watching | None = None,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
 
@@ -57,11 +64,15 @@ def launch(
         log_folder: where the log files stay; None: in the run directory, and kept elsewhere if a
             node fails.
         has_dora_compat: whether `import dora` in the nodes is what this package has.
+        companion: a program that looks at the run and ends with it; it gets the run's name as its
+            last argument.
+        watching: what to record of what the nodes do; None: nothing.
 
     Raises:
         LaunchError: a program cannot be executed, or the environment does not allow the run.
         SharedMemoryFullError: /dev/shm has no room.
     """
+    watching = watching or Watching()
     base = base_folder(environ)
     notifier = Notifier(environ)
     # It is the launcher's: what a node says of itself is not so of the run.
@@ -80,11 +91,13 @@ def launch(
         folder = log_folder or guard.directory.logs
         guard.directory.description.write_text(plan.description)
         compat = COMPAT_FOLDER if has_dora_compat else None
+        plan = _watched(plan, guard, watching)
         with (
             _make_memory(plan, guard.run) as memory,
             _open_requests(guard) as requests,
             Starter(guard, environ, plan.processes, compat=compat) as starter,
             NodeLogs(folder, warn=console.alarm, limits=_log_limits(plan)) as logs,
+            _accompanied(companion, guard, environ),
         ):
             least = {process.name: process.logging.min_level for process in plan.processes}
             relay = None if plan.relay is None else plan.processes[plan.relay].name
@@ -92,7 +105,10 @@ def launch(
             supervisor = Supervisor(
                 plan, memory, console, output, signals, notifier, stop_after_ns=stop_after_ns
             )
+            began_ns = time.monotonic_ns()
             outcome = supervisor.run(starter, requests)
+        if watching.trace is not None:
+            outcome = _with_trace(outcome, plan, guard, watching.trace, began_ns, console)
         if not outcome.report.failures or not folder.is_dir():
             return outcome
         if log_folder is None:
@@ -102,6 +118,35 @@ def launch(
                 console.alarm(f"the logs of this run cannot be kept: {error}")
                 return outcome
         return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
+
+
+def _accompanied(
+    argv: Sequence[str] | None, guard: RunGuard, environ: dict[str, str]
+) -> AbstractContextManager[object]:
+    if argv is None:
+        return contextlib.nullcontext()
+    return Companion.start([*argv, guard.run], guard, environ)
+
+
+def _watched(plan: Plan, guard: RunGuard, watching: Watching) -> Plan:
+    folder = None
+    if watching.trace is not None:
+        folder = guard.directory.trace
+        folder.mkdir(mode=0o700)
+    if folder is None and not watching.has_spans:
+        return plan
+    return watched(plan, folder, has_spans=watching.has_spans)
+
+
+def _with_trace(
+    outcome: Outcome, plan: Plan, guard: RunGuard, path: Path, began_ns: int, console: Console
+) -> Outcome:
+    try:
+        trace = write_trace(plan, guard.directory.trace, path, began_ns=began_ns)
+    except OSError as error:
+        console.alarm(f"the trace cannot be written: {error}")
+        return outcome
+    return replace(outcome, report=replace(outcome.report, trace=trace))
 
 
 def _log_limits(plan: Plan) -> dict[str, LogLimit]:

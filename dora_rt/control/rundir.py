@@ -112,6 +112,11 @@ class RunDirectory:
         return self.path / "logs"
 
     @property
+    def trace(self) -> Path:
+        """Tell where the nodes record what they do, if that is wanted."""
+        return self.path / "trace"
+
+    @property
     def description(self) -> Path:
         """Tell where nodes find the description of their dataflow."""
         return self.path / "dataflow.json"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dora_rt.control.process import Ending, Usage
+from dora_rt.control.timeline import TraceReport
 from dora_rt.latency import percentile_ns
 
 
@@ -45,6 +46,7 @@ class Report:
     edges: tuple[EdgeReport, ...]
     failures: tuple[ProcessReport, ...]
     log_folder: str | None = None
+    trace: TraceReport | None = None
 
 
 def render(report: Report) -> str:
@@ -65,6 +67,8 @@ def render(report: Report) -> str:
                 numbers=(1, 2, 3, 4, 5),
             )
         )
+    if report.trace is not None:
+        parts.append(str(report.trace))
     if report.failures:
         parts.append(_first_failure(report.failures, report.log_folder))
     return "\n\n".join(parts)

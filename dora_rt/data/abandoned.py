@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 
 from dora_rt.contract import NodeConfig
 from dora_rt.data import names
@@ -11,7 +11,7 @@ from dora_rt.data.publisher import Publisher
 from dora_rt.data.shm import Segment, attach_semaphore
 
 
-def when_abandoned(config: NodeConfig, publishers: Sequence[Publisher]) -> Callable[[], None]:
+def when_abandoned(config: NodeConfig, publishers: Collection[Publisher]) -> Callable[[], None]:
     """Give a function that ends the node's loop and its sends, in any thread.
 
     What it needs is attached to now: its name may be gone when the launcher is.

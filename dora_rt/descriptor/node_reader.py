@@ -14,6 +14,7 @@ from dora_rt.descriptor.host import Host
 from dora_rt.descriptor.keys import (
     CUSTOM,
     KEYS_BESIDE,
+    LOG_KEYS,
     NODE,
     NODE_IDENTITY,
     NODE_SETTINGS,
@@ -165,7 +166,7 @@ def _parse_api(value: YamlValue) -> Api:
 
 
 def _note_useless_keys(fields: Fields, problems: Problems) -> None:
-    for key in (*NODE_SETTINGS, *SETTING_SYNONYMS.values(), "args", "env"):
+    for key in (*NODE_SETTINGS, *SETTING_SYNONYMS.values(), *LOG_KEYS, "args", "env"):
         if fields.has(key) and key not in _KEYS_OF_DYNAMIC_NODES:
             problems.note(
                 fields.key_place(key),

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from dora_rt.rates import Rates, measure
 from dora_rt.runs import Connection
 from dora_rt.tools.asking import (
     RefusedError,
@@ -17,7 +18,6 @@ from dora_rt.tools.asking import (
     ask,
     connect,
 )
-from dora_rt.tools.rates import Rates, measure
 from dora_rt.tools.verb import EXIT_OK, EXIT_PROBLEM
 
 _CLEAR_ALL, _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"

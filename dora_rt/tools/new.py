@@ -120,7 +120,7 @@ def test_brightness_sends_the_mean_of_each_colour_and_keeps_the_metadata():
     (sent,) = node.sent
     assert sent.output_id == "mean"
     assert sent.value.tolist() == [5, 10, 15]
-    assert sent.metadata == {"frame": 7}
+    assert sent.metadata["frame"] == 7
 ''',
     "pyproject.toml": """\
 # For pytest alone: the nodes are scripts, and need not be installed.

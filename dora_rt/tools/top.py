@@ -9,10 +9,10 @@ from typing import Any
 
 from dora_rt.control.summary import table
 from dora_rt.errors import RunNotFoundError
+from dora_rt.rates import EdgeRate, OutputRate, Rates
 from dora_rt.tools.asking import HOW_RUNS_ARE_CALLED
 from dora_rt.tools.layout import bandwidth, duration, latency, rate, size
 from dora_rt.tools.live import add_live_arguments, show_rates
-from dora_rt.tools.rates import EdgeRate, OutputRate, Rates
 from dora_rt.tools.verb import Verb
 
 _COUNTED = """\

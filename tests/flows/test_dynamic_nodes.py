@@ -419,6 +419,47 @@ def test_run_may_be_named_by_the_environment(flow: Flow, monkeypatch: pytest.Mon
             Node("visitor")
 
 
+@pytest.mark.skipif(
+    os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode,
+    reason="nobody here can mount a small /dev/shm",
+)
+def test_visitor_for_whom_there_is_no_room_is_refused_and_all_others_go_on(flow: Flow):
+    # New memory for each program, and that of the one before goes only when it was read.
+    write_counting(flow, "restart: always")
+    text = (flow.folder / "flow.yml").read_text()
+    wired = "{word: {source: visitor/word, queue_policy: block, slot_bytes: 400 kB}}"
+    (flow.folder / "flow.yml").write_text(text.replace("{word: visitor/word}", wired))
+    driver = flow.write(
+        "driver.py",
+        f"""
+        import subprocess, sys
+        from tests.flows.flow import Flow
+        from tests.flows.test_dynamic_nodes import *
+        flow = Flow(Path({str(flow.folder)!r}))
+        with running(flow) as launcher:
+            hang_up(config_of("visitor"))
+            try:
+                hang_up(config_of("visitor"))
+            except NotInDataflowError as error:
+                print(error)
+            print([node["state"] for node in describe(living_runs()[0])["nodes"]])
+        """,
+    )
+
+    script = 'mount -t tmpfs -o size=10m tmpfs /dev/shm && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, str(driver)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+    refusal, states = done.stdout.splitlines()
+    assert "more bytes of shared memory, and /dev/shm has" in refusal, done.stderr
+    assert states == "['running', 'not attached', 'running']"
+
+
 def test_program_of_another_version_is_refused_before_it_gets_anything(flow: Flow):
     write_counting(flow)
     with running(flow):

@@ -1,0 +1,1 @@
+"""A page that shows a run: its graph, nodes, logs, pictures and latencies; extra `[web]`."""

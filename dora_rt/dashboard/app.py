@@ -1,0 +1,218 @@
+"""The dashboard's pages and its JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from dora_rt.dashboard.log_tail import read_tail
+from dora_rt.dashboard.watch import RunWatch
+from dora_rt.graph.model import graph_of_status
+from dora_rt.graph.svg import STYLE, render_svg
+from dora_rt.runs import Connection, find_runs
+
+_PAGE = Path(__file__).parent / "page"
+_FILES = {"/": "index.html", "/dashboard.css": "dashboard.css", "/dashboard.js": "dashboard.js"}
+_PICTURE_PATIENCE_S = 1.0
+_PICTURE_POLL_S = 0.015
+_LONGEST_BODY_NBYTES = 4096
+_ACTIONS = ("stop", "restart")
+
+
+class Runs:
+    """The runs that the page may show: one, or all of this user; each asked from its first look."""
+
+    def __init__(self, base: Path, only: str | None) -> None:
+        self._base = base
+        self._only = only
+        self._lock = threading.Lock()
+        self._watches: dict[str, RunWatch] = {}
+
+    def list(self) -> list[dict[str, Any]]:
+        """Give the runs that live, and those that were looked at."""
+        names = find_runs(self._base) if self._only is None else [self._only]
+        found = []
+        for name in dict.fromkeys((*names, *self._watches)):
+            watch = self.find(name)
+            if watch is not None:
+                state = "ended" if watch.has_ended else watch.status["state"]
+                status = watch.status
+                began, file = status["began"], status["file"]
+                found.append({"run": name, "file": file, "state": state, "began": began})
+        return sorted(found, key=lambda run: run["began"])
+
+    def find(self, run: str) -> RunWatch | None:
+        """Give a run, asked from now on; None if it is none, or not for this page."""
+        if self._only is not None and run != self._only:
+            return None
+        with self._lock:
+            watch = self._watches.get(run)
+            if watch is None and run in find_runs(self._base):
+                watch = RunWatch.open(self._base, run)
+                if watch is not None:
+                    self._watches[run] = watch
+            return watch
+
+    def ask(self, run: str, request: str, **fields: str) -> dict[str, Any]:
+        """Ask something of a run.
+
+        Raises:
+            OSError: it has ended.
+        """
+        connection = Connection.open(self._base, run)
+        if connection is None:
+            raise ConnectionError("the run has ended")
+        with connection:
+            return connection.ask(request, **fields)[0]
+
+    def close(self) -> None:
+        """Ask no more."""
+        for watch in self._watches.values():
+            watch.close()
+
+
+def make_app(runs: Runs) -> Starlette:
+    """Make the application; who may use it, `Access` decides."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        # Who opens the page later sees what was before.
+        await asyncio.to_thread(runs.list)
+        yield
+        await asyncio.to_thread(runs.close)
+
+    run = "/api/runs/{run}"
+    app = Starlette(
+        routes=[
+            *(Route(path, _file) for path in _FILES),
+            Route("/graph.css", _graph_style),
+            Route("/api/runs", _list_runs),
+            Route(f"{run}/status", _status),
+            Route(f"{run}/graph.svg", _graph),
+            Route(f"{run}/logs/{{node}}", _log),
+            Route(f"{run}/pictures/{{source:path}}", _picture),
+            *(Route(f"{run}/{action}", _act, methods=["POST"]) for action in _ACTIONS),
+        ],
+        exception_handlers={HTTPException: _say_error},
+        lifespan=lifespan,
+    )
+    app.state.runs = runs
+    return app
+
+
+def _file(request: Request) -> Response:
+    return FileResponse(_PAGE / _FILES[request.url.path])
+
+
+def _graph_style(_: Request) -> Response:
+    return Response(STYLE, media_type="text/css")
+
+
+def _list_runs(request: Request) -> Response:
+    return JSONResponse({"runs": request.app.state.runs.list()})
+
+
+def _status(request: Request) -> Response:
+    return JSONResponse(_find(request).page_status(_number(request, "since")))
+
+
+def _graph(request: Request) -> Response:
+    graph = graph_of_status(_find(request).status)
+    svg = render_svg(graph, is_down="down" in request.query_params, has_style=False)
+    return Response(svg, media_type="image/svg+xml")
+
+
+def _log(request: Request) -> Response:
+    status = _find(request).status
+    node = request.path_params["node"]
+    # Only of names that the run itself gave is a path made.
+    if node not in [process["name"] for process in status["processes"]]:
+        raise HTTPException(404, f"run {status['run']} has no node {node!r}")
+    offset = _number(request, "after")
+    try:
+        text, offset = read_tail(Path(status["log_folder"]) / f"{node}.log", offset)
+    except OSError:
+        # It has printed nothing yet, or the run has ended and its files are gone.
+        text = ""
+    return JSONResponse({"text": text, "offset": offset})
+
+
+async def _picture(request: Request) -> Response:
+    watch = await asyncio.to_thread(_find, request)
+    source = request.path_params["source"]
+    feed = await asyncio.to_thread(watch.pictures.feed, source)
+    if feed is None:
+        raise HTTPException(404, f"run {watch.run} has no pictures at {source!r}")
+    after = _number(request, "after")
+    deadline_s = time.monotonic() + _PICTURE_PATIENCE_S
+    while (shown := feed.take(after)) is None:
+        if time.monotonic() > deadline_s:
+            return Response(status_code=204)
+        await asyncio.sleep(_PICTURE_POLL_S)
+    about = {
+        "number": shown.number,
+        "width": shown.picture.width,
+        "height": shown.picture.height,
+        "boxes": shown.boxes,
+        "age_ms": round((time.monotonic_ns() - shown.origin_ns) / 1e6, 1),
+    }
+    headers = {"Dora-Rt-Picture": json.dumps(about, separators=(",", ":"))}
+    return Response(shown.picture.content, media_type=shown.picture.media_type, headers=headers)
+
+
+async def _act(request: Request) -> Response:
+    watch = await asyncio.to_thread(_find, request)
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LONGEST_BODY_NBYTES:
+            raise HTTPException(413, f"a request has at most {_LONGEST_BODY_NBYTES} bytes")
+    try:
+        node = json.loads(body or b"{}").get("node")
+    except (ValueError, AttributeError, RecursionError):
+        node = body
+    if not isinstance(node, (str, type(None))):
+        raise HTTPException(400, 'expected JSON such as {"node": "camera"}, or {} for the run')
+    action = request.url.path.rpartition("/")[2]
+    if action == "restart" and node is None:
+        raise HTTPException(400, 'say which node is to be restarted: {"node": "camera"}')
+    fields = {} if node is None else {"node": node}
+    runs: Runs = request.app.state.runs
+    try:
+        answer = await asyncio.to_thread(runs.ask, watch.run, action, **fields)
+    except OSError as error:
+        raise HTTPException(409, f"run {watch.run}: {error}") from error
+    return JSONResponse(answer, 409 if "error" in answer else 200)
+
+
+def _find(request: Request) -> RunWatch:
+    runs: Runs = request.app.state.runs
+    run = request.path_params["run"]
+    watch = runs.find(run)
+    if watch is None:
+        raise HTTPException(404, f"there is no run {run!r} here")
+    return watch
+
+
+def _number(request: Request, name: str) -> int:
+    text = request.query_params.get(name, "0")
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise HTTPException(400, f"{name}={text!r} is not a number")
+    return int(text)
+
+
+def _say_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for it"
+    return JSONResponse({"error": error.detail}, error.status_code)

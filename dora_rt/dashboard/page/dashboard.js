@@ -1,0 +1,384 @@
+"use strict";
+
+const PERIOD_MS = 500, RUNS_MS = 2000, LOG_MS = 700, PATIENCE_MS = 4000;
+const KEPT_POINTS = 240, LEAST_POINTS = 40, LOG_CHARACTERS = 200000, CLASSES = 8;
+const LEAST_SCALE = 0.72;
+const SVG = "http://www.w3.org/2000/svg";
+const narrow = matchMedia("(max-width: 640px)");
+
+const $ = (selector, within = document) => within.querySelector(selector);
+const make = (tag, attributes = {}, ...children) => {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+};
+const draw = (tag, attributes = {}) => {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+};
+// Only what has changed: a screen reader would read the same again.
+const write = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+
+let shown = null; // { run, chosen, at, points, hasGraph, log, ... } of the run that is on the page
+let runs = [];
+
+const address = (path) => `/api/runs/${shown.run}/${path}`;
+const get = (path) => fetch(path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+
+function duration(ns) {
+  if (ns === null || ns === undefined) return "–";
+  if (ns >= 1e9) return `${(ns / 1e9).toFixed(ns >= 1e11 ? 0 : 1)} s`;
+  if (ns >= 1e6) return `${(ns / 1e6).toFixed(ns >= 1e8 ? 0 : 1)} ms`;
+  return `${(ns / 1e3).toFixed(0)} us`;
+}
+const rate = (hz) => (hz === null ? "–" : `${hz.toFixed(1)} Hz`);
+const count = (number) => number.toLocaleString("en");
+function clock(seconds) {
+  const whole = Math.floor(seconds), pad = (number) => String(number).padStart(2, "0");
+  const minutes = Math.floor(whole / 60);
+  return minutes < 60 ? `${minutes}:${pad(whole % 60)}`
+    : `${Math.floor(minutes / 60)}:${pad(minutes % 60)}:${pad(whole % 60)}`;
+}
+
+function say(state, text) {
+  $("#state").dataset.state = document.body.dataset.state = state;
+  write($("#state"), text);
+}
+function complain(text) {
+  write($("#notice"), text);
+  $("#notice").hidden = !text;
+}
+
+/* Which run */
+
+async function lookForRuns() {
+  try {
+    const answer = await get("/api/runs");
+    if (!answer.ok) throw new Error(await answer.text());
+    runs = (await answer.json()).runs;
+    showChoice();
+    const living = runs.filter((run) => run.state !== "ended");
+    const hasEnded = shown && !living.some((run) => run.run === shown.run);
+    if (living.length && (!shown || (hasEnded && !shown.chosen))) show(living.at(-1).run, false);
+    else if (!shown && runs.length) show(runs.at(-1).run, false);
+    else if (!shown) say("waiting", "no dataflow runs; waiting for one");
+  } catch (error) {
+    if (!shown) say("lost", "the dashboard does not answer");
+  }
+  setTimeout(lookForRuns, RUNS_MS);
+}
+
+function showChoice() {
+  const names = runs.map((run) => `${run.run} ${run.state}`).join();
+  $("#choice").hidden = runs.length < 2;
+  if ($("#runs").dataset.names === names) return;
+  $("#runs").dataset.names = names;
+  $("#runs").replaceChildren(...runs.map((run) => make("option", { value: run.run },
+    `${run.file.split("/").pop()} (${run.run}${run.state === "ended" ? ", ended" : ""})`)));
+  if (shown) $("#runs").value = shown.run;
+}
+
+function show(run, chosen) {
+  if (shown) for (const view of shown.views.values()) view.isOpen = false;
+  shown = { run, chosen, at: 0, points: [], graph: null, views: new Map(), log: null };
+  $("#runs").value = run;
+  complain("");
+  $("#log").textContent = "";
+  $("#log-node").replaceChildren();
+  $("#pictures .list").replaceChildren();
+  $("#pictures").hidden = true;
+  for (const list of document.querySelectorAll("section ul")) list.replaceChildren();
+}
+
+/* What it does */
+
+async function look() {
+  const mine = shown;
+  try {
+    if (mine) {
+      const answer = await get(`${address("status")}?since=${mine.at}`);
+      if (answer.ok && mine === shown) {
+        const status = await answer.json();
+        if (mine === shown) await showStatus(status);
+      }
+    }
+  } catch (error) {
+    if (mine && mine === shown) {
+      say("lost", "the run and its dashboard have ended");
+      for (const button of document.querySelectorAll("main button, #stop")) button.disabled = true;
+    }
+  }
+  setTimeout(look, PERIOD_MS);
+}
+
+async function showStatus(status) {
+  const mine = shown;
+  mine.at = status.at;
+  mine.points = [...mine.points, ...status.points].slice(-KEPT_POINTS);
+  mine.isOver = status.state === "ended";
+  write($("#file"), `${status.file.split("/").pop()} · ${status.run}`);
+  $("#file").title = status.file;
+  document.title = `${status.file.split("/").pop()} – dora_rt`;
+  say(status.state, status.state === "ended" ? "ended" : `${status.state} ${clock(status.running_s)}`);
+  $("#stop").disabled = status.state !== "running" && status.state !== "starting";
+  showNodes(status);
+  showEdges(status);
+  showPictures(status);
+  showLogChoice(status);
+  await showGraph(status);
+}
+
+async function showGraph(status) {
+  const mine = shown, kind = narrow.matches ? "?down" : "";
+  if (mine.graph !== kind) {
+    mine.graph = kind;
+    const answer = await get(address(`graph.svg${kind}`));
+    const picture = new DOMParser().parseFromString(await answer.text(), "image/svg+xml");
+    if (mine !== shown) return;
+    $("#graph .scroll").replaceChildren(document.importNode(picture.documentElement, true));
+  }
+  const drawing = $("#graph svg");
+  if (!drawing) return;
+  // Smaller if that makes it fit; beyond that it could not be read, and is scrolled.
+  const share = $("#graph .scroll").clientWidth / drawing.viewBox.baseVal.width;
+  drawing.style.width = `${drawing.viewBox.baseVal.width * Math.min(Math.max(share, LEAST_SCALE), 1)}px`;
+  for (const process of status.processes) {
+    for (const box of drawing.querySelectorAll(`.box[data-process="${CSS.escape(process.name)}"]`)) {
+      box.dataset.state = process.state;
+      write($(".note", box), process.state);
+    }
+  }
+  for (const edge of status.edges) {
+    const key = CSS.escape(`${edge.source} ${edge.target}`);
+    for (const part of drawing.querySelectorAll(`[data-edge="${key}"]`)) {
+      part.dataset.flow = edge.dropped_hz > 0 ? "drops" : edge.rate_hz > 0 ? "flows" : "stands";
+    }
+    const label = $(`.label[data-edge="${key}"]`, drawing);
+    if (!label || edge.rate_hz === null) continue;
+    const latency = edge.p50_ns === null ? "" : ` · ${duration(edge.p50_ns)} / ${duration(edge.p99_ns)}`;
+    write($(".value", label), rate(edge.rate_hz) + latency);
+    write($(".dropped", label), edge.dropped ? `${count(edge.dropped)} dropped` : "");
+  }
+}
+
+function rows(list, keys, fill) {
+  if (list.dataset.keys !== keys.join() || list.children.length !== keys.length) {
+    list.dataset.keys = keys.join();
+    list.replaceChildren(...keys.map(fill));
+  }
+  return [...list.children];
+}
+
+function showNodes(status) {
+  const names = status.processes.map((process) => process.name);
+  const items = rows($("#nodes ul"), names, (name) => {
+    const buttons = ["Restart", "Stop"].map((verb) => {
+      const button = make("button", { type: "button", "aria-label": `${verb} ${name}` }, verb);
+      button.addEventListener("click", () => (verb === "Stop"
+        ? ask(`Stop the node ${name}? The rest of the run goes on.`, () => act("stop", name))
+        : act("restart", name)));
+      return button;
+    });
+    const title = make("b");
+    title.textContent = name;
+    return make("li", {}, make("span", { class: "name" }, title), make("span", { class: "said quiet" }),
+      make("span", { class: "numbers quiet" }, make("b"), make("span")),
+      make("span", { class: "buttons" }, ...buttons));
+  });
+  status.processes.forEach((process, number) => {
+    const item = items[number];
+    item.dataset.state = process.state;
+    const isOver = process.state === "failed" || process.state === "ended";
+    const parts = [isOver && process.ending ? process.ending : process.state];
+    if (process.restarts) parts.push(`restarted ${process.restarts}×`);
+    if (process.ending && !isOver) parts.push(`last: ${process.ending}`);
+    write($(".said", item), parts.join(" · "));
+    const isThere = process.pid !== null;
+    const cpu = process.cpu_percent;
+    write($(".numbers b", item), isThere && cpu !== null ? `${cpu.toFixed(0)} % CPU ` : "");
+    write($(".numbers span", item), isThere ? `${(process.rss_nbytes / 2 ** 20).toFixed(0)} MiB` : "");
+    const [restart, stop] = item.querySelectorAll("button");
+    const isStuck = status.state !== "running" && status.state !== "starting";
+    restart.disabled = isStuck || process.is_dynamic;
+    stop.disabled = isStuck || (!isThere && !process.state.startsWith("waiting"));
+  });
+}
+
+function showEdges(status) {
+  const keys = status.edges.map((edge) => `${edge.source} ${edge.target}`);
+  const items = rows($("#edges ul"), keys, (key, number) => {
+    const edge = status.edges[number];
+    const name = make("span", { class: "name" });
+    name.append(edge.source, make("i", {}, " → "), edge.target);
+    const chart = draw("svg", { viewBox: "0 0 240 40", preserveAspectRatio: "none", role: "img" });
+    for (const kind of ["spread", "ninety", "median"]) chart.append(draw("path", { class: kind }));
+    const box = make("span", { class: "chart" });
+    box.append(chart, make("small", { title: "the highest here", "aria-hidden": "true" }));
+    return make("li", {}, name, make("span", { class: "numbers" }, make("b"), make("span"),
+      make("span", { class: "quiet" }), make("span", { class: "quiet" })), box);
+  });
+  status.edges.forEach((edge, number) => {
+    const [hz, latency, queue, drops] = $(".numbers", items[number]).children;
+    write(hz, edge.is_local ? "local" : rate(edge.rate_hz));
+    write(latency, edge.p50_ns === null ? "–" : `${duration(edge.p50_ns)} / ${duration(edge.p99_ns)}`);
+    write(queue, edge.waiting === null ? "" : `${edge.waiting} of ${edge.queue_size}`);
+    queue.title = `waiting in the queue (${edge.queue_policy})`;
+    write(drops, edge.dropped ? `${count(edge.dropped)} dropped` : "none dropped");
+    drops.className = edge.dropped ? "quiet dropped" : "quiet";
+    showChart($("svg", items[number]), shown.points.map((point) => point[number]), edge);
+  });
+}
+
+function showChart(chart, points, edge) {
+  const wide = Math.max(points.length, LEAST_POINTS) - 1;
+  const known = points.map(([, p50, p99], at) => (
+    { at: (240 * (wide - points.length + 1 + at) / wide).toFixed(1), p50, p99 }))
+    .filter((point) => point.p50 !== null);
+  const most = Math.max(...known.map((point) => point.p99), 1);
+  const high = (ns) => (38 - 36 * (ns / most)).toFixed(1);
+  const line = (of) => known.map((point) => `${point.at},${high(of(point))}`).join("L");
+  const median = line((point) => point.p50), ninety = line((point) => point.p99);
+  const back = [...known].reverse().map((point) => `${point.at},${high(point.p50)}`).join("L");
+  $(".median", chart).setAttribute("d", known.length > 1 ? `M${median}` : "");
+  $(".ninety", chart).setAttribute("d", known.length > 1 ? `M${ninety}` : "");
+  $(".spread", chart).setAttribute("d", known.length > 1 ? `M${ninety}L${back}Z` : "");
+  write(chart.nextSibling, known.length ? duration(most) : "");
+  chart.setAttribute("aria-label", `Latency of ${edge.source} to ${edge.target}: `
+    + `median ${duration(edge.p50_ns)}, 99th percentile ${duration(edge.p99_ns)}`);
+}
+
+/* Pictures */
+
+function showPictures(status) {
+  const list = $("#pictures .list");
+  $("#pictures").hidden = !shown.views.size && !status.pictures.length;
+  for (const source of status.pictures) {
+    if (shown.views.has(source)) continue;
+    const image = make("img", { alt: `Live picture of ${source}` });
+    const boxes = draw("svg", { "aria-hidden": "true" });
+    const about = make("span", { class: "quiet" });
+    const view = make("div", { class: "view" });
+    view.append(image, boxes);
+    const caption = make("figcaption", {}, make("span", {}, source), about);
+    list.append(make("figure", {}, view, caption));
+    const entry = { source, isOpen: true, number: 0, view, image, boxes, about };
+    shown.views.set(source, entry);
+    follow(entry, shown);
+  }
+}
+
+async function follow(entry, mine) {
+  while (entry.isOpen && mine === shown) {
+    if (document.hidden || mine.isOver) {
+      await new Promise((wake) => setTimeout(wake, PERIOD_MS));
+      continue;
+    }
+    try {
+      const source = entry.source.split("/").map(encodeURIComponent).join("/");
+      const answer = await get(`/api/runs/${mine.run}/pictures/${source}?after=${entry.number}`);
+      if (answer.status === 200) {
+        const about = JSON.parse(answer.headers.get("Dora-Rt-Picture"));
+        await showPicture(entry, about, await answer.blob());
+      } else if (answer.status !== 204) throw new Error(answer.statusText);
+    } catch (error) {
+      await new Promise((wake) => setTimeout(wake, PERIOD_MS));
+    }
+  }
+}
+
+async function showPicture(entry, about, file) {
+  const next = URL.createObjectURL(file), last = entry.image.src;
+  entry.image.src = next;
+  await entry.image.decode();
+  if (last) URL.revokeObjectURL(last);
+  entry.number = about.number;
+  const width = about.width || entry.image.naturalWidth;
+  const height = about.height || entry.image.naturalHeight;
+  entry.view.style.setProperty("aspect-ratio", `${width} / ${height}`);
+  entry.boxes.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  const wide = entry.view.clientWidth || width;
+  const size = Math.max(height / 34, ((wide < 420 ? 10 : 13) * width) / wide);
+  entry.boxes.replaceChildren(...(about.boxes || []).flatMap((box) => {
+    const [left, top, right, bottom] = box.corners, kind = `c${Math.abs(box.class) % CLASSES}`;
+    const label = `${box.label} ${box.confidence.toFixed(2)}`;
+    const isAtEdge = left + label.length * size * 0.65 > width;
+    const text = draw("text", { x: isAtEdge ? right : left, "font-size": size, class: kind,
+      y: top > size * 1.3 ? top - size * 0.35 : top + size, "text-anchor": isAtEdge ? "end" : "start" });
+    text.textContent = label;
+    return [draw("rect", { x: left, y: top, width: right - left, height: bottom - top, class: kind }), text];
+  }));
+  const found = about.boxes ? `${about.boxes.length} object${about.boxes.length === 1 ? "" : "s"} · ` : "";
+  write(entry.about, `${found}${about.age_ms.toFixed(0)} ms old`);
+  entry.about.title = `${width} × ${height} pixels`;
+}
+
+/* Logs */
+
+function showLogChoice(status) {
+  const choice = $("#log-node"), names = status.processes.map((process) => process.name);
+  if (choice.options.length === names.length && names.every((name, at) => choice.options[at].value === name)) return;
+  choice.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
+  shown.log = null;
+}
+
+async function readLog() {
+  const mine = shown, name = $("#log-node").value;
+  try {
+    if (mine && name && !mine.isOver) {
+      if (!mine.log || mine.log.name !== name) {
+        mine.log = { name, offset: 0 };
+        $("#log").textContent = "";
+      }
+      const log = mine.log;
+      const answer = await get(`${address(`logs/${encodeURIComponent(name)}`)}?after=${log.offset}`);
+      if (answer.ok && mine === shown && log === mine.log) {
+        const { text, offset } = await answer.json();
+        log.offset = offset;
+        if (text) {
+          const area = $("#log");
+          area.append(text);
+          if (area.textContent.length > LOG_CHARACTERS) area.textContent = area.textContent.slice(-LOG_CHARACTERS / 2);
+          if ($("#log-follow").checked) area.scrollTop = area.scrollHeight;
+        }
+      }
+    }
+  } catch (error) {
+    // The status, which is asked more often, tells that nobody answers.
+  }
+  setTimeout(readLog, LOG_MS);
+}
+
+/* Buttons */
+
+function ask(question, then) {
+  $("#sure-text").textContent = question;
+  $("#sure").returnValue = "no";
+  $("#sure").onclose = () => { if ($("#sure").returnValue === "yes") then(); };
+  $("#sure").showModal();
+}
+
+async function act(verb, node) {
+  complain("");
+  try {
+    const answer = await fetch(address(verb), {
+      method: "POST", headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(node ? { node } : {}), signal: AbortSignal.timeout(2 * PATIENCE_MS),
+    });
+    if (!answer.ok) {
+      const text = await answer.text();
+      let why = text;
+      try { why = JSON.parse(text).error; } catch { /* plain text says it as well */ }
+      complain(`${verb} ${node || "the run"}: ${why}`);
+    }
+  } catch (error) {
+    complain(`${verb} ${node || "the run"}: the dashboard does not answer`);
+  }
+}
+
+$("#stop").addEventListener("click", () => ask("Stop the whole run?", () => act("stop")));
+$("#runs").addEventListener("change", () => show($("#runs").value, true));
+lookForRuns();
+look();
+readLog();

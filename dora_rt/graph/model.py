@@ -1,0 +1,166 @@
+"""What a picture of a dataflow shows: boxes and the arrows between them, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dora_rt.contract import QueuePolicy
+from dora_rt.descriptor.model import Descriptor, Input, LogSource, Node, Operator, TimerSource
+from dora_rt.graph.wording import dropped_text, flow_text
+from dora_rt.rates import EdgeRate, Rates
+
+_LOGS = "dora"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A node, or an operator of a node that has several; `notes` are the lines below its name.
+
+    `process` is the name of the process that it is in; `state` is None if nothing runs.
+    """
+
+    id: str
+    process: str
+    notes: tuple[str, ...] = ()
+    state: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """An edge, from `source` (`camera/image`) to `target` (`plot/image`)."""
+
+    source: str
+    target: str
+    queue_size: int
+    queue_policy: str
+    is_local: bool = False
+    """Whether both ends are operators of one process."""
+    measured: EdgeRate | None = None
+
+    @property
+    def source_box(self) -> str:
+        """Give the id of the box that it leaves."""
+        # What nodes print comes from no node: `dora/logs/info/camera`.
+        is_log = self.source.startswith(f"{_LOGS}/")
+        return _LOGS if is_log else self.source.rpartition("/")[0]
+
+    @property
+    def target_box(self) -> str:
+        """Give the id of the box that it enters."""
+        return self.target.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """Name what flows: the output, and the input if that is called otherwise."""
+        output = self.source[len(self.source_box) + 1 :]
+        entry = self.target.rpartition("/")[2]
+        return output if output == entry else f"{output} → {entry}"
+
+    @property
+    def note(self) -> str:
+        """Say what was measured, or else how it queues."""
+        if self.measured is not None:
+            texts = (flow_text(self.measured), dropped_text(self.measured))
+            return " · ".join(text for text in texts if text)
+        if self.queue_policy == QueuePolicy.LATEST.value:
+            return "latest"
+        return f"{self.queue_policy} {self.queue_size}"
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A whole dataflow."""
+
+    title: str
+    boxes: tuple[Box, ...] = ()
+    arrows: tuple[Arrow, ...] = ()
+    is_live: bool = False
+
+
+def graph_of_descriptor(descriptor: Descriptor) -> Graph:
+    """Give the graph of a dataflow file."""
+    boxes, arrows = [], []
+    for node in descriptor.nodes:
+        for operator in node.operators or (None,):
+            box_id = node.id if operator is None or operator.id is None else _id(node, operator)
+            inputs = node.inputs if operator is None else operator.inputs
+            notes = (_program(node, operator), *_timers(inputs))
+            boxes.append(Box(box_id, node.runtime or node.id, notes))
+            arrows += [
+                Arrow(
+                    str(entry.source),
+                    f"{box_id}/{entry.id}",
+                    entry.queue_size,
+                    entry.queue_policy.value,
+                    is_local=operator is not None and _is_beside(descriptor, node, entry),
+                )
+                for entry in inputs
+                if not isinstance(entry.source, TimerSource)
+            ]
+    if any(arrow.source_box == _LOGS for arrow in arrows):
+        boxes.append(Box(_LOGS, _LOGS, ("what nodes print",)))
+    return Graph(Path(descriptor.file).name, tuple(boxes), tuple(arrows))
+
+
+def graph_of_status(status: Mapping[str, Any], rates: Rates | None = None) -> Graph:
+    """Give the graph of a run, from what it answers to `status`, with what was measured if any."""
+    edges = () if rates is None else rates.edges
+    measured = {(edge.source, edge.target): edge for edge in edges}
+    timers: dict[str, list[str]] = {}
+    for entry in status["inputs"]:
+        box_id = entry["target"].rpartition("/")[0]
+        timers.setdefault(box_id, []).append(_every(entry["period_ns"]))
+    boxes = [
+        Box(node, process["name"], tuple(timers.get(node, ())), process["state"])
+        for process in status["processes"]
+        for node in process["nodes"]
+    ]
+    arrows = [
+        Arrow(
+            edge["source"],
+            edge["target"],
+            edge["queue_size"],
+            edge["queue_policy"],
+            is_local=edge["is_local"],
+            measured=measured.get((edge["source"], edge["target"])),
+        )
+        for edge in status["edges"]
+    ]
+    title = f"{Path(status['file']).name} ({status['run']})"
+    return Graph(title, tuple(boxes), tuple(arrows), is_live=True)
+
+
+def _id(node: Node, operator: Operator) -> str:
+    return f"{node.id}/{operator.id}"
+
+
+def _program(node: Node, operator: Operator | None) -> str:
+    program = node.program if operator is None else None
+    if program is not None:
+        return program.module or program.path or ""
+    assert operator is not None, "a node has a program or operators"
+    return operator.module or operator.path or ""
+
+
+def _timers(inputs: Sequence[Input]) -> list[str]:
+    return [
+        _every(entry.source.period_ns) for entry in inputs if isinstance(entry.source, TimerSource)
+    ]
+
+
+def _every(period_ns: int) -> str:
+    for unit, unit_ns in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+        if period_ns >= unit_ns:
+            return f"every {period_ns / unit_ns:g} {unit}"
+    return f"every {period_ns} ns"
+
+
+def _is_beside(descriptor: Descriptor, node: Node, entry: Input) -> bool:
+    assert not isinstance(entry.source, TimerSource), "asked of edges only"
+    if isinstance(entry.source, LogSource):
+        return False
+    writer = next(other for other in descriptor.nodes if other.id == entry.source.node)
+    return (writer.runtime or writer.id) == (node.runtime or node.id)

@@ -1,0 +1,122 @@
+"""Dashboards of real runs."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.flows.flow import Flow
+
+FLOW = """
+nodes:
+  - {id: camera, path: camera.py, inputs: {tick: dora/timer/millis/20}, outputs: [image, speed]}
+  - id: detector
+    path: detector.py
+    restart: on-failure
+    restart_delay: 0.5
+    inputs: {image: {source: camera/image, queue_policy: latest}}
+    outputs: [bbox]
+  - {id: sink, path: sink.py, inputs: {bbox: detector/bbox, speed: camera/speed}}
+"""
+
+CAMERA = """
+import numpy as np
+from dora_rt import Node
+node = Node()
+print("\\x1b[31mthe camera looks\\x1b[0m")
+for event in node:
+    node.send_output("image", np.full((48, 64, 3), 90, np.uint8))
+    node.send_output("speed", np.zeros(3))
+"""
+
+DETECTOR = """
+import numpy as np
+from dora_rt import Node
+node = Node()
+for event in node:
+    boxes = np.array([[4, 8, 30, 40, 0.9, 1]], np.float32)
+    node.send_output("bbox", boxes, {"labels": ["dog", "cat"]})
+"""
+
+SINK = """
+from dora_rt import Node
+for event in Node():
+    pass
+"""
+
+
+def write_flow(flow: Flow) -> None:
+    flow.write("flow.yml", FLOW)
+    for name, text in (("camera", CAMERA), ("detector", DETECTOR), ("sink", SINK)):
+        flow.write(f"{name}.py", text)
+
+
+@dataclass
+class Answer:
+    """What a dashboard answered."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def fields(self) -> Any:
+        return json.loads(self.body)
+
+
+class Dashboard:
+    """A `dora-rt dashboard`, asked without a browser."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dora_rt.tools", "dashboard", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.url = find_url(self.process.stdout.readline())
+        self.port = urlsplit(self.url).port
+        self.host = f"127.0.0.1:{self.port}"
+
+    def ask(self, path: str, *, method: str = "GET", body: str = "", **headers: str) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request(method, path, body.encode(), {"Host": self.host, **headers})
+            response = connection.getresponse()
+            return Answer(response.status, response.read(), dict(response.getheaders()))
+        finally:
+            connection.close()
+
+    def act(self, path: str, **fields: str) -> Answer:
+        origin = f"http://{self.host}"
+        return self.ask(path, method="POST", body=json.dumps(fields), Origin=origin)
+
+    def close(self) -> int:
+        """End it as a service manager does, and give its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        with self.process:
+            return self.process.wait(5)
+
+
+def find_url(line: str) -> str:
+    found = re.search(r"dashboard: (http://\S+)", line)
+    assert found is not None, line
+    return found[1]
+
+
+@pytest.fixture
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
+    flow = Flow(tmp_path_factory.mktemp("flow"))
+    write_flow(flow)
+    yield flow
+    flow.close()

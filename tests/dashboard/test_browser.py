@@ -1,0 +1,100 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from dora_rt.runs import Connection, base_folder, find_runs
+from tests.dashboard.conftest import find_url
+from tests.flows.flow import Flow
+
+pytest.importorskip("starlette", reason="the extra [web] is not installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)"
+)
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as runner:
+        # As root in a container, which has no namespaces of its own for the sandbox.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = runner.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+def test_page_shows_a_run_from_its_start_over_a_node_that_dies_to_its_stop(
+    flow: Flow, browser: Any
+):
+    launcher = flow.start("--dashboard-port", "0")
+    assert launcher.stdout is not None
+    url = find_url(next(line for line in launcher.stdout if line.startswith("dashboard:")))
+    complaints: list[str] = []
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(10_000)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    expect = playwright.expect
+    expect.set_options(timeout=10_000)
+    page.goto(url)
+
+    expect(page.get_by_role("status")).to_contain_text("running")
+    expect(page.locator("#graph svg .box[data-process=detector]")).to_have_attribute(
+        "data-state", "running"
+    )
+    label = page.locator("#graph .label[data-edge='detector/bbox sink/bbox'] .value")
+    expect(label).to_have_text(re.compile(r"[1-9]\d\.\d Hz · .+ / .+"))
+    expect(page.locator("#pictures svg text")).to_have_text("cat 0.90")
+    assert page.locator("#pictures img").evaluate("image => image.naturalWidth") == 64
+    expect(page.locator("#log")).to_contain_text("the camera looks")
+
+    os.kill(pid_of("detector"), signal.SIGKILL)
+    row = page.locator("#nodes li", has=page.get_by_text("detector", exact=True))
+    expect(row).to_have_attribute("data-state", "waiting to be restarted")
+    expect(row).to_have_attribute("data-state", "running")
+    expect(row).to_contain_text("restarted 1×")
+    expect(page.locator("#pictures svg text")).to_have_text("cat 0.90")
+
+    page.get_by_role("button", name="Stop sink").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    sink = page.locator("#nodes li", has=page.get_by_text("sink", exact=True))
+    expect(sink).to_have_attribute("data-state", "stopped by hand")
+    page.get_by_role("button", name="Restart sink").click()
+    expect(sink).to_have_attribute("data-state", "running")
+
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    page.get_by_role("button", name="Stop the run").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("status")).to_contain_text("running")
+    page.get_by_role("button", name="Stop the run").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("ended")
+    launcher.communicate(timeout=15)
+    assert launcher.returncode == 0
+    assert complaints == []
+
+
+def pid_of(node: str) -> int:
+    base = base_folder(os.environ)
+    for run in find_runs(base):
+        connection = Connection.open(base, run)
+        assert connection is not None
+        with connection:
+            status, _ = connection.ask("status")
+        return next(entry["pid"] for entry in status["processes"] if entry["name"] == node)
+    raise AssertionError("no run")

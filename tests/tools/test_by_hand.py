@@ -1,0 +1,212 @@
+"""What stopping and restarting by hand does to the end of a run."""
+
+from __future__ import annotations
+
+from tests.flows.flow import Flow
+from tests.helpers import eventually
+from tests.tools.verbs import process, start, status, verb
+
+
+def launch(flow: Flow, nodes: str, *names: str):
+    flow.write("flow.yml", f"nodes:\n{nodes}")
+    launcher = flow.start()
+    for name in names:
+        eventually(lambda name=name: (flow.folder / name).exists(), within_s=20)
+    return launcher
+
+
+def test_run_that_is_stopped_drains_and_ends_well_and_followed_logs_end_with_it(flow: Flow):
+    flow.write(
+        "node.py",
+        """
+        from pathlib import Path
+        from dora_rt import Node
+        print("hello")
+        Path("is_there").touch()
+        for event in Node(): pass
+        print("bye")
+        """,
+    )
+    launcher = launch(
+        flow,
+        "- {id: node, path: node.py, inputs: {tick: dora/timer/millis/10}}",
+        "is_there",
+    )
+    eventually(lambda: process("node")["state"] == "running")
+    with start("logs", "-f") as logs:
+        assert logs.stdout is not None
+        assert logs.stdout.readline().endswith(" hello\n")
+        stopped = verb("stop")
+
+        out, err = launcher.communicate(timeout=5)
+        assert (stopped.exit_code, launcher.returncode, err) == (0, 0, "")
+        assert "node | bye" in out
+        assert logs.stdout.read().endswith(" bye\n")
+        assert logs.wait(5) == 0
+    assert verb("ps").out == "no dataflow is running\n"
+
+
+def test_node_that_must_be_killed_to_be_stopped_or_restarted_by_hand_is_no_failure(flow: Flow):
+    flow.write(
+        "deaf.py",
+        """
+        import signal
+        from pathlib import Path
+        from time import sleep
+        from dora_rt import Node
+        node = Node()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        node.send_output("out", b"x")
+        Path("is_deaf").touch()
+        while True: sleep(1)
+        """,
+    )
+    flow.write("reader.py", "from dora_rt import Node\nfor event in Node(): pass")
+    launcher = launch(
+        flow,
+        """
+        - {id: deaf, path: deaf.py, outputs: [out], stop_grace: 0.1}
+        - {id: reader, path: reader.py, inputs: {out: deaf/out}}
+        """.replace("        -", "-"),
+        "is_deaf",
+    )
+
+    assert verb("restart", "deaf").exit_code == 0
+    assert process("deaf")["ending"] == "killed: it did not stop when told to, nor at SIGTERM"
+    assert verb("stop", "deaf").exit_code == 0
+    assert process("reader")["state"] == "running"
+    assert verb("stop").exit_code == 0
+
+    out, _ = launcher.communicate(timeout=5)
+    assert launcher.returncode == 0, out
+    assert "failed" not in out
+
+
+def test_failed_node_can_be_started_again_and_who_reads_it_gets_its_samples(flow: Flow):
+    flow.write(
+        "weak.py",
+        """
+        from pathlib import Path
+        from dora_rt import Node
+        node = Node()
+        node.send_output("out", b"x")
+        if not Path("has_failed").exists():
+            Path("has_failed").touch()
+            raise SystemExit(7)
+        for event in node: node.send_output("out", b"x")
+        """,
+    )
+    flow.write(
+        "reader.py",
+        """
+        from pathlib import Path
+        from dora_rt import Node
+        for event in Node():
+            if event.id == "weak" and event.seq > 3: Path("has_samples").touch()
+        """,
+    )
+    flow.write(
+        "other.py",
+        "from dora_rt import Node\nnode = Node()\nfor _ in node: node.send_output('out', b'')",
+    )
+    launcher = launch(
+        flow,
+        """
+        - {id: weak, path: weak.py, inputs: {tick: dora/timer/millis/10}, outputs: [out]}
+        - {id: other, path: other.py, inputs: {tick: dora/timer/millis/10}, outputs: [out]}
+        - {id: reader, path: reader.py, inputs: {weak: weak/out, other: other/out}}
+        """.replace("        -", "-"),
+        "has_failed",
+    )
+    eventually(lambda: process("weak")["state"] == "failed")
+
+    assert verb("restart", "weak").exit_code == 0
+
+    eventually((flow.folder / "has_samples").exists)
+    assert verb("stop").exit_code == 0
+    assert launcher.wait(5) == 1, "that it failed once is not forgotten"
+
+
+def test_node_that_fails_again_and_again_is_stopped_between_two_restarts(flow: Flow):
+    flow.write("broken.py", "import pathlib\npathlib.Path('was_here').touch()\nraise SystemExit(3)")
+    flow.write("other.py", "from dora_rt import Node\nfor event in Node(): pass")
+    launcher = launch(
+        flow,
+        """
+        - {id: broken, path: broken.py, restart: always, restart_delay: 60, max_restart_delay: 60}
+        - {id: other, path: other.py, inputs: {tick: dora/timer/millis/10}}
+        """.replace("        -", "-"),
+        "was_here",
+    )
+    eventually(lambda: process("broken")["state"] == "waiting to be restarted")
+
+    assert verb("stop", "broken").exit_code == 0
+    assert process("broken")["state"] == "stopped by hand"
+    restarted = verb("restart", "broken")
+
+    assert restarted.exit_code == 1 or process("broken")["restarts"] >= 2
+    assert verb("stop").exit_code == 0
+    launcher.communicate(timeout=5)
+
+
+def test_node_whose_end_is_to_end_the_dataflow_does_so_when_stopped_by_hand(flow: Flow):
+    flow.write(
+        "node.py",
+        "import pathlib\npathlib.Path('is_there').touch()\nimport dora_rt\n"
+        "for _ in dora_rt.Node(): pass",
+    )
+    launcher = launch(
+        flow,
+        """
+        - {id: window, path: node.py, inputs: {t: dora/timer/millis/10}, on_exit: stop_all}
+        - {id: other, path: node.py, inputs: {t: dora/timer/millis/10}}
+        """.replace("        -", "-"),
+        "is_there",
+    )
+    eventually(lambda: process("window")["state"] == "running")
+
+    verb("stop", "window")
+
+    assert launcher.wait(5) == 0
+
+
+def test_restart_by_hand_loses_nothing_of_a_blocking_queue_and_a_stop_blocks_nobody(flow: Flow):
+    flow.write(
+        "writer.py",
+        """
+        from dora_rt import Node
+        node = Node()
+        for event in node: node.send_output("out", b"x")
+        """,
+    )
+    flow.write(
+        "reader.py",
+        """
+        from dora_rt import Node
+        for event in Node():
+            with open("numbers", "a") as file: print(event.seq, file=file)
+        """,
+    )
+    launcher = launch(
+        flow,
+        """
+        - {id: writer, path: writer.py, inputs: {tick: dora/timer/millis/2}, outputs: [out]}
+        - id: reader
+          path: reader.py
+          inputs: {out: {source: writer/out, queue_size: 3, queue_policy: block}}
+        """.replace("        -", "-").replace("          ", "  "),
+        "numbers",
+    )
+
+    assert verb("restart", "reader").exit_code == 0
+    count = status()["edges"][0]["delivered"]
+    eventually(lambda: status()["edges"][0]["delivered"] > count)
+    assert verb("stop", "reader").exit_code == 0
+    numbers = [int(line) for line in (flow.folder / "numbers").read_text().split()]
+    sent = status()["edges"][0]["sent"]
+
+    eventually(lambda: status()["edges"][0]["sent"] > sent + 10)
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) > count
+    assert verb("stop").exit_code == 0
+    assert launcher.wait(5) == 0

@@ -1,0 +1,230 @@
+"""The verbs that need no run: they write, check, print."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dora_rt.tools.command import VERBS, make_parser
+from dora_rt.tools.logs import _Log
+from tests.flows.flow import Flow
+from tests.tools.verbs import verb
+
+FLOW = "nodes: [{id: node, path: node.py, inputs: {tick: dora/timer/millis/10}}]"
+
+
+def write_flow(flow: Flow) -> None:
+    flow.write("flow.yml", FLOW)
+    flow.write("node.py", "from dora_rt import Node\nfor event in Node(): pass")
+
+
+def test_help_of_every_verb_has_an_example():
+    make_parser()
+    for name, verb_ in VERBS.items():
+        assert "example" in verb_.epilog, name
+        assert f"dora-rt {name}" in verb_.epilog, name
+
+
+def test_new_project_runs_at_once_and_its_test_passes(tmp_path: Path):
+    assert verb("new", "robot", cwd=tmp_path).exit_code == 0
+
+    folder = tmp_path / "robot"
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q"], cwd=folder, capture_output=True, text=True
+    )
+    run = subprocess.run(
+        [sys.executable, "-m", "dora_rt", "dataflow.yml", "--stop-after", "500ms"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert (tests.returncode, run.returncode) == (0, 0), tests.stdout + run.stdout
+    assert "1 passed" in tests.stdout
+    assert "printer    | frame 0: mean colour [0. 0. 0.]" in run.stdout
+
+
+def test_new_project_never_overwrites_what_exists(tmp_path: Path):
+    (tmp_path / "robot").mkdir()
+    (tmp_path / "robot" / "dataflow.yml").write_text("mine")
+
+    done = verb("new", "robot", cwd=tmp_path)
+
+    assert (done.exit_code, (tmp_path / "robot" / "dataflow.yml").read_text()) == (2, "mine")
+    assert done.err == "dora-rt: robot exists already, and is not an empty folder\n"
+
+
+def test_check_names_what_would_run_or_every_mistake(flow: Flow):
+    write_flow(flow)
+    flow.write("wrong.yml", "nodes: [{id: node, path: node.py, inputs: {a: nobody/out}}]")
+
+    fine = verb("check", str(flow.folder / "flow.yml"))
+    wrong = verb("check", str(flow.folder / "wrong.yml"))
+
+    assert fine.exit_code == 0
+    assert "flow.yml is fine: 1 processes, 0 edges" in fine.out
+    assert "shared memory at the start: " in fine.out
+    assert wrong.exit_code == 2
+    assert "wrong.yml:1:" in wrong.err
+    assert "'nobody'" in wrong.err
+
+
+def test_unit_starts_the_run_and_learns_when_it_is_ready_and_when_it_stops(flow: Flow):
+    write_flow(flow)
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(verb("service", "print", str(flow.folder / "flow.yml")).out)
+    service = unit["Service"]
+    address = f"@dora_rt-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + address[1:])
+        manager.settimeout(20)
+        launcher = subprocess.Popen(
+            shlex.split(service["ExecStart"]),
+            cwd=service["WorkingDirectory"],
+            env={**os.environ, "NOTIFY_SOCKET": address},
+            stdout=subprocess.DEVNULL,
+        )
+        ready = manager.recv(1000)
+        launcher.send_signal(signal.SIGTERM)
+        stopping = manager.recv(1000)
+
+        assert (ready, stopping) == (b"READY=1\nSTATUS=running", b"STOPPING=1\nSTATUS=stopping")
+        assert str(launcher.wait(10)) in service["SuccessExitStatus"].split()
+    assert (service["Type"], service["KillMode"], service["Restart"]) == (
+        "notify",
+        "mixed",
+        "on-failure",
+    )
+    assert unit["Install"]["WantedBy"] == "default.target"
+
+
+def test_unit_of_the_system_has_a_user_a_video_group_and_time_for_the_stop(flow: Flow):
+    flow.write("flow.yml", FLOW.replace("}}", "}, stop_grace: 20}"))
+    flow.write("node.py", "")
+
+    unit = verb("service", "print", str(flow.folder / "flow.yml"), "--system", "--user", "root").out
+
+    assert (
+        "\nUser=root\nSupplementaryGroups=video\nEnvironment=XDG_RUNTIME_DIR=/run/user/0\n" in unit
+    )
+    assert "\nTimeoutStopSec=65\n" in unit
+    assert "\nWantedBy=multi-user.target\n" in unit
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_unit_of_a_path_with_odd_letters_is_one_that_systemd_reads(tmp_path: Path):
+    folder = tmp_path / "a b%h $c"
+    folder.mkdir()
+    flow = Flow(folder)
+    write_flow(flow)
+    unit = tmp_path / "odd.service"
+    unit.write_text(verb("service", "print", str(folder / "flow.yml")).out)
+
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--user", str(unit)], capture_output=True, text=True
+    )
+
+    assert "odd.service" not in done.stderr
+    assert f'"{tmp_path}/a b%%h $$c/flow.yml"' in unit.read_text()
+
+
+def test_install_writes_the_unit_and_lets_systemd_start_it_at_boot(flow: Flow, tmp_path: Path):
+    write_flow(flow)
+    # The one part that a test must not really do to the machine.
+    systemctl = flow.write("systemctl", f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    systemctl.chmod(0o755)
+    env = {
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "PATH": f"{flow.folder}{os.pathsep}{os.environ['PATH']}",
+    }
+
+    done = verb(
+        "service", "install", str(flow.folder / "flow.yml"), "--name", "robot", "--now", env=env
+    )
+
+    assert done.exit_code == 0, done.err
+    unit = tmp_path / "config" / "systemd" / "user" / "robot.service"
+    assert "Type=notify" in unit.read_text()
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls == ["--user daemon-reload", "--user enable --now robot.service"]
+    assert "loginctl enable-linger" in done.out
+
+
+def complete_in_bash(script: Path, *words: str, cwd: Path) -> list[str]:
+    line = " ".join(shlex.quote(word) for word in words)
+    done = subprocess.run(
+        [
+            "bash",
+            "-c",
+            f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _dora_rt; "
+            'echo "${COMPREPLY[@]}"',
+        ],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_tab_key_of_bash_offers_verbs_options_choices_and_files(tmp_path: Path):
+    script = tmp_path / "completion.bash"
+    script.write_text(verb("completion", "bash").out)
+    (tmp_path / "flow.yml").touch()
+
+    def offered(*words: str) -> list[str]:
+        return complete_in_bash(script, "dora-rt", *words, cwd=tmp_path)
+
+    assert offered("res") == ["restart"]
+    assert offered("top", "--on") == ["--once"]
+    assert offered("service", "pr") == ["print"]
+    assert offered("check", "fl") == ["flow.yml"]
+
+
+@pytest.mark.parametrize(
+    ("shell", "program"),
+    [
+        ("zsh", "autoload -U compinit; compinit -D; source {}; [ $_comps[dora-rt] = _dora_rt ]"),
+        ("fish", "source {}; test (complete -C 'dora-rt resta') = restart\\t'restart a node'"),
+    ],
+)
+def test_completion_of_other_shells_is_understood_by_them(tmp_path: Path, shell: str, program: str):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    script = tmp_path / "completion"
+    script.write_text(verb("completion", shell).out)
+
+    flags = "-fc" if shell == "zsh" else "-Nc"
+    done = subprocess.run(
+        [shell, flags, program.format(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_log_that_is_put_aside_while_it_is_followed_loses_no_line(tmp_path: Path):
+    path = tmp_path / "node.log"
+    stamp = "2026-01-31 12:00:00.000 "
+    path.write_text(f"{stamp}first\n{stamp}sec")
+    log = _Log(tmp_path, "node", 0)
+    assert [line[24:] for line in log.old()] == ["first"]
+
+    with path.open("a") as file:
+        file.write(f"ond\n{stamp}third\n")
+    path.rename(tmp_path / "node.log.1")
+    path.write_text(f"{stamp}fourth\n")
+
+    assert [line[24:] for line in log.new()] == ["second", "third", "fourth"]
+    log.close()
