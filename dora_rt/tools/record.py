@@ -50,6 +50,7 @@ exit codes: as of dora-launch for a FILE; of a RUN 0 well, 1 the recording faile
 Needs the extra `record`: pip install 'dora_rt[record]'"""
 
 _QUEUE_SIZE = 60
+_LONGEST_QUEUE = 10_000
 _STOP_GRACE_S = 15.0
 _PAUSE_S = 0.001
 _MOST_AT_ONCE = 16
@@ -70,7 +71,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--queue",
-        type=int,
+        type=_queue_size,
         default=_QUEUE_SIZE,
         metavar="N",
         help=f"of a FILE: samples that may wait for the disk, per output (default {_QUEUE_SIZE})",
@@ -84,6 +85,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
             flag, choices=choices, default=choices[0], help=f"{text} (default {choices[0]})"
         )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+
+
+def _queue_size(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _LONGEST_QUEUE):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a whole number from 1 to {_LONGEST_QUEUE}"
+        )
+    return int(text)
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -174,7 +183,12 @@ def _record_run(options: argparse.Namespace, environ: Mapping[str, str], path: P
     from dora_rt.nodes.record import open_recorder
     from dora_rt.watching import Watch, outputs_of
 
-    with connect(options.what, environ) as connection:
+    try:
+        connection = connect(options.what, environ)
+    except RunNotFoundError as error:
+        hint = "" if options.what is None else f"{options.what} is no file; "
+        raise RunNotFoundError(f"{hint}{error}") from error
+    with connection:
         outputs = outputs_of(connection.run)
     wanted = [output for output in outputs if _is_wanted(output.source, options.only)]
     if not wanted:

@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     # The node would end with the same message, but only when all others have been started.
     arguments = _arguments(options)
-    parse_options(arguments)
+    parse_options(arguments, prog="dora-rt replay")
     try:
         recording = Recording.open(options.recording)
     except DoraRtError as error:

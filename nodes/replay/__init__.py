@@ -50,10 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+def parse_options(
+    argv: Sequence[str] | None, prog: str = "python -m dora_rt.nodes.replay"
+) -> argparse.Namespace:
+    """Read the command line of the program `prog`."""
     parser = argparse.ArgumentParser(
-        prog="python -m dora_rt.nodes.replay",
+        prog=prog,
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
