@@ -26,7 +26,7 @@ from benchmarks.timing import Row, over_rounds
 NAME = "footprint"
 NODES = 10
 _SETTLE_S = 1.0
-_BUDGETS = 30
+_BUDGETS = 20
 _FIRST_TICK = {"tick": "dora/timer/secs/3600"}
 
 

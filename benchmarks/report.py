@@ -21,6 +21,7 @@ def write(session: Session, measured: Sequence[ModuleType], folder: Path) -> str
     (folder / TABLES).write_text(text + "\n")
     results = {
         "machine": describe(),
+        "load": session.load,
         "rounds": session.options.rounds,
         "budget_s": session.options.budget_s,
         "rows": session.rows,
@@ -43,7 +44,7 @@ def files(folder: Path) -> list[str]:
 
 def render(session: Session, measured: Sequence[ModuleType]) -> str:
     """Give the machine, the aims, a table or more for each benchmark, and what did not work."""
-    parts = [_machine()]
+    parts = [_machine(session)]
     aims = goals.table(session.rows)
     if aims.lines:
         parts.append(str(aims))
@@ -55,10 +56,11 @@ def render(session: Session, measured: Sequence[ModuleType]) -> str:
     return "\n\n".join(parts)
 
 
-def _machine() -> str:
+def _machine(session: Session) -> str:
     machine = describe()
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"{machine['processor']}, {machine['cores']} cores, {machine['machine']}, "
-        f"Linux {machine['kernel']}, Python {machine['python']}; {versions}."
+        f"Linux {machine['kernel']}, Python {machine['python']}; {versions}. "
+        f"{session.options.rounds} rounds; load average when it began: {session.load:.1f}."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import sys
@@ -49,12 +50,14 @@ class Session:
         rows: all findings so far.
         problems: what did not work, for the reader of the tables.
         skipped: contenders that cannot run here, and why.
+        load: how many processes of others wanted to run when it began.
     """
 
     options: Options
     rows: list[Row] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
     _began: float = field(default_factory=time.monotonic)
 
     def contenders(self, names: Sequence[str] | None = None) -> list[Contender]:
