@@ -255,7 +255,7 @@ def test_collector_that_never_answers_holds_up_nobody(flow: Flow, silent_server:
         with Node() as node:
             begin_s = time.monotonic()
             for number, event in enumerate(node):
-                if number == 3000 or time.monotonic() > begin_s + 0.5:
+                if time.monotonic() > begin_s + 0.2:
                     break
             print(number, "ticks")
         print("closed after", time.monotonic() - begin_s)
@@ -266,8 +266,8 @@ def test_collector_that_never_answers_holds_up_nobody(flow: Flow, silent_server:
 
     assert done.exit_code == 0, done.out
     ticks, closed = (line for line in done.lines("a") if "ticks" in line or "closed" in line)
-    assert int(ticks.split()[0]) > 100
-    assert float(closed.split()[-1]) < 0.5 + 2.0
+    assert int(ticks.split()[0]) > 20
+    assert float(closed.split()[-1]) < 0.2 + 2.0
     assert "does not answer" in done.out
 
 
