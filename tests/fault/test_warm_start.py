@@ -107,9 +107,14 @@ def test_nodes_are_children_of_the_launcher_and_outlive_the_fork_server(flow: Fl
         "from dora_rt import Node\nnode = Node()\n"
         "for event in node:\n    node.send_output('number', b'1')\n",
     )
-    flow.write("sink.py", "from dora_rt import Node\nfor event in Node():\n    print('received')\n")
+    flow.write(
+        "sink.py",
+        "from pathlib import Path\nfrom dora_rt import Node\n"
+        "for event in Node():\n    Path('received').touch()\n",
+    )
     launcher = flow.start()
-    eventually(lambda: len(with_line(launcher.pid, rb"sink\.py")) == 1, within_s=20)
+    # Not before it receives: until its pid is told, a death only means that it starts plainly.
+    eventually((flow.folder / "received").exists, within_s=20)
     (server,) = with_line(launcher.pid, FORK_SERVER)
     (sink,) = with_line(launcher.pid, rb"sink\.py")
     assert FORK_SERVER.search(cmdline(server))
