@@ -52,8 +52,10 @@ def main() -> None:
     gc.freeze()
     with socket.socket(fileno=connection) as requests:
         request = _serve(requests)
-    if request is not None:
-        _become(request, launcher)
+    if request is None:
+        # Nothing here is worth an orderly end, and the launcher waits for it.
+        os._exit(0)
+    _become(request, launcher)
 
 
 def _serve(requests: socket.socket) -> dict[str, Any] | None:
