@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -33,6 +34,7 @@ from dora_rt.control.process import COMPAT_FOLDER, Starter
 from dora_rt.control.requests import RequestSocket
 from dora_rt.control.rundir import Manifest, has_run, reclaim
 from dora_rt.control.signals import recorded_signals
+from dora_rt.control.summary import render
 from dora_rt.control.supervisor import Outcome, Supervisor
 from dora_rt.control.timeline import write_trace
 from dora_rt.control.watching import Watching, watched
@@ -41,6 +43,7 @@ from dora_rt.errors import LaunchError, SharedMemoryFullError
 from dora_rt.runs import base_folder
 
 _ATTEMPTS = 5
+_LAST_WORDS_S = 2.0
 
 
 def launch(
@@ -118,6 +121,16 @@ def launch(
                 console.alarm(f"the logs of this run cannot be kept: {error}")
                 return outcome
         return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
+
+
+def show_summary(outcome: Outcome, console: Console) -> None:
+    """Show how the run went, and wait until it was read: nothing is left of the run meanwhile.
+
+    Who ends a run by SIGTERM or SIGHUP waits for its end, and may well have nobody who reads.
+    """
+    console.notice("\n" + render(outcome.report))
+    is_urgent = outcome.interrupted_by in (signal.SIGTERM, signal.SIGHUP)
+    console.drain(_LAST_WORDS_S if is_urgent else None)
 
 
 def _accompanied(
