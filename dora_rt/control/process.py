@@ -54,6 +54,14 @@ class Usage:
     peak_nbytes: int
 
 
+class NodeStartError(LaunchError):
+    """A program cannot be executed; `why` says it without the node's name."""
+
+    def __init__(self, node: str, why: str) -> None:
+        super().__init__(f"node {node!r} cannot be started: {why}")
+        self.why = why
+
+
 class Starter:
     """Starts the processes of one run; has the pipe through which they tell their status."""
 
@@ -95,8 +103,10 @@ class Starter:
         """Start a program, with its configuration in the environment.
 
         Raises:
-            LaunchError: the program cannot be executed.
+            NodeStartError: the program cannot be executed.
         """
+        if not Path(plan.folder).is_dir():
+            raise NodeStartError(plan.name, f"{plan.folder}: there is no such folder")
         config = replace(
             config,
             run=self._guard.run,
@@ -133,7 +143,7 @@ class Starter:
             plan.argv[0], folder=plan.folder, search_path=environment.get("PATH", os.defpath)
         )
         if obstacle is not None:
-            raise LaunchError(f"node {plan.name!r} cannot be started: {plan.argv[0]}: {obstacle}")
+            raise NodeStartError(plan.name, f"{plan.argv[0]}: {obstacle}")
         try:
             child = subprocess.Popen(
                 self._guard.command(plan.argv, plan.resources),
@@ -146,9 +156,7 @@ class Starter:
                 start_new_session=True,
             )
         except OSError as error:
-            raise LaunchError(
-                f"node {plan.name!r} cannot be started: {plan.argv[0]}: {error.strerror}"
-            ) from error
+            raise NodeStartError(plan.name, f"{plan.argv[0]}: {error.strerror}") from error
         assert child.stdout is not None, "started with a pipe"
         return NodeProcess(child.pid, child.stdout, self._guard, child)
 
