@@ -29,6 +29,8 @@ class Inbox:
         self.has_ended = False
         self._config = config
         self._board = board
+        self._stop_place = board.stop_place(config.number)
+        self._start_ns = 0  # as soon as it is known
         self._spin = Spin(config.spin_ns)
         self._doorbell = Doorbell(names.doorbell(config.run, config.number), self._spin)
         self._ports = [_attach(config, entry, board) for entry in config.inputs]
@@ -48,6 +50,7 @@ class Inbox:
         }
         self._recovered: Event | None = None
         self._pulse = _attach_pulse(config)
+        self._wakes_itself = bool(self._timers or self._silences or self._pulse is not None)
         # In a runtime each operator comes to its own end.
         self.ends_by_itself = not config.operators
         self._turn = 0
@@ -76,11 +79,11 @@ class Inbox:
             raise self._timed_out()
         try:
             event = self._wait(deadline_ns)
+            if event is None:
+                self.has_ended = True
+            return event
         finally:
             self._receiving.release()
-        if event is None:
-            self.has_ended = True
-        return event
 
     def wait_for_start(self) -> None:
         """Wait until inputs may flow, or the node is told to stop, or it is closed."""
@@ -131,7 +134,6 @@ class Inbox:
         return bool(board.start_ns) or board.is_stopped(number) or self._is_closed
 
     def _wait(self, deadline_ns: int | None) -> Event | Change | None:
-        board, number = self._board, self._config.number
         has_waited = False
         while True:
             if self._is_closed:
@@ -141,27 +143,34 @@ class Inbox:
             if self._is_woken:
                 self._is_woken = False
                 raise self._timed_out()
-            if board.is_stopped(number):
+            if self._stop_place[0]:
                 self.was_told_to_stop = True
                 return None
             wake_ns = deadline_ns
-            if start_ns := board.start_ns:
+            start_ns = self._start_ns
+            if not start_ns:
+                start_ns = self._start_ns = self._board.start_ns
+            if start_ns:
                 event = self._take(start_ns)
                 if event is not None:
-                    if has_waited and self._doorbell.has_slept and isinstance(event, Event):
+                    if (
+                        has_waited
+                        and self._spin.is_learning
+                        and self._doorbell.has_slept
+                        and isinstance(event, Event)
+                    ):
                         self._spin.learn(time.monotonic_ns() - event.sent_ns)
                     return event
-                if self._is_over():
+                if not self._open and self._is_over():
                     return None
-                wake_ns = self._next_wake_ns(start_ns, deadline_ns)
+                if self._wakes_itself:
+                    wake_ns = self._next_wake_ns(start_ns, deadline_ns)
             has_waited = self._doorbell.wait(wake_ns)
             if not has_waited and wake_ns == deadline_ns:
                 raise self._timed_out()
             self._doorbell.silence()
 
     def _next_wake_ns(self, start_ns: int, deadline_ns: int | None) -> int | None:
-        if not self._timers and not self._silences and self._pulse is None:
-            return deadline_ns
         times_ns = [timer.due_ns(start_ns) for timer in self._timers]
         times_ns += [
             silence.due_ns for silence in self._silences.values() if silence.due_ns is not None
@@ -177,28 +186,26 @@ class Inbox:
             recovered, self._recovered = self._recovered, None
             return recovered
         # In turn, so that a fast input does not starve the others.
-        ports = self._ports
-        count = len(ports)
         turn = self._turn
-        for _ in range(count):
-            if turn >= count:
+        for _ in self._ports:
+            if turn >= len(self._ports):
                 turn = 0
-            port = ports[turn]
+            port = self._ports[turn]
             turn += 1
             event: Event | None
-            if isinstance(port, Timer):
-                if self._is_over():
-                    continue  # only what the node has sent itself is still to come
-                event = port.take(start_ns, time.monotonic_ns())
-            else:
+            if type(port) is Subscriber:
                 event = port.take()
                 if event is None:
                     if port.is_ended or port.has_news() or self._silences:
                         change = self._look_for_change(port)
                         if change is not None:
                             return change
-                elif self._silences and port.input_id in self._silences:
+                elif self._silences and event.id in self._silences:
                     return self._note(event)
+            elif self._is_over():
+                continue  # only what the node has sent itself is still to come
+            else:
+                event = port.take(start_ns, time.monotonic_ns())
             if event is not None:
                 self._turn = turn
                 return event

@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 from dora_rt.contract import InputConfig, NodeConfig, QueuePolicy
 from dora_rt.data import fork, names, ring
 from dora_rt.data.board import Board, Fate, Peer
+from dora_rt.data.header import ENCODING_ARROW, HEADER_NBYTES, HeaderReader
 from dora_rt.data.pool import PoolReader
 from dora_rt.data.ring import COPIED, DELIVERED, HEAD, LATENCIES
 from dora_rt.data.ring_reader import RingReader
-from dora_rt.data.sample import ARROW, HEADER_NBYTES, read_header
 from dora_rt.data.shm import attach_semaphore, attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
-from dora_rt.latency import bucket
+from dora_rt.latency import SHORT, UNIT_SHIFT, bucket
+
+SMALL_NBYTES = 1024
+"""Arrays up to this size are copied out: to copy one costs less than to keep account of it."""
 
 
 class Subscriber:
@@ -72,6 +75,7 @@ class Subscriber:
         is_latest = edge.queue_policy is QueuePolicy.LATEST
         self._take_sample = self._ring.take_newest if is_latest else self._ring.take
         self._pool = PoolReader(run, output)
+        self._headers = HeaderReader()
         self._max_held = edge.max_held
         self._leases: dict[int, weakref.ref[NDArray[Any]]] = {}
         self._let_go_of = [partial(self._lose_view, slot) for slot in range(edge.slots)]
@@ -89,8 +93,6 @@ class Subscriber:
         Raises:
             CorruptSampleError: its header makes no sense; the sample is skipped.
         """
-        if self.is_ended:
-            return None
         ring = self._ring
         if (
             self._output_words[HEAD] == ring.next_seq
@@ -100,7 +102,11 @@ class Subscriber:
             # Nothing was published since the last sample taken, and nothing is to be tidied up. A
             # HEAD that is seen late does no harm: the doorbell rings after it was written.
             return None
-        with self._lock:
+        if self.is_ended:
+            return None
+        event = None
+        self._lock.acquire()
+        try:
             if self._let_go:
                 self._give_back_let_go()
             try:
@@ -111,28 +117,13 @@ class Subscriber:
             if ring.missed:
                 self._count_dropped(ring.missed, own=ring.passed_over)
             if taken is None:
-                event = None
                 self.is_ended = self._writer_is_gone
             else:
-                event = self._receive(*taken)
+                event = self._receive(taken[0], taken[1])
+        finally:
+            self._lock.release()
         if self._let_go:
             self._return_slots()
-        return event
-
-    def _receive(self, slot: int, growth: int) -> Event:
-        try:
-            event = self._read(slot, growth)
-        except BaseException as error:
-            self._count_dropped(1, own=1)
-            self._leases.pop(slot, None)
-            self._ring.give_back(slot)
-            if isinstance(error, CorruptSampleError):
-                raise CorruptSampleError(f"{self.where}: {error}") from error
-            raise
-        if slot not in self._leases:
-            self._ring.give_back(slot)
-        elif self._is_blocking:
-            self._ring.hold()
         return event
 
     def has_news(self) -> bool:
@@ -197,52 +188,62 @@ class Subscriber:
             self._returned.release()
         self.is_ended = True
 
-    def _read(self, slot: int, growth: int) -> Event:
-        place = self._pool.places[slot]
-        if place is None or place.growth != growth:
-            place = self._pool.locate(slot, growth)
-        buffer, offset, room, _ = place
-        seq, sent_ns, origin_ns, nbytes, array_type, metadata_json = read_header(
-            buffer, offset, room
-        )
-        if seq != self._ring.seq:
-            raise CorruptSampleError(f"slot {slot} holds sample {seq}, expected {self._ring.seq}")
-        latency_ns = time.monotonic_ns() - sent_ns
-        copied = False
-        begin = offset + HEADER_NBYTES
+    def _receive(self, slot: int, growth: int) -> Event:
+        ring = self._ring
+        is_copied = is_leased = False
         value: Any
-        if array_type is None:
-            value = buffer[begin : begin + nbytes]
-        else:
-            dtype, shape = array_type
-            is_arrow = array_type is ARROW
-            array = np.ndarray((nbytes,) if is_arrow else shape, dtype, buffer, begin)
-            if not nbytes or len(self._leases) >= self._max_held:
-                copied = nbytes > 0
-                array = array.copy()
-                array.flags.writeable = False
-                value = _decoded(array) if is_arrow else array
+        try:
+            place = self._pool.places[slot]
+            if place is None or place[3] != growth:
+                place = self._pool.locate(slot, growth)
+            buffer, offset, room, _ = place
+            seq, sent_ns, origin_ns, nbytes, encoding, array_type, metadata_json = (
+                self._headers.read(buffer, offset, room)
+            )
+            if seq != ring.seq:
+                raise CorruptSampleError(f"slot {slot} holds sample {seq}, expected {ring.seq}")
+            begin = offset + HEADER_NBYTES
+            if array_type is None:
+                value = buffer[begin : begin + nbytes]
             else:
-                value = _decoded(array) if is_arrow else array
-                # Every view of the array keeps the array itself alive, so the callback comes when
-                # the last of them is gone.
-                self._leases[slot] = weakref.ref(array, self._let_go_of[slot])
+                dtype, shape = array_type
+                if nbytes <= SMALL_NBYTES:
+                    value = np.ndarray(shape, dtype, buffer[begin : begin + nbytes])
+                else:
+                    value = np.ndarray(shape, dtype, buffer, begin)
+                    is_leased = len(self._leases) < self._max_held
+                    if is_leased:
+                        # Every view of the array keeps the array itself alive, so the callback
+                        # comes when the last of them is gone.
+                        self._leases[slot] = weakref.ref(value, self._let_go_of[slot])
+                    else:
+                        is_copied = True
+                        value = value.copy()
+                        value.flags.writeable = False
+                if encoding == ENCODING_ARROW:
+                    value = _decoded(value)
+        except BaseException as error:
+            self._count_dropped(1, own=1)
+            self._leases.pop(slot, None)
+            ring.give_back(slot)
+            if isinstance(error, CorruptSampleError):
+                raise CorruptSampleError(f"{self.where}: {error}") from error
+            raise
+        if not is_leased:
+            ring.give_back(slot)
+        elif self._is_blocking:
+            ring.hold()
+        latency_ns = time.monotonic_ns() - sent_ns
         counts, words = self._counts, self._words
         counts[DELIVERED] = words[DELIVERED] = counts[DELIVERED] + 1
-        if copied:
+        if is_copied:
             self._count(COPIED)
-        word = LATENCIES + bucket(latency_ns)
+        units = latency_ns >> UNIT_SHIFT
+        word = LATENCIES + (SHORT[units] if 0 <= units < len(SHORT) else bucket(latency_ns))
         counts[word] = words[word] = counts[word] + 1
         dropped, self._dropped = self._dropped, 0
         return Event(
-            self.input_id,
-            value,
-            metadata_json,
-            seq=seq,
-            dropped=dropped,
-            sent_ns=sent_ns,
-            origin_ns=origin_ns,
-            copied=copied,
+            self.input_id, value, metadata_json, seq, dropped, sent_ns, origin_ns, is_copied
         )
 
     def _count_dropped(self, samples: int, *, own: int) -> None:
