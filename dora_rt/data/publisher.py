@@ -42,6 +42,7 @@ from dora_rt.errors import (
 if TYPE_CHECKING:
     from dora_rt.data.arrow import ArrowSample
 
+_LARGE_NBYTES = 64 * 1024
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 
 
@@ -102,6 +103,7 @@ class Publisher:
                     raise
             else:
                 self._send_bytes(value, stamp)
+            self._ring.look_ahead()
             self._is_sending = False
         finally:
             self._lock.release()
@@ -199,15 +201,16 @@ class Publisher:
             if self._is_closed:
                 raise self._closed()
             writer, pool = self._ring, self._pool
+            free = writer.free
             for end in self._ends:
-                if end.returned.value:
+                # The slot that came back last is still in the cache, which large samples gain from.
+                if (nbytes > _LARGE_NBYTES or not free) and end.returned.value:
                     writer.collect(end.edge)
                 if end.place[0] != end.word:
                     end.notice(writer)
             if writer.has_news:
                 writer.has_news = False
                 self._notice_readers()
-            free = writer.free
             slot = free.pop() if free else self._make_room()
             if pool.has_old_pools:
                 pool.retire({slot, *free})

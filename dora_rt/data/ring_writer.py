@@ -112,6 +112,7 @@ class RingWriter:
         self._listening: tuple[WriterEdge, ...] = ()
         self._waited_for: tuple[WriterEdge, ...] = ()
         self._all_batons = 0
+        self._opened = -1
         self._sent_nbytes = 0
         self._slots = slots
         self._batons = [0] * slots
@@ -127,34 +128,46 @@ class RingWriter:
 
     def open(self, slot: int) -> None:
         """Let observers know that what is in a claimed slot will change from now on."""
-        self._words[self._place + slot] = BEING_WRITTEN
-        self._pass_fence()
+        if slot != self._opened:
+            self._words[self._place + slot] = BEING_WRITTEN
+            self._pass_fence()
+        self._opened = -1
+
+    def look_ahead(self) -> None:
+        """Do what the next sample needs, now that nobody waits for this process."""
+        for edge in self._listening:
+            if edge.returned.value:
+                self.collect(edge)
+        if self.free:
+            self._opened = slot = self.free[-1]
+            self._words[self._place + slot] = BEING_WRITTEN
+            self._pass_fence()
 
     def publish(self, slot: int, generation: int, nbytes: int) -> None:
         """Hand a written slot to all edges as sample number `head`, with a payload of `nbytes`."""
         words = self._words
-        self._sent_nbytes = words[SENT_NBYTES] = self._sent_nbytes + nbytes
         seq = self.head
         self._seqs[slot] = seq
         self._batons[slot] = batons = self._all_batons
         words[self._place + slot] = seq << SLOT_BITS | generation
-        waiting = seq, slot
-        for edge in self._listening:
-            edge.pending.append(waiting)
-            edge.tokens[slot].release()
         words[self._order + seq % self._slots] = seq + 1 << SLOT_BITS | slot
         self.head = words[HEAD] = seq + 1
-        if not batons:
-            self.free.append(slot)
+        waiting = seq, slot
+        for edge in self._listening:
+            edge.tokens[slot].release()
+            pending = edge.pending
+            pending.append(waiting)
+            if len(pending) > edge.limit:
+                self._trim(edge)
+            if edge.doorbell.value < _ENOUGH_RINGS:
+                edge.doorbell.release()
+        self._sent_nbytes = words[SENT_NBYTES] = self._sent_nbytes + nbytes
         for edge in self._waited_for:
             edge.pending.append(waiting)
             if len(edge.pending) > edge.limit:
                 self._trim(edge)
-        for edge in self._listening:
-            if len(edge.pending) > edge.limit:
-                self._trim(edge)
-            if edge.doorbell.value < _ENOUGH_RINGS:
-                edge.doorbell.release()
+        if not batons:
+            self.free.append(slot)
 
     def collect(self, edge: WriterEdge) -> None:
         """Read what a reader wrote into its log: samples taken, and slots given back."""
