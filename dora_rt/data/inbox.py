@@ -57,6 +57,8 @@ class Inbox:
         self._receiving = threading.Lock()
         self._is_closed = False
         self._is_woken = False
+        # Whether one of these two, or the pulse, wants something at the next look.
+        self._has_calls = self._pulse is not None
 
     @property
     def is_empty(self) -> bool:
@@ -78,10 +80,7 @@ class Inbox:
         elif not self._receiving.acquire(timeout=max(deadline_ns - time.monotonic_ns(), 0) / 1e9):
             raise self._timed_out()
         try:
-            event = self._wait(deadline_ns)
-            if event is None:
-                self.has_ended = True
-            return event
+            return self._wait(deadline_ns)
         finally:
             self._receiving.release()
 
@@ -103,7 +102,7 @@ class Inbox:
 
     def wake(self) -> None:
         """Let a thread that waits give up, as if its time were over."""
-        self._is_woken = True
+        self._is_woken = self._has_calls = True
         self._doorbell.ring()
 
     def close_input(self, input_id: str) -> None:
@@ -118,7 +117,7 @@ class Inbox:
 
     def close(self) -> None:
         """Take no more from any input; a thread that waits gets a NodeClosedError."""
-        self._is_closed = True
+        self._is_closed = self._has_calls = True
         for port in self._ports:
             if isinstance(port, Subscriber):
                 port.close(self.closing())
@@ -136,32 +135,21 @@ class Inbox:
     def _wait(self, deadline_ns: int | None) -> Event | Change | None:
         has_waited = False
         while True:
-            if self._is_closed:
-                raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
-            if self._pulse is not None:
-                self.beat()
-            if self._is_woken:
-                self._is_woken = False
-                raise self._timed_out()
+            if self._has_calls:
+                self._answer_calls()
             if self._stop_place[0]:
-                self.was_told_to_stop = True
+                self.was_told_to_stop = self.has_ended = True
                 return None
             wake_ns = deadline_ns
-            start_ns = self._start_ns
-            if not start_ns:
-                start_ns = self._start_ns = self._board.start_ns
+            start_ns = self._start_ns or self._find_start()
             if start_ns:
                 event = self._take(start_ns)
                 if event is not None:
-                    if (
-                        has_waited
-                        and self._spin.is_learning
-                        and self._doorbell.has_slept
-                        and isinstance(event, Event)
-                    ):
-                        self._spin.learn(time.monotonic_ns() - event.sent_ns)
+                    if has_waited and self._spin.is_learning:
+                        self._learn_from(event)
                     return event
                 if not self._open and self._is_over():
+                    self.has_ended = True
                     return None
                 if self._wakes_itself:
                     wake_ns = self._next_wake_ns(start_ns, deadline_ns)
@@ -169,6 +157,23 @@ class Inbox:
             if not has_waited and wake_ns == deadline_ns:
                 raise self._timed_out()
             self._doorbell.silence()
+
+    def _answer_calls(self) -> None:
+        if self._is_closed:
+            raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
+        self.beat()
+        self._has_calls = self._pulse is not None
+        if self._is_woken:
+            self._is_woken = False
+            raise self._timed_out()
+
+    def _find_start(self) -> int:
+        self._start_ns = self._board.start_ns
+        return self._start_ns
+
+    def _learn_from(self, event: Event | Change) -> None:
+        if self._doorbell.has_slept and isinstance(event, Event):
+            self._spin.learn(time.monotonic_ns() - event.sent_ns)
 
     def _next_wake_ns(self, start_ns: int, deadline_ns: int | None) -> int | None:
         times_ns = [timer.due_ns(start_ns) for timer in self._timers]
@@ -186,11 +191,11 @@ class Inbox:
             recovered, self._recovered = self._recovered, None
             return recovered
         # In turn, so that a fast input does not starve the others.
-        turn = self._turn
-        for _ in self._ports:
-            if turn >= len(self._ports):
+        ports, turn = self._ports, self._turn
+        for _ in ports:
+            if turn >= len(ports):
                 turn = 0
-            port = self._ports[turn]
+            port = ports[turn]
             turn += 1
             event: Event | None
             if type(port) is Subscriber:
@@ -200,12 +205,12 @@ class Inbox:
                         change = self._look_for_change(port)
                         if change is not None:
                             return change
-                elif self._silences and event.id in self._silences:
-                    return self._note(event)
-            elif self._is_over():
+                    continue
+                self._turn = turn
+                return self._note(event) if self._silences else event
+            if self._is_over():
                 continue  # only what the node has sent itself is still to come
-            else:
-                event = port.take(start_ns, time.monotonic_ns())
+            event = port.take(start_ns, time.monotonic_ns())
             if event is not None:
                 self._turn = turn
                 return event
@@ -233,8 +238,8 @@ class Inbox:
         return None
 
     def _note(self, event: Event) -> Event | Change:
-        silence = self._silences[event.id]
-        if silence.ends(time.monotonic_ns()):
+        silence = self._silences.get(event.id)
+        if silence is not None and silence.ends(time.monotonic_ns()):
             self._recovered = event
             return InputRecovered(event.id)
         return event

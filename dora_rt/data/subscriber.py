@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,13 @@ from dora_rt.data.ring_reader import RingReader
 from dora_rt.data.shm import attach_semaphore, attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
-from dora_rt.latency import SHORT, UNIT_SHIFT, bucket
+from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
 
 SMALL_NBYTES = 1024
 """Arrays up to this size are copied out: to copy one costs less than to keep account of it."""
 
 
+@final
 class Subscriber:
     """One input that another node writes."""
 
@@ -84,8 +85,9 @@ class Subscriber:
         self._let_go: deque[int] = deque()
         self._lock = threading.Lock()
         self._writer_is_gone = False
-        self._dropped = 0
-        self._counts = [0] * ring.LOG
+        self._dropped = 0  # since the last event
+        self._delivered = self._copied = self._all_dropped = self._own_dropped = 0
+        self._latencies = [0] * BUCKETS
 
     def take(self) -> Event | None:
         """Give the next sample that is there, or None.
@@ -112,10 +114,10 @@ class Subscriber:
             try:
                 taken = self._take_sample(self._writer_is_gone)
             except CorruptSampleError as error:
-                self._count_dropped(ring.missed, own=ring.passed_over)
+                self._count_missed()
                 raise CorruptSampleError(f"{self.where}: {error}") from error
             if ring.missed:
-                self._count_dropped(ring.missed, own=ring.passed_over)
+                self._count_missed()
             if taken is None:
                 self.is_ended = self._writer_is_gone
             else:
@@ -189,8 +191,8 @@ class Subscriber:
         self.is_ended = True
 
     def _receive(self, slot: int, growth: int) -> Event:
-        ring = self._ring
-        is_copied = is_leased = False
+        reader = self._ring
+        is_leased = is_copied = False
         value: Any
         try:
             place = self._pool.places[slot]
@@ -200,60 +202,61 @@ class Subscriber:
             seq, sent_ns, origin_ns, nbytes, encoding, array_type, metadata_json = (
                 self._headers.read(buffer, offset, room)
             )
-            if seq != ring.seq:
-                raise CorruptSampleError(f"slot {slot} holds sample {seq}, expected {ring.seq}")
+            if seq != reader.seq:
+                raise CorruptSampleError(f"slot {slot} holds sample {seq}, expected {reader.seq}")
             begin = offset + HEADER_NBYTES
             if array_type is None:
                 value = buffer[begin : begin + nbytes]
+            elif nbytes <= SMALL_NBYTES:
+                value = np.ndarray(array_type[1], array_type[0], buffer[begin : begin + nbytes])
             else:
-                dtype, shape = array_type
-                if nbytes <= SMALL_NBYTES:
-                    value = np.ndarray(shape, dtype, buffer[begin : begin + nbytes])
+                value = np.ndarray(array_type[1], array_type[0], buffer, begin)
+                is_leased = len(self._leases) < self._max_held
+                if is_leased:
+                    # Every view of the array keeps the array itself alive, so the callback comes
+                    # when the last of them is gone.
+                    self._leases[slot] = weakref.ref(value, self._let_go_of[slot])
                 else:
-                    value = np.ndarray(shape, dtype, buffer, begin)
-                    is_leased = len(self._leases) < self._max_held
-                    if is_leased:
-                        # Every view of the array keeps the array itself alive, so the callback
-                        # comes when the last of them is gone.
-                        self._leases[slot] = weakref.ref(value, self._let_go_of[slot])
-                    else:
-                        is_copied = True
-                        value = value.copy()
-                        value.flags.writeable = False
-                if encoding == ENCODING_ARROW:
-                    value = _decoded(value)
+                    is_copied = True
+                    value = value.copy()
+                    value.flags.writeable = False
+            if encoding == ENCODING_ARROW:
+                value = _decoded(value)
         except BaseException as error:
             self._count_dropped(1, own=1)
             self._leases.pop(slot, None)
-            ring.give_back(slot)
+            reader.give_back(slot)
             if isinstance(error, CorruptSampleError):
                 raise CorruptSampleError(f"{self.where}: {error}") from error
             raise
         if not is_leased:
-            ring.give_back(slot)
+            reader.give_back(slot)
+            if is_copied:
+                self._words[COPIED] = self._copied = self._copied + 1
         elif self._is_blocking:
-            ring.hold()
+            reader.hold()
         latency_ns = time.monotonic_ns() - sent_ns
-        counts, words = self._counts, self._words
-        counts[DELIVERED] = words[DELIVERED] = counts[DELIVERED] + 1
-        if is_copied:
-            self._count(COPIED)
+        words, latencies = self._words, self._latencies
         units = latency_ns >> UNIT_SHIFT
-        word = LATENCIES + (SHORT[units] if 0 <= units < len(SHORT) else bucket(latency_ns))
-        counts[word] = words[word] = counts[word] + 1
+        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(latency_ns)
+        # Never from the words themselves: who overwrote one must not stop this node by an overflow.
+        words[LATENCIES + place_of] = latencies[place_of] = latencies[place_of] + 1
+        words[DELIVERED] = self._delivered = self._delivered + 1
         dropped, self._dropped = self._dropped, 0
         return Event(
             self.input_id, value, metadata_json, seq, dropped, sent_ns, origin_ns, is_copied
         )
 
-    def _count_dropped(self, samples: int, *, own: int) -> None:
-        self._count(ring.DROPPED, samples)
-        self._count(ring.READER_DROPPED, own)
-        self._dropped += samples
+    def _count_missed(self) -> None:
+        reader = self._ring
+        self._count_dropped(reader.missed, own=reader.passed_over)
+        reader.missed = reader.passed_over = 0
 
-    def _count(self, word: int, samples: int = 1) -> None:
-        # Never from the word itself: who overwrote it must not stop this node by an overflow.
-        self._counts[word] = self._words[word] = self._counts[word] + samples
+    def _count_dropped(self, samples: int, *, own: int) -> None:
+        words = self._words
+        words[ring.DROPPED] = self._all_dropped = self._all_dropped + samples
+        words[ring.READER_DROPPED] = self._own_dropped = self._own_dropped + own
+        self._dropped += samples
 
     def _lose_view(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:
         if fork.is_forked:
