@@ -226,9 +226,11 @@ def test_starting_and_stopping_again_and_again_leaves_nothing(flow: Flow):
 
         once()
         descriptors = len(os.listdir("/proc/self/fd"))
+        threads = len(os.listdir("/proc/self/task"))
         for _ in range(int(sys.argv[2])):
             once()
         assert len(os.listdir("/proc/self/fd")) == descriptors, os.listdir("/proc/self/fd")
+        assert len(os.listdir("/proc/self/task")) == threads
         try:
             os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
