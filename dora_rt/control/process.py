@@ -132,7 +132,7 @@ class Starter:
         if pid is None:
             # It will not come back either.
             os.close(read_end)
-            self._warm_start.close()
+            self._warm_start.kill()
             self._warm_start = None
             return None
         return NodeProcess(pid, os.fdopen(read_end, "rb"), self._guard)
