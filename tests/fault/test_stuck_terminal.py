@@ -190,6 +190,32 @@ def test_ctrl_c_ends_the_wait_for_who_reads(unread_end: subprocess.Popen[str]):
     assert unread_end.wait(10) == 130
 
 
+def test_launcher_whose_reader_has_left_goes_on_to_its_end(bed: Bed):
+    bed.write("flow.yml", "nodes: [{id: a, path: a.py}]")
+    bed.write(
+        "a.py",
+        """
+        import time
+        from pathlib import Path
+        print("begins")
+        while not Path("closed").exists():
+            time.sleep(0.001)
+        for number in range(100):
+            print("line", number)
+        Path("printed").write_text("x")
+        """,
+    )
+    launcher = bed.start()
+    assert launcher.stdout is not None
+    assert "begins" in launcher.stdout.readline()
+
+    launcher.stdout.close()
+    bed.write("closed", "x")
+
+    assert launcher.wait(20) == 0
+    assert bed.has("printed")
+
+
 def test_stream_that_somebody_else_made_non_blocking_gets_all_the_same():
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
