@@ -192,7 +192,10 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         _complain(console, f"dora-launch: {error}")
         return EXIT_ENVIRONMENT
     if options.report is not None:
-        options.report.write_text(json.dumps(dataclasses.asdict(outcome.report)))
+        try:
+            options.report.write_text(json.dumps(dataclasses.asdict(outcome.report)))
+        except OSError as error:
+            console.alarm(f"--report {options.report}: {error.strerror}")
     show_summary(outcome, console)
     if outcome.interrupted_by is not None:
         return 128 + outcome.interrupted_by

@@ -92,7 +92,7 @@ def launch(
     # In this order, so that whatever exists is known to those who clean up after a killed launcher.
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
-        guard.directory.description.write_text(plan.description)
+        guard.directory.describe(plan.description)
         compat = COMPAT_FOLDER if has_dora_compat else None
         plan = _watched(plan, guard, watching)
         with (
@@ -142,10 +142,7 @@ def _accompanied(
 
 
 def _watched(plan: Plan, guard: RunGuard, watching: Watching) -> Plan:
-    folder = None
-    if watching.trace is not None:
-        folder = guard.directory.trace
-        folder.mkdir(mode=0o700)
+    folder = None if watching.trace is None else guard.directory.make_trace()
     if folder is None and not watching.has_spans:
         return plan
     return watched(plan, folder, has_spans=watching.has_spans)

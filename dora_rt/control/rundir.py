@@ -121,6 +121,29 @@ class RunDirectory:
         """Tell where nodes find the description of their dataflow."""
         return self.path / "dataflow.json"
 
+    def describe(self, text: str) -> None:
+        """Write the description.
+
+        Raises:
+            LaunchError: it cannot be written.
+        """
+        try:
+            self.description.write_text(text)
+        except OSError as error:
+            raise _cannot_make(self.description, error) from error
+
+    def make_trace(self) -> Path:
+        """Make the folder for what the nodes record.
+
+        Raises:
+            LaunchError: it cannot be made.
+        """
+        try:
+            self.trace.mkdir(mode=0o700)
+        except OSError as error:
+            raise _cannot_make(self.trace, error) from error
+        return self.trace
+
     def close(self) -> None:
         """Remove the directory, and let go of its lock only then."""
         if self.lock_fd < 0:

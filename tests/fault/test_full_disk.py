@@ -1,4 +1,7 @@
-"""F37: a recorder whose disk is full fails alone, and what it has written can be read."""
+"""F37: a recorder whose disk is full fails alone, and what it has written can be read.
+
+And where else a disk may be full: under the run directory, under a report.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def run_on_a_disk_of_1_mb(flow: Flow, command: list[str]) -> Finished:
     for name in ("disk", "kept"):
         (flow.folder / name).mkdir()
     script = (
-        'mount -t tmpfs -o size=1m tmpfs disk && { "$@"; code=$?; cp disk/* kept; exit $code; }'
+        'mount -t tmpfs -o size=1m tmpfs disk && { "$@"; code=$?; cp -r disk/. kept; exit $code; }'
     )
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", script, "sh", *command],
@@ -112,3 +115,44 @@ def test_command_that_records_a_file_names_the_full_disk_and_the_others_go_on(fl
     assert "No space left on device" in done.out
     assert (done.ending("source"), done.ending("sink")) == ("finished", "finished")
     assert_readable(flow.folder / "kept" / "full.mcap")
+
+
+@pytest.mark.parametrize("free_nbytes", [0, 4096])
+@pytest.mark.parametrize("options", [(), ("--trace", "kept/trace.json")])
+def test_full_disk_under_the_run_directory_is_named_before_anything_starts(
+    flow: Flow, free_nbytes: int, options: tuple[str, ...]
+):
+    flow.write("flow.yml", "nodes: [{id: a, path: a.py}]")
+    flow.write("a.py", "print('started')\n")
+    fill = f"head -c {2**20 - free_nbytes} /dev/zero > disk/fill; chmod 700 disk"
+    runtime = flow.folder / "disk"
+    command = ["sh", "-c", f'{fill}; XDG_RUNTIME_DIR={runtime} exec "$@"', "sh"]
+
+    done = run_on_a_disk_of_1_mb(flow, [*command, *flow.command(*options)])
+
+    assert done.exit_code == 3
+    assert re.fullmatch(
+        rf"dora-launch: cannot make {runtime}/dora_rt\S*: No space left on device; set "
+        r"XDG_RUNTIME_DIR to a folder of your own\n",
+        done.err,
+    )
+    assert "started" not in done.out
+    assert not list((flow.folder / "kept").glob("dora_rt/*")), "nothing is left of it"
+
+
+def test_full_disk_under_a_report_costs_the_report(flow: Flow):
+    flow.write("flow.yml", "nodes: [{id: a, path: a.py}]")
+    flow.write(
+        "a.py",
+        "with open('disk/fill', 'wb', 0) as file:\n"
+        "    try:\n"
+        "        while True: file.write(bytes(4096))\n"
+        "    except OSError as error: print(error.strerror)\n",
+    )
+
+    done = run_on_a_disk_of_1_mb(flow, flow.command("--report", "disk/report.json"))
+
+    assert done.lines("a") == ["No space left on device"]
+    assert "--report disk/report.json: No space left on device" in done.out
+    assert done.ending("a") == "finished"
+    assert done.exit_code == 0
