@@ -13,6 +13,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from dora_rt.control.leftovers import find_objects
+from tests.conftest import in_use_by_others
 from tests.helpers import eventually
 
 SHM = Path("/dev/shm")
@@ -181,6 +182,12 @@ def objects(run: str = "") -> dict[str, int]:
             with contextlib.suppress(FileNotFoundError):
                 found[path.name] = path.stat().st_blocks * 512
     return found
+
+
+def new_objects(before: dict[str, int]) -> set[str]:
+    """Give the shared objects that are there since, and that no living run of others uses."""
+    found = objects().keys() - before.keys()
+    return found - in_use_by_others() if found else set()
 
 
 def cpu_ticks(pid: int) -> int:
