@@ -170,7 +170,7 @@ def unread_end(bed: Bed) -> subprocess.Popen[str]:
     eventually(lambda: bed.has("printed") and not bed.runs(), within_s=20)
     eventually(lambda: list(bed.processes()) == [launcher.pid])
     assert is_stuck(launcher)
-    assert not new_objects(before)
+    eventually(lambda: not new_objects(before))
     assert launcher.poll() is None
     return launcher
 
