@@ -34,8 +34,8 @@ from dora_rt.control.process import COMPAT_FOLDER, Starter
 from dora_rt.control.requests import RequestSocket
 from dora_rt.control.rundir import Manifest, has_run, reclaim
 from dora_rt.control.signals import recorded_signals
-from dora_rt.control.summary import render
-from dora_rt.control.supervisor import Outcome, Supervisor
+from dora_rt.control.summary import Outcome, render
+from dora_rt.control.supervisor import Supervisor
 from dora_rt.control.timeline import write_trace
 from dora_rt.control.watching import Watching, watched
 from dora_rt.data.shm import SHM_DIRECTORY, find_room
@@ -92,7 +92,7 @@ def launch(
     # In this order, so that whatever exists is known to those who clean up after a killed launcher.
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
-        guard.directory.describe(plan.description)
+        guard.describe(plan.description)
         compat = COMPAT_FOLDER if has_dora_compat else None
         plan = _watched(plan, guard, watching)
         with (
@@ -142,7 +142,7 @@ def _accompanied(
 
 
 def _watched(plan: Plan, guard: RunGuard, watching: Watching) -> Plan:
-    folder = None if watching.trace is None else guard.directory.make_trace()
+    folder = None if watching.trace is None else guard.make_trace()
     if folder is None and not watching.has_spans:
         return plan
     return watched(plan, folder, has_spans=watching.has_spans)

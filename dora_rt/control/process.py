@@ -54,6 +54,9 @@ class Usage:
     peak_nbytes: int
 
 
+NO_USAGE = Usage(0.0, 0)
+
+
 class NodeStartError(LaunchError):
     """A program cannot be executed; `why` says it without the node's name."""
 
@@ -206,7 +209,7 @@ class NodeProcess:
         self.rung = Rung.NONE
         self.rung_deadline_ns: int | None = None
         self.exit_status: int | None = None
-        self.usage = Usage(0.0, 0)
+        self.usage = NO_USAGE
         self.has_closed_output = False
         self.output = output
         os.set_blocking(output.fileno(), False)
