@@ -135,7 +135,8 @@ class RingWriter:
 
     def open_next(self) -> None:
         """Open the slot that comes next already now, when nobody waits for this process."""
-        if self.free:
+        # Not the newest sample, which observers look at until the next one is there.
+        if self.free and self._seqs[self.free[-1]] != self.head - 1:
             self._opened = slot = self.free[-1]
             self._words[self._place + slot] = BEING_WRITTEN
             self._pass_fence()
