@@ -95,11 +95,14 @@ def _become(request: dict[str, Any], launcher: int) -> None:
     """Be the node: what `subprocess`, the trampoline and `python -u` do for one started plainly."""
     os.setsid()
     end_with_launcher(launcher)
-    os.chdir(request["folder"])
-    os.environ.update(request["variables"])
+    # As soon as it can be signalled as a group: whatever ends it from now on, its launcher knows.
+    os.write(request["answer"], str(os.getpid()).encode())
+    os.close(request["answer"])
     for descriptor in (1, 2):
         os.dup2(request["output"], descriptor)
     os.close(request["output"])
+    os.chdir(request["folder"])
+    os.environ.update(request["variables"])
     argv = request["argv"]
     show_as([sys.executable, "-u", *argv])
     for key, value in request["settings"]:
@@ -107,8 +110,6 @@ def _become(request: dict[str, Any], launcher: int) -> None:
     if "numpy.random" in sys.modules:
         # Else all nodes would draw the same numbers.
         sys.modules["numpy.random"].seed()
-    os.write(request["answer"], str(os.getpid()).encode())
-    os.close(request["answer"])
     try:
         if argv[0] == "-m":
             _run_module(argv[1], argv[1:])

@@ -54,6 +54,17 @@ class Usage:
     peak_nbytes: int
 
 
+NO_USAGE = Usage(0.0, 0)
+
+
+class NodeStartError(LaunchError):
+    """A program cannot be executed; `why` says it without the node's name."""
+
+    def __init__(self, node: str, why: str) -> None:
+        super().__init__(f"node {node!r} cannot be started: {why}")
+        self.why = why
+
+
 class Starter:
     """Starts the processes of one run; has the pipe through which they tell their status."""
 
@@ -95,8 +106,10 @@ class Starter:
         """Start a program, with its configuration in the environment.
 
         Raises:
-            LaunchError: the program cannot be executed.
+            NodeStartError: the program cannot be executed.
         """
+        if not Path(plan.folder).is_dir():
+            raise NodeStartError(plan.name, f"{plan.folder}: there is no such folder")
         config = replace(
             config,
             run=self._guard.run,
@@ -122,7 +135,7 @@ class Starter:
         if pid is None:
             # It will not come back either.
             os.close(read_end)
-            self._warm_start.close()
+            self._warm_start.kill()
             self._warm_start = None
             return None
         return NodeProcess(pid, os.fdopen(read_end, "rb"), self._guard)
@@ -133,7 +146,7 @@ class Starter:
             plan.argv[0], folder=plan.folder, search_path=environment.get("PATH", os.defpath)
         )
         if obstacle is not None:
-            raise LaunchError(f"node {plan.name!r} cannot be started: {plan.argv[0]}: {obstacle}")
+            raise NodeStartError(plan.name, f"{plan.argv[0]}: {obstacle}")
         try:
             child = subprocess.Popen(
                 self._guard.command(plan.argv, plan.resources),
@@ -146,9 +159,7 @@ class Starter:
                 start_new_session=True,
             )
         except OSError as error:
-            raise LaunchError(
-                f"node {plan.name!r} cannot be started: {plan.argv[0]}: {error.strerror}"
-            ) from error
+            raise NodeStartError(plan.name, f"{plan.argv[0]}: {error.strerror}") from error
         assert child.stdout is not None, "started with a pipe"
         return NodeProcess(child.pid, child.stdout, self._guard, child)
 
@@ -198,7 +209,7 @@ class NodeProcess:
         self.rung = Rung.NONE
         self.rung_deadline_ns: int | None = None
         self.exit_status: int | None = None
-        self.usage = Usage(0.0, 0)
+        self.usage = NO_USAGE
         self.has_closed_output = False
         self.output = output
         os.set_blocking(output.fileno(), False)

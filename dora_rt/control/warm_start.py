@@ -18,6 +18,7 @@ _PROGRAM = Path(__file__).parent / "fork_server.py"
 MARK_VARIABLE = "DORA_RT_FORK_SERVER"
 _PR_SET_CHILD_SUBREAPER = 36
 _START_S = 20.0  # imports from a slow disk; what takes longer starts plainly
+_AGAIN_S = 2.0  # once they are done: the supervisor does nothing else meanwhile
 _GOODBYE_S = 2.0
 _ROOM_FOR_COMMAND_LINE = 2048
 # What an interpreter, or a library that the fork server has imported, reads only at its start.
@@ -48,6 +49,7 @@ class WarmStart:
             descriptors: what they all inherit.
         """
         self._connection, theirs = socket.socketpair()
+        self._patience_s = _START_S
         _be_subreaper(True)
         try:
             self._server = subprocess.Popen(
@@ -117,14 +119,20 @@ class WarmStart:
             finally:
                 os.close(theirs)
             # Without a pid there is an end of file: the server, or the new process, has died.
-            is_here, _, _ = select.select([answer], [], [], _START_S)
+            is_here, _, _ = select.select([answer], [], [], self._patience_s)
             pid = os.read(answer, 32) if is_here else b""
+            self._patience_s = _AGAIN_S
         except OSError:
             pid = b""
         finally:
             _be_subreaper(False)
             os.close(answer)
         return int(pid) if pid else None
+
+    def kill(self) -> None:
+        """End a server that does not answer; what it has started goes on."""
+        self._server.kill()
+        self.close()
 
     def close(self) -> None:
         """Dismiss the server; what it has started goes on."""

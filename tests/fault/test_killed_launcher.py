@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.bed import Bed, cpu_ticks, objects
+from tests.fault.bed import Bed, cpu_ticks, new_objects, objects
 from tests.helpers import eventually
 
 LIMIT_S = 2.0
@@ -58,7 +58,7 @@ KILLED_AT_STEP = """
 
 
 def nothing_is_left(bed: Bed, before: dict[str, int]) -> bool:
-    return not bed.processes() and objects().keys() <= before.keys()
+    return not bed.processes() and not new_objects(before)
 
 
 def test_killed_launcher_leaves_nothing_of_idle_nodes(bed: Bed):
@@ -149,7 +149,7 @@ def test_killed_launcher_takes_along_what_a_node_started_but_not_what_left_its_s
     eventually(lambda: bed.number("sleeping") not in bed.processes(), within_s=0.5)
     assert bed.number("deaf") in bed.processes(), "what ignores SIGTERM is given its second"
     eventually(lambda: bed.processes().keys() == {escaped}, within_s=LIMIT_S)
-    eventually(lambda: objects().keys() <= before.keys() and not bed.runs(), within_s=LIMIT_S)
+    eventually(lambda: not new_objects(before) and not bed.runs(), within_s=LIMIT_S)
     os.kill(escaped, signal.SIGKILL)
 
 

@@ -47,6 +47,22 @@ def test_restarts_beyond_the_limit_within_the_window_are_refused():
     assert [delay is None for delay in delays] == [False, False, False, True]
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 0.001])
+def test_node_without_a_limit_may_come_back_thousands_of_times(delay_s: float):
+    supervision = Supervision(
+        RestartPolicy.ALWAYS,
+        max_restarts=0,
+        restart_delay_s=delay_s,
+        max_restart_delay_s=1,
+        restart_window_s=86400,
+    )
+
+    delays = delays_s(supervision, [float(time_s) for time_s in range(3000)])
+
+    assert len(delays) == 3000
+    assert all(delay is not None and delay <= 1.2 for delay in delays)
+
+
 def test_crashes_spaced_wider_than_the_window_are_each_restarted_after_the_first_delay():
     supervision = Supervision(RestartPolicy.ON_FAILURE, max_restarts=1, restart_window_s=10)
 
