@@ -127,7 +127,8 @@ def test_array_goes_through_a_node_of_dora_and_comes_back_as_it_was(flow: Flow):
                 note(event["id"], [str(value.type), len(value), sorted(metadata)])
                 if event["id"] == "image":
                     array = value.to_numpy()
-                    note("flags", [array.flags.writeable, array.tolist() == [i % 251 for i in range(1200)]])
+                    is_whole = array.tolist() == [number % 251 for number in range(1200)]
+                    note("flags", [array.flags.writeable, is_whole])
                     address, maps = array.ctypes.data, Path("/proc/self/maps").read_text()
                     ranges = [line.split()[0].split("-") for line in maps.splitlines()
                               if "/dev/shm/drt-" in line]
