@@ -61,7 +61,12 @@ class Describing:
 
     def _describe(self, requester: Requester, _: dict[str, Any]) -> None:
         nodes = [
-            {"id": node.name, "state": node.state.value, "is_dynamic": node.plan.is_dynamic}
+            {
+                "id": node.name,
+                "state": node.state.value,
+                "is_dynamic": node.plan.is_dynamic,
+                "program": _program(node.plan),
+            }
             for node in self._nodes
         ]
         requester.reply({"run": self._run, "file": self._file, "nodes": nodes})
@@ -135,6 +140,19 @@ class Describing:
                 str(index): count for index, count in enumerate(counters.latencies) if count
             },
         }
+
+
+def _program(plan: ProcessPlan) -> dict[str, Any] | None:
+    """Say what is started; None if somebody else starts it."""
+    if plan.is_dynamic:
+        return None
+    return {
+        "argv": plan.argv,
+        "folder": plan.folder,
+        "operators": [
+            {"path": operator.path, "module": operator.module} for operator in plan.config.operators
+        ],
+    }
 
 
 def _process(node: SupervisedNode) -> dict[str, Any]:

@@ -7,8 +7,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,7 +53,7 @@ def launch(
     stop_after_s: float | None,
     log_folder: Path | None,
     has_dora_compat: bool = True,
-    companion: Sequence[str] | None = None,
+    companions: Sequence[Sequence[str]] = (),
     watching: Watching | None = None,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
@@ -67,7 +66,7 @@ def launch(
         log_folder: where the log files stay; None: in the run directory, and kept elsewhere if a
             node fails.
         has_dora_compat: whether `import dora` in the nodes is what this package has.
-        companion: a program that looks at the run and ends with it; it gets the run's name as its
+        companions: programs that look at the run and end with it; each gets the run's name as its
             last argument.
         watching: what to record of what the nodes do; None: nothing.
 
@@ -100,7 +99,7 @@ def launch(
             _open_requests(guard) as requests,
             Starter(guard, environ, plan.processes, compat=compat) as starter,
             NodeLogs(folder, warn=console.alarm, limits=_log_limits(plan)) as logs,
-            _accompanied(companion, guard, environ),
+            _accompanied(companions, guard, environ),
         ):
             least = {process.name: process.logging.min_level for process in plan.processes}
             relay = None if plan.relay is None else plan.processes[plan.relay].name
@@ -123,6 +122,7 @@ def launch(
         return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
 
 
+<<<<<<< HEAD
 def show_summary(outcome: Outcome, console: Console) -> None:
     """Show how the run went, and wait until it was read: nothing is left of the run meanwhile.
 
@@ -133,12 +133,16 @@ def show_summary(outcome: Outcome, console: Console) -> None:
     console.drain(_LAST_WORDS_S if is_urgent else None)
 
 
+=======
+@contextlib.contextmanager
+>>>>>>> tools
 def _accompanied(
-    argv: Sequence[str] | None, guard: RunGuard, environ: dict[str, str]
-) -> AbstractContextManager[object]:
-    if argv is None:
-        return contextlib.nullcontext()
-    return Companion.start([*argv, guard.run], guard, environ)
+    companions: Sequence[Sequence[str]], guard: RunGuard, environ: dict[str, str]
+) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for argv in companions:
+            stack.enter_context(Companion.start([*argv, guard.run], guard, environ))
+        yield
 
 
 def _watched(plan: Plan, guard: RunGuard, watching: Watching) -> Plan:

@@ -98,3 +98,22 @@ def pid_of(node: str) -> int:
             status, _ = connection.ask("status")
         return next(entry["pid"] for entry in status["processes"] if entry["name"] == node)
     raise AssertionError("no run")
+
+
+def test_page_shows_the_log_of_the_node_that_has_failed(flow: Flow, browser: Any):
+    launcher = flow.start("--dashboard-port", "0")
+    assert launcher.stdout is not None
+    url = find_url(next(line for line in launcher.stdout if line.startswith("dashboard:")))
+    page = browser.new_page()
+    expect = playwright.expect
+    expect.set_options(timeout=10_000)
+    page.goto(url)
+    expect(page.locator("#log-node")).to_have_value("camera")
+    expect(page.get_by_role("status")).to_contain_text("running")
+
+    os.kill(pid_of("sink"), signal.SIGKILL)
+
+    expect(page.get_by_role("status")).to_contain_text("1 failed")
+    expect(page.locator("#log-node")).to_have_value("sink")
+    launcher.send_signal(signal.SIGINT)
+    launcher.communicate(timeout=15)

@@ -82,7 +82,7 @@ function showChoice() {
 
 function show(run, chosen) {
   if (shown) for (const view of shown.views.values()) view.isOpen = false;
-  shown = { run, chosen, at: 0, points: [], graph: null, views: new Map(), log: null };
+  shown = { run, chosen, at: 0, points: [], graph: null, views: new Map(), log: null, failed: [] };
   $("#runs").value = run;
   complain("");
   $("#log").textContent = "";
@@ -121,7 +121,9 @@ async function showStatus(status) {
   write($("#file"), `${status.file.split("/").pop()} · ${status.run}`);
   $("#file").title = status.file;
   document.title = `${status.file.split("/").pop()} – dora_rt`;
-  say(status.state, status.state === "ended" ? "ended" : `${status.state} ${clock(status.running_s)}`);
+  const failed = status.processes.filter((process) => process.state === "failed").length;
+  const about = status.state === "ended" ? "ended" : `${status.state} ${clock(status.running_s)}`;
+  say(status.state, failed ? `${about} · ${failed} failed` : about);
   $("#stop").disabled = status.state !== "running" && status.state !== "starting";
   showNodes(status);
   showEdges(status);
@@ -318,9 +320,15 @@ async function showPicture(entry, about, file) {
 
 function showLogChoice(status) {
   const choice = $("#log-node"), names = status.processes.map((process) => process.name);
-  if (choice.options.length === names.length && names.every((name, at) => choice.options[at].value === name)) return;
-  choice.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
-  shown.log = null;
+  if (choice.options.length !== names.length || names.some((name, at) => choice.options[at].value !== name)) {
+    choice.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
+    shown.log = null;
+  }
+  // The last words of a node that has just failed, unless somebody reads what another one says.
+  const failed = names.filter((_, at) => status.processes[at].state === "failed");
+  const fresh = failed.find((name) => !shown.failed.includes(name));
+  if (fresh && !shown.hasChosenLog) choice.value = fresh;
+  shown.failed = failed;
 }
 
 async function readLog() {
@@ -378,6 +386,7 @@ async function act(verb, node) {
 }
 
 $("#stop").addEventListener("click", () => ask("Stop the whole run?", () => act("stop")));
+$("#log-node").addEventListener("change", () => { if (shown) shown.hasChosenLog = true; });
 $("#runs").addEventListener("change", () => show($("#runs").value, true));
 lookForRuns();
 look();
