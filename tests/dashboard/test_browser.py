@@ -27,6 +27,19 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+# How wide the picture was, looked at whenever the page has a moment, until there were ten.
+WIDTHS_SEEN = """() => new Promise((done) => {
+  const widths = new Set(), sources = new Set(), channel = new MessageChannel();
+  channel.port1.onmessage = () => {
+    const image = document.querySelector("#pictures img");
+    widths.add(image.naturalWidth);
+    sources.add(image.src);
+    if (sources.size < 10) channel.port2.postMessage("again"); else done([...widths]);
+  };
+  channel.port2.postMessage("begin");
+})"""
+
+
 @pytest.fixture
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as runner:
@@ -58,7 +71,7 @@ def test_page_shows_a_run_from_its_start_over_a_node_that_dies_to_its_stop(
     label = page.locator("#graph .label[data-edge='detector/bbox sink/bbox'] .value")
     expect(label).to_have_text(re.compile(r"[1-9]\d\.\d Hz · .+ / .+"))
     expect(page.locator("#pictures svg text")).to_have_text("cat 0.90")
-    assert page.locator("#pictures img").evaluate("image => image.naturalWidth") == 64
+    assert page.evaluate(WIDTHS_SEEN) == [64], "there is always a whole picture"
     expect(page.locator("#log")).to_contain_text("the camera looks")
 
     os.kill(pid_of("detector"), signal.SIGKILL)

@@ -180,7 +180,7 @@ def test_launcher_killed_at_50_random_moments_of_start_run_and_stop_leaves_nothi
     # Criterion 3 of step 2.
     bed.write_ticking()
     before = objects()
-    arguments = ("--stop-after", "200ms")
+    arguments = ("--stop-after", "100ms")
     moments = random.Random(3)
     whole_s = measure_s(bed, arguments)
     killed = 0

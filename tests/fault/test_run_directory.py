@@ -341,7 +341,8 @@ def test_directory_that_was_not_finished_is_removed_and_foreign_files_are_not(be
 def test_objects_without_a_run_directory_are_told_and_removed_only_when_asked_and_unmapped(
     bed: Bed,
 ):
-    for run in ("55555555", "66666666"):
+    strays = ("55555555", "66666666")
+    for run in strays:
         (SHM / f"drt-{run}-o0").write_bytes(bytes(50_000))
     maps_it = "import mmap, os; m = mmap.mmap(os.open('/dev/shm/drt-66666666-o0', 2), 0)"
     command = [sys.executable, "-c", f"{maps_it}; print(flush=True); input()"]
@@ -351,18 +352,18 @@ def test_objects_without_a_run_directory_are_told_and_removed_only_when_asked_an
     what = "1 object (0.1 MB) of run {}, which has no directory: "
     mapped = f"left alone: {what.format('66666666')}a process maps them\n"
 
-    assert bed.clean() == (
+    assert bed.clean(strays=strays) == (
         f"left alone: {what.format('55555555')}no process maps them (dora-rt clean --strays "
         f"removes them)\n{mapped}"
     )
-    assert bed.clean("--strays") == (
+    assert bed.clean("--strays", strays=strays) == (
         f"removed {what.format('55555555')}no process mapped them\n{mapped}"
     )
 
     child.communicate(b"\n")
-    assert set(objects()) == {"drt-66666666-o0"}
-    assert "removed 1 object" in bed.clean("--strays")
-    assert bed.clean() == "nothing to clean up\n"
+    assert (objects("55555555"), set(objects("66666666"))) == ({}, {"drt-66666666-o0"})
+    assert "removed 1 object" in bed.clean("--strays", strays=strays)
+    assert bed.clean(strays=strays) == "nothing to clean up\n"
 
 
 def test_verb_that_does_not_exist_is_refused_with_a_suggestion(bed: Bed):
