@@ -44,9 +44,12 @@ def own_processes() -> dict[int, str]:
     """Give the living processes of dora_rt that the tests have started, with command lines."""
     mark = f"{_MARK}={os.getpid()}".encode()
     found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        folder = Path("/proc", pid)
         with contextlib.suppress(OSError):
             environ = (folder / "environ").read_bytes()
+            if mark not in environ:
+                continue  # most processes: looked at twice in each test
             line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
             # What the fork server has become keeps the environment that it began with.
             is_ours = (
@@ -56,7 +59,7 @@ def own_processes() -> dict[int, str]:
             )
             # Of a zombie there is neither environment nor command line.
             if is_ours and mark in environ.split(b"\0"):
-                found[int(folder.name)] = line.decode(errors="replace")
+                found[int(pid)] = line.decode(errors="replace")
     return found
 
 
