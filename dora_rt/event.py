@@ -57,7 +57,6 @@ class Event:
         input_id: str,
         value: Any,
         metadata_json: bytes = b"",
-        *,
         seq: int = 0,
         dropped: int = 0,
         sent_ns: int = 0,

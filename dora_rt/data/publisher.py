@@ -15,20 +15,21 @@ from numpy.typing import NDArray
 from dora_rt.contract import OutputConfig
 from dora_rt.data import names, ring
 from dora_rt.data.board import Board
+from dora_rt.data.header import (
+    DESCRIPTION_OFFSET,
+    ENCODING_ARROW,
+    ENCODING_BYTES,
+    HEADER_NBYTES,
+    describe,
+    describe_array,
+    metadata_start,
+    write_number_and_times,
+)
 from dora_rt.data.pool import Place, PoolWriter
 from dora_rt.data.reader_end import ReaderEnd
 from dora_rt.data.ring import READER_CLOSED
 from dora_rt.data.ring_writer import RingWriter
-from dora_rt.data.sample import (
-    ENCODING_ARROW,
-    ENCODING_BYTES,
-    HEADER_NBYTES,
-    METADATA_LIMIT_NBYTES,
-    check_loan,
-    dtype_code,
-    metadata_start,
-    write_header,
-)
+from dora_rt.data.sample import METADATA_LIMIT_NBYTES, check_loan
 from dora_rt.data.shm import attach_words
 from dora_rt.data.stamp import Stamp
 from dora_rt.errors import (
@@ -41,6 +42,7 @@ from dora_rt.errors import (
 if TYPE_CHECKING:
     from dora_rt.data.arrow import ArrowSample
 
+_LARGE_NBYTES = 64 * 1024
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 
 
@@ -73,32 +75,56 @@ class Publisher:
         self._is_sending = False
         self._is_published = False
         self._is_closed = False
+        self._slots = config.slots
+        self._form = _Form(np.dtype(np.uint8), (), self._slots)
 
     def send(
         self, value: NDArray[Any] | bytes | bytearray | memoryview | ArrowSample, stamp: Stamp
     ) -> None:
         """Copy bytes, or an array of any layout (in C order), into a slot and publish it."""
-        nbytes = value.nbytes if isinstance(value, np.ndarray) else len(value)
-        with self._lock:
-            slot, place = self._claim(_needed(nbytes, len(stamp.metadata_json)))
-            try:
-                begin = place.offset + HEADER_NBYTES
-                if isinstance(value, np.ndarray):
-                    dtype, shape = value.dtype, value.shape
-                    # Readers get native arrays; the copy turns the bytes of a big-endian one.
-                    native = dtype if dtype.isnative else dtype.newbyteorder("=")
-                    np.ndarray(shape, native, place.buffer, begin)[...] = value
-                    self._publish(slot, place, nbytes, (dtype_code(dtype), shape), stamp)
-                elif isinstance(value, (bytes, bytearray, memoryview)):
-                    place.buffer[begin : begin + nbytes] = value
-                    self._publish(slot, place, nbytes, None, stamp)
-                else:
-                    value.write(memoryview(place.buffer)[begin : begin + nbytes])
-                    self._publish(slot, place, nbytes, None, stamp, ENCODING_ARROW)
-            except BaseException:
-                self._give_up(slot)
-                raise
+        self._lock.acquire()
+        try:
+            if isinstance(value, np.ndarray):
+                form = self._form
+                if value.dtype is not form.dtype or value.shape != form.shape:
+                    self._form = form = _Form(value.dtype, value.shape, self._slots)
+                metadata_nbytes = len(stamp[0])
+                slot, place = self._claim(form.metadata_start + metadata_nbytes)
+                try:
+                    view = form.views[slot]
+                    if view is None or place[3] != form.growth:
+                        view = form.view(slot, place)
+                    view[...] = value
+                    if metadata_nbytes != form.metadata_nbytes:
+                        form.describe(metadata_nbytes)
+                    self._publish(slot, place, form.description, form.nbytes, stamp)
+                except BaseException:
+                    self._give_up(slot)
+                    raise
+            else:
+                self._send_bytes(value, stamp)
+            self._ring.look_ahead()
             self._is_sending = False
+        finally:
+            self._lock.release()
+
+    def _send_bytes(
+        self, value: bytes | bytearray | memoryview | ArrowSample, stamp: Stamp
+    ) -> None:
+        nbytes, metadata_nbytes = len(value), len(stamp[0])
+        slot, place = self._claim(metadata_start(nbytes) + metadata_nbytes)
+        try:
+            begin = place.offset + HEADER_NBYTES
+            encoding = ENCODING_BYTES
+            if isinstance(value, (bytes, bytearray, memoryview)):
+                place.buffer[begin : begin + nbytes] = value
+            else:
+                encoding = ENCODING_ARROW
+                value.write(memoryview(place.buffer)[begin : begin + nbytes])
+            self._publish(slot, place, describe(nbytes, metadata_nbytes, encoding), nbytes, stamp)
+        except BaseException:
+            self._give_up(slot)
+            raise
 
     def loan(
         self,
@@ -133,7 +159,7 @@ class Publisher:
     def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, Place]:
         """Take a slot with room for a payload and its metadata; `finish_loan` ends it."""
         with self._lock:
-            claimed = self._claim(_needed(nbytes, metadata_nbytes))
+            claimed = self._claim(metadata_start(nbytes) + metadata_nbytes)
             self._is_sending = False
         return claimed
 
@@ -143,8 +169,9 @@ class Publisher:
             self._begin()
             try:
                 self._notice_readers()
-                array_type = dtype_code(array.dtype), array.shape
-                self._publish(slot, place, array.nbytes, array_type, stamp)
+                nbytes = array.nbytes
+                description = describe_array(array.dtype, array.shape, nbytes, len(stamp[0]))
+                self._publish(slot, place, description, nbytes, stamp)
             except BaseException:
                 self._give_up(slot)
                 raise
@@ -173,20 +200,24 @@ class Publisher:
         try:
             if self._is_closed:
                 raise self._closed()
-            writer = self._ring
+            writer, pool = self._ring, self._pool
+            free = writer.free
             for end in self._ends:
-                edge = end.edge
-                if end.place[0] != end.word or edge.reader_words[READER_CLOSED] != end.closing:
+                # The slot that came back last is still in the cache, which large samples gain from.
+                if (nbytes > _LARGE_NBYTES or not free) and end.returned.value:
+                    writer.collect(end.edge)
+                if end.place[0] != end.word:
                     end.notice(writer)
-                if edge.returned.value:
-                    writer.collect(edge)
-            slot = writer.free.pop() if writer.free else self._make_room()
-            if self._pool.has_old_pools:
-                self._pool.retire({slot, *writer.free})
+            if writer.has_news:
+                writer.has_news = False
+                self._notice_readers()
+            slot = free.pop() if free else self._make_room()
+            if pool.has_old_pools:
+                pool.retire({slot, *free})
             writer.open(slot)
-            place = self._pool.places[slot]
-            if place is None or place.nbytes < nbytes:
-                place = self._pool.place(slot, nbytes)
+            place = pool.places[slot]
+            if place is None or place[2] < nbytes:
+                place = pool.place(slot, nbytes)
         except BaseException:
             if slot is not None:
                 self._ring.put_back(slot)
@@ -222,33 +253,28 @@ class Publisher:
         return NodeClosedError(f"{self.where}: closed, nothing can be sent any more")
 
     def _publish(
-        self,
-        slot: int,
-        place: Place,
-        nbytes: int,
-        array: tuple[int, tuple[int, ...]] | None,
-        stamp: Stamp,
-        encoding: int = ENCODING_BYTES,
+        self, slot: int, place: Place, description: bytes, nbytes: int, stamp: Stamp
     ) -> None:
         metadata_json, source_ns, origin_ns, deadline_ns = stamp
         for end in self._blocking:
             if len(end.edge.pending) >= end.edge.queue_size:
                 self._wait_for_room(deadline_ns)
         buffer, offset, room, growth = place
-        metadata_nbytes = len(metadata_json)
-        if metadata_nbytes:
+        if metadata_json:
             begin = metadata_start(nbytes)
-            if begin + metadata_nbytes > room:
+            if begin + len(metadata_json) > room:
                 raise UnsupportedValueError(
-                    f"{self.where}: {metadata_nbytes:,} bytes of metadata do not fit behind a "
+                    f"{self.where}: {len(metadata_json):,} bytes of metadata do not fit behind a "
                     "loan that began without metadata; give the dict to loan() and fill it in the "
                     "block"
                 )
             begin += offset
-            buffer[begin : begin + metadata_nbytes] = metadata_json
+            buffer[begin : begin + len(metadata_json)] = metadata_json
+        begin = offset + DESCRIPTION_OFFSET
+        buffer[begin : begin + len(description)] = description
         writer = self._ring
-        times = writer.head, time.monotonic_ns(), source_ns, origin_ns
-        write_header(buffer, offset, times, nbytes, metadata_nbytes, array, encoding)
+        sent_ns = time.monotonic_ns()
+        write_number_and_times(buffer, offset, writer.head, sent_ns, source_ns, origin_ns)
         # From the first step of it on, readers may have the slot.
         self._is_published = True
         writer.publish(slot, growth, nbytes)
@@ -265,6 +291,51 @@ class Publisher:
                     )
                 self._ring.read_log(end.edge)
                 self._notice_readers()
+
+
+class _Form:
+    """Arrays of one dtype and shape: what sending one takes, worked out once for all of them."""
+
+    __slots__ = (
+        "_native",
+        "description",
+        "dtype",
+        "growth",
+        "metadata_nbytes",
+        "metadata_start",
+        "nbytes",
+        "shape",
+        "views",
+    )
+
+    def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...], slots: int) -> None:
+        self.dtype = dtype
+        self.shape = shape
+        self.nbytes = math.prod(shape) * dtype.itemsize
+        self.metadata_start = metadata_start(self.nbytes)
+        # Readers get native arrays; the copy turns the bytes of a big-endian one.
+        self._native = dtype.newbyteorder("=")
+        self.views: list[NDArray[Any] | None] = [None] * slots
+        """The payloads of the slots in the pool of a growth, as far as they were used."""
+        self.growth = -1
+        self.description = b""
+        """For the header of one with so many bytes of metadata."""
+        self.metadata_nbytes = -1
+
+    def view(self, slot: int, place: Place) -> NDArray[Any]:
+        """Make the view of a slot, and forget those of an earlier pool."""
+        if place.growth != self.growth:
+            self.growth = place.growth
+            self.views = [None] * len(self.views)
+        begin = place.offset + HEADER_NBYTES
+        view: NDArray[Any] = np.ndarray(self.shape, self._native, place.buffer, begin)
+        self.views[slot] = view
+        return view
+
+    def describe(self, metadata_nbytes: int) -> None:
+        """Make the description for another size of the metadata."""
+        self.metadata_nbytes = metadata_nbytes
+        self.description = describe_array(self._native, self.shape, self.nbytes, metadata_nbytes)
 
 
 class Loan:
@@ -326,7 +397,3 @@ class Loan:
             self._publisher.cancel_loan(self._slot)
             raise
         self._publisher.finish_loan(self._slot, self._place, array, stamp)
-
-
-def _needed(payload_nbytes: int, metadata_nbytes: int) -> int:
-    return HEADER_NBYTES + (payload_nbytes + 7 & -8) + metadata_nbytes

@@ -129,10 +129,10 @@ def test_sample_that_is_being_overwritten_is_not_given():
 def test_loan_that_is_open_does_not_show_through():
     with wired(Reader(1)) as live:
         watch = observer_of(live)
-        live.send(np.zeros(1000, np.uint8))
+        live.send(np.zeros(100_000, np.uint8))
         live.take()
         loan = live.publisher.loan(
-            (1000,), np.dtype(np.uint8), lambda: Stamp(b"", 1, 1), has_metadata=False
+            (100_000,), np.dtype(np.uint8), lambda: Stamp(b"", 1, 1), has_metadata=False
         )
         with loan as array:
             array[:] = 7  # in the very slot of the sample before
