@@ -44,8 +44,9 @@ def own_processes() -> dict[int, str]:
     """Give the living processes of dora_rt that the tests have started, with command lines."""
     mark = f"{_MARK}={os.getpid()}".encode()
     found = {}
-    for pid in filter(str.isdecimal, os.listdir("/proc")):
-        folder = Path("/proc", pid)
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
         with contextlib.suppress(OSError):
             environ = (folder / "environ").read_bytes()
             if mark not in environ:
@@ -59,7 +60,7 @@ def own_processes() -> dict[int, str]:
             )
             # Of a zombie there is neither environment nor command line.
             if is_ours and mark in environ.split(b"\0"):
-                found[int(pid)] = line.decode(errors="replace")
+                found[int(folder.name)] = line.decode(errors="replace")
     return found
 
 
