@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,32 +17,29 @@ from tests.fault.bed import Bed, is_alive
 from tests.fault.test_endurance import children
 from tests.helpers import eventually
 
-# It has another command line once it is ready.
-SERVER = re.compile(rb"fork_server\.py|fork\0server\0")
-
 needs_two_cores = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="with one core nothing begins early"
 )
 
 
-@pytest.fixture(autouse=True)
-def none_waits() -> Iterator[None]:
-    yield
+Servers = Callable[[], list[int]]
+
+
+@pytest.fixture
+def servers() -> Iterator[Servers]:
+    """Give the living processes that the test has started; end a server that still waits."""
+    before = set(children(os.getpid()))
+
+    def living() -> list[int]:
+        found = set(children(os.getpid())) - before
+        return [pid for pid in found if is_alive(Path(f"/proc/{pid}"))]
+
+    yield living
     early_start.dismiss()
 
 
-def servers() -> list[int]:
-    """Give the living fork servers of this process."""
-    return [
-        pid
-        for pid in children(os.getpid())
-        if SERVER.search(Path(f"/proc/{pid}/cmdline").read_bytes())
-        and is_alive(Path(f"/proc/{pid}"))
-    ]
-
-
 @needs_two_cores
-def test_server_that_was_begun_is_taken_by_a_run_with_its_environment():
+def test_server_that_was_begun_is_taken_by_a_run_with_its_environment(servers: Servers):
     early_start.begin(["flow.yml"], os.environ)
     (begun,) = servers()
 
@@ -58,7 +54,7 @@ def test_server_that_was_begun_is_taken_by_a_run_with_its_environment():
 
 
 @needs_two_cores
-def test_server_that_was_begun_with_another_environment_is_replaced():
+def test_server_that_was_begun_with_another_environment_is_replaced(servers: Servers):
     early_start.begin(["flow.yml"], os.environ)
     (begun,) = servers()
 
@@ -69,7 +65,7 @@ def test_server_that_was_begun_with_another_environment_is_replaced():
 
 
 @pytest.mark.parametrize("command", ["", "flow.yml --check", "--help", "--vers"])
-def test_nothing_begins_for_a_command_that_starts_nothing(command: str):
+def test_nothing_begins_for_a_command_that_starts_nothing(servers: Servers, command: str):
     early_start.begin(command.split(), os.environ)
 
     assert servers() == []
