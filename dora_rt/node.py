@@ -17,7 +17,6 @@ from dora_rt.data.board import Board
 from dora_rt.data.doorbell import deadline_after
 from dora_rt.data.ports import Ports
 from dora_rt.data.publisher import Loan, Publisher
-from dora_rt.data.sample import sendable
 from dora_rt.data.shm import Segment
 from dora_rt.data.stamp import make_stamp
 from dora_rt.data.status import Kind, LinkCounters, StatusWriter
@@ -204,11 +203,10 @@ class Node:
         publisher = self._publishers.get(output_id) if self._has_started else None
         if publisher is None or self._inbox.was_told_to_stop or fork.is_forked:
             publisher = self._publisher(output_id)
-        value = sendable(data, publisher.where)
         stamp = make_stamp(self._causes, publisher.where, metadata, captured_ns, deadline_ns)
         if self._has_heartbeat:
             self._inbox.beat()
-        publisher.send(value, stamp)
+        publisher.send(data, stamp)
 
     def loan(
         self,

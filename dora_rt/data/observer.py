@@ -14,9 +14,9 @@ import numpy as np
 from dora_rt.contract import OutputConfig
 from dora_rt.data import names, ring
 from dora_rt.data.fence import Fence
+from dora_rt.data.header import ENCODING_ARROW, HEADER_NBYTES, ArrayType, read_header
 from dora_rt.data.pool import PoolReader
 from dora_rt.data.ring import FLOOR, HEAD, SLOT_BITS, SLOT_MASK
-from dora_rt.data.header import ENCODING_ARROW, HEADER_NBYTES, ArrayType, read_header
 from dora_rt.data.shm import attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event

@@ -29,7 +29,7 @@ from dora_rt.data.pool import Place, PoolWriter
 from dora_rt.data.reader_end import ReaderEnd
 from dora_rt.data.ring import READER_CLOSED
 from dora_rt.data.ring_writer import RingWriter
-from dora_rt.data.sample import METADATA_LIMIT_NBYTES, check_loan
+from dora_rt.data.sample import METADATA_LIMIT_NBYTES, check_loan, sendable
 from dora_rt.data.shm import attach_words
 from dora_rt.data.stamp import Stamp
 from dora_rt.errors import (
@@ -78,33 +78,39 @@ class Publisher:
         self._slots = config.slots
         self._form = _Form(np.dtype(np.uint8), (), self._slots)
 
-    def send(
-        self, value: NDArray[Any] | bytes | bytearray | memoryview | ArrowSample, stamp: Stamp
-    ) -> None:
-        """Copy bytes, or an array of any layout (in C order), into a slot and publish it."""
+    def send(self, value: Any, stamp: Stamp) -> None:
+        """Copy bytes, or an array of any layout (in C order), into a slot and publish it.
+
+        Raises:
+            UnsupportedValueError: the value is nothing that can be sent.
+        """
         self._lock.acquire()
         try:
-            if isinstance(value, np.ndarray):
-                form = self._form
-                if value.dtype is not form.dtype or value.shape != form.shape:
-                    self._form = form = _Form(value.dtype, value.shape, self._slots)
-                metadata_nbytes = len(stamp[0])
-                slot, place = self._claim(form.metadata_start + metadata_nbytes)
-                try:
-                    view = form.views[slot]
-                    if view is None or place[3] != form.growth:
-                        view = form.view(slot, place)
-                    view[...] = value
-                    if metadata_nbytes != form.metadata_nbytes:
-                        form.describe(metadata_nbytes)
-                    self._publish(slot, place, form.description, form.nbytes, stamp)
-                except BaseException:
-                    self._give_up(slot)
-                    raise
-            else:
-                self._send_bytes(value, stamp)
-            self._ring.look_ahead()
-            self._is_sending = False
+            form = self._form
+            if (
+                type(value) is not np.ndarray
+                or value.dtype is not form.dtype
+                or value.shape != form.shape
+            ):
+                value = sendable(value, self.where)
+                if not isinstance(value, np.ndarray):
+                    self._send_bytes(value, stamp)
+                    return
+                self._form = form = _Form(value.dtype, value.shape, self._slots)
+            metadata_nbytes = len(stamp[0])
+            slot, place = self._claim(form.metadata_start + metadata_nbytes)
+            try:
+                view = form.views[slot]
+                if view is None or place[3] != form.growth:
+                    view = form.view(slot, place)
+                view[...] = value
+                if metadata_nbytes != form.metadata_nbytes:
+                    form.describe(metadata_nbytes)
+                self._publish(slot, place, form.description, form.nbytes, stamp)
+            except BaseException:
+                self._give_up(slot)
+                raise
+            self._look_ahead()
         finally:
             self._lock.release()
 
@@ -125,6 +131,7 @@ class Publisher:
         except BaseException:
             self._give_up(slot)
             raise
+        self._look_ahead()
 
     def loan(
         self,
@@ -168,14 +175,15 @@ class Publisher:
         with self._lock:
             self._begin()
             try:
-                self._notice_readers()
+                if self._is_closed:
+                    raise self._closed()
                 nbytes = array.nbytes
                 description = describe_array(array.dtype, array.shape, nbytes, len(stamp[0]))
                 self._publish(slot, place, description, nbytes, stamp)
             except BaseException:
                 self._give_up(slot)
                 raise
-            self._is_sending = False
+            self._look_ahead()
 
     def cancel_loan(self, slot: int) -> None:
         """Give a loaned slot back unsent."""
@@ -195,22 +203,19 @@ class Publisher:
         self._is_published = False
 
     def _claim(self, nbytes: int) -> tuple[int, Place]:
-        self._begin()
+        if self._is_sending:
+            self._begin()  # which is not possible
+        self._is_sending = True
+        self._is_published = False
         slot = None
         try:
             if self._is_closed:
                 raise self._closed()
             writer, pool = self._ring, self._pool
             free = writer.free
-            for end in self._ends:
-                # The slot that came back last is still in the cache, which large samples gain from.
-                if (nbytes > _LARGE_NBYTES or not free) and end.returned.value:
-                    writer.collect(end.edge)
-                if end.place[0] != end.word:
-                    end.notice(writer)
-            if writer.has_news:
-                writer.has_news = False
-                self._notice_readers()
+            if nbytes > _LARGE_NBYTES:
+                # The slot that came back last is still in the cache.
+                writer.collect_all()
             slot = free.pop() if free else self._make_room()
             if pool.has_old_pools:
                 pool.retire({slot, *free})
@@ -225,16 +230,31 @@ class Publisher:
             raise
         return slot, place
 
+    def _look_ahead(self) -> None:
+        """Do what can wait until the readers are awake, and what the next send then need not."""
+        writer = self._ring
+        try:
+            for end in self._ends:
+                if end.returned.value:
+                    writer.collect(end.edge)
+                if end.place[0] != end.word:
+                    end.notice(writer)
+            if writer.has_news:
+                self._notice_readers()
+            writer.open_next()
+        finally:
+            self._is_sending = False
+
     def _make_room(self) -> int:
         # The plan has a slot for all that may be queued, held and loaned at once.
         writer = self._ring
         while not writer.free:
-            if not writer.drop_oldest():
+            self._notice_readers()
+            writer.collect_all()
+            if not writer.free and not writer.drop_oldest():
                 raise TooManyLoansError(
                     f"{self.where}: too many loans are open at the same time; end one first"
                 )
-            for end in self._ends:
-                writer.collect(end.edge)
         return writer.free.pop()
 
     def _give_up(self, slot: int) -> None:
@@ -245,6 +265,7 @@ class Publisher:
     def _notice_readers(self) -> None:
         if self._is_closed:
             raise self._closed()
+        self._ring.has_news = False
         for end in self._ends:
             if end.place[0] != end.word or end.edge.reader_words[READER_CLOSED] != end.closing:
                 end.notice(self._ring)

@@ -36,7 +36,7 @@ class RingReader:
         self.seq = -1
         """Number of the sample taken last."""
         self.missed = 0
-        """Samples that were dropped, up to the one taken last; who has counted them sets it to 0."""
+        """Samples dropped up to the one taken last; who has counted them sets it to 0."""
         self.passed_over = 0
         """How many of them this reader had, and gave back for a newer one; likewise."""
         self._words = output_words

@@ -133,11 +133,8 @@ class RingWriter:
             self._pass_fence()
         self._opened = -1
 
-    def look_ahead(self) -> None:
-        """Do what the next sample needs, now that nobody waits for this process."""
-        for edge in self._listening:
-            if edge.returned.value:
-                self.collect(edge)
+    def open_next(self) -> None:
+        """Open the slot that comes next already now, when nobody waits for this process."""
         if self.free:
             self._opened = slot = self.free[-1]
             self._words[self._place + slot] = BEING_WRITTEN
@@ -178,6 +175,11 @@ class RingWriter:
             except BusyError:
                 return
             self.read_log(edge)
+
+    def collect_all(self) -> None:
+        """Read the logs of all readers."""
+        for edge in self.edges:
+            self.collect(edge)
 
     def read_log(self, edge: WriterEdge) -> None:
         """Read the entry that belongs to one post of `returned`, which the caller has taken."""

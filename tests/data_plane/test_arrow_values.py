@@ -10,7 +10,6 @@ import pyarrow as pa
 import pytest
 
 from dora_rt.data.arrow import as_arrow
-from dora_rt.data.sample import sendable
 from dora_rt.data.subscriber import SMALL_NBYTES
 from dora_rt.errors import CorruptSampleError, UnsupportedValueError
 from dora_rt.event import Event
@@ -65,7 +64,7 @@ def ring():
 
 
 def send(ring: Wired, array: object) -> None:
-    ring.publisher.send(sendable(array, "here"), NO_STAMP)
+    ring.publisher.send(array, NO_STAMP)
 
 
 @pytest.mark.parametrize("array", NOT_NUMBERS.values(), ids=NOT_NUMBERS.keys())

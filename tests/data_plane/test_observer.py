@@ -15,7 +15,6 @@ import pyarrow
 import pytest
 
 from dora_rt.contract import QueuePolicy
-from dora_rt.data.arrow import sendable_array
 from dora_rt.data.observer import Observer
 from dora_rt.data.ring import BEING_WRITTEN, FLOOR
 from dora_rt.data.stamp import Stamp
@@ -88,7 +87,7 @@ def test_array_of_arrow_is_given_as_one():
     with wired(Reader(1)) as live:
         watch = observer_of(live)
 
-        live.send(sendable_array(pyarrow.array(["some", None])))
+        live.send(pyarrow.array(["some", None]))
 
         event = watch.newest("x")
         assert event is not None
