@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dora_rt.runs import Connection, base_folder, find_runs
-from tests.dashboard.conftest import find_url
+from tests.dashboard.conftest import FLOW, find_url
 from tests.flows.flow import Flow
 
 pytest.importorskip("starlette", reason="the extra [web] is not installed")
@@ -53,6 +53,8 @@ def browser() -> Iterator[Any]:
 def test_page_shows_a_run_from_its_start_over_a_node_that_dies_to_its_stop(
     flow: Flow, browser: Any
 ):
+    # Longer than the page and the dashboard take to ask again, both every half second.
+    flow.write("flow.yml", FLOW.replace("restart_delay: 0.5", "restart_delay: 1.5"))
     launcher = flow.start("--dashboard-port", "0")
     assert launcher.stdout is not None
     url = find_url(next(line for line in launcher.stdout if line.startswith("dashboard:")))
