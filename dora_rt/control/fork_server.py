@@ -7,9 +7,9 @@ Executed in a child of the launcher, and not imported; `dora_rt.control.warm_sta
 Each message on the socket is a JSON object behind its length, and brings descriptors. The first has
 those that every node is to have, and the numbers that they have in the launcher. Each later one is
 a request with two descriptors: where the node's output goes, and where its pid is to be told.
-Nobody has threads when a request is served. The node is forked twice and its parent ends at once, so that it becomes a child of the
-launcher (which is a subreaper at that moment) as one that was started plainly; from then on the
-server has no part in it, and may die.
+Nobody has threads when a request is served. The node is forked twice and its parent ends at once,
+so that it becomes a child of the launcher (which is a subreaper at that moment) as one that was
+started plainly; from then on the server has no part in it, and may die.
 """
 
 from __future__ import annotations
