@@ -166,15 +166,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     if options.check:
         console.notice(outline(plan))
         return EXIT_OK
-<<<<<<< HEAD
-    companion = _dashboard_command(options)
-    if companion is not None and not has_dashboard():
-        _complain(console, f"dora-launch: {MISSING_EXTRA}")
-=======
     companions = _companions(options)
     if _wants_dashboard(options) and not has_dashboard():
-        print(f"dora-launch: {MISSING_EXTRA}", file=sys.stderr)
->>>>>>> tools
+        _complain(console, f"dora-launch: {MISSING_EXTRA}")
         return EXIT_ENVIRONMENT
     if options.report is not None:
         try:
@@ -214,19 +208,11 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
 
 
-<<<<<<< HEAD
 def _complain(console: Console, text: str) -> None:
     console.drain()
     print(text, file=sys.stderr)
 
 
-def _dashboard_command(options: argparse.Namespace) -> list[str] | None:
-    chosen = {"--host": options.dashboard_host, "--port": options.dashboard_port}
-    places = [word for flag, value in chosen.items() if value is not None for word in (flag, value)]
-    if not options.dashboard and not places:
-        return None
-    return [sys.executable, "-m", "dora_rt.tools", "dashboard", *places]
-=======
 def _wants_dashboard(options: argparse.Namespace) -> bool:
     places = (options.dashboard_host, options.dashboard_port)
     return options.dashboard or any(place is not None for place in places)
@@ -243,7 +229,6 @@ def _companions(options: argparse.Namespace) -> list[list[str]]:
     if options.watch:
         companions.append([*command, "watch"])
     return companions
->>>>>>> tools
 
 
 def _watching(options: argparse.Namespace, environ: dict[str, str]) -> Watching:

@@ -15,6 +15,7 @@ from dora_rt import __version__
 from dora_rt.control.budget import check_room, room_note
 from dora_rt.control.companion import Companion
 from dora_rt.control.console import Console
+from dora_rt.control.environ import COMPAT_FOLDER, NOTIFY_VARIABLE
 from dora_rt.control.guard import RunGuard
 from dora_rt.control.limits import check_open_files
 from dora_rt.control.logs import (
@@ -26,10 +27,10 @@ from dora_rt.control.logs import (
     kept_logs_folder,
 )
 from dora_rt.control.memory import RunMemory
-from dora_rt.control.notify import SOCKET_VARIABLE, Notifier
+from dora_rt.control.notify import Notifier
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
-from dora_rt.control.process import COMPAT_FOLDER, Starter
+from dora_rt.control.process import Starter
 from dora_rt.control.requests import RequestSocket
 from dora_rt.control.rundir import Manifest, has_run, reclaim
 from dora_rt.control.signals import recorded_signals
@@ -77,8 +78,7 @@ def launch(
     watching = watching or Watching()
     base = base_folder(environ)
     notifier = Notifier(environ)
-    # It is the launcher's: what a node says of itself is not so of the run.
-    environ = {name: value for name, value in environ.items() if name != SOCKET_VARIABLE}
+    environ = {name: value for name, value in environ.items() if name != NOTIFY_VARIABLE}
     for reclaimed in reclaim(base):
         console.notice(str(reclaimed))
     check_open_files(len(plan.processes))
@@ -122,7 +122,6 @@ def launch(
         return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
 
 
-<<<<<<< HEAD
 def show_summary(outcome: Outcome, console: Console) -> None:
     """Show how the run went, and wait until it was read: nothing is left of the run meanwhile.
 
@@ -133,9 +132,7 @@ def show_summary(outcome: Outcome, console: Console) -> None:
     console.drain(_LAST_WORDS_S if is_urgent else None)
 
 
-=======
 @contextlib.contextmanager
->>>>>>> tools
 def _accompanied(
     companions: Sequence[Sequence[str]], guard: RunGuard, environ: dict[str, str]
 ) -> Iterator[None]:
