@@ -15,10 +15,9 @@ from dora_rt import __version__
 from dora_rt.control.console import Console
 from dora_rt.control.duration import duration_s
 from dora_rt.control.environ import inherited_environ
-from dora_rt.control.launcher import launch
+from dora_rt.control.launcher import launch, show_summary
 from dora_rt.control.outline import outline
 from dora_rt.control.planner import make_plan
-from dora_rt.control.summary import render
 from dora_rt.control.timeline import check_target
 from dora_rt.control.watching import Watching, decide_spans
 from dora_rt.dashboard.extra import MISSING_EXTRA
@@ -50,12 +49,20 @@ allow it (shared memory, permissions), 128 + signal when interrupted (130: Ctrl-
 A dataflow file names the programs that it runs: run only files that you trust."""
 
 EXIT_OK, EXIT_NODE_FAILED, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
+EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and exit with its code."""
     _open_standard_streams()
-    sys.exit(_run(_parser().parse_args(arguments)))
+    options = _parser().parse_args(arguments)
+    is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    try:
+        with Console(sys.stdout, has_colour=sys.stdout.isatty() and not is_plain) as console:
+            code = _run(options, console)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(code)
 
 
 def _open_standard_streams() -> None:
@@ -146,15 +153,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, console: Console) -> int:
     environ = inherited_environ(os.environ)
-    is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
-    has_colour = sys.stdout.isatty() and not is_plain
-    console = Console(sys.stdout, has_colour=has_colour)
     try:
         descriptor = read_descriptor(options.file, environ, has_strict_types=options.strict_types)
     except DescriptorError as error:
-        print(error, file=sys.stderr)
+        _complain(console, str(error))
         return EXIT_USAGE
     for note in descriptor.notes:
         console.notice(f"note: {note}")
@@ -164,18 +168,18 @@ def _run(options: argparse.Namespace) -> int:
         return EXIT_OK
     companions = _companions(options)
     if _wants_dashboard(options) and not has_dashboard():
-        print(f"dora-launch: {MISSING_EXTRA}", file=sys.stderr)
+        _complain(console, f"dora-launch: {MISSING_EXTRA}")
         return EXIT_ENVIRONMENT
     if options.report is not None:
         try:
             options.report.write_text("")
         except OSError as error:
-            print(f"dora-launch: --report {options.report}: {error.strerror}", file=sys.stderr)
+            _complain(console, f"dora-launch: --report {options.report}: {error.strerror}")
             return EXIT_USAGE
     try:
         watching = _watching(options, environ)
     except (OSError, ExtraMissingError) as error:
-        print(f"dora-launch: {error}", file=sys.stderr)
+        _complain(console, f"dora-launch: {error}")
         return EXIT_USAGE
     if watching.note is not None:
         console.notice(f"note: {watching.note}")
@@ -191,14 +195,22 @@ def _run(options: argparse.Namespace) -> int:
             watching=watching,
         )
     except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
-        print(f"dora-launch: {error}", file=sys.stderr)
+        _complain(console, f"dora-launch: {error}")
         return EXIT_ENVIRONMENT
-    console.notice("\n" + render(outcome.report))
     if options.report is not None:
-        options.report.write_text(json.dumps(dataclasses.asdict(outcome.report)))
+        try:
+            options.report.write_text(json.dumps(dataclasses.asdict(outcome.report)))
+        except OSError as error:
+            console.alarm(f"--report {options.report}: {error.strerror}")
+    show_summary(outcome, console)
     if outcome.interrupted_by is not None:
         return 128 + outcome.interrupted_by
     return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
+
+
+def _complain(console: Console, text: str) -> None:
+    console.drain()
+    print(text, file=sys.stderr)
 
 
 def _wants_dashboard(options: argparse.Namespace) -> bool:

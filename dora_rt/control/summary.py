@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,6 +48,14 @@ class Report:
     failures: tuple[ProcessReport, ...]
     log_folder: str | None = None
     trace: TraceReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the run came to: its report, and the signal that interrupted it, if one did."""
+
+    report: Report
+    interrupted_by: signal.Signals | None
 
 
 def render(report: Report) -> str:

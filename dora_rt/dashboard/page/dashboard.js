@@ -291,10 +291,18 @@ async function follow(entry, mine) {
 }
 
 async function showPicture(entry, about, file) {
-  const next = URL.createObjectURL(file), last = entry.image.src;
-  entry.image.src = next;
-  await entry.image.decode();
-  if (last) URL.revokeObjectURL(last);
+  // Not in the place of the last one before it is decoded: on a page that loads, or cannot show,
+  // the next picture there would be none for a moment, or for good.
+  const last = entry.image, image = make("img", { alt: last.alt, src: URL.createObjectURL(file) });
+  try {
+    await image.decode();
+  } catch (error) {
+    URL.revokeObjectURL(image.src);
+    throw error;
+  }
+  last.replaceWith(image);
+  entry.image = image;
+  if (last.src) URL.revokeObjectURL(last.src);
   entry.number = about.number;
   const width = about.width || entry.image.naturalWidth;
   const height = about.height || entry.image.naturalHeight;
