@@ -151,6 +151,11 @@ class Node:
         Raises:
             UnknownOutputError, UnsupportedValueError: as for `send_output`.
         """
+        if not isinstance(metadata, dict):
+            raise TypeError(
+                "send_service_response: metadata are those that came with the request, a dict, "
+                f"not a {type(metadata).__name__}"
+            )
         if _REQUEST_ID not in metadata:
             _logger.warning("send_service_response: no 'request_id' in the metadata: who asked?")
         self.send_output(output_id, data, metadata)
