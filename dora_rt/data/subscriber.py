@@ -237,13 +237,14 @@ class Subscriber:
         elif self._is_blocking:
             reader.hold()
         now_ns = time.monotonic_ns()
-        latency_ns = now_ns - sent_ns
         words, latencies = self._words, self._latencies
-        units = latency_ns >> UNIT_SHIFT
-        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(latency_ns)
+        units = now_ns - sent_ns >> UNIT_SHIFT
+        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(now_ns - sent_ns)
         # Never from the words themselves: who overwrote one must not stop this node by an overflow.
         words[LATENCIES + place_of] = latencies[place_of] = latencies[place_of] + 1
-        ages, place_of = self._ages, bucket(now_ns - origin_ns)
+        ages = self._ages
+        units = now_ns - origin_ns >> UNIT_SHIFT
+        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(now_ns - origin_ns)
         words[AGES + place_of] = ages[place_of] = ages[place_of] + 1
         words[DELIVERED] = self._delivered = self._delivered + 1
         dropped, self._dropped = self._dropped, 0
