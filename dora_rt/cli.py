@@ -41,6 +41,7 @@ examples:
   dora-launch launch/dataflow.yml --stop-after 10s  run for ten seconds
   dora-launch launch/dataflow.yml --check           only check the file, start nothing
   dora-launch launch/dataflow.yml --dashboard       and see it on a page
+  dora-launch launch/dataflow.yml --watch           restart each node whose file you save
 
 exit codes: 0 all well, 1 a node failed, 2 bad file or usage, 3 the environment does not
 allow it (shared memory, permissions), 128 + signal when interrupted (130: Ctrl-C)
@@ -126,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
         "--dashboard-port", metavar="PORT", help="its port, or the next free one; 0: any"
     )
     parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="restart a node, and only that, when one of its files has changed",
+    )
+    parser.add_argument(
         "--report",
         type=Path,
         metavar="PATH",
@@ -160,8 +166,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     if options.check:
         console.notice(outline(plan))
         return EXIT_OK
-    companion = _dashboard_command(options)
-    if companion is not None and not has_dashboard():
+    companions = _companions(options)
+    if _wants_dashboard(options) and not has_dashboard():
         _complain(console, f"dora-launch: {MISSING_EXTRA}")
         return EXIT_ENVIRONMENT
     if options.report is not None:
@@ -185,7 +191,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
             has_dora_compat=options.dora_compat,
             stop_after_s=options.stop_after,
             log_folder=options.log_dir,
-            companion=companion,
+            companions=companions,
             watching=watching,
         )
     except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
@@ -207,12 +213,22 @@ def _complain(console: Console, text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _dashboard_command(options: argparse.Namespace) -> list[str] | None:
-    chosen = {"--host": options.dashboard_host, "--port": options.dashboard_port}
-    places = [word for flag, value in chosen.items() if value is not None for word in (flag, value)]
-    if not options.dashboard and not places:
-        return None
-    return [sys.executable, "-m", "dora_rt.tools", "dashboard", *places]
+def _wants_dashboard(options: argparse.Namespace) -> bool:
+    places = (options.dashboard_host, options.dashboard_port)
+    return options.dashboard or any(place is not None for place in places)
+
+
+def _companions(options: argparse.Namespace) -> list[list[str]]:
+    """Give the commands of what runs beside the nodes, and looks at them."""
+    command = [sys.executable, "-m", "dora_rt.tools"]
+    companions = []
+    if _wants_dashboard(options):
+        chosen = {"--host": options.dashboard_host, "--port": options.dashboard_port}
+        places = [word for flag, value in chosen.items() if value for word in (flag, value)]
+        companions.append([*command, "dashboard", *places])
+    if options.watch:
+        companions.append([*command, "watch"])
+    return companions
 
 
 def _watching(options: argparse.Namespace, environ: dict[str, str]) -> Watching:

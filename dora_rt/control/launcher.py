@@ -7,8 +7,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from dora_rt import __version__
 from dora_rt.control.budget import check_room, room_note
 from dora_rt.control.companion import Companion
 from dora_rt.control.console import Console
+from dora_rt.control.environ import COMPAT_FOLDER, NOTIFY_VARIABLE
 from dora_rt.control.guard import RunGuard
 from dora_rt.control.limits import check_open_files
 from dora_rt.control.logs import (
@@ -27,10 +27,10 @@ from dora_rt.control.logs import (
     kept_logs_folder,
 )
 from dora_rt.control.memory import RunMemory
-from dora_rt.control.notify import SOCKET_VARIABLE, Notifier
+from dora_rt.control.notify import Notifier
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
-from dora_rt.control.process import COMPAT_FOLDER, Starter
+from dora_rt.control.process import Starter
 from dora_rt.control.requests import RequestSocket
 from dora_rt.control.rundir import Manifest, has_run, reclaim
 from dora_rt.control.signals import recorded_signals
@@ -54,7 +54,7 @@ def launch(
     stop_after_s: float | None,
     log_folder: Path | None,
     has_dora_compat: bool = True,
-    companion: Sequence[str] | None = None,
+    companions: Sequence[Sequence[str]] = (),
     watching: Watching | None = None,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
@@ -67,7 +67,7 @@ def launch(
         log_folder: where the log files stay; None: in the run directory, and kept elsewhere if a
             node fails.
         has_dora_compat: whether `import dora` in the nodes is what this package has.
-        companion: a program that looks at the run and ends with it; it gets the run's name as its
+        companions: programs that look at the run and end with it; each gets the run's name as its
             last argument.
         watching: what to record of what the nodes do; None: nothing.
 
@@ -78,8 +78,7 @@ def launch(
     watching = watching or Watching()
     base = base_folder(environ)
     notifier = Notifier(environ)
-    # It is the launcher's: what a node says of itself is not so of the run.
-    environ = {name: value for name, value in environ.items() if name != SOCKET_VARIABLE}
+    environ = {name: value for name, value in environ.items() if name != NOTIFY_VARIABLE}
     for reclaimed in reclaim(base):
         console.notice(str(reclaimed))
     check_open_files(len(plan.processes))
@@ -100,7 +99,7 @@ def launch(
             _open_requests(guard) as requests,
             Starter(guard, environ, plan.processes, compat=compat) as starter,
             NodeLogs(folder, warn=console.alarm, limits=_log_limits(plan)) as logs,
-            _accompanied(companion, guard, environ),
+            _accompanied(companions, guard, environ),
         ):
             least = {process.name: process.logging.min_level for process in plan.processes}
             relay = None if plan.relay is None else plan.processes[plan.relay].name
@@ -133,12 +132,14 @@ def show_summary(outcome: Outcome, console: Console) -> None:
     console.drain(_LAST_WORDS_S if is_urgent else None)
 
 
+@contextlib.contextmanager
 def _accompanied(
-    argv: Sequence[str] | None, guard: RunGuard, environ: dict[str, str]
-) -> AbstractContextManager[object]:
-    if argv is None:
-        return contextlib.nullcontext()
-    return Companion.start([*argv, guard.run], guard, environ)
+    companions: Sequence[Sequence[str]], guard: RunGuard, environ: dict[str, str]
+) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for argv in companions:
+            stack.enter_context(Companion.start([*argv, guard.run], guard, environ))
+        yield
 
 
 def _watched(plan: Plan, guard: RunGuard, watching: Watching) -> Plan:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
+from dora_rt.control import early_start
+from dora_rt.control.environ import node_environ, with_compat
 from dora_rt.control.guard import RunGuard, settings_of
 from dora_rt.control.lines import LineSplitter
 from dora_rt.control.plan import ProcessPlan
@@ -26,7 +28,6 @@ TAIL_LINES = 20
 _READ_NBYTES = 64 * 1024
 _PIPE_NBYTES = 1024 * 1024
 _WORTH_A_FORK_SERVER = 2  # processes: one alone is not faster for it
-COMPAT_FOLDER = Path(__file__).parents[1] / "compat"
 
 
 class Rung(Enum):
@@ -79,13 +80,15 @@ class Starter:
         """Prepare to start the processes of `plans`; `compat`: where they find `dora` first."""
         self._guard = guard
         self._compat = compat
-        self._environ = self._with_compat({**environ, "PYTHONUNBUFFERED": "1"})
+        self._environ = node_environ(environ, compat=compat)
         self.status_read, self._status_write = os.pipe()
         os.set_blocking(self.status_read, False)
         self._warm_start: WarmStart | None = None
         if sum(map(WarmStart.can_start, plans)) >= _WORTH_A_FORK_SERVER:
             with contextlib.suppress(OSError):
-                self._warm_start = WarmStart(self._environ, (self._status_write, guard.lock_fd))
+                self._warm_start = early_start.take(self._environ, self.descriptors)
+        else:
+            early_start.dismiss()
 
     @property
     def run(self) -> str:
@@ -141,7 +144,7 @@ class Starter:
         return NodeProcess(pid, os.fdopen(read_end, "rb"), self._guard)
 
     def _start_plain(self, plan: ProcessPlan, variables: dict[str, str]) -> NodeProcess:
-        environment = self._with_compat({**self._environ, **variables})
+        environment = with_compat({**self._environ, **variables}, self._compat)
         obstacle = find_obstacle(
             plan.argv[0], folder=plan.folder, search_path=environment.get("PATH", os.defpath)
         )
@@ -162,14 +165,6 @@ class Starter:
             raise NodeStartError(plan.name, f"{plan.argv[0]}: {error.strerror}") from error
         assert child.stdout is not None, "started with a pipe"
         return NodeProcess(child.pid, child.stdout, self._guard, child)
-
-    def _with_compat(self, environ: dict[str, str]) -> dict[str, str]:
-        folders = environ.get("PYTHONPATH", "").split(os.pathsep)
-        compat = str(self._compat)
-        if self._compat is None or folders[0] == compat:
-            return environ
-        path = os.pathsep.join([compat, *filter(None, folders)])
-        return {**environ, "PYTHONPATH": path}
 
     def read_statuses(self) -> bytes:
         """Give what the nodes have told since the last call, as far as it is here."""

@@ -135,11 +135,12 @@ class RingWriter:
 
     def open_next(self) -> None:
         """Open the slot that comes next already now, when nobody waits for this process."""
-        # Not the newest sample, which observers look at until the next one is there.
-        if self.free and self._seqs[self.free[-1]] != self.head - 1:
-            self._opened = slot = self.free[-1]
-            self._words[self._place + slot] = BEING_WRITTEN
-            self._pass_fence()
+        if self.free:
+            slot = self.free[-1]
+            if self._seqs[slot] != self.head - 1:  # the newest is what observers look at
+                self._words[self._place + slot] = BEING_WRITTEN
+                self._pass_fence()
+                self._opened = slot
 
     def publish(self, slot: int, generation: int, nbytes: int) -> None:
         """Hand a written slot to all edges as sample number `head`, with a payload of `nbytes`."""

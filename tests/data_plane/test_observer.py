@@ -125,6 +125,18 @@ def test_sample_that_is_being_overwritten_is_not_given():
         assert event.value == b"first"
 
 
+def test_newest_sample_is_seen_although_no_reader_is_left_and_its_slot_comes_next():
+    with wired(Reader(1)) as live:
+        watch = observer_of(live)
+        live.subscribers[0].close()
+        for number in range(3):
+            live.send(bytes([number]))
+            event = watch.newest("x")
+
+            assert event is not None
+            assert event.value == bytes([number])
+
+
 def test_loan_that_is_open_does_not_show_through():
     with wired(Reader(1)) as live:
         watch = observer_of(live)

@@ -163,7 +163,7 @@ class Bed:
         for launcher in self._launchers:
             launcher.communicate(timeout=10)
         eventually(lambda: not self.processes())
-        if self.base.is_dir() and not self.base.is_symlink():
+        if not self.base.is_symlink() and self.runs():
             self.clean()
 
 

@@ -37,7 +37,7 @@ from tests.helpers import Reader, Wired, wired
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 1000
-BATCH = 125
+BATCH = 500
 SLOT_NBYTES = 4096
 
 
@@ -47,7 +47,7 @@ def fuzz(first: int) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
 
 
