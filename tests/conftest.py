@@ -32,12 +32,16 @@ def nothing_left_behind(own_runs: Path) -> Iterator[None]:
     objects, processes, runs = shared_objects(), own_processes(), run_directories(own_runs)
     yield
     left = shared_objects() - objects
-    if left:
+
+    def is_nothing_left() -> bool:
         # Somebody may run a dataflow on this machine meanwhile: that one is alive, or ends just
         # now. What a test has left stays.
+        left.intersection_update(shared_objects() - in_use_by_others())
+        return not left
+
+    if left:
         with contextlib.suppress(AssertionError):
-            eventually(lambda: not left & shared_objects() - in_use_by_others(), within_s=2)
-        left &= shared_objects() - in_use_by_others()
+            eventually(is_nothing_left, within_s=2)
     assert not left, f"the test left shared objects behind: {sorted(left)[:5]}"
     eventually(lambda: own_processes().keys() <= processes.keys(), within_s=2)
     assert run_directories(own_runs) <= runs
