@@ -27,7 +27,8 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 soak: $(VENV)/.installed-test
-	SOAK=1 $(BIN)/python -m pytest tests/fault/test_endurance.py tests/dora/test_hub_programs.py
+	SOAK=1 $(BIN)/python -m pytest tests/fault/test_endurance.py tests/flows/test_stress.py \
+		tests/dora/test_hub_programs.py
 
 bench: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python -m benchmarks $(BENCH)

@@ -1,5 +1,23 @@
-"""`python -m dora_rt FILE` is `dora-launch FILE`."""
+"""`dora-launch`, which is `python -m dora_rt` too: first what takes long, and then the command."""
 
-from dora_rt.cli import main
+import os
+import sys
+from typing import NoReturn
 
-main()
+from dora_rt.control import early_start
+
+
+def main() -> NoReturn:
+    """Run the command, and exit with its code."""
+    early_start.begin(sys.argv[1:], os.environ)
+    try:
+        # Not before: it imports for as long as the fork server.
+        from dora_rt.cli import main as run
+
+        run()
+    finally:
+        early_start.dismiss()
+
+
+if __name__ == "__main__":
+    main()

@@ -15,10 +15,9 @@ from dora_rt import __version__
 from dora_rt.control.console import Console
 from dora_rt.control.duration import duration_s
 from dora_rt.control.environ import inherited_environ
-from dora_rt.control.launcher import launch
+from dora_rt.control.launcher import launch, show_summary
 from dora_rt.control.outline import outline
 from dora_rt.control.planner import make_plan
-from dora_rt.control.summary import render
 from dora_rt.control.timeline import check_target
 from dora_rt.control.watching import Watching, decide_spans
 from dora_rt.dashboard.extra import MISSING_EXTRA
@@ -42,6 +41,7 @@ examples:
   dora-launch launch/dataflow.yml --stop-after 10s  run for ten seconds
   dora-launch launch/dataflow.yml --check           only check the file, start nothing
   dora-launch launch/dataflow.yml --dashboard       and see it on a page
+  dora-launch launch/dataflow.yml --watch           restart each node whose file you save
 
 exit codes: 0 all well, 1 a node failed, 2 bad file or usage, 3 the environment does not
 allow it (shared memory, permissions), 128 + signal when interrupted (130: Ctrl-C)
@@ -49,12 +49,20 @@ allow it (shared memory, permissions), 128 + signal when interrupted (130: Ctrl-
 A dataflow file names the programs that it runs: run only files that you trust."""
 
 EXIT_OK, EXIT_NODE_FAILED, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
+EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and exit with its code."""
     _open_standard_streams()
-    sys.exit(_run(_parser().parse_args(arguments)))
+    options = _parser().parse_args(arguments)
+    is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    try:
+        with Console(sys.stdout, has_colour=sys.stdout.isatty() and not is_plain) as console:
+            code = _run(options, console)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(code)
 
 
 def _open_standard_streams() -> None:
@@ -119,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
         "--dashboard-port", metavar="PORT", help="its port, or the next free one; 0: any"
     )
     parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="restart a node, and only that, when one of its files has changed",
+    )
+    parser.add_argument(
         "--report",
         type=Path,
         metavar="PATH",
@@ -140,15 +153,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, console: Console) -> int:
     environ = inherited_environ(os.environ)
-    is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
-    has_colour = sys.stdout.isatty() and not is_plain
-    console = Console(sys.stdout, has_colour=has_colour)
     try:
         descriptor = read_descriptor(options.file, environ, has_strict_types=options.strict_types)
     except DescriptorError as error:
-        print(error, file=sys.stderr)
+        _complain(console, str(error))
         return EXIT_USAGE
     for note in descriptor.notes:
         console.notice(f"note: {note}")
@@ -156,20 +166,20 @@ def _run(options: argparse.Namespace) -> int:
     if options.check:
         console.notice(outline(plan))
         return EXIT_OK
-    companion = _dashboard_command(options)
-    if companion is not None and not has_dashboard():
-        print(f"dora-launch: {MISSING_EXTRA}", file=sys.stderr)
+    companions = _companions(options)
+    if _wants_dashboard(options) and not has_dashboard():
+        _complain(console, f"dora-launch: {MISSING_EXTRA}")
         return EXIT_ENVIRONMENT
     if options.report is not None:
         try:
             options.report.write_text("")
         except OSError as error:
-            print(f"dora-launch: --report {options.report}: {error.strerror}", file=sys.stderr)
+            _complain(console, f"dora-launch: --report {options.report}: {error.strerror}")
             return EXIT_USAGE
     try:
         watching = _watching(options, environ)
     except (OSError, ExtraMissingError) as error:
-        print(f"dora-launch: {error}", file=sys.stderr)
+        _complain(console, f"dora-launch: {error}")
         return EXIT_USAGE
     if watching.note is not None:
         console.notice(f"note: {watching.note}")
@@ -181,26 +191,44 @@ def _run(options: argparse.Namespace) -> int:
             has_dora_compat=options.dora_compat,
             stop_after_s=options.stop_after,
             log_folder=options.log_dir,
-            companion=companion,
+            companions=companions,
             watching=watching,
         )
     except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
-        print(f"dora-launch: {error}", file=sys.stderr)
+        _complain(console, f"dora-launch: {error}")
         return EXIT_ENVIRONMENT
-    console.notice("\n" + render(outcome.report))
     if options.report is not None:
-        options.report.write_text(json.dumps(dataclasses.asdict(outcome.report)))
+        try:
+            options.report.write_text(json.dumps(dataclasses.asdict(outcome.report)))
+        except OSError as error:
+            console.alarm(f"--report {options.report}: {error.strerror}")
+    show_summary(outcome, console)
     if outcome.interrupted_by is not None:
         return 128 + outcome.interrupted_by
     return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
 
 
-def _dashboard_command(options: argparse.Namespace) -> list[str] | None:
-    chosen = {"--host": options.dashboard_host, "--port": options.dashboard_port}
-    places = [word for flag, value in chosen.items() if value is not None for word in (flag, value)]
-    if not options.dashboard and not places:
-        return None
-    return [sys.executable, "-m", "dora_rt.tools", "dashboard", *places]
+def _complain(console: Console, text: str) -> None:
+    console.drain()
+    print(text, file=sys.stderr)
+
+
+def _wants_dashboard(options: argparse.Namespace) -> bool:
+    places = (options.dashboard_host, options.dashboard_port)
+    return options.dashboard or any(place is not None for place in places)
+
+
+def _companions(options: argparse.Namespace) -> list[list[str]]:
+    """Give the commands of what runs beside the nodes, and looks at them."""
+    command = [sys.executable, "-m", "dora_rt.tools"]
+    companions = []
+    if _wants_dashboard(options):
+        chosen = {"--host": options.dashboard_host, "--port": options.dashboard_port}
+        places = [word for flag, value in chosen.items() if value for word in (flag, value)]
+        companions.append([*command, "dashboard", *places])
+    if options.watch:
+        companions.append([*command, "watch"])
+    return companions
 
 
 def _watching(options: argparse.Namespace, environ: dict[str, str]) -> Watching:

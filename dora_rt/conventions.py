@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.data.sample import MAX_NDIM
+from dora_rt.data.header import MAX_NDIM
 
 # Encodings of pictures that are not compressed: character of the dtype, and channels.
 _PICTURES = {

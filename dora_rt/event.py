@@ -31,7 +31,7 @@ class Event:
         id: name of the input.
         value: bytes, or a read-only ndarray of the sender's shape and dtype, or a pyarrow array
             of what is no plain number. The array is the shared memory itself, and its slot stays
-            yours until the last view of it is gone.
+            yours until the last view of it is gone; arrays of at most 1 KiB are copied out.
         seq: the sample's number at its sender, from 0; for a timer, the number of the tick.
         dropped: samples of this input that were lost since the previous event of this input.
         sent_ns: when it was sent, `time.monotonic_ns()` of this machine.
@@ -57,7 +57,6 @@ class Event:
         input_id: str,
         value: Any,
         metadata_json: bytes = b"",
-        *,
         seq: int = 0,
         dropped: int = 0,
         sent_ns: int = 0,

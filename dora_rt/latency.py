@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_UNIT_SHIFT = 8  # the finest bucket is 256 ns wide
+UNIT_SHIFT = 8  # the finest bucket is 256 ns wide
 _STEPS = 8  # buckets an octave
 BUCKETS = 216  # the last one begins at 64 s
 
 
 def bucket(latency_ns: int) -> int:
     """Give the bucket that counts a latency."""
-    units = latency_ns >> _UNIT_SHIFT
+    units = latency_ns >> UNIT_SHIFT
     if units < _STEPS:
         return max(units, 0)
     shift = units.bit_length() - 4
     index = shift * _STEPS + (units >> shift)
     return index if index < BUCKETS else BUCKETS - 1
+
+
+SHORT = tuple(map(bucket, range(0, 1 << 20, 1 << UNIT_SHIFT)))
+"""The buckets of latencies below a millisecond, which are most, by units of `UNIT_SHIFT`."""
 
 
 def percentile_ns(counts: Sequence[int], fraction: float) -> float | None:
@@ -37,4 +41,4 @@ def percentile_ns(counts: Sequence[int], fraction: float) -> float | None:
 def _bounds_ns(index: int) -> tuple[int, int]:
     shift = max(index // _STEPS - 1, 0)
     low = index - shift * _STEPS
-    return low << shift << _UNIT_SHIFT, 1 << shift << _UNIT_SHIFT
+    return low << shift << UNIT_SHIFT, 1 << shift << UNIT_SHIFT

@@ -15,9 +15,9 @@ from dora_rt.data import fork, names, ring
 from dora_rt.data.abandoned import when_abandoned
 from dora_rt.data.board import Board
 from dora_rt.data.doorbell import deadline_after
+from dora_rt.data.loan import Loan
 from dora_rt.data.ports import Ports
-from dora_rt.data.publisher import Loan, Publisher
-from dora_rt.data.sample import sendable
+from dora_rt.data.publisher import Publisher
 from dora_rt.data.shm import Segment
 from dora_rt.data.stamp import make_stamp
 from dora_rt.data.status import Kind, LinkCounters, StatusWriter
@@ -81,6 +81,8 @@ class Node:
         self._status = StatusWriter(config.status_fd, config.number)
         fork.watch()
         report_uncaught(self._status)
+        self._has_started = False
+        self._has_heartbeat = config.heartbeat_ns is not None
         self._is_ready = False
         self._reads_events = False
         self._goes_on_after_stop = False
@@ -136,10 +138,10 @@ class Node:
             ValueError: the time-out is negative or not a number.
         """
         deadline_ns = None if timeout is None else deadline_after(timeout)
-        event = self._next(deadline_ns)
-        while event is not None and not isinstance(event, Event):
+        while True:
             event = self._next(deadline_ns)
-        return event
+            if event is None or isinstance(event, Event):
+                return event
 
     def next_event(self, timeout: float | None = None) -> Event | Change | None:
         """Do what `next` does, and tell as well what else happens to the inputs.
@@ -199,12 +201,13 @@ class Node:
             TimeoutError: a blocking reader had no room in time; nothing was sent to anybody.
         """
         deadline_ns = None if timeout is None else deadline_after(timeout)
-        publisher = self._publisher(output_id)
-        value = sendable(data, publisher.where)
+        publisher = self._publishers.get(output_id) if self._has_started else None
+        if publisher is None or self._inbox.was_told_to_stop or fork.is_forked:
+            publisher = self._publisher(output_id)
         stamp = make_stamp(self._causes, publisher.where, metadata, captured_ns, deadline_ns)
-        if self._config.heartbeat_ns is not None:
+        if self._has_heartbeat:
             self._inbox.beat()
-        publisher.send(value, stamp)
+        publisher.send(data, stamp)
 
     def loan(
         self,
@@ -325,6 +328,7 @@ class Node:
         if not self._board.start_ns:
             self._get_ready()
             self._inbox.wait_for_start()
+        self._has_started = bool(self._board.start_ns)
         return publisher
 
     def inherit(self, metadata: dict[str, Any] | None) -> tuple[dict[str, Any] | None, int, int]:

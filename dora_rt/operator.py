@@ -68,6 +68,19 @@ class LoadedOperator:
             instance.dataflow_descriptor = json.loads(Path(description_path).read_text())
         return cls(config.name, instance, methods[0])
 
+    @classmethod
+    def of(cls, instance: Any) -> LoadedOperator:
+        """Take an instance that somebody has made.
+
+        Raises:
+            OperatorError: it is no operator.
+        """
+        name = type(instance).__name__
+        for method in _METHODS:
+            if callable(getattr(instance, method, None)):
+                return cls(name, instance, method)
+        raise OperatorError(f"{name} has neither a method `on_input` nor `on_event`")
+
     def call(self, argument: dict[str, Any], send_output: SendOutput) -> DoraStatus:
         """Let the operator handle an input, or an event.
 

@@ -1,4 +1,4 @@
-"""A node without a dataflow, for tests of node loops: inputs from a list, outputs into a list."""
+"""Nodes and operators without a dataflow, for tests: inputs from a list, outputs into a list."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dora_rt.contract import InputConfig
 from dora_rt.data.causes import Causes
 from dora_rt.data.doorbell import deadline_after
 from dora_rt.data.sample import check_loan, sendable
 from dora_rt.data.stamp import make_stamp
+from dora_rt.dora_event import import_arrow, input_event, stop_event, with_shape
 from dora_rt.errors import UnknownOutputError
-from dora_rt.event import Event
+from dora_rt.event import DoraStatus, Event
+from dora_rt.operator import LoadedOperator
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,36 @@ class Sent:
     value: Any
     metadata: dict[str, Any]
     captured_ns: int | None
+
+
+def make_event(
+    input_id: str,
+    value: Any = b"",
+    metadata: dict[str, Any] | None = None,
+    *,
+    seq: int = 0,
+    dropped: int = 0,
+    origin_ns: int = 0,
+) -> Event:
+    """Make what a node or an operator receives: bytes, or an array that nobody may write to.
+
+    Raises:
+        UnsupportedValueError: no node could have sent this value, or these metadata.
+    """
+    where = f"input {input_id!r}"
+    sent = sendable(value, where)
+    received: Any
+    if isinstance(sent, np.ndarray):
+        received = sent.copy()
+        received.flags.writeable = False
+    elif isinstance(sent, (bytes, bytearray, memoryview)):
+        received = bytes(sent)
+    else:
+        received = sent.array  # of Arrow
+    stamp = make_stamp(Causes(), where, metadata, None, None)
+    return Event(
+        input_id, received, stamp.metadata_json, seq=seq, dropped=dropped, origin_ns=origin_ns
+    )
 
 
 class FakeNode:
@@ -134,3 +167,54 @@ class FakeNode:
                 f"its outputs: {', '.join(self._output_ids) or 'none'}"
             )
         return f"output {output_id!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRun:
+    """What an operator did: all that it sent, and the status that it returned last."""
+
+    sent: list[Sent]
+    status: DoraStatus
+
+
+def run_operator(
+    operator: Any, events: Iterable[Event], *, output_ids: tuple[str, ...] | None = None
+) -> OperatorRun:
+    """Give `events` to an operator as its runtime does, until it returns STOP or STOP_ALL.
+
+    An operator with `on_event` gets them in the form of dora 1.x, with a STOP behind them.
+    `drop_operator` is called at the end.
+
+    Args:
+        operator: an instance of the class.
+        events: its inputs; `make_event` makes them.
+        output_ids: if given, other outputs are errors, as in a dataflow.
+
+    Raises:
+        OperatorError: it raised, or returned no status.
+    """
+    node = FakeNode(output_ids=output_ids)
+    loaded = LoadedOperator.of(operator)
+    if loaded.takes_events:
+        import_arrow()
+
+    def send_output(output_id: str, data: Any, metadata: dict[str, Any] | None = None) -> None:
+        if loaded.takes_events:
+            data = with_shape(data, metadata)
+        node.send_output(output_id, data, metadata)
+
+    status = DoraStatus.CONTINUE
+    for event in events:
+        argument = (
+            input_event(event, InputConfig(event.id))
+            if loaded.takes_events
+            else {"id": event.id, "data": event.value, "metadata": event.metadata}
+        )
+        status = loaded.call(argument, send_output)
+        if status is not DoraStatus.CONTINUE:
+            break
+    else:
+        if loaded.takes_events:
+            loaded.call(stop_event(was_told=False), send_output)
+    loaded.drop()
+    return OperatorRun(node.sent, status)

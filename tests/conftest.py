@@ -22,6 +22,8 @@ def own_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         runtime = tmp_path_factory.mktemp("runtime")
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
         patch.setenv(_MARK, str(os.getpid()))
+        # As on an ordinary machine: else each of a thousand processes compiles the package anew.
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         yield runtime / "dora_rt"
 
 
@@ -31,10 +33,8 @@ def nothing_left_behind(own_runs: Path) -> Iterator[None]:
     yield
     left = shared_objects() - objects
     if left:
-        # Somebody may run a dataflow on this machine meanwhile: that one is alive.
-        left -= in_use_by_others()
-        # Or it was, and has ended since the first look.
-        left &= shared_objects()
+        # Somebody may run a dataflow on this machine meanwhile: it is alive, or has just ended.
+        left = (left - in_use_by_others()) & shared_objects()
     assert not left, f"the test left shared objects behind: {sorted(left)[:5]}"
     eventually(lambda: own_processes().keys() <= processes.keys(), within_s=2)
     assert run_directories(own_runs) <= runs
@@ -44,9 +44,13 @@ def own_processes() -> dict[int, str]:
     """Give the living processes of dora_rt that the tests have started, with command lines."""
     mark = f"{_MARK}={os.getpid()}".encode()
     found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
         with contextlib.suppress(OSError):
             environ = (folder / "environ").read_bytes()
+            if mark not in environ:
+                continue  # most processes: looked at twice in each test
             line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
             # What the fork server has become keeps the environment that it began with.
             is_ours = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dora_rt.errors import UnknownOutputError, UnsupportedValueError
-from dora_rt.testing import FakeNode
+from dora_rt.errors import OperatorError, UnknownOutputError, UnsupportedValueError
+from dora_rt.event import DoraStatus
+from dora_rt.testing import FakeNode, make_event, run_operator
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,82 @@ def test_outputs_are_checked_when_the_test_names_them():
         node.send_output("imgae", b"x")
 
     assert [sent.output_id for sent in node.sent] == ["image"]
+
+
+def test_event_that_is_made_is_like_one_that_was_received():
+    event = make_event("image", np.zeros((2, 3)), {"frame": 7}, seq=4)
+
+    input_id, value, metadata = event
+    assert (input_id, value.shape, metadata["frame"], event.seq) == ("image", (2, 3), 7, 4)
+    with pytest.raises(ValueError, match="read-only"):
+        value[0, 0] = 1
+    with pytest.raises(UnsupportedValueError, match=r"^input 'image': "):
+        make_event("image", "text")
+
+
+class Halving:
+    """An operator of ours."""
+
+    def __init__(self) -> None:
+        self.is_dropped = False
+
+    def on_input(self, dora_input, send_output):
+        if not dora_input["data"].size:
+            return DoraStatus.STOP
+        send_output("half", dora_input["data"] / 2, dora_input["metadata"])
+        return DoraStatus.CONTINUE
+
+    def drop_operator(self):
+        self.is_dropped = True
+
+
+def test_operator_gets_its_inputs_until_it_returns_another_status():
+    operator = Halving()
+    events = [make_event("whole", np.array(sizes), {"n": 1}) for sizes in ([2.0, 4.0], [], [1.0])]
+
+    run = run_operator(operator, events, output_ids=("half",))
+
+    assert [sent.value.tolist() for sent in run.sent] == [[1.0, 2.0]]
+    assert (run.sent[0].output_id, run.sent[0].metadata["n"]) == ("half", 1)
+    assert run.status is DoraStatus.STOP
+    assert operator.is_dropped
+
+
+class DoraCounting:
+    """An operator of dora 1.x."""
+
+    def __init__(self) -> None:
+        self.types: list[str] = []
+
+    def on_event(self, dora_event, send_output):
+        self.types.append(dora_event["type"])
+        if dora_event["type"] == "INPUT":
+            send_output("count", dora_event["value"], dora_event["metadata"])
+        return DoraStatus.CONTINUE
+
+
+def test_operator_of_dora_gets_its_event_dicts_and_the_stop():
+    operator = DoraCounting()
+
+    run = run_operator(operator, [make_event("in", np.array([3], np.int64))])
+
+    assert operator.types == ["INPUT", "STOP"]
+    assert run.sent[0].value.tolist() == [3]
+    assert run.status is DoraStatus.CONTINUE
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (lambda dora_input, send_output: None, "on_input returned None on input 'in'"),
+        (lambda dora_input, send_output: send_output("other", b""), "no output 'other'"),
+    ],
+)
+def test_operator_that_breaks_its_contract_is_told_so(method: object, message: str):
+    operator = type("Operator", (), {})()
+    with pytest.raises(OperatorError, match="neither a method `on_input` nor `on_event`"):
+        run_operator(operator, [])
+    operator.on_input = method
+
+    with pytest.raises(OperatorError, match=message):
+        run_operator(operator, [make_event("in")], output_ids=("out",))

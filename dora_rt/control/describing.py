@@ -61,7 +61,12 @@ class Describing:
 
     def _describe(self, requester: Requester, _: dict[str, Any]) -> None:
         nodes = [
-            {"id": node.name, "state": node.state.value, "is_dynamic": node.plan.is_dynamic}
+            {
+                "id": node.name,
+                "state": node.state.value,
+                "is_dynamic": node.plan.is_dynamic,
+                "program": _program(node.plan),
+            }
             for node in self._nodes
         ]
         requester.reply({"run": self._run, "file": self._file, "nodes": nodes})
@@ -122,7 +127,7 @@ class Describing:
             "is_local": edge.edge is None,
         }
         if counters is None or edge.edge is None:
-            keys = ("sent", "delivered", "dropped", "copied", "waiting", "latencies")
+            keys = ("sent", "delivered", "dropped", "copied", "waiting", "latencies", "ages")
             return {**fields, **dict.fromkeys(keys)}
         return {
             **fields,
@@ -131,10 +136,26 @@ class Describing:
             "dropped": counters.dropped,
             "copied": counters.copied,
             "waiting": self._memory.waiting(edge.edge),
-            "latencies": {
-                str(index): count for index, count in enumerate(counters.latencies) if count
-            },
+            "latencies": _histogram(counters.latencies),
+            "ages": _histogram(counters.ages),
         }
+
+
+def _histogram(counts: Sequence[int]) -> dict[str, int]:
+    return {str(index): count for index, count in enumerate(counts) if count}
+
+
+def _program(plan: ProcessPlan) -> dict[str, Any] | None:
+    """Say what is started; None if somebody else starts it."""
+    if plan.is_dynamic:
+        return None
+    return {
+        "argv": plan.argv,
+        "folder": plan.folder,
+        "operators": [
+            {"path": operator.path, "module": operator.module} for operator in plan.config.operators
+        ],
+    }
 
 
 def _process(node: SupervisedNode) -> dict[str, Any]:

@@ -4,11 +4,12 @@ Executed in a child of the launcher, and not imported; `dora_rt.control.warm_sta
 
     python -u fork_server.py LAUNCHER_PID SOCKET_FD PADDING
 
-Each request on the socket is a JSON object behind its length, and brings two descriptors: where
-the node's output goes, and where its pid is to be told. Nobody has threads when a request is
-served. The node is forked twice and its parent ends at once, so that it becomes a child of the
-launcher (which is a subreaper at that moment) as one that was started plainly; from then on the
-server has no part in it, and may die.
+Each message on the socket is a JSON object behind its length, and brings descriptors. The first has
+those that every node is to have, and the numbers that they have in the launcher. Each later one is
+a request with two descriptors: where the node's output goes, and where its pid is to be told.
+Nobody has threads when a request is served. The node is forked twice and its parent ends at once,
+so that it becomes a child of the launcher (which is a subreaper at that moment) as one that was
+started plainly; from then on the server has no part in it, and may die.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import array
 import contextlib
 import ctypes
+import fcntl
 import gc
 import importlib.machinery
 import io
@@ -50,12 +52,31 @@ def main() -> None:
     gc.collect()
     # Else the first collection of each node would write to, and so copy, what it shares.
     gc.freeze()
-    with socket.socket(fileno=connection) as requests:
+    with _equipped(socket.socket(fileno=connection)) as requests:
         request = _serve(requests)
     if request is None:
         # Nothing here is worth an orderly end, and the launcher waits for it.
         os._exit(0)
     _become(request, launcher)
+
+
+def _equipped(requests: socket.socket) -> socket.socket:
+    """Take what every node is to have, and give the socket, which may have to make room for it."""
+    head, descriptors = _receive_head(requests)
+    if len(head) < LENGTH.size:
+        return requests
+    text = requests.recv(LENGTH.unpack(head)[0], socket.MSG_WAITALL)
+    numbers = json.loads(text)["descriptors"]
+    free = max(numbers, default=2) + 1
+    with requests:
+        moved = socket.socket(fileno=fcntl.fcntl(requests, fcntl.F_DUPFD_CLOEXEC, free))
+    aside = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, free) for descriptor in descriptors]
+    for descriptor in descriptors:
+        os.close(descriptor)
+    for descriptor, number in zip(aside, numbers, strict=True):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    return moved
 
 
 def _serve(requests: socket.socket) -> dict[str, Any] | None:
@@ -95,11 +116,14 @@ def _become(request: dict[str, Any], launcher: int) -> None:
     """Be the node: what `subprocess`, the trampoline and `python -u` do for one started plainly."""
     os.setsid()
     end_with_launcher(launcher)
-    os.chdir(request["folder"])
-    os.environ.update(request["variables"])
+    # As soon as it can be signalled as a group: whatever ends it from now on, its launcher knows.
+    os.write(request["answer"], str(os.getpid()).encode())
+    os.close(request["answer"])
     for descriptor in (1, 2):
         os.dup2(request["output"], descriptor)
     os.close(request["output"])
+    os.chdir(request["folder"])
+    os.environ.update(request["variables"])
     argv = request["argv"]
     show_as([sys.executable, "-u", *argv])
     for key, value in request["settings"]:
@@ -107,8 +131,6 @@ def _become(request: dict[str, Any], launcher: int) -> None:
     if "numpy.random" in sys.modules:
         # Else all nodes would draw the same numbers.
         sys.modules["numpy.random"].seed()
-    os.write(request["answer"], str(os.getpid()).encode())
-    os.close(request["answer"])
     try:
         if argv[0] == "-m":
             _run_module(argv[1], argv[1:])

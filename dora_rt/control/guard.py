@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dora_rt.control.rundir import Manifest, RunDirectory
+from dora_rt.control.rundir import Manifest, RunDirectory, cannot_make
 from dora_rt.descriptor.model import Resources
 from dora_rt.errors import LaunchError
 
@@ -57,6 +57,30 @@ class RunGuard:
     def lock_fd(self) -> int:
         """Give the descriptor that every process of the run must inherit."""
         return self.directory.lock_fd
+
+    def describe(self, text: str) -> None:
+        """Write the description of the dataflow.
+
+        Raises:
+            LaunchError: it cannot be written.
+        """
+        try:
+            self.directory.description.write_text(text)
+        except OSError as error:
+            raise cannot_make(self.directory.description, error) from error
+
+    def make_trace(self) -> Path:
+        """Make the folder for what the nodes record of themselves.
+
+        Raises:
+            LaunchError: it cannot be made.
+        """
+        folder = self.directory.trace
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise cannot_make(folder, error) from error
+        return folder
 
     def command(self, argv: Sequence[str], resources: Resources) -> list[str]:
         """Give the command that becomes `argv`, tied to the life of this process."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from dora_rt import __version__
 from dora_rt.control.budget import check_room, room_note
 from dora_rt.control.companion import Companion
 from dora_rt.control.console import Console
+from dora_rt.control.environ import COMPAT_FOLDER, NOTIFY_VARIABLE
 from dora_rt.control.guard import RunGuard
 from dora_rt.control.limits import check_open_files
 from dora_rt.control.logs import (
@@ -26,14 +27,15 @@ from dora_rt.control.logs import (
     kept_logs_folder,
 )
 from dora_rt.control.memory import RunMemory
-from dora_rt.control.notify import SOCKET_VARIABLE, Notifier
+from dora_rt.control.notify import Notifier
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
-from dora_rt.control.process import COMPAT_FOLDER, Starter
+from dora_rt.control.process import Starter
 from dora_rt.control.requests import RequestSocket
 from dora_rt.control.rundir import Manifest, has_run, reclaim
 from dora_rt.control.signals import recorded_signals
-from dora_rt.control.supervisor import Outcome, Supervisor
+from dora_rt.control.summary import Outcome, render
+from dora_rt.control.supervisor import Supervisor
 from dora_rt.control.timeline import write_trace
 from dora_rt.control.watching import Watching, watched
 from dora_rt.data.shm import SHM_DIRECTORY, find_room
@@ -41,6 +43,7 @@ from dora_rt.errors import LaunchError, SharedMemoryFullError
 from dora_rt.runs import base_folder
 
 _ATTEMPTS = 5
+_LAST_WORDS_S = 2.0
 
 
 def launch(
@@ -51,7 +54,7 @@ def launch(
     stop_after_s: float | None,
     log_folder: Path | None,
     has_dora_compat: bool = True,
-    companion: Sequence[str] | None = None,
+    companions: Sequence[Sequence[str]] = (),
     watching: Watching | None = None,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
@@ -64,7 +67,7 @@ def launch(
         log_folder: where the log files stay; None: in the run directory, and kept elsewhere if a
             node fails.
         has_dora_compat: whether `import dora` in the nodes is what this package has.
-        companion: a program that looks at the run and ends with it; it gets the run's name as its
+        companions: programs that look at the run and end with it; each gets the run's name as its
             last argument.
         watching: what to record of what the nodes do; None: nothing.
 
@@ -75,8 +78,7 @@ def launch(
     watching = watching or Watching()
     base = base_folder(environ)
     notifier = Notifier(environ)
-    # It is the launcher's: what a node says of itself is not so of the run.
-    environ = {name: value for name, value in environ.items() if name != SOCKET_VARIABLE}
+    environ = {name: value for name, value in environ.items() if name != NOTIFY_VARIABLE}
     for reclaimed in reclaim(base):
         console.notice(str(reclaimed))
     check_open_files(len(plan.processes))
@@ -89,7 +91,7 @@ def launch(
     # In this order, so that whatever exists is known to those who clean up after a killed launcher.
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
-        guard.directory.description.write_text(plan.description)
+        guard.describe(plan.description)
         compat = COMPAT_FOLDER if has_dora_compat else None
         plan = _watched(plan, guard, watching)
         with (
@@ -97,7 +99,7 @@ def launch(
             _open_requests(guard) as requests,
             Starter(guard, environ, plan.processes, compat=compat) as starter,
             NodeLogs(folder, warn=console.alarm, limits=_log_limits(plan)) as logs,
-            _accompanied(companion, guard, environ),
+            _accompanied(companions, guard, environ),
         ):
             least = {process.name: process.logging.min_level for process in plan.processes}
             relay = None if plan.relay is None else plan.processes[plan.relay].name
@@ -120,19 +122,28 @@ def launch(
         return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
 
 
+def show_summary(outcome: Outcome, console: Console) -> None:
+    """Show how the run went, and wait until it was read: nothing is left of the run meanwhile.
+
+    Who ends a run by SIGTERM or SIGHUP waits for its end, and may well have nobody who reads.
+    """
+    console.notice("\n" + render(outcome.report))
+    is_urgent = outcome.interrupted_by in (signal.SIGTERM, signal.SIGHUP)
+    console.drain(_LAST_WORDS_S if is_urgent else None)
+
+
+@contextlib.contextmanager
 def _accompanied(
-    argv: Sequence[str] | None, guard: RunGuard, environ: dict[str, str]
-) -> AbstractContextManager[object]:
-    if argv is None:
-        return contextlib.nullcontext()
-    return Companion.start([*argv, guard.run], guard, environ)
+    companions: Sequence[Sequence[str]], guard: RunGuard, environ: dict[str, str]
+) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for argv in companions:
+            stack.enter_context(Companion.start([*argv, guard.run], guard, environ))
+        yield
 
 
 def _watched(plan: Plan, guard: RunGuard, watching: Watching) -> Plan:
-    folder = None
-    if watching.trace is not None:
-        folder = guard.directory.trace
-        folder.mkdir(mode=0o700)
+    folder = None if watching.trace is None else guard.make_trace()
     if folder is None and not watching.has_spans:
         return plan
     return watched(plan, folder, has_spans=watching.has_spans)

@@ -6,14 +6,14 @@ import contextlib
 import socket
 from collections.abc import Mapping
 
-SOCKET_VARIABLE = "NOTIFY_SOCKET"
+from dora_rt.control.environ import NOTIFY_VARIABLE
 
 
 class Notifier:
     """The way to the service manager, if there is one."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        address = environ.get(SOCKET_VARIABLE, "")
+        address = environ.get(NOTIFY_VARIABLE, "")
         # `@` stands for the zero byte with which abstract addresses begin.
         self._address = "\0" + address[1:] if address.startswith("@") else address
 

@@ -77,12 +77,13 @@ class _Planner:
         nodes = [] if number == edges.relay else edges.groups[number][1]
         first = nodes[0] if nodes else None
         supervision = Supervision() if first is None else first.supervision
-        spin_us = None if first is None else first.resources.spin_us
+        resources = Resources() if first is None else first.resources
+        spin_us = resources.spin_us
         env = dict(pair for node in nodes for pair in node.env)
         return ProcessPlan(
             name=edges.names[number],
             argv=() if first is None else self._argv(first),
-            folder=str(self._folder),
+            folder=str(self._folder / (resources.working_dir or "")),
             env=tuple(env.items()),
             config=NodeConfig(
                 version=CONFIG_VERSION,
@@ -106,7 +107,7 @@ class _Planner:
             upstream=upstream,
             circle=circle,
             supervision=supervision,
-            resources=Resources() if first is None else first.resources,
+            resources=resources,
             logging=Logging() if first is None else first.logging,
             is_dynamic=first is not None and first.is_dynamic,
         )

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
+from dora_rt.control import early_start
+from dora_rt.control.environ import node_environ, with_compat
 from dora_rt.control.guard import RunGuard, settings_of
 from dora_rt.control.lines import LineSplitter
 from dora_rt.control.plan import ProcessPlan
@@ -26,7 +28,6 @@ TAIL_LINES = 20
 _READ_NBYTES = 64 * 1024
 _PIPE_NBYTES = 1024 * 1024
 _WORTH_A_FORK_SERVER = 2  # processes: one alone is not faster for it
-COMPAT_FOLDER = Path(__file__).parents[1] / "compat"
 
 
 class Rung(Enum):
@@ -54,6 +55,17 @@ class Usage:
     peak_nbytes: int
 
 
+NO_USAGE = Usage(0.0, 0)
+
+
+class NodeStartError(LaunchError):
+    """A program cannot be executed; `why` says it without the node's name."""
+
+    def __init__(self, node: str, why: str) -> None:
+        super().__init__(f"node {node!r} cannot be started: {why}")
+        self.why = why
+
+
 class Starter:
     """Starts the processes of one run; has the pipe through which they tell their status."""
 
@@ -68,13 +80,15 @@ class Starter:
         """Prepare to start the processes of `plans`; `compat`: where they find `dora` first."""
         self._guard = guard
         self._compat = compat
-        self._environ = self._with_compat({**environ, "PYTHONUNBUFFERED": "1"})
+        self._environ = node_environ(environ, compat=compat)
         self.status_read, self._status_write = os.pipe()
         os.set_blocking(self.status_read, False)
         self._warm_start: WarmStart | None = None
         if sum(map(WarmStart.can_start, plans)) >= _WORTH_A_FORK_SERVER:
             with contextlib.suppress(OSError):
-                self._warm_start = WarmStart(self._environ, (self._status_write, guard.lock_fd))
+                self._warm_start = early_start.take(self._environ, self.descriptors)
+        else:
+            early_start.dismiss()
 
     @property
     def run(self) -> str:
@@ -95,8 +109,10 @@ class Starter:
         """Start a program, with its configuration in the environment.
 
         Raises:
-            LaunchError: the program cannot be executed.
+            NodeStartError: the program cannot be executed.
         """
+        if not Path(plan.folder).is_dir():
+            raise NodeStartError(plan.name, f"{plan.folder}: there is no such folder")
         config = replace(
             config,
             run=self._guard.run,
@@ -122,18 +138,18 @@ class Starter:
         if pid is None:
             # It will not come back either.
             os.close(read_end)
-            self._warm_start.close()
+            self._warm_start.kill()
             self._warm_start = None
             return None
         return NodeProcess(pid, os.fdopen(read_end, "rb"), self._guard)
 
     def _start_plain(self, plan: ProcessPlan, variables: dict[str, str]) -> NodeProcess:
-        environment = self._with_compat({**self._environ, **variables})
+        environment = with_compat({**self._environ, **variables}, self._compat)
         obstacle = find_obstacle(
             plan.argv[0], folder=plan.folder, search_path=environment.get("PATH", os.defpath)
         )
         if obstacle is not None:
-            raise LaunchError(f"node {plan.name!r} cannot be started: {plan.argv[0]}: {obstacle}")
+            raise NodeStartError(plan.name, f"{plan.argv[0]}: {obstacle}")
         try:
             child = subprocess.Popen(
                 self._guard.command(plan.argv, plan.resources),
@@ -146,19 +162,9 @@ class Starter:
                 start_new_session=True,
             )
         except OSError as error:
-            raise LaunchError(
-                f"node {plan.name!r} cannot be started: {plan.argv[0]}: {error.strerror}"
-            ) from error
+            raise NodeStartError(plan.name, f"{plan.argv[0]}: {error.strerror}") from error
         assert child.stdout is not None, "started with a pipe"
         return NodeProcess(child.pid, child.stdout, self._guard, child)
-
-    def _with_compat(self, environ: dict[str, str]) -> dict[str, str]:
-        folders = environ.get("PYTHONPATH", "").split(os.pathsep)
-        compat = str(self._compat)
-        if self._compat is None or folders[0] == compat:
-            return environ
-        path = os.pathsep.join([compat, *filter(None, folders)])
-        return {**environ, "PYTHONPATH": path}
 
     def read_statuses(self) -> bytes:
         """Give what the nodes have told since the last call, as far as it is here."""
@@ -198,7 +204,7 @@ class NodeProcess:
         self.rung = Rung.NONE
         self.rung_deadline_ns: int | None = None
         self.exit_status: int | None = None
-        self.usage = Usage(0.0, 0)
+        self.usage = NO_USAGE
         self.has_closed_output = False
         self.output = output
         os.set_blocking(output.fileno(), False)

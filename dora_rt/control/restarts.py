@@ -8,6 +8,7 @@ from collections import deque
 from dora_rt.descriptor.model import RestartPolicy, Supervision
 
 _JITTER = 0.2
+_MOST_DOUBLINGS = 32  # a node may be restarted thousands of times, and no delay is that long
 
 
 class Restarts:
@@ -20,7 +21,8 @@ class Restarts:
     def __init__(self, supervision: Supervision, chance: random.Random) -> None:
         self._supervision = supervision
         self._chance = chance
-        self._recent_ns: deque[int] = deque()
+        # Without a limit, no more of them than what makes a difference.
+        self._recent_ns: deque[int] = deque(maxlen=supervision.max_restarts or _MOST_DOUBLINGS)
         self.count = 0
 
     def begin_anew(self) -> None:
@@ -46,7 +48,7 @@ class Restarts:
         if limit and len(self._recent_ns) >= limit:
             return None
         delay_s = min(
-            self._supervision.restart_delay_s * 2.0 ** len(self._recent_ns),
+            self._supervision.restart_delay_s * 2.0 ** min(len(self._recent_ns), _MOST_DOUBLINGS),
             self._supervision.max_restart_delay_s,
         )
         self._recent_ns.append(now_ns)

@@ -94,7 +94,7 @@ class RunDirectory:
             try:
                 unfinished, lock_fd = _make_locked(base_fd, manifest.run)
             except OSError as error:
-                raise _cannot_make(base / manifest.run, error) from error
+                raise cannot_make(base / manifest.run, error) from error
             try:
                 _write_manifest(lock_fd, manifest)
                 os.rename(unfinished, manifest.run, src_dir_fd=base_fd, dst_dir_fd=base_fd)
@@ -103,7 +103,7 @@ class RunDirectory:
                 shutil.rmtree(base / unfinished, ignore_errors=True)
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                     raise FileExistsError(f"run {manifest.run} exists already") from error
-                raise _cannot_make(base / manifest.run, error) from error
+                raise cannot_make(base / manifest.run, error) from error
         return cls(base / manifest.run, lock_fd)
 
     @property
@@ -220,11 +220,11 @@ def _opened_base(base: Path, *, create: bool) -> Iterator[int | None]:
         descriptor = os.open(base, _FOLDER)
     except FileNotFoundError as error:
         if create:
-            raise _cannot_make(base, error) from error
+            raise cannot_make(base, error) from error
         yield None
         return
     except OSError as error:
-        raise _cannot_make(base, error) from error
+        raise cannot_make(base, error) from error
     try:
         # Again, of what was opened: it may not be what was looked at.
         _check_base(base, os.fstat(descriptor))
@@ -333,7 +333,8 @@ def _amount(objects: int, nbytes: int) -> str:
     return f"{objects} object{'' if objects == 1 else 's'} ({nbytes / 1e6:.1f} MB)"
 
 
-def _cannot_make(path: Path, error: OSError) -> LaunchError:
+def cannot_make(path: Path, error: OSError) -> LaunchError:
+    """Give the error that names what cannot be made in a run directory."""
     return LaunchError(
         f"cannot make {path}: {error.strerror}; set XDG_RUNTIME_DIR to a folder of your own"
     )

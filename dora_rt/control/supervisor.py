@@ -6,7 +6,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dora_rt.contract import NodeConfig
 from dora_rt.control.accounts import Accounts
@@ -19,11 +19,11 @@ from dora_rt.control.notify import Notifier
 from dora_rt.control.output import Output
 from dora_rt.control.patience import end_hung, patience_ends_ns
 from dora_rt.control.plan import Plan
-from dora_rt.control.process import Ending, NodeProcess, Rung, Starter
+from dora_rt.control.process import NO_USAGE, Ending, NodeProcess, NodeStartError, Rung, Starter
 from dora_rt.control.requests import RequestSocket
 from dora_rt.control.signals import SignalRecorder
 from dora_rt.control.stopping import StopLadder
-from dora_rt.control.summary import ProcessReport, Report
+from dora_rt.control.summary import Outcome, ProcessReport, Report
 from dora_rt.control.supervised import State, SupervisedNode, Wish
 from dora_rt.control.telling import tell_failure, tell_return
 from dora_rt.data.status import Kind, Status, StatusReader
@@ -33,14 +33,6 @@ from dora_rt.logline import readable
 _SECOND_NS = 1_000_000_000
 _FIRST_PROGRESS_NS = 5 * _SECOND_NS
 _PROGRESS_NS = 10 * _SECOND_NS
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the run came to: its report, and the signal that interrupted it, if one did."""
-
-    report: Report
-    interrupted_by: signal.Signals | None
 
 
 class Supervisor:
@@ -173,6 +165,15 @@ class Supervisor:
         node.begin(process, self._clock())
         self._selector.register(process.output, selectors.EVENT_READ, node)
 
+    def _begin_again(self, node: SupervisedNode) -> None:
+        config = self._memory.renew(node.number)
+        try:
+            self._begin(node, config)
+        except NodeStartError as error:
+            # Its program may just be built anew; no reason to end all others.
+            node.wish = Wish.NONE
+            self._settle(node, Ending(True, f"failed: cannot be started: {error.why}"), None)
+
     def _next_deadline_ns(self) -> int | None:
         deadlines = [node.restart_at_ns for node in self._nodes]
         if self._started_ns is None:
@@ -204,7 +205,7 @@ class Supervisor:
             return
         for node in self._nodes:
             if node.restart_at_ns is not None and now_ns >= node.restart_at_ns:
-                self._begin(node, self._memory.renew(node.number))
+                self._begin_again(node)
             ends_ns = patience_ends_ns(node, self._started_ns, self._memory)
             if ends_ns is not None and now_ns >= ends_ns:
                 end_hung(node)
@@ -267,7 +268,9 @@ class Supervisor:
             self._selector.unregister(process.output)
         self._show(node, process.close_output())
         self._output.end(node.name)
-        ending = process.ending()
+        self._settle(node, process.ending(), process)
+
+    def _settle(self, node: SupervisedNode, ending: Ending, process: NodeProcess | None) -> None:
         restart_at_ns = None
         if not self._is_stopping:
             restart_at_ns = node.next_start_ns(self._clock(), is_failure=ending.is_failure)
@@ -277,7 +280,8 @@ class Supervisor:
             returns=restart_at_ns is not None or waits_for_hand,
             keeps_queues=not waits_for_hand,
         )
-        node.end(ending, process.usage, restart_at_ns=restart_at_ns)
+        usage = NO_USAGE if process is None else process.usage
+        node.end(ending, usage, restart_at_ns=restart_at_ns)
         self._tell_end(node, ending)
         if node.is_over:
             self._output.close(node.name)

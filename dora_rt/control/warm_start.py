@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -11,13 +12,17 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dora_rt.control.plan import ProcessPlan
+if TYPE_CHECKING:
+    # Not at run time: a fork server is begun before the launcher has imported all of itself.
+    from dora_rt.control.plan import ProcessPlan
 
 _PROGRAM = Path(__file__).parent / "fork_server.py"
 MARK_VARIABLE = "DORA_RT_FORK_SERVER"
 _PR_SET_CHILD_SUBREAPER = 36
 _START_S = 20.0  # imports from a slow disk; what takes longer starts plainly
+_AGAIN_S = 2.0  # once they are done: the supervisor does nothing else meanwhile
 _GOODBYE_S = 2.0
 _ROOM_FOR_COMMAND_LINE = 2048
 # What an interpreter, or a library that the fork server has imported, reads only at its start.
@@ -40,14 +45,16 @@ _EARLY_VARIABLES = (
 class WarmStart:
     """A fork server that belongs to one run; everything in the launcher's main thread."""
 
-    def __init__(self, environ: Mapping[str, str], descriptors: Sequence[int]) -> None:
+    def __init__(self, environ: Mapping[str, str], descriptors: Sequence[int] | None) -> None:
         """Start it; it gets ready while the launcher goes on.
 
         Args:
             environ: what the nodes find in their environment, each of them.
-            descriptors: what they all inherit.
+            descriptors: what they all inherit; None: `equip` tells it later.
         """
+        self.environ = dict(environ)
         self._connection, theirs = socket.socketpair()
+        self._patience_s = _START_S
         _be_subreaper(True)
         try:
             self._server = subprocess.Popen(
@@ -64,7 +71,7 @@ class WarmStart:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *descriptors),
+                pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
         except OSError:
@@ -73,6 +80,20 @@ class WarmStart:
         finally:
             _be_subreaper(False)
             theirs.close()
+        if descriptors is not None:
+            self.equip(descriptors)
+
+    def equip(self, descriptors: Sequence[int]) -> None:
+        """Give it, before its first start, the descriptors that all nodes inherit."""
+        # A server that has died is noticed when it is to start something.
+        with contextlib.suppress(OSError):
+            self._send({"descriptors": list(descriptors)}, descriptors)
+
+    def _send(self, request: Mapping[str, object], descriptors: Sequence[int]) -> None:
+        text = json.dumps(request).encode()
+        head = len(text).to_bytes(4, sys.byteorder)
+        socket.send_fds(self._connection, [head], descriptors)
+        self._connection.sendall(text)
 
     @staticmethod
     def can_start(plan: ProcessPlan) -> bool:
@@ -99,32 +120,35 @@ class WarmStart:
         Returns:
             Its pid; None if the server cannot, and the process has to be started plainly.
         """
-        request = json.dumps(
-            {
-                "argv": plan.argv[2:],  # behind the interpreter and its -u
-                "folder": plan.folder,
-                "variables": dict(variables),
-                "settings": settings,
-            }
-        ).encode()
+        request = {
+            "argv": plan.argv[2:],  # behind the interpreter and its -u
+            "folder": plan.folder,
+            "variables": dict(variables),
+            "settings": settings,
+        }
         answer, theirs = os.pipe()
         _be_subreaper(True)
         try:
             try:
-                head = len(request).to_bytes(4, sys.byteorder)
-                socket.send_fds(self._connection, [head], [output, theirs])
-                self._connection.sendall(request)
+                self._send(request, [output, theirs])
             finally:
                 os.close(theirs)
             # Without a pid there is an end of file: the server, or the new process, has died.
-            is_here, _, _ = select.select([answer], [], [], _START_S)
+            is_here, _, _ = select.select([answer], [], [], self._patience_s)
             pid = os.read(answer, 32) if is_here else b""
+            self._patience_s = _AGAIN_S
         except OSError:
             pid = b""
         finally:
             _be_subreaper(False)
             os.close(answer)
         return int(pid) if pid else None
+
+    def kill(self) -> None:
+        """End a server in the middle of whatever it does; what it has started goes on."""
+        self._connection.close()
+        self._server.kill()
+        self._server.wait()
 
     def close(self) -> None:
         """Dismiss the server; what it has started goes on."""

@@ -98,6 +98,10 @@ class Board:
         """Let the first inputs flow."""
         self._words[_START_NS] = now_ns
 
+    def stop_place(self, process: int) -> memoryview:
+        """Give the place of the word that is not 0 once a process was asked to end."""
+        return self._words[_STOP + process :][:1]
+
     def is_stopped(self, process: int) -> bool:
         """Tell whether a process was asked to end."""
         return self._words[_STOP + process] != 0

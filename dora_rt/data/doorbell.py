@@ -48,29 +48,35 @@ class Doorbell:
         Returns:
             False when the deadline passed first.
         """
-        if self._poll(deadline_ns):
-            self.has_slept = False
-            return True
+        semaphore = self._semaphore
+        self.has_slept = False
+        # A look costs less than the exception.
+        if semaphore.value or (self._spin.limit_ns and self._poll(deadline_ns)):
+            try:
+                semaphore.acquire(0)
+                return True
+            except BusyError:
+                pass  # another thread was faster
         return self._sleep(deadline_ns)
 
     def _poll(self, deadline_ns: int | None) -> bool:
         semaphore, spin = self._semaphore, self._spin
-        if spin.limit_ns and not semaphore.value:
-            until_ns = time.monotonic_ns() + spin.limit_ns
-            if deadline_ns is not None and deadline_ns < until_ns:
-                until_ns = deadline_ns
-            while not semaphore.value:
-                if time.monotonic_ns() >= until_ns:
-                    spin.was_in_vain()
-                    return False
-            spin.paid()
-        return self._take()
+        until_ns = time.monotonic_ns() + spin.limit_ns
+        if deadline_ns is not None and deadline_ns < until_ns:
+            until_ns = deadline_ns
+        while not semaphore.value:
+            if time.monotonic_ns() >= until_ns:
+                spin.was_in_vain()
+                return False
+        spin.paid()
+        return True
 
     def _sleep(self, deadline_ns: int | None) -> bool:
         began_ns = now_ns = time.monotonic_ns()
         while deadline_ns is None or now_ns < deadline_ns:
             if self._sleep_once(deadline_ns, now_ns):
-                self._spin.slept(time.monotonic_ns() - began_ns)
+                if self._spin.is_learning:
+                    self._spin.slept(time.monotonic_ns() - began_ns)
                 self.has_slept = True
                 return True
             now_ns = time.monotonic_ns()
@@ -87,15 +93,11 @@ class Doorbell:
         return True
 
     def _take(self) -> bool:
-        semaphore = self._semaphore
         try:
-            # A look costs less than the exception.
-            if semaphore.value:
-                semaphore.acquire(0)
-                return True
+            self._semaphore.acquire(0)
         except BusyError:
-            pass
-        return False
+            return False
+        return True
 
     def silence(self) -> None:
         """Take back all the ringing there was so far."""

@@ -29,6 +29,8 @@ class Inbox:
         self.has_ended = False
         self._config = config
         self._board = board
+        self._stop_place = board.stop_place(config.number)
+        self._start_ns = 0  # as soon as it is known
         self._spin = Spin(config.spin_ns)
         self._doorbell = Doorbell(names.doorbell(config.run, config.number), self._spin)
         self._ports = [_attach(config, entry, board) for entry in config.inputs]
@@ -48,12 +50,15 @@ class Inbox:
         }
         self._recovered: Event | None = None
         self._pulse = _attach_pulse(config)
+        self._wakes_itself = bool(self._timers or self._silences or self._pulse is not None)
         # In a runtime each operator comes to its own end.
         self.ends_by_itself = not config.operators
         self._turn = 0
         self._receiving = threading.Lock()
         self._is_closed = False
         self._is_woken = False
+        # Whether one of these two, or the pulse, wants something at the next look.
+        self._has_calls = self._pulse is not None
 
     @property
     def is_empty(self) -> bool:
@@ -75,12 +80,9 @@ class Inbox:
         elif not self._receiving.acquire(timeout=max(deadline_ns - time.monotonic_ns(), 0) / 1e9):
             raise self._timed_out()
         try:
-            event = self._wait(deadline_ns)
+            return self._wait(deadline_ns)
         finally:
             self._receiving.release()
-        if event is None:
-            self.has_ended = True
-        return event
 
     def wait_for_start(self) -> None:
         """Wait until inputs may flow, or the node is told to stop, or it is closed."""
@@ -100,7 +102,7 @@ class Inbox:
 
     def wake(self) -> None:
         """Let a thread that waits give up, as if its time were over."""
-        self._is_woken = True
+        self._is_woken = self._has_calls = True
         self._doorbell.ring()
 
     def close_input(self, input_id: str) -> None:
@@ -115,7 +117,7 @@ class Inbox:
 
     def close(self) -> None:
         """Take no more from any input; a thread that waits gets a NodeClosedError."""
-        self._is_closed = True
+        self._is_closed = self._has_calls = True
         for port in self._ports:
             if isinstance(port, Subscriber):
                 port.close(self.closing())
@@ -131,37 +133,49 @@ class Inbox:
         return bool(board.start_ns) or board.is_stopped(number) or self._is_closed
 
     def _wait(self, deadline_ns: int | None) -> Event | Change | None:
-        board, number = self._board, self._config.number
         has_waited = False
         while True:
-            if self._is_closed:
-                raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
-            if self._pulse is not None:
-                self.beat()
-            if self._is_woken:
-                self._is_woken = False
-                raise self._timed_out()
-            if board.is_stopped(number):
-                self.was_told_to_stop = True
+            if self._has_calls:
+                self._answer_calls()
+            if self._stop_place[0]:
+                self.was_told_to_stop = self.has_ended = True
                 return None
             wake_ns = deadline_ns
-            if start_ns := board.start_ns:
+            start_ns = self._start_ns or self._find_start()
+            if start_ns:
                 event = self._take(start_ns)
                 if event is not None:
-                    if has_waited and self._doorbell.has_slept and isinstance(event, Event):
-                        self._spin.learn(time.monotonic_ns() - event.sent_ns)
+                    if has_waited and self._spin.is_learning:
+                        self._learn_from(event)
                     return event
-                if self._is_over():
+                if not self._open and self._is_over():
+                    self.has_ended = True
                     return None
-                wake_ns = self._next_wake_ns(start_ns, deadline_ns)
+                if self._wakes_itself:
+                    wake_ns = self._next_wake_ns(start_ns, deadline_ns)
             has_waited = self._doorbell.wait(wake_ns)
             if not has_waited and wake_ns == deadline_ns:
                 raise self._timed_out()
             self._doorbell.silence()
 
+    def _answer_calls(self) -> None:
+        if self._is_closed:
+            raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
+        self.beat()
+        self._has_calls = self._pulse is not None
+        if self._is_woken:
+            self._is_woken = False
+            raise self._timed_out()
+
+    def _find_start(self) -> int:
+        self._start_ns = self._board.start_ns
+        return self._start_ns
+
+    def _learn_from(self, event: Event | Change) -> None:
+        if self._doorbell.has_slept and isinstance(event, Event):
+            self._spin.learn(time.monotonic_ns() - event.sent_ns)
+
     def _next_wake_ns(self, start_ns: int, deadline_ns: int | None) -> int | None:
-        if not self._timers and not self._silences and self._pulse is None:
-            return deadline_ns
         times_ns = [timer.due_ns(start_ns) for timer in self._timers]
         times_ns += [
             silence.due_ns for silence in self._silences.values() if silence.due_ns is not None
@@ -177,28 +191,26 @@ class Inbox:
             recovered, self._recovered = self._recovered, None
             return recovered
         # In turn, so that a fast input does not starve the others.
-        ports = self._ports
-        count = len(ports)
-        turn = self._turn
-        for _ in range(count):
-            if turn >= count:
+        ports, turn = self._ports, self._turn
+        for _ in ports:
+            if turn >= len(ports):
                 turn = 0
             port = ports[turn]
             turn += 1
             event: Event | None
-            if isinstance(port, Timer):
-                if self._is_over():
-                    continue  # only what the node has sent itself is still to come
-                event = port.take(start_ns, time.monotonic_ns())
-            else:
+            if type(port) is Subscriber:
                 event = port.take()
                 if event is None:
                     if port.is_ended or port.has_news() or self._silences:
                         change = self._look_for_change(port)
                         if change is not None:
                             return change
-                elif self._silences and port.input_id in self._silences:
-                    return self._note(event)
+                    continue
+                self._turn = turn
+                return self._note(event) if self._silences else event
+            if self._is_over():
+                continue  # only what the node has sent itself is still to come
+            event = port.take(start_ns, time.monotonic_ns())
             if event is not None:
                 self._turn = turn
                 return event
@@ -226,8 +238,8 @@ class Inbox:
         return None
 
     def _note(self, event: Event) -> Event | Change:
-        silence = self._silences[event.id]
-        if silence.ends(time.monotonic_ns()):
+        silence = self._silences.get(event.id)
+        if silence is not None and silence.ends(time.monotonic_ns()):
             self._recovered = event
             return InputRecovered(event.id)
         return event

@@ -14,9 +14,9 @@ import numpy as np
 from dora_rt.contract import OutputConfig
 from dora_rt.data import names, ring
 from dora_rt.data.fence import Fence
+from dora_rt.data.header import ENCODING_ARROW, HEADER_NBYTES, ArrayType, read_header
 from dora_rt.data.pool import PoolReader
 from dora_rt.data.ring import FLOOR, HEAD, SLOT_BITS, SLOT_MASK
-from dora_rt.data.sample import ARROW, HEADER_NBYTES, read_header
 from dora_rt.data.shm import attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
@@ -104,7 +104,7 @@ class Observer:
         self._fence.pass_through()
         try:
             buffer, offset, room, _ = self._pool.locate(slot, place & SLOT_MASK)
-            found, sent_ns, origin_ns, nbytes, array_type, metadata_json = read_header(
+            found, sent_ns, origin_ns, nbytes, encoding, array_type, metadata_json = read_header(
                 buffer, offset, room
             )
             begin = offset + HEADER_NBYTES
@@ -119,7 +119,7 @@ class Observer:
         self._seq, self._counts = seq, True
         return Event(
             input_id,
-            value if array_type is None else _shaped(value, array_type),
+            value if array_type is None else _shaped(value, encoding, array_type),
             metadata_json,
             seq=seq,
             dropped=dropped,
@@ -129,10 +129,10 @@ class Observer:
         )
 
 
-def _shaped(payload: bytes, array_type: tuple[np.dtype[Any], tuple[int, ...]]) -> Any:
+def _shaped(payload: bytes, encoding: int, array_type: ArrayType) -> Any:
     dtype, shape = array_type
     array = np.frombuffer(payload, dtype)
-    if array_type is ARROW:
+    if encoding == ENCODING_ARROW:
         # Only who looks at such a sample needs pyarrow.
         from dora_rt.data.arrow import decoded
 

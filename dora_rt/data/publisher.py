@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,20 +13,23 @@ from numpy.typing import NDArray
 from dora_rt.contract import OutputConfig
 from dora_rt.data import names, ring
 from dora_rt.data.board import Board
+from dora_rt.data.form import Form
+from dora_rt.data.header import (
+    DESCRIPTION_OFFSET,
+    ENCODING_ARROW,
+    ENCODING_BYTES,
+    HEADER_NBYTES,
+    describe,
+    describe_array,
+    metadata_start,
+    write_number_and_times,
+)
+from dora_rt.data.loan import Loan
 from dora_rt.data.pool import Place, PoolWriter
 from dora_rt.data.reader_end import ReaderEnd
 from dora_rt.data.ring import READER_CLOSED
 from dora_rt.data.ring_writer import RingWriter
-from dora_rt.data.sample import (
-    ENCODING_ARROW,
-    ENCODING_BYTES,
-    HEADER_NBYTES,
-    METADATA_LIMIT_NBYTES,
-    check_loan,
-    dtype_code,
-    metadata_start,
-    write_header,
-)
+from dora_rt.data.sample import sendable
 from dora_rt.data.shm import attach_words
 from dora_rt.data.stamp import Stamp
 from dora_rt.errors import (
@@ -41,7 +42,7 @@ from dora_rt.errors import (
 if TYPE_CHECKING:
     from dora_rt.data.arrow import ArrowSample
 
-_ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
+_LARGE_NBYTES = 64 * 1024
 
 
 class Publisher:
@@ -73,32 +74,63 @@ class Publisher:
         self._is_sending = False
         self._is_published = False
         self._is_closed = False
+        self._slots = config.slots
+        self._form = Form(np.dtype(np.uint8), (), self._slots)
 
-    def send(
-        self, value: NDArray[Any] | bytes | bytearray | memoryview | ArrowSample, stamp: Stamp
-    ) -> None:
-        """Copy bytes, or an array of any layout (in C order), into a slot and publish it."""
-        nbytes = value.nbytes if isinstance(value, np.ndarray) else len(value)
-        with self._lock:
-            slot, place = self._claim(_needed(nbytes, len(stamp.metadata_json)))
+    def send(self, value: Any, stamp: Stamp) -> None:
+        """Copy bytes, or an array of any layout (in C order), into a slot and publish it.
+
+        Raises:
+            UnsupportedValueError: the value is nothing that can be sent.
+        """
+        self._lock.acquire()
+        try:
+            form = self._form
+            if (
+                type(value) is not np.ndarray
+                or value.dtype is not form.dtype
+                or value.shape != form.shape
+            ):
+                value = sendable(value, self.where)
+                if not isinstance(value, np.ndarray):
+                    self._send_bytes(value, stamp)
+                    return
+                self._form = form = Form(value.dtype, value.shape, self._slots)
+            metadata_nbytes = len(stamp[0])
+            slot, place = self._claim(form.metadata_start + metadata_nbytes)
             try:
-                begin = place.offset + HEADER_NBYTES
-                if isinstance(value, np.ndarray):
-                    dtype, shape = value.dtype, value.shape
-                    # Readers get native arrays; the copy turns the bytes of a big-endian one.
-                    native = dtype if dtype.isnative else dtype.newbyteorder("=")
-                    np.ndarray(shape, native, place.buffer, begin)[...] = value
-                    self._publish(slot, place, nbytes, (dtype_code(dtype), shape), stamp)
-                elif isinstance(value, (bytes, bytearray, memoryview)):
-                    place.buffer[begin : begin + nbytes] = value
-                    self._publish(slot, place, nbytes, None, stamp)
-                else:
-                    value.write(memoryview(place.buffer)[begin : begin + nbytes])
-                    self._publish(slot, place, nbytes, None, stamp, ENCODING_ARROW)
+                view = form.views[slot]
+                if view is None or place[3] != form.growth:
+                    view = form.view(slot, place)
+                view[...] = value
+                if metadata_nbytes != form.metadata_nbytes:
+                    form.describe(metadata_nbytes)
+                self._publish(slot, place, form.description, form.nbytes, stamp)
             except BaseException:
                 self._give_up(slot)
                 raise
-            self._is_sending = False
+            self._look_ahead()
+        finally:
+            self._lock.release()
+
+    def _send_bytes(
+        self, value: bytes | bytearray | memoryview | ArrowSample, stamp: Stamp
+    ) -> None:
+        nbytes, metadata_nbytes = len(value), len(stamp[0])
+        slot, place = self._claim(metadata_start(nbytes) + metadata_nbytes)
+        try:
+            begin = place.offset + HEADER_NBYTES
+            encoding = ENCODING_BYTES
+            if isinstance(value, (bytes, bytearray, memoryview)):
+                place.buffer[begin : begin + nbytes] = value
+            else:
+                encoding = ENCODING_ARROW
+                value.write(memoryview(place.buffer)[begin : begin + nbytes])
+            self._publish(slot, place, describe(nbytes, metadata_nbytes, encoding), nbytes, stamp)
+        except BaseException:
+            self._give_up(slot)
+            raise
+        self._look_ahead()
 
     def loan(
         self,
@@ -133,7 +165,7 @@ class Publisher:
     def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, Place]:
         """Take a slot with room for a payload and its metadata; `finish_loan` ends it."""
         with self._lock:
-            claimed = self._claim(_needed(nbytes, metadata_nbytes))
+            claimed = self._claim(metadata_start(nbytes) + metadata_nbytes)
             self._is_sending = False
         return claimed
 
@@ -142,13 +174,15 @@ class Publisher:
         with self._lock:
             self._begin()
             try:
-                self._notice_readers()
-                array_type = dtype_code(array.dtype), array.shape
-                self._publish(slot, place, array.nbytes, array_type, stamp)
+                if self._is_closed:
+                    raise self._closed()
+                nbytes = array.nbytes
+                description = describe_array(array.dtype, array.shape, nbytes, len(stamp[0]))
+                self._publish(slot, place, description, nbytes, stamp)
             except BaseException:
                 self._give_up(slot)
                 raise
-            self._is_sending = False
+            self._look_ahead()
 
     def cancel_loan(self, slot: int) -> None:
         """Give a loaned slot back unsent."""
@@ -168,25 +202,26 @@ class Publisher:
         self._is_published = False
 
     def _claim(self, nbytes: int) -> tuple[int, Place]:
-        self._begin()
+        if self._is_sending:
+            self._begin()  # which is not possible
+        self._is_sending = True
+        self._is_published = False
         slot = None
         try:
             if self._is_closed:
                 raise self._closed()
-            writer = self._ring
-            for end in self._ends:
-                edge = end.edge
-                if end.place[0] != end.word or edge.reader_words[READER_CLOSED] != end.closing:
-                    end.notice(writer)
-                if edge.returned.value:
-                    writer.collect(edge)
-            slot = writer.free.pop() if writer.free else self._make_room()
-            if self._pool.has_old_pools:
-                self._pool.retire({slot, *writer.free})
+            writer, pool = self._ring, self._pool
+            free = writer.free
+            if nbytes > _LARGE_NBYTES:
+                # The slot that came back last is still in the cache.
+                writer.collect_all()
+            slot = free.pop() if free else self._make_room()
+            if pool.has_old_pools:
+                pool.retire({slot, *free})
             writer.open(slot)
-            place = self._pool.places[slot]
-            if place is None or place.nbytes < nbytes:
-                place = self._pool.place(slot, nbytes)
+            place = pool.places[slot]
+            if place is None or place[2] < nbytes:
+                place = pool.place(slot, nbytes)
         except BaseException:
             if slot is not None:
                 self._ring.put_back(slot)
@@ -194,16 +229,31 @@ class Publisher:
             raise
         return slot, place
 
+    def _look_ahead(self) -> None:
+        """Do what can wait until the readers are awake, and what the next send then need not."""
+        writer = self._ring
+        try:
+            for end in self._ends:
+                if end.returned.value:
+                    writer.collect(end.edge)
+                if end.place[0] != end.word:
+                    end.notice(writer)
+            if writer.has_news:
+                self._notice_readers()
+            writer.open_next()
+        finally:
+            self._is_sending = False
+
     def _make_room(self) -> int:
         # The plan has a slot for all that may be queued, held and loaned at once.
         writer = self._ring
         while not writer.free:
-            if not writer.drop_oldest():
+            self._notice_readers()
+            writer.collect_all()
+            if not writer.free and not writer.drop_oldest():
                 raise TooManyLoansError(
                     f"{self.where}: too many loans are open at the same time; end one first"
                 )
-            for end in self._ends:
-                writer.collect(end.edge)
         return writer.free.pop()
 
     def _give_up(self, slot: int) -> None:
@@ -214,6 +264,7 @@ class Publisher:
     def _notice_readers(self) -> None:
         if self._is_closed:
             raise self._closed()
+        self._ring.has_news = False
         for end in self._ends:
             if end.place[0] != end.word or end.edge.reader_words[READER_CLOSED] != end.closing:
                 end.notice(self._ring)
@@ -222,33 +273,28 @@ class Publisher:
         return NodeClosedError(f"{self.where}: closed, nothing can be sent any more")
 
     def _publish(
-        self,
-        slot: int,
-        place: Place,
-        nbytes: int,
-        array: tuple[int, tuple[int, ...]] | None,
-        stamp: Stamp,
-        encoding: int = ENCODING_BYTES,
+        self, slot: int, place: Place, description: bytes, nbytes: int, stamp: Stamp
     ) -> None:
         metadata_json, source_ns, origin_ns, deadline_ns = stamp
         for end in self._blocking:
             if len(end.edge.pending) >= end.edge.queue_size:
                 self._wait_for_room(deadline_ns)
         buffer, offset, room, growth = place
-        metadata_nbytes = len(metadata_json)
-        if metadata_nbytes:
+        if metadata_json:
             begin = metadata_start(nbytes)
-            if begin + metadata_nbytes > room:
+            if begin + len(metadata_json) > room:
                 raise UnsupportedValueError(
-                    f"{self.where}: {metadata_nbytes:,} bytes of metadata do not fit behind a "
+                    f"{self.where}: {len(metadata_json):,} bytes of metadata do not fit behind a "
                     "loan that began without metadata; give the dict to loan() and fill it in the "
                     "block"
                 )
             begin += offset
-            buffer[begin : begin + metadata_nbytes] = metadata_json
+            buffer[begin : begin + len(metadata_json)] = metadata_json
+        begin = offset + DESCRIPTION_OFFSET
+        buffer[begin : begin + len(description)] = description
         writer = self._ring
-        times = writer.head, time.monotonic_ns(), source_ns, origin_ns
-        write_header(buffer, offset, times, nbytes, metadata_nbytes, array, encoding)
+        sent_ns = time.monotonic_ns()
+        write_number_and_times(buffer, offset, writer.head, sent_ns, source_ns, origin_ns)
         # From the first step of it on, readers may have the slot.
         self._is_published = True
         writer.publish(slot, growth, nbytes)
@@ -265,68 +311,3 @@ class Publisher:
                     )
                 self._ring.read_log(end.edge)
                 self._notice_readers()
-
-
-class Loan:
-    """A slot to write in place: an array that is sent when the block ends without an exception."""
-
-    __slots__ = ("_array", "_dtype", "_place", "_publisher", "_room", "_shape", "_slot", "_stamp")
-
-    def __init__(
-        self,
-        publisher: Publisher,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        stamp: Callable[[], Stamp],
-        has_metadata: bool,
-    ) -> None:
-        check_loan(shape, dtype, publisher.where)
-        self._publisher = publisher
-        self._shape = shape
-        # Readers get native arrays, so they are written as such.
-        self._dtype = dtype.newbyteorder("=")
-        self._stamp = stamp
-        # The metadata are read when the block ends: it may have filled the dict meanwhile.
-        self._room = METADATA_LIMIT_NBYTES if has_metadata else _ROOM_NBYTES
-
-    def __enter__(self) -> NDArray[Any]:
-        nbytes = math.prod(self._shape) * self._dtype.itemsize
-        self._slot, self._place = self._publisher.begin_loan(nbytes, self._room)
-        place = self._place
-        array: NDArray[Any] = np.ndarray(
-            self._shape, self._dtype, place.buffer, place.offset + HEADER_NBYTES
-        )
-        self._array = array
-        return array
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.send()
-        else:
-            self.cancel()
-
-    def cancel(self) -> None:
-        """Give the slot back unsent."""
-        self._array.flags.writeable = False
-        self._publisher.cancel_loan(self._slot)
-
-    def send(self) -> None:
-        """Send the array; if that fails the slot is given back."""
-        array = self._array
-        # The name may live on after the block, and the slot is no longer the writer's.
-        array.flags.writeable = False
-        try:
-            stamp = self._stamp()
-        except BaseException:
-            self._publisher.cancel_loan(self._slot)
-            raise
-        self._publisher.finish_loan(self._slot, self._place, array, stamp)
-
-
-def _needed(payload_nbytes: int, metadata_nbytes: int) -> int:
-    return HEADER_NBYTES + (payload_nbytes + 7 & -8) + metadata_nbytes

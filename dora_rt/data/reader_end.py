@@ -66,7 +66,7 @@ class ReaderEnd:
 
     def wait(self, deadline_ns: int | None) -> bool:
         """Sleep until the reader takes a sample or gives one back; False after the deadline."""
-        return self._returned.wait(deadline_ns)
+        return self._room.wait(deadline_ns)
 
     def _connect_to_newest(self, word: int) -> int:
         while True:
@@ -82,7 +82,7 @@ class ReaderEnd:
 
     def _connect(self, generation: int) -> None:
         run, number = self._run, self._config.number
-        self._returned = Doorbell(names.returned(run, number, generation), self._spin)
+        self._room = Doorbell(names.returned(run, number, generation), self._spin)
         self.edge.connect(
             generation,
             attach_words(
@@ -96,3 +96,5 @@ class ReaderEnd:
             ],
             attach_semaphore(names.returned(run, number, generation)),
         )
+        self.returned = self.edge.returned
+        """What the reader posts: looked at before each sample."""

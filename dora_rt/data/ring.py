@@ -7,11 +7,11 @@ pure Python has; `sem_trywait` on a token is a claim that exactly one process wi
 Publishing sample n in a slot that the writer owns:
 
 1. write the sample, and `PLACE[slot] = n, generation`;
-2. post the slot's token on each edge: each reader now may have the baton;
-3. write `ORDER[n % slots] = n, slot`, then `HEAD = n + 1`;
-4. where an edge holds more than its queue, take the oldest tokens back (won: dropped; lost: the
+2. write `ORDER[n % slots] = n, slot`, then `HEAD = n + 1`;
+3. for each edge: post the slot's token: its reader now may have the baton;
+4. where the edge holds more than its queue, take the oldest tokens back (won: dropped; lost: the
    reader has that sample), then write `FLOOR[edge]`: nothing below it waits any more;
-5. ring the readers' doorbells.
+5. ring the reader's doorbell.
 
 Reading sample n: at or above FLOOR, `ORDER` says n, the token is won, and `PLACE[slot]` says n.
 
@@ -63,7 +63,8 @@ READER_DROPPED = 12  # its own: passed over for a newer one, or corrupt
 COPIED = 10
 READER_CLOSED = 11  # one of the closings, when the reader will take no more
 LATENCIES = 16  # histogram of delivery latencies
-LOG = LATENCIES + BUCKETS
+AGES = LATENCIES + BUCKETS  # histogram of the time since the origin, at delivery
+LOG = AGES + BUCKETS
 
 GENERATION_BITS = 16  # of FLOOR and BEGIN, which say whose they are; above the sample's number
 SEQ_BITS = 64 - GENERATION_BITS

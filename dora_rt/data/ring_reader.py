@@ -36,9 +36,9 @@ class RingReader:
         self.seq = -1
         """Number of the sample taken last."""
         self.missed = 0
-        """Samples dropped between the one taken last and the one before."""
+        """Samples dropped up to the one taken last; who has counted them sets it to 0."""
         self.passed_over = 0
-        """How many of them this reader had, and gave back for a newer one."""
+        """How many of them this reader had, and gave back for a newer one; likewise."""
         self._words = output_words
         self._edge_words = edge_words
         self._tokens = tokens
@@ -58,25 +58,22 @@ class RingReader:
 
     def take_newest(self, is_final: bool) -> tuple[int, int] | None:
         """Take the newest sample, and give all older ones back; else as `take`."""
+        self.missed += self._missed_after
+        self._missed_after = 0
         taken = self.take(is_final)
-        if taken is None:
-            return None
-        missed, passed_over = self.missed, 0
+        if taken is None or self._words[HEAD] == self.next_seq:
+            return taken
+        missed = self.missed
         try:
             while (newer := self.take(is_final)) is not None:
-                self.give_back(taken[0])
-                passed_over += 1
-                missed += self.missed + 1
-                taken = newer
+                self._pass_over(taken[0])
+                taken, missed = newer, self.missed
         except CorruptSampleError:
-            self.give_back(taken[0])
-            self.missed += missed + 1
-            self.passed_over += passed_over + 1
+            self._pass_over(taken[0])
             raise
         # What was dropped behind the sample taken counts for the next one.
-        self._missed_after = self.missed
+        self._missed_after = self.missed - missed
         self.missed = missed
-        self.passed_over = passed_over
         return taken
 
     def take(self, is_final: bool) -> tuple[int, int] | None:
@@ -88,77 +85,86 @@ class RingReader:
             is_final: the writer is gone, so a token that is not here will never come.
 
         Returns:
-            Slot and generation, or None. `seq` and `missed` then tell about the sample.
+            Slot and growth of the pool, or None. `seq` and `missed` then tell about the sample.
 
         Raises:
             CorruptSampleError: a word of the ring names a slot that does not exist.
         """
         words = self._words
-        self.missed, self._missed_after = self._missed_after, 0
-        self.passed_over = 0
-        if self.next_seq < 0:
-            begin = words[self._begin]
-            if begin >> SEQ_BITS != self._generation:
-                return None
-            self.next_seq = begin & SEQ_MASK
+        if self.next_seq < 0 and not self._find_begin():
+            return None
         while True:
             seq = self.next_seq
-            floor_word = words[self._floor]
-            if floor_word >> SEQ_BITS != self._generation:
-                return None
-            floor = floor_word & SEQ_MASK
-            if seq < floor:
-                self._skip_to(min((floor, *(early for early in self._early if early < floor))))
-                seq = self.next_seq
             if self._early and seq in self._early:
                 self.seq = seq
                 self.next_seq = seq + 1
                 return self._early.pop(seq)
+            next_seq = seq + 1
             word = words[self._order + seq % self._slots]
-            if word >> SLOT_BITS != seq + 1:
-                if is_final and self._early:
-                    self._skip_to(min(self._early))
+            if word >> SLOT_BITS != next_seq:
+                # Not written yet, or written over because it was dropped.
+                if self._skip_dropped() or self._skip_to_early(is_final):
                     continue
                 return None
             slot = word & SLOT_MASK
             if slot >= self._slots:
-                self._skip_to(seq + 1)
+                self._skip_to(next_seq)
                 raise CorruptSampleError(
                     f"sample {seq} claims to be in slot {slot}, there are {self._slots}"
                 )
-            token = self._tokens[slot]
             try:
-                # A look costs less than the exception.
-                is_mine = token.value > 0
-                if is_mine:
-                    token.acquire(0)
+                # FLOOR need not be asked: who has the token and finds the sample, has it.
+                self._tokens[slot].acquire(0)
             except BusyError:
-                is_mine = False
-            if not is_mine:
+                if self._skip_dropped():
+                    continue
                 if is_final:
-                    self._skip_to(seq + 1)
-                elif words[self._floor] & SEQ_MASK <= seq:
-                    # The token is on its way (or the writer is just about to say that it dropped
-                    # this sample): the doorbell rings after that.
-                    return None
-                continue
+                    self._skip_to(next_seq)
+                    continue
+                # The token is on its way (or the writer is just about to say that it dropped this
+                # sample): the doorbell rings after that.
+                return None
             place = words[self._place + slot]
-            found = slot, place & SLOT_MASK
             if place >> SLOT_BITS == seq:
                 self.seq = seq
-                self.next_seq = seq + 1
-                return found
+                self.next_seq = next_seq
+                return slot, place & SLOT_MASK
             # The slot was recycled between the look at ORDER and the claim, so `seq` was dropped
             # and this is the baton of a later sample: keep it until its turn comes.
             early = place >> SLOT_BITS
             if not seq < early <= words[HEAD]:
                 self._pass_over(slot)
-                self.next_seq = seq + 1
+                self.next_seq = next_seq
                 raise CorruptSampleError(
                     f"slot {slot} claims to hold sample {early}, expected one from {seq} to "
                     f"{words[HEAD]}"
                 )
-            self._early[early] = found
+            self._early[early] = slot, place & SLOT_MASK
+            self._skip_to(next_seq)
+
+    def _find_begin(self) -> bool:
+        """Find where a later generation begins, as soon as its writer has said so."""
+        begin = self._words[self._begin]
+        if begin >> SEQ_BITS != self._generation:
+            return False
+        self.next_seq = begin & SEQ_MASK
+        return True
+
+    def _skip_dropped(self) -> bool:
+        """Pass over what the writer has dropped; False if it has not said so of the next one."""
+        word = self._words[self._floor]
+        floor = word & SEQ_MASK
+        if word >> SEQ_BITS != self._generation or floor <= self.next_seq:
+            return False
+        self._skip_to(min((floor, *(early for early in self._early if early < floor))))
+        return True
+
+    def _skip_to_early(self, is_final: bool) -> bool:
+        """Go on with a claim that is kept, if nothing else will come."""
+        if not is_final or not self._early:
+            return False
+        self._skip_to(min(self._early))
+        return True
 
     def _skip_to(self, seq: int) -> None:
         self.missed += seq - self.next_seq
@@ -179,6 +185,6 @@ class RingReader:
 
     def _log(self, entry: int) -> None:
         logged = self._logged
-        self._edge_words[LOG + logged % self._log_length] = logged + 1 << LOG_SHIFT | entry
-        self._logged = logged + 1
+        self._logged = number = logged + 1
+        self._edge_words[LOG + logged % self._log_length] = number << LOG_SHIFT | entry
         self._returned.release()

@@ -13,9 +13,9 @@ from dora_rt.data.ring import (
     HEAD,
     LOG,
     LOG_SHIFT,
+    MAX_SLOTS,
     SENT_NBYTES,
     SLOT_BITS,
-    SLOT_MASK,
     TAKEN,
     floor_word,
 )
@@ -47,6 +47,7 @@ class WriterEdge:
         "blocking",
         "doorbell",
         "generation",
+        "limit",
         "log_length",
         "log_read",
         "pending",
@@ -66,6 +67,8 @@ class WriterEdge:
         self.doorbell = doorbell
         self.queue_size = queue_size
         self.blocking = blocking
+        # How many samples may wait before the oldest is dropped.
+        self.limit = MAX_SLOTS if blocking else queue_size
         self.state = AWAY
         # (sample number, slot), oldest first. On an edge that drops it also has samples that the
         # reader took meanwhile: the writer learns of those only when it tries their token, or
@@ -99,10 +102,17 @@ class RingWriter:
     def __init__(self, words: memoryview, slots: int, edges: Sequence[WriterEdge]) -> None:
         self.edges = tuple(edges)
         self.head = 0
+        self.has_news = False
+        """Whether a reader woke the writer without giving anything back: it has closed, then."""
         # Last in, first out: the slot used a moment ago is still in the cache.
         self.free = list(range(slots - 1, -1, -1))
         self._words = words
-        self._fence = Fence()
+        self._pass_fence = Fence().pass_through
+        # Of the edges, as their states are: who gets tokens, and whose baton each new sample has.
+        self._listening: tuple[WriterEdge, ...] = ()
+        self._waited_for: tuple[WriterEdge, ...] = ()
+        self._all_batons = 0
+        self._opened = -1
         self._sent_nbytes = 0
         self._slots = slots
         self._batons = [0] * slots
@@ -118,38 +128,45 @@ class RingWriter:
 
     def open(self, slot: int) -> None:
         """Let observers know that what is in a claimed slot will change from now on."""
-        self._words[self._place + slot] = BEING_WRITTEN
-        self._fence.pass_through()
+        if slot != self._opened:
+            self._words[self._place + slot] = BEING_WRITTEN
+            self._pass_fence()
+        self._opened = -1
+
+    def open_next(self) -> None:
+        """Open the slot that comes next already now, when nobody waits for this process."""
+        if self.free:
+            slot = self.free[-1]
+            if self._seqs[slot] != self.head - 1:  # the newest is what observers look at
+                self._words[self._place + slot] = BEING_WRITTEN
+                self._pass_fence()
+                self._opened = slot
 
     def publish(self, slot: int, generation: int, nbytes: int) -> None:
         """Hand a written slot to all edges as sample number `head`, with a payload of `nbytes`."""
         words = self._words
-        self._sent_nbytes = words[SENT_NBYTES] = self._sent_nbytes + nbytes
         seq = self.head
         self._seqs[slot] = seq
+        self._batons[slot] = batons = self._all_batons
         words[self._place + slot] = seq << SLOT_BITS | generation
-        batons = 0
-        waiting = seq, slot
-        for edge in self.edges:
-            state = edge.state
-            if state is HERE:
-                batons |= edge.bit
-                edge.pending.append(waiting)
-                edge.tokens[slot].release()
-            elif state is AWAY:
-                batons |= edge.bit
-                edge.pending.append(waiting)
-        self._batons[slot] = batons
         words[self._order + seq % self._slots] = seq + 1 << SLOT_BITS | slot
         self.head = words[HEAD] = seq + 1
+        waiting = seq, slot
+        for edge in self._listening:
+            edge.tokens[slot].release()
+            pending = edge.pending
+            pending.append(waiting)
+            if len(pending) > edge.limit:
+                self._trim(edge)
+            if edge.doorbell.value < _ENOUGH_RINGS:
+                edge.doorbell.release()
+        self._sent_nbytes = words[SENT_NBYTES] = self._sent_nbytes + nbytes
+        for edge in self._waited_for:
+            edge.pending.append(waiting)
+            if len(edge.pending) > edge.limit:
+                self._trim(edge)
         if not batons:
             self.free.append(slot)
-            return
-        for edge in self.edges:
-            if len(edge.pending) > edge.queue_size and not edge.blocking:
-                self._trim(edge)
-            if edge.state is HERE and edge.doorbell.value < _ENOUGH_RINGS:
-                edge.doorbell.release()
 
     def collect(self, edge: WriterEdge) -> None:
         """Read what a reader wrote into its log: samples taken, and slots given back."""
@@ -161,25 +178,33 @@ class RingWriter:
                 return
             self.read_log(edge)
 
+    def collect_all(self) -> None:
+        """Read the logs of all readers."""
+        for edge in self.edges:
+            self.collect(edge)
+
     def read_log(self, edge: WriterEdge) -> None:
         """Read the entry that belongs to one post of `returned`, which the caller has taken."""
         read = edge.log_read
-        entry = edge.reader_words[LOG + read % edge.log_length]
-        if entry >> LOG_SHIFT != read + 1:
-            return  # a post without an entry: somebody only woke the writer
+        entry = edge.reader_words[LOG + read % edge.log_length] - (read + 1 << LOG_SHIFT)
+        if not 0 <= entry <= TAKEN:
+            self.has_news = True  # a post without an entry
+            return
         edge.log_read = read + 1
-        if entry & TAKEN:
+        if entry == TAKEN:
             if edge.pending and edge.state is HERE:
                 edge.pending.popleft()
-        else:
-            slot = entry & SLOT_MASK
-            if slot < self._slots and self._batons[slot] & edge.bit:
-                pending = edge.pending
-                if pending and pending[0][1] == slot:
+        elif entry < self._slots:
+            bit = edge.bit
+            batons = self._batons[entry]
+            if batons & bit:
+                if edge.pending and edge.pending[0][1] == entry:
                     # Taken as well, then: nobody says so of what is given back at once, nor on an
                     # edge that drops.
-                    pending.popleft()
-                self._free_baton(slot, edge.bit)
+                    edge.pending.popleft()
+                self._batons[entry] = batons = batons - bit
+                if not batons:
+                    self.free.append(entry)
 
     def drop_oldest(self) -> bool:
         """Make room by dropping one waiting sample somewhere; False if there is none to drop."""
@@ -195,7 +220,7 @@ class RingWriter:
     def welcome(self, edge: WriterEdge) -> None:
         """Hand the queue to a reader that has just been connected, the first one or a new one."""
         first = edge.pending[0][0] if edge.pending else self.head
-        edge.state = HERE
+        self._set_state(edge, HERE)
         self._words[self._begin + edge.position] = floor_word(edge.generation, first)
         self._write_floor(edge)
         for _, slot in edge.pending:
@@ -205,7 +230,7 @@ class RingWriter:
     def keep_for_later(self, edge: WriterEdge) -> None:
         """Take back what a reader that will be restarted has not taken, and keep it in order."""
         if edge.state is HERE:
-            edge.state = AWAY
+            self._set_state(edge, AWAY)
             edge.pending = deque(
                 (seq, slot) for seq, slot in edge.pending if self._take_back(edge, seq, slot)
             )
@@ -214,7 +239,7 @@ class RingWriter:
         """Stop feeding a reader that has closed its input; what it holds comes back by itself."""
         while edge.pending:
             self._drop(edge)
-        edge.state = CLOSED
+        self._set_state(edge, CLOSED)
 
     def free_hands(self, edge: WriterEdge) -> None:
         """Free what a reader's process had in its hands; only after that process was reaped."""
@@ -223,9 +248,15 @@ class RingWriter:
             if batons & edge.bit and slot not in waiting:
                 self._free_baton(slot, edge.bit)
 
+    def _set_state(self, edge: WriterEdge, state: ReaderState) -> None:
+        edge.state = state
+        self._listening = tuple(edge for edge in self.edges if edge.state is HERE)
+        self._waited_for = tuple(edge for edge in self.edges if edge.state is AWAY)
+        self._all_batons = sum(edge.bit for edge in self.edges if edge.state is not CLOSED)
+
     def _trim(self, edge: WriterEdge) -> None:
         dropped = False
-        while len(edge.pending) > edge.queue_size:
+        while len(edge.pending) > edge.limit:
             dropped |= self._drop(edge)
         if dropped:
             self._write_floor(edge)

@@ -21,6 +21,7 @@ SHM_DIRECTORY = Path("/dev/shm")
 BusyError: type[Exception] = posix_ipc.BusyError
 SignalError: type[Exception] = posix_ipc.SignalError
 _MODE = 0o600
+_MAPPING_LIMIT = Path("/proc/sys/vm/max_map_count")
 # Only a fallback, where the C library has no sem_clockwait: a step of the wall clock may then
 # lengthen one slice, and the next look at the monotonic clock repairs it.
 SLICE_S = 0.05
@@ -82,6 +83,8 @@ class Segment:
             os.close(opened.fd)
             posix_ipc.unlink_shared_memory(name)
             if isinstance(error, (OverflowError, OSError)):
+                if _has_all_mappings():
+                    raise _too_many_mappings(f"shared memory {name}") from error
                 raise SharedMemoryFullError(
                     f"{nbytes:,} bytes of shared memory ({name}) cannot be mapped: {error}"
                 ) from error
@@ -113,8 +116,10 @@ class Segment:
                 raise SharedMemoryError(f"shared memory {name} is empty: somebody truncated it")
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
             mapping = mmap.mmap(opened.fd, status.st_size, prot=protection)
-        except BaseException:
+        except BaseException as error:
             os.close(opened.fd)
+            if isinstance(error, OSError) and _has_all_mappings():
+                raise _too_many_mappings(f"shared memory {name}") from error
             raise
         return cls(name, opened.fd, mapping)
 
@@ -173,6 +178,9 @@ def create_semaphore(name: str) -> Semaphore:
         return cast(Semaphore, posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=_MODE))
     except posix_ipc.ExistentialError as error:
         raise SharedMemoryError(f"semaphore {name} exists already") from error
+    except MemoryError as error:
+        unlink_semaphores([name])
+        raise _unmapped_semaphore(name) from error
     except OSError as error:
         raise _explained(error, f"semaphore {name}") from error
 
@@ -187,6 +195,8 @@ def attach_semaphore(name: str) -> Semaphore:
         return cast(Semaphore, posix_ipc.Semaphore(name))
     except posix_ipc.ExistentialError as error:
         raise SharedMemoryError(f"semaphore {name} is gone: the dataflow has ended") from error
+    except MemoryError as error:
+        raise _unmapped_semaphore(name) from error
 
 
 def unlink_segments(segments: Iterable[str], prefix: str | None) -> None:
@@ -236,6 +246,43 @@ def _explained(error: OSError, what: str) -> SharedMemoryError | SharedMemoryFul
     if error.errno == errno.ENOSPC:
         return SharedMemoryFullError(f"no room in {SHM_DIRECTORY} for one more object ({what})")
     return SharedMemoryError(f"{what} cannot be made in {SHM_DIRECTORY}: {error.strerror}")
+
+
+def _has_all_mappings() -> bool:
+    """Tell whether this process may map nothing more; each segment and semaphore is a mapping."""
+    limit, count = _count_mappings()
+    # The kernel keeps some that it does not show.
+    return limit is not None and count > 0.95 * limit
+
+
+def _count_mappings() -> tuple[int | None, int]:
+    count = 0
+    try:
+        limit = int(_MAPPING_LIMIT.read_text())
+        # In small pieces: where nothing can be mapped, there is no memory for a large one.
+        with Path("/proc/self/maps").open("rb", buffering=0) as maps:
+            while piece := maps.read(4096):
+                count += piece.count(b"\n")
+    except OSError:
+        return None, 0
+    return limit, count
+
+
+def _too_many_mappings(what: str) -> SharedMemoryError:
+    limit, count = _count_mappings()
+    return SharedMemoryError(
+        f"{what} cannot be mapped: this process has {count:,} mappings, and vm.max_map_count "
+        f"allows {limit:,}; give its edges shorter queues (queue_size, max_held), or: sysctl -w "
+        f"vm.max_map_count={2 * (limit or 0)}"
+    )
+
+
+def _unmapped_semaphore(name: str) -> SharedMemoryError:
+    if _has_all_mappings():
+        return _too_many_mappings(f"semaphore {name}")
+    return SharedMemoryError(
+        f"semaphore {name} cannot be mapped: this process may have no more memory (memory_limit?)"
+    )
 
 
 def _allocate(descriptor: int, name: str, offset: int, nbytes: int) -> None:

@@ -31,6 +31,7 @@ class Spin:
     Attributes:
         limit_ns: for how long to poll now; 0: sleep at once.
         cost_ns: what a wake-up costs, as far as was seen.
+        is_learning: whether the rule is in force, and wants to know of each sleep.
     """
 
     def __init__(self, fixed_ns: int | None) -> None:
@@ -41,7 +42,7 @@ class Spin:
         """
         self.limit_ns = fixed_ns or 0
         self.cost_ns = _FIRST_LIMIT_NS
-        self._is_adaptive = fixed_ns is None
+        self.is_learning = fixed_ns is None
         self._score = 0
         self._short_waits = 0
         self._short_waits_needed = _SHORT_WAITS
@@ -52,7 +53,7 @@ class Spin:
         if self._score < _MOST_SCORE:
             self._score += _PAID
         self._until_look -= 1
-        if not self._until_look and self._is_adaptive:
+        if not self._until_look and self.is_learning:
             self._until_look = _LOOK_EVERY
             # It works, so the next failure is forgiven sooner.
             self._short_waits_needed = _SHORT_WAITS
@@ -62,14 +63,14 @@ class Spin:
     def was_in_vain(self) -> None:
         """Note that a poll has ended without it."""
         self._score -= _IN_VAIN
-        if self._score <= 0 and self._is_adaptive:
+        if self._score <= 0 and self.is_learning:
             self._stop()
             # Two that share a core see short waits, and each poll only keeps the other away.
             self._short_waits_needed = min(2 * self._short_waits_needed, _MOST_SHORT_WAITS)
 
     def slept(self, waited_ns: int) -> None:
         """Note how long a sleep was, its wake-up included."""
-        if self.limit_ns or not self._is_adaptive:
+        if self.limit_ns or not self.is_learning:
             return
         if waited_ns > 2 * self.cost_ns:
             self._short_waits = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 from dora_rt.data.causes import Causes
@@ -23,6 +24,10 @@ class Stamp(NamedTuple):
     """Until when to wait for readers of `block` edges; None: as long as it takes."""
 
 
+# As `Stamp(...)`, without the Python function that a NamedTuple goes through.
+_stamp = partial(tuple.__new__, Stamp)
+
+
 def make_stamp(
     causes: Causes,
     where: str,
@@ -40,7 +45,7 @@ def make_stamp(
         if not metadata_json and not context:
             # What is sent most often.
             source_ns = time.monotonic_ns()
-            return Stamp(b"", source_ns, origin_ns or source_ns, deadline_ns)
+            return _stamp((b"", source_ns, origin_ns or source_ns, deadline_ns))
     if metadata is not None and not isinstance(metadata, dict):
         raise UnsupportedValueError(
             f"{where}: metadata must be a dict or None, got a {type(metadata).__name__}"

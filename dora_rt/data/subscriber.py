@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,20 @@ from numpy.typing import NDArray
 from dora_rt.contract import InputConfig, NodeConfig, QueuePolicy
 from dora_rt.data import fork, names, ring
 from dora_rt.data.board import Board, Fate, Peer
+from dora_rt.data.header import ENCODING_ARROW, HEADER_NBYTES, HeaderReader
 from dora_rt.data.pool import PoolReader
-from dora_rt.data.ring import COPIED, DELIVERED, HEAD, LATENCIES
+from dora_rt.data.ring import AGES, COPIED, DELIVERED, HEAD, LATENCIES
 from dora_rt.data.ring_reader import RingReader
-from dora_rt.data.sample import ARROW, HEADER_NBYTES, read_header
 from dora_rt.data.shm import attach_semaphore, attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
-from dora_rt.latency import bucket
+from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
+
+SMALL_NBYTES = 1024
+"""Arrays up to this size are copied out: to copy one costs less than to keep account of it."""
 
 
+@final
 class Subscriber:
     """One input that another node writes."""
 
@@ -72,6 +76,7 @@ class Subscriber:
         is_latest = edge.queue_policy is QueuePolicy.LATEST
         self._take_sample = self._ring.take_newest if is_latest else self._ring.take
         self._pool = PoolReader(run, output)
+        self._headers = HeaderReader()
         self._max_held = edge.max_held
         self._leases: dict[int, weakref.ref[NDArray[Any]]] = {}
         self._let_go_of = [partial(self._lose_view, slot) for slot in range(edge.slots)]
@@ -80,8 +85,10 @@ class Subscriber:
         self._let_go: deque[int] = deque()
         self._lock = threading.Lock()
         self._writer_is_gone = False
-        self._dropped = 0
-        self._counts = [0] * ring.LOG
+        self._dropped = 0  # since the last event
+        self._delivered = self._copied = self._all_dropped = self._own_dropped = 0
+        self._latencies = [0] * BUCKETS
+        self._ages = [0] * BUCKETS
 
     def take(self) -> Event | None:
         """Give the next sample that is there, or None.
@@ -89,8 +96,6 @@ class Subscriber:
         Raises:
             CorruptSampleError: its header makes no sense; the sample is skipped.
         """
-        if self.is_ended:
-            return None
         ring = self._ring
         if (
             self._output_words[HEAD] == ring.next_seq
@@ -100,39 +105,28 @@ class Subscriber:
             # Nothing was published since the last sample taken, and nothing is to be tidied up. A
             # HEAD that is seen late does no harm: the doorbell rings after it was written.
             return None
-        with self._lock:
+        if self.is_ended:
+            return None
+        event = None
+        self._lock.acquire()
+        try:
             if self._let_go:
                 self._give_back_let_go()
             try:
                 taken = self._take_sample(self._writer_is_gone)
             except CorruptSampleError as error:
-                self._count_dropped(ring.missed, own=ring.passed_over)
+                self._count_missed()
                 raise CorruptSampleError(f"{self.where}: {error}") from error
             if ring.missed:
-                self._count_dropped(ring.missed, own=ring.passed_over)
+                self._count_missed()
             if taken is None:
-                event = None
                 self.is_ended = self._writer_is_gone
             else:
-                event = self._receive(*taken)
+                event = self._receive(taken[0], taken[1])
+        finally:
+            self._lock.release()
         if self._let_go:
             self._return_slots()
-        return event
-
-    def _receive(self, slot: int, growth: int) -> Event:
-        try:
-            event = self._read(slot, growth)
-        except BaseException as error:
-            self._count_dropped(1, own=1)
-            self._leases.pop(slot, None)
-            self._ring.give_back(slot)
-            if isinstance(error, CorruptSampleError):
-                raise CorruptSampleError(f"{self.where}: {error}") from error
-            raise
-        if slot not in self._leases:
-            self._ring.give_back(slot)
-        elif self._is_blocking:
-            self._ring.hold()
         return event
 
     def has_news(self) -> bool:
@@ -197,62 +191,77 @@ class Subscriber:
             self._returned.release()
         self.is_ended = True
 
-    def _read(self, slot: int, growth: int) -> Event:
-        place = self._pool.places[slot]
-        if place is None or place.growth != growth:
-            place = self._pool.locate(slot, growth)
-        buffer, offset, room, _ = place
-        seq, sent_ns, origin_ns, nbytes, array_type, metadata_json = read_header(
-            buffer, offset, room
-        )
-        if seq != self._ring.seq:
-            raise CorruptSampleError(f"slot {slot} holds sample {seq}, expected {self._ring.seq}")
-        latency_ns = time.monotonic_ns() - sent_ns
-        copied = False
-        begin = offset + HEADER_NBYTES
+    def _receive(self, slot: int, growth: int) -> Event:
+        reader = self._ring
+        is_leased = is_copied = False
         value: Any
-        if array_type is None:
-            value = buffer[begin : begin + nbytes]
-        else:
-            dtype, shape = array_type
-            is_arrow = array_type is ARROW
-            array = np.ndarray((nbytes,) if is_arrow else shape, dtype, buffer, begin)
-            if not nbytes or len(self._leases) >= self._max_held:
-                copied = nbytes > 0
-                array = array.copy()
-                array.flags.writeable = False
-                value = _decoded(array) if is_arrow else array
+        try:
+            place = self._pool.places[slot]
+            if place is None or place[3] != growth:
+                place = self._pool.locate(slot, growth)
+            buffer, offset, room, _ = place
+            seq, sent_ns, origin_ns, nbytes, encoding, array_type, metadata_json = (
+                self._headers.read(buffer, offset, room)
+            )
+            if seq != reader.seq:
+                raise CorruptSampleError(f"slot {slot} holds sample {seq}, expected {reader.seq}")
+            begin = offset + HEADER_NBYTES
+            if array_type is None:
+                value = buffer[begin : begin + nbytes]
+            elif nbytes <= SMALL_NBYTES:
+                value = np.ndarray(array_type[1], array_type[0], buffer[begin : begin + nbytes])
             else:
-                value = _decoded(array) if is_arrow else array
-                # Every view of the array keeps the array itself alive, so the callback comes when
-                # the last of them is gone.
-                self._leases[slot] = weakref.ref(array, self._let_go_of[slot])
-        counts, words = self._counts, self._words
-        counts[DELIVERED] = words[DELIVERED] = counts[DELIVERED] + 1
-        if copied:
-            self._count(COPIED)
-        word = LATENCIES + bucket(latency_ns)
-        counts[word] = words[word] = counts[word] + 1
+                value = np.ndarray(array_type[1], array_type[0], buffer, begin)
+                is_leased = len(self._leases) < self._max_held
+                if is_leased:
+                    # Every view of the array keeps the array itself alive, so the callback comes
+                    # when the last of them is gone.
+                    self._leases[slot] = weakref.ref(value, self._let_go_of[slot])
+                else:
+                    is_copied = True
+                    value = value.copy()
+                    value.flags.writeable = False
+            if encoding == ENCODING_ARROW:
+                value = _decoded(value)
+        except BaseException as error:
+            self._count_dropped(1, own=1)
+            self._leases.pop(slot, None)
+            reader.give_back(slot)
+            if isinstance(error, CorruptSampleError):
+                raise CorruptSampleError(f"{self.where}: {error}") from error
+            raise
+        if not is_leased:
+            reader.give_back(slot)
+            if is_copied:
+                self._words[COPIED] = self._copied = self._copied + 1
+        elif self._is_blocking:
+            reader.hold()
+        now_ns = time.monotonic_ns()
+        words, latencies = self._words, self._latencies
+        units = now_ns - sent_ns >> UNIT_SHIFT
+        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(now_ns - sent_ns)
+        # Never from the words themselves: who overwrote one must not stop this node by an overflow.
+        words[LATENCIES + place_of] = latencies[place_of] = latencies[place_of] + 1
+        ages = self._ages
+        units = now_ns - origin_ns >> UNIT_SHIFT
+        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(now_ns - origin_ns)
+        words[AGES + place_of] = ages[place_of] = ages[place_of] + 1
+        words[DELIVERED] = self._delivered = self._delivered + 1
         dropped, self._dropped = self._dropped, 0
         return Event(
-            self.input_id,
-            value,
-            metadata_json,
-            seq=seq,
-            dropped=dropped,
-            sent_ns=sent_ns,
-            origin_ns=origin_ns,
-            copied=copied,
+            self.input_id, value, metadata_json, seq, dropped, sent_ns, origin_ns, is_copied
         )
 
-    def _count_dropped(self, samples: int, *, own: int) -> None:
-        self._count(ring.DROPPED, samples)
-        self._count(ring.READER_DROPPED, own)
-        self._dropped += samples
+    def _count_missed(self) -> None:
+        reader = self._ring
+        self._count_dropped(reader.missed, own=reader.passed_over)
+        reader.missed = reader.passed_over = 0
 
-    def _count(self, word: int, samples: int = 1) -> None:
-        # Never from the word itself: who overwrote it must not stop this node by an overflow.
-        self._counts[word] = self._words[word] = self._counts[word] + samples
+    def _count_dropped(self, samples: int, *, own: int) -> None:
+        words = self._words
+        words[ring.DROPPED] = self._all_dropped = self._all_dropped + samples
+        words[ring.READER_DROPPED] = self._own_dropped = self._own_dropped + own
+        self._dropped += samples
 
     def _lose_view(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:
         if fork.is_forked:

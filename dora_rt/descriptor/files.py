@@ -82,7 +82,8 @@ def check_files(
                 continue
             try:
                 if part.module is not None:
-                    _check_module(part.module, folder)
+                    # Python looks there for it.
+                    _check_module(part.module, folder / (node.resources.working_dir or ""))
                 elif node.is_dynamic:
                     continue
                 elif part.path is not None and isinstance(part, Program):

@@ -61,7 +61,6 @@ _NODE_NOTED = {
     "shared_memory_pool_size": "'shared_memory_pool_size' is not needed, memory grows with the "
     "samples ('slot_bytes' of an input allocates it at the start): ignored",
 }
-_WORKING_FOLDER = "nodes run in the folder of the dataflow file"
 _NODE_REFUSED = {
     "git": "clone the repository yourself and give 'path'",
     **dict.fromkeys(("branch", "tag", "rev"), "it goes with 'git'; clone the repository yourself"),
@@ -70,7 +69,6 @@ _NODE_REFUSED = {
     "ros2": "there is no bridge to ROS 2; a node of yours may use rclpy",
     "deploy": _ONE_MACHINE,
     "_unstable_deploy": _ONE_MACHINE,
-    "working_dir": _WORKING_FOLDER,
 }
 
 # The keys that say what a node runs: each node has exactly one of them, and only some of the
@@ -102,6 +100,7 @@ NODE_SETTINGS = (
     "nice",
     "priority",
     "spin_us",
+    "working_dir",
 )
 # dora's words for some of them.
 SETTING_SYNONYMS: Mapping[str, str] = {
@@ -121,7 +120,8 @@ NODE = Vocabulary(
 CUSTOM = Vocabulary(
     keys=("run", "source", "args", "env", "build", "inputs", "outputs", *LOG_KEYS, *TYPE_KEYS),
     noted={
-        "working_directory": f"'working_directory' is ignored: {_WORKING_FOLDER}",
+        "working_directory": "'working_directory' is ignored, as in dora of 2022: nodes run in the "
+        "folder of the dataflow file, or in what 'working_dir' beside 'id' says",
         **_NODE_NOTED,
     },
     refused=_NODE_REFUSED,

@@ -57,6 +57,7 @@ class Resources:
         nice: -20 to 19.
         priority: 1 to 99, SCHED_FIFO.
         spin_us: for how long it polls before it sleeps; None: while that pays.
+        working_dir: where it runs, beginning at the folder of the dataflow file; None: there.
     """
 
     memory_limit_nbytes: int | None = None
@@ -64,6 +65,7 @@ class Resources:
     nice: int | None = None
     priority: int | None = None
     spin_us: int | None = None
+    working_dir: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,6 +200,10 @@ def _adapt(node: YamlMapping, level: Level, folder: Path) -> YamlMapping:
             # A word such as 'on' is none that YAML knows any more.
             node = node.with_entry(key, _string(level.prefix + value.text, value.place))
     node = _with_paths(node, level, folder, ("path",))
+    home = node.get("working_dir")
+    if isinstance(home, YamlScalar) and home.text and not Path(home.text).is_absolute():
+        path = str((level.folder / home.text).relative_to(folder))
+        node = node.with_entry("working_dir", YamlScalar(path, home.kind, home.place))
     for key, path_key in (("custom", "source"), ("operator", "python")):
         part = node.get(key)
         if isinstance(part, YamlMapping):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
-from dora_rt.descriptor.document import YamlScalar, YamlSequence, YamlValue, describe
+from dora_rt.descriptor.document import Kind, YamlScalar, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.fields import Fields
 from dora_rt.descriptor.host import Host
 from dora_rt.descriptor.keys import SETTING_SYNONYMS
 from dora_rt.descriptor.model import Place, RestartPolicy
+from dora_rt.descriptor.names import expected_string
 from dora_rt.descriptor.problems import MalformedError, Problems, listing, quote
 from dora_rt.descriptor.quantities import parse_duration_s, parse_integer, parse_nbytes
 
@@ -72,6 +76,7 @@ def read_settings(fields: Fields, node: str, host: Host, problems: Problems) -> 
         "nice": read("nice", partial(parse_integer, least=-20, greatest=19)),
         "priority": read("priority", partial(parse_integer, least=1, greatest=99)),
         "spin_us": read("spin_us", partial(parse_integer, least=0, greatest=MAX_SPIN_US)),
+        "working_dir": read("working_dir", partial(_parse_folder, base=host.folder)),
     }
     settings = {name: setting for name, setting in found.items() if setting is not None}
     _note_useless_limit(settings.get("memory_limit_nbytes"), host, problems)
@@ -122,6 +127,30 @@ def _parse_cores(value: YamlValue, existing: tuple[int, ...] | None) -> tuple[in
             f"{what} not exist", f"this computer has {listing(str(core) for core in existing)}"
         )
     return tuple(cores)
+
+
+def _parse_folder(value: YamlValue, base: Path | None) -> str:
+    if not isinstance(value, YamlScalar) or value.kind is not Kind.STRING:
+        raise MalformedError(expected_string(value))
+    path = value.text
+    if not path.strip() or "\0" in path:
+        raise MalformedError(f"{quote(path)} is not the name of a folder")
+    if base is None:
+        return path
+    folder = base / path
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        home = "'~' is not expanded, write the whole path"
+        hint = home if path.startswith("~") else f"paths begin at {base}"
+        raise MalformedError(f"no such folder: {quote(path)}", hint) from None
+    except OSError as error:
+        raise MalformedError(f"cannot look at {quote(path)}: {error.strerror}") from None
+    if not is_folder:
+        raise MalformedError(f"{quote(path)} is not a folder", "name the folder it is in")
+    if not os.access(folder, os.X_OK):
+        raise MalformedError(f"{quote(path)} may not be entered", f"run: chmod +x {folder}")
+    return path
 
 
 def _note_useless_limit(setting: Setting | None, host: Host, problems: Problems) -> None:

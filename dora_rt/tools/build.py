@@ -41,14 +41,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    environ = inherited_environ(environ)
-    console = Console(sys.stdout, has_colour=sys.stdout.isatty() and "NO_COLOR" not in environ)
+    has_colour = sys.stdout.isatty() and "NO_COLOR" not in environ
+    with Console(sys.stdout, has_colour=has_colour) as console:
+        return _build(options, console, inherited_environ(environ))
+
+
+def _build(options: argparse.Namespace, console: Console, environ: dict[str, str]) -> int:
     try:
         descriptor = read_descriptor(
             options.file, environ, has_strict_types=options.strict_types, is_built=False
         )
         steps = make_steps(parse_builds(descriptor), uses_uv=options.uv)
     except DescriptorError as error:
+        console.drain()
         print(error, file=sys.stderr)
         return EXIT_USAGE
     if not steps:
@@ -63,6 +68,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     if failure is not None:
+        console.drain()
         print(
             f"dora-rt: the build of {failure.step.label} failed: `{failure.step.shown}`: "
             f"{failure.why}",
@@ -72,6 +78,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         read_descriptor(options.file, environ)
     except DescriptorError as error:
+        console.drain()
         print(f"{error}\ndora-rt: all was built, and still this is wrong", file=sys.stderr)
         return EXIT_PROBLEM
     console.notice(f"built: dora-launch {options.file}")

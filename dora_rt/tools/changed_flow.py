@@ -11,9 +11,8 @@ from pathlib import Path
 from dora_rt.control.console import Console
 from dora_rt.control.duration import duration_s
 from dora_rt.control.environ import inherited_environ
-from dora_rt.control.launcher import launch
+from dora_rt.control.launcher import launch, show_summary
 from dora_rt.control.planner import make_plan
-from dora_rt.control.summary import render
 from dora_rt.descriptor import read_descriptor
 from dora_rt.descriptor.model import Descriptor
 from dora_rt.errors import DescriptorError, SharedMemoryError, SharedMemoryFullError
@@ -46,23 +45,33 @@ def run_changed(
     Raises:
         LaunchError: the environment does not allow the run.
     """
-    inherited = inherited_environ(environ)
     is_plain = "NO_COLOR" in environ or environ.get("TERM") == "dumb"
-    console = Console(sys.stdout, has_colour=sys.stdout.isatty() and not is_plain)
+    has_colour = sys.stdout.isatty() and not is_plain
+    with Console(sys.stdout, has_colour=has_colour) as console:
+        return _run(file, change, console, inherited_environ(environ), stop_after_s)
+
+
+def _run(
+    file: Path,
+    change: Change,
+    console: Console,
+    environ: dict[str, str],
+    stop_after_s: float | None,
+) -> int:
     try:
-        descriptor = change(read_descriptor(file, inherited), console)
+        descriptor = change(read_descriptor(file, environ), console)
     except DescriptorError as error:
+        console.drain()
         print(error, file=sys.stderr)
         return EXIT_USAGE
     plan = make_plan(descriptor, folder=file.resolve().parent, interpreter=sys.executable)
     try:
-        outcome = launch(
-            plan, console, environ=inherited, stop_after_s=stop_after_s, log_folder=None
-        )
+        outcome = launch(plan, console, environ=environ, stop_after_s=stop_after_s, log_folder=None)
     except (SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
+        console.drain()
         print(f"dora-rt: {error}", file=sys.stderr)
         return EXIT_ENVIRONMENT
-    console.notice("\n" + render(outcome.report))
+    show_summary(outcome, console)
     if outcome.interrupted_by is not None:
         return 128 + outcome.interrupted_by
     return EXIT_PROBLEM if outcome.report.failures else EXIT_OK

@@ -30,6 +30,7 @@ from dora_rt.tools import (
     stop,
     top,
     view,
+    watch,
 )
 from dora_rt.tools.verb import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, Verb
 
@@ -56,6 +57,7 @@ VERBS: Mapping[str, Verb] = {
     "stop": stop.STOP,
     "top": top.TOP,
     "view": view.VERB,
+    "watch": watch.VERB,
 }
 
 

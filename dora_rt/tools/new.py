@@ -104,8 +104,7 @@ if __name__ == "__main__":
 """A node's loop, tried without a dataflow: inputs from a list, outputs into a list."""
 
 import numpy as np
-from dora_rt import Event
-from dora_rt.testing import FakeNode
+from dora_rt.testing import FakeNode, make_event
 
 from nodes import brightness
 
@@ -113,7 +112,7 @@ from nodes import brightness
 def test_brightness_sends_the_mean_of_each_colour_and_keeps_the_metadata():
     image = np.zeros((4, 4, 3), np.uint8)
     image[:2] = 10, 20, 30
-    node = FakeNode([Event("image", image, b'{"frame": 7}')], output_ids=("mean",))
+    node = FakeNode([make_event("image", image, {"frame": 7})], output_ids=("mean",))
 
     brightness.run(node)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from dora_rt.contract import LinkConfig, NodeConfig, OutputConfig
 from dora_rt.data.board import Board
 from dora_rt.data.causes import Causes
+from dora_rt.data.header import read_number_and_times
 from dora_rt.data.inbox import Inbox
 from dora_rt.data.matching_inbox import MatchingInbox
 from dora_rt.data.pool import Place
@@ -23,8 +23,6 @@ from dora_rt.tracing.timeline import Timeline
 
 if TYPE_CHECKING:
     from dora_rt.tracing.spans import Spans
-
-_SEQ_AND_SENT_NS = Struct("@QQ")  # as every header begins
 
 
 class Tracer:
@@ -90,18 +88,12 @@ class TracedPublisher(Publisher):
     place: int
 
     def _publish(
-        self,
-        slot: int,
-        place: Place,
-        nbytes: int,
-        array: tuple[int, tuple[int, ...]] | None,
-        stamp: Stamp,
-        *encoding: int,
+        self, slot: int, place: Place, description: bytes, nbytes: int, stamp: Stamp
     ) -> None:
         begin_ns = time.monotonic_ns()
-        super()._publish(slot, place, nbytes, array, stamp, *encoding)
+        super()._publish(slot, place, description, nbytes, stamp)
         # The slot cannot be taken for another sample before this thread lets go of the lock.
-        seq, sent_ns = _SEQ_AND_SENT_NS.unpack_from(place.buffer, place.offset)
+        seq, sent_ns, _, _ = read_number_and_times(place.buffer, place.offset)
         self.timeline.note(Kind.SENT, self.place, seq, begin_ns, sent_ns)
 
     def _wait_for_room(self, deadline_ns: int | None) -> None:

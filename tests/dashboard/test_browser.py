@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dora_rt.runs import Connection, base_folder, find_runs
-from tests.dashboard.conftest import find_url
+from tests.dashboard.conftest import FLOW, find_url
 from tests.flows.flow import Flow
 
 pytest.importorskip("starlette", reason="the extra [web] is not installed")
@@ -25,6 +25,19 @@ CHROMIUM = next(
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)"
 )
+
+
+# How wide the picture was, looked at whenever the page has a moment, until there were ten.
+WIDTHS_SEEN = """() => new Promise((done) => {
+  const widths = new Set(), sources = new Set(), channel = new MessageChannel();
+  channel.port1.onmessage = () => {
+    const image = document.querySelector("#pictures img");
+    widths.add(image.naturalWidth);
+    sources.add(image.src);
+    if (sources.size < 10) channel.port2.postMessage("again"); else done([...widths]);
+  };
+  channel.port2.postMessage("begin");
+})"""
 
 
 @pytest.fixture
@@ -40,6 +53,8 @@ def browser() -> Iterator[Any]:
 def test_page_shows_a_run_from_its_start_over_a_node_that_dies_to_its_stop(
     flow: Flow, browser: Any
 ):
+    # Longer than the page and the dashboard take to ask again, both every half second.
+    flow.write("flow.yml", FLOW.replace("restart_delay: 0.5", "restart_delay: 1.5"))
     launcher = flow.start("--dashboard-port", "0")
     assert launcher.stdout is not None
     url = find_url(next(line for line in launcher.stdout if line.startswith("dashboard:")))
@@ -58,7 +73,7 @@ def test_page_shows_a_run_from_its_start_over_a_node_that_dies_to_its_stop(
     label = page.locator("#graph .label[data-edge='detector/bbox sink/bbox'] .value")
     expect(label).to_have_text(re.compile(r"[1-9]\d\.\d Hz · .+ / .+"))
     expect(page.locator("#pictures svg text")).to_have_text("cat 0.90")
-    assert page.locator("#pictures img").evaluate("image => image.naturalWidth") == 64
+    assert page.evaluate(WIDTHS_SEEN) == [64], "there is always a whole picture"
     expect(page.locator("#log")).to_contain_text("the camera looks")
 
     os.kill(pid_of("detector"), signal.SIGKILL)
@@ -98,3 +113,22 @@ def pid_of(node: str) -> int:
             status, _ = connection.ask("status")
         return next(entry["pid"] for entry in status["processes"] if entry["name"] == node)
     raise AssertionError("no run")
+
+
+def test_page_shows_the_log_of_the_node_that_has_failed(flow: Flow, browser: Any):
+    launcher = flow.start("--dashboard-port", "0")
+    assert launcher.stdout is not None
+    url = find_url(next(line for line in launcher.stdout if line.startswith("dashboard:")))
+    page = browser.new_page()
+    expect = playwright.expect
+    expect.set_options(timeout=10_000)
+    page.goto(url)
+    expect(page.locator("#log-node")).to_have_value("camera")
+    expect(page.get_by_role("status")).to_contain_text("running")
+
+    os.kill(pid_of("sink"), signal.SIGKILL)
+
+    expect(page.get_by_role("status")).to_contain_text("1 failed")
+    expect(page.locator("#log-node")).to_have_value("sink")
+    launcher.send_signal(signal.SIGINT)
+    launcher.communicate(timeout=15)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from dora_rt.data.arrow import as_arrow
-from dora_rt.data.sample import sendable
+from dora_rt.data.subscriber import SMALL_NBYTES
 from dora_rt.errors import CorruptSampleError, UnsupportedValueError
 from dora_rt.event import Event
 from tests.helpers import NO_STAMP, Reader, Wired, wired
@@ -64,7 +64,7 @@ def ring():
 
 
 def send(ring: Wired, array: object) -> None:
-    ring.publisher.send(sendable(array, "here"), NO_STAMP)
+    ring.publisher.send(array, NO_STAMP)
 
 
 @pytest.mark.parametrize("array", NOT_NUMBERS.values(), ids=NOT_NUMBERS.keys())
@@ -143,13 +143,14 @@ def mapped_for(address: int) -> str:
 
 def test_what_is_held_beyond_the_quota_is_a_copy():
     with wired(Reader(max_held=1)) as ring:
-        for text in ("first", "second"):
+        texts = ["first" * SMALL_NBYTES, "second" * SMALL_NBYTES]
+        for text in texts:
             send(ring, pa.array([text]))
 
         first, second = ring.take(), ring.take()
 
         assert (first.copied, second.copied) == (False, True)
-        assert [first.value.to_pylist(), second.value.to_pylist()] == [["first"], ["second"]]
+        assert [*first.value.to_pylist(), *second.value.to_pylist()] == texts
 
 
 def test_ndarray_becomes_a_flat_array_in_place():

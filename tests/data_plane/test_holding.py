@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -84,21 +86,25 @@ def test_letting_go_of_a_held_sample_ends_the_copying():
 def test_views_may_be_dropped_in_any_thread_while_samples_are_taken():
     with wired(Reader(10, max_held=8)) as ring:
         all_slots = ring.free_slots
-        hands: list[np.ndarray] = []
-        is_done = threading.Event()
+        hands: SimpleQueue[np.ndarray | None] = SimpleQueue()
 
         def drop() -> None:
-            while not is_done.is_set() or hands:
-                if hands:
-                    hands.pop()
+            while hands.get() is not None:
+                continue
 
         dropper = threading.Thread(target=drop)
+        interval_s = sys.getswitchinterval()
+        # Else each thread would do hundreds of rounds before it is the turn of the other.
+        sys.setswitchinterval(1e-5)
         dropper.start()
-        for value in range(5000):
-            ring.send(frame(value))
-            hands.append(ring.take().value)
-        is_done.set()
-        dropper.join(10)
+        try:
+            for value in range(5000):
+                ring.send(frame(value))
+                hands.put(ring.take().value)
+        finally:
+            hands.put(None)
+            dropper.join(20)
+            sys.setswitchinterval(interval_s)
 
         assert ring.free_slots == all_slots
         assert ring.counters().delivered == 5000

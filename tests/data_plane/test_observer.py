@@ -15,7 +15,6 @@ import pyarrow
 import pytest
 
 from dora_rt.contract import QueuePolicy
-from dora_rt.data.arrow import sendable_array
 from dora_rt.data.observer import Observer
 from dora_rt.data.ring import BEING_WRITTEN, FLOOR
 from dora_rt.data.stamp import Stamp
@@ -88,7 +87,7 @@ def test_array_of_arrow_is_given_as_one():
     with wired(Reader(1)) as live:
         watch = observer_of(live)
 
-        live.send(sendable_array(pyarrow.array(["some", None])))
+        live.send(pyarrow.array(["some", None]))
 
         event = watch.newest("x")
         assert event is not None
@@ -126,13 +125,25 @@ def test_sample_that_is_being_overwritten_is_not_given():
         assert event.value == b"first"
 
 
+def test_newest_sample_is_seen_although_no_reader_is_left_and_its_slot_comes_next():
+    with wired(Reader(1)) as live:
+        watch = observer_of(live)
+        live.subscribers[0].close()
+        for number in range(3):
+            live.send(bytes([number]))
+            event = watch.newest("x")
+
+            assert event is not None
+            assert event.value == bytes([number])
+
+
 def test_loan_that_is_open_does_not_show_through():
     with wired(Reader(1)) as live:
         watch = observer_of(live)
-        live.send(np.zeros(1000, np.uint8))
+        live.send(np.zeros(100_000, np.uint8))
         live.take()
         loan = live.publisher.loan(
-            (1000,), np.dtype(np.uint8), lambda: Stamp(b"", 1, 1), has_metadata=False
+            (100_000,), np.dtype(np.uint8), lambda: Stamp(b"", 1, 1), has_metadata=False
         )
         with loan as array:
             array[:] = 7  # in the very slot of the sample before

@@ -11,20 +11,16 @@ from tests.helpers import Reader, Wired, wired
 
 
 class Interrupting:
-    """A token that lets somebody else run at the moment a reader looks at it."""
+    """A token that lets somebody else run at the moment a reader claims it."""
 
     def __init__(self, token, happens) -> None:
         self._token = token
         self._happens = happens
 
-    @property
-    def value(self) -> int:
+    def acquire(self, timeout=None) -> None:
         happens, self._happens = self._happens, None
         if happens:
             happens()
-        return self._token.value
-
-    def acquire(self, timeout=None) -> None:
         self._token.acquire(timeout)
 
     def release(self) -> None:
@@ -108,14 +104,10 @@ def test_drops_behind_the_newest_sample_count_for_the_next_one():
 
         class Overtaken(Interrupting):
             def acquire(self, timeout=None) -> None:
-                super().acquire(timeout)
                 happens, self._happens = self._happens, None
+                super().acquire(timeout)
                 if happens:
                     happens()
-
-            @property
-            def value(self) -> int:
-                return self._token.value
 
         reader = ring.subscribers[0]._ring
         slot = edge.pending[0][1]

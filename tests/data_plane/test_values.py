@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dora_rt.data.sample import DTYPES, encode_metadata, sendable
+from dora_rt.data.header import DTYPES
+from dora_rt.data.sample import encode_metadata, sendable
 from dora_rt.data.stamp import Stamp
 from dora_rt.errors import UnsupportedValueError
 from tests.helpers import Wired, wired

@@ -107,8 +107,8 @@ def test_source_with_args_env_and_build_is_the_form_of_0_1_3(parse: Parse) -> No
     assert [(build.label, build.text) for build in descriptor.builds] == [("a", "make")]
     assert (node.name, node.description) == ("A camera", "Sends frames.")
     assert descriptor.notes == (
-        "flow.yml:10:7: 'working_directory' is ignored: "
-        "nodes run in the folder of the dataflow file",
+        "flow.yml:10:7: 'working_directory' is ignored, as in dora of 2022: nodes run in the "
+        "folder of the dataflow file, or in what 'working_dir' beside 'id' says",
     )
 
 

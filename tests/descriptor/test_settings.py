@@ -57,6 +57,7 @@ ALL = """\
     nice: -5
     priority: 50
     spin_us: 20
+    working_dir: data/today
 """
 
 
@@ -84,7 +85,12 @@ def test_settings_stand_at_the_node_whatever_it_runs(parse: Parse, content: str)
         stops_all=True,
     )
     assert node.resources == Resources(
-        memory_limit_nbytes=512 * 1024**2, cpu_affinity=(1, 9), nice=-5, priority=50, spin_us=20
+        memory_limit_nbytes=512 * 1024**2,
+        cpu_affinity=(1, 9),
+        nice=-5,
+        priority=50,
+        spin_us=20,
+        working_dir="data/today",
     )
 
 

@@ -109,7 +109,8 @@ def test_array_goes_through_a_node_of_dora_and_comes_back_as_it_was(flow: Flow):
         import numpy as np
         from dora_rt import Node
         node = Node()
-        node.send_output("image", np.arange(72, dtype=np.uint8).reshape(4, 6, 3), {"frame": 7})
+        node.send_output("image", (np.arange(1200) % 251).astype(np.uint8).reshape(20, 20, 3),
+                         {"frame": 7})
         node.send_output("boxes", np.arange(12, dtype=np.float32).reshape(2, 6))
         node.send_output("number", np.float64(2.5))
         node.send_output("bytes", b"some")
@@ -126,7 +127,8 @@ def test_array_goes_through_a_node_of_dora_and_comes_back_as_it_was(flow: Flow):
                 note(event["id"], [str(value.type), len(value), sorted(metadata)])
                 if event["id"] == "image":
                     array = value.to_numpy()
-                    note("flags", [array.flags.writeable, array.tolist() == list(range(72))])
+                    is_whole = array.tolist() == [number % 251 for number in range(1200)]
+                    note("flags", [array.flags.writeable, is_whole])
                     address, maps = array.ctypes.data, Path("/proc/self/maps").read_text()
                     ranges = [line.split()[0].split("-") for line in maps.splitlines()
                               if "/dev/shm/drt-" in line]
@@ -152,14 +154,14 @@ def test_array_goes_through_a_node_of_dora_and_comes_back_as_it_was(flow: Flow):
 
     echo, sink = seen["echo"], seen["sink"]
     names = ["encoding", "frame", "height", "primitive", "timestamp", "width"]
-    assert echo["image"] == ["uint8", 72, names]
+    assert echo["image"] == ["uint8", 1200, names]
     assert echo["flags"] == [False, True]
     assert echo["is shared memory"] is True
     assert echo["boxes"] == ["float", 12, ["shape", "timestamp"]]
     assert echo["number"] == ["double", 1, ["shape", "timestamp"]]
     assert echo["bytes"] == ["uint8", 4, ["timestamp"]]
-    assert sink["image"] == ["uint8", [4, 6, 3], [0, 1, 2]]
-    assert sink["metadata of image"] == {"frame": 7, "encoding": "bgr8", "width": 6}
+    assert sink["image"] == ["uint8", [20, 20, 3], [0, 1, 2]]
+    assert sink["metadata of image"] == {"frame": 7, "encoding": "bgr8", "width": 20}
     assert sink["boxes"] == ["float32", [2, 6], [0, 1, 2]]
     assert sink["number"] == ["float64", [], [2.5]]
     assert sink["bytes"] == "some"

@@ -8,11 +8,11 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from textwrap import dedent
 
-from dora_rt.control.leftovers import find_objects
+from tests.conftest import in_use_by_others
 from tests.helpers import eventually
 
 SHM = Path("/dev/shm")
@@ -48,8 +48,6 @@ class Bed:
         self.runtime = folder / "runtime"
         self.runtime.mkdir(mode=0o700)
         self.mark = secrets.token_hex(8)
-        # What lies about on this machine already is no business of the test.
-        self._foreign_runs = {entry.run for entry in find_objects()}
         self._launchers: list[subprocess.Popen[str]] = []
 
     @property
@@ -106,8 +104,8 @@ class Bed:
         out, _ = launcher.communicate(timeout=30)
         return launcher.returncode, out
 
-    def clean(self, *arguments: str) -> str:
-        """Run `dora-rt clean`, and give what it printed."""
+    def clean(self, *arguments: str, strays: Collection[str] = ()) -> str:
+        """Run `dora-rt clean`, and give what it printed of the bed's runs and of these strays."""
         done = subprocess.run(
             [sys.executable, "-c", "from dora_rt.tools import main; main()", "clean", *arguments],
             env=self.environ,
@@ -116,10 +114,11 @@ class Bed:
             timeout=20,
         )
         assert (done.returncode, done.stderr) == (0, "")
+        # What else lies about on this machine is no business of the test.
         told = [
             line
             for line in done.stdout.splitlines(keepends=True)
-            if not any(run in line for run in self._foreign_runs)
+            if "which has no directory" not in line or any(run in line for run in strays)
         ]
         return "".join(told) or "nothing to clean up\n"
 
@@ -164,7 +163,7 @@ class Bed:
         for launcher in self._launchers:
             launcher.communicate(timeout=10)
         eventually(lambda: not self.processes())
-        if self.base.is_dir() and not self.base.is_symlink():
+        if not self.base.is_symlink() and self.runs():
             self.clean()
 
 
@@ -181,6 +180,12 @@ def objects(run: str = "") -> dict[str, int]:
             with contextlib.suppress(FileNotFoundError):
                 found[path.name] = path.stat().st_blocks * 512
     return found
+
+
+def new_objects(before: dict[str, int]) -> set[str]:
+    """Give the shared objects that are there since, and that no living run of others uses."""
+    found = objects().keys() - before.keys()
+    return found - in_use_by_others() if found else set()
 
 
 def cpu_ticks(pid: int) -> int:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from dora_rt.contract import QueuePolicy
+from dora_rt.data.header import DTYPES, HEADER_NBYTES
 from dora_rt.data.ring import LATENCIES, LOG
-from dora_rt.data.sample import DTYPES, HEADER_NBYTES
 from dora_rt.data.shm import SHM_DIRECTORY
 from dora_rt.data.stamp import Stamp
 from dora_rt.errors import DoraRtError

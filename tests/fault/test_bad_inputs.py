@@ -3,13 +3,11 @@
 The tests are in the modules beside this one, `test_bad_inputs_*.py`; the number is the first word
 of each test's id. These do not apply:
 
-    26: outputs have no declared types (`input_types` and the like are ignored with a note), so
-        two of them cannot contradict each other.
     30: not a problem of the file but of the computer: test_memory.py.
-    35: no key of the file names an output, a log or a recording; those are in the run directory.
+    35: no key of the file names a log or a recording; what the command line or the arguments of
+        a node name as such is the user's own.
     38: no key of the file chooses an interpreter. A `path:` to one is a program like any other
         (34); whether dora_rt is installed in it is for `dora-rt doctor`.
-    43: dora-launch has no commands beside launching that take the name of a run or of a node.
     44: where there is no POSIX shared memory, posix_ipc cannot be installed, and nothing starts;
         a warning to root would be a line in every container that nobody can do anything about.
     45: run directories, their owners and their locks: the tests of faults F31 to F33 and F39, F40.
@@ -25,6 +23,7 @@ from tests.fault import (
     test_bad_inputs_command,
     test_bad_inputs_graph,
     test_bad_inputs_programs,
+    test_bad_inputs_runs,
     test_bad_inputs_yaml,
 )
 
@@ -34,6 +33,7 @@ MODULES = (
     test_bad_inputs_graph,
     test_bad_inputs_programs,
     test_bad_inputs_command,
+    test_bad_inputs_runs,
     test_bad_inputs_api,
 )
 

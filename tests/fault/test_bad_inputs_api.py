@@ -274,9 +274,11 @@ ODDITIES = [
     ),
     *numbered(
         55,
-        # The receiver keeps all events, and its max_held is 2.
-        ("np.full(2, 1)", "[event.copied, value.tolist()]", [True, [1, 1]]),
-        ("np.full(2, 2)", "[event.copied, value.tolist()]", [True, [2, 2]]),
+        # The receiver keeps all events, and its max_held is 2; what is small counts for nothing.
+        ("np.full(500, 3)", "[event.copied, value[-2:].tolist()]", [False, [3, 3]]),
+        ("np.full(500, 4)", "[event.copied, value[-2:].tolist()]", [False, [4, 4]]),
+        ("np.full(500, 1)", "[event.copied, value[-2:].tolist()]", [True, [1, 1]]),
+        ("np.full(500, 2)", "[event.copied, value[-2:].tolist()]", [True, [2, 2]]),
     ),
 ]  # fmt: skip
 

@@ -134,9 +134,12 @@ REFUSED_VARIABLES = "LD_PRELOAD, LD_AUDIT, DYLD_INSERT_LIBRARIES and DORA_RT_* a
     + numbered(
         39,
         (
-            "path: a.py, working_dir: there",
-            "2:23: 'working_dir' in node 'a' is not supported; "
-            "nodes run in the folder of the dataflow file",
+            "path: a.py, working_dir: 8",
+            "2:36: 'working_dir' of node 'a': expected a string, got integer '8': quote it (\"8\")",
+        ),
+        (
+            "path: a.py, working_dir: ''",
+            "2:36: 'working_dir' of node 'a': '' is not the name of a folder",
         ),
     ),
 )
@@ -267,6 +270,33 @@ def test_env_that_is_not_a_mapping(env: str, got: str) -> None:
             "path: venv/bin/python, args: a.py",
             "2:17: node 'a': no such file: 'venv/bin/python'; paths begin at {folder}",
         ),
+    )
+    + numbered(
+        39,
+        (
+            "path: webcam.py, working_dir: there",
+            "2:41: 'working_dir' of node 'a': no such folder: 'there'; paths begin at {folder}",
+        ),
+        (
+            "path: webcam.py, working_dir: ~/data",
+            "2:41: 'working_dir' of node 'a': no such folder: '~/data'; '~' is not expanded, "
+            "write the whole path",
+        ),
+        (
+            "path: webcam.py, working_dir: notes.txt",
+            "2:41: 'working_dir' of node 'a': 'notes.txt' is not a folder; name the folder it is "
+            "in",
+        ),
+        (
+            "path: webcam.py, working_dir: notes.txt/there",
+            "2:41: 'working_dir' of node 'a': no such folder: 'notes.txt/there'; paths begin at "
+            "{folder}",
+        ),
+        (
+            "module: mine.part, working_dir: things",
+            "2:19: node 'a': no module 'mine' in this Python; install it, or run dora-launch in "
+            "the environment that has it",
+        ),
     ),
 )
 def test_program_that_cannot_run(tmp_path: Path, node: str, message: str) -> None:
@@ -275,6 +305,7 @@ def test_program_that_cannot_run(tmp_path: Path, node: str, message: str) -> Non
     (flow.parent / "notes.txt").write_text("")
     (flow.parent / "broken.py").write_text("x = 1\nprint(\n")
     (flow.parent / "things").mkdir()
+    (flow.parent / "mine").mkdir()
     flow.write_text(f"nodes:\n- {{id: a, {node}}}\n")
 
     with pytest.raises(DescriptorProblems) as caught:

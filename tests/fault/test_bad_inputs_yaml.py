@@ -141,12 +141,12 @@ def test_what_would_be_ambiguous_or_endless_is_refused(text: str, message: str) 
 
 
 def test_billion_laughs_are_refused_before_anybody_counts_them() -> None:
-    started_s = time.monotonic()
+    started_s = time.process_time()
 
     messages = refusal_lines(BILLION_LAUGHS)
 
     assert messages == ["5:4: file too complex: more than 20000 values, aliases written out"]
-    assert time.monotonic() - started_s < 1
+    assert time.process_time() - started_s < 1
 
 
 def test_aliases_within_the_limits_of_text_but_not_of_nodes_are_refused() -> None:
@@ -366,7 +366,7 @@ def test_word_that_yaml_takes_for_something_else(line: str, message: str) -> Non
             "send_logs_as, min_log_level, max_log_size, max_rotated_files, "
             "restart, max_restarts, restart_delay, max_restart_delay, restart_window, "
             "startup_timeout, heartbeat_timeout, stop_grace, on_exit, memory_limit, "
-            "cpu_affinity, nice, priority, spin_us",
+            "cpu_affinity, nice, priority, spin_us, working_dir",
         ),
         (
             "nodes:\n- id: plot\n  run: plot.py\n",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 from tests.conftest import shared_objects
@@ -154,7 +155,8 @@ def test_chaos_leaks_nothing_and_loses_only_what_was_in_the_hands_of_the_killed(
     eventually(lambda: len(nodes_of(launcher.pid)) == 6, within_s=20)
     before = settled_resources(launcher.pid)
 
-    kills = 0
+    # By process, since one may not have died of the first when the next one is sent to it.
+    killed = set()
     end = time.monotonic() + CHAOS_S
     next_kill = time.monotonic() + 1
     while time.monotonic() < end:
@@ -162,8 +164,9 @@ def test_chaos_leaks_nothing_and_loses_only_what_was_in_the_hands_of_the_killed(
         next_kill += KILL_EVERY_S
         nodes = nodes_of(launcher.pid)
         if nodes:
-            os.kill(rng.choice(nodes), signal.SIGKILL)
-            kills += 1
+            pid = rng.choice(nodes)
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
     eventually(lambda: len(nodes_of(launcher.pid)) == 6, within_s=20)
     eventually(lambda: resources(launcher.pid) == before, within_s=20)
     launcher.send_signal(signal.SIGINT)
@@ -172,21 +175,26 @@ def test_chaos_leaks_nothing_and_loses_only_what_was_in_the_hands_of_the_killed(
     out = "".join(said)
 
     assert launcher.returncode == 130, out[-3000:]
-    assert kills >= 0.8 * (CHAOS_S - 1) / KILL_EVERY_S, "the fault took place"
-    announced = out.count("failed: SIGKILL (Killed); restart")
-    assert announced >= 0.9 * kills - 3, (announced, kills, "hardly any twice")
+    assert len(killed) >= 0.8 * (CHAOS_S - 1) / KILL_EVERY_S, "the fault took place"
+    deaths = Counter(re.findall(r"^node (\w+) failed: SIGKILL \(Killed\); restart", out, re.M))
+    assert deaths.total() == len(killed)
+    assert deaths.keys() == {"left", "right", "newest", "both", "all", "pair"}
     assert "torn" not in out
     table = out[out.index("edge  ") :]
     rows = re.findall(r"^(\S+) -> (\S+)  +(\d+)  +(\d+)  +(\d+) ", table, re.M)
     assert len(rows) >= 6
     for source, target, *counts in rows:
         sent, delivered, dropped = map(int, counts)
+        writer, reader = (deaths[port.partition("/")[0]] for port in (source, target))
         assert delivered > 0.1 * sent, (source, target, counts)
-        # A writer is killed between making a sample visible and counting it, once a kill; a reader
-        # between taking one and counting it; and where both ends die at once, so does the queue.
+        # A process that is killed has one sample of an edge in its hands, taken but not counted or
+        # made visible but not counted; where both ends die at once, the queue was in their hands.
         lost = sent - delivered - dropped
-        assert -kills <= lost <= kills * (QUEUE + 2), (source, target, counts)
+        in_hands = writer + reader + QUEUE * min(writer, reader)
+        assert -writer <= lost <= in_hands, (source, target, counts, deaths)
         assert lost <= 0.05 * sent, (source, target, counts)
+        if target == "all/frame":
+            assert dropped == 0
 
 
 def test_starting_and_stopping_again_and_again_leaves_nothing(flow: Flow):
@@ -207,7 +215,7 @@ def test_starting_and_stopping_again_and_again_leaves_nothing(flow: Flow):
     probe = flow.write(
         "probe.py",
         """
-        import os, subprocess, sys
+        import os, subprocess, sys, time
         from dora_rt.cli import main
 
         def once():
@@ -221,6 +229,10 @@ def test_starting_and_stopping_again_and_again_leaves_nothing(flow: Flow):
         for _ in range(int(sys.argv[2])):
             once()
         assert len(os.listdir("/proc/self/fd")) == descriptors, os.listdir("/proc/self/fd")
+        # A thread that was joined is in the kernel's list for a moment more.
+        deadline_s = time.monotonic() + 2
+        while len(threads := os.listdir("/proc/self/task")) > 1:
+            assert time.monotonic() < deadline_s, threads
         try:
             os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:

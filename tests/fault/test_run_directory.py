@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -341,28 +342,37 @@ def test_directory_that_was_not_finished_is_removed_and_foreign_files_are_not(be
 def test_objects_without_a_run_directory_are_told_and_removed_only_when_asked_and_unmapped(
     bed: Bed,
 ):
-    for run in ("55555555", "66666666"):
+    unmapped, mapped = secrets.token_hex(4), secrets.token_hex(4)
+    for run in (unmapped, mapped):
         (SHM / f"drt-{run}-o0").write_bytes(bytes(50_000))
-    maps_it = "import mmap, os; m = mmap.mmap(os.open('/dev/shm/drt-66666666-o0', 2), 0)"
+    maps_it = f"import mmap, os; m = mmap.mmap(os.open('/dev/shm/drt-{mapped}-o0', 2), 0)"
     command = [sys.executable, "-c", f"{maps_it}; print(flush=True); input()"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
     what = "1 object (0.1 MB) of run {}, which has no directory: "
-    mapped = f"left alone: {what.format('66666666')}a process maps them\n"
+    left = f"left alone: {what.format(mapped)}a process maps them\n"
 
-    assert bed.clean() == (
-        f"left alone: {what.format('55555555')}no process maps them (dora-rt clean --strays "
-        f"removes them)\n{mapped}"
-    )
-    assert bed.clean("--strays") == (
-        f"removed {what.format('55555555')}no process mapped them\n{mapped}"
-    )
+    def cleaned(*arguments: str) -> set[str]:
+        told = bed.clean(*arguments, strays=(unmapped, mapped))
+        return set(told.splitlines(keepends=True))
+
+    assert cleaned() == {
+        f"left alone: {what.format(unmapped)}no process maps them (dora-rt clean --strays "
+        "removes them)\n",
+        left,
+    }
+    assert cleaned("--strays") == {
+        f"removed {what.format(unmapped)}no process mapped them\n",
+        left,
+    }
 
     child.communicate(b"\n")
-    assert set(objects()) == {"drt-66666666-o0"}
-    assert "removed 1 object" in bed.clean("--strays")
-    assert bed.clean() == "nothing to clean up\n"
+    assert not objects(unmapped)
+    assert objects(mapped)
+    assert cleaned("--strays") == {f"removed {what.format(mapped)}no process mapped them\n"}
+    assert not objects(mapped)
+    assert cleaned() == {"nothing to clean up\n"}
 
 
 def test_verb_that_does_not_exist_is_refused_with_a_suggestion(bed: Bed):

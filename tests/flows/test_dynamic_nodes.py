@@ -240,7 +240,7 @@ def test_killed_visitor_is_gone_for_its_peers_at_once(flow: Flow):
 
         with visitor:
             visitor.kill()
-            eventually(lambda: seen(flow)[1:] == ["word InputClosed", "the end"], within_s=1)
+            eventually(lambda: seen(flow)[1:] == ["word InputClosed", "the end"], within_s=3)
 
         # Nothing else has stopped, and somebody else may be the node now.
         with Node("visitor") as node:
@@ -280,7 +280,7 @@ def test_child_of_a_visitor_does_not_stand_in_for_it(flow: Flow):
         child = int(visitor.stdout.readline())
         with visitor:
             visitor.kill()
-            eventually(lambda: seen(flow)[1:] == ["word InputClosed", "the end"], within_s=1)
+            eventually(lambda: seen(flow)[1:] == ["word InputClosed", "the end"], within_s=3)
             assert Path(f"/proc/{child}").exists()
             os.kill(child, signal.SIGKILL)
 
@@ -308,7 +308,7 @@ def test_visitor_that_does_not_listen_is_left_alone_and_holds_up_no_stop(flow: F
         launcher.send_signal(signal.SIGINT)
         out, _ = launcher.communicate(timeout=10)
 
-        assert time.monotonic() - stopped_s < 2
+        assert time.monotonic() - stopped_s < 5
         assert "visitor  was still attached" in out
         # Its own process: it goes on, outside of any dataflow.
         eventually(node.is_stopped)

@@ -40,14 +40,26 @@ def write_ticked(flow: Flow) -> None:
 
 def test_stop_after_stops_everything_and_is_a_success(flow: Flow):
     write_ticked(flow)
+    flow.write(
+        "source.py",
+        """
+        import time
+        from dora_rt import Node
+        node = Node()
+        for event in node:
+            began_ns = event.sent_ns - event.seq * 20_000_000
+            node.send_output("out", b"x")
+        print(0.3 <= (time.monotonic_ns() - began_ns) / 1e9 < 3)
+        """,
+    )
 
     done = flow.run("--stop-after", "300ms")
 
     assert done.exit_code == 0, done.out + done.err
-    assert done.lines("source") == done.lines("sink") == ["saw the end"]
+    assert (done.lines("source"), done.lines("sink")) == (["True"], ["saw the end"])
     assert done.ending("source") == "stopped"
     edge = done.edge("source/out", "sink/out")
-    assert 12 <= edge.sent <= 17
+    assert edge.sent > 3
     assert edge == Edge(edge.sent, edge.sent, 0), "what was sent before the stop arrives"
 
 
@@ -140,10 +152,10 @@ def test_failing_node_is_named_with_its_last_lines(flow: Flow):
         """
         from dora_rt import Node
         node = Node()
-        for number, event in enumerate(node):
+        node.next()
+        for number in range(31):
             print("line", number)
-            if number == 30:
-                raise OSError("camera unplugged")
+        raise OSError("camera unplugged")
         """,
     )
 
@@ -215,7 +227,7 @@ def test_no_input_flows_before_every_node_is_ready(flow: Flow):
     )
     flow.write(
         "slow.py",
-        "import time\nfrom dora_rt import Node\nnode = Node()\ntime.sleep(0.7)\n"
+        "import time\nfrom dora_rt import Node\nnode = Node()\ntime.sleep(0.4)\n"
         "print(time.monotonic_ns())\n" + receive.strip(),
     )
 
@@ -271,7 +283,7 @@ def test_ticks_are_aligned_to_the_start_and_do_not_drift(flow: Flow):
         fast, slow = {}, {}
         for event in Node():
             (fast if event.id == "fast" else slow)[event.seq] = event
-            if len(slow) == 10:
+            if len(slow) == 5:
                 break
         start = fast[0].sent_ns
         print(start == slow[0].sent_ns, fast[0].value, fast[0].metadata)

@@ -1,10 +1,15 @@
-"""The ring under load: real processes, readers of different speed, queue and holding habit."""
+"""The ring under load: real processes, readers of different speed, queue and holding habit.
+
+`make soak` does it for longer.
+"""
 
 from __future__ import annotations
 
+import os
+
 from tests.flows.flow import Edge, Flow
 
-SECONDS = 20
+SECONDS = 20 if os.environ.get("SOAK") == "1" else 5
 
 FLOW = """
     nodes:

@@ -22,7 +22,7 @@ from mcap.reader import make_reader
 from mcap.writer import Writer
 from mcap_protobuf.decoder import DecoderFactory
 
-from dora_rt.data.sample import DTYPES
+from dora_rt.data.header import DTYPES
 from dora_rt.errors import ExtraMissingError
 from dora_rt.event import Event
 from dora_rt.testing import FakeNode

@@ -267,7 +267,7 @@ def test_collector_that_never_answers_holds_up_nobody(flow: Flow, silent_server:
     assert done.exit_code == 0, done.out
     ticks, closed = (line for line in done.lines("a") if "ticks" in line or "closed" in line)
     assert int(ticks.split()[0]) > 20
-    assert float(closed.split()[-1]) < 0.2 + 2.0
+    assert float(closed.split()[-1]) < 0.2 + 5.0
     assert "does not answer" in done.out
 
 

@@ -22,7 +22,7 @@ from ._raw import SampleHandler
 from ._stream import EventStream
 
 if TYPE_CHECKING:
-    from dora_rt.data.publisher import Loan
+    from dora_rt.data.loan import Loan
 
     from ._ros2 import Ros2Subscription
 

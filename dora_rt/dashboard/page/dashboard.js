@@ -82,7 +82,7 @@ function showChoice() {
 
 function show(run, chosen) {
   if (shown) for (const view of shown.views.values()) view.isOpen = false;
-  shown = { run, chosen, at: 0, points: [], graph: null, views: new Map(), log: null };
+  shown = { run, chosen, at: 0, points: [], graph: null, views: new Map(), log: null, failed: [] };
   $("#runs").value = run;
   complain("");
   $("#log").textContent = "";
@@ -121,7 +121,9 @@ async function showStatus(status) {
   write($("#file"), `${status.file.split("/").pop()} · ${status.run}`);
   $("#file").title = status.file;
   document.title = `${status.file.split("/").pop()} – dora_rt`;
-  say(status.state, status.state === "ended" ? "ended" : `${status.state} ${clock(status.running_s)}`);
+  const failed = status.processes.filter((process) => process.state === "failed").length;
+  const about = status.state === "ended" ? "ended" : `${status.state} ${clock(status.running_s)}`;
+  say(status.state, failed ? `${about} · ${failed} failed` : about);
   $("#stop").disabled = status.state !== "running" && status.state !== "starting";
   showNodes(status);
   showEdges(status);
@@ -217,12 +219,14 @@ function showEdges(status) {
     const box = make("span", { class: "chart" });
     box.append(chart, make("small", { title: "the highest here", "aria-hidden": "true" }));
     return make("li", {}, name, make("span", { class: "numbers" }, make("b"), make("span"),
-      make("span", { class: "quiet" }), make("span", { class: "quiet" })), box);
+      make("span", { class: "quiet" }), make("span", { class: "quiet" }),
+      make("span", { class: "quiet age", title: "since the capture of what led to it, at the receipt" })), box);
   });
   status.edges.forEach((edge, number) => {
-    const [hz, latency, queue, drops] = $(".numbers", items[number]).children;
+    const [hz, latency, queue, drops, age] = $(".numbers", items[number]).children;
     write(hz, edge.is_local ? "local" : rate(edge.rate_hz));
     write(latency, edge.p50_ns === null ? "–" : `${duration(edge.p50_ns)} / ${duration(edge.p99_ns)}`);
+    write(age, edge.age_p50_ns === null ? "" : `age ${duration(edge.age_p50_ns)} / ${duration(edge.age_p99_ns)}`);
     write(queue, edge.waiting === null ? "" : `${edge.waiting} of ${edge.queue_size}`);
     queue.title = `waiting in the queue (${edge.queue_policy})`;
     write(drops, edge.dropped ? `${count(edge.dropped)} dropped` : "none dropped");
@@ -289,10 +293,18 @@ async function follow(entry, mine) {
 }
 
 async function showPicture(entry, about, file) {
-  const next = URL.createObjectURL(file), last = entry.image.src;
-  entry.image.src = next;
-  await entry.image.decode();
-  if (last) URL.revokeObjectURL(last);
+  // Not in the place of the last one before it is decoded: on a page that loads, or cannot show,
+  // the next picture there would be none for a moment, or for good.
+  const last = entry.image, image = make("img", { alt: last.alt, src: URL.createObjectURL(file) });
+  try {
+    await image.decode();
+  } catch (error) {
+    URL.revokeObjectURL(image.src);
+    throw error;
+  }
+  last.replaceWith(image);
+  entry.image = image;
+  if (last.src) URL.revokeObjectURL(last.src);
   entry.number = about.number;
   const width = about.width || entry.image.naturalWidth;
   const height = about.height || entry.image.naturalHeight;
@@ -318,9 +330,15 @@ async function showPicture(entry, about, file) {
 
 function showLogChoice(status) {
   const choice = $("#log-node"), names = status.processes.map((process) => process.name);
-  if (choice.options.length === names.length && names.every((name, at) => choice.options[at].value === name)) return;
-  choice.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
-  shown.log = null;
+  if (choice.options.length !== names.length || names.some((name, at) => choice.options[at].value !== name)) {
+    choice.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
+    shown.log = null;
+  }
+  // The last words of a node that has just failed, unless somebody reads what another one says.
+  const failed = names.filter((_, at) => status.processes[at].state === "failed");
+  const fresh = failed.find((name) => !shown.failed.includes(name));
+  if (fresh && !shown.hasChosenLog) choice.value = fresh;
+  shown.failed = failed;
 }
 
 async function readLog() {
@@ -378,6 +396,7 @@ async function act(verb, node) {
 }
 
 $("#stop").addEventListener("click", () => ask("Stop the whole run?", () => act("stop")));
+$("#log-node").addEventListener("change", () => { if (shown) shown.hasChosenLog = true; });
 $("#runs").addEventListener("change", () => show($("#runs").value, true));
 lookForRuns();
 look();

@@ -1,0 +1,125 @@
+"""What stands between the node's loop and the viewer: a rate, and a place for the newest only."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dora_rt.event import Event
+
+from ..plot.matching import View
+from ..plot.received import InputError
+from .stream import Stream
+
+logger = logging.getLogger(__name__)
+
+_GOODBYE_S = 2.0
+_PICTURES = "image"
+
+
+@dataclass(slots=True)
+class _Place:
+    """The newest of one input that waits for the viewer, and from when on the next may."""
+
+    work: Callable[[], None] | None = None
+    due_ns: int = 0
+
+
+class Feed:
+    """Take what comes in without waiting; a thread hands it on, and may wait for the viewer.
+
+    Args:
+        stream: where it goes.
+        rate_hz: of each input, so many samples a second at most.
+        quality: of the JPEG files that pictures become.
+        clock: nanoseconds of the clock that the rate is measured with.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        rate_hz: float,
+        quality: int,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._stream = stream
+        self._period_ns = int(1e9 / rate_hz)
+        self._quality = quality
+        self._clock = clock
+        self._places: dict[str, _Place] = {}
+        self._news = threading.Condition()
+        self._is_closing = False
+        self._told: set[str] = set()
+        self.sent = 0
+        self.skipped = 0
+        # A daemon: a viewer that hangs must not keep the process.
+        self._thread = threading.Thread(target=self._work, name="viewer", daemon=True)
+        self._thread.start()
+
+    @property
+    def has_pictures(self) -> bool:
+        """Tell whether a picture was taken."""
+        return _PICTURES in self._places
+
+    def offer_view(self, view: View[Event]) -> None:
+        """Take a picture with its boxes, if it is time for one."""
+        self._offer(_PICTURES, lambda: self._stream.log_view(view, self._quality))
+
+    def offer_value(self, event: Event) -> None:
+        """Take a sample of another input, if it is time for one."""
+        self._offer(event.id, lambda: self._stream.log_value(event))
+
+    def close(self) -> bool:
+        """Let the viewer have what waits; False if it does not take it in time."""
+        with self._news:
+            self._is_closing = True
+            self._news.notify()
+        self._thread.join(_GOODBYE_S)
+        return not self._thread.is_alive()
+
+    def summary(self) -> str:
+        """Say what became of what came in."""
+        left = self._stream.left_out
+        lost = f"; {left} left out, the viewer was not there or too slow" if left else ""
+        return f"sent {self.sent - left} samples to {self._stream.name}{lost}"
+
+    def _offer(self, name: str, work: Callable[[], None]) -> None:
+        now_ns = self._clock()
+        with self._news:
+            place = self._places.setdefault(name, _Place())
+            if now_ns < place.due_ns:
+                return
+            # In step with the rate, unless what comes is slower than that.
+            place.due_ns = max(place.due_ns + self._period_ns, now_ns - self._period_ns // 2)
+            self.skipped += place.work is not None
+            place.work = work
+            self._news.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._news:
+                while not (waiting := [one for one in self._places.values() if one.work]):
+                    if self._is_closing:
+                        break
+                    self._news.wait()
+                works = [place.work for place in waiting if place.work is not None]
+                for place in waiting:
+                    place.work = None
+            for work in works:
+                try:
+                    work()
+                    self.sent += 1
+                except InputError as error:
+                    self._tell_once(str(error))
+            if not works:
+                self._stream.close()
+                return
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told and len(self._told) < 20:
+            self._told.add(text)
+            logger.warning("%s", text)

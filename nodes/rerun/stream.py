@@ -1,0 +1,235 @@
+"""Speaks to Rerun's SDK: the only module here that imports it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import re
+import socket
+import sys
+import time
+from enum import Enum
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+
+from dora_rt.errors import DoraRtError, ExtraMissingError
+from dora_rt.event import Event
+
+from ..plot.drawing import class_colour, label_of
+from ..plot.matching import Detections, View
+from ..plot.received import InputError, decode, is_picture
+
+logger = logging.getLogger(__name__)
+
+_MAX_NUMBERS = 16
+_KNOCK_S = 1.0  # between two looks whether the viewer is there
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_TIMELINE = "capture"
+
+
+class ViewerError(DoraRtError):
+    """What is to be shown has no place to go to."""
+
+
+class Target(Enum):
+    """Where it goes."""
+
+    FILE = "file"
+    VIEWER = "viewer"
+    SPAWNED = "spawned"
+    WEB = "web"
+
+
+def memory_nbytes(text: str) -> int:
+    """Read `512MB`, `1GiB`."""
+    found = re.fullmatch(r"(\d+) ?([KMG]I?B)", text.strip().upper())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no amount of memory, such as 512MB or 1GiB")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def open_stream(target: Target, address: str, *, port: int, memory_nbytes: int) -> Stream:
+    """Open what the user chose.
+
+    Raises:
+        ExtraMissingError: Rerun is not installed.
+        ViewerError: the file cannot be written, or no viewer can be started or served.
+    """
+    rerun = _import_rerun()
+    recording = rerun.RecordingStream("dora_rt")
+    limit = f"{memory_nbytes}B"
+    try:
+        match target:
+            case Target.FILE:
+                Path(address).parent.mkdir(parents=True, exist_ok=True)
+                recording.save(address)
+                return Stream(rerun, recording, str(Path(address).absolute()))
+            case Target.VIEWER:
+                return _Remote(rerun, recording, address, memory_nbytes)
+            case Target.SPAWNED:
+                recording.spawn(memory_limit=limit)
+                return Stream(rerun, recording, "the viewer")
+            case Target.WEB:
+                uri = recording.serve_grpc(grpc_port=port + 1, server_memory_limit=limit)
+                rerun.serve_web_viewer(web_port=port, open_browser=False, connect_to=uri)
+                page = f"http://127.0.0.1:{port}/?url={uri}"
+                logger.info("open %s to watch; other machines can reach it, too", page)
+                return Stream(rerun, recording, "a web page")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ViewerError(f"Rerun cannot show anything: {error}") from error
+
+
+class Stream:
+    """A recording of the SDK. Everything may wait for the viewer; for one thread."""
+
+    def __init__(self, rerun: Any, recording: Any, name: str) -> None:
+        self._rerun = rerun
+        self._recording = recording
+        self.name = name
+        self.left_out = 0
+        # The SDK wants the time of day.
+        self._since_1970_ns = time.time_ns() - time.monotonic_ns()
+
+    def log_view(self, view: View[Event], quality: int) -> None:
+        """Show a picture, and the boxes that were found in it.
+
+        Raises:
+            InputError: it is no picture.
+        """
+        contents, media_type = _encoded(view.picture.pixels, quality)
+        if not self._is_ready(view.picture.origin_ns):
+            return
+        picture = self._rerun.EncodedImage(contents=contents, media_type=media_type)
+        self._recording.log("image", picture)
+        boxes = self._rerun.Clear(recursive=False)
+        if view.detections is not None and len(view.detections.boxes):
+            boxes = self._boxes(view.detections)
+        self._recording.log("image/boxes", boxes)
+
+    def log_value(self, event: Event) -> None:
+        """Show a few numbers as curves, and text as a log.
+
+        Raises:
+            InputError: it is neither.
+        """
+        what = self._value(event)
+        if self._is_ready(event.origin_ns):
+            self._recording.log(event.id, what)
+
+    def close(self) -> None:
+        """Hand on what waits, and end."""
+        self._recording.disconnect()
+
+    def _is_ready(self, origin_ns: int) -> bool:
+        """Set the time of what is logged next; False if it is to be left out."""
+        moment = np.datetime64(origin_ns + self._since_1970_ns, "ns")
+        self._recording.set_time(_TIMELINE, timestamp=moment)
+        return True
+
+    def _boxes(self, detections: Detections) -> Any:
+        boxes = detections.boxes
+        classes = boxes[:, 5].astype(int).tolist()
+        return self._rerun.Boxes2D(
+            array=boxes[:, :4],
+            array_format=self._rerun.Box2DFormat.XYXY,
+            labels=[
+                f"{label_of(number, detections.labels)} {confidence:.2f}"
+                for number, confidence in zip(classes, boxes[:, 4], strict=True)
+            ],
+            colors=[class_colour(number)[::-1] for number in classes],
+        )
+
+    def _value(self, event: Event) -> Any:
+        value = event.value
+        if hasattr(value, "dtype"):
+            if value.dtype.kind in "biuf" and 0 < value.size <= _MAX_NUMBERS:
+                return self._rerun.Scalars(np.asarray(value, np.float64).reshape(-1))
+        elif isinstance(value, bytes):
+            with contextlib.suppress(UnicodeDecodeError):
+                return self._rerun.TextLog(value.decode())
+        raise InputError(
+            f"input '{event.id}' carries {event!r}, which is not shown: only `image`, `bbox`, "
+            f"text, and up to {_MAX_NUMBERS} numbers are"
+        )
+
+
+class _Remote(Stream):
+    """A viewer elsewhere, which may come and go: while it is away nothing is kept for it."""
+
+    def __init__(self, rerun: Any, recording: Any, url: str, memory_nbytes: int) -> None:
+        place = urlsplit(url)
+        if not place.scheme.startswith("rerun") or place.hostname is None:
+            raise ViewerError(f"{url!r} is no address of a viewer, such as rerun+http://HOST:9876")
+        super().__init__(rerun, recording, url)
+        self._place = (place.hostname, place.port or 9876)
+        self._url = url if place.path.strip("/") else f"{url.rstrip('/')}/proxy"
+        self._most_nbytes = _resident_nbytes() + memory_nbytes
+        self._is_there = False
+        self._knock_s = 0.0
+
+    def close(self) -> None:
+        if self._is_there:
+            super().close()
+
+    def _is_ready(self, origin_ns: int) -> bool:
+        now_s = time.monotonic()
+        if now_s >= self._knock_s:
+            self._knock_s = now_s + _KNOCK_S
+            self._look()
+        # The SDK keeps hundreds of megabytes for a viewer that hangs.
+        if not self._is_there or _resident_nbytes() > self._most_nbytes:
+            self.left_out += 1
+            return False
+        return super()._is_ready(origin_ns)
+
+    def _look(self) -> None:
+        try:
+            socket.create_connection(self._place, timeout=_KNOCK_S).close()
+        except OSError as error:
+            if self._is_there or not self.left_out:
+                logger.info("no viewer at %s (%s): waiting for one", self.name, error)
+            self._is_there = False
+            return
+        if not self._is_there:
+            logger.info("showing in the viewer at %s", self.name)
+            self._recording.connect_grpc(self._url)
+        self._is_there = True
+
+
+def _encoded(event: Event, quality: int) -> tuple[bytes, str]:
+    if not is_picture(event.value):
+        contents = bytes(event.value)
+        if contents.startswith(b"\xff\xd8\xff"):
+            return contents, "image/jpeg"
+        if contents.startswith(b"\x89PNG"):
+            return contents, "image/png"
+    is_encoded, jpeg = cv2.imencode(".jpg", decode(event), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not is_encoded:
+        raise InputError(f"input '{event.id}' carries a picture that cannot be made a JPEG file")
+    return jpeg.tobytes(), "image/jpeg"
+
+
+def _resident_nbytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _import_rerun() -> Any:
+    try:
+        import rerun
+    except ImportError as error:
+        raise ExtraMissingError(
+            f"the rerun node needs rerun-sdk, which is not installed in {sys.executable}: "
+            "pip install 'dora_rt[rerun]'"
+        ) from error
+    if not hasattr(rerun, "RecordingStream"):
+        raise ExtraMissingError(
+            "the package `rerun` is another one than Rerun's: pip install 'dora_rt[rerun]'"
+        )
+    return rerun

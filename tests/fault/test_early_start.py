@@ -1,0 +1,112 @@
+"""The fork server that begins before the launcher knows whether it needs one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dora_rt.control import early_start
+from dora_rt.control.environ import COMPAT_FOLDER, inherited_environ, node_environ
+from tests.fault.bed import Bed, is_alive
+from tests.fault.test_endurance import children
+from tests.helpers import eventually
+
+needs_two_cores = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="with one core nothing begins early"
+)
+
+
+Servers = Callable[[], list[int]]
+
+
+@pytest.fixture
+def servers() -> Iterator[Servers]:
+    """Give the living processes that the test has started; end a server that still waits."""
+    before = set(children(os.getpid()))
+
+    def living() -> list[int]:
+        found = set(children(os.getpid())) - before
+        return [pid for pid in found if is_alive(Path(f"/proc/{pid}"))]
+
+    yield living
+    early_start.dismiss()
+
+
+@needs_two_cores
+def test_server_that_was_begun_is_taken_by_a_run_with_its_environment(servers: Servers):
+    early_start.begin(["flow.yml"], os.environ)
+    (begun,) = servers()
+
+    server = early_start.take(
+        node_environ(inherited_environ(os.environ), compat=COMPAT_FOLDER), [2]
+    )
+
+    assert server._server.pid == begun
+    assert servers() == [begun]
+    server.kill()
+    assert servers() == []
+
+
+@needs_two_cores
+def test_server_that_was_begun_with_another_environment_is_replaced(servers: Servers):
+    early_start.begin(["flow.yml"], os.environ)
+    (begun,) = servers()
+
+    server = early_start.take(node_environ(inherited_environ(os.environ), compat=None), [2])
+
+    assert servers() == [server._server.pid] != [begun]
+    server.kill()
+
+
+@pytest.mark.parametrize("command", ["", "flow.yml --check", "--help", "--vers"])
+def test_nothing_begins_for_a_command_that_starts_nothing(servers: Servers, command: str):
+    early_start.begin(command.split(), os.environ)
+
+    assert servers() == []
+
+
+@pytest.mark.parametrize("file", ["flow.yml", "no_such_file.yml"])
+def test_command_that_needs_no_server_leaves_none(bed: Bed, file: str):
+    bed.write("flow.yml", "nodes: [{id: alone, path: /bin/true}]")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "dora_rt", file],
+        cwd=bed.folder,
+        env=bed.environ,
+        capture_output=True,
+        timeout=30,
+    )
+
+    assert done.returncode == (0 if file == "flow.yml" else 2)
+    assert bed.processes() == {}
+
+
+@needs_two_cores
+def test_launcher_killed_while_it_imports_leaves_no_server(bed: Bed):
+    bed.write_ticking()
+    launcher = bed.start()
+    eventually(lambda: len(bed.processes()) == 2 and not bed.runs(), within_s=20)
+
+    bed.kill(launcher.pid)
+
+    eventually(lambda: not bed.processes(), within_s=2)
+
+
+@needs_two_cores
+def test_server_that_is_killed_before_it_is_taken_costs_only_time(bed: Bed):
+    bed.write_ticking()
+    launcher = bed.start("--stop-after", "50ms")
+    eventually(lambda: len(bed.processes()) == 2 and not bed.runs(), within_s=20)
+    (server,) = bed.processes().keys() - {launcher.pid}
+
+    os.kill(server, signal.SIGKILL)
+
+    out, _ = launcher.communicate(timeout=20)
+    assert launcher.returncode == 0, out
+    assert bed.has("received")

@@ -1,0 +1,57 @@
+"""Nodes that cannot even look at a signal: in a C call that keeps the GIL."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.fault.bed import Bed, cpu_ticks
+from tests.helpers import eventually
+
+
+@pytest.mark.parametrize(
+    ("handler", "ending"),
+    [
+        ("signal.SIG_DFL", "stopped (SIGTERM)"),
+        # Python runs it between two instructions, and there is no second one.
+        ("lambda *_: None", "killed: it did not stop when told to, nor at SIGTERM"),
+    ],
+)
+def test_node_in_a_c_call_that_keeps_the_gil_is_stopped(bed: Bed, handler: str, ending: str):
+    bed.write(
+        "flow.yml",
+        """
+        nodes:
+          - id: busy
+            path: busy.py
+            stop_grace: 0.2
+            inputs: {tick: dora/timer/millis/10}
+        """,
+    )
+    bed.write(
+        "busy.py",
+        f"""
+        import os, re, signal
+        from pathlib import Path
+        from dora_rt import Node
+        node = Node()
+        node.next()
+        signal.signal(signal.SIGTERM, {handler})
+        Path("pid").write_text(str(os.getpid()))
+        re.match(r"(a+)+$", "a" * 40 + "b")
+        """,
+    )
+    launcher = bed.start()
+    eventually(lambda: bed.has("pid"), within_s=20)
+    node = bed.number("pid")
+    ticks = cpu_ticks(node)
+    eventually(lambda: cpu_ticks(node) >= ticks + 10, within_s=20)
+
+    launcher.send_signal(signal.SIGINT)
+    out, _ = launcher.communicate(timeout=20)
+
+    assert f"busy  {ending} " in out
+    assert launcher.returncode == 130
+    assert not Path(f"/proc/{node}").exists()
