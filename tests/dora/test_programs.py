@@ -266,7 +266,8 @@ CLIENT = """
 
     with node.send_output_raw("a", 3, {"k": 1}) as buffer:
         memoryview(buffer)[:] = b"abc"
-    handler = node.send_output_raw("a", 3)
+    handler: dora.SampleHandler = node.send_output_raw("a", 3)
+    written: dora.SampleBuffer = handler.as_buffer()
     view: memoryview = handler.as_memoryview()
     handler.send()
     request_id: str = node.send_service_request("a", b"x")
@@ -276,12 +277,17 @@ CLIENT = """
     nodes = node.dataflow_descriptor()["nodes"]
     second: int = node.timestamp().second
     node.log("info", "text", target="t", fields={"a": "b"})
-    node.log_error("text")
-    DataflowBuilder("x").add_node("y", path="z").add_output("o")
+    for log in (node.log_error, node.log_warn, node.log_info, node.log_debug, node.log_trace):
+        log("text")
+    dataflow = DataflowBuilder("x")
+    output = dataflow.add_node("y", path="z").args("-v").env({"A": 1}).add_output("o")
+    dataflow.add_node("w").add_input("i", output, queue_size=1, queue_policy="drop_oldest")
+    text: str | None = dataflow.to_yaml()
     MockNode([("a", 1)], is_restart=True).send_output("a", 1)
     status: DoraStatus = DoraStatus.STOP_ALL
     dora.run("flow.yml", stop_after=1.0)
     dora.build("flow.yml", uv=True)
+    dora.start_runtime()
 """
 
 

@@ -14,6 +14,8 @@ from dora_rt.runs import Connection
 # output and go on for hours: nobody asks that long.
 _PATIENCE_NS = 2_000_000_000
 _PAUSE_NS = 20_000_000
+# A node waits for inputs meanwhile: never long, whatever keeps the launcher.
+_ANSWER_S = 0.2
 # Of `dora_rt.control.supervised.State`: those of a process that will not come back.
 _FAILED, _ENDED = "failed", "ended"
 
@@ -25,12 +27,20 @@ class Failures:
         """Look after the sources of one node; nobody is asked before an input has closed."""
         self._config = config
         self._doubtful: dict[str, int] = {}  # nodes that have closed an output: asked until then
+        self._told: set[str] = set()
         self._asked_ns = 0
 
     def suspect(self, entry: InputConfig) -> None:
         """Note that an input has closed."""
-        if entry.source_node:
-            self._doubtful.setdefault(entry.source_node, time.monotonic_ns() + _PATIENCE_NS)
+        source = entry.source_node
+        # Its other inputs may close much later, when what waits in them was read.
+        if source and source not in self._told:
+            self._doubtful.setdefault(source, time.monotonic_ns() + _PATIENCE_NS)
+
+    def forget(self, entry: InputConfig) -> None:
+        """Note that the source of an input has come back."""
+        self._told.discard(entry.source_node)
+        self._doubtful.pop(entry.source_node, None)
 
     @property
     def are_possible(self) -> bool:
@@ -45,16 +55,17 @@ class Failures:
     def take(self) -> dict[str, Any] | None:
         """Give the event of a source that has failed for good, once."""
         now_ns = time.monotonic_ns()
-        if not self._doubtful or now_ns < self._asked_ns + _PAUSE_NS:
+        if not self._doubtful or now_ns < self.next_look_ns:
             return None
-        self._asked_ns = now_ns
         processes = self._ask()
+        self._asked_ns = time.monotonic_ns()
         for source, until_ns in list(self._doubtful.items()):
             process = _process_of(source, processes)
-            state = _ENDED if process is None else process["state"]
+            state = "" if process is None else process["state"]
             if state in (_FAILED, _ENDED) or now_ns >= until_ns:
                 del self._doubtful[source]
             if process is not None and state == _FAILED:
+                self._told.add(source)
                 return self._failed(source, str(process["ending"]))
         return None
 
@@ -75,9 +86,10 @@ class Failures:
             return ()  # the run is ending
         with connection:
             try:
-                answer, _ = connection.ask("status")
+                connection.send("status")
+                answer, _ = connection.receive(_ANSWER_S)
             except OSError:
-                return ()
+                return ()  # the run has just ended, or its dora-launch is held
         processes: Sequence[dict[str, Any]] = answer.get("processes", ())
         return processes
 

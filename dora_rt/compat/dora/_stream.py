@@ -12,7 +12,7 @@ from typing import Any
 
 from dora_rt.data.doorbell import deadline_after
 from dora_rt.dora_event import change_event, input_event, stop_event, timeout_event
-from dora_rt.event import Change, Event, InputClosed, MatchedEvents
+from dora_rt.event import Change, Event, InputClosed, MatchedEvents, SourceRestarted
 from dora_rt.node import Node as NativeNode
 
 from ._failures import Failures
@@ -147,6 +147,8 @@ class EventStream:
         entry = self._inputs[event.id]
         if isinstance(event, InputClosed) and event.is_final:
             self._failures.suspect(entry)
+        elif isinstance(event, SourceRestarted):
+            self._failures.forget(entry)
         return change_event(event, entry)
 
     def _next_event(self, deadline_ns: int | None) -> Event | Change | dict[str, Any] | None:
