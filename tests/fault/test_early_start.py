@@ -49,7 +49,7 @@ def test_server_that_was_begun_is_taken_by_a_run_with_its_environment(servers: S
 
     assert server._server.pid == begun
     assert servers() == [begun]
-    server.cancel()
+    server.kill()
     assert servers() == []
 
 
@@ -61,7 +61,7 @@ def test_server_that_was_begun_with_another_environment_is_replaced(servers: Ser
     server = early_start.take(node_environ(inherited_environ(os.environ), compat=None), [2])
 
     assert servers() == [server._server.pid] != [begun]
-    server.cancel()
+    server.kill()
 
 
 @pytest.mark.parametrize("command", ["", "flow.yml --check", "--help", "--vers"])
