@@ -15,8 +15,9 @@ from dora_rt.data import fork, names, ring
 from dora_rt.data.abandoned import when_abandoned
 from dora_rt.data.board import Board
 from dora_rt.data.doorbell import deadline_after
+from dora_rt.data.loan import Loan
 from dora_rt.data.ports import Ports
-from dora_rt.data.publisher import Loan, Publisher
+from dora_rt.data.publisher import Publisher
 from dora_rt.data.shm import Segment
 from dora_rt.data.stamp import make_stamp
 from dora_rt.data.status import Kind, LinkCounters, StatusWriter

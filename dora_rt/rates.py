@@ -50,6 +50,10 @@ class EdgeRate:
     bytes_per_s: float | None
     p50_ns: float | None
     p99_ns: float | None
+    """From the send to the receipt."""
+    age_p50_ns: float | None
+    age_p99_ns: float | None
+    """From the origin of the sample, its capture, to the receipt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +134,10 @@ def _edge(
 ) -> EdgeRate:
     source, target, size = after["source"], after["target"], after["queue_size"]
     if after["is_local"]:
-        return EdgeRate(source, target, size, *[None] * 8)
+        return EdgeRate(source, target, size, *[None] * 10)
     rate_hz = (after["delivered"] - before["delivered"]) / interval_s
-    latencies = [0] * BUCKETS
-    for index, count in after["latencies"].items():
-        latencies[int(index)] = max(count - before["latencies"].get(index, 0), 0)
+    latencies = _difference(before["latencies"], after["latencies"])
+    ages = _difference(before["ages"], after["ages"])
     return EdgeRate(
         source,
         target,
@@ -147,4 +150,13 @@ def _edge(
         bytes_per_s=rate_hz * mean_nbytes,
         p50_ns=percentile_ns(latencies, 0.5),
         p99_ns=percentile_ns(latencies, 0.99),
+        age_p50_ns=percentile_ns(ages, 0.5),
+        age_p99_ns=percentile_ns(ages, 0.99),
     )
+
+
+def _difference(before: Mapping[str, int], after: Mapping[str, int]) -> list[int]:
+    counts = [0] * BUCKETS
+    for index, count in after.items():
+        counts[int(index)] = max(count - before.get(index, 0), 0)
+    return counts

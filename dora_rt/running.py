@@ -122,4 +122,6 @@ def _process(fields: dict[str, Any]) -> ProcessReport:
 
 
 def _edge(fields: dict[str, Any]) -> EdgeReport:
-    return EdgeReport(**{**fields, "latencies": tuple(fields["latencies"])})
+    return EdgeReport(
+        **{**fields, "latencies": tuple(fields["latencies"]), "ages": tuple(fields["ages"])}
+    )

@@ -35,9 +35,9 @@ class Accounts:
         return tuple(self._report(edge) for edge in self._edges)
 
     def _report(self, edge: EdgePlan) -> EdgeReport:
-        counters = self.read(edge) or self._links.get(edge.number)
+        counters = self.read(edge)
         if counters is None:
-            return EdgeReport(edge.source, edge.target, None, None, None, ())
+            return self._report_link(edge)
         return EdgeReport(
             edge.source,
             edge.target,
@@ -45,4 +45,19 @@ class Accounts:
             counters.delivered,
             counters.dropped,
             counters.latencies,
+            counters.ages,
+        )
+
+    def _report_link(self, edge: EdgePlan) -> EdgeReport:
+        counters = self._links.get(edge.number)
+        if counters is None:
+            return EdgeReport(edge.source, edge.target, None, None, None, (), ())
+        return EdgeReport(
+            edge.source,
+            edge.target,
+            counters.sent,
+            counters.delivered,
+            counters.dropped,
+            counters.latencies,
+            (),
         )

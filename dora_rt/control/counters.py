@@ -18,9 +18,12 @@ class EdgeCounters:
     dropped: int
     copied: int
     latencies: tuple[int, ...]
+    """From the send to the receipt."""
+    ages: tuple[int, ...]
+    """From the origin to the receipt."""
 
 
-NOTHING = EdgeCounters(0, 0, 0, 0, (0,) * BUCKETS)
+NOTHING = EdgeCounters(0, 0, 0, 0, (0,) * BUCKETS, (0,) * BUCKETS)
 
 
 def read_reader(words: memoryview) -> EdgeCounters:
@@ -31,6 +34,7 @@ def read_reader(words: memoryview) -> EdgeCounters:
         dropped=words[ring.READER_DROPPED],
         copied=words[ring.COPIED],
         latencies=tuple(words[ring.LATENCIES : ring.LATENCIES + BUCKETS]),
+        ages=tuple(words[ring.AGES : ring.AGES + BUCKETS]),
     )
 
 
@@ -61,4 +65,5 @@ def add(*parts: EdgeCounters) -> EdgeCounters:
         dropped=sum(part.dropped for part in parts),
         copied=sum(part.copied for part in parts),
         latencies=tuple(map(sum, zip(*(part.latencies for part in parts), strict=True))),
+        ages=tuple(map(sum, zip(*(part.ages for part in parts), strict=True))),
     )

@@ -127,7 +127,7 @@ class Describing:
             "is_local": edge.edge is None,
         }
         if counters is None or edge.edge is None:
-            keys = ("sent", "delivered", "dropped", "copied", "waiting", "latencies")
+            keys = ("sent", "delivered", "dropped", "copied", "waiting", "latencies", "ages")
             return {**fields, **dict.fromkeys(keys)}
         return {
             **fields,
@@ -136,10 +136,13 @@ class Describing:
             "dropped": counters.dropped,
             "copied": counters.copied,
             "waiting": self._memory.waiting(edge.edge),
-            "latencies": {
-                str(index): count for index, count in enumerate(counters.latencies) if count
-            },
+            "latencies": _histogram(counters.latencies),
+            "ages": _histogram(counters.ages),
         }
+
+
+def _histogram(counts: Sequence[int]) -> dict[str, int]:
+    return {str(index): count for index, count in enumerate(counts) if count}
 
 
 def _program(plan: ProcessPlan) -> dict[str, Any] | None:

@@ -32,6 +32,8 @@ class EdgeReport:
     delivered: int | None
     dropped: int | None
     latencies: tuple[int, ...]
+    ages: tuple[int, ...]
+    """Histograms of `dora_rt.latency`: from the send, and from the origin, to the receipt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,9 @@ def render(report: Report) -> str:
     if report.edges:
         parts.append(
             table(
-                ("edge", "sent", "delivered", "dropped", "p50", "p99"),
+                ("edge", "sent", "delivered", "dropped", "p50", "p99", "age p50", "age p99"),
                 [_edge_row(edge) for edge in report.edges],
-                numbers=(1, 2, 3, 4, 5),
+                numbers=(1, 2, 3, 4, 5, 6, 7),
             )
         )
     if report.trace is not None:
@@ -101,6 +103,8 @@ def _edge_row(edge: EdgeReport) -> tuple[str, ...]:
         "-" if edge.dropped is None else str(edge.dropped),
         _duration(percentile_ns(edge.latencies, 0.5)),
         _duration(percentile_ns(edge.latencies, 0.99)),
+        _duration(percentile_ns(edge.ages, 0.5)),
+        _duration(percentile_ns(edge.ages, 0.99)),
     )
 
 

@@ -128,6 +128,8 @@ def _page_edge(edge: dict[str, Any], rate: EdgeRate) -> dict[str, Any]:
         "dropped_hz": rate.drops_hz,
         "p50_ns": rate.p50_ns,
         "p99_ns": rate.p99_ns,
+        "age_p50_ns": rate.age_p50_ns,
+        "age_p99_ns": rate.age_p99_ns,
     }
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from dora_rt.contract import OutputConfig
 from dora_rt.data import names, ring
 from dora_rt.data.board import Board
+from dora_rt.data.form import Form
 from dora_rt.data.header import (
     DESCRIPTION_OFFSET,
     ENCODING_ARROW,
@@ -25,11 +24,12 @@ from dora_rt.data.header import (
     metadata_start,
     write_number_and_times,
 )
+from dora_rt.data.loan import Loan
 from dora_rt.data.pool import Place, PoolWriter
 from dora_rt.data.reader_end import ReaderEnd
 from dora_rt.data.ring import READER_CLOSED
 from dora_rt.data.ring_writer import RingWriter
-from dora_rt.data.sample import METADATA_LIMIT_NBYTES, check_loan, sendable
+from dora_rt.data.sample import sendable
 from dora_rt.data.shm import attach_words
 from dora_rt.data.stamp import Stamp
 from dora_rt.errors import (
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from dora_rt.data.arrow import ArrowSample
 
 _LARGE_NBYTES = 64 * 1024
-_ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 
 
 class Publisher:
@@ -76,7 +75,7 @@ class Publisher:
         self._is_published = False
         self._is_closed = False
         self._slots = config.slots
-        self._form = _Form(np.dtype(np.uint8), (), self._slots)
+        self._form = Form(np.dtype(np.uint8), (), self._slots)
 
     def send(self, value: Any, stamp: Stamp) -> None:
         """Copy bytes, or an array of any layout (in C order), into a slot and publish it.
@@ -96,7 +95,7 @@ class Publisher:
                 if not isinstance(value, np.ndarray):
                     self._send_bytes(value, stamp)
                     return
-                self._form = form = _Form(value.dtype, value.shape, self._slots)
+                self._form = form = Form(value.dtype, value.shape, self._slots)
             metadata_nbytes = len(stamp[0])
             slot, place = self._claim(form.metadata_start + metadata_nbytes)
             try:
@@ -312,109 +311,3 @@ class Publisher:
                     )
                 self._ring.read_log(end.edge)
                 self._notice_readers()
-
-
-class _Form:
-    """Arrays of one dtype and shape: what sending one takes, worked out once for all of them."""
-
-    __slots__ = (
-        "_native",
-        "description",
-        "dtype",
-        "growth",
-        "metadata_nbytes",
-        "metadata_start",
-        "nbytes",
-        "shape",
-        "views",
-    )
-
-    def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...], slots: int) -> None:
-        self.dtype = dtype
-        self.shape = shape
-        self.nbytes = math.prod(shape) * dtype.itemsize
-        self.metadata_start = metadata_start(self.nbytes)
-        # Readers get native arrays; the copy turns the bytes of a big-endian one.
-        self._native = dtype.newbyteorder("=")
-        self.views: list[NDArray[Any] | None] = [None] * slots
-        """The payloads of the slots in the pool of a growth, as far as they were used."""
-        self.growth = -1
-        self.description = b""
-        """For the header of one with so many bytes of metadata."""
-        self.metadata_nbytes = -1
-
-    def view(self, slot: int, place: Place) -> NDArray[Any]:
-        """Make the view of a slot, and forget those of an earlier pool."""
-        if place.growth != self.growth:
-            self.growth = place.growth
-            self.views = [None] * len(self.views)
-        begin = place.offset + HEADER_NBYTES
-        view: NDArray[Any] = np.ndarray(self.shape, self._native, place.buffer, begin)
-        self.views[slot] = view
-        return view
-
-    def describe(self, metadata_nbytes: int) -> None:
-        """Make the description for another size of the metadata."""
-        self.metadata_nbytes = metadata_nbytes
-        self.description = describe_array(self._native, self.shape, self.nbytes, metadata_nbytes)
-
-
-class Loan:
-    """A slot to write in place: an array that is sent when the block ends without an exception."""
-
-    __slots__ = ("_array", "_dtype", "_place", "_publisher", "_room", "_shape", "_slot", "_stamp")
-
-    def __init__(
-        self,
-        publisher: Publisher,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        stamp: Callable[[], Stamp],
-        has_metadata: bool,
-    ) -> None:
-        check_loan(shape, dtype, publisher.where)
-        self._publisher = publisher
-        self._shape = shape
-        # Readers get native arrays, so they are written as such.
-        self._dtype = dtype.newbyteorder("=")
-        self._stamp = stamp
-        # The metadata are read when the block ends: it may have filled the dict meanwhile.
-        self._room = METADATA_LIMIT_NBYTES if has_metadata else _ROOM_NBYTES
-
-    def __enter__(self) -> NDArray[Any]:
-        nbytes = math.prod(self._shape) * self._dtype.itemsize
-        self._slot, self._place = self._publisher.begin_loan(nbytes, self._room)
-        place = self._place
-        array: NDArray[Any] = np.ndarray(
-            self._shape, self._dtype, place.buffer, place.offset + HEADER_NBYTES
-        )
-        self._array = array
-        return array
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.send()
-        else:
-            self.cancel()
-
-    def cancel(self) -> None:
-        """Give the slot back unsent."""
-        self._array.flags.writeable = False
-        self._publisher.cancel_loan(self._slot)
-
-    def send(self) -> None:
-        """Send the array; if that fails the slot is given back."""
-        array = self._array
-        # The name may live on after the block, and the slot is no longer the writer's.
-        array.flags.writeable = False
-        try:
-            stamp = self._stamp()
-        except BaseException:
-            self._publisher.cancel_loan(self._slot)
-            raise
-        self._publisher.finish_loan(self._slot, self._place, array, stamp)

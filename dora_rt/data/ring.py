@@ -63,7 +63,8 @@ READER_DROPPED = 12  # its own: passed over for a newer one, or corrupt
 COPIED = 10
 READER_CLOSED = 11  # one of the closings, when the reader will take no more
 LATENCIES = 16  # histogram of delivery latencies
-LOG = LATENCIES + BUCKETS
+AGES = LATENCIES + BUCKETS  # histogram of the time since the origin, at delivery
+LOG = AGES + BUCKETS
 
 GENERATION_BITS = 16  # of FLOOR and BEGIN, which say whose they are; above the sample's number
 SEQ_BITS = 64 - GENERATION_BITS

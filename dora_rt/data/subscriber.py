@@ -18,7 +18,7 @@ from dora_rt.data import fork, names, ring
 from dora_rt.data.board import Board, Fate, Peer
 from dora_rt.data.header import ENCODING_ARROW, HEADER_NBYTES, HeaderReader
 from dora_rt.data.pool import PoolReader
-from dora_rt.data.ring import COPIED, DELIVERED, HEAD, LATENCIES
+from dora_rt.data.ring import AGES, COPIED, DELIVERED, HEAD, LATENCIES
 from dora_rt.data.ring_reader import RingReader
 from dora_rt.data.shm import attach_semaphore, attach_words
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
@@ -88,6 +88,7 @@ class Subscriber:
         self._dropped = 0  # since the last event
         self._delivered = self._copied = self._all_dropped = self._own_dropped = 0
         self._latencies = [0] * BUCKETS
+        self._ages = [0] * BUCKETS
 
     def take(self) -> Event | None:
         """Give the next sample that is there, or None.
@@ -235,12 +236,16 @@ class Subscriber:
                 self._words[COPIED] = self._copied = self._copied + 1
         elif self._is_blocking:
             reader.hold()
-        latency_ns = time.monotonic_ns() - sent_ns
+        now_ns = time.monotonic_ns()
         words, latencies = self._words, self._latencies
-        units = latency_ns >> UNIT_SHIFT
-        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(latency_ns)
+        units = now_ns - sent_ns >> UNIT_SHIFT
+        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(now_ns - sent_ns)
         # Never from the words themselves: who overwrote one must not stop this node by an overflow.
         words[LATENCIES + place_of] = latencies[place_of] = latencies[place_of] + 1
+        ages = self._ages
+        units = now_ns - origin_ns >> UNIT_SHIFT
+        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(now_ns - origin_ns)
+        words[AGES + place_of] = ages[place_of] = ages[place_of] + 1
         words[DELIVERED] = self._delivered = self._delivered + 1
         dropped, self._dropped = self._dropped, 0
         return Event(

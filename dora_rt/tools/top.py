@@ -29,7 +29,8 @@ examples:
   dora-rt top dataflow.yml   this one
   dora-rt top --once --json  measure for a second, for programs
 
-Latencies are from the send to the receipt of a sample, of those of the last interval. `queue` is
+p50 and p99 are from the send to the receipt of a sample, of those of the last interval. The age
+at the receipt counts from the origin: the capture of the picture that led to it. `queue` is
 how many samples wait, of how many there is room for; `dropped` counts from the beginning.
 
 {HOW_RUNS_ARE_CALLED}"""
@@ -85,7 +86,7 @@ def _render_all(rates: Rates) -> str:
         numbers=(2, 3, 4, 5, 6),
     )
     edges = table(
-        ("edge", "Hz", "bandwidth", "queue", "dropped", "p50", "p99"),
+        ("edge", "Hz", "bandwidth", "queue", "dropped", "p50", "p99", "age p50", "age p99"),
         [
             (
                 f"{edge.source} -> {edge.target}",
@@ -95,10 +96,12 @@ def _render_all(rates: Rates) -> str:
                 "-" if edge.dropped is None else str(edge.dropped),
                 latency(edge.p50_ns),
                 latency(edge.p99_ns),
+                latency(edge.age_p50_ns),
+                latency(edge.age_p99_ns),
             )
             for edge in rates.edges
         ],
-        numbers=(1, 2, 3, 4, 5, 6),
+        numbers=(1, 2, 3, 4, 5, 6, 7, 8),
     )
     return "\n\n".join([title, processes, *([edges] if rates.edges else [])])
 

@@ -73,7 +73,7 @@ def open_stream(target: Target, address: str, *, port: int, memory_nbytes: int) 
             case Target.VIEWER:
                 return _Remote(rerun, recording, address, memory_nbytes)
             case Target.SPAWNED:
-                recording.spawn(memory_limit=limit, server_memory_limit=limit)
+                recording.spawn(memory_limit=limit)
                 return Stream(rerun, recording, "the viewer")
             case Target.WEB:
                 uri = recording.serve_grpc(grpc_port=port + 1, server_memory_limit=limit)

@@ -72,6 +72,7 @@ def test_status_has_the_rates_and_latencies_of_the_edges(dashboard: Dashboard, r
     edge = edges["camera/image", "detector/image"]
     assert 25 < edge["rate_hz"] < 75
     assert 0 < edge["p50_ns"] <= edge["p99_ns"] < 1e9
+    assert edge["p50_ns"] < edge["age_p50_ns"] <= edge["age_p99_ns"] < 1e9
     assert [process["state"] for process in status["processes"]] == ["running"] * 3
     assert len(status["points"]) == status["at"]
     assert len(status["points"][0]) == len(status["edges"])

@@ -36,6 +36,22 @@ KEYS = {
         "self"
     ),
 }
+# As `dora COMMAND --help` lists them; those that begin with `--` are options.
+PARTS = {
+    "run": "--uv --stop-after --log-level --log-format --log-filter --allow-shell-nodes --debug "
+    "--locked --write-lockfile --lockfile --hub-override --env --exit-when-nodes-finish",
+    "build": "--uv --strict-types --parallel --locked --offline",
+    "validate": "--strict-types --node-manifest",
+    "start": "--name --attach --detach --hot-reload",
+    "stop": "--all --grace-duration --force",
+    "logs": "--tail --follow --since --until --level --log-format --log-filter --grep",
+    "topic": "list echo hz info pub",
+    "node": "list info add remove replace connect disconnect restart stop",
+    "param": "list get set delete",
+    "record": "--output --topics --queue-size --output-yaml --proxy",
+    "replay": "--replace --speed --loop --output-yaml",
+    "expand": "--module",
+}
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -64,3 +80,13 @@ def test_what_is_the_same_names_a_test_that_exists(heading: str) -> None:
         for file, name in names:
             text = (ROOT / "tests" / file).read_text()
             assert f"\ndef {name}(" in text, f"{what}: there is no {file}::{name}"
+
+
+@pytest.mark.parametrize("command", PARTS)
+def test_every_part_of_a_command_is_in_a_row_of_it(command: str) -> None:
+    texts = [" ".join(row) for row in rows("Command line")]
+    of_command = " ".join(text for text in texts if re.search(rf"`(dora )?{command}\b", text))
+
+    missing = [part for part in PARTS[command].split() if not re.search(rf"{part}\b", of_command)]
+
+    assert not missing

@@ -402,3 +402,81 @@ def test_restarted_source_and_silent_input_are_told(flow: Flow):
     assert events[closed + 1] in (("INPUT_RECOVERED", "out"), ("NODE_RESTARTED", "source"))
     assert ("INPUT_RECOVERED", "out") in events
     assert events[-1] == ("STOP", "ALL_INPUTS_CLOSED")
+
+
+def run_with_failing_camera(flow: Flow, sink: str) -> list[dict[str, Any]]:
+    """Let one of two sources fail, and give what the reader of both has noted as `events`."""
+    done = start_noting(
+        flow,
+        """
+        nodes:
+          - id: camera
+            path: camera.py
+            outputs: [left, right]
+          - id: steady
+            path: steady.py
+            outputs: [out]
+          - id: sink
+            path: sink.py
+            inputs: {a: camera/left, b: camera/right, c: steady/out}
+        """,
+        camera="""
+        import sys
+        from dora import Node
+        Node().send_output("left", b"1")
+        sys.exit(3)
+        """,
+        # Ends when it is told to, at the end of the test.
+        steady="""
+        from dora import Node
+        note("stop", Node().next()["type"])
+        """,
+        sink=sink,
+    )
+
+    assert done.ending("camera") == "failed: exit status 3"
+    events: list[dict[str, Any]] = notes(flow, "sink")["events"]
+    return events
+
+
+FAILED = {
+    "type": "NODE_FAILED",
+    "id": "camera",
+    "kind": "dora",
+    "value": {
+        "source_node_id": "camera",
+        "error": "exit status 3",
+        "affected_input_ids": ["a", "b"],
+    },
+}
+
+
+@pytest.mark.parametrize("receive", ["next(node)", "node.next(timeout=30)", "polled(node)"])
+def test_failed_source_is_told_once_to_who_goes_on_with_other_inputs(flow: Flow, receive: str):
+    events = run_with_failing_camera(
+        flow,
+        f"""
+        import os, signal, time
+        from dora import Node
+
+        def polled(node):
+            while (event := node.try_recv()) is None:
+                time.sleep(0.001)
+            return event
+
+        node = Node()
+        events = []
+        while not events or events[-1]["type"] != "STOP":
+            events.append({receive})
+            if events[-1]["type"] == "NODE_FAILED":
+                os.kill(os.getppid(), signal.SIGTERM)
+        note("events", [{{k: e[k] for k in e if k not in ("value", "metadata")
+                         or e["type"] == "NODE_FAILED"}} for e in events])
+        """,
+    )
+
+    kinds = [(event["type"], event["id"]) for event in events]
+    assert kinds[0] == ("INPUT", "a")
+    assert sorted(kinds[1:3]) == [("INPUT_CLOSED", "a"), ("INPUT_CLOSED", "b")]
+    assert events[3] == FAILED
+    assert kinds[4:] == [("INPUT_CLOSED", "c"), ("STOP", "ALL_INPUTS_CLOSED")]

@@ -94,6 +94,7 @@ CLIENT = """
     attempt("table", send(pa.table({"a": [1]})))
     attempt("undeclared", send(b"", output="qestion"))
     attempt("undeclared request", lambda: node.send_service_request("qestion", b""))
+    attempt("answer to nobody", lambda: node.send_service_response("other", b"", None))
     attempt("bytes in metadata", send(b"", {"a": b"x"}))
     attempt("enum in metadata", send(b"", {"a": Colour.RED}))
     attempt("metadata that are no dict", send(b"", [1]))
@@ -275,6 +276,7 @@ def test_answer_without_a_request_id_is_sent_with_a_warning(server: dict[str, An
         ("table", "TypeError", "a pyarrow array"),
         ("undeclared", "RuntimeError", "its outputs in the dataflow file: question, other"),
         ("undeclared request", "RuntimeError", "its outputs in the dataflow file"),
+        ("answer to nobody", "TypeError", "those that came with the request, a dict, not a None"),
         ("bytes in metadata", "TypeError", "a value of type bytes has no JSON form"),
         ("enum in metadata", "TypeError", "a value of type Colour has no JSON form"),
         ("metadata that are no dict", "TypeError", "must be a dict or None, got a list"),

@@ -132,7 +132,9 @@ def test_killed_launcher_takes_along_what_a_node_started_but_not_what_left_its_s
         QUIET = "exec 2> /dev/null"
         DEAF = f"{QUIET}; trap 'date +%s%N > asked' TERM; echo; while :; do {LOOK}; done"
         sleeping = subprocess.Popen(["sleep", "300"])
-        deaf = subprocess.Popen(["sh", "-c", DEAF], stdout=subprocess.PIPE)
+        # Its shell tells of killed children, to nobody then: that must not be what ends it.
+        deaf = subprocess.Popen(["sh", "-c", DEAF], stdout=subprocess.PIPE,
+                                stderr=subprocess.DEVNULL)
         deaf.stdout.readline()
         escaped = subprocess.Popen(["sleep", "300"], start_new_session=True)
         Path("sleeping").write_text(str(sleeping.pid))

@@ -220,6 +220,8 @@ def test_arrow_says_what_was_measured():
         drops_hz=0.0,
         bytes_per_s=0.0,
         p50_ns=164e3,
+        age_p50_ns=None,
+        age_p99_ns=None,
         p99_ns=3.4e6,
     )
 

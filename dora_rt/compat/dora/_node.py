@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from dora_rt.contract import Api
 from dora_rt.dora_event import import_arrow, with_shape
+from dora_rt.errors import UnsupportedValueError
 from dora_rt.node import Node as NativeNode
 
 from ._logging import bridge_logging, write_log
@@ -21,7 +22,7 @@ from ._raw import SampleHandler
 from ._stream import EventStream
 
 if TYPE_CHECKING:
-    from dora_rt.data.publisher import Loan
+    from dora_rt.data.loan import Loan
 
     from ._ros2 import Ros2Subscription
 
@@ -151,6 +152,11 @@ class Node:
         Raises:
             UnknownOutputError, UnsupportedValueError: as for `send_output`.
         """
+        if not isinstance(metadata, dict):
+            raise UnsupportedValueError(
+                "send_service_response: metadata are those that came with the request, a dict, "
+                f"not a {type(metadata).__name__}"
+            )
         if _REQUEST_ID not in metadata:
             _logger.warning("send_service_response: no 'request_id' in the metadata: who asked?")
         self.send_output(output_id, data, metadata)

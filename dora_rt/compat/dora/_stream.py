@@ -12,8 +12,10 @@ from typing import Any
 
 from dora_rt.data.doorbell import deadline_after
 from dora_rt.dora_event import change_event, input_event, stop_event, timeout_event
-from dora_rt.event import Event, MatchedEvents
+from dora_rt.event import Change, Event, InputClosed, MatchedEvents
 from dora_rt.node import Node as NativeNode
+
+from ._failures import Failures
 
 # How long a thread that waits for a coroutine goes on after the coroutine was cancelled.
 _SLICE_NS = 100_000_000
@@ -29,6 +31,7 @@ class EventStream:
         self._turn = threading.Lock()
         # Taken to see whether there was one, or for a coroutine that was cancelled meanwhile.
         self._ahead: deque[dict[str, Any]] = deque()
+        self._failures = Failures(node.config())
         self._has_ended = False
 
     def next(self, timeout: float | None) -> dict[str, Any] | None:
@@ -126,7 +129,9 @@ class EventStream:
         if self._has_ended:
             return None
         node = self._node
-        event = node.next_event(None if deadline_ns is None else _seconds_until(deadline_ns))
+        event = self._next_event(deadline_ns)
+        if isinstance(event, dict):
+            return event
         if isinstance(event, MatchedEvents):
             # One after the other, as dora's nodes know inputs; nothing comes between them.
             first, *others = (
@@ -139,7 +144,27 @@ class EventStream:
         if event is None:
             self._has_ended = True
             return stop_event(was_told=node.was_told_to_stop())
-        return change_event(event, self._inputs[event.id])
+        entry = self._inputs[event.id]
+        if isinstance(event, InputClosed) and event.is_final:
+            self._failures.suspect(entry)
+        return change_event(event, entry)
+
+    def _next_event(self, deadline_ns: int | None) -> Event | Change | dict[str, Any] | None:
+        """Wait for what comes next: an event of the inputs, or that the source of one failed."""
+        failures = self._failures
+        while failures.are_possible:
+            if (failure := failures.take()) is not None:
+                return failure
+            # In slices: nothing rings when the launcher has seen the end of a process.
+            until_ns = failures.next_look_ns
+            if deadline_ns is not None:
+                until_ns = min(until_ns, deadline_ns)
+            try:
+                return self._node.next_event(_seconds_until(until_ns))
+            except TimeoutError:
+                if until_ns == deadline_ns:
+                    raise
+        return self._node.next_event(None if deadline_ns is None else _seconds_until(deadline_ns))
 
 
 def _deadline_after(timeout: float | None) -> int | None:

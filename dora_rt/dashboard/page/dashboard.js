@@ -219,12 +219,14 @@ function showEdges(status) {
     const box = make("span", { class: "chart" });
     box.append(chart, make("small", { title: "the highest here", "aria-hidden": "true" }));
     return make("li", {}, name, make("span", { class: "numbers" }, make("b"), make("span"),
-      make("span", { class: "quiet" }), make("span", { class: "quiet" })), box);
+      make("span", { class: "quiet" }), make("span", { class: "quiet" }),
+      make("span", { class: "quiet age", title: "since the capture of what led to it, at the receipt" })), box);
   });
   status.edges.forEach((edge, number) => {
-    const [hz, latency, queue, drops] = $(".numbers", items[number]).children;
+    const [hz, latency, queue, drops, age] = $(".numbers", items[number]).children;
     write(hz, edge.is_local ? "local" : rate(edge.rate_hz));
     write(latency, edge.p50_ns === null ? "–" : `${duration(edge.p50_ns)} / ${duration(edge.p99_ns)}`);
+    write(age, edge.age_p50_ns === null ? "" : `age ${duration(edge.age_p50_ns)} / ${duration(edge.age_p99_ns)}`);
     write(queue, edge.waiting === null ? "" : `${edge.waiting} of ${edge.queue_size}`);
     queue.title = `waiting in the queue (${edge.queue_policy})`;
     write(drops, edge.dropped ? `${count(edge.dropped)} dropped` : "none dropped");

@@ -1,0 +1,90 @@
+"""Which sources of a node have failed: the launcher knows, and is asked once an input closes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dora_rt.contract import InputConfig, NodeConfig
+from dora_rt.runs import Connection
+
+# An input closes a little before the launcher has seen its process end. A node may also close an
+# output and go on for hours: nobody asks that long.
+_PATIENCE_NS = 2_000_000_000
+_PAUSE_NS = 20_000_000
+# Of `dora_rt.control.supervised.State`: those of a process that will not come back.
+_FAILED, _ENDED = "failed", "ended"
+
+
+class Failures:
+    """Tells of sources that have failed, to a node that goes on with other inputs."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        """Look after the sources of one node; nobody is asked before an input has closed."""
+        self._config = config
+        self._doubtful: dict[str, int] = {}  # nodes that have closed an output: asked until then
+        self._asked_ns = 0
+
+    def suspect(self, entry: InputConfig) -> None:
+        """Note that an input has closed."""
+        if entry.source_node:
+            self._doubtful.setdefault(entry.source_node, time.monotonic_ns() + _PATIENCE_NS)
+
+    @property
+    def are_possible(self) -> bool:
+        """Tell whether an input has closed and nobody knows yet why."""
+        return bool(self._doubtful)
+
+    @property
+    def next_look_ns(self) -> int:
+        """Tell when `take` may know more."""
+        return self._asked_ns + _PAUSE_NS
+
+    def take(self) -> dict[str, Any] | None:
+        """Give the event of a source that has failed for good, once."""
+        now_ns = time.monotonic_ns()
+        if not self._doubtful or now_ns < self._asked_ns + _PAUSE_NS:
+            return None
+        self._asked_ns = now_ns
+        processes = self._ask()
+        for source, until_ns in list(self._doubtful.items()):
+            process = _process_of(source, processes)
+            state = _ENDED if process is None else process["state"]
+            if state in (_FAILED, _ENDED) or now_ns >= until_ns:
+                del self._doubtful[source]
+            if process is not None and state == _FAILED:
+                return self._failed(source, str(process["ending"]))
+        return None
+
+    def _failed(self, source: str, ending: str) -> dict[str, Any]:
+        affected = [entry.id for entry in self._config.inputs if entry.source_node == source]
+        value = {
+            "source_node_id": source,
+            "error": ending.removeprefix("failed: "),
+            "affected_input_ids": affected,
+        }
+        return {"type": "NODE_FAILED", "id": source, "kind": "dora", "value": value}
+
+    def _ask(self) -> Sequence[dict[str, Any]]:
+        path = self._config.description_path
+        assert path is not None, "dora-launch describes the dataflow to each node"
+        connection = Connection.open(Path(path).parent.parent, self._config.run)
+        if connection is None:
+            return ()  # the run is ending
+        with connection:
+            try:
+                answer, _ = connection.ask("status")
+            except OSError:
+                return ()
+        processes: Sequence[dict[str, Any]] = answer.get("processes", ())
+        return processes
+
+
+def _process_of(source: str, processes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    for process in processes:
+        # Operators are named node/operator.
+        if source == process["name"] or source in (one.split("/")[0] for one in process["nodes"]):
+            return process
+    return None

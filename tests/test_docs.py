@@ -1,0 +1,81 @@
+"""The pages for users: their links lead somewhere, and what they show works as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dora_rt.descriptor import read_descriptor
+from tests.tools.verbs import verb
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_a_page_and_a_title(page: Path):
+    links = re.findall(r"\]\((?!http)([^)\s]+)\)", page.read_text())
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", (ROOT / "README.md").read_text()))
+
+    # The numbers are behind the page that tells what they mean.
+    assert linked | {"performance-numbers.md"} == {page.name for page in ROOT.glob("docs/*.md")}
+
+
+@pytest.mark.parametrize("name", ["own-camera", "own-model"])
+def test_dataflow_of_a_page_is_a_good_one(tmp_path: Path, name: str):
+    (flow,) = blocks(ROOT / "docs" / f"{name}.md", "yaml")
+    path = tmp_path / "dataflow.yml"
+    path.write_text(flow)
+
+    assert len(read_descriptor(path, {}).nodes) > 1
+
+
+def test_page_about_own_nodes_can_be_followed_to_its_end(tmp_path: Path):
+    page = ROOT / "docs" / "own-node.md"
+    folder = tmp_path / "robot"
+    assert verb("new", "robot", cwd=tmp_path).exit_code == 0
+
+    node, test = blocks(page, "python")
+    (entry,) = blocks(page, "yaml")
+    (folder / "nodes" / "alarm.py").write_text(node)
+    (folder / "tests" / "test_alarm.py").write_text(test)
+    with (folder / "dataflow.yml").open("a") as file:
+        file.write(f"\n{entry}")
+
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q"], cwd=folder, capture_output=True, text=True
+    )
+    assert "2 passed" in tests.stdout, tests.stdout + tests.stderr
+    run = subprocess.run(
+        [sys.executable, "-m", "dora_rt", "dataflow.yml", "--stop-after", "3s"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "alarm      | bright: 21\n" in run.stdout
