@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ from benchmarks.timing import Row, repeat, summarize
 
 PINGPONG = "C semaphores"
 COPY = "np.copyto"
+COPY_IN_TURN = "np.copyto, a queue of frames"
 
 
 def measure(placement: Placement, sizes: Mapping[str, int], session: Session) -> list[Row]:
@@ -49,11 +51,13 @@ def pingpong(placement: Placement, budget_s: float, session: Session) -> list[Ro
     return [{"contender": PINGPONG, "size": "8 B", "way": way, **samples} for way in _WAYS]
 
 
-def copy(nbytes: int, budget_s: float, placement: Placement) -> Row:
-    """Copy bytes into memory that was touched before."""
-    source, target = make_source(nbytes), make_source(nbytes)
+def copy(nbytes: int, budget_s: float, placement: Placement, *, targets: int = 1) -> Row:
+    """Copy bytes into memory that was touched before: always the same, or several in turn."""
+    source = make_source(nbytes)
+    next_target = itertools.cycle([make_source(nbytes) for _ in range(targets)])
 
     def once() -> int:
+        target = next(next_target)
         begin = time.monotonic_ns()
         np.copyto(target, source)
         return time.monotonic_ns() - begin

@@ -3,7 +3,8 @@
 A writer sends as fast as it can, and waits where its reader is ten messages behind. From before the
 first message is produced (one copy of it into what is sent) to after the writer has the reader's
 word that all have come. The reader looks at the number at the front and the last byte of each and
-counts. The floor is the same number of copies, and nothing else.
+counts. The floors are the same number of copies, and nothing else: always into the same memory,
+which a cache may hold, and into as many frames in turn as the queue has places.
 """
 
 from __future__ import annotations
@@ -111,11 +112,12 @@ def _copies(session: Session, placement: Placement) -> list[Row]:
     budget_s = session.options.budget_s
     return [
         {
-            "contender": floors.COPY,
+            "contender": contender,
             "size": size,
-            "per_s": 1e6 / floors.copy(nbytes, budget_s, placement)["p50_us"],
+            "per_s": 1e6 / floors.copy(nbytes, budget_s, placement, targets=targets)["p50_us"],
             "sent": 0,
             "lost": 0,
         }
+        for contender, targets in ((floors.COPY, 1), (floors.COPY_IN_TURN, QUEUE_SIZE))
         for size, nbytes in SIZES.items()
     ]
