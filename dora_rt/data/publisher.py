@@ -191,19 +191,22 @@ class Publisher:
             self._give_up(slot)
 
     def _begin(self) -> None:
-        # Only the thread that has the lock gets here while a send is going on: in a signal handler
-        # or a destructor, when the ring may be between two steps.
         if self._is_sending:
-            raise DoraRtError(
-                f"{self.where}: a send began inside another one of the same thread; a signal "
-                "handler or a __del__ must not send"
-            )
+            raise self._nested()
         self._is_sending = True
         self._is_published = False
 
+    def _nested(self) -> DoraRtError:
+        # Only the thread that has the lock gets here while a send is going on: in a signal handler
+        # or a destructor, when the ring may be between two steps.
+        return DoraRtError(
+            f"{self.where}: a send began inside another one of the same thread; a signal "
+            "handler or a __del__ must not send"
+        )
+
     def _claim(self, nbytes: int) -> tuple[int, Place]:
         if self._is_sending:
-            self._begin()  # which is not possible
+            raise self._nested()
         self._is_sending = True
         self._is_published = False
         slot = None

@@ -8,10 +8,10 @@ Publishing sample n in a slot that the writer owns:
 
 1. write the sample, and `PLACE[slot] = n, generation`;
 2. write `ORDER[n % slots] = n, slot`, then `HEAD = n + 1`;
-3. for each edge: post the slot's token: its reader now may have the baton;
-4. where the edge holds more than its queue, take the oldest tokens back (won: dropped; lost: the
-   reader has that sample), then write `FLOOR[edge]`: nothing below it waits any more;
-5. ring the reader's doorbell.
+3. post the slot's token on each edge: each reader now may have the baton;
+4. for each edge: if it holds more than its queue, take the oldest tokens back (won: dropped; lost:
+   the reader has that sample), then write `FLOOR[edge]`: nothing below it waits any more;
+5. and ring its reader's doorbell.
 
 Reading sample n: at or above FLOOR, `ORDER` says n, the token is won, and `PLACE[slot]` says n.
 

@@ -152,8 +152,11 @@ class RingWriter:
         words[self._order + seq % self._slots] = seq + 1 << SLOT_BITS | slot
         self.head = words[HEAD] = seq + 1
         waiting = seq, slot
+        # All have it before anybody is woken: what a reader makes of it must not reach another one
+        # before the sample itself.
         for edge in self._listening:
             edge.tokens[slot].release()
+        for edge in self._listening:
             pending = edge.pending
             pending.append(waiting)
             if len(pending) > edge.limit:

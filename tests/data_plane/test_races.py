@@ -137,6 +137,24 @@ def test_order_seen_before_its_token_is_not_taken_for_a_drop():
         assert (event.value, event.dropped) == (b"0", 0)
 
 
+def test_no_reader_is_woken_before_all_have_the_sample():
+    with wired(Reader(), Reader()) as ring:
+        woken: list[bytes | None] = []
+
+        class Bell:
+            value = 0
+
+            def release(self) -> None:
+                event = ring.subscribers[1].take()
+                woken.append(None if event is None else event.value)
+
+        ring.publisher._ring.edges[0].doorbell = Bell()
+
+        ring.send(b"0")
+
+        assert woken == [b"0"]
+
+
 def test_slot_number_out_of_range_is_refused():
     with wired() as ring:
         ring.send(b"0")
