@@ -166,9 +166,11 @@ class Node:
         return self
 
     def __next__(self) -> Event:
-        event = self.next()
-        if event is None:
-            raise StopIteration
+        event = self._next(None)
+        while not isinstance(event, Event):
+            if event is None:
+                raise StopIteration
+            event = self._next(None)
         return event
 
     def send_output(

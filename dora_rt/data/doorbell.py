@@ -72,20 +72,24 @@ class Doorbell:
         return True
 
     def _sleep(self, deadline_ns: int | None) -> bool:
-        began_ns = now_ns = time.monotonic_ns()
+        is_learning = self._spin.is_learning
+        began_ns = now_ns = 0
+        if is_learning or deadline_ns is not None:
+            began_ns = now_ns = time.monotonic_ns()
+        sleep = self._sleep_once if self._waits is None else self._waits.wait
         while deadline_ns is None or now_ns < deadline_ns:
-            if self._sleep_once(deadline_ns, now_ns):
-                if self._spin.is_learning:
+            if sleep(deadline_ns):
+                if is_learning:
                     self._spin.slept(time.monotonic_ns() - began_ns)
                 self.has_slept = True
                 return True
             now_ns = time.monotonic_ns()
         return self._take()
 
-    def _sleep_once(self, deadline_ns: int | None, now_ns: int) -> bool:
-        if self._waits is not None:
-            return self._waits.wait(deadline_ns)
-        slice_s = SLICE_S if deadline_ns is None else min((deadline_ns - now_ns) / 1e9, SLICE_S)
+    def _sleep_once(self, deadline_ns: int | None) -> bool:
+        slice_s = SLICE_S
+        if deadline_ns is not None:
+            slice_s = min(max(deadline_ns - time.monotonic_ns(), 0) / 1e9, SLICE_S)
         try:
             self._semaphore.acquire(slice_s)
         except (SignalError, BusyError):

@@ -159,10 +159,12 @@ class Inbox:
             self._doorbell.silence()
 
     def _answer_calls(self) -> None:
+        # Before the looks, so that no call that comes between two of them is forgotten.
+        self._has_calls = self._pulse is not None
         if self._is_closed:
+            self._has_calls = True
             raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
         self.beat()
-        self._has_calls = self._pulse is not None
         if self._is_woken:
             self._is_woken = False
             raise self._timed_out()
