@@ -81,10 +81,8 @@ class Node:
         self._status = StatusWriter(config.status_fd, config.number)
         fork.watch()
         report_uncaught(self._status)
-        self._has_started = False
         self._has_heartbeat = config.heartbeat_ns is not None
-        self._is_ready = False
-        self._reads_events = False
+        self._has_started = self._is_ready = self._reads_events = False
         self._goes_on_after_stop = False
         attachment = None
         if config.connection_fd >= 0:
