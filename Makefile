@@ -10,7 +10,7 @@ help:
 	@echo "make run    see the demo: camera (or a drawn scene), detection, picture"
 	@echo "make test   everything that must pass: linters, types, tests"
 	@echo "make lint   only ruff and mypy"
-	@echo "make soak   the endurance tests at full length, about 20 minutes"
+	@echo "make soak   the endurance tests at full length, about five minutes"
 	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"
 	@echo "make wheel  build dist/*.whl"
 	@echo "make clean  remove what these commands made"

@@ -51,7 +51,7 @@ PLOT = """
         def on_input(self, dora_input: dict, send_output) -> DoraStatus:
             if dora_input["id"] == "image":
                 self.image = dora_input["data"]
-            elif dora_input["id"] == "bbox":
+            elif dora_input["id"] == "bbox" and self.image is not None:
                 bboxs = np.frombuffer(dora_input["data"], dtype="float32")
                 self.boxes += len(np.reshape(bboxs, (-1, 6)))
             return {answer}
