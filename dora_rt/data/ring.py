@@ -62,6 +62,7 @@ DROPPED = 9  # as far as the reader has seen it, its own included
 READER_DROPPED = 12  # its own: passed over for a newer one, or corrupt
 COPIED = 10
 READER_CLOSED = 11  # one of the closings, when the reader will take no more
+LEFT = 13  # not 0 once the reader has gone on to a later generation of its writer
 LATENCIES = 16  # histogram of delivery latencies
 AGES = LATENCIES + BUCKETS  # histogram of the time since the origin, at delivery
 LOG = AGES + BUCKETS

@@ -43,6 +43,9 @@ class Semaphore(Protocol):
     def release(self) -> None:
         """Add one count and wake a waiter."""
 
+    def close(self) -> None:
+        """Unmap it: posix_ipc does not do so when the object goes."""
+
 
 class Segment:
     """A named piece of shared memory; the launcher or a publisher creates it, others attach."""
