@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
-from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig
+from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
 from dora_rt.control.counters import (
     EdgeCounters,
     add,
@@ -323,7 +323,12 @@ class RunMemory:
             # The writer only cares for the edge: its own restart makes a new output anyway.
             if board.set_reader(number, Peer(edge.reader_fate, 0, generation)):
                 concerned.add(edge.config.writer)
-                woken.append(edge.config)
+                # A thread that waits for room sleeps on one edge, and notices the others as well.
+                woken += [
+                    other
+                    for other in self.present(edge.output).edges
+                    if other == edge.config or other.queue_policy is QueuePolicy.BLOCK
+                ]
         self._pass_fence()
         for process in concerned:
             board.count_news(process)

@@ -3,8 +3,8 @@
 The launcher is the only one who writes it; it rings the doorbell of whom it concerns afterwards.
 For each edge it says what became of the process at either end, and which generation of shared
 objects is the newest: a restarted process gets new ones, and its peers move over to them. For each
-process it counts how often such a word changed that this process should know: one look tells who
-was woken whether there is any of them to look for.
+process it counts how often such a word changed that this process should know, or that it was asked
+to end: one look tells whether there is anything to look for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+from dora_rt.data.fence import Fence
 from dora_rt.data.ring import MAGIC
 from dora_rt.errors import SharedMemoryError
 
@@ -102,10 +103,6 @@ class Board:
         """Let the first inputs flow."""
         self._words[_START_NS] = now_ns
 
-    def stop_place(self, process: int) -> memoryview:
-        """Give the place of the word that is not 0 once a process was asked to end."""
-        return self._words[_STOP + process :][:1]
-
     def is_stopped(self, process: int) -> bool:
         """Tell whether a process was asked to end."""
         return self._words[_STOP + process] != 0
@@ -117,17 +114,23 @@ class Board:
     def stop(self, process: int, *, comes_back: bool = False) -> None:
         """Ask a process to end; its peers wait for another one if it comes back."""
         self._words[_STOP + process] = _UNTIL_RESTART if comes_back else _FOR_GOOD
+        Fence().pass_through()
+        self.count_news(process)
 
     def let_go_on(self, process: int) -> None:
         """Ask no more: a new process takes the place of the one that was asked to end."""
         self._words[_STOP + process] = 0
 
     def news_place(self, process: int) -> memoryview:
-        """Give the place of the word that changes whenever a peer of a process has changed."""
+        """Give the place of the word that changes when a process should look at the board.
+
+        Because it was asked to end, or a peer of it has changed. Who sees the word change passes a
+        fence before it looks.
+        """
         return self._words[self._news + process :][:1]
 
     def count_news(self, process: int) -> None:
-        """Say that words about peers of a process have changed; behind a fence, after them."""
+        """Say that words have changed which a process should look at; a fence comes before."""
         self._words[self._news + process] += 1
 
     def reader_word(self, edge: int) -> int:
