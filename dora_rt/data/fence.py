@@ -18,5 +18,6 @@ class Fence:
         lock.acquire()
         let_go = starmap(lock.release, repeat(()))
         # One call into C, so that no signal handler comes between the two.
-        self.pass_through = zip(let_go, map(lock.acquire, repeat(True))).__next__
+        both = zip(let_go, map(lock.acquire, repeat(True)), strict=False)
+        self.pass_through = both.__next__
         """Let nothing pass from one side of this call to the other."""

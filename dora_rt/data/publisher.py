@@ -83,6 +83,7 @@ class Publisher:
         # Without an edge there is nobody to hear of.
         self._board_news = board.news_place(config.edges[0].writer) if config.edges else _NO_NEWS
         self._heard = self._board_news[0]
+        self._ring.pass_fence()
         for end in self._ends:
             end.notice(self._ring)
         self._pool = PoolWriter(run, config)

@@ -54,6 +54,8 @@ class ReaderEnd:
         """
         edge = self.edge
         word = self._board.reader_word(self._config.number)
+        # It may be newer than the count of news behind which the caller has passed a fence.
+        writer.pass_fence()
         if Peer.from_word(word).edge_generation != edge.generation:
             writer.bury(edge)
             word = self._connect_to_newest(word)

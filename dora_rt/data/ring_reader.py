@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from dora_rt.data.noting import claiming
@@ -19,7 +20,7 @@ from dora_rt.data.ring import (
     SLOT_MASK,
     TAKEN,
 )
-from dora_rt.data.shm import BusyError, Semaphore
+from dora_rt.data.shm import BusyError, ClosedError, Semaphore
 from dora_rt.errors import CorruptSampleError
 
 
@@ -99,7 +100,7 @@ class RingReader:
                 # Whatever there is no token for yet, or will never be, is looked for anew.
                 self.seq, self.next_seq = seq, next_seq
                 break
-            self.pass_over(taken[0])
+            self._leave(seq, taken[0])
             taken = newer
         return taken
 
@@ -215,13 +216,26 @@ class RingReader:
         self.logging = self._logged, slot, self._own_dropped + 1
         self._finish_log()
 
+    @property
+    def has_claims(self) -> bool:
+        """Tell whether there is anything that was claimed and has not arrived."""
+        return bool(self._early or self.arriving)
+
+    def give_claims_back(self) -> None:
+        """Let go of all that was claimed and will not arrive."""
+        self.recover()
+        for seq in list(self._early):
+            slot, _ = self._early[seq]
+            self.arriving.append(slot)
+            del self._early[seq]
+            self._leave(seq, slot)
+
     def close(self) -> None:
         """Close the tokens: nothing can be taken any more."""
-        tokens, self._tokens = self._tokens, [None] * self._slots
-        self._claims = [None] * self._slots
-        for token in tokens:
+        for token in self._tokens:
             if token is not None:
-                token.close()
+                with suppress(ClosedError):
+                    token.close()
 
     def _claim(self, slot: int) -> bool:
         try:
@@ -245,13 +259,17 @@ class RingReader:
         self.next_seq = seq + 1
         if self._words[self._floor] > self._base + seq and self._is_dropped(seq):
             # It has grown too old meanwhile: the writer would have dropped it.
-            if seq == self.arrived[0]:
-                self.give_back(slot)  # it counts as delivered, though an exception took its place
-            else:
-                self.pass_over(slot)
+            self._leave(seq, slot)
             return None
         self.seq = seq
         return slot, growth
+
+    def _leave(self, seq: int, slot: int) -> None:
+        """Let go of a sample that shall not arrive."""
+        if seq == self.arrived[0]:
+            self.give_back(slot)  # it counts as delivered, though an exception took its place
+        else:
+            self.pass_over(slot)
 
     def _is_gone(self, seq: int, slot: int) -> bool:
         """Do step 9: find out whether a token that is not here will never come."""

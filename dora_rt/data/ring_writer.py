@@ -181,6 +181,7 @@ class RingWriter:
         self._dropping: tuple[WriterEdge, int, int, int, bool] | None = None
         self._welcoming: WriterEdge | None = None
         self._posted: list[None] = []
+        self._derive()
 
     def prepare(self, slot: int) -> None:
         """Make what posting a claimed slot takes, before anything of that has begun.
@@ -254,6 +255,10 @@ class RingWriter:
 
     def recover(self) -> None:
         """Bring to an end what an exception has broken off, so that it is done once and whole."""
+        if self._publishing is None:
+            # While the slot of an entry that was acted on, and not passed yet, is not used again.
+            for edge in self.edges:
+                self.read_log(edge)
         if self._dropping is not None:
             self._finish_drop(self._dropping)
         if self._publishing is not None:

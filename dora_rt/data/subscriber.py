@@ -23,7 +23,7 @@ from dora_rt.data.noting import locking
 from dora_rt.data.pool import PoolReader
 from dora_rt.data.ring import AGES, COPIED, DELIVERED, HEAD, LATENCIES
 from dora_rt.data.ring_reader import RingReader
-from dora_rt.data.shm import Semaphore, attach_semaphore, attach_words, find_semaphore
+from dora_rt.data.shm import ClosedError, Semaphore, attach_semaphore, attach_words, find_semaphore
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
 from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
@@ -46,7 +46,7 @@ class Subscriber:
         self.input_id = entry.id
         self.where = f"node {config.node!r}, input {entry.id!r}"
         self.is_ended = False
-        self._is_retired = False
+        self._is_closed = self._is_retired = False
         self._edges = len(output.edges)
         self._config = config
         self._entry = entry
@@ -132,7 +132,7 @@ class Subscriber:
                     self._find_lost_views()
                     self.is_ended = self._writer_is_gone
         finally:
-            if self._let_go:
+            if self._let_go or self._is_closed:
                 self._return_slots()
         return event
 
@@ -211,7 +211,8 @@ class Subscriber:
             self._words[ring.LEFT] = 1
             self.is_ended = self._is_retired = True
             self._ring.close()
-            self._returned.close()
+            with suppress(ClosedError):
+                self._returned.close()
 
     def _find_token(self, slot: int) -> Semaphore | None:
         edge = self._edge
@@ -223,7 +224,8 @@ class Subscriber:
         Args:
             closing: how: one of the closings of `dora_rt.data.ring`.
         """
-        self.is_ended = True
+        self.is_ended = self._is_closed = True
+        self._return_slots()
         if self._is_retired or self._words[ring.READER_CLOSED] != ring.OPEN:
             return
         self._words[ring.READER_CLOSED] = closing
@@ -348,19 +350,23 @@ class Subscriber:
 
     def _return_slots(self) -> None:
         # Whoever has the lock looks once more after letting go of it, so nothing is forgotten.
-        while self._let_go:
+        while self._let_go or self._has_claims_left():
             has_lock: list[bool] = []
             try:
                 locking(self._lock, has_lock, 0)
                 if not has_lock[0]:
                     return
-                if self._ring.logging is None:
-                    self._give_back_let_go()
-                else:
+                if self._has_claims_left():
+                    self._ring.give_claims_back()
+                elif self._ring.logging is not None:
                     self._ring.recover()
+                self._give_back_let_go()
             finally:
                 if True in has_lock:
                     self._lock.release()
+
+    def _has_claims_left(self) -> bool:
+        return self._is_closed and not self._is_retired and self._ring.has_claims
 
     def _give_back_let_go(self) -> None:
         while self._let_go:
