@@ -75,6 +75,7 @@ class Wired:
     def free_slots(self) -> int:
         for end in self.publisher._ends:
             self.publisher._ring.collect(end.edge)
+        self.publisher.loans.collect(self.publisher._ring.free)
         return len(self.publisher._ring.free)
 
 

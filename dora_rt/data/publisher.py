@@ -24,7 +24,7 @@ from dora_rt.data.header import (
     metadata_start,
     write_number_and_times,
 )
-from dora_rt.data.loan import Loan
+from dora_rt.data.loan import Loan, LoanBook
 from dora_rt.data.pool import Place, PoolWriter
 from dora_rt.data.reader_end import ReaderEnd
 from dora_rt.data.ring import READER_CLOSED
@@ -76,6 +76,8 @@ class Publisher:
         self._is_closed = False
         self._slots = config.slots
         self._form = Form(np.dtype(np.uint8), (), self._slots)
+        self.loans = LoanBook()
+        """Which slots are loaned."""
 
     def send(self, value: Any, stamp: Stamp) -> None:
         """Copy bytes, or an array of any layout (in C order), into a slot and publish it.
@@ -165,7 +167,10 @@ class Publisher:
     def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, Place]:
         """Take a slot with room for a payload and its metadata; `finish_loan` ends it."""
         with self._lock:
+            if not self._is_sending:
+                self.loans.collect(self._ring.free)
             claimed = self._claim(metadata_start(nbytes) + metadata_nbytes)
+            self.loans.begin(claimed[0])
             self._is_sending = False
         return claimed
 
@@ -173,6 +178,7 @@ class Publisher:
         """Publish a loaned slot; if that fails the slot is given back."""
         with self._lock:
             self._begin()
+            self.loans.end(slot)
             try:
                 if self._is_closed:
                     raise self._closed()
@@ -185,10 +191,8 @@ class Publisher:
             self._look_ahead()
 
     def cancel_loan(self, slot: int) -> None:
-        """Give a loaned slot back unsent."""
-        with self._lock:
-            self._begin()
-            self._give_up(slot)
+        """Give a loaned slot back unsent; also in the middle of a send, and if it is no loan."""
+        self.loans.give_up(slot)
 
     def _begin(self) -> None:
         if self._is_sending:
@@ -220,6 +224,7 @@ class Publisher:
                 writer.collect_all()
             slot = free.pop() if free else self._make_room()
             if pool.has_old_pools:
+                self.loans.collect(free)
                 pool.retire({slot, *free})
             writer.open(slot)
             place = pool.places[slot]
@@ -250,6 +255,7 @@ class Publisher:
     def _make_room(self) -> int:
         # The plan has a slot for all that may be queued, held and loaned at once.
         writer = self._ring
+        self.loans.collect(writer.free)
         while not writer.free:
             self._notice_readers()
             writer.collect_all()
