@@ -29,8 +29,12 @@ class TooManyLoansError(DoraRtError):
     """More loans of one output are open at the same time than it has slots for."""
 
 
+class LoanError(DoraRtError):
+    """A loan was used twice, or sent outside of its block."""
+
+
 class NodeClosedError(DoraRtError):
-    """A node was used after `close()`, or sent after it was told to stop."""
+    """A node was used after `close()` or in a fork of it, or sent after it was told to stop."""
 
 
 class SentAfterStopError(NodeClosedError):

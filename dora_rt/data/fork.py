@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from dora_rt.errors import NodeClosedError
+
 is_forked = False
 _is_watching = False
 
@@ -19,3 +21,15 @@ def watch() -> None:
 def _note() -> None:
     global is_forked
     is_forked = True
+
+
+def refuse(where: str, what: str) -> None:
+    """Let nobody do in a fork what only the node itself can do.
+
+    Raises:
+        NodeClosedError: this process is a fork of the node.
+    """
+    if is_forked:
+        raise NodeClosedError(
+            f"{where}: this process is a fork of the node; only the node can {what}"
+        )
