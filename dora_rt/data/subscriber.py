@@ -79,10 +79,13 @@ class Subscriber:
         self._headers = HeaderReader()
         self._max_held = edge.max_held
         self._leases: dict[int, weakref.ref[NDArray[Any]]] = {}
+        # By slots that forks of this process may look at; they are kept here until those are gone.
+        self._inherited: dict[int, set[fork.Heirs]] = {}
+        fork.lenders.add(self)
         self._let_go_of = [partial(self._lose_view, slot) for slot in range(edge.slots)]
         # Slots whose last view is gone. A finalizer may run at any moment in any thread, also in
         # the middle of `take`: it only appends, and gives back if nobody else is about to.
-        self._let_go: deque[int] = deque()
+        self._let_go: deque[tuple[int, weakref.ref[NDArray[Any]]]] = deque()
         self._lock = threading.Lock()
         self._writer_is_gone = False
         self._dropped = 0  # since the last event
@@ -111,6 +114,7 @@ class Subscriber:
         self._lock.acquire()
         try:
             if self._let_go:
+                fork.settle()
                 self._give_back_let_go()
             try:
                 taken = self._take_sample(self._writer_is_gone)
@@ -191,6 +195,14 @@ class Subscriber:
             self._returned.release()
         self.is_ended = True
 
+    def keep_for(self, heirs: fork.Heirs) -> bool:
+        """Give nothing that is held now back before a fork of this process is gone."""
+        for slot in list(self._leases):
+            # A set of its own each time, by which `_give_back_inherited` sees that it was changed.
+            earlier = self._inherited.get(slot, ())
+            self._inherited[slot] = {heirs, *(one for one in earlier if not one.are_gone())}
+        return any(list(self._inherited.values()))
+
     def _receive(self, slot: int, growth: int) -> Event:
         reader = self._ring
         is_leased = is_copied = False
@@ -213,6 +225,9 @@ class Subscriber:
             else:
                 value = np.ndarray(array_type[1], array_type[0], buffer, begin)
                 is_leased = len(self._leases) < self._max_held
+                if not is_leased and self._inherited:
+                    self._give_back_inherited()
+                    is_leased = len(self._leases) < self._max_held
                 if is_leased:
                     # Every view of the array keeps the array itself alive, so the callback comes
                     # when the last of them is gone.
@@ -263,25 +278,43 @@ class Subscriber:
         words[ring.READER_DROPPED] = self._own_dropped = self._own_dropped + own
         self._dropped += samples
 
-    def _lose_view(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:
+    def _lose_view(self, slot: int, view: weakref.ref[NDArray[Any]]) -> None:
         if fork.is_forked:
             return  # the parent still holds it
-        self._let_go.append(slot)
+        self._let_go.append((slot, view))
         self._return_slots()
 
     def _return_slots(self) -> None:
         # Whoever has the lock looks once more after letting go of it, so nothing is forgotten.
-        while self._let_go and self._lock.acquire(blocking=False):
+        while self._let_go and not fork.under_way and self._lock.acquire(blocking=False):
             try:
                 self._give_back_let_go()
             finally:
                 self._lock.release()
 
     def _give_back_let_go(self) -> None:
-        while self._let_go:
-            slot = self._let_go.popleft()
-            if self._leases.pop(slot, None) is not None:
+        while self._let_go and not fork.under_way:
+            slot, view = let_go = self._let_go.popleft()
+            # Looked at when the view is gone: a fork that begins later does not have it.
+            if fork.under_way:
+                self._let_go.appendleft(let_go)
+            elif not self._inherited.get(slot) and self._leases.get(slot) is view:
+                del self._leases[slot]
                 self._ring.give_back(slot)
+
+    def _give_back_inherited(self) -> None:
+        for slot, heirs in list(self._inherited.items()):
+            if not all(one.are_gone() for one in heirs):
+                continue
+            view = self._leases.get(slot)
+            is_let_go = view is not None and view() is None
+            if fork.under_way or self._inherited[slot] is not heirs:
+                continue  # there is one more fork
+            if is_let_go:
+                del self._inherited[slot], self._leases[slot]
+                self._ring.give_back(slot)
+            else:
+                heirs.clear()  # and not what one more fork may have put in its place
 
 
 def _decoded(array: NDArray[Any]) -> Any:
