@@ -120,7 +120,7 @@ class Subscriber:
                 taken = self._take_sample(self._writer_is_gone)
             except CorruptSampleError as error:
                 self._count_missed()
-                raise CorruptSampleError(f"{self.where}: {error}") from error
+                raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
             if ring.missed:
                 self._count_missed()
             if taken is None:
@@ -243,7 +243,7 @@ class Subscriber:
             self._leases.pop(slot, None)
             reader.give_back(slot)
             if isinstance(error, CorruptSampleError):
-                raise CorruptSampleError(f"{self.where}: {error}") from error
+                raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
             raise
         if not is_leased:
             reader.give_back(slot)
