@@ -69,13 +69,16 @@ class Wired:
         return event
 
     def counters(self, reader: int = 0) -> EdgeCounters:
-        return self.memory.counters(self.output, self.output.edges[reader])
+        counters = self.memory.counters(self.output, self.output.edges[reader])
+        assert counters is not None, "nobody has removed the objects"
+        return counters
 
     @property
     def free_slots(self) -> int:
         for end in self.publisher._ends:
             self.publisher._ring.collect(end.edge)
-        self.publisher.loans.collect(self.publisher._ring.free)
+        self.publisher.loans.collect()
+        self.publisher._ring.find_free()
         return len(self.publisher._ring.free)
 
 

@@ -40,17 +40,16 @@ class LoanBook:
     only put on a list, at which the publisher looks when it needs a slot.
     """
 
-    def __init__(self) -> None:
-        self._open: dict[int, int] = {}  # the slots, by themselves
+    def __init__(self, loaned: set[int]) -> None:
+        """Keep the set of slots that are loaned, with what tells these loans from earlier ones."""
+        self._loaned = loaned
         self._watches: dict[int, Watch] = {}
         self._abandoned: deque[Watch] = deque()
-        # What is loaned and not watched yet.
-        self._unwatched: deque[int] = deque()
 
     def begin(self, slot: int) -> None:
         """Note that a slot is loaned."""
         self._watches.pop(slot, None)  # of the loan before
-        self._open[slot] = slot
+        self._loaned.add(slot)
 
     def watch(self, slot: int, array: NDArray[Any]) -> Watch:
         """Let a loaned slot come back when nobody can write to its array any more."""
@@ -65,29 +64,13 @@ class LoanBook:
         """Let a slot come back later, unless that loan of it was ended before."""
         self._abandoned.append(watch)
 
-    def give_up(self, slot: int) -> None:
-        """Let a slot come back later; the caller knows that its loan of it was not ended before."""
-        self._unwatched.append(slot)
-
-    def end(self, slot: int) -> None:
-        """Note that a slot is loaned no more."""
-        self._open.pop(slot, None)
-
-    def collect(self, free: list[int]) -> None:
-        """Put the slots whose loans were given up behind `free`; they are loaned no more."""
-        while self._unwatched:
-            self._free(self._unwatched[0], free)
-            self._unwatched.popleft()
+    def collect(self) -> None:
+        """Take the slots of loans that were given up for loaned no more."""
         while self._abandoned:
             watch = self._abandoned[0]
             if self._watches.get(watch.slot) is watch:
-                self._free(watch.slot, free)
+                self._loaned.discard(watch.slot)
             self._abandoned.popleft()
-
-    def _free(self, slot: int, free: list[int]) -> None:
-        if slot in self._open:
-            # One step, between whose parts no signal handler runs.
-            free.extend(map(self._open.pop, (slot,)))
 
 
 class _State(Enum):

@@ -318,6 +318,6 @@ def test_forks_beside_a_thread_that_receives_keep_what_they_see_and_leak_nothing
         assert flood(ring) == [False] * 30
         gc.collect()
         flood(ring)
-        ring.subscribers[0]._give_back_inherited()
+        ring.subscribers[0]._has_room_for_view()
         assert ring.free_slots == ring.output.slots
         assert descriptors() == before
