@@ -197,4 +197,5 @@ def has_strides(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
 
     Also one with nothing in it has strides, and those must fit into a word.
     """
-    return math.prod(length or 1 for length in shape) * dtype.itemsize <= _MOST_NBYTES
+    items = math.prod(shape) or math.prod(length or 1 for length in shape)
+    return items * dtype.itemsize <= _MOST_NBYTES

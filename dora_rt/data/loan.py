@@ -80,6 +80,10 @@ class _State(Enum):
     CANCELLED = "it was given up"
 
 
+# An enum's member costs a look into its class each time.
+PREPARED, OPEN, SENT, CANCELLED = _State.PREPARED, _State.OPEN, _State.SENT, _State.CANCELLED
+
+
 class Loan:
     """A slot to write in place: an array that is sent when the block ends without an exception.
 
@@ -87,7 +91,6 @@ class Loan:
     """
 
     __slots__ = (
-        "__weakref__",
         "_array",
         "_begins",
         "_dtype",
@@ -112,22 +115,25 @@ class Loan:
         self._shape = check_loan(shape, dtype, publisher.where)
         self._publisher = publisher
         # Readers get native arrays, so they are written as such.
-        self._dtype = dtype.newbyteorder("=")
+        self._dtype = dtype if dtype.isnative else dtype.newbyteorder("=")
         self._stamp = stamp
         # The metadata are read when the block ends: it may have filled the dict meanwhile.
         self._room = METADATA_LIMIT_NBYTES if has_metadata else _ROOM_NBYTES
-        self._state = _State.PREPARED
+        self._state = PREPARED
         # To take from a list is one step, which one thread does, once.
-        self._begins: list[None] = [None]
-        self._ends: list[None] = [None]
+        self._begins = [True]
+        self._ends = [True]
         self._held: list[tuple[int, Place]] = []
         self._array: NDArray[Any] | None = None
 
     def __enter__(self) -> NDArray[Any]:
         publisher = self._publisher
-        fork.refuse(publisher.where, "send")
-        if self._state is not _State.PREPARED or not _take(self._begins):
-            raise self._misused("begun")
+        if fork.is_forked:
+            fork.refuse(publisher.where, "send")
+        try:
+            self._begins.pop()
+        except IndexError:
+            raise self._misused("begun") from None
         held = self._held
         nbytes = math.prod(self._shape) * self._dtype.itemsize
         try:
@@ -140,10 +146,10 @@ class Loan:
             )
             self._array = array
             self._watch = publisher.loans.watch(slot, array)
-            self._state = _State.OPEN
+            self._state = OPEN
             return array
         except BaseException:
-            self._state = _State.CANCELLED
+            self._state = CANCELLED
             self._array = None
             for slot, _ in held:
                 publisher.cancel_loan(slot)
@@ -155,7 +161,7 @@ class Loan:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._state is not _State.OPEN:
+        if self._state is not OPEN:
             return  # the block has ended it
         if kind is None:
             self.send()
@@ -170,12 +176,19 @@ class Loan:
         """
         if fork.is_forked:
             return  # the loan is the parent's
-        if self._state is _State.SENT:
+        if self._state is SENT:
             raise self._misused("given up")
-        was_open, self._state = self._state is _State.OPEN, _State.CANCELLED
-        if was_open and _take(self._ends):
-            slot, _, _ = self._let_go()
-            self._publisher.cancel_loan(slot)
+        if self._state is PREPARED:
+            self._begins.clear()
+            self._state = CANCELLED
+            return
+        try:
+            self._ends.pop()
+        except IndexError:
+            return
+        self._state = CANCELLED
+        self._let_go()
+        self._publisher.cancel_loan(self._held[0][0])
 
     def send(self) -> None:
         """Send the array; if that fails the slot is given back.
@@ -185,43 +198,40 @@ class Loan:
             NodeClosedError: this process is a fork of the node.
         """
         publisher = self._publisher
-        fork.refuse(publisher.where, "send")
-        if self._state is not _State.OPEN or not _take(self._ends):
+        if fork.is_forked:
+            fork.refuse(publisher.where, "send")
+        if self._state is not OPEN:
             raise self._misused("sent")
-        self._state = _State.SENT
-        slot, place, array = self._let_go()
+        try:
+            self._ends.pop()
+        except IndexError:
+            raise self._misused("sent") from None
+        self._state = SENT
+        array = self._let_go()
+        slot, place = self._held[0]
         try:
             stamp = self._stamp()
         except BaseException:
-            self._state = _State.CANCELLED
+            self._state = CANCELLED
             publisher.cancel_loan(slot)
             raise
         try:
             publisher.finish_loan(slot, place, array, stamp)
         except BaseException:
-            self._state = _State.CANCELLED
+            self._state = CANCELLED
             # It has given the slot back, unless it was broken off before it began: the book knows.
             publisher.loans.abandon(self._watch)
             raise
 
-    def _let_go(self) -> tuple[int, Place, NDArray[Any]]:
+    def _let_go(self) -> NDArray[Any]:
         array, self._array = self._array, None
         assert array is not None, "an open loan has an array"
         # The name may live on after the block, and the slot is no longer the writer's.
         array.flags.writeable = False
-        slot, place = self._held[0]
-        return slot, place, array
+        return array
 
     def _misused(self, what: str) -> LoanError:
         return LoanError(
             f"{self._publisher.where}: a loan cannot be {what}: {self._state.value}; each loan() "
             "is for one `with` block, and for one sample"
         )
-
-
-def _take(turns: list[None]) -> bool:
-    try:
-        turns.pop()
-    except IndexError:
-        return False
-    return True

@@ -352,6 +352,8 @@ class Publisher:
         place = pool.places[slot]
         if place is None or place[2] < nbytes:
             place = pool.place(slot, nbytes)
+            # Something else may have made the pool grow, and no array of this form may come again.
+            self._form.forget_all_but(place.growth)
         return slot, place
 
     def _look_ahead(self) -> None:

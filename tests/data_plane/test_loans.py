@@ -27,7 +27,7 @@ from dora_rt.errors import (
     TooManyLoansError,
     UnsupportedValueError,
 )
-from tests.helpers import NO_STAMP, Reader, Wired, wired
+from tests.helpers import NO_STAMP, Reader, Wired, eventually, wired
 
 WORD = np.dtype(np.uint8)
 
@@ -441,6 +441,44 @@ def test_loan_can_be_given_up_while_another_thread_waits_for_room():
 
         assert ring.take().value == b"waits"
         assert ring.free_slots == ring.output.slots
+
+
+def test_close_beside_threads_with_loans_ends_each_loan_once():
+    for _ in range(20):
+        with wired(Reader(2)) as ring:
+            refused = []
+            sent = []
+            gate = threading.Barrier(3)
+
+            def work(
+                ring: Wired = ring,
+                refused: list[int] = refused,
+                sent: list[int] = sent,
+                gate: threading.Barrier = gate,
+            ) -> None:
+                gate.wait(20)
+                try:
+                    while True:
+                        block(ring)
+                        sent.append(1)
+                except NodeClosedError:
+                    refused.append(1)
+
+            threads = [threading.Thread(target=work) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            gate.wait(20)
+            eventually(lambda sent=sent: len(sent) > 5)
+            ring.publisher.close()
+            for thread in threads:
+                thread.join(20)
+
+            assert len(refused) == 2
+            assert ring.counters().sent == len(sent)
+            events = list(iter(ring.subscribers[0].take, None))
+            assert all((event.value == 7).all() for event in events)
+            del events
+            assert ring.free_slots == ring.output.slots
 
 
 def test_loan_that_is_open_when_the_output_closes_is_refused_and_gives_its_slot_back():
