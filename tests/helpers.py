@@ -77,6 +77,8 @@ class Wired:
     def free_slots(self) -> int:
         for end in self.publisher._ends:
             self.publisher._ring.collect(end.edge)
+        self.publisher.loans.collect()
+        self.publisher._ring.find_free()
         return len(self.publisher._ring.free)
 
 

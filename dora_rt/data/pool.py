@@ -19,6 +19,7 @@ from dora_rt.errors import CorruptSampleError
 
 # Address space, not memory: small samples never have to grow.
 _SMALLEST_SLOT_NBYTES = 256 * 1024
+_MOST_GROWTHS = 64  # each time it has twice the size, or more
 
 
 class Place(NamedTuple):
@@ -118,7 +119,7 @@ class PoolReader:
 
         Raises:
             SharedMemoryError: there is no such pool.
-            CorruptSampleError: it is too small to have this slot.
+            CorruptSampleError: it is too small to have this slot, or there can be none.
         """
         found = self._mappings.get(growth)
         if found is None:
@@ -130,6 +131,8 @@ class PoolReader:
     def _attach(self, growth: int) -> tuple[mmap.mmap, int]:
         config = self._config
         name = names.pool(self._run, config.number, config.generation, growth)
+        if growth > _MOST_GROWTHS:
+            raise CorruptSampleError(f"it claims to be in {name}, and no pool grows so often")
         segment = Segment.attach(name, writable=False)
         segment.close()
         slot_nbytes = len(segment.mapping) // config.slots

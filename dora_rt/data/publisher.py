@@ -25,7 +25,7 @@ from dora_rt.data.header import (
     metadata_start,
     write_number_and_times,
 )
-from dora_rt.data.loan import Loan
+from dora_rt.data.loan import Loan, LoanBook
 from dora_rt.data.noting import locking
 from dora_rt.data.pool import Place, PoolWriter
 from dora_rt.data.reader_end import ReaderEnd
@@ -95,6 +95,8 @@ class Publisher:
         self._closing = ring.OPEN
         self._slots = config.slots
         self._form = Form(np.dtype(np.uint8), (), self._slots)
+        self.loans = LoanBook(self._ring.loaned)
+        """Which slots are loaned."""
 
     def send(self, value: Any, stamp: Stamp) -> None:
         """Copy bytes, or an array of any layout (in C order), into a slot and publish it.
@@ -246,19 +248,25 @@ class Publisher:
 
     def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, Place]:
         """Take a slot with room for a payload and its metadata; `finish_loan` ends it."""
-        with self._lock:
-            if self._is_midway:
-                self._recover()
-            try:
-                slot, place = self._claim(metadata_start(nbytes) + metadata_nbytes)
-                # What the caller writes comes after the lock.
-                self._ring.pass_fence()
-                self._ring.loaned.add(slot)
-                self._is_midway = False
-            except BaseException:
-                self._end_midway()
-                raise
-        return slot, place
+        slot = -1
+        try:
+            with self._lock:
+                if self._is_midway:
+                    self._recover()
+                try:
+                    slot, place = self._claim(metadata_start(nbytes) + metadata_nbytes)
+                    # What the caller writes comes after the lock.
+                    self._ring.pass_fence()
+                    self.loans.begin(slot)
+                    self._is_midway = False
+                except BaseException:
+                    self._end_midway()
+                    raise
+            return slot, place
+        except BaseException:
+            # Also one that came when the lock was let go of.
+            self._ring.loaned.discard(slot)
+            raise
 
     def finish_loan(self, slot: int, place: Place, array: NDArray[Any], stamp: Stamp) -> None:
         """Publish a loaned slot; if that fails the slot is given back."""
@@ -279,16 +287,19 @@ class Publisher:
                 raise
 
     def cancel_loan(self, slot: int) -> None:
-        """Give a loaned slot back unsent."""
-        with self._lock:
-            if self._is_midway and self._is_nested():
-                # The send that this is in the middle of, or a later one, takes it back when it
-                # looks for room.
-                self._ring.loaned.discard(slot)
-                return
-            self._is_midway = True
-            self._ring.loaned.discard(slot)
-            self._end_midway()
+        """Give a loaned slot back unsent, without waiting for anybody.
+
+        In the middle of a send, of this thread or another one, the slot is found when it is needed.
+        """
+        self._ring.loaned.discard(slot)
+        has_lock: list[bool] = []
+        try:
+            locking(self._lock, has_lock, 0)
+            if has_lock[0] and not self._is_midway:
+                self._ring.find_free()
+        finally:
+            if True in has_lock:
+                self._lock.release()
 
     def _is_nested(self) -> bool:
         """Tell whether this very thread is in the middle of a call to this publisher.
@@ -333,6 +344,10 @@ class Publisher:
         if writer.has_news:
             # What could not be done behind the last sample is told here, before another one.
             self._notice_readers()
+        if pool.has_old_pools:
+            # The slot of a loan that was forgotten would keep one there.
+            self.loans.collect()
+            writer.find_free()
         free = writer.free
         if nbytes > _LARGE_NBYTES:
             # The slot that came back last is still in the cache.
@@ -345,6 +360,8 @@ class Publisher:
         place = pool.places[slot]
         if place is None or place[2] < nbytes:
             place = pool.place(slot, nbytes)
+            # Something else may have made the pool grow, and no array of this form may come again.
+            self._form.forget_all_but(place.growth)
         return slot, place
 
     def _look_ahead(self) -> None:
@@ -373,6 +390,7 @@ class Publisher:
         while not writer.free:
             self._notice_readers()
             writer.collect_all()
+            self.loans.collect()
             writer.find_free()
             if not writer.free and not writer.drop_oldest():
                 raise TooManyLoansError(

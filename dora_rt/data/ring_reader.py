@@ -95,7 +95,12 @@ class RingReader:
         taken = self.take(is_final)
         while taken is not None and self._words[HEAD] != self.next_seq:
             seq, next_seq = self.seq, self.next_seq
-            newer = self.take(is_final)
+            try:
+                newer = self.take(is_final)
+            except CorruptSampleError:
+                # Else it would be found again, and this one behind it, for ever.
+                self.pass_over(taken[0])
+                raise
             if newer is None:
                 # Whatever there is no token for yet, or will never be, is looked for anew.
                 self.seq, self.next_seq = seq, next_seq

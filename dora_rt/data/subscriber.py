@@ -82,6 +82,9 @@ class Subscriber:
         self._pool = PoolReader(run, output)
         self._headers = HeaderReader()
         self._max_held = edge.max_held
+        # By slots that forks of this process may look at; they are kept here until those are gone.
+        self._inherited: dict[int, set[fork.Heirs]] = {}
+        fork.lenders.add(self)
         self._let_go_of = [partial(self._lose_view, slot) for slot in range(edge.slots)]
         # Slots whose last view is gone. A finalizer may run at any moment in any thread, also in
         # the middle of `take`: it only appends, and gives back if nobody else is about to.
@@ -120,11 +123,12 @@ class Subscriber:
                 if ring.arriving or ring.logging is not None:
                     ring.recover()
                 if self._let_go:
+                    fork.settle()
                     self._give_back_let_go()
                 try:
                     taken = self._take_sample(self._writer_is_gone)
                 except CorruptSampleError as error:
-                    raise CorruptSampleError(f"{self.where}: {error}") from error
+                    raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
                 if taken is not None:
                     event = self._receive(taken[0], taken[1])
                 else:
@@ -258,6 +262,14 @@ class Subscriber:
                 returned.release()
                 returned.close()
 
+    def keep_for(self, heirs: fork.Heirs) -> bool:
+        """Give nothing that is held now back before a fork of this process is gone."""
+        for slot in list(self._ring.held):
+            # A set of its own each time: `_forget_heirs` may be emptying the one before.
+            earlier = self._inherited.get(slot, ())
+            self._inherited[slot] = {heirs, *(one for one in earlier if not one.are_gone())}
+        return any(list(self._inherited.values()))
+
     def _receive(self, slot: int, growth: int) -> Event:
         reader = self._ring
         is_leased = is_copied = False
@@ -293,7 +305,7 @@ class Subscriber:
         except Exception as error:
             reader.pass_over(slot)
             if isinstance(error, CorruptSampleError):
-                raise CorruptSampleError(f"{self.where}: {error}") from error
+                raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
             raise
         now_ns = time.monotonic_ns()
         words, latencies = self._words, self._latencies
@@ -332,14 +344,21 @@ class Subscriber:
             self._words[ring.DROPPED] = self._dropped = dropped
 
     def _has_room_for_view(self) -> bool:
+        self._forget_heirs()
         self._find_lost_views()
         self._give_back_let_go()
         return len(self._ring.held) < self._max_held
 
+    def _forget_heirs(self) -> None:
+        for heirs in list(self._inherited.values()):
+            if all(one.are_gone() for one in heirs):
+                heirs.clear()
+
     def _find_lost_views(self) -> None:
-        # A signal handler may have raised in the finalizer of a view, and nobody was told.
+        # A signal handler may have raised in the finalizer of a view, and nobody was told. And
+        # nobody tells that a fork is gone.
         for slot, view in list(self._ring.held.items()):
-            if view() is None:
+            if view() is None and not self._inherited.get(slot):
                 self._let_go.append(slot)
 
     def _lose_view(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:
@@ -350,7 +369,7 @@ class Subscriber:
 
     def _return_slots(self) -> None:
         # Whoever has the lock looks once more after letting go of it, so nothing is forgotten.
-        while self._let_go or self._has_claims_left():
+        while (self._let_go and not fork.under_way) or self._has_claims_left():
             has_lock: list[bool] = []
             try:
                 locking(self._lock, has_lock, 0)
@@ -369,12 +388,20 @@ class Subscriber:
         return self._is_closed and not self._is_retired and self._ring.has_claims
 
     def _give_back_let_go(self) -> None:
+        ring = self._ring
         while self._let_go:
             slot = self._let_go[0]
+            # Who says so late may find the slot in use again.
+            view = ring.held.get(slot)
+            is_lost = view is not None and view() is None
+            # Looked at behind that: what began before may have the view, and all that begins later
+            # has not.
+            if fork.under_way:
+                return
             if self._is_retired:
-                self._ring.held.pop(slot, None)
-            elif slot in self._ring.held and slot not in self._ring.arriving:
-                self._ring.give_back(slot)
+                ring.held.pop(slot, None)
+            elif is_lost and slot not in ring.arriving and not self._inherited.get(slot):
+                ring.give_back(slot)
             self._let_go.popleft()
 
 
