@@ -49,14 +49,14 @@ def read_writer(run: str, output: OutputConfig, position: int) -> EdgeCounters |
     words = read_output(run, output)
     if words is None:
         return None
-    dropped = words[ring.writer_dropped_index(len(output.edges), position)]
+    dropped = words[ring.writer_dropped_index(output.edge_count, position)]
     return EdgeCounters(words[ring.HEAD], 0, dropped, 0, _NO_LATENCIES, _NO_LATENCIES)
 
 
 def read_output(run: str, output: OutputConfig) -> list[int] | None:
     """Read the words of an output and of all its edges; None if its segment is gone."""
     name = names.output(run, output.number, output.generation)
-    return read_words(name, ring.FLOOR + 3 * len(output.edges))
+    return read_words(name, ring.FLOOR + 3 * output.edge_count)
 
 
 def read_sent(run: str, output: OutputConfig) -> tuple[int, int]:
@@ -71,7 +71,7 @@ def read_waiting(run: str, output: OutputConfig, edge: EdgeConfig) -> int:
     words = read_output(run, output)
     if read is None or words is None:
         return 0
-    begin = words[ring.begin_index(len(output.edges), edge.position)]
+    begin = words[ring.begin_index(output.edge_count, edge.position)]
     next_seq = words[ring.FLOOR + edge.position] & ring.SEQ_MASK
     if begin >> ring.SEQ_BITS == edge.generation & 0xFFFF:
         taken = read[ring.DELIVERED] + read[ring.DROPPED]
@@ -87,7 +87,7 @@ def has_read_all(run: str, output: OutputConfig, edge: EdgeConfig) -> bool:
         return True  # somebody has removed it: who had it, has it
     if read[ring.LEFT] or read[ring.READER_CLOSED] != ring.OPEN:
         return True
-    begin = words[ring.begin_index(len(output.edges), edge.position)]
+    begin = words[ring.begin_index(output.edge_count, edge.position)]
     if begin >> ring.SEQ_BITS != edge.generation & 0xFFFF:
         return True  # the writer died before it had anything for this reader
     taken = read[ring.DELIVERED] + read[ring.DROPPED]

@@ -111,7 +111,7 @@ class Describing:
         sent, nbytes = self._memory.sent(number)
         return {
             "source": _port(process, config.id),
-            "config": config.to_fields(),
+            "config": config.for_reader().to_fields(),
             "sent": sent,
             "nbytes": nbytes,
         }

@@ -137,15 +137,19 @@ class RunMemory:
         return self._renew_inputs(process)
 
     def _renew_inputs(self, process: int) -> NodeConfig:
-        for edge in self._edges_of[process]:
-            if edge.config.reader == process:
-                edge.reader_fate = Fate.ALIVE
-                edge.reader_starts += 1
-                # An edge whose output is new as well has new objects already.
-                if edge.config.writer != process:
-                    self._renew_edge(edge, lambda: True)
-                else:
-                    self._announce([edge])
+        edges = [edge for edge in self._edges_of[process] if edge.config.reader == process]
+        left = []
+        for edge in edges:
+            edge.reader_fate = Fate.ALIVE
+            edge.reader_starts += 1
+            # An edge whose output is new as well has new objects already.
+            if edge.config.writer != process:
+                left.append(edge.config)
+                self._renew_edge(edge, lambda: True)
+        self._announce(edges)
+        # After the board says it: a writer that waits for the dead reader looks there when woken.
+        for config in left:
+            wake_writer(self._run, config.number, config.generation)
         self._unattached.add(process)
         self._board.let_go_on(process)
         return self.current(self._plan.processes[process].config)
@@ -160,7 +164,7 @@ class RunMemory:
                 if entry.edge is None or entry.output is None
                 else replace(
                     entry,
-                    output=self.present(entry.output.number),
+                    output=self._outputs[entry.output.number].config.for_reader(),
                     edge=self._edges[entry.edge.number].config,
                 )
                 for entry in config.inputs
@@ -278,12 +282,12 @@ class RunMemory:
         create_output(run, output.config)
         for edge, is_drained in zip(edges, drained, strict=True):
             edge.writer_fate = Fate.ALIVE
-            before = edge.config
             self._renew_edge(edge, is_drained)
+        self._announce(edges)
+        for edge, before in zip(edges, old.edges, strict=True):
             if edge.reader_fate is Fate.ALIVE:
                 # The reader does the like after it has closed: it passes a fence and looks at the
                 # board. So one of the two sees the other, whatever their order.
-                self._pass_fence()
                 keep_closed(run, before, edge.config)
 
     def _renew_edge(self, edge: Edge, is_read: Callable[[], bool]) -> None:
@@ -301,9 +305,6 @@ class RunMemory:
         )
         edge.config = replace(old, generation=generation + 1)
         create_edge(run, edge.config)
-        self._announce([edge])
-        # After the board says it: a writer that waits for the dead reader looks there when woken.
-        wake_writer(run, number, generation)
 
     def present(self, number: int) -> OutputConfig:
         """Give an output with the present generations."""
@@ -314,27 +315,27 @@ class RunMemory:
 
     def _announce(self, edges: Iterable[Edge]) -> None:
         """Tell the peers at both ends of edges what is new."""
-        board, concerned, woken = self._board, set(), []
+        board, concerned = self._board, set()
+        woken: dict[int, EdgeConfig] = {}
         for edge in edges:
             number, generation = edge.config.number, edge.config.generation
-            output_generation = self._outputs[edge.output].config.generation
-            if board.set_writer(number, Peer(edge.writer_fate, output_generation, generation)):
+            output = self._outputs[edge.output].config
+            if board.set_writer(number, Peer(edge.writer_fate, output.generation, generation)):
                 concerned.add(edge.config.reader)
             # The writer only cares for the edge: its own restart makes a new output anyway.
             if board.set_reader(number, Peer(edge.reader_fate, 0, generation)):
                 concerned.add(edge.config.writer)
+                woken[number] = edge.config
                 # A thread that waits for room sleeps on one edge, and notices the others as well.
-                woken += [
-                    other
-                    for other in self.present(edge.output).edges
-                    if other == edge.config or other.queue_policy is QueuePolicy.BLOCK
-                ]
+                for other in output.edges:
+                    if other.queue_policy is QueuePolicy.BLOCK:
+                        woken[other.number] = self._edges[other.number].config
         self._pass_fence()
         for process in concerned:
             board.count_news(process)
         for process in concerned:
             self._doorbells[process].release()
-        for config in woken:
+        for config in woken.values():
             wake_writer(self._run, config.number, config.generation)
 
     def _outdate(self, outdated: Outdated) -> None:
