@@ -135,7 +135,7 @@ class Describing:
             "delivered": counters.delivered,
             "dropped": counters.dropped,
             "copied": counters.copied,
-            "waiting": self._memory.waiting(edge.edge),
+            "waiting": counters.waiting,
             "latencies": _histogram(counters.latencies),
             "ages": _histogram(counters.ages),
         }

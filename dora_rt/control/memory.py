@@ -10,12 +10,13 @@ from functools import partial
 
 from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
 from dora_rt.control.counters import (
+    NOTHING,
     EdgeCounters,
     add,
     has_read_all,
+    read_present,
     read_reader,
     read_sent,
-    read_waiting,
     read_writer,
 )
 from dora_rt.control.objects import (
@@ -202,21 +203,16 @@ class RunMemory:
         """Read what an edge has counted, over all its generations; None if nobody can tell."""
         present = self._edges[edge.number]
         earlier = [one.counters(edge.number) for one in self._outdated if edge.number in one.count]
-        # The reader's first: what it has received by now, the writer has counted before.
-        received = read_reader(self._run, present.config)
-        sent = read_writer(self._run, self._outputs[output.number].config, edge.position)
-        return add((present.before, *earlier, received, sent))
+        now = read_present(self._run, self._outputs[output.number].config, present.config)
+        if not earlier and present.before is NOTHING:
+            return now
+        return add((present.before, *earlier, now))
 
     def sent(self, output: int) -> tuple[int, int]:
         """Read how many samples an output has sent, and their bytes, over all generations."""
         present = self._outputs[output]
         samples, nbytes = read_sent(self._run, present.config)
         return present.sent_before + samples, present.nbytes_before + nbytes
-
-    def waiting(self, edge: EdgeConfig) -> int:
-        """Estimate how many samples wait in the queue of an edge."""
-        present = self._edges[edge.number]
-        return read_waiting(self._run, self._outputs[present.output].config, present.config)
 
     def close(self) -> None:
         """Remove every object of the run, those that publishers made included."""
@@ -273,9 +269,7 @@ class RunMemory:
                 output=(number, old.generation),
                 edge=None,
                 is_read=lambda: all(is_drained() for is_drained in drained),
-                count={
-                    edge.number: partial(read_writer, run, old, edge.position) for edge in old.edges
-                },
+                count={edge.number: partial(read_writer, run, old, edge) for edge in old.edges},
             )
         )
         output.config = replace(output.config, generation=old.generation + 1)

@@ -78,7 +78,6 @@ def test_launcher_keeps_a_doorbell_of_each_process_and_nothing_of_its_edges(flow
             assert edge.output is not None
             assert edge.edge is not None
             assert memory.counters(edge.output, edge.edge) is not None
-            memory.waiting(edge.edge)
         kept = mappings() - before
         # All nodes are yet to attach, so that the earlier generations are needed as well.
         objects = len(shared_objects())
