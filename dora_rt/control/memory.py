@@ -35,6 +35,8 @@ from dora_rt.data.board import Board, Fate, Peer, board_nbytes, format_board
 from dora_rt.data.fence import Fence
 from dora_rt.data.shm import Semaphore, create_semaphore, unlink_run
 
+_TIDY_NS = 50_000_000
+
 
 class RunMemory:
     """All shared objects of a run; a context manager that leaves nothing behind."""
@@ -49,6 +51,7 @@ class RunMemory:
         self._edges: dict[int, Edge] = {}
         self._edges_of: defaultdict[int, list[Edge]] = defaultdict(list)  # by process, both ends
         self._outdated: list[Outdated] = []
+        self._tidied_ns = 0
         # Processes that may still have to attach to what their configuration names.
         self._unattached = {
             process.config.number
@@ -180,6 +183,16 @@ class RunMemory:
     def has_outdated(self) -> bool:
         """Tell whether objects of earlier generations are still there."""
         return bool(self._outdated)
+
+    def tidy(self, now_ns: int) -> None:
+        """Remove them as `remove_outdated`, unless that was looked at a moment ago.
+
+        A supervisor turns for each line that a node prints, and a reader that stands still may have
+        hundreds of generations of its writer before it.
+        """
+        if self._outdated and now_ns >= self._tidied_ns + _TIDY_NS:
+            self._tidied_ns = now_ns
+            self.remove_outdated()
 
     def remove_outdated(self) -> None:
         """Remove the earlier generations that nobody needs any more."""

@@ -61,11 +61,12 @@ def assert_no_growth(before: Size, after: Size, what: str, *, passing: int = 0) 
     # allocator maps is its own affair. A leak would be one of each for every restart, at least.
     assert after.mappings <= before.mappings + 30
     assert after.deleted_nbytes <= before.deleted_nbytes + 30 * os.sysconf("SC_PAGESIZE")
-    # `passing`: what a process may have open that is just meeting a new peer.
+    # `passing`: what a process may have open that is just meeting a new peer. In a flow the memory
+    # settles after some hundred restarts: the launcher remembers those of the last minute.
     assert after.descriptors <= before.descriptors + passing
     assert after.threads == before.threads
     assert after.objects <= before.objects + 20
-    assert after.rss_nbytes <= before.rss_nbytes + 2**20
+    assert after.rss_nbytes <= before.rss_nbytes + (2**21 if passing else 2**19)
 
 
 def live(work: Callable[[], object]) -> None:
