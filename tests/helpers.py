@@ -127,7 +127,7 @@ def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:
         )
         for position, reader in enumerate(readers)
     )
-    output = OutputConfig("output", 0, slots, slot_nbytes, edges)
+    output = OutputConfig("output", 0, slots, slot_nbytes, len(edges), edges)
     inputs = [(), *((InputConfig("input", output=output, edge=edge),) for edge in edges)]
     processes = tuple(
         ProcessPlan(

@@ -74,7 +74,7 @@ class Publisher:
         self.where = f"node {node!r}, output {config.id!r}"
         self._words = attach_words(
             names.output(run, config.number, config.generation),
-            lambda words, name: ring.check_output(words, config.slots, len(config.edges), name),
+            lambda words, name: ring.check_output(words, config.slots, config.edge_count, name),
             writable=True,
         )
         self._ends = [ReaderEnd(run, edge, board, spin_ns=spin_ns) for edge in config.edges]

@@ -412,7 +412,8 @@ class RingWriter:
     def close_edge(self, edge: WriterEdge) -> None:
         """Stop feeding a reader that has closed its input; what it holds comes back by itself."""
         while edge.pending:
-            self._drop(edge)
+            # Not counted: dropped is what a reader is too slow for, and this one reads no more.
+            self._drop(edge, counted=0)
         self._set_state(edge, CLOSED)
 
     def _waits(self, edge: WriterEdge, slot: int) -> bool:
@@ -443,7 +444,7 @@ class RingWriter:
             floor = edge.pending[0][0] if edge.pending else self.head
             self._words[FLOOR + edge.position] = floor_word(edge.generation, floor)
 
-    def _drop(self, edge: WriterEdge) -> bool:
+    def _drop(self, edge: WriterEdge, *, counted: int = 1) -> bool:
         """Drop the oldest of the queue; False if the reader had taken it meanwhile."""
         seq, slot = edge.pending[0]
         # Who is away has no token of what came since: that is the writer's to take.
@@ -451,7 +452,7 @@ class RingWriter:
         if has_token and not (self._seqs[slot] == seq and self._waits(edge, slot)):
             edge.pending.popleft()
             return False
-        self._dropping = edge, seq, slot, edge.dropped + 1, has_token
+        self._dropping = edge, seq, slot, edge.dropped + counted, has_token
         return self._finish_drop(self._dropping)
 
     def _finish_drop(self, dropping: tuple[WriterEdge, int, int, int, bool]) -> bool:

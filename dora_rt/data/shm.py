@@ -264,12 +264,18 @@ class Room(NamedTuple):
 
     nbytes: int
     free_nbytes: int
+    free_objects: int | None = None
+    """How many more objects it may have; None: as many as there is memory for."""
 
 
 def find_room() -> Room:
     """Tell how much shared memory there is."""
     status = os.statvfs(SHM_DIRECTORY)
-    return Room(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
+    return Room(
+        status.f_blocks * status.f_frsize,
+        status.f_bavail * status.f_frsize,
+        status.f_favail if status.f_files else None,
+    )
 
 
 def _explained(error: OSError, what: str) -> SharedMemoryError | SharedMemoryFullError:

@@ -14,7 +14,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.contract import InputConfig, NodeConfig, QueuePolicy
+from dora_rt.contract import EdgeConfig, InputConfig, NodeConfig, QueuePolicy
 from dora_rt.data import fork, names, ring
 from dora_rt.data.board import Board, Fate, Peer
 from dora_rt.data.fence import Fence
@@ -47,7 +47,7 @@ class Subscriber:
         self.where = f"node {config.node!r}, input {entry.id!r}"
         self.is_ended = False
         self._is_closed = self._is_retired = False
-        self._edges = len(output.edges)
+        self._edges = output.edge_count
         self._config = config
         self._entry = entry
         self._edge = edge
@@ -57,7 +57,7 @@ class Subscriber:
         self._peer_word = self._peer.to_word()
         self._output_words = attach_words(
             names.output(run, output.number, output.generation),
-            lambda words, name: ring.check_output(words, output.slots, len(output.edges), name),
+            lambda words, name: ring.check_output(words, output.slots, output.edge_count, name),
             writable=False,
         )
         self._words = attach_words(
@@ -69,11 +69,11 @@ class Subscriber:
         self._ring = RingReader(
             output_words=self._output_words,
             edge_words=self._words,
-            find_token=self._find_token,
+            find_token=partial(_find_token, run, edge),
             returned=self._returned,
             slots=edge.slots,
             position=edge.position,
-            edges=len(output.edges),
+            edges=output.edge_count,
             generation=edge.generation,
         )
         self._is_blocking = edge.queue_policy is QueuePolicy.BLOCK
@@ -217,10 +217,9 @@ class Subscriber:
             self._ring.close()
             with suppress(ClosedError):
                 self._returned.close()
-
-    def _find_token(self, slot: int) -> Semaphore | None:
-        edge = self._edge
-        return find_semaphore(names.token(self._config.run, edge.number, edge.generation, slot))
+            # Else all that is mapped here would stay until the collector of circles comes by, which
+            # may never be in a node that is at rest.
+            self._let_go_of.clear()
 
     def close(self, closing: int = ring.CLOSED) -> None:
         """Take no more; the writer stops feeding this input.
@@ -403,6 +402,10 @@ class Subscriber:
             elif is_lost and slot not in ring.arriving and not self._inherited.get(slot):
                 ring.give_back(slot)
             self._let_go.popleft()
+
+
+def _find_token(run: str, edge: EdgeConfig, slot: int) -> Semaphore | None:
+    return find_semaphore(names.token(run, edge.number, edge.generation, slot))
 
 
 def _decoded(array: NDArray[Any]) -> Any:

@@ -292,8 +292,7 @@ def test_reader_that_is_gone_leaves_nothing(policy: str):
             is_over = count[0] < moment
             settle(ring)
             assert ring.free_slots == all_slots, moment
-            queue_size = READERS[policy].queue_size
-            assert ring.counters().dropped == queue_size, moment
+            assert ring.counters().dropped == 0, "nobody was too slow for it"
 
 
 def test_close_that_is_interrupted_closes_when_it_is_called_again():
