@@ -45,7 +45,7 @@ def namespace_of(environ: Mapping[str, str]) -> str:
     namespace = environ.get(NAMESPACE_VARIABLE, "")
     if namespace and _NAMESPACE.fullmatch(namespace) is None:
         raise LaunchError(
-            f"{NAMESPACE_VARIABLE}={namespace} is no name space: expected at most 16 letters, "
+            f"{NAMESPACE_VARIABLE}={namespace!r} is no name space: expected at most 16 letters, "
             "digits and _; set another one, or unset it"
         )
     return namespace

@@ -31,8 +31,14 @@ def run_named(name: str) -> str:
 
 def own_objects() -> set[str]:
     """Give the file names of the shared objects of this run of the tests."""
-    ours = f".{namespace()}-"
+    # Also in name spaces that a test makes of this one.
+    ours = f".{namespace()}"
     return {path.name for path in SHM.iterdir() if ours in path.name}
+
+
+def run_of(name: str) -> str:
+    """Give the run that the file of a shared object belongs to."""
+    return name.removeprefix("sem.").split("-")[1]
 
 
 def own_processes() -> dict[int, str]:
@@ -71,6 +77,6 @@ def _started_processes() -> Iterator[tuple[int, bytes, bytes]]:
             # Of a zombie there is neither environment nor command line.
             environ = (folder / "environ").read_bytes()
             # First the quick look: most processes are of others.
-            if mark in environ and mark in environ.split(b"\0"):
+            if mark in environ and any(entry.startswith(mark) for entry in environ.split(b"\0")):
                 line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
                 yield int(folder.name), environ, line
