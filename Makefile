@@ -19,7 +19,7 @@ run: $(VENV)/.installed
 	$(BIN)/dora-launch launch/dataflow.yml
 
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -27,8 +27,8 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 soak: $(VENV)/.installed-test
-	SOAK=1 $(BIN)/python -m pytest -rP tests/fault/test_endurance.py tests/flows/test_stress.py \
-		tests/fault/test_growth.py tests/fault/test_many_restarts.py \
+	SOAK=1 $(BIN)/python -m pytest -rP --timeout 3600 tests/fault/test_endurance.py \
+		tests/flows/test_stress.py tests/fault/test_growth.py tests/fault/test_many_restarts.py \
 		tests/dora/test_hub_programs.py
 
 bench: $(BENCH_VENV)/.installed

@@ -21,6 +21,7 @@ from benchmarks.job import WRITER, Job
 from benchmarks.placement import Placement, placements
 from benchmarks.processes import JobError, run_to_end
 from benchmarks.timing import Row
+from dora_rt.runs import namespace_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,13 @@ class Session:
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Make a folder of a short, random name, and remove it with all that is in it."""
-    folder = Path(tempfile.gettempdir()) / f"drtbench-{secrets.token_hex(4)}"
+    """Make a folder of a short, random name, and remove it with all that is in it.
+
+    The contenders name after it what they share. It has the name space of dora_rt in it.
+    """
+    namespace = namespace_of(os.environ)
+    name = "_".join(filter(None, (namespace, secrets.token_hex(4))))
+    folder = Path(tempfile.gettempdir()) / f"drtbench-{name}"
     folder.mkdir(mode=0o700)
     try:
         yield folder

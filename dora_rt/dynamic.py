@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dora_rt.contract import CONFIG_VARIABLE, CONFIG_VERSION, NodeConfig
-from dora_rt.errors import NotInDataflowError
+from dora_rt.errors import LaunchError, NotInDataflowError
 from dora_rt.runs import RUN_VARIABLE, Connection, base_folder, find_runs
 
 _GOODBYE_S = 1.0
@@ -170,7 +170,10 @@ class _Run:
 
 
 def _connections() -> list[Connection]:
-    base = base_folder(os.environ)
+    try:
+        base = base_folder(os.environ)
+    except LaunchError as error:
+        raise NotInDataflowError(str(error)) from error
     opened = [Connection.open(base, run) for run in find_runs(base)]
     return [connection for connection in opened if connection is not None]
 

@@ -7,21 +7,22 @@ much for it is left out and counted.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from dora_rt.logline import LogLevel, level_of, to_log_message
 from dora_rt.node import Node
-from dora_rt.runs import Connection, base_folder
+from dora_rt.runs import Connection
 
 
 def main() -> None:
     """Send on lines until the last output has come to its end."""
     with Node() as node:
-        run = node.config().run
-        connection = Connection.open(base_folder(os.environ), run)
+        run, path = node.config().run, node.config().description_path
+        assert path is not None, "dora-launch describes the dataflow to each node"
+        connection = Connection.open(Path(path).parent.parent, run)
         if connection is None:
             sys.exit(f"the launcher of run {run} does not listen")
         with connection:

@@ -2,6 +2,10 @@
 
 A run listens on a socket in its directory. Who is connected may ask any number of things, each a
 line of JSON, and gets a line of JSON for each.
+
+Runs in one name space do not see those in another, of one user on one machine. The name of a run
+ends with it (`1a2b3c4d.arm`), so all that is named after the run, shared objects above all, is in
+the name space too.
 """
 
 from __future__ import annotations
@@ -17,25 +21,55 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dora_rt.errors import RunNotFoundError
+from dora_rt.errors import LaunchError, RunNotFoundError
 
 SOCKET_NAME = "control"
 RUN_VARIABLE = "DORA_RT_RUN"
-_RUN = re.compile(r"[0-9a-f]{8}")
+NAMESPACE_VARIABLE = "DORA_RT_NAMESPACE"
+RUN_PATTERN = r"[0-9a-f]{8}(?:\.[A-Za-z0-9_]{1,16})?"
+"""What names of runs look like: none is the beginning of another one's objects or files."""
+_RUN = re.compile(RUN_PATTERN)
+_NAMESPACE = re.compile(r"[A-Za-z0-9_]{1,16}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANSWER_S = 5.0
 _READ_NBYTES = 64 * 1024
 _MAX_DESCRIPTORS = 8
 
 
+def namespace_of(environ: Mapping[str, str]) -> str:
+    """Give the name space that $DORA_RT_NAMESPACE names; it is empty if there is no such variable.
+
+    Raises:
+        LaunchError: it cannot be part of a name.
+    """
+    namespace = environ.get(NAMESPACE_VARIABLE, "")
+    if namespace and _NAMESPACE.fullmatch(namespace) is None:
+        raise LaunchError(
+            f"{NAMESPACE_VARIABLE}={namespace!r} is no name space: expected at most 16 letters, "
+            "digits and _; set another one, or unset it"
+        )
+    return namespace
+
+
+def namespace_of_run(run: str) -> str:
+    """Give the name space that the run of this name is in."""
+    return run.partition(".")[2]
+
+
 def base_folder(environ: Mapping[str, str]) -> Path:
-    """Give the folder of all run directories of this user: in $XDG_RUNTIME_DIR, or in /tmp."""
+    """Give the folder of all runs of this user and name space: in $XDG_RUNTIME_DIR, or in /tmp.
+
+    Raises:
+        LaunchError: $DORA_RT_NAMESPACE cannot be part of a name.
+    """
+    namespace = namespace_of(environ)
+    suffix = f".{namespace}" if namespace else ""
     runtime = Path(environ.get("XDG_RUNTIME_DIR", ""))
     # Not that of somebody else: `sudo -E` leaves root with the user's, and a folder that root makes
     # there would lock the user out.
     if runtime.is_absolute() and runtime.is_dir() and runtime.stat().st_uid == os.geteuid():
-        return runtime / "dora_rt"
-    return Path(f"/tmp/dora_rt-{os.geteuid()}")
+        return runtime / f"dora_rt{suffix}"
+    return Path(f"/tmp/dora_rt-{os.geteuid()}{suffix}")
 
 
 def find_runs(base: Path) -> list[str]:

@@ -1,18 +1,92 @@
-"""What every test shares: nothing of ours may be left behind, whatever the test was about."""
+"""What every test shares: a name space of its own, a time limit, and nothing left behind.
+
+Any number of runs of the tests, and of dataflows, may go on at the same time on one machine: all
+that a run of the tests makes and looks at is in its name space. Each worker of pytest-xdist is such
+a run.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
+import secrets
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import pytest_timeout
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
+from dora_rt.runs import NAMESPACE_VARIABLE, base_folder
 from tests.helpers import eventually
+from tests.own import SHM, kill_started_processes, namespace, own_objects, own_processes, run_of
 
-SHM = Path("/dev/shm")
-_MARK = "DORA_RT_TESTS"
+# How long the second way to end a test waits for the first.
+GRACE_S = 30.0
+_AGAIN_S = 10.0
+_arm_again = pytest.StashKey[pytest_timeout.Settings]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ[NAMESPACE_VARIABLE] = f"test{secrets.token_hex(4)}"
+    # As on an ordinary machine: else each of a thousand processes compiles the package anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    _stop_ignoring_signals()
+
+
+def _stop_ignoring_signals() -> None:
+    """Give the children of the tests the signals that a shell ignores in the background.
+
+    `pytest &` in a script ignores SIGINT and SIGQUIT, and nohup SIGHUP. A child inherits what is
+    ignored, but not a handler.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool:
+    """End a test that takes too long, with all that it has started and may wait for."""
+
+    def end(*_: object) -> None:
+        __tracebackhide__ = True
+        if not settings.disable_debugger_detection and pytest_timeout.is_debugging():
+            return
+        # Before the test is interrupted: what is in its way out waits for these.
+        for pid, line in kill_started_processes().items():
+            print(f"killed: {pid} {line}", file=sys.stderr)
+        pytest_timeout.timeout_sigalrm(item, settings)
+
+    item.stash[_arm_again] = settings
+    signal.signal(signal.SIGALRM, end)
+    # Again and again: a test, or a destructor, may swallow the exception.
+    signal.setitimer(signal.ITIMER_REAL, settings.timeout, _AGAIN_S)
+    # A call of C that goes on in spite of signals holds up the handler for ever.
+    terminal = item.config.stash[fault_handler_stderr_fd_key]
+    faulthandler.dump_traceback_later(settings.timeout + GRACE_S, exit=True, file=terminal)
+    return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> bool:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    faulthandler.cancel_dump_traceback_later()
+    return True
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    # pytest-timeout has cancelled the limit, for a debugger; but teardown may hang as well.
+    if isinstance(node, pytest.Item) and not node.config.getoption("usepdb"):
+        settings = node.stash.get(_arm_again, None)
+        if settings is not None:
+            pytest_timeout_set_timer(node, settings)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,54 +95,41 @@ def own_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         runtime = tmp_path_factory.mktemp("runtime")
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
-        patch.setenv(_MARK, str(os.getpid()))
-        # As on an ordinary machine: else each of a thousand processes compiles the package anew.
-        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-        yield runtime / "dora_rt"
+        yield base_folder(os.environ)
+        # And nothing of what several tests have looked at.
+        assert not own_objects()
+        assert not own_processes()
+        assert not run_directories(base_folder(os.environ))
+    # Where runs are without such a folder.
+    with contextlib.suppress(FileNotFoundError):
+        base_folder({NAMESPACE_VARIABLE: namespace()}).rmdir()
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(own_runs: Path) -> Iterator[None]:
-    objects, processes, runs = shared_objects(), own_processes(), run_directories(own_runs)
+    with no_remains(own_runs):
+        yield
+
+
+@contextlib.contextmanager
+def no_remains(own_runs: Path) -> Iterator[None]:
+    objects, processes, runs = own_objects(), own_processes(), run_directories(own_runs)
     yield
-    left = shared_objects() - objects
-
-    def is_nothing_left() -> bool:
-        # Somebody may run a dataflow on this machine meanwhile: that one is alive, or ends just
-        # now. What a test has left stays.
-        left.intersection_update(shared_objects() - in_use_by_others())
-        return not left
-
-    if left:
-        with contextlib.suppress(AssertionError):
-            eventually(is_nothing_left, within_s=2)
-    assert not left, f"the test left shared objects behind: {sorted(left)[:5]}"
-    eventually(lambda: own_processes().keys() <= processes.keys(), within_s=2)
+    try:
+        eventually(lambda: own_processes().keys() <= processes.keys(), within_s=2)
+    except AssertionError:
+        left = {pid: line for pid, line in own_processes().items() if pid not in processes}
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        pytest.fail(f"the test left processes behind: {left}")
+    # What a run that several tests look at makes as it goes on is left by none of them.
+    runs_before = {run_of(name) for name in objects}
+    left_objects = {name for name in own_objects() - objects if run_of(name) not in runs_before}
+    for name in left_objects:
+        (SHM / name).unlink()
+    assert not left_objects, f"the test left shared objects behind: {sorted(left_objects)[:5]}"
     assert run_directories(own_runs) <= runs
-
-
-def own_processes() -> dict[int, str]:
-    """Give the living processes of dora_rt that the tests have started, with command lines."""
-    mark = f"{_MARK}={os.getpid()}".encode()
-    found = {}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal():
-            continue
-        with contextlib.suppress(OSError):
-            environ = (folder / "environ").read_bytes()
-            if mark not in environ:
-                continue  # most processes: looked at twice in each test
-            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-            # What the fork server has become keeps the environment that it began with.
-            is_ours = (
-                b"DORA_RT_NODE_CONFIG=" in environ
-                or b"DORA_RT_FORK_SERVER=" in environ
-                or b"dora_rt" in line
-            )
-            # Of a zombie there is neither environment nor command line.
-            if is_ours and mark in environ.split(b"\0"):
-                found[int(folder.name)] = line.decode(errors="replace")
-    return found
 
 
 def run_directories(base: Path) -> set[str]:
@@ -80,20 +141,3 @@ def logs_of_failed_nodes_go_elsewhere(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
-
-
-def shared_objects() -> set[str]:
-    return {path.name for path in SHM.iterdir() if path.name.startswith(("drt-", "sem.drt-"))}
-
-
-def in_use_by_others() -> set[str]:
-    runs = set()
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        if maps.parent.name == str(os.getpid()):
-            continue
-        with contextlib.suppress(OSError):
-            for line in maps.read_text().splitlines():
-                name = line.rpartition("/")[2]
-                if "/dev/shm/" in line and name.startswith(("drt-", "sem.drt-")):
-                    runs.add(name.removeprefix("sem.").split("-")[1])
-    return {name for name in shared_objects() if name.removeprefix("sem.").split("-")[1] in runs}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from dora_rt.data.stamp import Stamp
 from dora_rt.data.subscriber import Subscriber
 from dora_rt.descriptor.model import Logging, Resources, Supervision
 from dora_rt.event import Event
+from tests.own import new_run
 
 NO_STAMP = Stamp(b"", 1, 1)
 
@@ -85,7 +85,7 @@ class Wired:
 @contextmanager
 def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
     plan = plan_of(*(readers or (Reader(),)), slot_nbytes=slot_nbytes)
-    run = secrets.token_hex(4)
+    run = new_run()
     output = plan.outputs[0]
     with RunMemory.create(plan, run) as memory:
         name = names.board(run)

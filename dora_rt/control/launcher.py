@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -32,7 +31,7 @@ from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
 from dora_rt.control.process import Starter
 from dora_rt.control.requests import RequestSocket
-from dora_rt.control.rundir import Manifest, has_run, reclaim
+from dora_rt.control.rundir import Manifest, has_run, new_run_name, reclaim
 from dora_rt.control.signals import recorded_signals
 from dora_rt.control.summary import Outcome, render
 from dora_rt.control.supervisor import Supervisor
@@ -40,7 +39,7 @@ from dora_rt.control.timeline import write_trace
 from dora_rt.control.watching import Watching, watched
 from dora_rt.data.shm import SHM_DIRECTORY, find_room
 from dora_rt.errors import LaunchError, SharedMemoryFullError
-from dora_rt.runs import base_folder
+from dora_rt.runs import base_folder, namespace_of
 
 _ATTEMPTS = 5
 _LAST_WORDS_S = 2.0
@@ -193,8 +192,9 @@ def _make_memory(plan: Plan, run: str) -> RunMemory:
 
 
 def _guarded(plan: Plan, base: Path, environ: dict[str, str]) -> RunGuard:
+    namespace = namespace_of(environ)
     for _ in range(_ATTEMPTS):
-        run = secrets.token_hex(4)
+        run = new_run_name(namespace)
         # What is there of this name is somebody else's, and would be removed with the run.
         if has_run(base, run):
             continue

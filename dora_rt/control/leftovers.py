@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dora_rt.data.shm import SHM_DIRECTORY
+from dora_rt.runs import RUN_PATTERN, namespace_of_run
 
-_FILE_NAME = re.compile(r"(?:sem\.)?drt-([0-9a-f]{8})-.+")
+_FILE_NAME = re.compile(rf"(?:sem\.)?drt-({RUN_PATTERN})-.+")
 _BLOCK_NBYTES = 512
 
 
@@ -24,13 +25,13 @@ class SharedObject:
     nbytes: int
 
 
-def find_objects() -> list[SharedObject]:
-    """Find the shared objects of all runs of this user."""
+def find_objects(namespace: str) -> list[SharedObject]:
+    """Find the shared objects of all runs of this user in a name space."""
     objects = []
     with os.scandir(SHM_DIRECTORY) as entries:
         for entry in entries:
             match = _FILE_NAME.fullmatch(entry.name)
-            if match is None:
+            if match is None or namespace_of_run(match[1]) != namespace:
                 continue
             with suppress(FileNotFoundError):
                 status = entry.stat(follow_symlinks=False)
@@ -38,6 +39,11 @@ def find_objects() -> list[SharedObject]:
                     nbytes = status.st_blocks * _BLOCK_NBYTES
                     objects.append(SharedObject(entry.name, match[1], nbytes))
     return objects
+
+
+def find_objects_of(run: str) -> list[SharedObject]:
+    """Find the shared objects of one run of this user."""
+    return [entry for entry in find_objects(namespace_of_run(run)) if entry.run == run]
 
 
 def has_objects(run: str) -> bool:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dora_rt.runs import RUN_PATTERN, namespace_of_run
+
 LOG_NBYTES = 10 * 1024 * 1024
 LOG_FILES = 3
 KEPT_RUNS = 10
 _RETRY_NS = 30 * 1_000_000_000
-_KEPT_NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]+")
+_KEPT_NAME = re.compile(rf"\d{{8}}-\d{{6}}-({RUN_PATTERN})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def kept_logs_folder(environ: Mapping[str, str]) -> Path:
 
 
 def keep_logs(folder: Path, kept: Path, run: str) -> Path:
-    """Move the logs of a failed run to where they stay, and forget all but the newest runs.
+    """Move the logs of a failed run to where they stay, and forget older ones in its name space.
 
     Returns:
         Where they are now.
@@ -176,7 +178,11 @@ def keep_logs(folder: Path, kept: Path, run: str) -> Path:
     # A copy, because the run directory is often in another file system than the home.
     shutil.copytree(folder, target, symlinks=True)
     shutil.rmtree(folder)
-    names = sorted(path.name for path in kept.iterdir() if _KEPT_NAME.fullmatch(path.name))
-    for name in names[:-KEPT_RUNS]:
+    matches = [_KEPT_NAME.fullmatch(path.name) for path in kept.iterdir()]
+    namespace = namespace_of_run(run)
+    runs = sorted(
+        match[0] for match in matches if match and namespace_of_run(match[1]) == namespace
+    )
+    for name in runs[:-KEPT_RUNS]:
         shutil.rmtree(kept / name, ignore_errors=True)
     return target

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -24,13 +25,15 @@ from dora_rt.control.leftovers import (
     SharedObject,
     find_mapped_runs,
     find_objects,
+    find_objects_of,
     has_objects,
     unlink_objects,
 )
 from dora_rt.errors import LaunchError
+from dora_rt.runs import RUN_PATTERN
 
 _MANIFEST = "manifest.json"
-_NAME = re.compile(r"([0-9a-f]{8})|\.new-([0-9a-f]{8})-\d+")
+_NAME = re.compile(rf"({RUN_PATTERN})|\.new-({RUN_PATTERN})-\d+")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS = 5
 
@@ -137,6 +140,11 @@ class RunDirectory:
         self.close()
 
 
+def new_run_name(namespace: str) -> str:
+    """Draw a name for a run in a name space."""
+    return secrets.token_hex(4) + (f".{namespace}" if namespace else "")
+
+
 def has_run(base: Path, run: str) -> bool:
     """Tell whether a directory or a shared object has the name of this run, whoever made it."""
     return os.path.lexists(base / run) or has_objects(run)
@@ -156,7 +164,7 @@ def reclaim(base: Path) -> list[Reclaimed]:
                 continue
             try:
                 manifest = _read_manifest(lock_fd)
-                removed = [entry for entry in find_objects() if entry.run == run]
+                removed = find_objects_of(run)
                 unlink_objects(removed)
                 shutil.rmtree(base / name, ignore_errors=True)
             finally:
@@ -191,14 +199,14 @@ def find_living(base: Path) -> list[Manifest]:
     return living
 
 
-def find_strays(base: Path) -> list[Stray]:
-    """Find the shared objects of this user that belong to no run directory in `base`.
+def find_strays(base: Path, namespace: str) -> list[Stray]:
+    """Find the shared objects in a name space that belong to no run directory in its `base`.
 
     Their run may live all the same: launched with another $XDG_RUNTIME_DIR, or in a container that
     shares /dev/shm. A container's processes cannot be seen from here, so `is_mapped` is no proof.
     """
     objects: dict[str, list[SharedObject]] = {}
-    for entry in find_objects():
+    for entry in find_objects(namespace):
         objects.setdefault(entry.run, []).append(entry)
     with _opened_base(base, create=False) as base_fd:
         known = {run for _, run in _entries(base_fd)}

@@ -94,7 +94,8 @@ def _is_sealed(descriptor: int) -> bool:
     return True
 
 
-lenders: weakref.WeakSet[Lender] = weakref.WeakSet()
+# Copied in one step, which no WeakSet can be while another thread adds to it.
+_lenders: dict[int, weakref.ref[Lender]] = {}
 under_way: dict[int, Heirs] = {}
 """Forks that have begun and not ended yet, by thread: several may fork at the same time.
 
@@ -111,6 +112,18 @@ def watch() -> None:
     if not _is_watching:
         _is_watching = True
         os.register_at_fork(before=_prepare, after_in_parent=settle, after_in_child=_begin_child)
+
+
+def note_lender(lender: Lender) -> None:
+    """Ask a lender at each fork, as long as it lives."""
+    number = id(lender)
+
+    def forget(gone: weakref.ref[Lender]) -> None:
+        # Another one may have got the number meanwhile.
+        if _lenders.get(number) is gone:
+            del _lenders[number]
+
+    _lenders[number] = weakref.ref(lender, forget)
 
 
 def refuse(where: str, what: str) -> None:
@@ -131,8 +144,10 @@ def settle() -> None:
     if heirs is None:
         return
     is_kept = False
-    for lender in list(lenders):
-        is_kept |= lender.keep_for(heirs)
+    for known in list(_lenders.values()):
+        lender = known()
+        if lender is not None:
+            is_kept |= lender.keep_for(heirs)
     heirs.begin()
     if not is_kept:
         heirs.forget()

@@ -1,6 +1,6 @@
 """POSIX shared memory and semaphores: the only module that touches posix_ipc.
 
-Names: `/drt-<8 hex of the run>-<what>`, at most 31 characters, mode 0600, created exclusively.
+Names: `/drt-<run>-<what>`, mode 0600, created exclusively.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Subscriber:
         self._max_held = edge.max_held
         # By slots that forks of this process may look at; they are kept here until those are gone.
         self._inherited: dict[int, set[fork.Heirs]] = {}
-        fork.lenders.add(self)
+        fork.note_lender(self)
         self._let_go_of = [partial(self._lose_view, slot) for slot in range(edge.slots)]
         # Slots whose last view is gone. A finalizer may run at any moment in any thread, also in
         # the middle of `take`: it only appends, and gives back if nobody else is about to.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from dora_rt.control.leftovers import find_objects, unlink_objects
+from dora_rt.control.leftovers import find_objects_of, unlink_objects
 from dora_rt.control.rundir import Stray, find_living, find_strays, reclaim
-from dora_rt.runs import base_folder
+from dora_rt.runs import base_folder, namespace_of
 from dora_rt.tools.verb import EXIT_OK, Verb
 
 _DESCRIPTION = """\
@@ -21,7 +21,9 @@ examples:
 
 A run that lives is never touched, and told. Objects without a run directory are only told,
 because their run may live in a container that shares /dev/shm with this machine; --strays
-removes them if no process that can be seen from here maps them."""
+removes them if no process that can be seen from here maps them.
+
+Runs in another name space (DORA_RT_NAMESPACE) are not looked at."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,14 +33,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    base = base_folder(environ)
+    base, namespace = base_folder(environ), namespace_of(environ)
     lines = [str(reclaimed) for reclaimed in reclaim(base)]
     for manifest in find_living(base):
         lines.append(
             f"left alone: run {manifest.run} is alive ({manifest.file}, launcher "
             f"{manifest.launcher_pid}, since {manifest.started})"
         )
-    lines += [_treat(stray, removes=options.strays) for stray in find_strays(base)]
+    lines += [_treat(stray, removes=options.strays) for stray in find_strays(base, namespace)]
     print("\n".join(lines or ["nothing to clean up"]))
     return EXIT_OK
 
@@ -48,7 +50,7 @@ def _treat(stray: Stray, *, removes: bool) -> str:
         return f"left alone: {stray}: a process maps them"
     if not removes:
         return f"left alone: {stray}: no process maps them (dora-rt clean --strays removes them)"
-    unlink_objects(entry for entry in find_objects() if entry.run == stray.run)
+    unlink_objects(find_objects_of(stray.run))
     return f"removed {stray}: no process mapped them"
 
 

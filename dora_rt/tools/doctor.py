@@ -20,7 +20,7 @@ from dora_rt.control.planner import make_plan
 from dora_rt.control.rundir import find_living
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import DescriptorError
-from dora_rt.runs import base_folder
+from dora_rt.runs import base_folder, namespace_of
 from dora_rt.tools.verb import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, Verb
 
 _DESCRIPTION = """\
@@ -45,7 +45,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     living = {manifest.run for manifest in find_living(base_folder(environ))}
-    dead_runs = {entry.run for entry in find_objects()} - living
+    dead_runs = {entry.run for entry in find_objects(namespace_of(environ))} - living
     machine = find_machine(environ, dead_runs=dead_runs)
     findings = examine(machine)
     if options.file is not None:

@@ -17,6 +17,7 @@ from dora_rt.control.plan import Plan
 from dora_rt.control.planner import make_plan
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import DescriptorError, LaunchError
+from dora_rt.runs import NAMESPACE_VARIABLE, namespace_of
 from dora_rt.tools.verb import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, Verb
 
 _DESCRIPTION = """\
@@ -48,7 +49,7 @@ NotifyAccess=main
 ExecStart={command}
 WorkingDirectory={folder}
 Environment=PYTHONUNBUFFERED=1
-{identity}# dora-launch stops its nodes itself, in order; what is left then is killed.
+{namespace}{identity}# dora-launch stops its nodes itself, in order; what is left then is killed.
 KillMode=mixed
 TimeoutStartSec={start_s}
 TimeoutStopSec={stop_s}
@@ -91,7 +92,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.system:
         user = options.user or environ.get("SUDO_USER") or getpass.getuser()
     try:
-        unit = make_unit(plan, file, user=user)
+        unit = make_unit(plan, file, user=user, namespace=namespace_of(environ))
     except KeyError:
         print(f"dora-rt: this machine has no user {user!r}", file=sys.stderr)
         return EXIT_USAGE
@@ -102,7 +103,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return _install(unit, name, environ, is_system=options.system, is_now=options.now)
 
 
-def make_unit(plan: Plan, file: Path, *, user: str | None) -> str:
+def make_unit(plan: Plan, file: Path, *, user: str | None, namespace: str) -> str:
     """Write the unit of a dataflow: of the system and run as `user`, or of the user (None).
 
     Raises:
@@ -125,6 +126,8 @@ def make_unit(plan: Plan, file: Path, *, user: str | None) -> str:
         after=after,
         command=command,
         folder=_escape(str(file.parent)),
+        # Where `dora-rt ps` of this shell looks.
+        namespace=f"Environment={NAMESPACE_VARIABLE}={namespace}\n" if namespace else "",
         identity=identity,
         start_s=f"{startup_s + 30:g}",
         # Three rungs of the launcher's ladder, each after the grace of the slowest node.

@@ -21,6 +21,7 @@ from benchmarks.placement import Placement, placements
 from benchmarks.processes import descendants
 from benchmarks.roundtrip import IN_PLACE, PRODUCED, SIZES
 from benchmarks.session import Options, Session, make_job
+from tests.own import SHM, namespace
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +45,7 @@ def placement() -> Placement:
 
 
 def shared_memory() -> set[str]:
-    return {path.name for path in Path("/dev/shm").iterdir() if "drt" in path.name}
+    return {path.name for path in SHM.iterdir() if namespace() in path.name}
 
 
 def run_benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -137,7 +137,7 @@ def mapped_for(address: int) -> str:
     for line in Path("/proc/self/maps").read_text().splitlines():
         begin, end = (int(part, 16) for part in line.split()[0].split("-"))
         if begin <= address < end:
-            return line.split("/")[-1][:12]
+            return "-".join(line.split("/")[-1].split("-")[:2])
     return "nothing"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from dora_rt.data.shm import attach_semaphore, attach_words, create_semaphore
 from dora_rt.data.stamp import Stamp
 from dora_rt.data.subscriber import Subscriber
 from tests.helpers import Reader, Wired, plan_of, wired
+from tests.own import new_run, own_objects
 
 BLOCK = Reader(3, QueuePolicy.BLOCK)
 
@@ -202,14 +202,12 @@ def test_what_a_slow_reader_has_not_read_yet_is_not_removed():
 
 
 def objects(memory: RunMemory) -> set[str]:
-    from tests.conftest import shared_objects
-
-    return {name for name in shared_objects() if f"drt-{memory._run}-" in name}
+    return {name for name in own_objects() if f"drt-{memory._run}-" in name}
 
 
 def test_objects_stay_for_a_process_that_has_not_attached_to_them_yet():
     plan = plan_of(Reader())
-    with RunMemory.create(plan, run := secrets.token_hex(4)) as memory:
+    with RunMemory.create(plan, run := new_run()) as memory:
         # The writer dies and comes back while its reader still imports its libraries.
         memory.mark_dead(0, returns=True)
         memory.renew(0)

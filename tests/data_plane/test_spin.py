@@ -10,8 +10,8 @@ from dora_rt.data import names, spin
 from dora_rt.data.doorbell import Doorbell
 from dora_rt.data.shm import create_semaphore, unlink_run
 from dora_rt.data.spin import Spin
+from tests.own import new_run
 
-RUN = "0badc10c"
 SHORT_NS = 20_000
 FRAME_NS = 33_000_000
 
@@ -110,9 +110,10 @@ def test_number_in_the_file_is_kept_to_whatever_happens():
 
 
 def test_polling_wait_hears_the_ring_without_sleeping_and_ends_at_its_deadline():
-    create_semaphore(names.doorbell(RUN, 0))
+    run = new_run()
+    create_semaphore(names.doorbell(run, 0))
     try:
-        doorbell = Doorbell(names.doorbell(RUN, 0), Spin(20_000_000_000))
+        doorbell = Doorbell(names.doorbell(run, 0), Spin(20_000_000_000))
         doorbell.ring()
         assert doorbell.wait(None)
         assert not doorbell.has_slept
@@ -122,4 +123,4 @@ def test_polling_wait_hears_the_ring_without_sleeping_and_ends_at_its_deadline()
 
         assert 5_000_000 <= time.monotonic_ns() - began_ns < 5_000_000_000
     finally:
-        unlink_run(RUN)
+        unlink_run(run)

@@ -8,14 +8,13 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
 
-from tests.conftest import in_use_by_others
 from tests.helpers import eventually
+from tests.own import SHM, namespace, own_objects
 
-SHM = Path("/dev/shm")
 _MARK = "DORA_RT_TEST_BED"
 
 TICKING = """
@@ -52,7 +51,7 @@ class Bed:
 
     @property
     def base(self) -> Path:
-        return self.runtime / "dora_rt"
+        return self.runtime / f"dora_rt.{namespace()}"
 
     @property
     def environ(self) -> dict[str, str]:
@@ -104,8 +103,8 @@ class Bed:
         out, _ = launcher.communicate(timeout=30)
         return launcher.returncode, out
 
-    def clean(self, *arguments: str, strays: Collection[str] = ()) -> str:
-        """Run `dora-rt clean`, and give what it printed of the bed's runs and of these strays."""
+    def clean(self, *arguments: str) -> str:
+        """Run `dora-rt clean`, and give what it printed."""
         done = subprocess.run(
             [sys.executable, "-c", "from dora_rt.tools import main; main()", "clean", *arguments],
             env=self.environ,
@@ -114,13 +113,7 @@ class Bed:
             timeout=20,
         )
         assert (done.returncode, done.stderr) == (0, "")
-        # What else lies about on this machine is no business of the test.
-        told = [
-            line
-            for line in done.stdout.splitlines(keepends=True)
-            if "which has no directory" not in line or any(run in line for run in strays)
-        ]
-        return "".join(told) or "nothing to clean up\n"
+        return done.stdout
 
     def has(self, file: str) -> bool:
         path = self.folder / file
@@ -173,19 +166,18 @@ def is_alive(folder: Path) -> bool:
 
 
 def objects(run: str = "") -> dict[str, int]:
-    """Give the shared objects of a run, or of all, with the bytes that they take."""
+    """Give the shared objects of a run, or of all tests, with the bytes that they take."""
     found = {}
-    for path in SHM.iterdir():
-        if path.name.removeprefix("sem.").startswith(f"drt-{run}"):
+    for name in own_objects():
+        if name.removeprefix("sem.").startswith(f"drt-{run}"):
             with contextlib.suppress(FileNotFoundError):
-                found[path.name] = path.stat().st_blocks * 512
+                found[name] = (SHM / name).stat().st_blocks * 512
     return found
 
 
 def new_objects(before: dict[str, int]) -> set[str]:
-    """Give the shared objects that are there since, and that no living run of others uses."""
-    found = objects().keys() - before.keys()
-    return found - in_use_by_others() if found else set()
+    """Give the shared objects that are there since."""
+    return own_objects() - before.keys()
 
 
 def cpu_ticks(pid: int) -> int:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import shared_objects
 from tests.descriptor.bad_inputs import numbered
+from tests.own import own_objects
 
 
 def dora_launch(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -72,11 +72,11 @@ def test_refused_file_is_exit_code_2_and_leaves_nothing(
     tmp_path: Path, arguments: str, message: str
 ) -> None:
     (tmp_path / "flow.yml").write_text("nodes: [{id: a, path: a.py, inptus: {}}]")
-    before = shared_objects()
+    before = own_objects()
 
     done = dora_launch(*arguments.split(), folder=tmp_path)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == message.format(folder=tmp_path) + "\n"
-    assert shared_objects() <= before
+    assert own_objects() <= before
     assert [path.name for path in tmp_path.iterdir()] == ["flow.yml"]

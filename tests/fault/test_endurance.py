@@ -13,9 +13,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.conftest import shared_objects
 from tests.flows.flow import Flow
 from tests.helpers import eventually
+from tests.own import own_objects
 
 IS_SOAK = os.environ.get("SOAK") == "1"
 CHAOS_S = 60 if IS_SOAK else 10
@@ -239,7 +239,7 @@ def test_starting_and_stopping_again_and_again_leaves_nothing(flow: Flow):
             print("no child left")
         """,
     )
-    before = shared_objects()
+    before = own_objects()
 
     done = subprocess.run(
         [sys.executable, str(probe), str(flow.folder / "flow.yml"), str(CYCLES)],
@@ -250,4 +250,4 @@ def test_starting_and_stopping_again_and_again_leaves_nothing(flow: Flow):
 
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert done.stdout.endswith("no child left\n")
-    assert shared_objects() == before
+    assert own_objects() == before

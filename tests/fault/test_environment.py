@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
+from dora_rt.runs import NAMESPACE_VARIABLE, base_folder
 from tests.fault.bed import Bed
+from tests.own import namespace
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 
@@ -111,8 +113,9 @@ def test_tmp_that_cannot_be_written_is_told_when_there_is_no_runtime_folder(bed:
     code, out = bed.run(command=[*private, *bed.command("--stop-after", "50ms")])
 
     assert code == 3
+    base = base_folder({NAMESPACE_VARIABLE: namespace()})
     assert re.fullmatch(
-        rf"dora-launch: cannot make /tmp/dora_rt-{os.geteuid()}(/[0-9a-f]{{8}})?: Read-only file "
+        rf"dora-launch: cannot make {base}(/[0-9a-f]{{8}}\.{namespace()})?: Read-only file "
         r"system; set XDG_RUNTIME_DIR to a folder of your own\n",
         out,
     )

@@ -199,11 +199,12 @@ def test_full_disk_is_told_once_and_logging_resumes_when_there_is_room(
     assert f"cannot be written to {tmp_path}: No space left on device" in warnings[0]
 
 
-def test_only_the_newest_failed_runs_are_kept(tmp_path: Path):
+def test_only_the_newest_failed_runs_of_a_name_space_are_kept(tmp_path: Path):
     kept = tmp_path / "state"
     (kept / "mine").mkdir(parents=True)
     for number in range(13):
-        (kept / f"20260101-0000{number:02}-aaaa").mkdir()
+        (kept / f"20260101-0000{number:02}-aaaaaaaa").mkdir()
+        (kept / f"20250101-0000{number:02}-aaaaaaaa.other").mkdir()
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "a.log").write_text("why")
 
@@ -213,7 +214,8 @@ def test_only_the_newest_failed_runs_are_kept(tmp_path: Path):
     assert not (tmp_path / "logs").exists()
     names = sorted(path.name for path in kept.iterdir())
     assert names == [
-        *(f"20260101-0000{number:02}-aaaa" for number in range(4, 13)),
+        *(f"20250101-0000{number:02}-aaaaaaaa.other" for number in range(13)),
+        *(f"20260101-0000{number:02}-aaaaaaaa" for number in range(4, 13)),
         now.name,
         "mine",
     ]

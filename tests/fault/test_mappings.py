@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import secrets
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.own import new_run
 
 LIMIT = int(Path("/proc/sys/vm/max_map_count").read_text())
 
@@ -48,7 +49,7 @@ unlink_semaphores([f"{prefix}-{number}" for number in range(2)])
 
 @pytest.mark.skipif(LIMIT > 200_000, reason="it would take long to use up so many")
 def test_process_without_mappings_left_is_told_the_limit_and_leaves_nothing():
-    prefix = f"/drt-{secrets.token_hex(4)}"
+    prefix = f"/drt-{new_run()}"
 
     done = subprocess.run(
         [sys.executable, "-c", PROBE, prefix], capture_output=True, text=True, timeout=60
@@ -62,8 +63,8 @@ def test_process_without_mappings_left_is_told_the_limit_and_leaves_nothing():
     }
     for line, (name, called) in zip(done.stdout.splitlines(), what.items(), strict=True):
         found = re.fullmatch(
-            rf"{name}: {called} cannot be mapped: this process has ([\d,]+) mappings, and "
-            rf"vm\.max_map_count allows {LIMIT:,}; give its edges shorter queues \(queue_size, "
+            rf"{name}: {re.escape(called)} cannot be mapped: this process has ([\d,]+) mappings, "
+            rf"and vm\.max_map_count allows {LIMIT:,}; give its edges shorter queues \(queue_size, "
             rf"max_held\), or: sysctl -w vm\.max_map_count={2 * LIMIT}",
             line,
         )

@@ -22,6 +22,7 @@ from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import SharedMemoryError, SharedMemoryFullError
 from tests.flows.flow import Finished, Flow
 from tests.helpers import wired
+from tests.own import new_run
 
 MIB = 2**20
 
@@ -239,12 +240,10 @@ def test_need_is_what_the_run_then_allocates(flow: Flow):
     plan = plan_of(flow)
     before = shm.find_room()
 
-    with RunMemory.create(plan, "0badcafe"):
-        allocated = sum(
-            path.stat().st_blocks * 512 for path in shm.SHM_DIRECTORY.glob("*drt-0badcafe-*")
-        )
-
-        objects = len(list(shm.SHM_DIRECTORY.glob("*drt-0badcafe-*")))
+    with RunMemory.create(plan, run := new_run()):
+        paths = list(shm.SHM_DIRECTORY.glob(f"*drt-{run}-*"))
+        allocated = sum(path.stat().st_blocks * 512 for path in paths)
+        objects = len(paths)
 
     need = find_need(plan)
     assert [output.source for output in need.outputs] == ["a/x", "a/y", "a/z", "b/w"]
@@ -316,13 +315,14 @@ def no_fallocate(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def test_where_fallocate_is_not_supported_the_pages_are_written(
     no_fallocate: list[tuple[int, int]],
 ):
-    segment = Segment.create("/drt-0badcafe-x", 3 * mmap.PAGESIZE + 8)
+    prefix = f"drt-{new_run()}"
+    segment = Segment.create(f"/{prefix}-x", 3 * mmap.PAGESIZE + 8)
     try:
-        status = (shm.SHM_DIRECTORY / "drt-0badcafe-x").stat()
-        sparse = Segment.create("/drt-0badcafe-y", 10 * mmap.PAGESIZE, sparse=True)
+        status = (shm.SHM_DIRECTORY / f"{prefix}-x").stat()
+        sparse = Segment.create(f"/{prefix}-y", 10 * mmap.PAGESIZE, sparse=True)
         try:
             sparse.commit(2 * mmap.PAGESIZE, mmap.PAGESIZE)
-            committed = (shm.SHM_DIRECTORY / "drt-0badcafe-y").stat()
+            committed = (shm.SHM_DIRECTORY / f"{prefix}-y").stat()
         finally:
             sparse.unlink()
             sparse.close()
@@ -344,7 +344,7 @@ def test_allocation_that_fails_otherwise_is_explained(monkeypatch: pytest.Monkey
     monkeypatch.setattr("dora_rt.data.shm.os.posix_fallocate", refuse)
 
     with pytest.raises(SharedMemoryError, match="4,096 bytes cannot be allocated: Input/output"):
-        Segment.create("/drt-0badcafe-x", 4096)
+        Segment.create(f"/drt-{new_run()}-x", 4096)
 
 
 TAMPERED = """

@@ -19,6 +19,7 @@ from dora_rt.data.spin import Spin
 from dora_rt.data.stamp import Stamp
 from tests.flows.flow import Edge, Flow
 from tests.helpers import Reader, eventually, wired
+from tests.own import new_run
 
 
 def test_reader_that_stands_still_slows_nobody_and_gets_the_newest_when_it_goes_on(flow: Flow):
@@ -278,7 +279,7 @@ def test_exception_of_a_signal_handler_arrives_in_the_middle_of_a_wait(flow: Flo
 
 
 def test_deadline_of_a_wait_is_on_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch):
-    run = "0badc10c"
+    run = new_run()
     create_semaphore(names.doorbell(run, 0))
     try:
         doorbell = Doorbell(names.doorbell(run, 0), Spin(0))

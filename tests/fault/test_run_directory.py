@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,7 @@ from dora_rt.errors import LaunchError
 from dora_rt.runs import base_folder
 from tests.fault.bed import SHM, Bed, objects
 from tests.helpers import eventually
+from tests.own import namespace, new_run, run_named
 
 SOMEBODY_ELSE = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
@@ -73,7 +74,8 @@ def test_run_takes_another_name_when_objects_of_its_name_exist(bed: Bed, owner: 
     script = str(bed.write("with_names.py", WITH_NAMES))
     flow = str(bed.folder / "flow.yml")
 
-    with planted("drt-aaaaaaaa-board", "sem.drt-aaaaaaaa-n0", owner=owner):
+    taken = run_named("aaaaaaaa")
+    with planted(f"drt-{taken}-board", f"sem.drt-{taken}-n0", owner=owner):
         code, out = bed.run(command=[sys.executable, script, flow, "aaaaaaaa,bbbbbbbb"])
 
     assert code == 0, out
@@ -87,7 +89,7 @@ def test_run_whose_names_are_all_taken_is_refused(bed: Bed):
     flow = str(bed.folder / "flow.yml")
     names = [letter * 8 for letter in "abcde"]
 
-    with planted(*(f"drt-{name}-o0" for name in names)):
+    with planted(*(f"drt-{run_named(name)}-o0" for name in names)):
         code, out = bed.run(command=[sys.executable, script, flow, ",".join(names)])
 
     assert code == 3
@@ -147,15 +149,16 @@ def test_dead_run_is_reclaimed_though_its_process_number_lives_and_nobody_is_sig
     # F33
     stranger = subprocess.Popen(["sleep", "300"])
     bed.base.mkdir(mode=0o700)
-    dead = RunDirectory.create(bed.base, manifest("deadbeef", stranger.pid))
+    run = run_named("deadbeef")
+    dead = RunDirectory.create(bed.base, manifest(run, stranger.pid))
     os.close(dead.lock_fd)
-    (SHM / "drt-deadbeef-o0").write_bytes(bytes(100_000))
+    (SHM / f"drt-{run}-o0").write_bytes(bytes(100_000))
     assert stranger.poll() is None
 
     out = bed.clean()
 
-    assert out == "reclaimed 1 object (0.1 MB) of dead run deadbeef (/robot/flow.yml)\n"
-    assert not objects("deadbeef")
+    assert out == f"reclaimed 1 object (0.1 MB) of dead run {run} (/robot/flow.yml)\n"
+    assert not objects(run)
     assert bed.runs() == set()
     assert stranger.poll() is None
     stranger.kill()
@@ -165,13 +168,13 @@ def test_dead_run_is_reclaimed_though_its_process_number_lives_and_nobody_is_sig
 @needs_root
 def test_nobody_else_can_read_write_or_remove_what_belongs_to_a_run(bed: Bed):
     # F39; not below the private folder of the tests, where nothing could be reached anyhow.
-    bed.runtime = Path(f"/tmp/dora_rt_test_{bed.mark}")
-    bed.runtime.mkdir(mode=0o755)
+    bed.runtime = Path(tempfile.mkdtemp(prefix=f"dora_rt_{namespace()}_"))
+    bed.runtime.chmod(0o755)
     bed.write_ticking()
     launcher = bed.start_and_wait_for("received")
     (run,) = bed.runs()
     found = [SHM / name for name in objects(run)]
-    assert len(found) > 10
+    assert len(found) > 5
     folder = bed.base / run
     attempts: list[Callable[[], object]] = [
         *(lambda path=path: path.read_bytes() for path in found),
@@ -342,7 +345,7 @@ def test_directory_that_was_not_finished_is_removed_and_foreign_files_are_not(be
 def test_objects_without_a_run_directory_are_told_and_removed_only_when_asked_and_unmapped(
     bed: Bed,
 ):
-    unmapped, mapped = secrets.token_hex(4), secrets.token_hex(4)
+    unmapped, mapped = new_run(), new_run()
     for run in (unmapped, mapped):
         (SHM / f"drt-{run}-o0").write_bytes(bytes(50_000))
     maps_it = f"import mmap, os; m = mmap.mmap(os.open('/dev/shm/drt-{mapped}-o0', 2), 0)"
@@ -354,8 +357,7 @@ def test_objects_without_a_run_directory_are_told_and_removed_only_when_asked_an
     left = f"left alone: {what.format(mapped)}a process maps them\n"
 
     def cleaned(*arguments: str) -> set[str]:
-        told = bed.clean(*arguments, strays=(unmapped, mapped))
-        return set(told.splitlines(keepends=True))
+        return set(bed.clean(*arguments).splitlines(keepends=True))
 
     assert cleaned() == {
         f"left alone: {what.format(unmapped)}no process maps them (dora-rt clean --strays "

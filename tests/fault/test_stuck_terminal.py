@@ -171,8 +171,17 @@ def unread_end(bed: Bed) -> subprocess.Popen[str]:
     eventually(lambda: list(bed.processes()) == [launcher.pid])
     assert is_stuck(launcher)
     eventually(lambda: not new_objects(before))
+    # Until then signals are for the run, and end nothing else.
+    eventually(lambda: not handles(launcher.pid, signal.SIGTERM))
     assert launcher.poll() is None
     return launcher
+
+
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a process has a handler of its own for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)
 
 
 def test_summary_waits_for_who_reads_when_nothing_is_left_of_the_run(

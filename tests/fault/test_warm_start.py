@@ -300,7 +300,8 @@ def test_ps_shows_the_program_of_the_node(plan: ProcessPlan):
     script = Path(plan.argv[2])
     script.write_text(
         "import os, subprocess\n"
-        "print(subprocess.check_output(['ps', '-o', 'args=', '-p', str(os.getpid())]).decode())\n"
+        "command = ['ps', '-ww', '-o', 'args=', '-p', str(os.getpid())]\n"
+        "print(subprocess.check_output(command).decode())\n"
     )
 
     _, printed = start(server, plan)

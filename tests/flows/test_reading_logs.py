@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from dora_rt.logline import LogLevel, LogRecord, level_of, parse_record, readable, to_log_message
+from dora_rt.runs import RUN_PATTERN
 from tests.flows.flow import Finished, Flow
 from tests.helpers import eventually
 
@@ -106,7 +108,7 @@ def test_records_have_the_keys_and_the_levels_of_dora(told: Told):
     assert (hot["level"], hot["message"], hot["node_id"]) == ("WARN", "hot", "talker")
     assert (hot["target"], hot["fields"]) == ("arm", {"c": "80"})
     assert hot["timestamp"] == "2026-01-02T03:04:05.678Z"
-    assert len(hot["dataflow_id"]) == 8
+    assert re.fullmatch(RUN_PATTERN, hot["dataflow_id"])
 
 
 def test_logs_of_all_are_as_loud_as_the_reader_and_the_node_want(told: Told):

@@ -17,6 +17,7 @@ import pytest
 from dora_rt.tools.command import VERBS, make_parser
 from dora_rt.tools.logs import _Log
 from tests.flows.flow import Flow
+from tests.own import namespace
 from tests.tools.verbs import verb
 
 FLOW = "nodes: [{id: node, path: node.py, inputs: {tick: dora/timer/millis/10}}]"
@@ -83,7 +84,7 @@ def test_unit_starts_the_run_and_learns_when_it_is_ready_and_when_it_stops(flow:
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(verb("service", "print", str(flow.folder / "flow.yml")).out)
     service = unit["Service"]
-    address = f"@dora_rt-test-{os.getpid()}"
+    address = f"@dora_rt-{namespace()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + address[1:])
         manager.settimeout(20)
@@ -116,6 +117,7 @@ def test_unit_of_the_system_has_a_user_a_video_group_and_time_for_the_stop(flow:
     assert (
         "\nUser=root\nSupplementaryGroups=video\nEnvironment=XDG_RUNTIME_DIR=/run/user/0\n" in unit
     )
+    assert f"\nEnvironment=DORA_RT_NAMESPACE={namespace()}\n" in unit
     assert "\nTimeoutStopSec=65\n" in unit
     assert "\nWantedBy=multi-user.target\n" in unit
 

@@ -77,7 +77,7 @@ def test_saved_file_restarts_its_node_or_operators_alone(written: Flow):
 
     written.write("words.py", "GREETING = 'good evening'\n")
     said = iter(launcher.stdout.readline, "")
-    assert "watch: words.py changed: restarting sink\n" in said
+    assert "watch: words.py changed: restarting sink\n" in said, launcher.communicate()
     assert any(line.endswith("| good evening\n") for line in said)
     eventually(is_running)
     after = pids()

@@ -179,7 +179,8 @@ class Node:
     def dataflow_id(self) -> str:
         """Give a UUID that begins with the name of the run."""
         # Version 8: made in a way of one's own.
-        return f"{self._node.config().run}-0000-8000-8000-000000000000"
+        name, _, _ = self._node.config().run.partition(".")
+        return f"{name}-0000-8000-8000-000000000000"
 
     def is_restart(self) -> bool:
         """Tell whether this node was started again."""
