@@ -60,12 +60,11 @@ import warnings
 with warnings.catch_warnings():
     _filters = len(warnings.filters)
     # What every node needs, and what takes the time.
-    import dora_rt.node
+    import dora_rt.node  # noqa: F401
 
     _filters_of_numpy = [*warnings.filters[: len(warnings.filters) - _filters]]
 
 import array
-import contextlib
 import ctypes
 import fcntl
 import gc
@@ -77,7 +76,9 @@ import re
 import runpy
 import signal
 import socket
+import stat
 import struct
+import threading
 import time
 import types
 from pathlib import Path
@@ -93,7 +94,7 @@ LENGTH = struct.Struct("=I")
 _ARCHIVE = b"\0"  # no source has this byte
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 # What a library reads when it is loaded, and a program therefore sets before: too late here.
-_LIBRARY_VARIABLE = re.compile(rb"\b(?:BLIS|GOTO|KMP|MKL|NPY|OMP|OPENBLAS|OPENSSL)_[A-Z]")
+_LIBRARY_VARIABLE = re.compile(rb"\b(?:(?:BLIS|GOTO|KMP|MKL|NPY|OMP|OPENBLAS)_[A-Z]|OPENSSL_CONF)")
 
 
 def main() -> str | tuple[bytes, dict[str, Any]]:
@@ -105,8 +106,11 @@ def main() -> str | tuple[bytes, dict[str, Any]]:
         del sys.path[0]
     # What the kernel shows of the environment keeps it: so one can tell such processes.
     del os.environ[MARK_VARIABLE]
-    show_as([sys.executable, "dora_rt", "fork", "server"])
+    command_line = CommandLine.find()
+    command_line.show([sys.executable, "dora_rt", "fork", "server"], is_final=False)
     modules = WarmModules(_FRESH, _imports, _filters_of_numpy)
+    # Here, and not in each node, which would write to what it shares.
+    modules.hide()
     gc.collect()
     # Else the first collection of each node would write to, and so copy, what it shares.
     gc.freeze()
@@ -115,7 +119,7 @@ def main() -> str | tuple[bytes, dict[str, Any]]:
     if request is None:
         # Nothing here is worth an orderly end, and the launcher waits for it.
         os._exit(0)
-    return _become(request, launcher, modules)
+    return _become(request, launcher, command_line)
 
 
 def _equipped(requests: socket.socket) -> socket.socket:
@@ -171,7 +175,7 @@ def _receive_head(requests: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def _become(
-    request: dict[str, Any], launcher: int, modules: WarmModules
+    request: dict[str, Any], launcher: int, command_line: CommandLine
 ) -> str | tuple[bytes, dict[str, Any]]:
     """Be the node: what `subprocess`, the trampoline and `python -u` do for one started plainly.
 
@@ -190,16 +194,15 @@ def _become(
     os.environ.update(request["variables"])
     # An interpreter does so at its start, and `TZ` may be among the variables.
     time.tzset()
+    if set_native_id := getattr(threading.main_thread(), "_set_native_id", None):
+        # Before Python 3.13 a fork leaves it as it was.
+        set_native_id()
     argv = request["argv"]
     sys.orig_argv = [sys.executable, "-u", *argv]
-    show_as(sys.orig_argv, is_final=True)
+    command_line.show(sys.orig_argv, is_final=True)
     for key, value in request["settings"]:
         apply_setting(key, value)
     source = None if argv[0] == "-m" else _read_script(argv[0])
-    if random := modules.get("numpy.random"):
-        # Else all nodes would draw the same numbers.
-        random.seed()
-    modules.hide()
     main_module = types.ModuleType("__main__")
     main_module.__dict__.update(
         __builtins__=builtins, __loader__=importlib.machinery.BuiltinImporter
@@ -212,14 +215,20 @@ def _become(
         _put_first(str(Path.cwd()))
         return str(argv[1])
     sys.argv = argv
-    script = Path(argv[0])
-    _put_first(str((script.resolve() if script.is_symlink() else script).parent))
+    _put_first(_folder_of(argv[0]))
     main_module.__dict__.update(
         __file__=argv[0],
         __cached__=None,
         __loader__=importlib.machinery.SourceFileLoader("__main__", argv[0]),
     )
     return source, main_module.__dict__
+
+
+def _folder_of(path: str) -> str:
+    # Not by pathlib if it can be helped: it costs more than all the rest of this.
+    if stat.S_ISLNK(os.lstat(path).st_mode):
+        return str(Path(path).resolve().parent)
+    return path.rpartition("/")[0] or str(Path.cwd())
 
 
 def _read_script(path: str) -> bytes:
@@ -243,38 +252,52 @@ def _put_first(folder: str) -> None:
         sys.path.insert(0, folder)
 
 
-def show_as(argv: list[str], *, is_final: bool = False) -> None:
-    """Let `ps` and `pkill -f` find this process by a command line: overwrite the present one.
+class CommandLine:
+    """What `ps` and `pkill -f` find this process by, overwritten by something else.
 
-    Args:
-        argv: the command line.
-        is_final: that there will not be another one, which may need the room behind it.
+    Its place in memory is that of the server in all nodes, and looked up once.
     """
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        # Field 3 of proc(5) follows the second, which may have blanks and is the last in
-        # parentheses; arg_start and arg_end are fields 48 and 49.
-        words = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
-        fields = {number: int(word) for number, word in enumerate(words[1:], 4)}
-        start, end = fields[48], fields[49]
-        line = b"\0".join(os.fsencode(argument) for argument in argv)
-        line = line[: end - start - 1] + b"\0"
-        if 0 < start < end:
-            ctypes.memmove(start, line.ljust(end - start, b"\0"), end - start)
-            if is_final:
-                _end_command_line(fields, start + len(line))
 
+    def __init__(self, fields: dict[int, int]) -> None:
+        """Overwrite what is where these fields of proc(5) say; nothing without them."""
+        self._fields = fields
+        libc = ctypes.CDLL(None)
+        self._sbrk, self._prctl = libc.sbrk, libc.prctl
+        self._sbrk.restype = ctypes.c_void_p
 
-def _end_command_line(fields: dict[int, int], end: int) -> None:
-    # Else whoever splits the line at its zeros finds a thousand empty arguments. Kernels without
-    # CONFIG_CHECKPOINT_RESTORE refuse, and keep them.
-    libc = ctypes.CDLL(None)
-    libc.sbrk.restype = ctypes.c_void_p
-    # start_code, end_code, start_data, end_data, start_brk, brk, start_stack, arg_start, arg_end,
-    # env_start, env_end; the auxiliary vector and the executable stay.
-    places = [fields[number] for number in (26, 27, 45, 46, 47)]
-    places += [libc.sbrk(0), fields[28], fields[48], end, fields[50], fields[51]]
-    layout = struct.pack("=12QII", *places, 0, 0, 0xFFFFFFFF)
-    libc.prctl(_PR_SET_MM, _PR_SET_MM_MAP, layout, ctypes.c_ulong(len(layout)), ctypes.c_ulong(0))
+    @classmethod
+    def find(cls) -> CommandLine:
+        """Find the command line of this process."""
+        try:
+            text = Path("/proc/self/stat").read_bytes()
+        except OSError:
+            return cls({})
+        # The second field may have blanks, and is the last in parentheses.
+        words = text.rpartition(b")")[2].split()
+        return cls({number: int(word) for number, word in enumerate(words[1:], 4)})
+
+    def show(self, argv: list[str], *, is_final: bool) -> None:
+        """Show `argv`, as far as there is room; `is_final`: nothing else will be shown."""
+        start, end = self._fields.get(48, 0), self._fields.get(49, 0)  # arg_start, arg_end
+        if not 0 < start < end:
+            return
+        line = b"\0".join(os.fsencode(argument) for argument in argv)[: end - start - 1] + b"\0"
+        ctypes.memmove(start, line.ljust(end - start, b"\0"), end - start)
+        if is_final:
+            self._end_at(start + len(line))
+
+    def _end_at(self, end: int) -> None:
+        # Else whoever splits the line at its zeros finds a thousand empty arguments. Kernels
+        # without CONFIG_CHECKPOINT_RESTORE refuse.
+        fields = self._fields
+        # struct prctl_mm_map: start_code, end_code, start_data, end_data, start_brk, brk,
+        # start_stack, arg_start, arg_end, env_start, env_end; neither another auxiliary vector nor
+        # another executable.
+        places = [*(fields[number] for number in (26, 27, 45, 46, 47)), self._sbrk(0), fields[28]]
+        places += [fields[48], end, fields[50], fields[51]]
+        layout = struct.pack("=12QII", *places, 0, 0, 0xFFFFFFFF)
+        size, nothing = ctypes.c_ulong(len(layout)), ctypes.c_ulong(0)
+        self._prctl(_PR_SET_MM, _PR_SET_MM_MAP, layout, size, nothing)
 
 
 def _show_without_own_frames() -> None:
@@ -298,6 +321,9 @@ if __name__ == "__main__":
     # Here, and in no function, so that hardly anything is below the frames of the program.
     try:
         if isinstance(_program, str):
+            # Again: for the program, too, it is there.
+            import runpy
+
             runpy._run_module_as_main(_program)  # type: ignore[attr-defined]
         else:
             exec(compile(_program[0], sys.argv[0], "exec", dont_inherit=True), _program[1])

@@ -2,7 +2,7 @@
 
 A program looks at `sys.modules`, has a module of its own under a name that a library uses too, or
 sets `OMP_NUM_THREADS` before it imports numpy. All that is as in a fresh interpreter if a module
-appears when it is imported, where the path of that moment finds it, and with what it imports itself.
+appears when it is imported, where the path of that moment finds it, with what it imports itself.
 """
 
 from __future__ import annotations
@@ -32,9 +32,19 @@ class WarmModules:
         """
         known = set(fresh)
         self._modules = {name: own for name, own in sys.modules.items() if name not in known}
-        self._imports = imports
+        self._imports = {
+            name: [*self._modules.keys() & {*imports.get(name, ()), name.rpartition(".")[0]}]
+            for name in self._modules
+        }
+        # Once, before there are nodes, for what they all import.
+        self._revealed: dict[str, dict[str, ModuleType]] = {}
+        for name in ("numpy", "dora_rt.node"):
+            self._revealed[name] = self._with_imported(name)
+        self._tops = {name.partition(".")[0] for name in self._modules}
+        self._searched: list[str] = []
+        self._own: set[str] = set()
         self._filters = filters
-        self._path = frozenset(sys.path)
+        self._path, self._finders = sys.path.copy(), sys.meta_path.copy()
         self._environ = dict(os.environ)
         self._cores = len(os.sched_getaffinity(0))
 
@@ -42,11 +52,7 @@ class WarmModules:
         """Let this process look as if nothing had been imported."""
         for name in self._modules:
             sys.modules.pop(name, None)
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
-
-    def get(self, name: str) -> ModuleType | None:
-        """Give a module, hidden or not."""
-        return self._modules.get(name)
+        sys.meta_path.insert(0, self)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -55,12 +61,25 @@ class WarmModules:
         module = self._modules.get(name)
         if module is None or name in sys.modules:  # being reloaded
             return None
-        spec = self._find_otherwise(name, path, target)
         own = getattr(module, "__spec__", None)
-        if spec is None or own is None or spec.origin != own.origin:
-            return spec
-        spec.loader = _Handover(self, module, spec.loader)
+        if own is None or not self._is_found_as_before(name):
+            found = self._find_otherwise(name, path, target)
+            if found is None or own is None or found.origin != own.origin:
+                return found
+        loader: Any = _Handover(self, module, own)
+        spec = importlib.machinery.ModuleSpec(name, loader, origin=own.origin)
+        spec.submodule_search_locations = own.submodule_search_locations
+        spec.has_location, spec.cached = own.has_location, own.cached
         return spec
+
+    def _is_found_as_before(self, name: str) -> bool:
+        """Tell whether a name leads to what it led to, seen without a look at the files there."""
+        front = len(sys.path) - len(self._path)
+        return (
+            sys.path[max(front, 0) :] == self._path
+            and [finder for finder in sys.meta_path if finder is not self] == self._finders
+            and name.partition(".")[0] not in self._own_names()
+        )
 
     def _find_otherwise(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None
@@ -74,38 +93,60 @@ class WarmModules:
 
     def reveal(self, name: str) -> None:
         """Put beside a module, which has been imported just now, all that it imports."""
-        names = self._with_imported(name)
-        before = [*itertools.takewhile(lambda entry: entry not in self._path, sys.path)]
-        find = importlib.machinery.PathFinder.find_spec
-        tops = {name.partition(".")[0] for name in names & self._modules.keys()}
-        # Files of the program with the names of such modules are still to be found.
-        specs = {top: find(top, before) for top in tops} if before else {}
-        # Without an origin it is a folder, which counts only where there is no module.
-        own = {top for top, spec in specs.items() if spec is not None and spec.origin}
         is_first = "numpy" not in sys.modules or name == "numpy"
-        for other, module in self._modules.items():
-            if other in names and other.partition(".")[0] not in own:
+        own = self._own_names()
+        for other, module in self._with_imported(name).items():
+            if not own or other.partition(".")[0] not in own:
                 sys.modules.setdefault(other, module)
         if is_first and sys.modules.get("numpy") is self._modules.get("numpy"):
             self._begin_numpy()
 
-    def _with_imported(self, name: str) -> set[str]:
-        """Give the names of a module and of all that it imports, and so on."""
-        found: set[str] = set()
+    def _with_imported(self, name: str) -> dict[str, ModuleType]:
+        """Give a module and all that it imports, and so on."""
+        if name in self._revealed:
+            return self._revealed[name]
+        found: dict[str, ModuleType] = {}
         waiting = [name]
         while waiting:
             name = waiting.pop()
             if name not in found:
-                found.add(name)
-                parent = name.rpartition(".")[0]
-                waiting += [*self._imports.get(name, ()), *([parent] if parent else [])]
+                found[name] = self._modules[name]
+                waiting += self._imports[name]
         return found
 
+    def _own_names(self) -> set[str]:
+        """Give those names under which the program has files of its own, which are to be found."""
+        known = self._path
+        path = [*itertools.takewhile(lambda entry: entry not in known, sys.path)]
+        if path == self._searched:
+            return self._own
+        own = set()
+        for entry in path:
+            try:
+                with os.scandir(entry or ".") as files:
+                    names = {file.name.partition(".")[0] for file in files}
+            except OSError:
+                continue  # an archive, or nothing at all
+            for name in names & self._tops:
+                spec = importlib.machinery.PathFinder.find_spec(name, [entry])
+                # Without an origin it is a folder, which counts only where there is no module.
+                if spec is not None and spec.origin:
+                    own.add(name)
+        self._searched, self._own = path, own
+        return own
+
     def _begin_numpy(self) -> None:
-        """Do what numpy does at its import, and what depends on when and where that is."""
-        for action, message, category, module, line in reversed(self._filters):
-            text, where = (part and part.pattern for part in (message, module))
-            warnings.filterwarnings(action, text or "", category, where or "", line)
+        """Do what numpy does at its import, and what depends on that moment."""
+        if self._filters:
+            (action, message, category, module, line), *others = self._filters
+            filters: Any = warnings.filters
+            filters[:0] = others
+            # The last one so that `warnings` notices.
+            text, where = (part.pattern if part else "" for part in (message, module))
+            warnings.filterwarnings(action, text, category, where, line)
+        if random := sys.modules.get("numpy.random"):
+            # Else all nodes would draw the same numbers.
+            random.seed()
         threads = _blas_threads(os.environ, len(os.sched_getaffinity(0)))
         if threads != _blas_threads(self._environ, self._cores):
             from dora_rt.control.blas import set_blas_threads
@@ -116,9 +157,10 @@ class WarmModules:
 class _Handover:
     """The loader of a module that was loaded before."""
 
-    def __init__(self, warm: WarmModules, module: ModuleType, loader: Any) -> None:
-        self._warm, self._module, self._loader = warm, module, loader
-        self._spec = module.__spec__
+    def __init__(
+        self, warm: WarmModules, module: ModuleType, spec: importlib.machinery.ModuleSpec
+    ) -> None:
+        self._warm, self._module, self._spec = warm, module, spec
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         return self._module
@@ -130,7 +172,7 @@ class _Handover:
 
     def __getattr__(self, name: str) -> Any:
         # Whoever asks for the source, or the code, gets it from who has it.
-        return getattr(self._loader, name)
+        return getattr(self._spec.loader, name)
 
 
 def _blas_threads(environ: Mapping[str, str], cores: int) -> int:
