@@ -82,8 +82,7 @@ class Node:
         fork.watch()
         report_uncaught(self._status)
         self._has_heartbeat = config.heartbeat_ns is not None
-        self._has_started = self._is_ready = self._reads_events = False
-        self._goes_on_after_stop = False
+        self._has_started = self._is_ready = self._reads_events = self._goes_on_after_stop = False
         attachment = None
         if config.connection_fd >= 0:
             attachment = Attachment(config, when_abandoned(config, self._publishers.values()))
@@ -239,7 +238,8 @@ class Node:
         )
 
     def follow_rules_of_dora(self) -> None:
-        """Let sends after the stop go on, and a node without inputs wait for the stop."""
+        """Be ready at once, wait for the stop without inputs, and send on after it."""
+        self._get_ready()
         self._goes_on_after_stop = True
         self._inbox.ends_by_itself &= bool(self._config.inputs)
 

@@ -81,8 +81,9 @@ with open("/proc/self/environ", "rb") as file:
 mask = os.umask(0)
 os.umask(mask)
 world["process"] = [os.getcwd(), mask, os.getpriority(os.PRIO_PROCESS, 0),
-                    os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpid(), os.getuid(), os.getgroups(), os.getppid(),
-                    sorted(os.sched_getaffinity(0)), os.sched_getscheduler(0), os.cpu_count()]
+                    os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpid(), os.getuid(),
+                    os.getgroups(), os.getppid(), sorted(os.sched_getaffinity(0)),
+                    os.sched_getscheduler(0), os.cpu_count()]
 # The first descriptors may be pipes or terminals of any number.
 world["descriptors"] = sorted(
     [int(fd), os.path.dirname(os.readlink(f"/proc/self/fd/{fd}").split(":")[0]),
@@ -138,7 +139,8 @@ world["policies"] = [type(asyncio.get_event_loop_policy()).__name__, asyncio.all
                      len(multiprocessing.active_children()), multiprocessing.current_process().name,
                      multiprocessing.get_all_start_methods()]
 world["switches"] = [faulthandler.is_enabled(), tracemalloc.is_tracing(),
-                     socket.getdefaulttimeout(), str(decimal.getcontext()), len(contextvars.copy_context())]
+                     socket.getdefaulttimeout(), str(decimal.getcontext()),
+                     len(contextvars.copy_context())]
 world["logging"] = [logging.root.level, logging.root.handlers, logging.root.disabled,
                     sorted(logging.root.manager.loggerDict), logging.raiseExceptions,
                     logging.root.manager.disable, repr(logging.lastResort)[:20]]
