@@ -247,7 +247,8 @@ class Node:
         )
 
     def follow_rules_of_dora(self) -> None:
-        """Let sends after the stop go on, and a node without inputs wait for the stop."""
+        """Be ready at once, wait for the stop without inputs, and send on after it."""
+        self._get_ready()
         self._goes_on_after_stop = True
         self._inbox.ends_by_itself &= bool(self._config.inputs)
 

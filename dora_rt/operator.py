@@ -14,6 +14,7 @@ from typing import Any
 from dora_rt.contract import OperatorConfig
 from dora_rt.errors import OperatorError
 from dora_rt.event import DoraStatus
+from dora_rt.operator_modules import OPERATOR_PREFIX
 
 SendOutput = Callable[..., None]
 
@@ -127,7 +128,8 @@ def _import(config: OperatorConfig) -> ModuleType:
         return importlib.import_module(config.module)
     path = Path(config.path).resolve()
     # Two operators may have files of the same name in different folders.
-    name = f"dora_rt_operator_{path.parent.name}_{path.stem}_{abs(hash(str(path))):x}"
+    name = f"{OPERATOR_PREFIX}{path.parent.name}_{path.stem}_{abs(hash(str(path))):x}"
+    name = name.replace(".", "_")
     if name in sys.modules:
         return sys.modules[name]
     if str(path.parent) not in sys.path:

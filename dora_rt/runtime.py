@@ -11,6 +11,7 @@ import time
 import traceback
 from collections import deque
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from dora_rt.event import TELEMETRY_KEY, Change, DoraStatus, Event, InputClosed
 from dora_rt.link import Link, Passed
 from dora_rt.node import Node
 from dora_rt.operator import LoadedOperator
+from dora_rt.operator_modules import OperatorModules
 
 
 def main() -> None:
@@ -92,6 +94,8 @@ class Runtime:
         self._is_ending = False
         self._thread = threading.get_ident()
         self._inputs = {entry.id: entry for entry in config.inputs}
+        paths = [operator.path for operator in config.operators if operator.path is not None]
+        OperatorModules(str(Path(path).resolve().parent) for path in paths).install()
         for index, operator_config in enumerate(config.operators):
             operator = LoadedOperator.load(operator_config, config.description_path)
             self._running[index] = _Running(operator, operator_config, config)

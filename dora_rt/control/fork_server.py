@@ -10,12 +10,61 @@ a request with two descriptors: where the node's output goes, and where its pid 
 Nobody has threads when a request is served. The node is forked twice and its parent ends at once,
 so that it becomes a child of the launcher (which is a subreaper at that moment) as one that was
 started plainly; from then on the server has no part in it, and may die.
+
+A node is to be what a freshly started interpreter is, as far as its program can see.
+`tests/fault/test_fresh_start.py` compares, and lists what differs.
 """
 
 from __future__ import annotations
 
+import builtins
+import sys
+
+_FRESH = frozenset(sys.modules)
+_imports: dict[str, set[str]] = {}
+_import = builtins.__import__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def _recorded_import(
+    name: str,
+    globals: Mapping[str, object] | None = None,
+    locals: Mapping[str, object] | None = None,
+    fromlist: Sequence[str] | None = (),
+    level: int = 0,
+) -> object:
+    """Import, and note what each module imports; before the first module that is worth a note."""
+    before = len(sys.modules)
+    module = _import(name, globals, locals, fromlist or (), level)
+    importer = globals or {}
+    own = str(importer.get("__name__"))
+    base = name
+    if level:
+        package = str(importer.get("__package__") or own)
+        base = ".".join([*package.split(".")[: 1 - level or None], *([name] if name else [])])
+    _imports.setdefault(own, set()).update([base, *(f"{base}.{part}" for part in fromlist or ())])
+    if len(sys.modules) > before:
+        # Also what came by `importlib`, or out of C.
+        new = [*sys.modules][before:]
+        _imports.setdefault(base if base in new else own, set()).update(new)
+    return module
+
+
+builtins.__import__ = _recorded_import  # type: ignore[assignment]
+
+import warnings
+
+with warnings.catch_warnings():
+    _filters = len(warnings.filters)
+    # What every node needs, and what takes the time.
+    import dora_rt.node  # noqa: F401
+
+    _filters_of_numpy = [*warnings.filters[: len(warnings.filters) - _filters]]
+
 import array
-import contextlib
 import ctypes
 import fcntl
 import gc
@@ -23,24 +72,33 @@ import importlib.machinery
 import io
 import json
 import os
+import re
 import runpy
+import signal
 import socket
+import stat
 import struct
-import sys
+import threading
+import time
 import types
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-# What every node needs, and what takes the time.
-import dora_rt.node  # noqa: F401
 from dora_rt.control.trampoline import apply_setting, end_with_launcher
+from dora_rt.control.warm_modules import WarmModules
+
+builtins.__import__ = _import
 
 MARK_VARIABLE = "DORA_RT_FORK_SERVER"
 LENGTH = struct.Struct("=I")
+_ARCHIVE = b"\0"  # no source has this byte
+_PR_SET_MM, _PR_SET_MM_MAP = 35, 14
+# What a library reads when it is loaded, and a program therefore sets before: too late here.
+_LIBRARY_VARIABLE = re.compile(rb"\b(?:(?:BLIS|GOTO|KMP|MKL|NPY|OMP|OPENBLAS)_[A-Z]|OPENSSL_CONF)")
 
 
-def main() -> None:
-    """Serve until the launcher hangs up; the nodes that are forked return from here as well."""
+def main() -> str | tuple[bytes, dict[str, Any]]:
+    """Serve until the launcher hangs up; a node that is forked returns from here as well."""
     launcher, connection = int(sys.argv[1]), int(sys.argv[2])
     end_with_launcher(launcher)
     # The folder of this file is no place to import from.
@@ -48,7 +106,11 @@ def main() -> None:
         del sys.path[0]
     # What the kernel shows of the environment keeps it: so one can tell such processes.
     del os.environ[MARK_VARIABLE]
-    show_as([sys.executable, "dora_rt", "fork", "server"])
+    command_line = CommandLine.find()
+    command_line.show([sys.executable, "dora_rt", "fork", "server"], is_final=False)
+    modules = WarmModules(_FRESH, _imports, _filters_of_numpy)
+    # Here, and not in each node, which would write to what it shares.
+    modules.hide()
     gc.collect()
     # Else the first collection of each node would write to, and so copy, what it shares.
     gc.freeze()
@@ -57,7 +119,7 @@ def main() -> None:
     if request is None:
         # Nothing here is worth an orderly end, and the launcher waits for it.
         os._exit(0)
-    _become(request, launcher)
+    return _become(request, launcher, command_line)
 
 
 def _equipped(requests: socket.socket) -> socket.socket:
@@ -112,8 +174,14 @@ def _receive_head(requests: socket.socket) -> tuple[bytes, list[int]]:
     return head, descriptors.tolist()
 
 
-def _become(request: dict[str, Any], launcher: int) -> None:
-    """Be the node: what `subprocess`, the trampoline and `python -u` do for one started plainly."""
+def _become(
+    request: dict[str, Any], launcher: int, command_line: CommandLine
+) -> str | tuple[bytes, dict[str, Any]]:
+    """Be the node: what `subprocess`, the trampoline and `python -u` do for one started plainly.
+
+    Returns:
+        The module that is the program, or the source of the script and its namespace.
+    """
     os.setsid()
     end_with_launcher(launcher)
     # As soon as it can be signalled as a group: whatever ends it from now on, its launcher knows.
@@ -124,51 +192,59 @@ def _become(request: dict[str, Any], launcher: int) -> None:
     os.close(request["output"])
     os.chdir(request["folder"])
     os.environ.update(request["variables"])
+    # An interpreter does so at its start, and `TZ` may be among the variables.
+    time.tzset()
+    if set_native_id := getattr(threading.main_thread(), "_set_native_id", None):
+        # Before Python 3.13 a fork leaves it as it was.
+        set_native_id()
     argv = request["argv"]
-    show_as([sys.executable, "-u", *argv])
+    sys.orig_argv = [sys.executable, "-u", *argv]
+    command_line.show(sys.orig_argv, is_final=True)
     for key, value in request["settings"]:
         apply_setting(key, value)
-    if "numpy.random" in sys.modules:
-        # Else all nodes would draw the same numbers.
-        sys.modules["numpy.random"].seed()
-    try:
-        if argv[0] == "-m":
-            _run_module(argv[1], argv[1:])
-        else:
-            _run_script(argv[0], argv)
-    except SystemExit:
-        raise
-    except BaseException as error:
-        # The frames of this file and of what it calls are not the user's.
-        _report(error)
-
-
-def _run_script(path: str, argv: list[str]) -> None:
+    source = None if argv[0] == "-m" else _read_script(argv[0])
+    main_module = types.ModuleType("__main__")
+    main_module.__dict__.update(
+        __builtins__=builtins, __loader__=importlib.machinery.BuiltinImporter
+    )
+    if sys.version_info < (3, 14):
+        main_module.__annotations__ = {}
+    sys.modules["__main__"] = main_module
+    if source is None:
+        sys.argv = ["-m", *argv[2:]]
+        _put_first(str(Path.cwd()))
+        return str(argv[1])
     sys.argv = argv
+    _put_first(_folder_of(argv[0]))
+    main_module.__dict__.update(
+        __file__=argv[0],
+        __cached__=None,
+        __loader__=importlib.machinery.SourceFileLoader("__main__", argv[0]),
+    )
+    return source, main_module.__dict__
+
+
+def _folder_of(path: str) -> str:
+    # Not by pathlib if it can be helped: it costs more than all the rest of this.
+    if stat.S_ISLNK(os.lstat(path).st_mode):
+        return str(Path(path).resolve().parent)
+    return path.rpartition("/")[0] or str(Path.cwd())
+
+
+def _read_script(path: str) -> bytes:
+    """Give the source of a script; or begin anew as an interpreter, if it has to be a fresh one."""
     try:
         with io.open_code(path) as file:
             source = file.read()
-    except OSError as error:
-        print(f"{sys.executable}: can't open file {path!r}: {error}", file=sys.stderr)
-        sys.exit(2)
-    script = Path(path)
-    _put_first(str((script.resolve() if script.is_symlink() else script).parent))
-    module = types.ModuleType("__main__")
-    module.__dict__.update(
-        __file__=path,
-        __builtins__=__builtins__,
-        __loader__=importlib.machinery.SourceFileLoader("__main__", path),
-        __cached__=None,
-    )
-    sys.modules["__main__"] = module
-    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
-
-
-def _run_module(name: str, argv: list[str]) -> None:
-    sys.argv = argv
-    _put_first(str(Path.cwd()))
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+    except OSError:
+        # A folder with a __main__.py; or nothing, which the interpreter says in its own words.
+        source = _ARCHIVE
+    if _ARCHIVE in source or _LIBRARY_VARIABLE.search(source):
+        # This interpreter ignores them, and what is ignored stays so in the next program.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        os.execv(sys.executable, sys.orig_argv)
+    return source
 
 
 def _put_first(folder: str) -> None:
@@ -176,31 +252,83 @@ def _put_first(folder: str) -> None:
         sys.path.insert(0, folder)
 
 
-def _report(error: BaseException) -> NoReturn:
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_frame.f_code.co_filename in (
-        __file__,
-        "<frozen runpy>",
-        runpy.__file__,
-    ):
-        traceback = traceback.tb_next
-    error.__traceback__ = traceback
-    sys.excepthook(type(error), error, traceback)
-    sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+class CommandLine:
+    """What `ps` and `pkill -f` find this process by, overwritten by something else.
+
+    Its place in memory is that of the server in all nodes, and looked up once.
+    """
+
+    def __init__(self, fields: dict[int, int]) -> None:
+        """Overwrite what is where these fields of proc(5) say; nothing without them."""
+        self._fields = fields
+        libc = ctypes.CDLL(None)
+        self._sbrk, self._prctl = libc.sbrk, libc.prctl
+        self._sbrk.restype = ctypes.c_void_p
+
+    @classmethod
+    def find(cls) -> CommandLine:
+        """Find the command line of this process."""
+        try:
+            text = Path("/proc/self/stat").read_bytes()
+        except OSError:
+            return cls({})
+        # The second field may have blanks, and is the last in parentheses.
+        words = text.rpartition(b")")[2].split()
+        return cls({number: int(word) for number, word in enumerate(words[1:], 4)})
+
+    def show(self, argv: list[str], *, is_final: bool) -> None:
+        """Show `argv`, as far as there is room; `is_final`: nothing else will be shown."""
+        start, end = self._fields.get(48, 0), self._fields.get(49, 0)  # arg_start, arg_end
+        if not 0 < start < end:
+            return
+        line = b"\0".join(os.fsencode(argument) for argument in argv)[: end - start - 1] + b"\0"
+        ctypes.memmove(start, line.ljust(end - start, b"\0"), end - start)
+        if is_final:
+            self._end_at(start + len(line))
+
+    def _end_at(self, end: int) -> None:
+        # Else whoever splits the line at its zeros finds a thousand empty arguments. Kernels
+        # without CONFIG_CHECKPOINT_RESTORE refuse.
+        fields = self._fields
+        # struct prctl_mm_map: start_code, end_code, start_data, end_data, start_brk, brk,
+        # start_stack, arg_start, arg_end, env_start, env_end; neither another auxiliary vector nor
+        # another executable.
+        places = [*(fields[number] for number in (26, 27, 45, 46, 47)), self._sbrk(0), fields[28]]
+        places += [fields[48], end, fields[50], fields[51]]
+        layout = struct.pack("=12QII", *places, 0, 0, 0xFFFFFFFF)
+        size, nothing = ctypes.c_ulong(len(layout)), ctypes.c_ulong(0)
+        self._prctl(_PR_SET_MM, _PR_SET_MM_MAP, layout, size, nothing)
 
 
-def show_as(argv: list[str]) -> None:
-    """Let `ps` and `pkill -f` find this process by a command line: overwrite the present one."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        # arg_start and arg_end are fields 48 and 49 (proc(5)); the second, which may have blanks,
-        # is the last in parentheses, and field 3 follows it.
-        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
-        start, end = int(fields[45]), int(fields[46])
-        room = end - start
-        line = b"\0".join(os.fsencode(argument) for argument in argv)[: room - 1]
-        if 0 < start < end:
-            ctypes.memmove(start, line.ljust(room, b"\0"), room)
+def _show_without_own_frames() -> None:
+    """Let the interpreter show what ends the program as it does of a program of its own."""
+    hook = sys.excepthook
+
+    def show(
+        kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None
+    ) -> None:
+        sys.excepthook = hook
+        while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
+            traceback = traceback.tb_next
+        error.__traceback__ = traceback
+        hook(kind, error, traceback)
+
+    sys.excepthook = show
 
 
 if __name__ == "__main__":
-    main()
+    _program = main()
+    # Here, and in no function, so that hardly anything is below the frames of the program.
+    try:
+        if isinstance(_program, str):
+            # Again: for the program, too, it is there.
+            import runpy
+
+            runpy._run_module_as_main(_program)  # type: ignore[attr-defined]
+        else:
+            exec(compile(_program[0], sys.argv[0], "exec", dont_inherit=True), _program[1])
+    except SystemExit:
+        raise
+    except BaseException:
+        _show_without_own_frames()
+        raise

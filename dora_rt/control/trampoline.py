@@ -15,6 +15,8 @@ import sys
 _PR_SET_PDEATHSIG = 1
 _SIGKILL, _SIGPIPE, _SIGXFSZ = 9, 13, 25
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+# Made once: the fork server has it ready for each node.
+_LIBC = ctypes.CDLL(None)
 
 
 def main() -> None:
@@ -27,7 +29,7 @@ def main() -> None:
         apply_setting(*setting.split("=", 1))
     # This interpreter ignores them, and what is ignored stays so in the next program.
     for number in (_SIGPIPE, _SIGXFSZ):
-        ctypes.CDLL(None).signal(number, None)
+        _LIBC.signal(number, None)
     try:
         os.execvp(program[0], program)
     except OSError as error:
@@ -39,7 +41,7 @@ def end_with_launcher(launcher: int) -> None:
     """Let the kernel end this process when its launcher, its parent, ends."""
     # Also a node in a C call that keeps the GIL must not outlive its launcher, so it is the kernel
     # that ends it. It does so when the *thread* ends that started it: nodes start in the main one.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     if os.getppid() != launcher:
         # It died before it could be asked for.
         os._exit(1)

@@ -25,19 +25,25 @@ _START_S = 20.0  # imports from a slow disk; what takes longer starts plainly
 _AGAIN_S = 2.0  # once they are done: the supervisor does nothing else meanwhile
 _GOODBYE_S = 2.0
 _ROOM_FOR_COMMAND_LINE = 2048
-# What an interpreter, or a library that the fork server has imported, reads only at its start.
+# What an interpreter, or a module that it or the fork server has loaded, reads only at its start.
 _EARLY_VARIABLES = (
     "BLIS_",
+    "COVERAGE_",
+    "COV_CORE_",
     "GLIBC_",
     "GOTO_",
     "KMP_",
+    "LANG",
+    "LC_",
     "LD_",
+    "LOCPATH",
     "MALLOC_",
     "MKL_",
     "NPY_",
     "NUMEXPR_",
     "OMP_",
     "OPENBLAS_",
+    "OPENSSL_",
     "PYTHON",
 )
 

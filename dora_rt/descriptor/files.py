@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import mmap
 import os
 import shutil
 import stat
 import warnings
 from pathlib import Path
 
+from dora_rt.descriptor.compiled import OWN_NODES, is_compiled_for_dora
 from dora_rt.descriptor.document import MAX_NBYTES
 from dora_rt.descriptor.model import Descriptor, Operator, Place, Program
 from dora_rt.descriptor.problems import (
@@ -21,8 +21,6 @@ from dora_rt.descriptor.problems import (
 )
 
 _YAML_SUFFIXES = (".yml", ".yaml")
-_ELF = b"\x7fELF"
-_VARIABLE_OF_DORA = b"DORA_NODE_CONFIG"
 _MAX_SOURCE_NBYTES = 16 * 1024 * 1024
 
 
@@ -129,20 +127,16 @@ def _check_program(path: str, folder: Path, search_path: str | None) -> None:
 
 def _check_not_compiled_for_dora(file: Path, path: str) -> None:
     # It would start, find no daemon of dora, and keep the others waiting until it has given up.
-    try:
-        with file.open("rb") as opened:
-            if opened.read(len(_ELF)) != _ELF:
-                return
-            with mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as content:
-                is_node = content.find(_VARIABLE_OF_DORA) >= 0
-    except OSError:
-        return  # what may be executed need not be readable
-    if is_node:
-        raise MalformedError(
-            f"{quote(path)} is a compiled program for dora (C, C++ or Rust)",
-            "only Python programs take part; write it in Python, or let a node of yours start it "
-            "and talk to it",
-        )
+    if not is_compiled_for_dora(file):
+        return
+    own = OWN_NODES.get(file.name)
+    raise MalformedError(
+        f"{quote(path)} is a compiled program for dora (C, C++ or Rust)",
+        "only Python programs take part; write it in Python, or let a node of yours start it "
+        "and talk to it"
+        if own is None
+        else f"only Python programs take part; this node is here as well: module: {own}",
+    )
 
 
 def _check_python(path: str, folder: Path) -> None:

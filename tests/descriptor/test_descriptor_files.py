@@ -69,6 +69,34 @@ def test_compiled_nodes_of_dora_are_refused_before_they_keep_others_waiting(flow
     assert len(read_descriptor(flow).nodes) == 2
 
 
+def test_script_of_pip_around_a_compiled_node_of_dora_is_one(
+    flow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("dora_rerun", "dora_object_to_pose", "fast_echo"):
+        (flow.parent / package).mkdir()
+        is_for_dora = package.startswith("dora")
+        content = (
+            b"\x7fELF" + bytes(5000) + (b"DORA_NODE_CONFIG" if is_for_dora else b"") + bytes(9)
+        )
+        (flow.parent / package / f"{package}.abi3.so").write_bytes(content)
+        script = flow.parent / package.replace("_", "-")
+        script.write_text(f"#!/usr/bin/python3\nimport re, sys\nfrom {package} import py_main\n")
+        script.chmod(0o755)
+    monkeypatch.syspath_prepend(flow.parent)
+    flow.write_text(
+        "nodes:\n- {id: a, path: ./dora-rerun}\n- {id: b, path: ./dora-object-to-pose}\n"
+        "- {id: c, path: ./fast-echo}\n"
+    )
+
+    rerun, pose = refusal_of(flow).splitlines()
+
+    assert rerun.endswith(
+        "'./dora-rerun' is a compiled program for dora (C, C++ or Rust); only Python programs take "
+        "part; this node is here as well: module: dora_rt.nodes.rerun"
+    )
+    assert "'./dora-object-to-pose' is a compiled program for dora" in pose
+
+
 def test_nothing_of_the_dataflow_is_executed(flow: Path) -> None:
     package = flow.parent / "package"
     package.mkdir()

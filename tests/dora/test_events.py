@@ -484,3 +484,38 @@ def test_failed_source_is_told_once_to_who_goes_on_with_other_inputs(flow: Flow,
     assert kinds.index(("INPUT_CLOSED", "a")) < kinds.index(("NODE_FAILED", "camera"))
     assert kinds.count(("INPUT_CLOSED", "b")) == 1
     assert kinds[-2:] == [("INPUT_CLOSED", "c"), ("STOP", "ALL_INPUTS_CLOSED")]
+
+
+def test_what_is_sent_while_a_node_is_busy_is_there_when_it_drains(flow: Flow):
+    # It asks for nothing until everything was sent, as dora's example does with a sleep.
+    seen = run_noting(
+        flow,
+        """
+        nodes:
+          - {id: sender, path: sender.py, outputs: [data]}
+          - id: receiver
+            path: receiver.py
+            inputs: {data: {source: sender/data, queue_size: 100}}
+        """,
+        sender="""
+        from pathlib import Path
+        from dora import Node
+        node = Node()
+        for number in range(100):
+            node.send_output("data", bytes([number]))
+        Path("sent").touch()
+        """,
+        receiver="""
+        import time
+        from pathlib import Path
+        from dora import Node
+        node = Node()
+        deadline = time.monotonic() + 20
+        while not Path("sent").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        note("drained", [event["value"].to_pylist() for event in node.drain()
+                         if event["type"] == "INPUT"])
+        """,
+    )
+
+    assert seen["receiver"]["drained"] == [[number] for number in range(100)]

@@ -13,6 +13,9 @@ import pytest
 from tests.dora.recording import run_noting
 from tests.flows.flow import Flow
 
+# Only since Python 3.12 can a class of ours say BufferError itself.
+NO_VIEW = "BufferError" if sys.version_info >= (3, 12) else "ValueError"
+
 YAML = """
     nodes:
       - {id: writer, path: writer.py, outputs: [raw]}
@@ -44,6 +47,30 @@ WRITER = """
             raise KeyError("in the block")
 
     attempt("exception", fail)
+
+    handler = node.send_output_raw("raw", 5, {"by": "put right"})
+
+    def fail_with_handler():
+        with handler as buffer:
+            memoryview(buffer)[:] = b"wrong"
+            raise KeyError("in the block")
+
+    attempt("exception with a handler", fail_with_handler)
+    handler.as_memoryview()[:] = b"right"
+    attempt("sent after the exception", handler.send)
+
+    handler = node.send_output_raw("raw", 5, {"by": "dropped with a buffer"})
+    buffer = handler.as_buffer()
+    del handler
+    attempt("view after the handler is gone", lambda: memoryview(buffer))
+    del buffer
+
+    handler = node.send_output_raw("raw", 5, {"by": "dropped with a view"})
+    view = handler.as_memoryview()
+    del handler
+    view[:] = b"alone"
+    note("view without a handler", bytes(view).decode())
+    del view
 
     handler = node.send_output_raw("raw", 4, {"by": "send"})
     buffer = handler.as_buffer()
@@ -141,6 +168,22 @@ def test_exception_in_the_block_arrives_and_nothing_is_sent(seen: dict[str, Any]
     assert received(seen, "failed block") == []
 
 
+def test_sample_can_be_put_right_and_sent_after_an_exception(seen: dict[str, Any]):
+    assert seen["writer"]["exception with a handler"]["raised"][0] == "KeyError"
+    assert seen["writer"]["sent after the exception"] is None
+    assert received(seen, "put right") == [list(b"right")]
+
+
+def test_buffer_gives_no_view_after_its_handler_is_gone(seen: dict[str, Any]):
+    assert seen["writer"]["view after the handler is gone"]["raised"][0] == NO_VIEW
+    assert received(seen, "dropped with a buffer") == []
+
+
+def test_view_outlives_the_handler_and_writes_to_nobodys_memory(seen: dict[str, Any]):
+    assert seen["writer"]["view without a handler"] == "alone"
+    assert received(seen, "dropped with a view") == []
+
+
 def test_buffer_is_one_object_and_each_memoryview_a_new_one(seen: dict[str, Any]):
     assert seen["writer"]["buffer is cached"] is True
     assert seen["writer"]["memoryviews are fresh"] is True
@@ -172,10 +215,7 @@ def test_memory_is_not_given_after_the_sample_was_sent(seen: dict[str, Any], acc
 
 
 def test_buffer_gives_no_view_after_the_sample_was_sent(seen: dict[str, Any]):
-    # Only since Python 3.12 can a class of ours say BufferError itself.
-    expected = "BufferError" if sys.version_info >= (3, 12) else "ValueError"
-
-    assert seen["writer"]["view after it"]["raised"][0] == expected
+    assert seen["writer"]["view after it"]["raised"][0] == NO_VIEW
 
 
 def test_block_that_ends_with_a_view_fails_and_sends_nothing(seen: dict[str, Any]):

@@ -193,23 +193,6 @@ def test_end_is_told_as_that_of_a_node_started_plainly(ended: Finished, name: st
         assert any(words in line for line in ended.lines(f"{name}-warm"))
 
 
-def test_copies_do_not_draw_the_same_random_numbers(flow: Flow):
-    flow.write(
-        "node.py",
-        """
-        import random, uuid
-        import numpy as np
-        print(random.random(), np.random.random(), uuid.uuid4())
-        """,
-    )
-    flow.write("flow.yml", "nodes: [{id: a, path: node.py}, {id: b, path: node.py}]\n")
-
-    run = flow.run()
-
-    numbers = [run.lines(name)[0].split() for name in "ab"]
-    assert all(one != other for one, other in zip(*numbers, strict=True))
-
-
 def test_one_node_alone_starts_plainly(flow: Flow):
     flow.write("node.py", "import os\nprint(open('/proc/self/environ').read().count('FORK_SE'))\n")
     flow.write("flow.yml", "nodes: [{id: alone, path: node.py}]\n")

@@ -50,6 +50,8 @@ class SampleHandler:
         self._buffer: Any = (
             SampleBuffer(array) if sys.version_info >= (3, 12) else pickle.PickleBuffer(array)
         )
+        # The buffer may outlive this object as well: then it gives no more views.
+        weakref.finalize(self, self._buffer.release).atexit = False
         # The views may outlive this object, and the slot must not be written again before they go.
         self._abandon = weakref.finalize(array, abandoned.append, loan)
         self._abandon.atexit = False
@@ -103,7 +105,7 @@ class SampleHandler:
         traceback: TracebackType | None,
     ) -> None:
         if kind is not None:
-            self._let_go()
+            # Unsent, and still to be sent: who has the handler may put right what went wrong.
             return
         try:
             self.send()
