@@ -1,0 +1,89 @@
+"""Exceptions out of signal handlers, at the points where CPython runs such handlers.
+
+CPython (3.10 and later) looks for signals after a call has returned, at the entry of a function, and
+at the end of a loop's round; not between a C function and what a C function calls with its result, nor
+between taking a lock in a `with` and the block. A profile function sees just these points in the
+code under test, and what it raises appears there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.protocol.scheduler import Process
+
+_UNDER_TEST = str(Path(__file__).parents[2] / "dora_rt")
+# Reads of an attribute or of a word are no calls for CPython, but they are for the stand-ins.
+_NO_CALLS = frozenset({"__getitem__", "__setitem__", "__len__", "value", "__init__"})
+_ENTER = "__enter__"
+
+
+class Interrupted(BaseException):  # noqa: N818
+    """What the signal handler raises: like KeyboardInterrupt, nothing that a library may swallow."""
+
+
+class Interrupter:
+    """Raises `Interrupted` in one process, once, at one of its next points."""
+
+    def __init__(self, is_running: Callable[[Process], bool]) -> None:
+        self._is_running = is_running
+        self._process: Process | None = None
+        self._points = 0
+        self._inside_c: set[int] = set()
+        """Frames under test that are in the middle of a call of a C function."""
+        self.passed = 0
+        """Points that were passed since the start."""
+
+    def start(self, process: Process, points: int) -> None:
+        """Interrupt a process after so many points; -1: only count them."""
+        self._process, self._points, self.passed = process, points, 0
+        self._inside_c.clear()
+        sys.setprofile(self._profile)
+
+    def stop(self) -> None:
+        """Interrupt nobody."""
+        if self._process is not None:
+            self._process = None
+            sys.setprofile(None)
+
+    def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
+        process = self._process
+        if process is None or not self._is_running(process):
+            return
+        code = frame.f_code
+        if code.co_filename.startswith(_UNDER_TEST):
+            if event == "c_call":
+                self._inside_c.add(id(frame))
+                return
+            if event == "c_exception":
+                self._inside_c.discard(id(frame))
+                return
+            if event == "c_return":
+                self._inside_c.discard(id(frame))
+            elif event == "return" and not _is_called_by_one_under_test(frame):
+                return
+        elif event not in ("call", "return") or code.co_name in _NO_CALLS:
+            return
+        elif event == ("return" if code.co_name == _ENTER else "") or not _stands_in(frame):
+            return
+        elif id(frame.f_back) in self._inside_c:
+            return
+        self.passed += 1
+        if self._points < 0 or self.passed <= self._points:
+            return
+        self.stop()
+        raise Interrupted
+
+
+def _is_called_by_one_under_test(frame: FrameType) -> bool:
+    return frame.f_back is not None and frame.f_back.f_code.co_filename.startswith(_UNDER_TEST)
+
+
+def _stands_in(frame: FrameType) -> bool:
+    """Tell whether a frame is of a stand-in for a C function, called by the code under test."""
+    return _is_called_by_one_under_test(frame)
