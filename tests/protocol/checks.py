@@ -92,10 +92,7 @@ class Checks:
             node = schedule.nodes[output.edges[0].writer]
             if node.has_finished or node.ends is None:
                 continue
-            self._scheduler.process = node.process
-            self._scheduler.left = 1 << 60
             free = node.ends.free_slots()
-            self._scheduler.process = None
             if sorted(free) != list(range(output.slots)):
                 raise Violation(
                     f"slots of output {output.number}: {sorted(free)} are free of {output.slots}"

@@ -63,7 +63,7 @@ def explore(
                     explored.add(kind, seed, Schedule(implementation, kind, seed).run())
                 if time.monotonic() > until or len(explored.violations) >= most_violations:
                     break
-                if seed % 64 == 0:
+                if seed % 256 == 0:
                     gc.collect()
     finally:
         gc.unfreeze()

@@ -45,6 +45,11 @@ class Interrupter:
         self._inside_c.clear()
         sys.setprofile(self._profile)
 
+    def forget(self, process: Process) -> None:
+        """Interrupt a process no more: it is dead."""
+        if process is self._process:
+            self.stop()
+
     def stop(self) -> None:
         """Interrupt nobody."""
         if self._process is not None:

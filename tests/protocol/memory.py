@@ -21,7 +21,7 @@ from dora_rt.errors import SharedMemoryError
 from tests.protocol.scheduler import Process, Scheduler
 
 MOST_LIVES = 16
-# Counted for people: nobody acts on them, so they are no steps.
+# Counted for people: nobody acts on them, so they are no steps, and are not kept.
 QUIET_OF_EDGES = frozenset({COPIED, *range(LATENCIES, LOG)})
 QUIET_OF_OUTPUTS = frozenset({SENT_NBYTES})
 _NONE: frozenset[int] = frozenset()
@@ -162,8 +162,9 @@ class Memory:
 class Cells:
     """Places that are read and written one at a time: the words of a segment, or its samples."""
 
-    def __init__(self, memory: Memory, number: int) -> None:
+    def __init__(self, memory: Memory, name: str, number: int) -> None:
         self._memory = memory
+        self.name = name
         self._number = number
         self._histories: dict[int, list[Entry]] = {}
         self.values: dict[int, Any] = {}
@@ -231,7 +232,7 @@ class Segment:
     def __init__(self, memory: Memory, name: str, nbytes: int, number: int) -> None:
         self.name = name
         self.nbytes = nbytes
-        self.cells = Cells(memory, number)
+        self.cells = Cells(memory, name, number)
         self.mapping = Mapping(memory, self)
         process = memory.scheduler.process
         self.born = list(process.clock) if process is not None else [0] * MOST_LIVES
@@ -280,7 +281,8 @@ class Words:
         return self._length
 
     def __iter__(self) -> Iterator[int]:
-        # Of counters, which nobody acts on, or of what is written once: one step.
+        if self._base in self._quiet:
+            return iter([0] * self._length)
         self._scheduler.step()
         get = self._cells.values.get if self._values is not None else self._cells.read
         return iter([get(self._base + index) or 0 for index in range(self._length)])
@@ -303,11 +305,12 @@ class Words:
 
     def __setitem__(self, index: int, value: int) -> None:
         place = self._base + index
-        if place not in self._quiet:
-            scheduler = self._scheduler
-            scheduler.left -= 1
-            if scheduler.left < 0:
-                scheduler.pause()
+        if place in self._quiet:
+            return
+        scheduler = self._scheduler
+        scheduler.left -= 1
+        if scheduler.left < 0:
+            scheduler.pause()
         if not (0 <= index < self._length and 0 <= value < 1 << 64):
             raise ValueError(f"word {index} of {self._length} cannot be {value}")
         if self._values is not None:

@@ -110,7 +110,8 @@ class Schedule:
         self.nodes: dict[int, Node] = {}
         self.lives = 0
         here.memory, here.scheduler = self.memory, self.scheduler
-        here.has_views = rng.random() < kind.views
+        # An observer makes real arrays, and here there are no such bytes.
+        here.has_views = rng.random() < kind.views and not self.has_observer
         edges = tuple(edge for output in self.plan.outputs for edge in output.edges)
         outputs = {edge.number: it.number for it in self.plan.outputs for edge in it.edges}
         here.accounts = self.accounts = Accounts(self.memory, edges, outputs)
@@ -260,6 +261,7 @@ class Schedule:
     def _open(self, node: Node, config: NodeConfig) -> Ends:
         node.ends = ends = self._implementation.open(config)
         self.run_memory.note_attached(config.number)
+        node.process.is_open = True
         return ends
 
     def _write(self, node: Node, config: NodeConfig) -> None:
@@ -337,7 +339,10 @@ class Schedule:
             if number in self.closing and rng.random() < 0.2:
                 self.closing.discard(number)
                 node.has_closed_input = True
-                ends.close_input("input")
+                try:
+                    ends.close_input("input")
+                except Interrupted:
+                    ends.close_input("input")
 
     def _receive(self, node: Node, ends: Ends, config: NodeConfig) -> object | None:
         """Take one; None at the end, True if there was none this time."""

@@ -64,6 +64,8 @@ class Process:
     """Next one last."""
     let_go: Callable[[], None] = lambda: None
     is_alive: bool = True
+    is_open: bool = False
+    """Whether it has attached to everything: who is interrupted before that ends."""
     steps: int = 0
     # Of the weak memory: see `tests.protocol.memory`.
     clock: list[int] = field(default_factory=list)
@@ -161,7 +163,7 @@ class Scheduler:
             return
         self._count_steps(thread)
         process = thread.process
-        while process.befalls and process.befalls[-1].step <= process.steps:
+        if process.befalls and process.befalls[-1].step <= process.steps:
             self._befall(thread, process.befalls.pop())
         self._hand_over(thread)
 
@@ -193,6 +195,7 @@ class Scheduler:
         # Kept, because a greenlet that nobody knows unwinds at once, and a killed process does not.
         self._remains += [it.greenlet for it in self.threads if it.process is process]
         self.threads = [thread for thread in self.threads if thread.process is not process]
+        self._interrupter.forget(process)
         self.killed(process)
 
     def is_running(self, process: Process) -> bool:
@@ -219,6 +222,11 @@ class Scheduler:
         if what.act is Act.LET_GO:
             process.let_go()
         elif what.act is Act.INTERRUPT:
+            if not process.is_open:
+                what.step += 20
+                process.befalls.append(what)
+                process.befalls.sort(key=lambda it: -it.step)
+                return
             self.interrupts.append(process.name)
             self._interrupter.start(process, what.points)
         else:
