@@ -259,17 +259,17 @@ class Accounts:
             generation for (edge, _), generation in self._writer_generation.items() if edge == number
         }
         return sum(
-            self._readable(number, generation)
+            self._readable(number, generation, or_was=True)
             for generation in generations
             if writer is None
             or not writer.process.is_alive
             or generation != self._present(writer, number)
         )
 
-    def _readable(self, number: int, generation: int) -> int:
-        """Count the tokens that the present reader of an edge may still win."""
+    def _readable(self, number: int, generation: int, *, or_was: bool = False) -> int:
+        """Count the tokens that the present reader of an edge may still win, or could have won."""
         life = self.lives.get(self.edges[number].reader)
-        if life is None:
+        if life is None or not (or_was or life.process.is_alive):
             return 0
         begin = self._starts.get((life.process.life, number), 0)
         return sum(

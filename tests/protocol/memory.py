@@ -55,6 +55,8 @@ class Memory:
         self.handles: dict[Process | None, dict[int, Handle]] = defaultdict(dict)
         """Semaphores that are open, by process."""
         self.now_ns = 1_000
+        self.made = 0
+        """Objects so far: each has a number of its own."""
         self._removed = [0] * MOST_LIVES
         self.token_taken: Callable[[str, Process | None], None] | None = None
 
@@ -89,7 +91,8 @@ class Memory:
         self.fence()
         if name in self.segments:
             raise SharedMemoryError(f"shared memory {name} exists already")
-        self.segments[name] = segment = Segment(self, name, nbytes, len(self.segments))
+        self.made += 1
+        self.segments[name] = segment = Segment(self, name, nbytes, self.made)
         return segment
 
     def segment(self, name: str) -> Segment:
@@ -115,7 +118,8 @@ class Memory:
         self.fence()
         if name in self.semaphores:
             raise SharedMemoryError(f"semaphore {name} exists already")
-        self.semaphores[name] = count = Count(self, name)
+        self.made += 1
+        self.semaphores[name] = count = Count(self, name, self.made)
         return Handle(self, count)
 
     def semaphore(self, name: str) -> Handle:
@@ -363,10 +367,11 @@ class Mapping:
 class Count:
     """A semaphore; what is opened is a `Handle`."""
 
-    __slots__ = ("ahead", "clock", "count", "history", "memory", "name", "token")
+    __slots__ = ("ahead", "clock", "count", "history", "memory", "name", "number", "token")
 
-    def __init__(self, memory: Memory, name: str) -> None:
+    def __init__(self, memory: Memory, name: str, number: int) -> None:
         self.memory = memory
+        self.number = number
         self.name = name
         self.count = 0
         self.token = "t" in name.rpartition("-")[2]
@@ -404,7 +409,7 @@ class Count:
         entry = history[last]
         clock = process.clock
         if entry.life >= 0 and clock[entry.life] < entry.write:
-            key = id(self), -1
+            key = self.number, -1
             if memory.rng.random() < memory.weak:
                 low = process.ahead.get(key, 0)
                 known = last - 1
