@@ -115,6 +115,7 @@ class Node:
         """
         self._announce_reading()
         self._inbox.beat()
+        self._inbox.hear_news()
         return (
             not self._finalizer.alive
             or self._inbox.has_ended

@@ -69,7 +69,9 @@ class Wired:
         return event
 
     def counters(self, reader: int = 0) -> EdgeCounters:
-        return self.memory.counters(self.output, self.output.edges[reader])
+        counters = self.memory.counters(self.output, self.output.edges[reader])
+        assert counters is not None, "nobody has removed the objects"
+        return counters
 
     @property
     def free_slots(self) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from dora_rt.contract import EdgeConfig
-from dora_rt.data import ring
+from dora_rt.contract import EdgeConfig, OutputConfig
+from dora_rt.control.words import read_words
+from dora_rt.data import names, ring
 from dora_rt.latency import BUCKETS
 
 
@@ -23,11 +25,15 @@ class EdgeCounters:
     """From the origin to the receipt."""
 
 
-NOTHING = EdgeCounters(0, 0, 0, 0, (0,) * BUCKETS, (0,) * BUCKETS)
+_NO_LATENCIES = (0,) * BUCKETS
+NOTHING = EdgeCounters(0, 0, 0, 0, _NO_LATENCIES, _NO_LATENCIES)
 
 
-def read_reader(words: memoryview) -> EdgeCounters:
-    """Read what the reader of an edge has counted."""
+def read_reader(run: str, edge: EdgeConfig) -> EdgeCounters | None:
+    """Read what the reader of an edge has counted; None if its segment is gone."""
+    words = read_words(names.edge(run, edge.number, edge.generation), ring.LOG)
+    if words is None:
+        return None
     return EdgeCounters(
         sent=0,
         delivered=words[ring.DELIVERED],
@@ -38,32 +44,76 @@ def read_reader(words: memoryview) -> EdgeCounters:
     )
 
 
-def read_writer(words: memoryview, edges: int, position: int) -> EdgeCounters:
-    """Read what the writer of an edge has counted."""
-    dropped = words[ring.writer_dropped_index(edges, position)]
-    return replace(NOTHING, sent=words[ring.HEAD], dropped=dropped)
+def read_writer(run: str, output: OutputConfig, position: int) -> EdgeCounters | None:
+    """Read what the writer of an output has counted for one edge; None if its segment is gone."""
+    words = read_output(run, output)
+    if words is None:
+        return None
+    dropped = words[ring.writer_dropped_index(len(output.edges), position)]
+    return EdgeCounters(words[ring.HEAD], 0, dropped, 0, _NO_LATENCIES, _NO_LATENCIES)
 
 
-def read_waiting(
-    output_words: memoryview, edges: int, edge_words: memoryview, config: EdgeConfig
-) -> int:
+def read_output(run: str, output: OutputConfig) -> list[int] | None:
+    """Read the words of an output and of all its edges; None if its segment is gone."""
+    name = names.output(run, output.number, output.generation)
+    return read_words(name, ring.FLOOR + 3 * len(output.edges))
+
+
+def read_sent(run: str, output: OutputConfig) -> tuple[int, int]:
+    """Read how many samples an output has sent, and their bytes; nothing if they are gone."""
+    words = read_words(names.output(run, output.number, output.generation), ring.FLOOR)
+    return (0, 0) if words is None else (words[ring.HEAD], words[ring.SENT_NBYTES])
+
+
+def read_waiting(run: str, output: OutputConfig, edge: EdgeConfig) -> int:
     """Estimate how many samples wait in a queue: both ends go on while this looks at them."""
-    begin = output_words[ring.begin_index(edges, config.position)]
-    floor = output_words[ring.FLOOR + config.position]
-    next_seq = floor & ring.SEQ_MASK
-    if begin >> ring.SEQ_BITS == config.generation & 0xFFFF:
-        read = edge_words[ring.DELIVERED] + edge_words[ring.DROPPED]
-        next_seq = max(next_seq, (begin & ring.SEQ_MASK) + read)
-    return min(max(output_words[ring.HEAD] - next_seq, 0), config.queue_size)
+    read = read_words(names.edge(run, edge.number, edge.generation), ring.LATENCIES)
+    words = read_output(run, output)
+    if read is None or words is None:
+        return 0
+    begin = words[ring.begin_index(len(output.edges), edge.position)]
+    next_seq = words[ring.FLOOR + edge.position] & ring.SEQ_MASK
+    if begin >> ring.SEQ_BITS == edge.generation & 0xFFFF:
+        taken = read[ring.DELIVERED] + read[ring.DROPPED]
+        next_seq = max(next_seq, (begin & ring.SEQ_MASK) + taken)
+    return min(max(words[ring.HEAD] - next_seq, 0), edge.queue_size)
 
 
-def add(*parts: EdgeCounters) -> EdgeCounters:
-    """Add up what several generations have counted."""
+def has_read_all(run: str, output: OutputConfig, edge: EdgeConfig) -> bool:
+    """Tell whether a reader that lives needs an earlier generation of its writer no more."""
+    read = read_words(names.edge(run, edge.number, edge.generation), ring.LATENCIES)
+    words = read_output(run, output)
+    if read is None or words is None:
+        return True  # somebody has removed it: who had it, has it
+    if read[ring.LEFT] or read[ring.READER_CLOSED] != ring.OPEN:
+        return True
+    begin = words[ring.begin_index(len(output.edges), edge.position)]
+    if begin >> ring.SEQ_BITS != edge.generation & 0xFFFF:
+        return True  # the writer died before it had anything for this reader
+    taken = read[ring.DELIVERED] + read[ring.DROPPED]
+    return (begin & ring.SEQ_MASK) + taken >= words[ring.HEAD]
+
+
+def add(parts: Iterable[EdgeCounters | None]) -> EdgeCounters | None:
+    """Add up what several generations have counted; None if one of them is not known."""
+    known: list[EdgeCounters] = []
+    for part in parts:
+        if part is None:
+            return None
+        known.append(part)
     return EdgeCounters(
-        sent=sum(part.sent for part in parts),
-        delivered=sum(part.delivered for part in parts),
-        dropped=sum(part.dropped for part in parts),
-        copied=sum(part.copied for part in parts),
-        latencies=tuple(map(sum, zip(*(part.latencies for part in parts), strict=True))),
-        ages=tuple(map(sum, zip(*(part.ages for part in parts), strict=True))),
+        sent=sum(part.sent for part in known),
+        delivered=sum(part.delivered for part in known),
+        dropped=sum(part.dropped for part in known),
+        copied=sum(part.copied for part in known),
+        latencies=_add([part.latencies for part in known]),
+        ages=_add([part.ages for part in known]),
     )
+
+
+def _add(histograms: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    # Most are empty, and a run may have a thousand edges that are looked at twice a second.
+    filled = [histogram for histogram in histograms if histogram is not _NO_LATENCIES]
+    if len(filled) < 2:
+        return filled[0] if filled else _NO_LATENCIES
+    return tuple(map(sum, zip(*filled, strict=True)))

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
-from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig
-from dora_rt.control.counters import EdgeCounters, add, read_reader, read_waiting, read_writer
-from dora_rt.control.objects import Edge, Output, create_edge, create_output, create_words
-from dora_rt.control.outdated import Outdated
+from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
+from dora_rt.control.counters import (
+    EdgeCounters,
+    add,
+    has_read_all,
+    read_reader,
+    read_sent,
+    read_waiting,
+    read_writer,
+)
+from dora_rt.control.objects import (
+    Edge,
+    Output,
+    create_edge,
+    create_output,
+    create_words,
+    keep_closed,
+    wake_writer,
+)
+from dora_rt.control.outdated import Outdated, unlink_outdated
 from dora_rt.control.plan import Plan
-from dora_rt.data import names, ring
+from dora_rt.data import names
 from dora_rt.data.board import Board, Fate, Peer, board_nbytes, format_board
+from dora_rt.data.fence import Fence
 from dora_rt.data.shm import Semaphore, create_semaphore, unlink_run
 
 
@@ -23,10 +41,12 @@ class RunMemory:
     def __init__(self, plan: Plan, run: str) -> None:
         self._plan = plan
         self._run = run
+        self._pass_fence = Fence().pass_through
         self._doorbells: list[Semaphore] = []
         self._pulses: dict[int, memoryview] = {}
         self._outputs: dict[int, Output] = {}
         self._edges: dict[int, Edge] = {}
+        self._edges_of: defaultdict[int, list[Edge]] = defaultdict(list)  # by process, both ends
         self._outdated: list[Outdated] = []
         # Processes that may still have to attach to what their configuration names.
         self._unattached = {
@@ -83,13 +103,12 @@ class RunMemory:
             keeps_queues: whether its writers wait for that one, too.
         """
         self._unattached.discard(process)
-        for edge in self._edges.values():
+        for edge in self._edges_of[process]:
             if edge.config.writer == process:
                 edge.writer_fate = Fate.AWAY if returns else Fate.GONE
             if edge.config.reader == process:
                 edge.reader_fate = Fate.AWAY if returns and keeps_queues else Fate.GONE
-            if process in (edge.config.writer, edge.config.reader):
-                self._announce(edge)
+        self._announce(self._edges_of[process])
 
     def admit(self, process: int) -> NodeConfig:
         """Let a dynamic node be there, and tell its peers.
@@ -101,10 +120,10 @@ class RunMemory:
             return self.renew(process)
         # Nobody has written its outputs yet, so their readers need not move over to new ones.
         self._unused.discard(process)
-        for edge in self._edges.values():
-            if edge.config.writer == process:
-                edge.writer_fate = Fate.ALIVE
-                self._announce(edge)
+        written = [edge for edge in self._edges_of[process] if edge.config.writer == process]
+        for edge in written:
+            edge.writer_fate = Fate.ALIVE
+        self._announce(written)
         return self._renew_inputs(process)
 
     def renew(self, process: int) -> NodeConfig:
@@ -118,15 +137,15 @@ class RunMemory:
         return self._renew_inputs(process)
 
     def _renew_inputs(self, process: int) -> NodeConfig:
-        for number, edge in self._edges.items():
+        for edge in self._edges_of[process]:
             if edge.config.reader == process:
                 edge.reader_fate = Fate.ALIVE
                 edge.reader_starts += 1
                 # An edge whose output is new as well has new objects already.
                 if edge.config.writer != process:
-                    self._renew_edge(number, lambda: True)
+                    self._renew_edge(edge, lambda: True)
                 else:
-                    self._announce(edge)
+                    self._announce([edge])
         self._unattached.add(process)
         self._board.let_go_on(process)
         return self.current(self._plan.processes[process].config)
@@ -159,44 +178,50 @@ class RunMemory:
 
     def remove_outdated(self) -> None:
         """Remove the earlier generations that nobody needs any more."""
-        kept = []
+        kept: list[Outdated] = []
+        removed: list[Outdated] = []
         for outdated in self._outdated:
             outdated.unattached.intersection_update(self._unattached)
-            if outdated.unattached or not outdated.is_read():
-                kept.append(outdated)
-                continue
+            is_needed = outdated.unattached or not outdated.is_read()
+            (kept if is_needed else removed).append(outdated)
+        if not removed:
+            return
+        for outdated in removed:
             for number, count in outdated.count.items():
-                self._edges[number].before = add(self._edges[number].before, count())
-            outdated.unlink()
+                edge = self._edges[number]
+                edge.before = add((edge.before, count()))
         self._outdated = kept
+        present = {number: edge.config.generation for number, edge in self._edges.items()}
+        unlink_outdated(self._run, removed, kept, present)
 
-    def counters(self, output: OutputConfig, edge: EdgeConfig) -> EdgeCounters:
-        """Read what an edge has counted, over all its generations."""
+    def counters(self, output: OutputConfig, edge: EdgeConfig) -> EdgeCounters | None:
+        """Read what an edge has counted, over all its generations; None if nobody can tell."""
         present = self._edges[edge.number]
-        earlier = [outdated.counters(edge.number) for outdated in self._outdated]
-        sender = read_writer(self._outputs[output.number].words, len(output.edges), edge.position)
-        return add(present.before, *earlier, read_reader(present.words), sender)
+        earlier = [one.counters(edge.number) for one in self._outdated if edge.number in one.count]
+        # The reader's first: what it has received by now, the writer has counted before.
+        received = read_reader(self._run, present.config)
+        sent = read_writer(self._run, self._outputs[output.number].config, edge.position)
+        return add((present.before, *earlier, received, sent))
 
     def sent(self, output: int) -> tuple[int, int]:
         """Read how many samples an output has sent, and their bytes, over all generations."""
         present = self._outputs[output]
-        words = present.words
-        samples = present.sent_before + words[ring.HEAD]
-        return samples, present.nbytes_before + words[ring.SENT_NBYTES]
+        samples, nbytes = read_sent(self._run, present.config)
+        return present.sent_before + samples, present.nbytes_before + nbytes
 
     def waiting(self, edge: EdgeConfig) -> int:
         """Estimate how many samples wait in the queue of an edge."""
         present = self._edges[edge.number]
-        words = self._outputs[present.output].words
-        edges = len(self._outputs[present.output].config.edges)
-        return read_waiting(words, edges, present.words, present.config)
+        return read_waiting(self._run, self._outputs[present.output].config, present.config)
 
     def close(self) -> None:
         """Remove every object of the run, those that publishers made included."""
         unlink_run(self._run)
+        for doorbell in self._doorbells:
+            doorbell.close()
         # What is mapped goes now, whoever still knows this object.
-        for mapped in (self._outputs, self._edges, self._pulses, self._doorbells):
-            mapped.clear()
+        for known in (self._doorbells, self._pulses, self._outputs, self._edges, self._edges_of):
+            known.clear()
         del self._board
 
     def __enter__(self) -> RunMemory:
@@ -219,67 +244,66 @@ class RunMemory:
                 number = process.config.number
                 self._pulses[number] = create_words(names.pulse(run, number), 8)
         for output in self._plan.outputs:
-            self._outputs[output.number] = Output(output, create_output(self._run, output))
-            for edge in output.edges:
-                self._edges[edge.number] = create_edge(self._run, edge, output.number)
+            create_output(run, output)
+            self._outputs[output.number] = Output(output)
+            for config in output.edges:
+                create_edge(run, config)
+                self._edges[config.number] = edge = Edge(config, output.number)
+                for process_number in {config.writer, config.reader}:
+                    self._edges_of[process_number].append(edge)
 
     def _renew_output(self, number: int) -> None:
-        output = self._outputs[number]
-        config, words = self.present(number), output.words
-        output.sent_before += words[ring.HEAD]
-        output.nbytes_before += words[ring.SENT_NBYTES]
-        edges = [self._edges[edge.number] for edge in config.edges]
+        output, run = self._outputs[number], self._run
+        old = self.present(number)
+        samples, nbytes = read_sent(run, old)
+        output.sent_before += samples
+        output.nbytes_before += nbytes
+        edges = [self._edges[edge.number] for edge in old.edges]
         drained = [
-            partial(
-                self._is_drained,
-                edge,
-                edge.config.generation,
-                edge.words,
-                edge.reader_starts,
-                words,
-                len(edges),
-            )
-            for edge in edges
+            partial(self._is_drained, edge, edge.config, edge.reader_starts, old) for edge in edges
         ]
-        name = names.output(self._run, number, config.generation)
-        pools = names.pools(self._run, number, config.generation)
         self._outdate(
             Outdated(
-                (name,),
-                (),
-                pools,
-                lambda: all(is_drained() for is_drained in drained),
-                {
-                    edge.number: partial(read_writer, words, len(edges), edge.position)
-                    for edge in config.edges
+                segment=names.output(run, number, old.generation),
+                returned=None,
+                output=(number, old.generation),
+                edge=None,
+                is_read=lambda: all(is_drained() for is_drained in drained),
+                count={
+                    edge.number: partial(read_writer, run, old, edge.position) for edge in old.edges
                 },
             )
         )
-        output.config = replace(output.config, generation=output.config.generation + 1)
-        output.words = create_output(self._run, output.config)
+        output.config = replace(output.config, generation=old.generation + 1)
+        create_output(run, output.config)
         for edge, is_drained in zip(edges, drained, strict=True):
             edge.writer_fate = Fate.ALIVE
-            self._renew_edge(edge.config.number, is_drained)
+            before = edge.config
+            self._renew_edge(edge, is_drained)
+            if edge.reader_fate is Fate.ALIVE:
+                # The reader does the like after it has closed: it passes a fence and looks at the
+                # board. So one of the two sees the other, whatever their order.
+                self._pass_fence()
+                keep_closed(run, before, edge.config)
 
-    def _renew_edge(self, number: int, is_read: Callable[[], bool]) -> None:
-        edge = self._edges[number]
-        run, generation = self._run, edge.config.generation
-        tokens = [names.token(run, number, generation, slot) for slot in range(edge.config.slots)]
+    def _renew_edge(self, edge: Edge, is_read: Callable[[], bool]) -> None:
+        run, old = self._run, edge.config
+        number, generation = old.number, old.generation
         self._outdate(
             Outdated(
-                (names.edge(run, number, generation),),
-                (*tokens, names.returned(run, number, generation)),
-                None,
-                is_read,
-                {number: partial(read_reader, edge.words)},
+                segment=names.edge(run, number, generation),
+                returned=names.returned(run, number, generation),
+                output=None,
+                edge=(number, generation),
+                is_read=is_read,
+                count={number: partial(read_reader, run, old)},
             )
         )
-        old_returned = edge.returned
-        fresh = create_edge(self._run, replace(edge.config, generation=generation + 1), edge.output)
-        edge.config, edge.words, edge.returned = fresh.config, fresh.words, fresh.returned
-        self._announce(edge)
+        edge.config = replace(old, generation=generation + 1)
+        create_edge(run, edge.config)
+        self._announce([edge])
         # After the board says it: a writer that waits for the dead reader looks there when woken.
-        old_returned.release()
+        wake_writer(run, number, generation)
 
     def present(self, number: int) -> OutputConfig:
         """Give an output with the present generations."""
@@ -288,33 +312,39 @@ class RunMemory:
             config, edges=tuple(self._edges[edge.number].config for edge in config.edges)
         )
 
-    def _announce(self, edge: Edge) -> None:
-        generation = self._outputs[edge.output].config.generation
-        number = edge.config.number
-        self._board.set_writer(number, Peer(edge.writer_fate, generation, edge.config.generation))
-        # The writer only cares for the edge: its own restart makes a new output anyway.
-        self._board.set_reader(number, Peer(edge.reader_fate, 0, edge.config.generation))
-        self._doorbells[edge.config.reader].release()
-        edge.returned.release()
+    def _announce(self, edges: Iterable[Edge]) -> None:
+        """Tell the peers at both ends of edges what is new."""
+        board, concerned, woken = self._board, set(), []
+        for edge in edges:
+            number, generation = edge.config.number, edge.config.generation
+            output_generation = self._outputs[edge.output].config.generation
+            if board.set_writer(number, Peer(edge.writer_fate, output_generation, generation)):
+                concerned.add(edge.config.reader)
+            # The writer only cares for the edge: its own restart makes a new output anyway.
+            if board.set_reader(number, Peer(edge.reader_fate, 0, generation)):
+                concerned.add(edge.config.writer)
+                # A thread that waits for room sleeps on one edge, and notices the others as well.
+                woken += [
+                    other
+                    for other in self.present(edge.output).edges
+                    if other == edge.config or other.queue_policy is QueuePolicy.BLOCK
+                ]
+        self._pass_fence()
+        for process in concerned:
+            board.count_news(process)
+        for process in concerned:
+            self._doorbells[process].release()
+        for config in woken:
+            wake_writer(self._run, config.number, config.generation)
 
     def _outdate(self, outdated: Outdated) -> None:
         outdated.unattached.update(self._unattached)
         self._outdated.append(outdated)
 
     def _is_drained(
-        self,
-        edge: Edge,
-        generation: int,
-        edge_words: memoryview,
-        reader_starts: int,
-        output_words: memoryview,
-        edges: int,
+        self, edge: Edge, config: EdgeConfig, reader_starts: int, output: OutputConfig
     ) -> bool:
         """Tell whether a reader has read an earlier generation of an output to its end."""
         if edge.reader_fate is not Fate.ALIVE or edge.reader_starts != reader_starts:
             return True
-        begin = output_words[ring.begin_index(edges, edge.config.position)]
-        if begin >> ring.SEQ_BITS != generation & 0xFFFF:
-            return True  # the writer died before it had anything for this reader
-        read = edge_words[ring.DELIVERED] + edge_words[ring.DROPPED]
-        return (begin & ring.SEQ_MASK) + read >= output_words[ring.HEAD]
+        return has_read_all(self._run, output, config)

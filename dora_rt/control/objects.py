@@ -1,4 +1,4 @@
-"""Makes the shared objects of outputs and edges, each generation anew."""
+"""Makes the shared objects of outputs and edges, each generation anew; none stays mapped here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from dora_rt.contract import EdgeConfig, OutputConfig
 from dora_rt.control.counters import NOTHING, EdgeCounters
+from dora_rt.control.words import read_words, write_word
 from dora_rt.data import names, ring
 from dora_rt.data.board import Fate
-from dora_rt.data.shm import Segment, Semaphore, create_semaphore
+from dora_rt.data.shm import Segment, attach_semaphore, create_semaphore
+from dora_rt.errors import SharedMemoryError
 
 
 @dataclass(slots=True)
@@ -16,7 +18,6 @@ class Output:
     """The present generation of an output, and what those before it counted."""
 
     config: OutputConfig
-    words: memoryview
     sent_before: int = 0
     nbytes_before: int = 0
 
@@ -27,15 +28,13 @@ class Edge:
 
     config: EdgeConfig
     output: int
-    words: memoryview
-    returned: Semaphore
-    before: EdgeCounters = NOTHING
+    before: EdgeCounters | None = NOTHING
     reader_fate: Fate = Fate.ALIVE
     writer_fate: Fate = Fate.ALIVE
     reader_starts: int = 0
 
 
-def create_output(run: str, config: OutputConfig) -> memoryview:
+def create_output(run: str, config: OutputConfig) -> None:
     """Make the segment of an output, and its pool if that is to be there from the beginning."""
     name = names.output(run, config.number, config.generation)
     words = create_words(name, ring.output_nbytes(config.slots, len(config.edges)))
@@ -43,19 +42,18 @@ def create_output(run: str, config: OutputConfig) -> memoryview:
     if config.slot_nbytes:
         pool = names.pool(run, config.number, config.generation, 0)
         Segment.create(pool, config.slots * config.slot_nbytes).close()
-    return words
 
 
-def create_edge(run: str, config: EdgeConfig, output: int) -> Edge:
-    """Make the segment and the semaphores of an edge."""
-    generation = config.generation
-    name = names.edge(run, config.number, generation)
+def create_edge(run: str, config: EdgeConfig) -> None:
+    """Make the segment of an edge, and the semaphore that its reader posts.
+
+    The tokens are made by the writer, each when it first has something for this reader in that
+    slot: of all that an edge may come to need, most never is.
+    """
+    name = names.edge(run, config.number, config.generation)
     words = create_words(name, ring.edge_nbytes(config.slots))
     ring.format_edge(words, config.slots)
-    for slot in range(config.slots):
-        create_semaphore(names.token(run, config.number, generation, slot))
-    returned = create_semaphore(names.returned(run, config.number, generation))
-    return Edge(config, output, words, returned)
+    create_semaphore(names.returned(run, config.number, config.generation)).close()
 
 
 def create_words(name: str, nbytes: int) -> memoryview:
@@ -63,3 +61,24 @@ def create_words(name: str, nbytes: int) -> memoryview:
     segment = Segment.create(name, nbytes)
     segment.close()
     return segment.words()
+
+
+def wake_writer(run: str, number: int, generation: int) -> None:
+    """Wake the writer of an edge, should it wait for room there."""
+    try:
+        returned = attach_semaphore(names.returned(run, number, generation))
+    except SharedMemoryError:
+        return  # somebody has removed it: the word on the board is seen at the next send
+    returned.release()
+    returned.close()
+
+
+def keep_closed(run: str, old: EdgeConfig, new: EdgeConfig) -> None:
+    """Tell the next writer of an input that its reader, which lives, has closed it.
+
+    A reader that closes at this moment may write the same.
+    """
+    words = read_words(names.edge(run, old.number, old.generation), ring.LATENCIES)
+    if words is not None and words[ring.READER_CLOSED] != ring.OPEN:
+        name = names.edge(run, new.number, new.generation)
+        write_word(name, ring.READER_CLOSED, words[ring.READER_CLOSED])

@@ -2,7 +2,9 @@
 
 The launcher is the only one who writes it; it rings the doorbell of whom it concerns afterwards.
 For each edge it says what became of the process at either end, and which generation of shared
-objects is the newest: a restarted process gets new ones, and its peers move over to them.
+objects is the newest: a restarted process gets new ones, and its peers move over to them. For each
+process it counts how often such a word changed that this process should know, or that it was asked
+to end: one look tells whether there is anything to look for.
 """
 
 from __future__ import annotations
@@ -10,13 +12,15 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+from dora_rt.data.fence import Fence
 from dora_rt.data.ring import MAGIC
 from dora_rt.errors import SharedMemoryError
 
 _PROCESSES = 1
 _EDGES = 2
 _START_NS = 8
-_STOP = 16  # one word per process, then one per edge about its reader, one about its writer
+_STOP = 16  # one word per process, then one per process that counts its news, then one per edge
+# about its reader, and one per edge about its writer
 
 _FOR_GOOD, _UNTIL_RESTART = 1, 2  # of a stop word
 
@@ -61,7 +65,7 @@ class Peer(NamedTuple):
 
 def board_nbytes(processes: int, edges: int) -> int:
     """Give the size of the board in bytes."""
-    return 8 * (_STOP + processes + 2 * edges)
+    return 8 * (_STOP + 2 * processes + 2 * edges)
 
 
 def format_board(words: memoryview, processes: int, edges: int) -> None:
@@ -86,7 +90,8 @@ class Board:
                 f"{name} is not the board of a run of {processes} processes and {edges} edges"
             )
         self._words = words
-        self._readers = _STOP + processes
+        self._news = _STOP + processes
+        self._readers = self._news + processes
         self._writers = self._readers + edges
 
     @property
@@ -97,10 +102,6 @@ class Board:
     def start(self, now_ns: int) -> None:
         """Let the first inputs flow."""
         self._words[_START_NS] = now_ns
-
-    def stop_place(self, process: int) -> memoryview:
-        """Give the place of the word that is not 0 once a process was asked to end."""
-        return self._words[_STOP + process :][:1]
 
     def is_stopped(self, process: int) -> bool:
         """Tell whether a process was asked to end."""
@@ -113,10 +114,24 @@ class Board:
     def stop(self, process: int, *, comes_back: bool = False) -> None:
         """Ask a process to end; its peers wait for another one if it comes back."""
         self._words[_STOP + process] = _UNTIL_RESTART if comes_back else _FOR_GOOD
+        Fence().pass_through()
+        self.count_news(process)
 
     def let_go_on(self, process: int) -> None:
         """Ask no more: a new process takes the place of the one that was asked to end."""
         self._words[_STOP + process] = 0
+
+    def news_place(self, process: int) -> memoryview:
+        """Give the place of the word that changes when a process should look at the board.
+
+        Because it was asked to end, or a peer of it has changed. Who sees the word change passes a
+        fence before it looks.
+        """
+        return self._words[self._news + process :][:1]
+
+    def count_news(self, process: int) -> None:
+        """Say that words have changed which a process should look at; a fence comes before."""
+        self._words[self._news + process] += 1
 
     def reader_word(self, edge: int) -> int:
         """Give the word about an edge's reader; `Peer.from_word` reads it."""
@@ -134,10 +149,15 @@ class Board:
         """Give the place of the word about an edge's writer."""
         return self._words[self._writers + edge :][:1]
 
-    def set_reader(self, edge: int, peer: Peer) -> None:
-        """Say what became of an edge's reader."""
-        self._words[self._readers + edge] = peer.to_word()
+    def set_reader(self, edge: int, peer: Peer) -> bool:
+        """Say what became of an edge's reader; tell whether that is new."""
+        return self._set(self._readers + edge, peer.to_word())
 
-    def set_writer(self, edge: int, peer: Peer) -> None:
-        """Say what became of an edge's writer."""
-        self._words[self._writers + edge] = peer.to_word()
+    def set_writer(self, edge: int, peer: Peer) -> bool:
+        """Say what became of an edge's writer; tell whether that is new."""
+        return self._set(self._writers + edge, peer.to_word())
+
+    def _set(self, index: int, word: int) -> bool:
+        is_new = self._words[index] != word
+        self._words[index] = word
+        return is_new

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import time
+from contextlib import suppress
 
-from dora_rt.data.shm import SLICE_S, BusyError, SignalError, attach_semaphore
+from dora_rt.data.shm import SLICE_S, BusyError, ClosedError, SignalError, attach_semaphore
 from dora_rt.data.spin import Spin
 
 _FOR_EVER_S = 366 * 24 * 3600
@@ -116,6 +117,13 @@ class Doorbell:
         """Wake the node, or let its next wait return at once."""
         self._semaphore.release()
 
+    def close(self) -> None:
+        """Let go of the semaphore; nobody waits any more."""
+        with suppress(ClosedError):
+            self._semaphore.close()
+        if self._waits is not None:
+            self._waits.close()
+
 
 class _Timespec(ctypes.Structure):
     _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
@@ -127,6 +135,7 @@ class _Waits:
     def __init__(self, library: ctypes.CDLL, name: str) -> None:
         library.sem_open.restype = ctypes.c_void_p
         self._semaphore = ctypes.c_void_p(library.sem_open(name.encode(), 0))
+        self._close = library.sem_close
         self._wait = library.sem_wait
         self._clock_wait = library.sem_clockwait
 
@@ -140,6 +149,12 @@ class _Waits:
             clock = time.CLOCK_MONOTONIC
             answer = self._clock_wait(self._semaphore, clock, ctypes.byref(until))
         return answer == 0
+
+    def close(self) -> None:
+        """Let go of it; the C library counts how often it is open."""
+        semaphore, self._semaphore = self._semaphore, ctypes.c_void_p()
+        if semaphore:
+            self._close(semaphore)
 
 
 def _find_waits(name: str) -> _Waits | None:

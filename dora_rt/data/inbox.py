@@ -9,6 +9,9 @@ from dora_rt.contract import InputConfig, NodeConfig
 from dora_rt.data import names, ring
 from dora_rt.data.board import Board
 from dora_rt.data.doorbell import Doorbell
+from dora_rt.data.fence import Fence
+from dora_rt.data.noting import locking
+from dora_rt.data.publisher import Publisher
 from dora_rt.data.shm import attach_words
 from dora_rt.data.spin import Spin
 from dora_rt.data.subscriber import Subscriber
@@ -29,7 +32,11 @@ class Inbox:
         self.has_ended = False
         self._config = config
         self._board = board
-        self._stop_place = board.stop_place(config.number)
+        self._news_place = board.news_place(config.number)
+        self._heard = 0
+        self._is_stopped = False
+        self.publishers: tuple[Publisher, ...] = ()
+        """Those of this process, which learn of readers that come and go while nothing is sent."""
         self._start_ns = 0  # as soon as it is known
         self._spin = Spin(config.spin_ns)
         self._doorbell = Doorbell(names.doorbell(config.run, config.number), self._spin)
@@ -76,23 +83,29 @@ class Inbox:
             NodeClosedError: the inbox was closed.
         """
         if deadline_ns is None:
-            self._receiving.acquire()
-        elif not self._receiving.acquire(timeout=max(deadline_ns - time.monotonic_ns(), 0) / 1e9):
-            raise self._timed_out()
+            with self._receiving:
+                return self._wait(None)
+        has_turn: list[bool] = []
         try:
+            locking(self._receiving, has_turn, max(deadline_ns - time.monotonic_ns(), 0) / 1e9)
+            if not has_turn[0]:
+                raise self._timed_out()
             return self._wait(deadline_ns)
         finally:
-            self._receiving.release()
+            if True in has_turn:
+                self._receiving.release()
 
     def wait_for_start(self) -> None:
         """Wait until inputs may flow, or the node is told to stop, or it is closed."""
         while not self._may_go_on():
             # The start rings once. Who waits for an input may have heard it; else it is for us.
-            if self._receiving.acquire(timeout=_START_SLICE_S):
-                try:
-                    if not self._may_go_on():
-                        self._doorbell.wait(None)
-                finally:
+            has_turn: list[bool] = []
+            try:
+                locking(self._receiving, has_turn, _START_SLICE_S)
+                if has_turn[0] and not self._may_go_on():
+                    self._doorbell.wait(None)
+            finally:
+                if True in has_turn:
                     self._receiving.release()
 
     def beat(self) -> None:
@@ -137,7 +150,9 @@ class Inbox:
         while True:
             if self._has_calls:
                 self._answer_calls()
-            if self._stop_place[0]:
+            if self._news_place[0] != self._heard:
+                self.hear_news()
+            if self._is_stopped:
                 self.was_told_to_stop = self.has_ended = True
                 return None
             wake_ns = deadline_ns
@@ -157,6 +172,18 @@ class Inbox:
             if not has_waited and wake_ns == deadline_ns:
                 raise self._timed_out()
             self._doorbell.silence()
+
+    def hear_news(self) -> None:
+        """Look what the board has for this process, if that has changed."""
+        heard = self._news_place[0]
+        if heard == self._heard:
+            return
+        Fence().pass_through()
+        if self._board.is_stopped(self._config.number):
+            self._is_stopped = True
+        for publisher in self.publishers:
+            publisher.notice_readers()
+        self._heard = heard
 
     def _answer_calls(self) -> None:
         # Before the looks, so that no call that comes between two of them is forgotten.

@@ -17,6 +17,7 @@ class Ports:
     def __init__(self, inbox: Inbox, publishers: dict[str, Publisher], causes: Causes) -> None:
         self.inbox = inbox
         self.publishers = publishers
+        inbox.publishers = tuple(publishers.values())
         self.causes = causes
 
     @classmethod

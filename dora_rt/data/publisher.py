@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections.abc import Callable
@@ -25,9 +26,9 @@ from dora_rt.data.header import (
     write_number_and_times,
 )
 from dora_rt.data.loan import Loan
+from dora_rt.data.noting import locking
 from dora_rt.data.pool import Place, PoolWriter
 from dora_rt.data.reader_end import ReaderEnd
-from dora_rt.data.ring import READER_CLOSED
 from dora_rt.data.ring_writer import RingWriter
 from dora_rt.data.sample import sendable
 from dora_rt.data.shm import attach_words
@@ -35,6 +36,8 @@ from dora_rt.data.stamp import Stamp
 from dora_rt.errors import (
     DoraRtError,
     NodeClosedError,
+    SharedMemoryError,
+    SharedMemoryFullError,
     TooManyLoansError,
     UnsupportedValueError,
 )
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
     from dora_rt.data.arrow import ArrowSample
 
 _LARGE_NBYTES = 64 * 1024
+_SLICE_S = 0.02
+_NO_NEWS = memoryview(bytes(8)).cast("Q")
 
 
 class Publisher:
@@ -57,7 +62,15 @@ class Publisher:
         *,
         spin_ns: int | None = None,
     ) -> None:
-        """Attach to what the launcher made."""
+        """Attach to what the launcher made.
+
+        Args:
+            run: the name of the run.
+            node: what the node is called in errors.
+            config: the output.
+            board: the board of the run.
+            spin_ns: for how long to poll before each sleep; None: while that pays.
+        """
         self.where = f"node {node!r}, output {config.id!r}"
         self._words = attach_words(
             names.output(run, config.number, config.generation),
@@ -66,14 +79,19 @@ class Publisher:
         )
         self._ends = [ReaderEnd(run, edge, board, spin_ns=spin_ns) for edge in config.edges]
         self._ring = RingWriter(self._words, config.slots, [end.edge for end in self._ends])
+        self._edges = self._ring.edges
+        # Without an edge there is nobody to hear of.
+        self._board_news = board.news_place(config.edges[0].writer) if config.edges else _NO_NEWS
+        self._heard = self._board_news[0]
         for end in self._ends:
-            end.meet(self._ring)
+            end.notice(self._ring)
         self._pool = PoolWriter(run, config)
         self._blocking = [end for end in self._ends if end.edge.blocking]
+        # Reentrant, so that a signal handler or a destructor in the middle of a send finds out.
         self._lock = threading.RLock()
-        self._is_sending = False
-        self._is_published = False
+        self._is_midway = False
         self._is_closed = False
+        self._closing = ring.OPEN
         self._slots = config.slots
         self._form = Form(np.dtype(np.uint8), (), self._slots)
 
@@ -82,43 +100,51 @@ class Publisher:
 
         Raises:
             UnsupportedValueError: the value is nothing that can be sent.
+            NodeClosedError: this output is closed.
+            SharedMemoryError, SharedMemoryFullError: there is no room for the sample.
+            TimeoutError: the stamp's deadline passed first; nothing was sent.
         """
-        self._lock.acquire()
+        if stamp[3] is None:
+            with self._lock:
+                self._send(value, stamp)
+        else:
+            self._before(stamp[3], lambda: self._send(value, stamp))
+
+    def _send(self, value: Any, stamp: Stamp) -> None:
+        if self._is_midway:
+            self._recover()
+        form = self._form
+        if (
+            type(value) is not np.ndarray
+            or value.dtype is not form.dtype
+            or value.shape != form.shape
+        ):
+            value = sendable(value, self.where)
+            if not isinstance(value, np.ndarray):
+                self._send_bytes(value, stamp)
+                return
+            self._form = form = Form(value.dtype, value.shape, self._slots)
+        metadata_nbytes = len(stamp[0])
         try:
-            form = self._form
-            if (
-                type(value) is not np.ndarray
-                or value.dtype is not form.dtype
-                or value.shape != form.shape
-            ):
-                value = sendable(value, self.where)
-                if not isinstance(value, np.ndarray):
-                    self._send_bytes(value, stamp)
-                    return
-                self._form = form = Form(value.dtype, value.shape, self._slots)
-            metadata_nbytes = len(stamp[0])
             slot, place = self._claim(form.metadata_start + metadata_nbytes)
-            try:
-                view = form.views[slot]
-                if view is None or place[3] != form.growth:
-                    view = form.view(slot, place)
-                view[...] = value
-                if metadata_nbytes != form.metadata_nbytes:
-                    form.describe(metadata_nbytes)
-                self._publish(slot, place, form.description, form.nbytes, stamp)
-            except BaseException:
-                self._give_up(slot)
-                raise
+            view = form.views[slot]
+            if view is None or place[3] != form.growth:
+                view = form.view(slot, place)
+            view[...] = value
+            if metadata_nbytes != form.metadata_nbytes:
+                form.describe(metadata_nbytes)
+            self._publish(slot, place, form.description, form.nbytes, stamp)
             self._look_ahead()
-        finally:
-            self._lock.release()
+        except BaseException:
+            self._end_midway()
+            raise
 
     def _send_bytes(
         self, value: bytes | bytearray | memoryview | ArrowSample, stamp: Stamp
     ) -> None:
         nbytes, metadata_nbytes = len(value), len(stamp[0])
-        slot, place = self._claim(metadata_start(nbytes) + metadata_nbytes)
         try:
+            slot, place = self._claim(metadata_start(nbytes) + metadata_nbytes)
             begin = place.offset + HEADER_NBYTES
             encoding = ENCODING_BYTES
             if isinstance(value, (bytes, bytearray, memoryview)):
@@ -127,10 +153,10 @@ class Publisher:
                 encoding = ENCODING_ARROW
                 value.write(memoryview(place.buffer)[begin : begin + nbytes])
             self._publish(slot, place, describe(nbytes, metadata_nbytes, encoding), nbytes, stamp)
+            self._look_ahead()
         except BaseException:
-            self._give_up(slot)
+            self._end_midway()
             raise
-        self._look_ahead()
 
     def loan(
         self,
@@ -146,106 +172,189 @@ class Publisher:
     def close(self, closing: int = ring.CLOSED) -> None:
         """Publish no more, and tell the readers; what they have not read yet stays readable.
 
+        In the middle of a send of this very thread, from a signal handler or a destructor, the
+        readers hear of it when that send is over.
+
         Args:
             closing: how: one of the closings of `dora_rt.data.ring`.
         """
-        if self._is_closed:
-            return
-        self._is_closed = True
-        for end in self._ends:
-            # A thread that waits for room on this edge looks up, sees the flag and gives up.
-            end.edge.returned.release()
-        # Also from a signal handler or a destructor in the middle of a send of this very thread.
-        with self._lock:
-            self._words[ring.WRITER_CLOSED] = closing
+        if not self._is_closed:
+            self._closing = closing
+            self._is_closed = True
+        while self._words[ring.WRITER_CLOSED] == ring.OPEN:
+            # A thread that waits for room on an edge looks up, sees the flag and gives up.
             for end in self._ends:
-                end.edge.doorbell.release()
-            self._pool.close()
+                end.wake()
+            has_lock: list[bool] = []
+            try:
+                locking(self._lock, has_lock, _SLICE_S)
+                if has_lock[0]:
+                    if self._is_midway and self._is_nested():
+                        return
+                    self._end_midway()
+            finally:
+                if True in has_lock:
+                    self._lock.release()
+
+    def notice_readers(self) -> None:
+        """Look after readers that have come or gone, also if nothing is sent.
+
+        For the thread that receives, when the board has news for this process.
+        """
+        while self._heard != self._board_news[0] and not self._is_closed:
+            has_lock: list[bool] = []
+            try:
+                # Who waits for room, with the lock, is woken by the same news and notices as well.
+                locking(self._lock, has_lock, _SLICE_S)
+                if has_lock[0]:
+                    if self._is_midway:
+                        if self._is_nested():
+                            return
+                        self._recover()
+                    self._is_midway = True
+                    self._notice_readers()
+                    self._is_midway = False
+            except (SharedMemoryError, SharedMemoryFullError):
+                # There is no room for what a reader takes. The next send tries again, and tells.
+                self._end_midway()
+                return
+            finally:
+                if True in has_lock:
+                    self._lock.release()
 
     def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, Place]:
         """Take a slot with room for a payload and its metadata; `finish_loan` ends it."""
         with self._lock:
-            claimed = self._claim(metadata_start(nbytes) + metadata_nbytes)
-            self._is_sending = False
-        return claimed
+            if self._is_midway:
+                self._recover()
+            try:
+                slot, place = self._claim(metadata_start(nbytes) + metadata_nbytes)
+                # What the caller writes comes after the lock.
+                self._ring.pass_fence()
+                self._ring.loaned.add(slot)
+                self._is_midway = False
+            except BaseException:
+                self._end_midway()
+                raise
+        return slot, place
 
     def finish_loan(self, slot: int, place: Place, array: NDArray[Any], stamp: Stamp) -> None:
         """Publish a loaned slot; if that fails the slot is given back."""
         with self._lock:
-            self._begin()
+            if self._is_midway:
+                self._recover()
             try:
+                self._is_midway = True
+                self._ring.loaned.discard(slot)
                 if self._is_closed:
                     raise self._closed()
                 nbytes = array.nbytes
                 description = describe_array(array.dtype, array.shape, nbytes, len(stamp[0]))
                 self._publish(slot, place, description, nbytes, stamp)
+                self._look_ahead()
             except BaseException:
-                self._give_up(slot)
+                self._end_midway()
                 raise
-            self._look_ahead()
 
     def cancel_loan(self, slot: int) -> None:
         """Give a loaned slot back unsent."""
         with self._lock:
-            self._begin()
-            self._give_up(slot)
+            if self._is_midway and self._is_nested():
+                # The send that this is in the middle of, or a later one, takes it back when it
+                # looks for room.
+                self._ring.loaned.discard(slot)
+                return
+            self._is_midway = True
+            self._ring.loaned.discard(slot)
+            self._end_midway()
 
-    def _begin(self) -> None:
-        if self._is_sending:
-            raise self._nested()
-        self._is_sending = True
-        self._is_published = False
+    def _before(self, deadline_ns: int, act: Callable[[], None]) -> None:
+        """Do something that needs the lock, unless the deadline comes first."""
+        has_lock: list[bool] = []
+        try:
+            locking(self._lock, has_lock, max(deadline_ns - time.monotonic_ns(), 0) / 1e9)
+            if not has_lock[0]:
+                raise TimeoutError(
+                    f"{self.where}: another thread has been sending all the time, so nothing was "
+                    "sent (a reader with queue_policy block has no room)"
+                )
+            act()
+        finally:
+            if True in has_lock:
+                self._lock.release()
 
-    def _nested(self) -> DoraRtError:
-        # Only the thread that has the lock gets here while a send is going on: in a signal handler
-        # or a destructor, when the ring may be between two steps.
-        return DoraRtError(
-            f"{self.where}: a send began inside another one of the same thread; a signal "
-            "handler or a __del__ must not send"
-        )
+    def _is_nested(self) -> bool:
+        """Tell whether this very thread is in the middle of a call to this publisher.
+
+        Else an exception has broken one off, and even what was to clean up after it.
+        """
+        calls = 0
+        frame = inspect.currentframe()
+        while frame is not None:
+            calls += frame.f_code in _CALLS and frame.f_locals.get("self") is self
+            frame = frame.f_back
+        return calls > 1
+
+    def _recover(self) -> None:
+        if self._is_nested():
+            raise DoraRtError(
+                f"{self.where}: a send began inside another one of the same thread; a signal "
+                "handler or a __del__ must not send"
+            )
+        self._end_midway()
+
+    def _end_midway(self) -> None:
+        """Bring what was going on to an end, wherever it was broken off."""
+        self._ring.recover()
+        self._ring.has_news = True
+        if self._is_closed:
+            self._shut()
+        self._is_midway = False
+
+    def _shut(self) -> None:
+        if self._words[ring.WRITER_CLOSED] == ring.OPEN:
+            self._pool.close()
+            self._words[ring.WRITER_CLOSED] = self._closing
+            for edge in self._edges:
+                edge.doorbell.release()
 
     def _claim(self, nbytes: int) -> tuple[int, Place]:
-        if self._is_sending:
-            raise self._nested()
-        self._is_sending = True
-        self._is_published = False
-        slot = None
-        try:
-            if self._is_closed:
-                raise self._closed()
-            writer, pool = self._ring, self._pool
-            free = writer.free
-            if nbytes > _LARGE_NBYTES:
-                # The slot that came back last is still in the cache.
-                writer.collect_all()
-            slot = free.pop() if free else self._make_room()
-            if pool.has_old_pools:
-                pool.retire({slot, *free})
-            writer.open(slot)
-            place = pool.places[slot]
-            if place is None or place[2] < nbytes:
-                place = pool.place(slot, nbytes)
-        except BaseException:
-            if slot is not None:
-                self._ring.put_back(slot)
-            self._is_sending = False
-            raise
+        self._is_midway = True
+        if self._is_closed:
+            raise self._closed()
+        writer, pool = self._ring, self._pool
+        if writer.has_news:
+            # What could not be done behind the last sample is told here, before another one.
+            self._notice_readers()
+        free = writer.free
+        if nbytes > _LARGE_NBYTES:
+            # The slot that came back last is still in the cache.
+            writer.collect_all()
+        slot = free.pop() if free else self._make_room()
+        if pool.has_old_pools:
+            pool.retire({slot, *free})
+        writer.open(slot)
+        place = pool.places[slot]
+        if place is None or place[2] < nbytes:
+            place = pool.place(slot, nbytes)
         return slot, place
 
     def _look_ahead(self) -> None:
         """Do what can wait until the readers are awake, and what the next send then need not."""
         writer = self._ring
-        try:
-            for end in self._ends:
-                if end.returned.value:
-                    writer.collect(end.edge)
-                if end.place[0] != end.word:
-                    end.notice(writer)
-            if writer.has_news:
+        for edge in self._edges:
+            if edge.returned.value:
+                writer.collect(edge)
+        if writer.has_news or self._heard != self._board_news[0]:
+            try:
                 self._notice_readers()
-            writer.open_next()
-        finally:
-            self._is_sending = False
+            except (SharedMemoryError, SharedMemoryFullError):
+                # This sample was sent. The next send tries again, and tells.
+                writer.has_news = True
+        if self._is_closed:
+            self._shut()
+        writer.open_next()
+        self._is_midway = False
 
     def _make_room(self) -> int:
         # The plan has a slot for all that may be queued, held and loaned at once.
@@ -253,24 +362,26 @@ class Publisher:
         while not writer.free:
             self._notice_readers()
             writer.collect_all()
+            writer.find_free()
             if not writer.free and not writer.drop_oldest():
                 raise TooManyLoansError(
                     f"{self.where}: too many loans are open at the same time; end one first"
                 )
         return writer.free.pop()
 
-    def _give_up(self, slot: int) -> None:
-        if not self._is_published:
-            self._ring.put_back(slot)
-        self._is_sending = False
-
     def _notice_readers(self) -> None:
-        if self._is_closed:
-            raise self._closed()
-        self._ring.has_news = False
-        for end in self._ends:
-            if end.place[0] != end.word or end.edge.reader_words[READER_CLOSED] != end.closing:
-                end.notice(self._ring)
+        writer = self._ring
+        heard = self._board_news[0]
+        writer.pass_fence()
+        writer.has_news = False
+        try:
+            for end in self._ends:
+                if end.has_news():
+                    end.notice(writer)
+        except BaseException:
+            writer.has_news = True
+            raise
+        self._heard = heard
 
     def _closed(self) -> NodeClosedError:
         return NodeClosedError(f"{self.where}: closed, nothing can be sent any more")
@@ -296,21 +407,39 @@ class Publisher:
         begin = offset + DESCRIPTION_OFFSET
         buffer[begin : begin + len(description)] = description
         writer = self._ring
+        if writer.posts[slot] is None:
+            writer.prepare(slot)
         sent_ns = time.monotonic_ns()
         write_number_and_times(buffer, offset, writer.head, sent_ns, source_ns, origin_ns)
-        # From the first step of it on, readers may have the slot.
-        self._is_published = True
         writer.publish(slot, growth, nbytes)
 
     def _wait_for_room(self, deadline_ns: int | None) -> None:
         for end in self._blocking:
             # Looked at before each wait: the post that told of it may be taken already.
-            self._notice_readers()
+            self._look_up(end)
             while end.edge.is_full:
                 if not end.wait(deadline_ns):
                     raise TimeoutError(
                         f"{self.where}: a reader had no room in time, so nothing was sent (its "
                         f"queue of {end.edge.queue_size} is full, and its policy is block)"
                     )
-                self._ring.read_log(end.edge)
-                self._notice_readers()
+                self._look_up(end)
+
+    def _look_up(self, end: ReaderEnd) -> None:
+        self._ring.read_log(end.edge)
+        self._notice_readers()
+        if self._is_closed:
+            raise self._closed()
+
+
+_CALLS = frozenset(
+    call.__code__
+    for call in (
+        Publisher.send,
+        Publisher.close,
+        Publisher.notice_readers,
+        Publisher.begin_loan,
+        Publisher.finish_loan,
+        Publisher.cancel_loan,
+    )
+)

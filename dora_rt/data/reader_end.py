@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from dora_rt.contract import EdgeConfig, QueuePolicy
 from dora_rt.data import names, ring
 from dora_rt.data.board import Board, Fate, Peer
 from dora_rt.data.doorbell import Doorbell
-from dora_rt.data.ring_writer import RingWriter, WriterEdge
-from dora_rt.data.shm import attach_semaphore, attach_words
+from dora_rt.data.ring_writer import HERE, RingWriter, WriterEdge
+from dora_rt.data.shm import (
+    ClosedError,
+    Semaphore,
+    attach_semaphore,
+    attach_words,
+    create_semaphore,
+)
 from dora_rt.data.spin import Spin
 from dora_rt.errors import SharedMemoryError
 
@@ -20,11 +28,8 @@ class ReaderEnd:
         self._spin = Spin(spin_ns)
         self._config = config
         self._board = board
-        self.place = board.reader_place(config.number)
-        """Where the board tells about the reader; news when it is not `word` any more."""
-        self.word = Peer(Fate.ALIVE, 0, config.generation).to_word()
-        self.closing = ring.OPEN
-        """What `reader_words[READER_CLOSED]` of the edge says; news when it changes."""
+        self._room: Doorbell | None = None
+        self._word = -1  # nothing was noticed yet
         self.edge = WriterEdge(
             position=config.position,
             doorbell=attach_semaphore(names.doorbell(run, config.reader)),
@@ -33,40 +38,51 @@ class ReaderEnd:
         )
         self._connect(config.generation)
 
-    def meet(self, writer: RingWriter) -> None:
-        """Begin to write for the reader."""
-        writer.welcome(self.edge)
+    def has_news(self) -> bool:
+        """Tell whether the reader has closed its input, died, or come back."""
+        edge = self.edge
+        return (
+            self._board.reader_word(self._config.number) != self._word
+            or edge.reader_words[ring.READER_CLOSED] != edge.closing
+        )
 
     def notice(self, writer: RingWriter) -> None:
-        """Act on what is new: the reader has closed its input, died, or come back."""
+        """Act on what is new, or for the first time; if this raises, it stays to be noticed.
+
+        Raises:
+            SharedMemoryError, SharedMemoryFullError: there is no room for what it takes.
+        """
+        edge = self.edge
         word = self._board.reader_word(self._config.number)
-        closing = self.edge.reader_words[ring.READER_CLOSED]
-        peer = Peer.from_word(word)
-        if peer.edge_generation != self.edge.generation:
-            writer.collect(self.edge)
-            writer.keep_for_later(self.edge)
-            writer.free_hands(self.edge)
+        if Peer.from_word(word).edge_generation != edge.generation:
+            writer.bury(edge)
             word = self._connect_to_newest(word)
-            peer = Peer.from_word(word)
-            writer.welcome(self.edge)
-            closing = ring.OPEN
+        fate = Peer.from_word(word).fate
+        closing = edge.reader_words[ring.READER_CLOSED]
+        if fate is not Fate.ALIVE:
+            writer.bury(edge)
+            if fate is Fate.GONE:
+                writer.close_edge(edge)
         elif closing == ring.CLOSED_FOR_NOW or (
             closing == ring.CLOSED and self._config.reader_returns
         ):
-            writer.keep_for_later(self.edge)
+            writer.keep_for_later(edge)
         elif closing != ring.OPEN:
-            writer.close_edge(self.edge)
-        if peer.fate is Fate.GONE:
-            writer.close_edge(self.edge)
-            writer.free_hands(self.edge)
-        elif peer.fate is Fate.AWAY:
-            writer.keep_for_later(self.edge)
-            writer.free_hands(self.edge)
-        self.word, self.closing = word, closing
+            writer.close_edge(edge)
+        elif edge.state is not HERE:
+            writer.welcome(edge)
+        self._word, edge.closing = word, closing
 
     def wait(self, deadline_ns: int | None) -> bool:
         """Sleep until the reader takes a sample or gives one back; False after the deadline."""
+        assert self._room is not None, "connected"
         return self._room.wait(deadline_ns)
+
+    def wake(self) -> None:
+        """Let `wait` return, from another thread."""
+        # The thread that waits may just be moving on to the next generation.
+        with suppress(ClosedError):
+            self.edge.returned.release()
 
     def _connect_to_newest(self, word: int) -> int:
         while True:
@@ -81,20 +97,26 @@ class ReaderEnd:
                 word = newer
 
     def _connect(self, generation: int) -> None:
-        run, number = self._run, self._config.number
-        self._room = Doorbell(names.returned(run, number, generation), self._spin)
-        self.edge.connect(
-            generation,
-            attach_words(
-                names.edge(run, number, generation),
-                lambda words, name: ring.check_edge(words, self._config.slots, name),
-                writable=False,
-            ),
-            [
-                attach_semaphore(names.token(run, number, generation, slot))
-                for slot in range(self._config.slots)
-            ],
-            attach_semaphore(names.returned(run, number, generation)),
+        run, number, slots = self._run, self._config.number, self._config.slots
+        words = attach_words(
+            names.edge(run, number, generation),
+            lambda words, name: ring.check_edge(words, slots, name),
+            writable=False,
         )
-        self.returned = self.edge.returned
-        """What the reader posts: looked at before each sample."""
+        returned = attach_semaphore(names.returned(run, number, generation))
+        room = Doorbell(names.returned(run, number, generation), self._spin)
+
+        def make_token(slot: int) -> Semaphore:
+            return create_semaphore(names.token(run, number, generation, slot))
+
+        if self._room is not None:
+            self._disconnect(self._room)
+        self._room = room
+        self.edge.connect(generation, words, returned, make_token, slots)
+
+    def _disconnect(self, room: Doorbell) -> None:
+        room.close()
+        for semaphore in (self.edge.returned, *self.edge.tokens):
+            if semaphore is not None:
+                with suppress(ClosedError):
+                    semaphore.close()

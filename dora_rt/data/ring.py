@@ -1,36 +1,57 @@
 """The baton ring: which slot carries which sample, and who may touch it.
 
 One output has `slots` numbered slots and any number of edges, one per reader. Each edge has one
-token semaphore per slot, and one `returned` semaphore. POSIX semaphores are the only atomics that
-pure Python has; `sem_trywait` on a token is a claim that exactly one process wins.
+token semaphore per slot that was ever used for it, made by the writer when it first needs it, and
+one `returned` semaphore. POSIX semaphores are the only atomics that pure Python has; `sem_trywait`
+on a token is a claim that exactly one process wins.
 
 Publishing sample n in a slot that the writer owns:
 
-1. write the sample, and `PLACE[slot] = n, generation`;
-2. write `ORDER[n % slots] = n, slot`, then `HEAD = n + 1`;
+1. write `PLACE[slot] = BEING_WRITTEN`, and behind a fence the sample;
+2. behind a fence write `PLACE[slot] = n, growth`, `ORDER[n % slots] = n, slot`, `HEAD = n + 1`;
 3. post the slot's token on each edge: each reader now may have the baton;
 4. for each edge: if it holds more than its queue, take the oldest tokens back (won: dropped; lost:
    the reader has that sample), then write `FLOOR[edge]`: nothing below it waits any more;
 5. and ring its reader's doorbell.
 
-Reading sample n: at or above FLOOR, `ORDER` says n, the token is won, and `PLACE[slot]` says n.
+Reading sample n:
 
-Giving back: the reader writes the slot's number into its own log, then posts `returned`; the
-writer reads one entry of the log for each post it takes. A slot is free when all batons are back.
+6. `ORDER` says n, and n is not below FLOOR (what is below is passed over);
+7. the token of its slot is won;
+8. `PLACE[slot]` says n. If it says a later sample, n was dropped and the slot recycled since 6: the
+   claim is kept until the turn of that sample comes, unless FLOOR has passed it by then;
+9. where 7 is lost although FLOOR does not say "dropped", the token is on its way; unless one that
+   was posted later can be won, of n + 1: then n was in the hands of a reader that died, and is
+   passed over.
 
-A reader that is away, because it is being started again, is written for all the same: its queue
-waits at the writer, and its next generation gets the tokens of what is in it.
+Giving back:
+
+10. the reader writes the slot's number into its own log;
+11. and posts `returned`. A post wakes, and says nothing else;
+12. the writer reads all entries of the log that it has not read yet. A slot is free when all its
+    batons are back.
+
+When a reader's process has died (the launcher has reaped it, and says so on the board):
+
+13. the writer reads its log to the end;
+14. keeps what still waits, by the tokens that are still there, and frees what it had in its hands;
+15. the next generation of the reader, as soon as there is one, gets `BEGIN` and FLOOR;
+16. the tokens of what was kept, in their order, and a ring. Until then its queue waits here, and is
+    trimmed as in 4.
 
 An observer has no edge. It reads `ORDER`, `PLACE` and the sample without a claim, copies, and then
-looks whether `PLACE` still says n: before the writer writes into a slot it writes
-`PLACE[slot] = BEING_WRITTEN`, behind a fence (`dora_rt.data.fence`), and so does the observer look
-behind one.
+looks, behind a fence, whether `PLACE` still says n.
 
 Nothing is locked, so nothing stays locked when a process is killed. Every word has one writing
 process. ORDER, PLACE and the log carry the number of their sample or entry, so a reader that sees
 a word early or late (ARM does not keep the order of plain stores) sees that it is not the one it
 looks for; sample memory itself is only touched after a token or a `returned` post was won, and
 POSIX says that these synchronize memory. FLOOR is what tells "dropped" from "token not here yet".
+
+A signal handler may raise between any two bytecodes of all this, and the process may go on. So
+whoever changes something first writes down, for itself, what it is about to do; each step may be
+done twice; and the next operation first brings to an end what was broken off. Whether a semaphore
+was taken or posted must be known exactly, so that is noted within the same call into C (`noting`).
 """
 
 from __future__ import annotations
@@ -62,6 +83,7 @@ DROPPED = 9  # as far as the reader has seen it, its own included
 READER_DROPPED = 12  # its own: passed over for a newer one, or corrupt
 COPIED = 10
 READER_CLOSED = 11  # one of the closings, when the reader will take no more
+LEFT = 13  # not 0 once the reader has gone on to a later generation of its writer
 LATENCIES = 16  # histogram of delivery latencies
 AGES = LATENCIES + BUCKETS  # histogram of the time since the origin, at delivery
 LOG = AGES + BUCKETS
@@ -73,7 +95,7 @@ SEQ_MASK = (1 << SEQ_BITS) - 1
 SLOT_BITS = 16
 SLOT_MASK = MAX_SLOTS - 1
 BEING_WRITTEN = (1 << 64) - 1  # of PLACE: no sample has this number
-TAKEN = 1 << SLOT_BITS  # a log entry that says "taken from the queue" and not "given back"
+TAKEN = 1 << SLOT_BITS  # of a log entry that says "taken from the queue" and not "given back"
 LOG_SHIFT = SLOT_BITS + 1
 
 

@@ -1,12 +1,15 @@
-"""The writer's side of the baton ring; `dora_rt.data.ring` has the protocol and the layout."""
+"""The writer's side of the baton ring; `dora_rt.data.ring` has the protocol, its steps, and why."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum
+from typing import Any
 
 from dora_rt.data.fence import Fence
+from dora_rt.data.noting import claiming, posting
 from dora_rt.data.ring import (
     BEING_WRITTEN,
     FLOOR,
@@ -14,8 +17,10 @@ from dora_rt.data.ring import (
     LOG,
     LOG_SHIFT,
     MAX_SLOTS,
+    READER_CLOSED,
     SENT_NBYTES,
     SLOT_BITS,
+    SLOT_MASK,
     TAKEN,
     floor_word,
 )
@@ -34,9 +39,11 @@ class ReaderState(Enum):
 HERE, AWAY, CLOSED = ReaderState.HERE, ReaderState.AWAY, ReaderState.CLOSED
 
 
-# A reader that is always behind never comes to listen, and a semaphore has a largest count. With so
-# many rings to take before it sleeps, it sees what was written before one more was spared.
-_ENOUGH_RINGS = 1024
+# A reader that is always behind never comes to listen, and a semaphore has a largest count. Who
+# finds so many rings to take before it sleeps sees what was written before one more was spared:
+# to take them lasts for microseconds, and no processor delays a store by that (`value` is a plain
+# load, which ARM may do before the tokens are posted).
+_ENOUGH_RINGS = 64
 
 
 class WriterEdge:
@@ -45,18 +52,24 @@ class WriterEdge:
     __slots__ = (
         "bit",
         "blocking",
+        "claims",
+        "closing",
         "doorbell",
+        "dropped",
         "generation",
         "limit",
         "log_length",
         "log_read",
+        "make_token",
         "pending",
         "position",
+        "posted_below",
         "queue_size",
         "reader_words",
         "returned",
         "state",
         "tokens",
+        "won",
     )
 
     def __init__(
@@ -70,48 +83,87 @@ class WriterEdge:
         # How many samples may wait before the oldest is dropped.
         self.limit = MAX_SLOTS if blocking else queue_size
         self.state = AWAY
+        self.dropped = 0
+        self.closing = 0
+        """What READER_CLOSED said when it was last acted on."""
         # (sample number, slot), oldest first. On an edge that drops it also has samples that the
         # reader took meanwhile: the writer learns of those only when it tries their token, or
         # gets their slot back.
         self.pending: deque[tuple[int, int]] = deque()
+        # Of a reader that is AWAY: what is pending below has a token, which it may have won.
+        self.posted_below = 0
+        self.won: list[int] = []
+        """Has the slot whose token is being taken back, as soon as that is certain."""
 
     def connect(
         self,
         generation: int,
         reader_words: memoryview,
-        tokens: Sequence[Semaphore],
         returned: Semaphore,
+        make_token: Callable[[int], Semaphore],
+        slots: int,
     ) -> None:
-        """Use the shared objects of a new generation of the reader."""
-        self.generation = generation
+        """Use the shared objects of a new generation of the reader.
+
+        Args:
+            generation: of the edge.
+            reader_words: the segment that the reader writes.
+            returned: what the reader posts.
+            make_token: makes the token of a slot, which must not exist yet.
+            slots: how many there are.
+        """
         self.reader_words = reader_words
-        self.tokens = tokens
         self.returned = returned
-        self.log_length = 2 * len(tokens)
+        self.make_token = make_token
+        self.tokens: list[Semaphore | None] = [None] * slots
+        self.claims: list[Callable[[], Any] | None] = [None] * slots
+        self.log_length = 2 * slots
         self.log_read = 0
+        self.generation = generation
 
     @property
     def is_full(self) -> bool:
         """Tell whether the writer has to wait for this reader."""
         return self.blocking and len(self.pending) >= self.queue_size and self.state is not CLOSED
 
+    def token(self, slot: int) -> Semaphore:
+        """Give the token of a slot, which is made when it is first needed.
+
+        Raises:
+            SharedMemoryError, SharedMemoryFullError: it cannot be made.
+        """
+        token = self.tokens[slot]
+        if token is None:
+            token = self.make_token(slot)
+            self.claims[slot] = claiming(token, self.won, slot)
+            self.tokens[slot] = token
+        return token
+
 
 class RingWriter:
-    """The one writer of an output. Not thread-safe: its publisher has the lock."""
+    """The one writer of an output. Not thread-safe: its publisher has the lock.
+
+    Whoever calls one of its methods calls `recover` first if an exception came out of an earlier
+    call.
+    """
 
     def __init__(self, words: memoryview, slots: int, edges: Sequence[WriterEdge]) -> None:
         self.edges = tuple(edges)
         self.head = 0
         self.has_news = False
-        """Whether a reader woke the writer without giving anything back: it has closed, then."""
+        """Whether a reader has closed its input since the readers were last looked at."""
         # Last in, first out: the slot used a moment ago is still in the cache.
         self.free = list(range(slots - 1, -1, -1))
+        self.loaned: set[int] = set()
+        """Slots without a sample that are not free either."""
         self._words = words
-        self._pass_fence = Fence().pass_through
+        self.pass_fence = Fence().pass_through
         # Of the edges, as their states are: who gets tokens, and whose baton each new sample has.
         self._listening: tuple[WriterEdge, ...] = ()
         self._waited_for: tuple[WriterEdge, ...] = ()
         self._all_batons = 0
+        # By slot: what posts its token for each of `_listening`; None: one is still to be made.
+        self.posts: list[tuple[Callable[[], Any], ...] | None] = [None] * slots
         self._opened = -1
         self._sent_nbytes = 0
         self._slots = slots
@@ -121,41 +173,67 @@ class RingWriter:
         self._dropped = self._begin + len(self.edges)
         self._place = self._dropped + len(self.edges)
         self._order = self._place + slots
+        # What is going on: noted before the first step of it, and looked at after an exception.
+        # Slot, number, growth of the pool, and the bytes sent with it:
+        self._publishing: tuple[int, int, int, int] | None = None
+        # Edge, number, slot, what will have been dropped with it, and whether it has a token:
+        self._dropping: tuple[WriterEdge, int, int, int, bool] | None = None
+        self._welcoming: WriterEdge | None = None
+        self._posted: list[None] = []
 
-    def put_back(self, slot: int) -> None:
-        """Give a claimed slot back unpublished."""
-        self.free.append(slot)
+    def prepare(self, slot: int) -> None:
+        """Make what posting a claimed slot takes, before anything of that has begun.
+
+        Raises:
+            SharedMemoryError, SharedMemoryFullError: a token cannot be made.
+        """
+        tokens = [edge.token(slot) for edge in self._listening]
+        self.posts[slot] = tuple(posting(token, self._posted) for token in tokens)
 
     def open(self, slot: int) -> None:
-        """Let observers know that what is in a claimed slot will change from now on."""
+        """Do step 1, for a sample that the caller then writes."""
         if slot != self._opened:
             self._words[self._place + slot] = BEING_WRITTEN
-            self._pass_fence()
+            self.pass_fence()
         self._opened = -1
 
     def open_next(self) -> None:
-        """Open the slot that comes next already now, when nobody waits for this process."""
+        """Open the slot that comes next already now, when nobody waits for this process.
+
+        Its fence is the publisher's lock, which is let go of and taken again before the slot is
+        written.
+        """
         if self.free:
             slot = self.free[-1]
             if self._seqs[slot] != self.head - 1:  # the newest is what observers look at
                 self._words[self._place + slot] = BEING_WRITTEN
-                self._pass_fence()
                 self._opened = slot
 
-    def publish(self, slot: int, generation: int, nbytes: int) -> None:
-        """Hand a written slot to all edges as sample number `head`, with a payload of `nbytes`."""
+    def publish(self, slot: int, growth: int, nbytes: int) -> None:
+        """Do steps 2 to 5 for a prepared slot that has been written with sample number `head`.
+
+        Args:
+            slot: the slot.
+            growth: number of the pool that the slot is in.
+            nbytes: size of the payload.
+        """
         words = self._words
         seq = self.head
+        sent_nbytes = self._sent_nbytes + nbytes
+        self._publishing = slot, seq, growth, sent_nbytes
         self._seqs[slot] = seq
         self._batons[slot] = batons = self._all_batons
-        words[self._place + slot] = seq << SLOT_BITS | generation
+        self.pass_fence()
+        words[self._place + slot] = seq << SLOT_BITS | growth
         words[self._order + seq % self._slots] = seq + 1 << SLOT_BITS | slot
         self.head = words[HEAD] = seq + 1
-        waiting = seq, slot
+        posts = self.posts[slot]
+        assert posts is not None, "prepared"
         # All have it before anybody is woken: what a reader makes of it must not reach another one
         # before the sample itself.
-        for edge in self._listening:
-            edge.tokens[slot].release()
+        for post in posts:
+            post()
+        waiting = seq, slot
         for edge in self._listening:
             pending = edge.pending
             pending.append(waiting)
@@ -163,23 +241,69 @@ class RingWriter:
                 self._trim(edge)
             if edge.doorbell.value < _ENOUGH_RINGS:
                 edge.doorbell.release()
-        self._sent_nbytes = words[SENT_NBYTES] = self._sent_nbytes + nbytes
         for edge in self._waited_for:
             edge.pending.append(waiting)
             if len(edge.pending) > edge.limit:
                 self._trim(edge)
+        self._sent_nbytes = words[SENT_NBYTES] = sent_nbytes
         if not batons:
             self.free.append(slot)
+        self._posted.clear()
+        self._publishing = None
+
+    def recover(self) -> None:
+        """Bring to an end what an exception has broken off, so that it is done once and whole."""
+        if self._dropping is not None:
+            self._finish_drop(self._dropping)
+        if self._publishing is not None:
+            self._finish_publish(self._publishing)
+        self._derive()
+        if self._welcoming is not None:
+            self._hand_over(self._welcoming)
+        for edge in self._listening:
+            self._write_floor(edge)
+            edge.doorbell.release()
+        self._opened = -1
+        self.find_free()
+
+    def find_free(self) -> None:
+        """Find the slots that carry nothing, those included that an exception has left lying."""
+        batons = self._batons
+        free = [slot for slot in dict.fromkeys(self.free) if not batons[slot]]
+        known = {*free, *self.loaned}
+        lost = [slot for slot in range(self._slots) if slot not in known and not batons[slot]]
+        self.free = free + lost
+
+    def _finish_publish(self, publishing: tuple[int, int, int, int]) -> None:
+        slot, seq, growth, sent_nbytes = publishing
+        words = self._words
+        self._seqs[slot] = seq
+        self._batons[slot] = self._all_batons
+        self.pass_fence()
+        words[self._place + slot] = seq << SLOT_BITS | growth
+        words[self._order + seq % self._slots] = seq + 1 << SLOT_BITS | slot
+        self.head = words[HEAD] = seq + 1
+        for post in (self.posts[slot] or ())[len(self._posted) :]:
+            post()
+        for edge in (*self._listening, *self._waited_for):
+            if not edge.pending or edge.pending[-1][0] != seq:
+                edge.pending.append((seq, slot))
+            self._trim(edge)
+        self._sent_nbytes = words[SENT_NBYTES] = sent_nbytes
+        self._posted.clear()
+        self._publishing = None
 
     def collect(self, edge: WriterEdge) -> None:
-        """Read what a reader wrote into its log: samples taken, and slots given back."""
+        """Do step 12 for one reader, and find out whether it has closed its input."""
         returned = edge.returned
         while returned.value:
             try:
                 returned.acquire(0)
             except BusyError:
-                return
-            self.read_log(edge)
+                break
+        self.read_log(edge)
+        if edge.reader_words[READER_CLOSED] != edge.closing:
+            self.has_news = True
 
     def collect_all(self) -> None:
         """Read the logs of all readers."""
@@ -187,27 +311,29 @@ class RingWriter:
             self.collect(edge)
 
     def read_log(self, edge: WriterEdge) -> None:
-        """Read the entry that belongs to one post of `returned`, which the caller has taken."""
+        """Read all entries of a reader's log that were not read yet: taken, or given back."""
+        words, length = edge.reader_words, edge.log_length
         read = edge.log_read
-        entry = edge.reader_words[LOG + read % edge.log_length] - (read + 1 << LOG_SHIFT)
-        if not 0 <= entry <= TAKEN:
-            self.has_news = True  # a post without an entry
-            return
-        edge.log_read = read + 1
-        if entry == TAKEN:
-            if edge.pending and edge.state is HERE:
-                edge.pending.popleft()
-        elif entry < self._slots:
-            bit = edge.bit
-            batons = self._batons[entry]
-            if batons & bit:
-                if edge.pending and edge.pending[0][1] == entry:
-                    # Taken as well, then: nobody says so of what is given back at once, nor on an
-                    # edge that drops.
-                    edge.pending.popleft()
-                self._batons[entry] = batons = batons - bit
-                if not batons:
-                    self.free.append(entry)
+        while True:
+            entry = words[LOG + read % length] - (read + 1 << LOG_SHIFT)
+            # An entry of another round, or none yet.
+            if not 0 <= entry < 2 * TAKEN:
+                return
+            slot = entry & SLOT_MASK
+            if slot < self._slots:
+                pending = edge.pending
+                batons = self._batons[slot]
+                # An entry that is read a second time finds its slot gone from both.
+                if batons & edge.bit:
+                    if pending and pending[0][1] == slot:
+                        # Also of what is given back: nobody says "taken" of what is given back at
+                        # once, nor on an edge that drops.
+                        pending.popleft()
+                    if entry < TAKEN:
+                        self._batons[slot] = batons = batons - edge.bit
+                        if not batons:
+                            self.free.append(slot)
+            edge.log_read = read = read + 1
 
     def drop_oldest(self) -> bool:
         """Make room by dropping one waiting sample somewhere; False if there is none to drop."""
@@ -221,22 +347,50 @@ class RingWriter:
         return False
 
     def welcome(self, edge: WriterEdge) -> None:
-        """Hand the queue to a reader that has just been connected, the first one or a new one."""
-        first = edge.pending[0][0] if edge.pending else self.head
-        self._set_state(edge, HERE)
-        self._words[self._begin + edge.position] = floor_word(edge.generation, first)
-        self._write_floor(edge)
+        """Do steps 15 and 16: hand the queue to a reader that has been connected.
+
+        Raises:
+            SharedMemoryError, SharedMemoryFullError: a token cannot be made; the reader then still
+                counts as AWAY.
+        """
         for _, slot in edge.pending:
-            edge.tokens[slot].release()
+            edge.token(slot)
+        self._posted.clear()
+        self._welcoming = edge
+        self._hand_over(edge)
+
+    def _hand_over(self, edge: WriterEdge) -> None:
+        first = edge.pending[0][0] if edge.pending else self.head
+        word = floor_word(edge.generation, first)
+        self._words[self._begin + edge.position] = word
+        self._words[FLOOR + edge.position] = word
+        for _, slot in list(edge.pending)[len(self._posted) :]:
+            posting(edge.token(slot), self._posted)()
         edge.doorbell.release()
+        self._set_state(edge, HERE)
+        self._posted.clear()
+        self._welcoming = None
 
     def keep_for_later(self, edge: WriterEdge) -> None:
-        """Take back what a reader that will be restarted has not taken, and keep it in order."""
+        """Post nothing more to a reader that will be restarted; it may still take what it has."""
         if edge.state is HERE:
+            edge.posted_below = self.head
             self._set_state(edge, AWAY)
-            edge.pending = deque(
-                (seq, slot) for seq, slot in edge.pending if self._take_back(edge, seq, slot)
-            )
+
+    def bury(self, edge: WriterEdge) -> None:
+        """Do steps 13 and 14 for a reader whose process was reaped; its queue then waits here."""
+        self.keep_for_later(edge)
+        self.read_log(edge)
+        edge.pending = deque(
+            (seq, slot)
+            for seq, slot in edge.pending
+            if self._seqs[slot] == seq and (seq >= edge.posted_below or self._waits(edge, slot))
+        )
+        edge.posted_below = 0
+        waiting = {slot for _, slot in edge.pending}
+        for slot, batons in enumerate(self._batons):
+            if batons & edge.bit and slot not in waiting:
+                self._free_baton(slot, edge.bit)
 
     def close_edge(self, edge: WriterEdge) -> None:
         """Stop feeding a reader that has closed its input; what it holds comes back by itself."""
@@ -244,18 +398,21 @@ class RingWriter:
             self._drop(edge)
         self._set_state(edge, CLOSED)
 
-    def free_hands(self, edge: WriterEdge) -> None:
-        """Free what a reader's process had in its hands; only after that process was reaped."""
-        waiting = {slot for _, slot in edge.pending}
-        for slot, batons in enumerate(self._batons):
-            if batons & edge.bit and slot not in waiting:
-                self._free_baton(slot, edge.bit)
+    def _waits(self, edge: WriterEdge, slot: int) -> bool:
+        token = edge.tokens[slot]
+        return token is not None and token.value > 0
 
     def _set_state(self, edge: WriterEdge, state: ReaderState) -> None:
         edge.state = state
-        self._listening = tuple(edge for edge in self.edges if edge.state is HERE)
+        self._derive()
+
+    def _derive(self) -> None:
+        listening = tuple(edge for edge in self.edges if edge.state is HERE)
+        if listening != self._listening:
+            self.posts[:] = [None] * self._slots
         self._waited_for = tuple(edge for edge in self.edges if edge.state is AWAY)
         self._all_batons = sum(edge.bit for edge in self.edges if edge.state is not CLOSED)
+        self._listening = listening
 
     def _trim(self, edge: WriterEdge) -> None:
         dropped = False
@@ -271,25 +428,39 @@ class RingWriter:
 
     def _drop(self, edge: WriterEdge) -> bool:
         """Drop the oldest of the queue; False if the reader had taken it meanwhile."""
-        seq, slot = edge.pending.popleft()
-        # Who is away has no tokens: what waits for it is the writer's to take.
-        if edge.state is AWAY or self._take_back(edge, seq, slot):
-            self._words[self._dropped + edge.position] += 1
-            self._free_baton(slot, edge.bit)
-            return True
-        return False
+        seq, slot = edge.pending[0]
+        # Who is away has no token of what came since: that is the writer's to take.
+        has_token = edge.state is not AWAY or seq < edge.posted_below
+        self._dropping = edge, seq, slot, edge.dropped + 1, has_token
+        return self._finish_drop(self._dropping)
 
-    def _take_back(self, edge: WriterEdge, seq: int, slot: int) -> bool:
-        # A slot that meanwhile carries another sample came back, so the reader had this one.
-        if self._seqs[slot] != seq or not edge.tokens[slot].value:
-            return False
-        try:
-            edge.tokens[slot].acquire(0)
-        except BusyError:
-            return False
-        return True
+    def _finish_drop(self, dropping: tuple[WriterEdge, int, int, int, bool]) -> bool:
+        edge, seq, slot, dropped, has_token = dropping
+        if edge.pending and edge.pending[0][0] == seq:
+            if not edge.won:
+                if not has_token:
+                    edge.won.append(slot)
+                # A slot that meanwhile carries another sample came back: the reader had this one.
+                elif self._seqs[slot] == seq and self._waits(edge, slot):
+                    self._take_back(edge, slot)
+            edge.pending.popleft()
+        is_won = bool(edge.won)
+        if is_won:
+            self._words[self._dropped + edge.position] = edge.dropped = dropped
+            self._free_baton(slot, edge.bit)
+        edge.won.clear()
+        self._dropping = None
+        return is_won
+
+    def _take_back(self, edge: WriterEdge, slot: int) -> None:
+        claim = edge.claims[slot]
+        assert claim is not None, "who waits has a token"
+        with suppress(BusyError):
+            claim()
 
     def _free_baton(self, slot: int, bit: int) -> None:
-        self._batons[slot] = batons = self._batons[slot] & ~bit
-        if not batons:
-            self.free.append(slot)
+        had = self._batons[slot]
+        if had & bit:
+            self._batons[slot] = batons = had - bit
+            if not batons:
+                self.free.append(slot)

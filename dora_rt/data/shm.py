@@ -19,6 +19,7 @@ from dora_rt.errors import SharedMemoryError, SharedMemoryFullError
 
 SHM_DIRECTORY = Path("/dev/shm")
 BusyError: type[Exception] = posix_ipc.BusyError
+ClosedError: type[Exception] = posix_ipc.ExistentialError
 SignalError: type[Exception] = posix_ipc.SignalError
 _MODE = 0o600
 _MAPPING_LIMIT = Path("/proc/sys/vm/max_map_count")
@@ -42,6 +43,9 @@ class Semaphore(Protocol):
 
     def release(self) -> None:
         """Add one count and wake a waiter."""
+
+    def close(self) -> None:
+        """Unmap it: posix_ipc does not do so when the object goes."""
 
 
 class Segment:
@@ -191,10 +195,22 @@ def attach_semaphore(name: str) -> Semaphore:
     Raises:
         SharedMemoryError: there is none of this name.
     """
+    semaphore = find_semaphore(name)
+    if semaphore is None:
+        raise SharedMemoryError(f"semaphore {name} is gone: the dataflow has ended")
+    return semaphore
+
+
+def find_semaphore(name: str) -> Semaphore | None:
+    """Open an existing semaphore; None if there is none of this name.
+
+    Raises:
+        SharedMemoryError: it cannot be mapped.
+    """
     try:
         return cast(Semaphore, posix_ipc.Semaphore(name))
-    except posix_ipc.ExistentialError as error:
-        raise SharedMemoryError(f"semaphore {name} is gone: the dataflow has ended") from error
+    except posix_ipc.ExistentialError:
+        return None
     except MemoryError as error:
         raise _unmapped_semaphore(name) from error
 

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, final
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from dora_rt.contract import InputConfig, NodeConfig, QueuePolicy
 from dora_rt.data import fork, names, ring
 from dora_rt.data.board import Board, Fate, Peer
+from dora_rt.data.fence import Fence
 from dora_rt.data.header import ENCODING_ARROW, HEADER_NBYTES, HeaderReader
+from dora_rt.data.noting import locking
 from dora_rt.data.pool import PoolReader
 from dora_rt.data.ring import AGES, COPIED, DELIVERED, HEAD, LATENCIES
 from dora_rt.data.ring_reader import RingReader
-from dora_rt.data.shm import attach_semaphore, attach_words
+from dora_rt.data.shm import Semaphore, attach_semaphore, attach_words, find_semaphore
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
 from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
@@ -42,6 +45,8 @@ class Subscriber:
         self.input_id = entry.id
         self.where = f"node {config.node!r}, input {entry.id!r}"
         self.is_ended = False
+        self._is_retired = False
+        self._edges = len(output.edges)
         self._config = config
         self._entry = entry
         self._edge = edge
@@ -63,11 +68,9 @@ class Subscriber:
         self._ring = RingReader(
             output_words=self._output_words,
             edge_words=self._words,
-            tokens=[
-                attach_semaphore(names.token(run, edge.number, edge.generation, slot))
-                for slot in range(edge.slots)
-            ],
+            find_token=self._find_token,
             returned=self._returned,
+            slots=edge.slots,
             position=edge.position,
             edges=len(output.edges),
             generation=edge.generation,
@@ -78,15 +81,13 @@ class Subscriber:
         self._pool = PoolReader(run, output)
         self._headers = HeaderReader()
         self._max_held = edge.max_held
-        self._leases: dict[int, weakref.ref[NDArray[Any]]] = {}
         self._let_go_of = [partial(self._lose_view, slot) for slot in range(edge.slots)]
         # Slots whose last view is gone. A finalizer may run at any moment in any thread, also in
         # the middle of `take`: it only appends, and gives back if nobody else is about to.
         self._let_go: deque[int] = deque()
         self._lock = threading.Lock()
         self._writer_is_gone = False
-        self._dropped = 0  # since the last event
-        self._delivered = self._copied = self._all_dropped = self._own_dropped = 0
+        self._copied = self._dropped = self._last_dropped = 0
         self._latencies = [0] * BUCKETS
         self._ages = [0] * BUCKETS
 
@@ -101,32 +102,37 @@ class Subscriber:
             self._output_words[HEAD] == ring.next_seq
             and not self._let_go
             and not self._writer_is_gone
+            and not ring.arriving
+            and ring.logging is None
         ):
             # Nothing was published since the last sample taken, and nothing is to be tidied up. A
             # HEAD that is seen late does no harm: the doorbell rings after it was written.
+            if ring.held:
+                self._find_lost_views()
+                self._return_slots()
             return None
         if self.is_ended:
             return None
         event = None
-        self._lock.acquire()
         try:
-            if self._let_go:
-                self._give_back_let_go()
-            try:
-                taken = self._take_sample(self._writer_is_gone)
-            except CorruptSampleError as error:
-                self._count_missed()
-                raise CorruptSampleError(f"{self.where}: {error}") from error
-            if ring.missed:
-                self._count_missed()
-            if taken is None:
-                self.is_ended = self._writer_is_gone
-            else:
-                event = self._receive(taken[0], taken[1])
+            with self._lock:
+                if ring.arriving or ring.logging is not None:
+                    ring.recover()
+                if self._let_go:
+                    self._give_back_let_go()
+                try:
+                    taken = self._take_sample(self._writer_is_gone)
+                except CorruptSampleError as error:
+                    raise CorruptSampleError(f"{self.where}: {error}") from error
+                if taken is not None:
+                    event = self._receive(taken[0], taken[1])
+                else:
+                    self._note_dropped(ring.next_seq, ring.arrived[1])
+                    self._find_lost_views()
+                    self.is_ended = self._writer_is_gone
         finally:
-            self._lock.release()
-        if self._let_go:
-            self._return_slots()
+            if self._let_go:
+                self._return_slots()
         return event
 
     def has_news(self) -> bool:
@@ -160,25 +166,55 @@ class Subscriber:
         Call it when `is_ended`; None when there is no such writer.
         """
         word = self._board.writer_word(self._edge.number)
-        while Peer.from_word(word).output_generation != self._peer.output_generation:
+        generation = self._peer.output_generation
+        while (newest := Peer.from_word(word)).output_generation != generation:
+            generation += 1
             try:
-                return self._attach_to(Peer.from_word(word))
+                successor = self._attach_to(generation)
             except SharedMemoryError:
-                # The writer may have died once more meanwhile, and its objects gone with it.
+                # Nobody needed it any more. The newest may be gone as well: its writer has died
+                # once more meanwhile.
                 newer = self._board.writer_word(self._edge.number)
-                if newer == word:
+                if newer == word and generation == newest.output_generation:
                     raise
                 word = newer
+                continue
+            if self._is_blocking or generation == newest.output_generation:
+                self._retire()
+                return successor
+            successor.pass_over_all()
         return None
 
-    def _attach_to(self, peer: Peer) -> Subscriber:
+    def pass_over_all(self) -> None:
+        """Count all samples of a writer that is gone as dropped: a newer one has newer samples."""
+        head = self._output_words[HEAD]
+        lost = self._output_words[ring.writer_dropped_index(self._edges, self._edge.position)]
+        self._words[ring.DROPPED] = head
+        self._words[ring.READER_DROPPED] = head - lost
+        self._retire()
+
+    def _attach_to(self, generation: int) -> Subscriber:
         assert self._entry.output is not None, "only an edge has a subscriber"
+        # As long as this reader lives, each new edge comes with a new output.
+        ahead = generation - self._peer.output_generation
         entry = replace(
             self._entry,
-            output=replace(self._entry.output, generation=peer.output_generation),
-            edge=replace(self._edge, generation=peer.edge_generation),
+            output=replace(self._entry.output, generation=generation),
+            edge=replace(self._edge, generation=self._peer.edge_generation + ahead),
         )
         return Subscriber(self._config, entry, self._board)
+
+    def _retire(self) -> None:
+        # Its writer is gone, so nobody waits for what views still hold.
+        with self._lock:
+            self._words[ring.LEFT] = 1
+            self.is_ended = self._is_retired = True
+            self._ring.close()
+            self._returned.close()
+
+    def _find_token(self, slot: int) -> Semaphore | None:
+        edge = self._edge
+        return find_semaphore(names.token(self._config.run, edge.number, edge.generation, slot))
 
     def close(self, closing: int = ring.CLOSED) -> None:
         """Take no more; the writer stops feeding this input.
@@ -186,10 +222,38 @@ class Subscriber:
         Args:
             closing: how: one of the closings of `dora_rt.data.ring`.
         """
-        if self._words[ring.READER_CLOSED] == ring.OPEN:
-            self._words[ring.READER_CLOSED] = closing
-            self._returned.release()
         self.is_ended = True
+        if self._is_retired or self._words[ring.READER_CLOSED] != ring.OPEN:
+            return
+        self._words[ring.READER_CLOSED] = closing
+        self._returned.release()
+        if closing != ring.CLOSED_FOR_NOW:
+            self._close_newer(closing)
+
+    def _close_newer(self, closing: int) -> None:
+        """Close what a restarted writer has got for this input as well.
+
+        The launcher looks at READER_CLOSED once it has said on the board that there are new
+        objects, and this looks at the board once it has written READER_CLOSED: behind a fence
+        each, so that one of the two sees the other.
+        """
+        Fence().pass_through()
+        edge = self._edge
+        newest = Peer.from_word(self._board.writer_word(edge.number)).edge_generation
+        for generation in range(self._peer.edge_generation + 1, newest + 1):
+            # Where it is gone already, nobody looks at it.
+            with suppress(SharedMemoryError):
+                words = attach_words(
+                    names.edge(self._config.run, edge.number, generation),
+                    lambda words, name: ring.check_edge(words, edge.slots, name),
+                    writable=True,
+                )
+                words[ring.READER_CLOSED] = closing
+                returned = attach_semaphore(
+                    names.returned(self._config.run, edge.number, generation)
+                )
+                returned.release()
+                returned.close()
 
     def _receive(self, slot: int, growth: int) -> Event:
         reader = self._ring
@@ -212,30 +276,22 @@ class Subscriber:
                 value = np.ndarray(array_type[1], array_type[0], buffer[begin : begin + nbytes])
             else:
                 value = np.ndarray(array_type[1], array_type[0], buffer, begin)
-                is_leased = len(self._leases) < self._max_held
+                is_leased = len(reader.held) < self._max_held or self._has_room_for_view()
                 if is_leased:
                     # Every view of the array keeps the array itself alive, so the callback comes
                     # when the last of them is gone.
-                    self._leases[slot] = weakref.ref(value, self._let_go_of[slot])
+                    reader.held[slot] = weakref.ref(value, self._let_go_of[slot])
                 else:
                     is_copied = True
                     value = value.copy()
                     value.flags.writeable = False
             if encoding == ENCODING_ARROW:
                 value = _decoded(value)
-        except BaseException as error:
-            self._count_dropped(1, own=1)
-            self._leases.pop(slot, None)
-            reader.give_back(slot)
+        except Exception as error:
+            reader.pass_over(slot)
             if isinstance(error, CorruptSampleError):
                 raise CorruptSampleError(f"{self.where}: {error}") from error
             raise
-        if not is_leased:
-            reader.give_back(slot)
-            if is_copied:
-                self._words[COPIED] = self._copied = self._copied + 1
-        elif self._is_blocking:
-            reader.hold()
         now_ns = time.monotonic_ns()
         words, latencies = self._words, self._latencies
         units = now_ns - sent_ns >> UNIT_SHIFT
@@ -246,22 +302,42 @@ class Subscriber:
         units = now_ns - origin_ns >> UNIT_SHIFT
         place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(now_ns - origin_ns)
         words[AGES + place_of] = ages[place_of] = ages[place_of] + 1
-        words[DELIVERED] = self._delivered = self._delivered + 1
-        dropped, self._dropped = self._dropped, 0
-        return Event(
+        last_seq, delivered = reader.arrived
+        if last_seq != seq:  # else an exception came in between, and it was counted already
+            dropped = seq - (last_seq if delivered else reader.first_seq - 1) - 1
+            delivered += 1
+            self._last_dropped = dropped
+            reader.arrived = seq, delivered
+        dropped = self._last_dropped
+        words[DELIVERED] = delivered
+        if dropped:
+            self._note_dropped(seq + 1, delivered)
+        if is_copied:
+            words[COPIED] = self._copied = self._copied + 1
+        event = Event(
             self.input_id, value, metadata_json, seq, dropped, sent_ns, origin_ns, is_copied
         )
+        if is_leased:
+            reader.keep(slot, tells=self._is_blocking)
+        else:
+            reader.give_back(slot)
+        return event
 
-    def _count_missed(self) -> None:
-        reader = self._ring
-        self._count_dropped(reader.missed, own=reader.passed_over)
-        reader.missed = reader.passed_over = 0
+    def _note_dropped(self, next_seq: int, delivered: int) -> None:
+        dropped = next_seq - self._ring.first_seq - delivered
+        if dropped != self._dropped:
+            self._words[ring.DROPPED] = self._dropped = dropped
 
-    def _count_dropped(self, samples: int, *, own: int) -> None:
-        words = self._words
-        words[ring.DROPPED] = self._all_dropped = self._all_dropped + samples
-        words[ring.READER_DROPPED] = self._own_dropped = self._own_dropped + own
-        self._dropped += samples
+    def _has_room_for_view(self) -> bool:
+        self._find_lost_views()
+        self._give_back_let_go()
+        return len(self._ring.held) < self._max_held
+
+    def _find_lost_views(self) -> None:
+        # A signal handler may have raised in the finalizer of a view, and nobody was told.
+        for slot, view in list(self._ring.held.items()):
+            if view() is None:
+                self._let_go.append(slot)
 
     def _lose_view(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:
         if fork.is_forked:
@@ -271,17 +347,28 @@ class Subscriber:
 
     def _return_slots(self) -> None:
         # Whoever has the lock looks once more after letting go of it, so nothing is forgotten.
-        while self._let_go and self._lock.acquire(blocking=False):
+        while self._let_go:
+            has_lock: list[bool] = []
             try:
-                self._give_back_let_go()
+                locking(self._lock, has_lock, 0)
+                if not has_lock[0]:
+                    return
+                if self._ring.logging is None:
+                    self._give_back_let_go()
+                else:
+                    self._ring.recover()
             finally:
-                self._lock.release()
+                if True in has_lock:
+                    self._lock.release()
 
     def _give_back_let_go(self) -> None:
         while self._let_go:
-            slot = self._let_go.popleft()
-            if self._leases.pop(slot, None) is not None:
+            slot = self._let_go[0]
+            if self._is_retired:
+                self._ring.held.pop(slot, None)
+            elif slot in self._ring.held and slot not in self._ring.arriving:
                 self._ring.give_back(slot)
+            self._let_go.popleft()
 
 
 def _decoded(array: NDArray[Any]) -> Any:

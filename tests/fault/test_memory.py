@@ -348,7 +348,7 @@ def test_flow_goes_on_when_its_objects_are_removed(flow: Flow):
 
     done = flow.run()
 
-    assert int(done.lines("source")[0].split()[1]) > 10
+    assert int(done.lines("source")[0].split()[1]) >= 8, "those of the run, nodes and edges"
     assert done.lines("sink") == ["True"]
     assert done.exit_code == 0
 

@@ -134,7 +134,7 @@ def test_blocked_send_goes_on_within_a_moment_of_the_take():
             ring.send(b"fills the queue")
             sender = threading.Thread(target=lambda: ring.send(b"waits"))
             sender.start()
-            eventually(lambda: ring.publisher._is_sending)
+            eventually(lambda: ring.publisher._is_midway)
             began = time.monotonic()
             ring.take()
             sender.join()
