@@ -105,6 +105,7 @@ class Checks:
                 continue
             output = next(it for it in schedule.plan.outputs if edge in it.edges)
             counted = schedule.run_memory.counters(output, edge)
+            assert counted is not None, "nobody has removed what counts"
             gap = counted.sent - counted.delivered - counted.dropped
             lost = accounts.lost[edge.number]
             exact = not accounts.has_lost_writer

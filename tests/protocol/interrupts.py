@@ -8,10 +8,11 @@ code under test, and what it raises appears there.
 
 from __future__ import annotations
 
+import dis
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -74,9 +75,11 @@ class Interrupter:
                 return
         elif event not in ("call", "return") or code.co_name in _NO_CALLS:
             return
-        elif event == ("return" if code.co_name == _ENTER else "") or not _stands_in(frame):
+        elif event == "return" and code.co_name == _ENTER:
             return
-        elif id(frame.f_back) in self._inside_c:
+        elif id(frame.f_back) in self._inside_c or not _is_called_by_one_under_test(frame):
+            return
+        elif not _calls(frame.f_back, code.co_name):
             return
         self.passed += 1
         if self._points < 0 or self.passed <= self._points:
@@ -89,6 +92,44 @@ def _is_called_by_one_under_test(frame: FrameType) -> bool:
     return frame.f_back is not None and frame.f_back.f_code.co_filename.startswith(_UNDER_TEST)
 
 
-def _stands_in(frame: FrameType) -> bool:
-    """Tell whether a frame is of a stand-in for a C function, called by the code under test."""
-    return _is_called_by_one_under_test(frame)
+def _calls(frame: FrameType | None, name: str) -> bool:
+    """Tell whether what a frame does now is to call a method of this name.
+
+    Else it has called a function in C which calls that, and nothing comes between the two.
+    """
+    if frame is None:
+        return False
+    key = frame.f_code, frame.f_lasti
+    called = _called.get(key)
+    if called is None:
+        _called[key] = called = _find_called(*key)
+    return called == name or (called == "with" and name.startswith("__"))
+
+
+_called: dict[tuple[CodeType, int], str] = {}
+
+
+def _find_called(code: CodeType, at: int) -> str:
+    before = [it for it in dis.get_instructions(code) if it.offset <= at]
+    last = before.pop()
+    if "WITH" in last.opname:
+        return "with"
+    while before:
+        instruction = before.pop()
+        name = instruction.opname
+        if name in ("LOAD_METHOD", "LOAD_ATTR", "LOAD_GLOBAL"):
+            return str(instruction.argval)
+        if name.startswith(("CALL", "STORE", "POP", "JUMP")):
+            break
+        if name == "LOAD_CONST" and instruction.argval is None and not _has_callee(before):
+            return "with"  # the three None for __exit__
+    return ""
+
+
+def _has_callee(before: list[dis.Instruction]) -> bool:
+    for instruction in reversed(before):
+        if instruction.opname in ("LOAD_METHOD", "LOAD_ATTR", "LOAD_GLOBAL"):
+            return True
+        if instruction.opname != "LOAD_CONST":
+            return False
+    return False

@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from dora_rt.data.ring import COPIED, LATENCIES, LOG, SENT_NBYTES
-from dora_rt.data.shm import BusyError
+from dora_rt.data.shm import BusyError, ClosedError
 from dora_rt.errors import SharedMemoryError
 from tests.protocol.scheduler import Process, Scheduler
 
@@ -128,11 +128,18 @@ class Memory:
         Raises:
             SharedMemoryError: there is none of this name.
         """
+        found = self.find_semaphore(name)
+        if found is None:
+            raise SharedMemoryError(f"semaphore {name} is gone")
+        return found
+
+    def find_semaphore(self, name: str) -> Handle | None:
+        """Open a semaphore; None if there is none of this name."""
         self.fence()
         found = self.semaphores.get(name)
         if found is None:
             self._learn(self._removed)
-            raise SharedMemoryError(f"semaphore {name} is gone")
+            return None
         self._learn(found.clock)
         return Handle(self, found)
 
@@ -285,11 +292,19 @@ class Words:
         return self._length
 
     def __iter__(self) -> Iterator[int]:
-        if self._base in self._quiet:
-            return iter([0] * self._length)
-        self._scheduler.step()
-        get = self._cells.values.get if self._values is not None else self._cells.read
-        return iter([get(self._base + index) or 0 for index in range(self._length)])
+        return iter(self.tolist())
+
+    def tolist(self) -> list[int]:
+        """Copy all words."""
+        scheduler, quiet, base = self._scheduler, self._quiet, self._base
+        scheduler.step()
+        get = self._cells.read if self._values is None else self._cells.values.get
+        return [
+            0 if place in quiet else get(place) or 0 for place in range(base, base + self._length)
+        ]
+
+    def release(self) -> None:
+        """Look no more."""
 
     def __getitem__(self, index: int | slice) -> Any:
         if index.__class__ is slice:
@@ -334,6 +349,9 @@ class Mapping:
 
     def __len__(self) -> int:
         return self._segment.nbytes
+
+    def close(self) -> None:
+        """Unmap it."""
 
     def __getitem__(self, part: slice) -> Any:
         return self.read(part.start)
@@ -498,9 +516,11 @@ class Handle:
         return True
 
     def close(self) -> None:
-        """Close it; nobody may use it any more."""
-        if self._memory.handles[self.owner].pop(id(self), None) is None:
-            self._scheduler.fail(f"{self.name} is closed twice")
+        """Close it; nobody can use it any more."""
+        if isinstance(self._count, _Closed):
+            raise ClosedError("closed")
+        self._memory.handles[self.owner].pop(id(self), None)
+        self._count = _Closed()
 
     def _wait(self, has_deadline: bool) -> bool:
         count = self._count
@@ -508,6 +528,19 @@ class Handle:
             if not self._scheduler.block(count, has_deadline=has_deadline):
                 return False
         return True
+
+
+class _Closed(Count):
+    """What a closed handle opens: nothing can be done with it."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.name = "closed"
+        self.token = False
+
+    def __getattr__(self, name: str) -> Any:
+        raise ClosedError("closed")
 
 
 def _join(one: dict[tuple[int, int], int], other: dict[tuple[int, int], int]) -> None:

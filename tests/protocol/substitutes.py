@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -95,6 +95,23 @@ def _create_semaphore(name: str) -> stand_ins.Handle:
 
 def _attach_semaphore(name: str) -> stand_ins.Handle:
     return here.memory.semaphore(name)
+
+
+def _find_semaphore(name: str) -> stand_ins.Handle | None:
+    return here.memory.find_semaphore(name)
+
+
+class _Entry(NamedTuple):
+    name: str
+
+
+class _Folder:
+    """In place of `/dev/shm`."""
+
+    def iterdir(self) -> list[_Entry]:
+        memory = here.memory
+        segments = [_Entry(name.removeprefix("/")) for name in memory.segments]
+        return segments + [_Entry("sem." + name.removeprefix("/")) for name in memory.semaphores]
 
 
 def _unlink_segments(segments: Any, prefix: str | None) -> None:
@@ -318,6 +335,8 @@ _STAND_INS: tuple[tuple[Any, Any], ...] = (
     (shm.attach_words, _attach_words),
     (shm.create_semaphore, _create_semaphore),
     (shm.attach_semaphore, _attach_semaphore),
+    (shm.find_semaphore, _find_semaphore),
+    (shm.SHM_DIRECTORY, _Folder()),
     (shm.unlink_segments, _unlink_segments),
     (shm.unlink_semaphores, _unlink_semaphores),
     (shm.unlink_run, _unlink_run),
