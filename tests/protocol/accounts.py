@@ -90,6 +90,8 @@ class Accounts:
         """By edge: samples in the hands of dead processes."""
         self._output_cells: dict[tuple[int, int], Cells] = {}
         self.has_lost_writer = False
+        self.removed: dict[int, int] = {}
+        """By edge: at which step objects of it were last removed."""
 
     # What happens.
 
@@ -153,6 +155,12 @@ class Accounts:
             life = self.lives[process.number]
             if life.process is process:
                 life.edges[int(found[1]), int(found[2])] = cells
+
+    def removes(self, name: str) -> None:
+        """Note that a segment is removed."""
+        found = _EDGE.match(name)
+        if found is not None:
+            self.removed[int(found[1])] = self._memory.scheduler.steps
 
     def waits(self, edge: int, life: Life) -> Wait:
         """Note what is so when a reader begins to wait."""

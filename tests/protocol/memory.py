@@ -385,12 +385,13 @@ class Mapping:
 class Count:
     """A semaphore; what is opened is a `Handle`."""
 
-    __slots__ = ("ahead", "clock", "count", "history", "memory", "name", "number", "token")
+    __slots__ = ("ahead", "born", "clock", "count", "history", "memory", "name", "number", "token")
 
     def __init__(self, memory: Memory, name: str, number: int) -> None:
         self.memory = memory
         self.number = number
         self.name = name
+        self.born = memory.scheduler.steps
         self.count = 0
         self.token = "t" in name.rpartition("-")[2]
         process = memory.scheduler.process

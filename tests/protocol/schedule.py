@@ -108,6 +108,8 @@ class Schedule:
         self.deaths, self.never, self.more = Signal(), Signal(), Signal()
         self.dead: deque[Process] = deque()
         self.nodes: dict[int, Node] = {}
+        self.ever_closed: set[int] = set()
+        """Readers of which one life has closed its input."""
         self.lives = 0
         here.memory, here.scheduler = self.memory, self.scheduler
         # An observer makes real arrays, and here there are no such bytes.
@@ -227,6 +229,11 @@ class Schedule:
                 f"{payload.hex()} became {found.hex()}"
             )
 
+    def has_closed(self, process: Process) -> bool:
+        """Tell whether this life of a process has closed its input."""
+        node = self.nodes.get(process.number)
+        return node is not None and node.process is process and node.has_closed_input
+
     # Programs.
 
     def _launch(self) -> None:
@@ -280,18 +287,20 @@ class Schedule:
             self.scheduler.block(self.more, has_deadline=False)
             self.more.count -= 1
             node.to_send += 1
-            self._send_all(node, ends)
+            self._send_all(node, ends, plainly=True)
 
     def _sent_before(self) -> int:
         return len(self.accounts.samples)
 
-    def _send_all(self, node: Node, ends: Ends) -> None:
+    def _send_all(self, node: Node, ends: Ends, *, plainly: bool = False) -> None:
         rng = self.rng
         while node.sent < node.to_send:
             node.sent += 1
             payload = self._payload(node)
             try:
-                if self.has_loans and rng.random() < 0.3:
+                if plainly:
+                    ends.send(payload, None)
+                elif self.has_loans and rng.random() < 0.3:
                     if rng.random() < 0.3:
                         ends.cancel_loan(payload)
                         continue
@@ -339,6 +348,7 @@ class Schedule:
             if number in self.closing and rng.random() < 0.2:
                 self.closing.discard(number)
                 node.has_closed_input = True
+                self.ever_closed.add(number)
                 try:
                     ends.close_input("input")
                 except Interrupted:

@@ -115,6 +115,8 @@ class _Folder:
 
 
 def _unlink_segments(segments: Any, prefix: str | None) -> None:
+    for name in segments:
+        here.accounts.removes(name)
     found = [] if prefix is None else [it for it in here.memory.segments if it.startswith(prefix)]
     here.memory.unlink(segments=[*segments, *found], semaphores=[])
 
