@@ -69,6 +69,12 @@ class Accounts:
         self._fail: Callable[[str], None] = memory.scheduler.fail
         self.edges = edges
         self._output_of = outputs
+        self._dropped_index = {
+            edge.number: ring.writer_dropped_index(
+                self._edge_count(outputs[edge.number]), edge.position
+            )
+            for edge in edges
+        }
         self.samples: dict[bytes, Sample] = {}
         self._in_slot: dict[tuple[int, int, int], int] = {}
         self.completed: dict[tuple[int, int], int] = {}
@@ -253,10 +259,9 @@ class Accounts:
         """Count what nobody can have any more, since the writer dies: it waits without a token."""
         generation = output.generation
         words = self._words(output.number, generation)
-        position = self.edges[number].position
         if words is None:
             return 0
-        dropped = words.get(ring.writer_dropped_index(self._edge_count(output.number), position), 0)
+        dropped = words.get(self._dropped_index[number], 0)
         left = words.get(ring.HEAD, 0) - dropped - self._claims_of[number, generation]
         return max(left - self._readable(number, generation), 0)
 
@@ -324,8 +329,7 @@ class Accounts:
 
     def _dropped_by_writer(self, number: int) -> int:
         """Count what the writers of an edge have dropped, over all generations."""
-        output = self._output_of[number]
-        index = ring.writer_dropped_index(self._edge_count(output), self.edges[number].position)
+        output, index = self._output_of[number], self._dropped_index[number]
         total = 0
         for generation in range(self._newest_generation(output) + 1):
             words = self._words(output, generation)

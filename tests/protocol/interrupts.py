@@ -22,6 +22,8 @@ _UNDER_TEST = str(Path(__file__).parents[2] / "dora_rt")
 # Reads of an attribute or of a word are no calls for CPython, but they are for the stand-ins.
 _NO_CALLS = frozenset({"__getitem__", "__setitem__", "__len__", "value", "__init__"})
 _ENTER = "__enter__"
+# What waits also raises before it has done anything.
+_WAITS = frozenset({_ENTER, "wait"})
 
 
 class Interrupted(BaseException):  # noqa: N818
@@ -39,6 +41,8 @@ class Interrupter:
         """Frames under test that are in the middle of a call of a C function."""
         self.passed = 0
         """Points that were passed since the start."""
+        self.raised: list[str] = []
+        """Where exceptions came out, for the trace."""
 
     def start(self, process: Process, points: int) -> None:
         """Interrupt a process after so many points; -1: only count them."""
@@ -75,7 +79,7 @@ class Interrupter:
                 return
         elif event not in ("call", "return") or code.co_name in _NO_CALLS:
             return
-        elif event == "return" and code.co_name == _ENTER:
+        elif (code.co_name == _ENTER) if event == "return" else (code.co_name not in _WAITS):
             return
         elif id(frame.f_back) in self._inside_c or not _is_called_by_one_under_test(frame):
             return
@@ -85,7 +89,17 @@ class Interrupter:
         if self._points < 0 or self.passed <= self._points:
             return
         self.stop()
+        self.raised.append(_place_of(frame, event))
         raise Interrupted
+
+
+def _place_of(frame: FrameType, event: str) -> str:
+    places = []
+    at: FrameType | None = frame
+    while at is not None and len(places) < 4:
+        places.append(f"{Path(at.f_code.co_filename).name}:{at.f_lineno} {at.f_code.co_name}")
+        at = at.f_back
+    return f"{event} " + " < ".join(places)
 
 
 def _is_called_by_one_under_test(frame: FrameType) -> bool:

@@ -76,6 +76,8 @@ class Node:
     held: list[tuple[Event, bytes]] = field(default_factory=list)
     has_closed_input: bool = False
     has_finished: bool = False
+    lost_loans: int = 0
+    """Loans whose end an exception has prevented."""
     sent: int = 0
     to_send: int = 0
 
@@ -297,10 +299,12 @@ class Schedule:
         while node.sent < node.to_send:
             node.sent += 1
             payload = self._payload(node)
+            is_loan = False
             try:
                 if plainly:
                     ends.send(payload, None)
                 elif self.has_loans and rng.random() < 0.3:
+                    is_loan = True
                     if rng.random() < 0.3:
                         ends.cancel_loan(payload)
                         continue
@@ -313,6 +317,7 @@ class Schedule:
                 continue
             except Interrupted:
                 node.life.was_interrupted = True
+                node.lost_loans += is_loan
                 continue
             self.accounts.completes(payload)
 

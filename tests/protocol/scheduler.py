@@ -113,7 +113,7 @@ class Scheduler:
         self._failure: BaseException | None = None
         self._is_closing = False
         self._remains: list[greenlet] = []
-        self._interrupter = Interrupter(self.is_running)
+        self.interrupter = Interrupter(self.is_running)
 
     def spawn(self, name: str, process: Process, run: Callable[[], None]) -> None:
         """Add a thread; it runs as soon as it is chosen."""
@@ -195,7 +195,7 @@ class Scheduler:
         # Kept, because a greenlet that nobody knows unwinds at once, and a killed process does not.
         self._remains += [it.greenlet for it in self.threads if it.process is process]
         self.threads = [thread for thread in self.threads if thread.process is not process]
-        self._interrupter.forget(process)
+        self.interrupter.forget(process)
         self.killed(process)
 
     def is_running(self, process: Process) -> bool:
@@ -212,7 +212,7 @@ class Scheduler:
         self._is_closing = True
         self.left = 1 << 60
         self.process = self._thread = None
-        self._interrupter.stop()
+        self.interrupter.stop()
         for left in [*self._remains, *(thread.greenlet for thread in self.threads)]:
             while left and not left.dead:
                 left.throw(GreenletExit)
@@ -228,7 +228,7 @@ class Scheduler:
                 process.befalls.sort(key=lambda it: -it.step)
                 return
             self.interrupts.append(process.name)
-            self._interrupter.start(process, what.points)
+            self.interrupter.start(process, what.points)
         else:
             self.kill(process)
             self._hand_over(thread)
