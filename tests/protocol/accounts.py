@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
-from dora_rt.data import names, ring
+from dora_rt.data import ring
 from dora_rt.data.header import HEADER_NBYTES
 from dora_rt.event import Event
 from tests.protocol.memory import Cells, Mapping, Memory
@@ -321,7 +321,7 @@ class Accounts:
         key = output, generation
         cells = self._output_cells.get(key)
         if cells is None:
-            segment = self._memory.segments.get(names.output(RUN, output, generation))
+            segment = self._memory.segments.get(f"/drt-{RUN}-o{output}.{generation}")
             if segment is None:
                 return None
             self._output_cells[key] = cells = segment.cells

@@ -77,6 +77,10 @@ class Memory:
         scheduler.left -= 1
         if scheduler.left < 0:
             scheduler.pause()
+        self.order()
+
+    def order(self) -> None:
+        """Do what a fence does, within another step."""
         if self.weak:
             self._fence()
 

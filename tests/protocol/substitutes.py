@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from dora_rt.data import doorbell, fence, header, loan, shm, subscriber
 from dora_rt.data.header import DESCRIPTION_OFFSET, ENCODING_BYTES, HEADER_NBYTES, Header
+from dora_rt.data.shm import ClosedError
 from dora_rt.data.spin import Spin
 from dora_rt.errors import CorruptSampleError
 from tests.protocol import memory as stand_ins
@@ -148,10 +149,14 @@ class _Time:
 
 
 class _Lock:
-    """A lock of the threads of one process; under the GIL they see the same memory."""
+    """A lock of the threads of one process; under the GIL they see the same memory.
+
+    To let go of it and to take it again is a fence.
+    """
 
     def __init__(self) -> None:
         self.count = 1
+        self._was_released = False
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         here.scheduler.step()
@@ -159,11 +164,14 @@ class _Lock:
             if not blocking or not here.scheduler.block(self, has_deadline=timeout >= 0):
                 return False
         self.count = 0
+        if self._was_released:
+            here.memory.order()
         return True
 
     def release(self) -> None:
         if self.count:
             raise RuntimeError("release unlocked lock")
+        self._was_released = True
         self.count = 1
 
     def locked(self) -> bool:
@@ -203,7 +211,7 @@ class _RLock(_Lock):
         self._depth -= 1
         if not self._depth:
             self._owner = None
-            self.count = 1
+            super().release()
 
     def _is_owned(self) -> bool:
         return not self.count and self._owner is here.scheduler.thread
@@ -234,7 +242,8 @@ class _Waits:
         return False
 
     def close(self) -> None:
-        self._handle.close()
+        with suppress(ClosedError):
+            self._handle.close()
 
 
 def _write_number_and_times(buffer: Mapping, offset: int, seq: int, *times_ns: int) -> None:
