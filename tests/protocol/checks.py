@@ -43,12 +43,15 @@ class Checks:
                 self._memory.semaphores[names.doorbell(RUN, number)].change(1, None)
             self._scheduler.run()
         if not schedule.flow.has_answers and (
-            self._scheduler.kills or self._scheduler.interrupts
+            self._scheduler.kills or self._scheduler.interrupts or schedule.ever_closed
         ):
             # A node that only sends sees its readers when it sends.
-            schedule.more.count += 1
-            self._scheduler.run()
-            self._check_writer()
+            closed = -1
+            while closed < len(schedule.ever_closed):
+                closed = len(schedule.ever_closed)
+                schedule.more.count += 1
+                self._scheduler.run()
+                self._check_writer()
         self._check_sleepers()
         self._let_go_of_all()
         self._check_slots()
@@ -75,6 +78,8 @@ class Checks:
             node = schedule.nodes[edge.reader]
             if node.has_closed_input or node.has_finished:
                 continue
+            if schedule.nodes[edge.writer].has_closed_input:
+                continue  # it does not listen any more, and sends nothing
             waiting = self._accounts.waiting(edge.number)
             if waiting:
                 raise Violation(
@@ -100,6 +105,8 @@ class Checks:
             node = schedule.nodes[output.edges[0].writer]
             if node.has_finished or node.ends is None:
                 continue
+            if schedule.flow.has_answers and schedule.ever_closed:
+                continue  # it hears of a closed input when it sends next
             free = node.ends.free_slots()
             missing = output.slots - len(set(free))
             if len(free) != len(set(free)) or missing > node.lost_loans:
@@ -110,7 +117,7 @@ class Checks:
     def _check_accounts(self) -> None:
         schedule, accounts = self._schedule, self._accounts
         for edge in accounts.edges:
-            if edge.reader in schedule.ever_closed:
+            if not schedule.ever_closed.isdisjoint((edge.reader, edge.writer)):
                 continue  # what was sent meanwhile was not meant for it
             output = next(it for it in schedule.plan.outputs if edge in it.edges)
             counted = schedule.run_memory.counters(output, edge)
