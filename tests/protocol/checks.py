@@ -34,6 +34,7 @@ class Checks:
         """
         schedule = self._schedule
         self._scheduler.interrupter.stop()
+        self._memory.settle()
         for node in schedule.nodes.values():
             node.process.befalls.clear()
         self._check_writer()
@@ -142,9 +143,7 @@ class Checks:
         if not self._scheduler.kills:
             return
         scheduler = self._scheduler
-        scheduler.process, scheduler.left = schedule.launcher, 1 << 60
         schedule.run_memory.remove_outdated()
-        scheduler.process = None
         edges, outputs = self._present()
         for name in [*memory.segments, *memory.semaphores]:
             if self._is_old(name, edges, outputs) and not self._is_late_token(name):

@@ -57,6 +57,7 @@ class Memory:
         self.now_ns = 1_000
         self.made = 0
         """Objects so far: each has a number of its own."""
+        self._processes: list[Process] = []
         self._removed = [0] * MOST_LIVES
         self.token_taken: Callable[[str, Process | None], None] | None = None
 
@@ -66,6 +67,15 @@ class Memory:
         """Let a new process know what the one who starts it knows."""
         starter = self.scheduler.process
         process.clock = list(starter.clock) if starter is not None else [0] * MOST_LIVES
+        self._processes.append(process)
+
+    def settle(self) -> None:
+        """Let so much time pass that everybody sees what all have written."""
+        if self.weak:
+            clocks = [process.clock for process in self._processes]
+            newest = list(map(max, *clocks))
+            for process in self._processes:
+                process.clock = newest
 
     def reap(self, dead: Process) -> None:
         """Let the running process know all that a dead one did."""

@@ -164,6 +164,7 @@ class Schedule:
         while self.kills_left:  # of processes that had nothing more to do
             self.kills_left -= 1
             victim = self._victim()
+            self.memory.settle()
             if victim.process.is_alive and not victim.has_finished:
                 self.scheduler.kill(victim.process)
                 self.scheduler.run()
