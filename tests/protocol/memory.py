@@ -78,8 +78,9 @@ class Memory:
                 process.clock = newest
 
     def reap(self, dead: Process) -> None:
-        """Let the running process know all that a dead one did."""
+        """Let the running process know all that a dead one did; a system call, too."""
         self._learn(dead.clock)
+        self.order()
 
     def fence(self) -> None:
         """Let nothing pass from one side to the other; a step."""
