@@ -1,4 +1,4 @@
-"""Runs many schedules: kinds in turn, seeds one after the other."""
+"""Runs many schedules: of each kind in turn, seeds one after the other."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import gc
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.protocol.implementation import Implementation, PythonImplementation
 from tests.protocol.schedule import Kind, Result, Schedule
+
+_COLLECT_EVERY = 256
 
 
 @dataclass
@@ -22,12 +25,18 @@ class Explored:
     samples: int = 0
     kills: int = 0
     interrupts: int = 0
+    first_seed: int = -1
+    last_seed: int = -1
+    cpu_s: float = 0.0
     by_kind: Counter[str] = field(default_factory=Counter)
     violations: list[tuple[str, int, str]] = field(default_factory=list)
     """Kind, seed, and what was violated."""
 
     def add(self, kind: Kind, seed: int, result: Result) -> None:
         """Count one schedule."""
+        if self.first_seed < 0:
+            self.first_seed = seed
+        self.last_seed = seed
         self.schedules += 1
         self.steps += result.steps
         self.samples += result.samples
@@ -46,27 +55,42 @@ def explore(
     most_violations: int = 10,
     implementation: Implementation | None = None,
 ) -> Explored:
-    """Run each kind of schedule with each seed, until the time is over."""
+    """Run each kind of schedule with each seed, until the time is over.
+
+    Args:
+        kinds: sorts of schedules.
+        seeds: each is one schedule of each kind.
+        seconds: for how long, at most.
+        most_violations: how many to find, at most.
+        implementation: what to drive; None: the package itself.
+    """
     implementation = implementation or PythonImplementation()
     explored = Explored()
     kinds = tuple(kinds)
-    until = time.monotonic() + seconds
+    until, began_s = time.monotonic() + seconds, time.process_time()
+    with _seldom_collected(), implementation.put_under():
+        for number, seed in enumerate(seeds, 1):
+            for kind in kinds:
+                explored.add(kind, seed, Schedule(implementation, kind, seed).run())
+            if time.monotonic() > until or len(explored.violations) >= most_violations:
+                break
+            if number % _COLLECT_EVERY == 0:
+                gc.collect()
+    explored.cpu_s = time.process_time() - began_s
+    return explored
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Collect garbage between schedules only, so that one seed is always the same schedule."""
+    # An exception of a signal handler may come out in a finalizer; nobody is to read of that.
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    # What a schedule leaves is collected from time to time, and not what was there before.
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
-        with implementation.put_under():
-            for seed in seeds:
-                for kind in kinds:
-                    explored.add(kind, seed, Schedule(implementation, kind, seed).run())
-                if time.monotonic() > until or len(explored.violations) >= most_violations:
-                    break
-                if seed % 256 == 0:
-                    gc.collect()
+        yield
     finally:
         gc.unfreeze()
         gc.enable()
         sys.unraisablehook = hook
-    return explored

@@ -34,6 +34,7 @@ class Kind:
     policies: tuple[QueuePolicy, ...] = _POLICIES
     readers: tuple[int, ...] = (1, 2)
     most_queue: int = 3
+    most_samples: int = 8
     answers: float = 0.3
     """How likely the writer listens to a reader's answers, and so can be idle in its inbox."""
     threads: float = 0.15
@@ -100,7 +101,7 @@ class Schedule:
             rng.random() < kind.answers,
         )
         self.plan = make_plan(self.flow)
-        self.samples = rng.randint(3, 8)
+        self.samples = rng.randint(3, kind.most_samples)
         self.kills_left = rng.choice(kind.kills)
         self.interrupts_left = rng.choice(kind.interrupts)
         self.slow = {number for number in (1, 2) if rng.random() < kind.slow}

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.protocol.implementation import PythonImplementation
 from tests.protocol.memory import Handle, Mapping, Words
+from tests.protocol.schedule import Kind, Schedule
 from tests.protocol.scheduler import Process, Scheduler
 from tests.protocol.substitutes import here
 
@@ -75,3 +77,17 @@ def _what(what: Any) -> str:
 
 def _shown(arguments: tuple[Any, ...]) -> str:
     return f"({', '.join(it.name if isinstance(it, Process) else str(it) for it in arguments)})"
+
+
+def show(kind: Kind, seed: int) -> int:
+    """Run one schedule and print every step of it; 1 if something was violated."""
+    implementation = PythonImplementation()
+    with implementation.put_under(), traced(print):
+        schedule = Schedule(implementation, kind, seed)
+        print(schedule.flow)
+        result = schedule.run()
+    for place in schedule.scheduler.interrupter.raised:
+        print("an exception came out at", place)
+    print("killed:", schedule.scheduler.kills)
+    print(result.violation or "nothing was violated")
+    return 1 if result.violation else 0
