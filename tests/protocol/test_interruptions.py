@@ -45,8 +45,9 @@ def send(ring: Wired) -> None:
 
 
 def send_through_a_loan(ring: Wired) -> None:
-    with ring.publisher.loan((LARGE,), np.dtype(np.int64), lambda: NO_STAMP, has_metadata=False):
-        pass
+    loan = ring.publisher.loan((LARGE,), np.dtype(np.int64), lambda: NO_STAMP, has_metadata=False)
+    with loan as array:
+        array[:] = 10
 
 
 def take(ring: Wired) -> None:
