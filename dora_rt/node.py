@@ -208,7 +208,10 @@ class Node:
         stamp = make_stamp(self._causes, publisher.where, metadata, captured_ns, deadline_ns)
         if self._has_heartbeat:
             self._inbox.beat()
-        publisher.send(data, stamp)
+        if deadline_ns is None:
+            publisher.send(data, stamp)
+        else:
+            publisher.send_in_time(data, stamp)
 
     def loan(
         self,

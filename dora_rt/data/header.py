@@ -177,15 +177,18 @@ class HeaderReader:
         _, _, _, nbytes, encoding, array_type, metadata_json = header
         # Made anew and not copied: what was checked is what is known, even if somebody writes here.
         if array_type is None or encoding == ENCODING_ARROW:
-            self._description = describe(nbytes, len(metadata_json), encoding)
+            description = describe(nbytes, len(metadata_json), encoding)
         else:
             dtype, shape = array_type
-            self._description = describe_array(dtype, shape, nbytes, len(metadata_json))
-        self._description_end = DESCRIPTION_OFFSET + len(self._description)
+            description = describe_array(dtype, shape, nbytes, len(metadata_json))
+        # Nothing is known while only part of it is noted: an exception may come in between.
+        self._description = b"?"
+        self._description_end = DESCRIPTION_OFFSET + len(description)
         self._nbytes, self._encoding, self._array_type = nbytes, encoding, array_type
         begin = metadata_start(nbytes)
         self._metadata_begin = begin if metadata_json else 0
         self._end = begin + len(metadata_json)
+        self._description = description
         return header
 
 

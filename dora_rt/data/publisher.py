@@ -104,40 +104,61 @@ class Publisher:
             SharedMemoryError, SharedMemoryFullError: there is no room for the sample.
             TimeoutError: the stamp's deadline passed first; nothing was sent.
         """
-        if stamp[3] is None:
-            with self._lock:
-                self._send(value, stamp)
-        else:
-            self._before(stamp[3], lambda: self._send(value, stamp))
+        with self._lock:
+            if self._is_midway:
+                self._recover()
+            form = self._form
+            if (
+                type(value) is not np.ndarray
+                or value.dtype is not form.dtype
+                or value.shape != form.shape
+            ):
+                value = sendable(value, self.where)
+                if not isinstance(value, np.ndarray):
+                    self._send_bytes(value, stamp)
+                    return
+                self._form = form = Form(value.dtype, value.shape, self._slots)
+            metadata_nbytes = len(stamp[0])
+            try:
+                slot, place = self._claim(form.metadata_start + metadata_nbytes)
+                view = form.views[slot]
+                if view is None or place[3] != form.growth:
+                    view = form.view(slot, place)
+                view[...] = value
+                if metadata_nbytes != form.metadata_nbytes:
+                    form.describe(metadata_nbytes)
+                self._publish(slot, place, form.description, form.nbytes, stamp)
+                self._look_ahead()
+            except BaseException:
+                self._end_midway()
+                raise
 
-    def _send(self, value: Any, stamp: Stamp) -> None:
-        if self._is_midway:
-            self._recover()
-        form = self._form
-        if (
-            type(value) is not np.ndarray
-            or value.dtype is not form.dtype
-            or value.shape != form.shape
-        ):
-            value = sendable(value, self.where)
-            if not isinstance(value, np.ndarray):
-                self._send_bytes(value, stamp)
-                return
-            self._form = form = Form(value.dtype, value.shape, self._slots)
-        metadata_nbytes = len(stamp[0])
+    def send_in_time(self, value: Any, stamp: Stamp) -> None:
+        """Do what `send` does, and do not wait longer for a thread that sends than for readers.
+
+        Args:
+            value: what to send.
+            stamp: with a deadline.
+
+        Raises:
+            TimeoutError: the deadline passed first; nothing was sent.
+            UnsupportedValueError, NodeClosedError, SharedMemoryError, SharedMemoryFullError: as
+                for `send`.
+        """
+        assert stamp.deadline_ns is not None, "there is a time to wait for"
+        wait_s = max(stamp.deadline_ns - time.monotonic_ns(), 0) / 1e9
+        has_lock: list[bool] = []
         try:
-            slot, place = self._claim(form.metadata_start + metadata_nbytes)
-            view = form.views[slot]
-            if view is None or place[3] != form.growth:
-                view = form.view(slot, place)
-            view[...] = value
-            if metadata_nbytes != form.metadata_nbytes:
-                form.describe(metadata_nbytes)
-            self._publish(slot, place, form.description, form.nbytes, stamp)
-            self._look_ahead()
-        except BaseException:
-            self._end_midway()
-            raise
+            locking(self._lock, has_lock, wait_s)
+            if not has_lock[0]:
+                raise TimeoutError(
+                    f"{self.where}: another thread was sending all the time, so nothing was sent "
+                    "(it waits for a reader with queue_policy block)"
+                )
+            self.send(value, stamp)
+        finally:
+            if True in has_lock:
+                self._lock.release()
 
     def _send_bytes(
         self, value: bytes | bytearray | memoryview | ArrowSample, stamp: Stamp
@@ -268,21 +289,6 @@ class Publisher:
             self._ring.loaned.discard(slot)
             self._end_midway()
 
-    def _before(self, deadline_ns: int, act: Callable[[], None]) -> None:
-        """Do something that needs the lock, unless the deadline comes first."""
-        has_lock: list[bool] = []
-        try:
-            locking(self._lock, has_lock, max(deadline_ns - time.monotonic_ns(), 0) / 1e9)
-            if not has_lock[0]:
-                raise TimeoutError(
-                    f"{self.where}: another thread has been sending all the time, so nothing was "
-                    "sent (a reader with queue_policy block has no room)"
-                )
-            act()
-        finally:
-            if True in has_lock:
-                self._lock.release()
-
     def _is_nested(self) -> bool:
         """Tell whether this very thread is in the middle of a call to this publisher.
 
@@ -333,7 +339,8 @@ class Publisher:
         slot = free.pop() if free else self._make_room()
         if pool.has_old_pools:
             pool.retire({slot, *free})
-        writer.open(slot)
+        if slot != writer.opened:
+            writer.open(slot)
         place = pool.places[slot]
         if place is None or place[2] < nbytes:
             place = pool.place(slot, nbytes)
@@ -343,7 +350,10 @@ class Publisher:
         """Do what can wait until the readers are awake, and what the next send then need not."""
         writer = self._ring
         for edge in self._edges:
-            if edge.returned.value:
+            posts = edge.returned.value
+            if posts == 1:
+                writer.collect_one(edge)
+            elif posts:
                 writer.collect(edge)
         if writer.has_news or self._heard != self._board_news[0]:
             try:

@@ -14,7 +14,7 @@ from dora_rt.data.shm import (
     Semaphore,
     attach_semaphore,
     attach_words,
-    create_semaphore,
+    open_semaphore,
 )
 from dora_rt.data.spin import Spin
 from dora_rt.errors import SharedMemoryError
@@ -107,7 +107,7 @@ class ReaderEnd:
         room = Doorbell(names.returned(run, number, generation), self._spin)
 
         def make_token(slot: int) -> Semaphore:
-            return create_semaphore(names.token(run, number, generation, slot))
+            return open_semaphore(names.token(run, number, generation, slot))
 
         if self._room is not None:
             self._disconnect(self._room)

@@ -141,7 +141,9 @@ class RingReader:
                 raise CorruptSampleError(
                     f"sample {seq} claims to be in slot {slot}, there are {self._slots}"
                 )
-            if not self._claim(slot):  # 7
+            try:
+                (self._claims[slot] or self._find_claim(slot))()  # 7
+            except BusyError:
                 if self._skip_dropped():
                     continue
                 if is_final or self._is_gone(seq, slot):
@@ -196,8 +198,17 @@ class RingReader:
 
     def give_back(self, slot: int) -> None:
         """Let go of a slot; the writer may write it again."""
-        self.logging = self._logged, slot, self._own_dropped
-        self._finish_log()
+        # As `_finish_log`, with what is always so here known.
+        number = self._logged
+        self.logging = number, slot, self._own_dropped
+        self._edge_words[LOG + number % self._log_length] = number + 1 << LOG_SHIFT | slot  # 10
+        self._logged = number + 1
+        self._returned.release()  # 11
+        if slot in self.held:
+            del self.held[slot]
+        if self.arriving:
+            self._forget(slot)
+        self.logging = None
 
     def pass_over(self, slot: int) -> None:
         """Let go of a slot whose sample did not arrive, and count that."""
@@ -213,18 +224,19 @@ class RingReader:
                 token.close()
 
     def _claim(self, slot: int) -> bool:
-        claim = self._claims[slot]
-        if claim is None:
-            token = self._find_token(slot)
-            if token is None:
-                return False
-            self._tokens[slot] = token
-            self._claims[slot] = claim = claiming(token, self.arriving, slot)
         try:
-            claim()
+            (self._claims[slot] or self._find_claim(slot))()
         except BusyError:
             return False
         return True
+
+    def _find_claim(self, slot: int) -> Callable[[], Any]:
+        token = self._find_token(slot)
+        if token is None:
+            raise BusyError
+        self._tokens[slot] = token
+        self._claims[slot] = claim = claiming(token, self.arriving, slot)
+        return claim
 
     def _take_early(self, seq: int) -> tuple[int, int] | None:
         slot, growth = self._early[seq]
@@ -308,5 +320,8 @@ class RingReader:
         self.logging = None
 
     def _forget(self, slot: int) -> None:
-        if slot in self.arriving:
-            self.arriving.remove(slot)
+        arriving = self.arriving
+        if len(arriving) == 1 and arriving[0] == slot:
+            arriving.clear()
+        elif slot in arriving:
+            arriving.remove(slot)

@@ -164,7 +164,8 @@ class RingWriter:
         self._all_batons = 0
         # By slot: what posts its token for each of `_listening`; None: one is still to be made.
         self.posts: list[tuple[Callable[[], Any], ...] | None] = [None] * slots
-        self._opened = -1
+        self.opened = -1
+        """The slot of which observers know already that it will change."""
         self._sent_nbytes = 0
         self._slots = slots
         self._batons = [0] * slots
@@ -191,11 +192,10 @@ class RingWriter:
         self.posts[slot] = tuple(posting(token, self._posted) for token in tokens)
 
     def open(self, slot: int) -> None:
-        """Do step 1, for a sample that the caller then writes."""
-        if slot != self._opened:
-            self._words[self._place + slot] = BEING_WRITTEN
-            self.pass_fence()
-        self._opened = -1
+        """Do step 1, unless `open_next` has done so, for a sample that the caller then writes."""
+        self._words[self._place + slot] = BEING_WRITTEN
+        self.pass_fence()
+        self.opened = slot
 
     def open_next(self) -> None:
         """Open the slot that comes next already now, when nobody waits for this process.
@@ -207,7 +207,7 @@ class RingWriter:
             slot = self.free[-1]
             if self._seqs[slot] != self.head - 1:  # the newest is what observers look at
                 self._words[self._place + slot] = BEING_WRITTEN
-                self._opened = slot
+                self.opened = slot
 
     def publish(self, slot: int, growth: int, nbytes: int) -> None:
         """Do steps 2 to 5 for a prepared slot that has been written with sample number `head`.
@@ -220,6 +220,7 @@ class RingWriter:
         words = self._words
         seq = self.head
         sent_nbytes = self._sent_nbytes + nbytes
+        self._posted.clear()
         self._publishing = slot, seq, growth, sent_nbytes
         self._seqs[slot] = seq
         self._batons[slot] = batons = self._all_batons
@@ -248,7 +249,7 @@ class RingWriter:
         self._sent_nbytes = words[SENT_NBYTES] = sent_nbytes
         if not batons:
             self.free.append(slot)
-        self._posted.clear()
+        self.opened = -1
         self._publishing = None
 
     def recover(self) -> None:
@@ -263,7 +264,7 @@ class RingWriter:
         for edge in self._listening:
             self._write_floor(edge)
             edge.doorbell.release()
-        self._opened = -1
+        self.opened = -1
         self.find_free()
 
     def find_free(self) -> None:
@@ -290,20 +291,32 @@ class RingWriter:
                 edge.pending.append((seq, slot))
             self._trim(edge)
         self._sent_nbytes = words[SENT_NBYTES] = sent_nbytes
-        self._posted.clear()
         self._publishing = None
 
     def collect(self, edge: WriterEdge) -> None:
         """Do step 12 for one reader, and find out whether it has closed its input."""
         returned = edge.returned
-        while returned.value:
-            try:
+        with suppress(BusyError):
+            for _ in range(returned.value):
                 returned.acquire(0)
-            except BusyError:
-                break
         self.read_log(edge)
         if edge.reader_words[READER_CLOSED] != edge.closing:
             self.has_news = True
+
+    def collect_one(self, edge: WriterEdge) -> None:
+        """Do step 12 where `returned` has one post: as `collect`, of what that is mostly for."""
+        edge.returned.acquire(0)
+        read = edge.log_read
+        slot = edge.reader_words[LOG + read % edge.log_length] - (read + 1 << LOG_SHIFT)
+        if 0 <= slot < self._slots and (batons := self._batons[slot]) & edge.bit:
+            if edge.pending and edge.pending[0][1] == slot:
+                edge.pending.popleft()
+            self._batons[slot] = batons = batons - edge.bit
+            if not batons:
+                self.free.append(slot)
+            edge.log_read = read + 1
+        else:
+            self.collect(edge)
 
     def collect_all(self) -> None:
         """Read the logs of all readers."""
@@ -368,7 +381,6 @@ class RingWriter:
             posting(edge.token(slot), self._posted)()
         edge.doorbell.release()
         self._set_state(edge, HERE)
-        self._posted.clear()
         self._welcoming = None
 
     def keep_for_later(self, edge: WriterEdge) -> None:
@@ -431,6 +443,9 @@ class RingWriter:
         seq, slot = edge.pending[0]
         # Who is away has no token of what came since: that is the writer's to take.
         has_token = edge.state is not AWAY or seq < edge.posted_below
+        if has_token and not (self._seqs[slot] == seq and self._waits(edge, slot)):
+            edge.pending.popleft()
+            return False
         self._dropping = edge, seq, slot, edge.dropped + 1, has_token
         return self._finish_drop(self._dropping)
 

@@ -28,6 +28,7 @@ from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
 from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
 
+_SHORT = len(SHORT)
 SMALL_NBYTES = 1024
 """Arrays up to this size are copied out: to copy one costs less than to keep account of it."""
 
@@ -295,12 +296,12 @@ class Subscriber:
         now_ns = time.monotonic_ns()
         words, latencies = self._words, self._latencies
         units = now_ns - sent_ns >> UNIT_SHIFT
-        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(now_ns - sent_ns)
+        place_of = SHORT[units] if 0 <= units < _SHORT else bucket(now_ns - sent_ns)
         # Never from the words themselves: who overwrote one must not stop this node by an overflow.
         words[LATENCIES + place_of] = latencies[place_of] = latencies[place_of] + 1
         ages = self._ages
         units = now_ns - origin_ns >> UNIT_SHIFT
-        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(now_ns - origin_ns)
+        place_of = SHORT[units] if 0 <= units < _SHORT else bucket(now_ns - origin_ns)
         words[AGES + place_of] = ages[place_of] = ages[place_of] + 1
         last_seq, delivered = reader.arrived
         if last_seq != seq:  # else an exception came in between, and it was counted already
