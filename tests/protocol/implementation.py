@@ -95,7 +95,10 @@ class PythonEnds:
 
     def send(self, payload: bytes, deadline_ns: int | None) -> None:
         """Send on the process' output."""
-        self._publishers[0].send(payload, Stamp(b"", 1, 1, deadline_ns))
+        if deadline_ns is None:
+            self._publishers[0].send(payload, _STAMP)
+        else:
+            self._publishers[0].send_in_time(payload, Stamp(b"", 1, 1, deadline_ns))
 
     def loan(self, payload: bytes) -> None:
         """Fill a loan and send it."""

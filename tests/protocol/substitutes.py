@@ -94,6 +94,10 @@ def _create_semaphore(name: str) -> stand_ins.Handle:
     return here.memory.create_semaphore(name)
 
 
+def _open_semaphore(name: str) -> stand_ins.Handle:
+    return here.memory.find_semaphore(name) or here.memory.create_semaphore(name)
+
+
 def _attach_semaphore(name: str) -> stand_ins.Handle:
     return here.memory.semaphore(name)
 
@@ -346,6 +350,7 @@ _STAND_INS: tuple[tuple[Any, Any], ...] = (
     (shm.attach_words, _attach_words),
     (shm.create_semaphore, _create_semaphore),
     (shm.attach_semaphore, _attach_semaphore),
+    (shm.open_semaphore, _open_semaphore),
     (shm.find_semaphore, _find_semaphore),
     (shm.SHM_DIRECTORY, _Folder()),
     (shm.unlink_segments, _unlink_segments),
