@@ -1,0 +1,42 @@
+"""The data plane in schedules of fixed seeds: 20 s of what `make prove` does for an hour."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from tests.protocol import kinds
+from tests.protocol.__main__ import report
+from tests.protocol.explore import explore
+from tests.protocol.faults import FAULTS, Fault, planted
+
+SECONDS = 20
+SEEDS = 600
+"""Of each kind: so many are looked at in that time by a machine of two slow cores, too."""
+
+
+def test_nothing_is_violated_in_any_schedule(capsys: pytest.CaptureFixture[str]):
+    explored = explore(kinds.ALL, count(), seconds=SECONDS)
+
+    with capsys.disabled():
+        print(f"\n{report(explored)}")
+    assert not explored.violations, report(explored)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.number)
+def test_schedules_find_the_fault_that_is_planted_again(fault: Fault):
+    assert set(fault.kinds) <= set(kinds.ALL)
+
+    with planted(fault):
+        explored = explore(fault.kinds, range(SEEDS), most_violations=1)
+
+    assert explored.violations, f"{explored.schedules} schedules did not find {fault.what}"
+
+
+@pytest.mark.parametrize("kind", kinds.ALL, ids=lambda kind: kind.name)
+def test_one_seed_is_one_schedule(kind: kinds.Kind):
+    first, second = explore([kind], [7]), explore([kind], [7])
+
+    assert first.steps == second.steps > 100
+    assert first.kills == second.kills
