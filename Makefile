@@ -10,7 +10,7 @@ help:
 	@echo "make run    see the demo: camera (or a drawn scene), detection, picture"
 	@echo "make test   everything that must pass: linters, types, tests"
 	@echo "make lint   only ruff and mypy"
-	@echo "make soak   the endurance tests at full length, about five minutes"
+	@echo "make soak   the endurance tests at full length, about twelve minutes"
 	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"
 	@echo "make wheel  build dist/*.whl"
 	@echo "make clean  remove what these commands made"
@@ -27,7 +27,8 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 soak: $(VENV)/.installed-test
-	SOAK=1 $(BIN)/python -m pytest --timeout 3600 tests/fault/test_endurance.py tests/flows/test_stress.py \
+	SOAK=1 $(BIN)/python -m pytest -rP --timeout 3600 tests/fault/test_endurance.py \
+		tests/flows/test_stress.py tests/fault/test_growth.py tests/fault/test_many_restarts.py \
 		tests/dora/test_hub_programs.py
 
 bench: $(BENCH_VENV)/.installed

@@ -10,7 +10,7 @@ from typing import Any
 
 from dora_rt.errors import VersionMismatchError
 
-CONFIG_VERSION = 2
+CONFIG_VERSION = 3
 CONFIG_VARIABLE = "DORA_RT_NODE_CONFIG"
 
 
@@ -62,14 +62,18 @@ class OutputConfig:
     number: int
     slots: int
     slot_nbytes: int
+    edge_count: int
     edges: tuple[EdgeConfig, ...]
+    """Only for its writer: an output may have hundreds, and each of its readers is told of it."""
     generation: int = 0
+
+    def for_reader(self) -> OutputConfig:
+        """Give what a reader or an observer is told."""
+        return dataclasses.replace(self, edges=())
 
     def to_fields(self) -> dict[str, Any]:
         """Give it as what JSON can say."""
-        fields = dataclasses.asdict(self)
-        for edge in fields["edges"]:
-            edge["queue_policy"] = edge["queue_policy"].value
+        fields: dict[str, Any] = _to_fields(self)
         return fields
 
     @classmethod
@@ -176,9 +180,7 @@ class NodeConfig:
 
     def to_json(self) -> str:
         """Give the text that crosses into the child."""
-        return json.dumps(
-            dataclasses.asdict(self), default=lambda value: value.value, separators=(",", ":")
-        )
+        return json.dumps(_to_fields(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> NodeConfig:
@@ -206,7 +208,28 @@ class NodeConfig:
         )
 
 
-def _edge(fields: dict[str, Any]) -> EdgeConfig:
+def _to_fields(value: Any) -> Any:
+    """Give dataclasses as dicts, but edges as rows: a program gets 128 KiB at most this way."""
+    if isinstance(value, EdgeConfig):
+        return [
+            field.value if isinstance(field, Enum) else field
+            for field in (getattr(value, name) for name in _EDGE_FIELDS)
+        ]
+    if dataclasses.is_dataclass(value):
+        return {
+            field.name: _to_fields(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
+    if isinstance(value, tuple):
+        return [_to_fields(item) for item in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+_EDGE_FIELDS = tuple(field.name for field in dataclasses.fields(EdgeConfig))
+
+
+def _edge(row: list[Any]) -> EdgeConfig:
+    fields = dict(zip(_EDGE_FIELDS, row, strict=True))
     return EdgeConfig(**{**fields, "queue_policy": QueuePolicy(fields["queue_policy"])})
 
 

@@ -1,5 +1,9 @@
 """The exceptions that a user of dora_rt can meet, one class per thing that can be done about it."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class DoraRtError(RuntimeError):
     """Be the base of every error that dora_rt itself raises."""
@@ -16,6 +20,14 @@ class VersionMismatchError(DoraRtError):
 class UnknownOutputError(DoraRtError, KeyError):
     """A node sent to an output that its dataflow file does not declare."""
 
+    @classmethod
+    def of(cls, who: str, output_id: str, declared: Iterable[str]) -> UnknownOutputError:
+        """Say which outputs there are."""
+        return cls(
+            f"{who} has no output {output_id!r}; its outputs in the dataflow file: "
+            f"{', '.join(declared) or 'none'}"
+        )
+
     def __str__(self) -> str:
         # KeyError shows the repr of its argument, which would quote a whole sentence.
         return RuntimeError.__str__(self)
@@ -29,8 +41,12 @@ class TooManyLoansError(DoraRtError):
     """More loans of one output are open at the same time than it has slots for."""
 
 
+class LoanError(DoraRtError):
+    """A loan was used twice, or sent outside of its block."""
+
+
 class NodeClosedError(DoraRtError):
-    """A node was used after `close()`, or sent after it was told to stop."""
+    """A node was used after `close()` or in a fork of it, or sent after it was told to stop."""
 
 
 class SentAfterStopError(NodeClosedError):
@@ -46,7 +62,20 @@ class SharedMemoryError(DoraRtError):
 
 
 class CorruptSampleError(DoraRtError):
-    """A sample's header contradicts itself or the slot that holds it."""
+    """A sample was overwritten in shared memory: what is there contradicts itself.
+
+    It costs that sample and no more. `next`, `try_next` and `for event in node` go on with the next
+    one, say once for each input that they do, and count it in `event.dropped`, as operators and
+    nodes of dora do. `next_event` raises this error; ask it again for what comes next. `metadata`
+    of an event, which are read when they are looked at, raise it then.
+
+    Attributes:
+        input_id: the input that lost a sample, if the error is of one.
+    """
+
+    def __init__(self, message: str, input_id: str | None = None) -> None:
+        super().__init__(message)
+        self.input_id = input_id
 
 
 class OperatorError(DoraRtError):

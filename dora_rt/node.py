@@ -16,6 +16,7 @@ from dora_rt.data.abandoned import when_abandoned
 from dora_rt.data.board import Board
 from dora_rt.data.doorbell import deadline_after
 from dora_rt.data.loan import Loan
+from dora_rt.data.losses import Losses
 from dora_rt.data.ports import Ports
 from dora_rt.data.publisher import Publisher
 from dora_rt.data.shm import Segment
@@ -24,7 +25,7 @@ from dora_rt.data.status import Kind, LinkCounters, StatusWriter
 from dora_rt.data.uncaught import report_uncaught
 from dora_rt.dynamic import Attachment, find_config, hang_up
 from dora_rt.errors import (
-    NodeClosedError,
+    CorruptSampleError,
     NotInDataflowError,
     SentAfterStopError,
     UnknownOutputError,
@@ -68,12 +69,12 @@ class Node:
         Node._attached = config.node
 
     def _attach(self, config: NodeConfig) -> None:
-        run = config.run
         self._config = config
+        self._where = f"node {config.node!r}"
         # What this process starts is no part of the run, and must not keep it alive.
         for descriptor in (config.status_fd, config.lock_fd):
             os.set_inheritable(descriptor, False)
-        board = Segment.attach(names.board(run), writable=False)
+        board = Segment.attach(names.board(config.run), writable=False)
         board.close()
         self._board = Board(board.words(), config.processes, config.edges, board.name)
         self._ports = ports = open_ports(config, self._board)
@@ -81,9 +82,9 @@ class Node:
         self._status = StatusWriter(config.status_fd, config.number)
         fork.watch()
         report_uncaught(self._status)
+        self._losses = Losses()
         self._has_heartbeat = config.heartbeat_ns is not None
-        self._has_started = self._is_ready = self._reads_events = False
-        self._goes_on_after_stop = False
+        self._has_started = self._is_ready = self._reads_events = self._goes_on_after_stop = False
         attachment = None
         if config.connection_fd >= 0:
             attachment = Attachment(config, when_abandoned(config, self._publishers.values()))
@@ -111,11 +112,12 @@ class Node:
     def is_stopped(self) -> bool:
         """Tell whether there is nothing to go on for: told to stop, closed, or all inputs ended.
 
-        For sources, which have no inputs to wait for, and for loops that use `try_next`.
+        For sources, which have no inputs to wait for, loops that use `try_next`, and forks.
         """
-        self._announce_reading()
-        self._inbox.beat()
-        self._inbox.hear_news()
+        if not fork.is_forked:
+            self._announce_reading()
+            self._inbox.beat()
+            self._inbox.hear_news()
         return (
             not self._finalizer.alive
             or self._inbox.has_ended
@@ -138,9 +140,12 @@ class Node:
         """
         deadline_ns = None if timeout is None else deadline_after(timeout)
         while True:
-            event = self._next(deadline_ns)
-            if event is None or isinstance(event, Event):
-                return event
+            try:
+                event = self._next(deadline_ns)
+                if event is None or isinstance(event, Event):
+                    return event
+            except CorruptSampleError as error:
+                self._losses.tell(error)
 
     def next_event(self, timeout: float | None = None) -> Event | Change | None:
         """Do what `next` does, and tell as well what else happens to the inputs.
@@ -151,8 +156,13 @@ class Node:
 
         Raises:
             TimeoutError, ValueError: as for `next`.
+            CorruptSampleError: a sample was overwritten; `next` and loops go on with the next one.
         """
         return self._next(deadline_after(timeout))
+
+    def next_intact(self, timeout: float | None = None) -> Event | Change | None:
+        """Do what `next_event` does, and leave out what cannot be read, metadata included."""
+        return self._losses.pass_over(self._next, deadline_after(timeout))
 
     def try_next(self) -> Event | None:
         """Give an input that is already there; None if there is none, and at the end."""
@@ -165,11 +175,9 @@ class Node:
         return self
 
     def __next__(self) -> Event:
-        event = self._next(None)
-        while not isinstance(event, Event):
-            if event is None:
-                raise StopIteration
-            event = self._next(None)
+        event = self.next()
+        if event is None:
+            raise StopIteration
         return event
 
     def send_output(
@@ -208,7 +216,10 @@ class Node:
         stamp = make_stamp(self._causes, publisher.where, metadata, captured_ns, deadline_ns)
         if self._has_heartbeat:
             self._inbox.beat()
-        publisher.send(data, stamp)
+        if deadline_ns is None:
+            publisher.send(data, stamp)
+        else:
+            publisher.send_in_time(data, stamp)
 
     def loan(
         self,
@@ -223,11 +234,7 @@ class Node:
         """Give an uninitialised array in shared memory; it is sent when the `with` block ends.
 
         An exception inside the block sends nothing. `metadata` is read when the block ends, and
-        `timeout` begins then.
-
-        Raises:
-            UnknownOutputError, UnsupportedValueError, NodeClosedError, SharedMemoryFullError,
-                TimeoutError: as for `send_output`.
+        `timeout` begins then. Raises what `send_output` raises.
         """
         publisher = self._publisher(output_id)
         return publisher.loan(
@@ -250,6 +257,7 @@ class Node:
 
     def stop_dataflow(self) -> None:
         """Ask the launcher to stop the whole dataflow."""
+        fork.refuse(self._where, "stop the dataflow")
         self._status.send(Kind.STOP_DATAFLOW)
 
     def close(self) -> None:
@@ -270,10 +278,12 @@ class Node:
 
     def close_input(self, input_id: str) -> None:
         """Take no more from one input; its writer stops feeding it."""
+        fork.refuse(self._where, "close an input")
         self._inbox.close_input(input_id)
 
     def close_output(self, output_id: str) -> None:
         """Send no more on one output; its readers see the end of it."""
+        fork.refuse(self._where, "close an output")
         self._publishers[output_id].close(ring.CLOSED_FOR_GOOD)
 
     def __enter__(self) -> Node:
@@ -284,8 +294,7 @@ class Node:
 
     def _next(self, deadline_ns: int | None) -> Event | Change | None:
         if fork.is_forked:
-            where = f"node {self._config.node!r}"
-            raise NodeClosedError(f"{where}: this process is a fork of it, and cannot receive")
+            fork.refuse(self._where, "receive")
         if not (self._reads_events and self._is_ready):
             self._announce_reading()
             self._get_ready()
@@ -313,14 +322,8 @@ class Node:
     def _publisher(self, output_id: str) -> Publisher:
         publisher = self._publishers.get(output_id)
         if publisher is None:
-            raise UnknownOutputError(
-                f"node {self._config.node!r} has no output {output_id!r}; "
-                f"its outputs in the dataflow file: {', '.join(self._publishers) or 'none'}"
-            )
-        if fork.is_forked:
-            raise NodeClosedError(
-                f"{publisher.where}: this process is a fork of the node; only the node can send"
-            )
+            raise UnknownOutputError.of(self._where, output_id, self._publishers)
+        fork.refuse(publisher.where, "send")
         if self._inbox.was_told_to_stop and not self._goes_on_after_stop:
             raise SentAfterStopError(
                 f"{publisher.where}: sent after next() returned None because the dataflow is "

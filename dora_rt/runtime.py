@@ -150,7 +150,7 @@ class Runtime:
         if not self._turns and not self._node.has_inputs():
             return False  # a circle of operators in which nothing moves any more
         try:
-            event = self._node.next_event(timeout=0 if self._turns else None)
+            event = self._node.next_intact(timeout=0 if self._turns else None)
         except TimeoutError:
             return True
         if event is None:
@@ -222,11 +222,8 @@ class Runtime:
             raise NodeClosedError(f"output {output_id!r}: this operator has ended")
         route = running.routes.get(output_id)
         if route is None:
-            declared = ", ".join(running.routes) or "none"
-            raise UnknownOutputError(
-                f"operator {running.operator.name!r} has no output {output_id!r}; "
-                f"its outputs in the dataflow file: {declared}"
-            )
+            who = f"operator {running.operator.name!r}"
+            raise UnknownOutputError.of(who, output_id, running.routes)
         if running.operator.takes_events:
             data = with_shape(data, metadata)
         if route.external_id is not None:

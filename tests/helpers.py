@@ -77,6 +77,8 @@ class Wired:
     def free_slots(self) -> int:
         for end in self.publisher._ends:
             self.publisher._ring.collect(end.edge)
+        self.publisher.loans.collect()
+        self.publisher._ring.find_free()
         return len(self.publisher._ring.free)
 
 
@@ -125,7 +127,7 @@ def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:
         )
         for position, reader in enumerate(readers)
     )
-    output = OutputConfig("output", 0, slots, slot_nbytes, edges)
+    output = OutputConfig("output", 0, slots, slot_nbytes, len(edges), edges)
     inputs = [(), *((InputConfig("input", output=output, edge=edge),) for edge in edges)]
     processes = tuple(
         ProcessPlan(

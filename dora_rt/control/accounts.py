@@ -44,6 +44,7 @@ class Accounts:
             counters.sent,
             counters.delivered,
             counters.dropped,
+            counters.sent - counters.delivered - counters.dropped,
             counters.latencies,
             counters.ages,
         )
@@ -51,13 +52,14 @@ class Accounts:
     def _report_link(self, edge: EdgePlan) -> EdgeReport:
         counters = self._links.get(edge.number)
         if counters is None:
-            return EdgeReport(edge.source, edge.target, None, None, None, (), ())
+            return EdgeReport(edge.source, edge.target, None, None, None, None, (), ())
         return EdgeReport(
             edge.source,
             edge.target,
             counters.sent,
             counters.delivered,
             counters.dropped,
+            counters.sent - counters.delivered - counters.dropped,
             counters.latencies,
             (),
         )

@@ -29,13 +29,19 @@ class OutputNeed:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a whole plan allocates before its nodes start."""
+    """What a whole plan allocates before its nodes start, and what its tokens may add to that.
+
+    A token is made when its slot is first used for its reader, so most never are.
+    """
 
     nbytes: int
+    objects: int
     outputs: tuple[OutputNeed, ...]
+    most_tokens: int
+    most_tokens_nbytes: int
 
 
-def find_need(plan: Plan) -> Need:
+def find_need(plan: Plan, page_nbytes: int = mmap.PAGESIZE) -> Need:
     """Add up the shared memory of a plan, in whole pages as the kernel gives it."""
     sources = {
         output.number: f"{process.name}/{output.id}"
@@ -48,14 +54,24 @@ def find_need(plan: Plan) -> Need:
             source=sources[output.number],
             slots=output.slots,
             slot_nbytes=output.slot_nbytes,
-            nbytes=_output_nbytes(output),
+            nbytes=_output_nbytes(output, page_nbytes),
         )
         for output in plan.outputs
     ]
     # For each process a doorbell, and a page in which it shows that it is alive.
     processes = len(plan.processes)
-    common = _pages(board_nbytes(processes, len(plan.edges))) + 2 * processes * mmap.PAGESIZE
-    return Need(common + sum(need.nbytes for need in outputs), tuple(outputs))
+    common = _pages(board_nbytes(processes, len(plan.edges)), page_nbytes)
+    common += 2 * processes * page_nbytes
+    edges = [edge for output in plan.outputs for edge in output.edges]
+    most_tokens = sum(edge.slots for edge in edges)
+    return Need(
+        nbytes=common + sum(need.nbytes for need in outputs),
+        # An edge has a segment and `returned`; an output has a pool from the first sample on.
+        objects=1 + 2 * processes + 2 * len(outputs) + 2 * len(edges),
+        outputs=tuple(outputs),
+        most_tokens=most_tokens,
+        most_tokens_nbytes=most_tokens * page_nbytes,
+    )
 
 
 def check_room(plan: Plan, room: Room) -> None:
@@ -64,8 +80,31 @@ def check_room(plan: Plan, room: Room) -> None:
     Raises:
         SharedMemoryFullError: it does not; says what needs how much, and what can be done.
     """
-    if find_need(plan).nbytes > room.free_nbytes:
+    need = find_need(plan)
+    if need.nbytes > room.free_nbytes:
         raise no_room(plan, room)
+    if room.free_objects is not None and need.objects > room.free_objects:
+        raise SharedMemoryFullError(
+            f"{plan.file} needs {need.objects:,} objects in {SHM_DIRECTORY}, which has room for "
+            f"{room.free_objects:,} more (inodes): "
+            f"`mount -o remount,nr_inodes={2 * (need.objects + need.most_tokens)} {SHM_DIRECTORY}`"
+        )
+
+
+def most_note(plan: Plan, room: Room) -> str | None:
+    """Say what would be missing if every slot of every edge were used; None if nothing were."""
+    need = find_need(plan)
+    most_nbytes = need.nbytes + need.most_tokens_nbytes
+    most_objects = need.objects + need.most_tokens
+    has_memory = most_nbytes <= room.free_nbytes
+    if has_memory and (room.free_objects is None or most_objects <= room.free_objects):
+        return None
+    free = "" if room.free_objects is None else f" and room for {room.free_objects:,} objects"
+    return (
+        f"if every slot of every edge is used at some time, {plan.file} needs "
+        f"{_mib(most_nbytes)} and {most_objects:,} objects before the samples, and {SHM_DIRECTORY} "
+        f"has {_mib(room.free_nbytes)} free{free}; shorter queues (queue_size, max_held) need less"
+    )
 
 
 def no_room(plan: Plan, room: Room) -> SharedMemoryFullError:
@@ -103,16 +142,15 @@ def room_note(room: Room) -> str | None:
     )
 
 
-def _output_nbytes(output: OutputConfig) -> int:
+def _output_nbytes(output: OutputConfig, page_nbytes: int) -> int:
+    # A semaphore, as `returned` of each edge, is a file of 32 bytes: one page.
     edges = sum(
-        # A semaphore is a file of 32 bytes: one page each. One token a slot, and `returned`.
-        _pages(ring.edge_nbytes(edge.slots)) + (edge.slots + 1) * mmap.PAGESIZE
-        for edge in output.edges
+        _pages(ring.edge_nbytes(edge.slots), page_nbytes) + page_nbytes for edge in output.edges
     )
     return (
-        _pages(ring.output_nbytes(output.slots, len(output.edges)))
+        _pages(ring.output_nbytes(output.slots, output.edge_count), page_nbytes)
         + edges
-        + _pages(output.slots * output.slot_nbytes)
+        + _pages(output.slots * output.slot_nbytes, page_nbytes)
     )
 
 
@@ -122,8 +160,8 @@ def _explain(output: OutputNeed) -> str:
     return f"{output.source} ({output.slots} slots of {_mib(output.slot_nbytes)})"
 
 
-def _pages(nbytes: int) -> int:
-    return -(-nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+def _pages(nbytes: int, page_nbytes: int) -> int:
+    return -(-nbytes // page_nbytes) * page_nbytes
 
 
 def _mib(nbytes: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dora_rt.contract import EdgeConfig, OutputConfig
 from dora_rt.control.words import read_words
@@ -23,40 +23,49 @@ class EdgeCounters:
     """From the send to the receipt."""
     ages: tuple[int, ...]
     """From the origin to the receipt."""
+    waiting: int = 0
+    """An estimate of what is in the queue: both ends go on while this looks at them."""
 
 
 _NO_LATENCIES = (0,) * BUCKETS
 NOTHING = EdgeCounters(0, 0, 0, 0, _NO_LATENCIES, _NO_LATENCIES)
 
 
-def read_reader(run: str, edge: EdgeConfig) -> EdgeCounters | None:
-    """Read what the reader of an edge has counted; None if its segment is gone."""
-    words = read_words(names.edge(run, edge.number, edge.generation), ring.LOG)
-    if words is None:
+def read_present(run: str, output: OutputConfig, edge: EdgeConfig) -> EdgeCounters | None:
+    """Read what both ends of an edge have counted; None if a segment of theirs is gone."""
+    # The reader's first: what it has received by now, the writer has counted before.
+    read = _read_edge(run, edge, ring.LOG)
+    words = read_output(run, output)
+    if read is None or words is None:
         return None
-    return EdgeCounters(
-        sent=0,
-        delivered=words[ring.DELIVERED],
-        dropped=words[ring.READER_DROPPED],
-        copied=words[ring.COPIED],
-        latencies=tuple(words[ring.LATENCIES : ring.LATENCIES + BUCKETS]),
-        ages=tuple(words[ring.AGES : ring.AGES + BUCKETS]),
+    received = _received(read)
+    return replace(
+        received,
+        sent=words[ring.HEAD],
+        dropped=received.dropped + words[_dropped_index(output, edge)],
+        waiting=_waiting(output, edge, words, read),
     )
 
 
-def read_writer(run: str, output: OutputConfig, position: int) -> EdgeCounters | None:
+def read_reader(run: str, edge: EdgeConfig) -> EdgeCounters | None:
+    """Read what the reader of an edge has counted; None if its segment is gone."""
+    words = _read_edge(run, edge, ring.LOG)
+    return None if words is None else _received(words)
+
+
+def read_writer(run: str, output: OutputConfig, edge: EdgeConfig) -> EdgeCounters | None:
     """Read what the writer of an output has counted for one edge; None if its segment is gone."""
     words = read_output(run, output)
     if words is None:
         return None
-    dropped = words[ring.writer_dropped_index(len(output.edges), position)]
-    return EdgeCounters(words[ring.HEAD], 0, dropped, 0, _NO_LATENCIES, _NO_LATENCIES)
+    dropped = words[_dropped_index(output, edge)]
+    return replace(NOTHING, sent=words[ring.HEAD], dropped=dropped)
 
 
 def read_output(run: str, output: OutputConfig) -> list[int] | None:
     """Read the words of an output and of all its edges; None if its segment is gone."""
     name = names.output(run, output.number, output.generation)
-    return read_words(name, ring.FLOOR + 3 * len(output.edges))
+    return read_words(name, ring.FLOOR + 3 * output.edge_count)
 
 
 def read_sent(run: str, output: OutputConfig) -> tuple[int, int]:
@@ -65,29 +74,15 @@ def read_sent(run: str, output: OutputConfig) -> tuple[int, int]:
     return (0, 0) if words is None else (words[ring.HEAD], words[ring.SENT_NBYTES])
 
 
-def read_waiting(run: str, output: OutputConfig, edge: EdgeConfig) -> int:
-    """Estimate how many samples wait in a queue: both ends go on while this looks at them."""
-    read = read_words(names.edge(run, edge.number, edge.generation), ring.LATENCIES)
-    words = read_output(run, output)
-    if read is None or words is None:
-        return 0
-    begin = words[ring.begin_index(len(output.edges), edge.position)]
-    next_seq = words[ring.FLOOR + edge.position] & ring.SEQ_MASK
-    if begin >> ring.SEQ_BITS == edge.generation & 0xFFFF:
-        taken = read[ring.DELIVERED] + read[ring.DROPPED]
-        next_seq = max(next_seq, (begin & ring.SEQ_MASK) + taken)
-    return min(max(words[ring.HEAD] - next_seq, 0), edge.queue_size)
-
-
 def has_read_all(run: str, output: OutputConfig, edge: EdgeConfig) -> bool:
     """Tell whether a reader that lives needs an earlier generation of its writer no more."""
-    read = read_words(names.edge(run, edge.number, edge.generation), ring.LATENCIES)
+    read = _read_edge(run, edge, ring.LATENCIES)
     words = read_output(run, output)
     if read is None or words is None:
         return True  # somebody has removed it: who had it, has it
     if read[ring.LEFT] or read[ring.READER_CLOSED] != ring.OPEN:
         return True
-    begin = words[ring.begin_index(len(output.edges), edge.position)]
+    begin = words[ring.begin_index(output.edge_count, edge.position)]
     if begin >> ring.SEQ_BITS != edge.generation & 0xFFFF:
         return True  # the writer died before it had anything for this reader
     taken = read[ring.DELIVERED] + read[ring.DROPPED]
@@ -108,7 +103,38 @@ def add(parts: Iterable[EdgeCounters | None]) -> EdgeCounters | None:
         copied=sum(part.copied for part in known),
         latencies=_add([part.latencies for part in known]),
         ages=_add([part.ages for part in known]),
+        waiting=sum(part.waiting for part in known),
     )
+
+
+def _read_edge(run: str, edge: EdgeConfig, count: int) -> list[int] | None:
+    return read_words(names.edge(run, edge.number, edge.generation), count)
+
+
+def _dropped_index(output: OutputConfig, edge: EdgeConfig) -> int:
+    return ring.writer_dropped_index(output.edge_count, edge.position)
+
+
+def _received(words: Sequence[int]) -> EdgeCounters:
+    return EdgeCounters(
+        sent=0,
+        delivered=words[ring.DELIVERED],
+        dropped=words[ring.READER_DROPPED],
+        copied=words[ring.COPIED],
+        latencies=tuple(words[ring.LATENCIES : ring.LATENCIES + BUCKETS]),
+        ages=tuple(words[ring.AGES : ring.AGES + BUCKETS]),
+    )
+
+
+def _waiting(
+    output: OutputConfig, edge: EdgeConfig, words: Sequence[int], read: Sequence[int]
+) -> int:
+    begin = words[ring.begin_index(output.edge_count, edge.position)]
+    next_seq = words[ring.FLOOR + edge.position] & ring.SEQ_MASK
+    if begin >> ring.SEQ_BITS == edge.generation & 0xFFFF:
+        taken = read[ring.DELIVERED] + read[ring.DROPPED]
+        next_seq = max(next_seq, (begin & ring.SEQ_MASK) + taken)
+    return min(max(words[ring.HEAD] - next_seq, 0), edge.queue_size)
 
 
 def _add(histograms: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -111,7 +111,7 @@ class Describing:
         sent, nbytes = self._memory.sent(number)
         return {
             "source": _port(process, config.id),
-            "config": config.to_fields(),
+            "config": config.for_reader().to_fields(),
             "sent": sent,
             "nbytes": nbytes,
         }
@@ -135,7 +135,7 @@ class Describing:
             "delivered": counters.delivered,
             "dropped": counters.dropped,
             "copied": counters.copied,
-            "waiting": self._memory.waiting(edge.edge),
+            "waiting": counters.waiting,
             "latencies": _histogram(counters.latencies),
             "ages": _histogram(counters.ages),
         }

@@ -236,6 +236,7 @@ class Edges:
             number=sum(len(outputs) for outputs in self.outputs),
             slots=slots,
             slot_nbytes=_slot_nbytes([entry.slot_nbytes for entry in inputs]),
+            edge_count=len(readers),
             edges=tuple(
                 EdgeConfig(
                     number=first + position,
@@ -258,7 +259,7 @@ class Edges:
             self.inputs[reader.process].append(
                 InputConfig(
                     reader.port_id,
-                    output=output,
+                    output=output.for_reader(),
                     edge=edge,
                     timeout_ns=to_ns(reader.input.timeout_s),
                     is_text=port.process == self.relay,

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from dora_rt import __version__
-from dora_rt.control.budget import check_room, room_note
+from dora_rt.control.budget import check_room, most_note, room_note
 from dora_rt.control.companion import Companion
 from dora_rt.control.console import Console
 from dora_rt.control.environ import COMPAT_FOLDER, NOTIFY_VARIABLE
 from dora_rt.control.guard import RunGuard
-from dora_rt.control.limits import check_open_files
+from dora_rt.control.limits import check_limits, find_limits
 from dora_rt.control.logs import (
     LOG_FILES,
     LOG_NBYTES,
@@ -80,13 +80,17 @@ def launch(
     environ = {name: value for name, value in environ.items() if name != NOTIFY_VARIABLE}
     for reclaimed in reclaim(base):
         console.notice(str(reclaimed))
-    check_open_files(len(plan.processes))
+    notes = check_limits(plan, find_limits())
     console.introduce(process.name for process in plan.processes)
     stop_after_ns = None if stop_after_s is None else int(stop_after_s * 1e9)
     room = find_room()
     if note := room_note(room):
         console.notice(f"note: {note}")
     check_room(plan, room)
+    if note := most_note(plan, room):
+        notes.append(note)
+    for note in notes:
+        console.notice(f"note: {note}")
     # In this order, so that whatever exists is known to those who clean up after a killed launcher.
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs

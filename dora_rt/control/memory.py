@@ -10,12 +10,13 @@ from functools import partial
 
 from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
 from dora_rt.control.counters import (
+    NOTHING,
     EdgeCounters,
     add,
     has_read_all,
+    read_present,
     read_reader,
     read_sent,
-    read_waiting,
     read_writer,
 )
 from dora_rt.control.objects import (
@@ -34,6 +35,8 @@ from dora_rt.data.board import Board, Fate, Peer, board_nbytes, format_board
 from dora_rt.data.fence import Fence
 from dora_rt.data.shm import Semaphore, create_semaphore, unlink_run
 
+_TIDY_NS = 50_000_000
+
 
 class RunMemory:
     """All shared objects of a run; a context manager that leaves nothing behind."""
@@ -48,6 +51,7 @@ class RunMemory:
         self._edges: dict[int, Edge] = {}
         self._edges_of: defaultdict[int, list[Edge]] = defaultdict(list)  # by process, both ends
         self._outdated: list[Outdated] = []
+        self._tidied_ns = 0
         # Processes that may still have to attach to what their configuration names.
         self._unattached = {
             process.config.number
@@ -137,15 +141,19 @@ class RunMemory:
         return self._renew_inputs(process)
 
     def _renew_inputs(self, process: int) -> NodeConfig:
-        for edge in self._edges_of[process]:
-            if edge.config.reader == process:
-                edge.reader_fate = Fate.ALIVE
-                edge.reader_starts += 1
-                # An edge whose output is new as well has new objects already.
-                if edge.config.writer != process:
-                    self._renew_edge(edge, lambda: True)
-                else:
-                    self._announce([edge])
+        edges = [edge for edge in self._edges_of[process] if edge.config.reader == process]
+        left = []
+        for edge in edges:
+            edge.reader_fate = Fate.ALIVE
+            edge.reader_starts += 1
+            # An edge whose output is new as well has new objects already.
+            if edge.config.writer != process:
+                left.append(edge.config)
+                self._renew_edge(edge, lambda: True)
+        self._announce(edges)
+        # After the board says it: a writer that waits for the dead reader looks there when woken.
+        for config in left:
+            wake_writer(self._run, config.number, config.generation)
         self._unattached.add(process)
         self._board.let_go_on(process)
         return self.current(self._plan.processes[process].config)
@@ -160,7 +168,7 @@ class RunMemory:
                 if entry.edge is None or entry.output is None
                 else replace(
                     entry,
-                    output=self.present(entry.output.number),
+                    output=self._outputs[entry.output.number].config.for_reader(),
                     edge=self._edges[entry.edge.number].config,
                 )
                 for entry in config.inputs
@@ -175,6 +183,16 @@ class RunMemory:
     def has_outdated(self) -> bool:
         """Tell whether objects of earlier generations are still there."""
         return bool(self._outdated)
+
+    def tidy(self, now_ns: int) -> None:
+        """Remove them as `remove_outdated`, unless that was looked at a moment ago.
+
+        A supervisor turns for each line that a node prints, and a reader that stands still may have
+        hundreds of generations of its writer before it.
+        """
+        if self._outdated and now_ns >= self._tidied_ns + _TIDY_NS:
+            self._tidied_ns = now_ns
+            self.remove_outdated()
 
     def remove_outdated(self) -> None:
         """Remove the earlier generations that nobody needs any more."""
@@ -198,21 +216,16 @@ class RunMemory:
         """Read what an edge has counted, over all its generations; None if nobody can tell."""
         present = self._edges[edge.number]
         earlier = [one.counters(edge.number) for one in self._outdated if edge.number in one.count]
-        # The reader's first: what it has received by now, the writer has counted before.
-        received = read_reader(self._run, present.config)
-        sent = read_writer(self._run, self._outputs[output.number].config, edge.position)
-        return add((present.before, *earlier, received, sent))
+        now = read_present(self._run, self._outputs[output.number].config, present.config)
+        if not earlier and present.before is NOTHING:
+            return now
+        return add((present.before, *earlier, now))
 
     def sent(self, output: int) -> tuple[int, int]:
         """Read how many samples an output has sent, and their bytes, over all generations."""
         present = self._outputs[output]
         samples, nbytes = read_sent(self._run, present.config)
         return present.sent_before + samples, present.nbytes_before + nbytes
-
-    def waiting(self, edge: EdgeConfig) -> int:
-        """Estimate how many samples wait in the queue of an edge."""
-        present = self._edges[edge.number]
-        return read_waiting(self._run, self._outputs[present.output].config, present.config)
 
     def close(self) -> None:
         """Remove every object of the run, those that publishers made included."""
@@ -269,21 +282,19 @@ class RunMemory:
                 output=(number, old.generation),
                 edge=None,
                 is_read=lambda: all(is_drained() for is_drained in drained),
-                count={
-                    edge.number: partial(read_writer, run, old, edge.position) for edge in old.edges
-                },
+                count={edge.number: partial(read_writer, run, old, edge) for edge in old.edges},
             )
         )
         output.config = replace(output.config, generation=old.generation + 1)
         create_output(run, output.config)
         for edge, is_drained in zip(edges, drained, strict=True):
             edge.writer_fate = Fate.ALIVE
-            before = edge.config
             self._renew_edge(edge, is_drained)
+        self._announce(edges)
+        for edge, before in zip(edges, old.edges, strict=True):
             if edge.reader_fate is Fate.ALIVE:
                 # The reader does the like after it has closed: it passes a fence and looks at the
                 # board. So one of the two sees the other, whatever their order.
-                self._pass_fence()
                 keep_closed(run, before, edge.config)
 
     def _renew_edge(self, edge: Edge, is_read: Callable[[], bool]) -> None:
@@ -301,9 +312,6 @@ class RunMemory:
         )
         edge.config = replace(old, generation=generation + 1)
         create_edge(run, edge.config)
-        self._announce([edge])
-        # After the board says it: a writer that waits for the dead reader looks there when woken.
-        wake_writer(run, number, generation)
 
     def present(self, number: int) -> OutputConfig:
         """Give an output with the present generations."""
@@ -314,27 +322,27 @@ class RunMemory:
 
     def _announce(self, edges: Iterable[Edge]) -> None:
         """Tell the peers at both ends of edges what is new."""
-        board, concerned, woken = self._board, set(), []
+        board, concerned = self._board, set()
+        woken: dict[int, EdgeConfig] = {}
         for edge in edges:
             number, generation = edge.config.number, edge.config.generation
-            output_generation = self._outputs[edge.output].config.generation
-            if board.set_writer(number, Peer(edge.writer_fate, output_generation, generation)):
+            output = self._outputs[edge.output].config
+            if board.set_writer(number, Peer(edge.writer_fate, output.generation, generation)):
                 concerned.add(edge.config.reader)
             # The writer only cares for the edge: its own restart makes a new output anyway.
             if board.set_reader(number, Peer(edge.reader_fate, 0, generation)):
                 concerned.add(edge.config.writer)
+                woken[number] = edge.config
                 # A thread that waits for room sleeps on one edge, and notices the others as well.
-                woken += [
-                    other
-                    for other in self.present(edge.output).edges
-                    if other == edge.config or other.queue_policy is QueuePolicy.BLOCK
-                ]
+                for other in output.edges:
+                    if other.queue_policy is QueuePolicy.BLOCK:
+                        woken[other.number] = self._edges[other.number].config
         self._pass_fence()
         for process in concerned:
             board.count_news(process)
         for process in concerned:
             self._doorbells[process].release()
-        for config in woken:
+        for config in woken.values():
             wake_writer(self._run, config.number, config.generation)
 
     def _outdate(self, outdated: Outdated) -> None:

@@ -37,8 +37,8 @@ class Edge:
 def create_output(run: str, config: OutputConfig) -> None:
     """Make the segment of an output, and its pool if that is to be there from the beginning."""
     name = names.output(run, config.number, config.generation)
-    words = create_words(name, ring.output_nbytes(config.slots, len(config.edges)))
-    ring.format_output(words, config.slots, len(config.edges))
+    words = create_words(name, ring.output_nbytes(config.slots, config.edge_count))
+    ring.format_output(words, config.slots, config.edge_count)
     if config.slot_nbytes:
         pool = names.pool(run, config.number, config.generation, 0)
         Segment.create(pool, config.slots * config.slot_nbytes).close()

@@ -129,7 +129,9 @@ class Outlet:
                 left = left[os.write(self._descriptor, left) :]
             except BlockingIOError:
                 # Somebody who has the same terminal open made it so.
-                select.select([], [self._descriptor], [])
+                waiting = select.poll()
+                waiting.register(self._descriptor, select.POLLOUT)
+                waiting.poll()
 
     def _forget(self) -> None:
         with self._changed:

@@ -24,13 +24,18 @@ class ProcessReport:
 
 @dataclass(frozen=True, slots=True)
 class EdgeReport:
-    """One edge; the counters are None where the process that kept them did not tell."""
+    """One edge; the counters are None where the process that kept them did not tell.
+
+    `sent` is always `delivered + dropped + unread`: what was sent when nobody was there to read it,
+    or nobody any more, or was in the hands of a process that was killed, is unread.
+    """
 
     source: str
     target: str
     sent: int | None
     delivered: int | None
     dropped: int | None
+    unread: int | None
     latencies: tuple[int, ...]
     ages: tuple[int, ...]
     """Histograms of `dora_rt.latency`: from the send, and from the origin, to the receipt."""
@@ -71,13 +76,7 @@ def render(report: Report) -> str:
         )
     )
     if report.edges:
-        parts.append(
-            table(
-                ("edge", "sent", "delivered", "dropped", "p50", "p99", "age p50", "age p99"),
-                [_edge_row(edge) for edge in report.edges],
-                numbers=(1, 2, 3, 4, 5, 6, 7),
-            )
-        )
+        parts.append(_edge_table(report.edges))
     if report.trace is not None:
         parts.append(str(report.trace))
     if report.failures:
@@ -96,16 +95,27 @@ def _process_row(process: ProcessReport) -> tuple[str, ...]:
     )
 
 
-def _edge_row(edge: EdgeReport) -> tuple[str, ...]:
-    return (
-        f"{edge.source} -> {edge.target}",
-        *("-" if count is None else str(count) for count in (edge.sent, edge.delivered)),
-        "-" if edge.dropped is None else str(edge.dropped),
-        _duration(percentile_ns(edge.latencies, 0.5)),
-        _duration(percentile_ns(edge.latencies, 0.99)),
-        _duration(percentile_ns(edge.ages, 0.5)),
-        _duration(percentile_ns(edge.ages, 0.99)),
-    )
+def _edge_table(edges: Sequence[EdgeReport]) -> str:
+    # Mostly all is read, and the table narrow enough.
+    has_unread = any(edge.unread for edge in edges)
+    counts = ("sent", "delivered", "dropped", *(["unread"] if has_unread else []))
+    titles = ("edge", *counts, "p50", "p99", "age p50", "age p99")
+    rows = [
+        (
+            f"{edge.source} -> {edge.target}",
+            *(_count(getattr(edge, name)) for name in counts),
+            _duration(percentile_ns(edge.latencies, 0.5)),
+            _duration(percentile_ns(edge.latencies, 0.99)),
+            _duration(percentile_ns(edge.ages, 0.5)),
+            _duration(percentile_ns(edge.ages, 0.99)),
+        )
+        for edge in edges
+    ]
+    return table(titles, rows, numbers=range(1, len(titles)))
+
+
+def _count(count: int | None) -> str:
+    return "-" if count is None else str(count)
 
 
 def _duration(latency_ns: float | None) -> str:

@@ -190,7 +190,7 @@ class Supervisor:
         return min((time_ns for time_ns in deadlines if time_ns is not None), default=None)
 
     def _keep_time(self, now_ns: int) -> None:
-        self._memory.remove_outdated()
+        self._memory.tidy(now_ns)
         if self._started_ns is None:
             self._start_when_ready(now_ns)
         elif (

@@ -134,8 +134,10 @@ class WarmStart:
             finally:
                 os.close(theirs)
             # Without a pid there is an end of file: the server, or the new process, has died.
-            is_here, _, _ = select.select([answer], [], [], self._patience_s)
-            pid = os.read(answer, 32) if is_here else b""
+            # Not `select`, which knows no descriptor above 1,023.
+            waiting = select.poll()
+            waiting.register(answer, select.POLLIN)
+            pid = os.read(answer, 32) if waiting.poll(self._patience_s * 1000) else b""
             self._patience_s = _AGAIN_S
         except OSError:
             pid = b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import time
 from contextlib import suppress
 
@@ -158,5 +159,11 @@ class _Waits:
 
 
 def _find_waits(name: str) -> _Waits | None:
-    library = ctypes.CDLL(None)
+    library = _find_library()
     return _Waits(library, name) if hasattr(library, "sem_clockwait") else None
+
+
+@functools.cache
+def _find_library() -> ctypes.CDLL:
+    # Once: each makes classes of its own, in a circle, and a peer that restarts makes a doorbell.
+    return ctypes.CDLL(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import repeat, starmap
 
 
 class Fence:
@@ -13,10 +14,10 @@ class Fence:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def pass_through(self) -> None:
+        lock = threading.Lock()
+        lock.acquire()
+        let_go = starmap(lock.release, repeat(()))
+        # One call into C, so that no signal handler comes between the two.
+        both = zip(let_go, map(lock.acquire, repeat(True)), strict=False)
+        self.pass_through = both.__next__
         """Let nothing pass from one side of this call to the other."""
-        self._lock.release()
-        self._lock.acquire()

@@ -43,15 +43,21 @@ class Form:
 
     def view(self, slot: int, place: Place) -> NDArray[Any]:
         """Make the view of a slot, and forget those of an earlier pool."""
-        if place.growth != self.growth:
-            self.growth = place.growth
-            self.views = [None] * len(self.views)
+        self.forget_all_but(place.growth)
         begin = place.offset + HEADER_NBYTES
         view: NDArray[Any] = np.ndarray(self.shape, self._native, place.buffer, begin)
         self.views[slot] = view
         return view
 
+    def forget_all_but(self, growth: int) -> None:
+        """Forget the views of earlier pools, which they would keep mapped."""
+        if growth != self.growth:
+            self.views = [None] * len(self.views)
+            self.growth = growth
+
     def describe(self, metadata_nbytes: int) -> None:
         """Make the description for another size of the metadata."""
-        self.metadata_nbytes = metadata_nbytes
+        # Of no size until it is made: an exception may come in between.
+        self.metadata_nbytes = -1
         self.description = describe_array(self._native, self.shape, self.nbytes, metadata_nbytes)
+        self.metadata_nbytes = metadata_nbytes

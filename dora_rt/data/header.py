@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from dora_rt.errors import CorruptSampleError
 HEADER_NBYTES = 128
 VERSION = 1
 MAX_NDIM = 8
-_MOST_ITEMS = (2**63 - 1) // 32  # of an array of the largest dtype
+_MOST_NBYTES = sys.maxsize
 ENCODING_BYTES = 0
 ENCODING_NDARRAY = 1
 ENCODING_ARROW = 2
@@ -127,7 +128,9 @@ def read_header(buffer: Buffer, offset: int, slot_nbytes: int) -> Header:
             )
         shape_offset = offset + DESCRIPTION_OFFSET + _FIXED.size
         dtype, shape = DTYPES[code], _SHAPES[ndim].unpack_from(buffer, shape_offset)
-        if math.prod(shape) * dtype.itemsize != nbytes or (not nbytes and not _has_strides(shape)):
+        if math.prod(shape) * dtype.itemsize != nbytes or (
+            not nbytes and not has_strides(shape, dtype)
+        ):
             raise CorruptSampleError(
                 f"sample {seq} claims shape {shape} of {dtype} in {nbytes} bytes"
             )
@@ -177,18 +180,25 @@ class HeaderReader:
         _, _, _, nbytes, encoding, array_type, metadata_json = header
         # Made anew and not copied: what was checked is what is known, even if somebody writes here.
         if array_type is None or encoding == ENCODING_ARROW:
-            self._description = describe(nbytes, len(metadata_json), encoding)
+            description = describe(nbytes, len(metadata_json), encoding)
         else:
             dtype, shape = array_type
-            self._description = describe_array(dtype, shape, nbytes, len(metadata_json))
-        self._description_end = DESCRIPTION_OFFSET + len(self._description)
+            description = describe_array(dtype, shape, nbytes, len(metadata_json))
+        # Nothing is known while only part of it is noted: an exception may come in between.
+        self._description = b"?"
+        self._description_end = DESCRIPTION_OFFSET + len(description)
         self._nbytes, self._encoding, self._array_type = nbytes, encoding, array_type
         begin = metadata_start(nbytes)
         self._metadata_begin = begin if metadata_json else 0
         self._end = begin + len(metadata_json)
+        self._description = description
         return header
 
 
-def _has_strides(shape: tuple[int, ...]) -> bool:
-    # An array with nothing in it has strides all the same, and those must fit into a word.
-    return math.prod(length or 1 for length in shape) <= _MOST_ITEMS
+def has_strides(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+    """Tell whether numpy can make an array of this shape.
+
+    Also one with nothing in it has strides, and those must fit into a word.
+    """
+    items = math.prod(shape) or math.prod(length or 1 for length in shape)
+    return items * dtype.itemsize <= _MOST_NBYTES

@@ -70,6 +70,14 @@ class Matcher:
         if self.is_over:
             self._discard_all()
 
+    def reopen(self, input_id: str) -> None:
+        """Learn that an input is there again: a dynamic node has come back."""
+        self._closed.discard(input_id)
+
+    def totals(self) -> dict[str, int]:
+        """Give the samples without partners by input, with those that still wait for some."""
+        return {name: self.unmatched[name] + len(self._waiting[name]) for name in self.unmatched}
+
     def _take_nearest(self, moment_ns: int) -> MatchedEvents:
         events = {}
         for name, waiting in self._waiting.items():

@@ -42,10 +42,10 @@ class Observer:
         self._config = config
         self._words = attach_words(
             names.output(run, config.number, config.generation),
-            lambda words, name: ring.check_output(words, config.slots, len(config.edges), name),
+            lambda words, name: ring.check_output(words, config.slots, config.edge_count, name),
             writable=False,
         )
-        self._place = FLOOR + 3 * len(config.edges)
+        self._place = FLOOR + 3 * config.edge_count
         self._order = self._place + config.slots
         self._pool = PoolReader(run, config)
         self._fence = Fence()

@@ -19,6 +19,7 @@ from dora_rt.errors import CorruptSampleError
 
 # Address space, not memory: small samples never have to grow.
 _SMALLEST_SLOT_NBYTES = 256 * 1024
+_MOST_GROWTHS = 64  # each time it has twice the size, or more
 
 
 class Place(NamedTuple):
@@ -38,8 +39,9 @@ class PoolWriter:
         self._run = run
         self._config = config
         self._segments: dict[int, Segment] = {}
-        self._growth = -1
-        self._slot_nbytes = config.slot_nbytes
+        # Number of the newest pool, and the size of its slots: both at once.
+        self._newest = (-1, 0)
+        self._attempt = -1
         self.places: list[Place | None] = [None] * config.slots
         """Where each slot is in the newest pool, as far as it was used there."""
         self.has_old_pools = False
@@ -47,7 +49,8 @@ class PoolWriter:
         self._growth_of = [-1] * config.slots
         self._committed = [0] * config.slots
         if config.slot_nbytes:
-            self._growth = 0
+            self._newest = (0, config.slot_nbytes)
+            self._attempt = 0
             self._segments[0] = Segment.attach(self._name(0), writable=True)
             self._committed = [config.slot_nbytes] * config.slots
 
@@ -57,22 +60,23 @@ class PoolWriter:
         Raises:
             SharedMemoryFullError: /dev/shm has no room.
         """
-        if nbytes > self._slot_nbytes:
+        if nbytes > self._newest[1]:
             self._grow(nbytes)
-        segment = self._segments[self._growth]
-        offset = slot * self._slot_nbytes
+        growth, slot_nbytes = self._newest
+        segment = self._segments[growth]
+        offset = slot * slot_nbytes
         if nbytes > self._committed[slot]:
-            room = min(_round_up(nbytes), self._slot_nbytes)
+            room = min(_round_up(nbytes), slot_nbytes)
             segment.commit(offset, room)
             self._committed[slot] = room
-        place = Place(segment.mapping, offset, self._committed[slot], self._growth)
+        place = Place(segment.mapping, offset, self._committed[slot], growth)
         self.places[slot] = place
-        self._growth_of[slot] = self._growth
+        self._growth_of[slot] = growth
         return place
 
     def retire(self, free: Collection[int]) -> None:
         """Remove earlier pools of which every slot is in `free`."""
-        in_use = {self._growth}
+        in_use = {self._newest[0]}
         in_use.update(growth for slot, growth in enumerate(self._growth_of) if slot not in free)
         for growth in [old for old in self._segments if old not in in_use]:
             segment = self._segments.pop(growth)
@@ -86,15 +90,15 @@ class PoolWriter:
             segment.close()
 
     def _grow(self, nbytes: int) -> None:
-        slot_nbytes = _round_up(max(nbytes, 2 * self._slot_nbytes, _SMALLEST_SLOT_NBYTES))
-        growth = self._growth + 1
+        slot_nbytes = _round_up(max(nbytes, 2 * self._newest[1], _SMALLEST_SLOT_NBYTES))
+        # An attempt that an exception broke off may have left an object of its name.
+        self._attempt = growth = self._attempt + 1
         segment = Segment.create(self._name(growth), self._config.slots * slot_nbytes, sparse=True)
         self._segments[growth] = segment
-        self._growth = growth
-        self.has_old_pools = len(self._segments) > 1
-        self._slot_nbytes = slot_nbytes
         self._committed = [0] * self._config.slots
         self.places[:] = [None] * self._config.slots
+        self.has_old_pools = len(self._segments) > 1
+        self._newest = growth, slot_nbytes
 
     def _name(self, growth: int) -> str:
         return names.pool(self._run, self._config.number, self._config.generation, growth)
@@ -115,7 +119,7 @@ class PoolReader:
 
         Raises:
             SharedMemoryError: there is no such pool.
-            CorruptSampleError: it is too small to have this slot.
+            CorruptSampleError: it is too small to have this slot, or there can be none.
         """
         found = self._mappings.get(growth)
         if found is None:
@@ -127,6 +131,8 @@ class PoolReader:
     def _attach(self, growth: int) -> tuple[mmap.mmap, int]:
         config = self._config
         name = names.pool(self._run, config.number, config.generation, growth)
+        if growth > _MOST_GROWTHS:
+            raise CorruptSampleError(f"it claims to be in {name}, and no pool grows so often")
         segment = Segment.attach(name, writable=False)
         segment.close()
         slot_nbytes = len(segment.mapping) // config.slots

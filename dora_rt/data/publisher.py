@@ -25,7 +25,7 @@ from dora_rt.data.header import (
     metadata_start,
     write_number_and_times,
 )
-from dora_rt.data.loan import Loan
+from dora_rt.data.loan import Loan, LoanBook
 from dora_rt.data.noting import locking
 from dora_rt.data.pool import Place, PoolWriter
 from dora_rt.data.reader_end import ReaderEnd
@@ -74,7 +74,7 @@ class Publisher:
         self.where = f"node {node!r}, output {config.id!r}"
         self._words = attach_words(
             names.output(run, config.number, config.generation),
-            lambda words, name: ring.check_output(words, config.slots, len(config.edges), name),
+            lambda words, name: ring.check_output(words, config.slots, config.edge_count, name),
             writable=True,
         )
         self._ends = [ReaderEnd(run, edge, board, spin_ns=spin_ns) for edge in config.edges]
@@ -83,6 +83,7 @@ class Publisher:
         # Without an edge there is nobody to hear of.
         self._board_news = board.news_place(config.edges[0].writer) if config.edges else _NO_NEWS
         self._heard = self._board_news[0]
+        self._ring.pass_fence()
         for end in self._ends:
             end.notice(self._ring)
         self._pool = PoolWriter(run, config)
@@ -94,6 +95,8 @@ class Publisher:
         self._closing = ring.OPEN
         self._slots = config.slots
         self._form = Form(np.dtype(np.uint8), (), self._slots)
+        self.loans = LoanBook(self._ring.loaned)
+        """Which slots are loaned."""
 
     def send(self, value: Any, stamp: Stamp) -> None:
         """Copy bytes, or an array of any layout (in C order), into a slot and publish it.
@@ -104,40 +107,61 @@ class Publisher:
             SharedMemoryError, SharedMemoryFullError: there is no room for the sample.
             TimeoutError: the stamp's deadline passed first; nothing was sent.
         """
-        if stamp[3] is None:
-            with self._lock:
-                self._send(value, stamp)
-        else:
-            self._before(stamp[3], lambda: self._send(value, stamp))
+        with self._lock:
+            if self._is_midway:
+                self._recover()
+            form = self._form
+            if (
+                type(value) is not np.ndarray
+                or value.dtype is not form.dtype
+                or value.shape != form.shape
+            ):
+                value = sendable(value, self.where)
+                if not isinstance(value, np.ndarray):
+                    self._send_bytes(value, stamp)
+                    return
+                self._form = form = Form(value.dtype, value.shape, self._slots)
+            metadata_nbytes = len(stamp[0])
+            try:
+                slot, place = self._claim(form.metadata_start + metadata_nbytes)
+                view = form.views[slot]
+                if view is None or place[3] != form.growth:
+                    view = form.view(slot, place)
+                view[...] = value
+                if metadata_nbytes != form.metadata_nbytes:
+                    form.describe(metadata_nbytes)
+                self._publish(slot, place, form.description, form.nbytes, stamp)
+                self._look_ahead()
+            except BaseException:
+                self._end_midway()
+                raise
 
-    def _send(self, value: Any, stamp: Stamp) -> None:
-        if self._is_midway:
-            self._recover()
-        form = self._form
-        if (
-            type(value) is not np.ndarray
-            or value.dtype is not form.dtype
-            or value.shape != form.shape
-        ):
-            value = sendable(value, self.where)
-            if not isinstance(value, np.ndarray):
-                self._send_bytes(value, stamp)
-                return
-            self._form = form = Form(value.dtype, value.shape, self._slots)
-        metadata_nbytes = len(stamp[0])
+    def send_in_time(self, value: Any, stamp: Stamp) -> None:
+        """Do what `send` does, and do not wait longer for a thread that sends than for readers.
+
+        Args:
+            value: what to send.
+            stamp: with a deadline.
+
+        Raises:
+            TimeoutError: the deadline passed first; nothing was sent.
+            UnsupportedValueError, NodeClosedError, SharedMemoryError, SharedMemoryFullError: as
+                for `send`.
+        """
+        assert stamp.deadline_ns is not None, "there is a time to wait for"
+        wait_s = max(stamp.deadline_ns - time.monotonic_ns(), 0) / 1e9
+        has_lock: list[bool] = []
         try:
-            slot, place = self._claim(form.metadata_start + metadata_nbytes)
-            view = form.views[slot]
-            if view is None or place[3] != form.growth:
-                view = form.view(slot, place)
-            view[...] = value
-            if metadata_nbytes != form.metadata_nbytes:
-                form.describe(metadata_nbytes)
-            self._publish(slot, place, form.description, form.nbytes, stamp)
-            self._look_ahead()
-        except BaseException:
-            self._end_midway()
-            raise
+            locking(self._lock, has_lock, wait_s)
+            if not has_lock[0]:
+                raise TimeoutError(
+                    f"{self.where}: another thread was sending all the time, so nothing was sent "
+                    "(it waits for a reader with queue_policy block)"
+                )
+            self.send(value, stamp)
+        finally:
+            if True in has_lock:
+                self._lock.release()
 
     def _send_bytes(
         self, value: bytes | bytearray | memoryview | ArrowSample, stamp: Stamp
@@ -224,19 +248,25 @@ class Publisher:
 
     def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, Place]:
         """Take a slot with room for a payload and its metadata; `finish_loan` ends it."""
-        with self._lock:
-            if self._is_midway:
-                self._recover()
-            try:
-                slot, place = self._claim(metadata_start(nbytes) + metadata_nbytes)
-                # What the caller writes comes after the lock.
-                self._ring.pass_fence()
-                self._ring.loaned.add(slot)
-                self._is_midway = False
-            except BaseException:
-                self._end_midway()
-                raise
-        return slot, place
+        slot = -1
+        try:
+            with self._lock:
+                if self._is_midway:
+                    self._recover()
+                try:
+                    slot, place = self._claim(metadata_start(nbytes) + metadata_nbytes)
+                    # What the caller writes comes after the lock.
+                    self._ring.pass_fence()
+                    self.loans.begin(slot)
+                    self._is_midway = False
+                except BaseException:
+                    self._end_midway()
+                    raise
+            return slot, place
+        except BaseException:
+            # Also one that came when the lock was let go of.
+            self._ring.loaned.discard(slot)
+            raise
 
     def finish_loan(self, slot: int, place: Place, array: NDArray[Any], stamp: Stamp) -> None:
         """Publish a loaned slot; if that fails the slot is given back."""
@@ -257,28 +287,16 @@ class Publisher:
                 raise
 
     def cancel_loan(self, slot: int) -> None:
-        """Give a loaned slot back unsent."""
-        with self._lock:
-            if self._is_midway and self._is_nested():
-                # The send that this is in the middle of, or a later one, takes it back when it
-                # looks for room.
-                self._ring.loaned.discard(slot)
-                return
-            self._is_midway = True
-            self._ring.loaned.discard(slot)
-            self._end_midway()
+        """Give a loaned slot back unsent, without waiting for anybody.
 
-    def _before(self, deadline_ns: int, act: Callable[[], None]) -> None:
-        """Do something that needs the lock, unless the deadline comes first."""
+        In the middle of a send, of this thread or another one, the slot is found when it is needed.
+        """
+        self._ring.loaned.discard(slot)
         has_lock: list[bool] = []
         try:
-            locking(self._lock, has_lock, max(deadline_ns - time.monotonic_ns(), 0) / 1e9)
-            if not has_lock[0]:
-                raise TimeoutError(
-                    f"{self.where}: another thread has been sending all the time, so nothing was "
-                    "sent (a reader with queue_policy block has no room)"
-                )
-            act()
+            locking(self._lock, has_lock, 0)
+            if has_lock[0] and not self._is_midway:
+                self._ring.find_free()
         finally:
             if True in has_lock:
                 self._lock.release()
@@ -326,6 +344,10 @@ class Publisher:
         if writer.has_news:
             # What could not be done behind the last sample is told here, before another one.
             self._notice_readers()
+        if pool.has_old_pools:
+            # The slot of a loan that was forgotten would keep one there.
+            self.loans.collect()
+            writer.find_free()
         free = writer.free
         if nbytes > _LARGE_NBYTES:
             # The slot that came back last is still in the cache.
@@ -333,17 +355,23 @@ class Publisher:
         slot = free.pop() if free else self._make_room()
         if pool.has_old_pools:
             pool.retire({slot, *free})
-        writer.open(slot)
+        if slot != writer.opened:
+            writer.open(slot)
         place = pool.places[slot]
         if place is None or place[2] < nbytes:
             place = pool.place(slot, nbytes)
+            # Something else may have made the pool grow, and no array of this form may come again.
+            self._form.forget_all_but(place.growth)
         return slot, place
 
     def _look_ahead(self) -> None:
         """Do what can wait until the readers are awake, and what the next send then need not."""
         writer = self._ring
         for edge in self._edges:
-            if edge.returned.value:
+            posts = edge.returned.value
+            if posts == 1:
+                writer.collect_one(edge)
+            elif posts:
                 writer.collect(edge)
         if writer.has_news or self._heard != self._board_news[0]:
             try:
@@ -362,6 +390,7 @@ class Publisher:
         while not writer.free:
             self._notice_readers()
             writer.collect_all()
+            self.loans.collect()
             writer.find_free()
             if not writer.free and not writer.drop_oldest():
                 raise TooManyLoansError(

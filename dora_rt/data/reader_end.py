@@ -14,7 +14,7 @@ from dora_rt.data.shm import (
     Semaphore,
     attach_semaphore,
     attach_words,
-    create_semaphore,
+    open_semaphore,
 )
 from dora_rt.data.spin import Spin
 from dora_rt.errors import SharedMemoryError
@@ -54,6 +54,8 @@ class ReaderEnd:
         """
         edge = self.edge
         word = self._board.reader_word(self._config.number)
+        # It may be newer than the count of news behind which the caller has passed a fence.
+        writer.pass_fence()
         if Peer.from_word(word).edge_generation != edge.generation:
             writer.bury(edge)
             word = self._connect_to_newest(word)
@@ -107,7 +109,7 @@ class ReaderEnd:
         room = Doorbell(names.returned(run, number, generation), self._spin)
 
         def make_token(slot: int) -> Semaphore:
-            return create_semaphore(names.token(run, number, generation, slot))
+            return open_semaphore(names.token(run, number, generation, slot))
 
         if self._room is not None:
             self._disconnect(self._room)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from dora_rt.data.noting import claiming
@@ -19,7 +20,7 @@ from dora_rt.data.ring import (
     SLOT_MASK,
     TAKEN,
 )
-from dora_rt.data.shm import BusyError, Semaphore
+from dora_rt.data.shm import BusyError, ClosedError, Semaphore
 from dora_rt.errors import CorruptSampleError
 
 
@@ -94,12 +95,17 @@ class RingReader:
         taken = self.take(is_final)
         while taken is not None and self._words[HEAD] != self.next_seq:
             seq, next_seq = self.seq, self.next_seq
-            newer = self.take(is_final)
+            try:
+                newer = self.take(is_final)
+            except CorruptSampleError:
+                # Else it would be found again, and this one behind it, for ever.
+                self.pass_over(taken[0])
+                raise
             if newer is None:
                 # Whatever there is no token for yet, or will never be, is looked for anew.
                 self.seq, self.next_seq = seq, next_seq
                 break
-            self.pass_over(taken[0])
+            self._leave(seq, taken[0])
             taken = newer
         return taken
 
@@ -141,7 +147,9 @@ class RingReader:
                 raise CorruptSampleError(
                     f"sample {seq} claims to be in slot {slot}, there are {self._slots}"
                 )
-            if not self._claim(slot):  # 7
+            try:
+                (self._claims[slot] or self._find_claim(slot))()  # 7
+            except BusyError:
                 if self._skip_dropped():
                     continue
                 if is_final or self._is_gone(seq, slot):
@@ -196,35 +204,58 @@ class RingReader:
 
     def give_back(self, slot: int) -> None:
         """Let go of a slot; the writer may write it again."""
-        self.logging = self._logged, slot, self._own_dropped
-        self._finish_log()
+        # As `_finish_log`, with what is always so here known.
+        number = self._logged
+        self.logging = number, slot, self._own_dropped
+        self._edge_words[LOG + number % self._log_length] = number + 1 << LOG_SHIFT | slot  # 10
+        self._logged = number + 1
+        self._returned.release()  # 11
+        if slot in self.held:
+            del self.held[slot]
+        if self.arriving:
+            self._forget(slot)
+        self.logging = None
 
     def pass_over(self, slot: int) -> None:
         """Let go of a slot whose sample did not arrive, and count that."""
         self.logging = self._logged, slot, self._own_dropped + 1
         self._finish_log()
 
+    @property
+    def has_claims(self) -> bool:
+        """Tell whether there is anything that was claimed and has not arrived."""
+        return bool(self._early or self.arriving)
+
+    def give_claims_back(self) -> None:
+        """Let go of all that was claimed and will not arrive."""
+        self.recover()
+        for seq in list(self._early):
+            slot, _ = self._early[seq]
+            self.arriving.append(slot)
+            del self._early[seq]
+            self._leave(seq, slot)
+
     def close(self) -> None:
         """Close the tokens: nothing can be taken any more."""
-        tokens, self._tokens = self._tokens, [None] * self._slots
-        self._claims = [None] * self._slots
-        for token in tokens:
+        for token in self._tokens:
             if token is not None:
-                token.close()
+                with suppress(ClosedError):
+                    token.close()
 
     def _claim(self, slot: int) -> bool:
-        claim = self._claims[slot]
-        if claim is None:
-            token = self._find_token(slot)
-            if token is None:
-                return False
-            self._tokens[slot] = token
-            self._claims[slot] = claim = claiming(token, self.arriving, slot)
         try:
-            claim()
+            (self._claims[slot] or self._find_claim(slot))()
         except BusyError:
             return False
         return True
+
+    def _find_claim(self, slot: int) -> Callable[[], Any]:
+        token = self._find_token(slot)
+        if token is None:
+            raise BusyError
+        self._tokens[slot] = token
+        self._claims[slot] = claim = claiming(token, self.arriving, slot)
+        return claim
 
     def _take_early(self, seq: int) -> tuple[int, int] | None:
         slot, growth = self._early[seq]
@@ -233,13 +264,17 @@ class RingReader:
         self.next_seq = seq + 1
         if self._words[self._floor] > self._base + seq and self._is_dropped(seq):
             # It has grown too old meanwhile: the writer would have dropped it.
-            if seq == self.arrived[0]:
-                self.give_back(slot)  # it counts as delivered, though an exception took its place
-            else:
-                self.pass_over(slot)
+            self._leave(seq, slot)
             return None
         self.seq = seq
         return slot, growth
+
+    def _leave(self, seq: int, slot: int) -> None:
+        """Let go of a sample that shall not arrive."""
+        if seq == self.arrived[0]:
+            self.give_back(slot)  # it counts as delivered, though an exception took its place
+        else:
+            self.pass_over(slot)
 
     def _is_gone(self, seq: int, slot: int) -> bool:
         """Do step 9: find out whether a token that is not here will never come."""
@@ -308,5 +343,8 @@ class RingReader:
         self.logging = None
 
     def _forget(self, slot: int) -> None:
-        if slot in self.arriving:
-            self.arriving.remove(slot)
+        arriving = self.arriving
+        if len(arriving) == 1 and arriving[0] == slot:
+            arriving.clear()
+        elif slot in arriving:
+            arriving.remove(slot)

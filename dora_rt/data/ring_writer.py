@@ -164,7 +164,8 @@ class RingWriter:
         self._all_batons = 0
         # By slot: what posts its token for each of `_listening`; None: one is still to be made.
         self.posts: list[tuple[Callable[[], Any], ...] | None] = [None] * slots
-        self._opened = -1
+        self.opened = -1
+        """The slot of which observers know already that it will change."""
         self._sent_nbytes = 0
         self._slots = slots
         self._batons = [0] * slots
@@ -180,6 +181,7 @@ class RingWriter:
         self._dropping: tuple[WriterEdge, int, int, int, bool] | None = None
         self._welcoming: WriterEdge | None = None
         self._posted: list[None] = []
+        self._derive()
 
     def prepare(self, slot: int) -> None:
         """Make what posting a claimed slot takes, before anything of that has begun.
@@ -191,11 +193,10 @@ class RingWriter:
         self.posts[slot] = tuple(posting(token, self._posted) for token in tokens)
 
     def open(self, slot: int) -> None:
-        """Do step 1, for a sample that the caller then writes."""
-        if slot != self._opened:
-            self._words[self._place + slot] = BEING_WRITTEN
-            self.pass_fence()
-        self._opened = -1
+        """Do step 1, unless `open_next` has done so, for a sample that the caller then writes."""
+        self._words[self._place + slot] = BEING_WRITTEN
+        self.pass_fence()
+        self.opened = slot
 
     def open_next(self) -> None:
         """Open the slot that comes next already now, when nobody waits for this process.
@@ -207,7 +208,7 @@ class RingWriter:
             slot = self.free[-1]
             if self._seqs[slot] != self.head - 1:  # the newest is what observers look at
                 self._words[self._place + slot] = BEING_WRITTEN
-                self._opened = slot
+                self.opened = slot
 
     def publish(self, slot: int, growth: int, nbytes: int) -> None:
         """Do steps 2 to 5 for a prepared slot that has been written with sample number `head`.
@@ -220,6 +221,7 @@ class RingWriter:
         words = self._words
         seq = self.head
         sent_nbytes = self._sent_nbytes + nbytes
+        self._posted.clear()
         self._publishing = slot, seq, growth, sent_nbytes
         self._seqs[slot] = seq
         self._batons[slot] = batons = self._all_batons
@@ -248,11 +250,15 @@ class RingWriter:
         self._sent_nbytes = words[SENT_NBYTES] = sent_nbytes
         if not batons:
             self.free.append(slot)
-        self._posted.clear()
+        self.opened = -1
         self._publishing = None
 
     def recover(self) -> None:
         """Bring to an end what an exception has broken off, so that it is done once and whole."""
+        if self._publishing is None:
+            # While the slot of an entry that was acted on, and not passed yet, is not used again.
+            for edge in self.edges:
+                self.read_log(edge)
         if self._dropping is not None:
             self._finish_drop(self._dropping)
         if self._publishing is not None:
@@ -263,7 +269,7 @@ class RingWriter:
         for edge in self._listening:
             self._write_floor(edge)
             edge.doorbell.release()
-        self._opened = -1
+        self.opened = -1
         self.find_free()
 
     def find_free(self) -> None:
@@ -290,20 +296,32 @@ class RingWriter:
                 edge.pending.append((seq, slot))
             self._trim(edge)
         self._sent_nbytes = words[SENT_NBYTES] = sent_nbytes
-        self._posted.clear()
         self._publishing = None
 
     def collect(self, edge: WriterEdge) -> None:
         """Do step 12 for one reader, and find out whether it has closed its input."""
         returned = edge.returned
-        while returned.value:
-            try:
+        with suppress(BusyError):
+            for _ in range(returned.value):
                 returned.acquire(0)
-            except BusyError:
-                break
         self.read_log(edge)
         if edge.reader_words[READER_CLOSED] != edge.closing:
             self.has_news = True
+
+    def collect_one(self, edge: WriterEdge) -> None:
+        """Do step 12 where `returned` has one post: as `collect`, of what that is mostly for."""
+        edge.returned.acquire(0)
+        read = edge.log_read
+        slot = edge.reader_words[LOG + read % edge.log_length] - (read + 1 << LOG_SHIFT)
+        if 0 <= slot < self._slots and (batons := self._batons[slot]) & edge.bit:
+            if edge.pending and edge.pending[0][1] == slot:
+                edge.pending.popleft()
+            self._batons[slot] = batons = batons - edge.bit
+            if not batons:
+                self.free.append(slot)
+            edge.log_read = read + 1
+        else:
+            self.collect(edge)
 
     def collect_all(self) -> None:
         """Read the logs of all readers."""
@@ -368,7 +386,6 @@ class RingWriter:
             posting(edge.token(slot), self._posted)()
         edge.doorbell.release()
         self._set_state(edge, HERE)
-        self._posted.clear()
         self._welcoming = None
 
     def keep_for_later(self, edge: WriterEdge) -> None:
@@ -395,7 +412,8 @@ class RingWriter:
     def close_edge(self, edge: WriterEdge) -> None:
         """Stop feeding a reader that has closed its input; what it holds comes back by itself."""
         while edge.pending:
-            self._drop(edge)
+            # Not counted: dropped is what a reader is too slow for, and this one reads no more.
+            self._drop(edge, counted=0)
         self._set_state(edge, CLOSED)
 
     def _waits(self, edge: WriterEdge, slot: int) -> bool:
@@ -426,12 +444,15 @@ class RingWriter:
             floor = edge.pending[0][0] if edge.pending else self.head
             self._words[FLOOR + edge.position] = floor_word(edge.generation, floor)
 
-    def _drop(self, edge: WriterEdge) -> bool:
+    def _drop(self, edge: WriterEdge, *, counted: int = 1) -> bool:
         """Drop the oldest of the queue; False if the reader had taken it meanwhile."""
         seq, slot = edge.pending[0]
         # Who is away has no token of what came since: that is the writer's to take.
         has_token = edge.state is not AWAY or seq < edge.posted_below
-        self._dropping = edge, seq, slot, edge.dropped + 1, has_token
+        if has_token and not (self._seqs[slot] == seq and self._waits(edge, slot)):
+            edge.pending.popleft()
+            return False
+        self._dropping = edge, seq, slot, edge.dropped + counted, has_token
         return self._finish_drop(self._dropping)
 
     def _finish_drop(self, dropping: tuple[WriterEdge, int, int, int, bool]) -> bool:

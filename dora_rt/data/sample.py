@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.data.header import MAX_NDIM, SENDABLE_CHARS, is_sendable_dtype
+from dora_rt.data.header import MAX_NDIM, SENDABLE_CHARS, has_strides, is_sendable_dtype
 from dora_rt.data.times import encoded_time
 from dora_rt.errors import UnsupportedValueError
 
@@ -58,20 +60,26 @@ def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memory
     )
 
 
-def check_loan(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
-    """Check that an array to be filled in place can be sent.
+def check_loan(shape: Sequence[SupportsIndex], dtype: np.dtype[Any], where: str) -> tuple[int, ...]:
+    """Check that an array to be filled in place can be sent, and give its shape as plain numbers.
 
     Raises:
         UnsupportedValueError: it cannot, for its dtype or its number of dimensions.
-        ValueError: there is no such shape. Both name `where`.
+        ValueError, TypeError: there is no such shape. All name `where`.
     """
     if not is_sendable_dtype(dtype) or len(shape) > MAX_NDIM:
         raise UnsupportedValueError(
             f"{where}: an array of {len(shape)} dimensions and dtype {dtype} cannot be loaned; a "
             f"bool, integer, float or complex one of at most {MAX_NDIM} can"
         )
-    if min(shape, default=0) < 0:
-        raise ValueError(f"{where}: a loan of shape {shape} is not possible")
+    try:
+        # Numbers of numpy would overflow in silence when they are multiplied.
+        lengths = tuple(map(index, shape))
+    except TypeError as error:
+        raise TypeError(f"{where}: a loan of shape {shape} is not possible: {error}") from error
+    if min(lengths, default=0) < 0 or not has_strides(lengths, dtype):
+        raise ValueError(f"{where}: a loan of shape {shape} and dtype {dtype} is not possible")
+    return lengths
 
 
 def encode_metadata(metadata: dict[str, Any]) -> bytes:

@@ -143,9 +143,9 @@ class Segment:
 
     def close(self) -> None:
         """Let go of the descriptor; the mapping goes with the last view of it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def unlink(self) -> None:
         """Remove the name; who has it mapped keeps the memory."""
@@ -184,6 +184,21 @@ def create_semaphore(name: str) -> Semaphore:
         raise SharedMemoryError(f"semaphore {name} exists already") from error
     except MemoryError as error:
         unlink_semaphores([name])
+        raise _unmapped_semaphore(name) from error
+    except OSError as error:
+        raise _explained(error, f"semaphore {name}") from error
+
+
+def open_semaphore(name: str) -> Semaphore:
+    """Open a semaphore that nobody else makes; create it, with count 0, if it does not exist yet.
+
+    Raises:
+        SharedMemoryError: it cannot be made or mapped.
+        SharedMemoryFullError: /dev/shm has no room for it.
+    """
+    try:
+        return cast(Semaphore, posix_ipc.Semaphore(name, posix_ipc.O_CREAT, mode=_MODE))
+    except MemoryError as error:
         raise _unmapped_semaphore(name) from error
     except OSError as error:
         raise _explained(error, f"semaphore {name}") from error
@@ -249,12 +264,18 @@ class Room(NamedTuple):
 
     nbytes: int
     free_nbytes: int
+    free_objects: int | None = None
+    """How many more objects it may have; None: as many as there is memory for."""
 
 
 def find_room() -> Room:
     """Tell how much shared memory there is."""
     status = os.statvfs(SHM_DIRECTORY)
-    return Room(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
+    return Room(
+        status.f_blocks * status.f_frsize,
+        status.f_bavail * status.f_frsize,
+        status.f_favail if status.f_files else None,
+    )
 
 
 def _explained(error: OSError, what: str) -> SharedMemoryError | SharedMemoryFullError:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from dora_rt.data import fork
+
 
 class Kind(Enum):
     """What a status line is about."""
@@ -60,6 +62,8 @@ class StatusWriter:
 
     def send(self, kind: Kind, link: LinkCounters | None = None) -> None:
         """Write one line; short enough (below PIPE_BUF) that lines never mix."""
+        if fork.is_forked:
+            return  # the parent speaks for the node
         fields: dict[str, object] = {"process": self._process, "kind": kind.value}
         if link is not None:
             fields["link"] = [

@@ -14,7 +14,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.contract import InputConfig, NodeConfig, QueuePolicy
+from dora_rt.contract import EdgeConfig, InputConfig, NodeConfig, QueuePolicy
 from dora_rt.data import fork, names, ring
 from dora_rt.data.board import Board, Fate, Peer
 from dora_rt.data.fence import Fence
@@ -23,11 +23,12 @@ from dora_rt.data.noting import locking
 from dora_rt.data.pool import PoolReader
 from dora_rt.data.ring import AGES, COPIED, DELIVERED, HEAD, LATENCIES
 from dora_rt.data.ring_reader import RingReader
-from dora_rt.data.shm import Semaphore, attach_semaphore, attach_words, find_semaphore
+from dora_rt.data.shm import ClosedError, Semaphore, attach_semaphore, attach_words, find_semaphore
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.event import Event
 from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
 
+_SHORT = len(SHORT)
 SMALL_NBYTES = 1024
 """Arrays up to this size are copied out: to copy one costs less than to keep account of it."""
 
@@ -45,8 +46,8 @@ class Subscriber:
         self.input_id = entry.id
         self.where = f"node {config.node!r}, input {entry.id!r}"
         self.is_ended = False
-        self._is_retired = False
-        self._edges = len(output.edges)
+        self._is_closed = self._is_retired = False
+        self._edges = output.edge_count
         self._config = config
         self._entry = entry
         self._edge = edge
@@ -56,7 +57,7 @@ class Subscriber:
         self._peer_word = self._peer.to_word()
         self._output_words = attach_words(
             names.output(run, output.number, output.generation),
-            lambda words, name: ring.check_output(words, output.slots, len(output.edges), name),
+            lambda words, name: ring.check_output(words, output.slots, output.edge_count, name),
             writable=False,
         )
         self._words = attach_words(
@@ -68,11 +69,11 @@ class Subscriber:
         self._ring = RingReader(
             output_words=self._output_words,
             edge_words=self._words,
-            find_token=self._find_token,
+            find_token=partial(_find_token, run, edge),
             returned=self._returned,
             slots=edge.slots,
             position=edge.position,
-            edges=len(output.edges),
+            edges=output.edge_count,
             generation=edge.generation,
         )
         self._is_blocking = edge.queue_policy is QueuePolicy.BLOCK
@@ -81,6 +82,9 @@ class Subscriber:
         self._pool = PoolReader(run, output)
         self._headers = HeaderReader()
         self._max_held = edge.max_held
+        # By slots that forks of this process may look at; they are kept here until those are gone.
+        self._inherited: dict[int, set[fork.Heirs]] = {}
+        fork.note_lender(self)
         self._let_go_of = [partial(self._lose_view, slot) for slot in range(edge.slots)]
         # Slots whose last view is gone. A finalizer may run at any moment in any thread, also in
         # the middle of `take`: it only appends, and gives back if nobody else is about to.
@@ -119,11 +123,12 @@ class Subscriber:
                 if ring.arriving or ring.logging is not None:
                     ring.recover()
                 if self._let_go:
+                    fork.settle()
                     self._give_back_let_go()
                 try:
                     taken = self._take_sample(self._writer_is_gone)
                 except CorruptSampleError as error:
-                    raise CorruptSampleError(f"{self.where}: {error}") from error
+                    raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
                 if taken is not None:
                     event = self._receive(taken[0], taken[1])
                 else:
@@ -131,7 +136,7 @@ class Subscriber:
                     self._find_lost_views()
                     self.is_ended = self._writer_is_gone
         finally:
-            if self._let_go:
+            if self._let_go or self._is_closed:
                 self._return_slots()
         return event
 
@@ -210,11 +215,11 @@ class Subscriber:
             self._words[ring.LEFT] = 1
             self.is_ended = self._is_retired = True
             self._ring.close()
-            self._returned.close()
-
-    def _find_token(self, slot: int) -> Semaphore | None:
-        edge = self._edge
-        return find_semaphore(names.token(self._config.run, edge.number, edge.generation, slot))
+            with suppress(ClosedError):
+                self._returned.close()
+            # Else all that is mapped here would stay until the collector of circles comes by, which
+            # may never be in a node that is at rest.
+            self._let_go_of.clear()
 
     def close(self, closing: int = ring.CLOSED) -> None:
         """Take no more; the writer stops feeding this input.
@@ -222,7 +227,8 @@ class Subscriber:
         Args:
             closing: how: one of the closings of `dora_rt.data.ring`.
         """
-        self.is_ended = True
+        self.is_ended = self._is_closed = True
+        self._return_slots()
         if self._is_retired or self._words[ring.READER_CLOSED] != ring.OPEN:
             return
         self._words[ring.READER_CLOSED] = closing
@@ -254,6 +260,14 @@ class Subscriber:
                 )
                 returned.release()
                 returned.close()
+
+    def keep_for(self, heirs: fork.Heirs) -> bool:
+        """Give nothing that is held now back before a fork of this process is gone."""
+        for slot in list(self._ring.held):
+            # A set of its own each time: `_forget_heirs` may be emptying the one before.
+            earlier = self._inherited.get(slot, ())
+            self._inherited[slot] = {heirs, *(one for one in earlier if not one.are_gone())}
+        return any(list(self._inherited.values()))
 
     def _receive(self, slot: int, growth: int) -> Event:
         reader = self._ring
@@ -290,17 +304,17 @@ class Subscriber:
         except Exception as error:
             reader.pass_over(slot)
             if isinstance(error, CorruptSampleError):
-                raise CorruptSampleError(f"{self.where}: {error}") from error
+                raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
             raise
         now_ns = time.monotonic_ns()
         words, latencies = self._words, self._latencies
         units = now_ns - sent_ns >> UNIT_SHIFT
-        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(now_ns - sent_ns)
+        place_of = SHORT[units] if 0 <= units < _SHORT else bucket(now_ns - sent_ns)
         # Never from the words themselves: who overwrote one must not stop this node by an overflow.
         words[LATENCIES + place_of] = latencies[place_of] = latencies[place_of] + 1
         ages = self._ages
         units = now_ns - origin_ns >> UNIT_SHIFT
-        place_of = SHORT[units] if 0 <= units < len(SHORT) else bucket(now_ns - origin_ns)
+        place_of = SHORT[units] if 0 <= units < _SHORT else bucket(now_ns - origin_ns)
         words[AGES + place_of] = ages[place_of] = ages[place_of] + 1
         last_seq, delivered = reader.arrived
         if last_seq != seq:  # else an exception came in between, and it was counted already
@@ -329,14 +343,21 @@ class Subscriber:
             self._words[ring.DROPPED] = self._dropped = dropped
 
     def _has_room_for_view(self) -> bool:
+        self._forget_heirs()
         self._find_lost_views()
         self._give_back_let_go()
         return len(self._ring.held) < self._max_held
 
+    def _forget_heirs(self) -> None:
+        for heirs in list(self._inherited.values()):
+            if all(one.are_gone() for one in heirs):
+                heirs.clear()
+
     def _find_lost_views(self) -> None:
-        # A signal handler may have raised in the finalizer of a view, and nobody was told.
+        # A signal handler may have raised in the finalizer of a view, and nobody was told. And
+        # nobody tells that a fork is gone.
         for slot, view in list(self._ring.held.items()):
-            if view() is None:
+            if view() is None and not self._inherited.get(slot):
                 self._let_go.append(slot)
 
     def _lose_view(self, slot: int, _: weakref.ref[NDArray[Any]]) -> None:
@@ -347,28 +368,44 @@ class Subscriber:
 
     def _return_slots(self) -> None:
         # Whoever has the lock looks once more after letting go of it, so nothing is forgotten.
-        while self._let_go:
+        while (self._let_go and not fork.under_way) or self._has_claims_left():
             has_lock: list[bool] = []
             try:
                 locking(self._lock, has_lock, 0)
                 if not has_lock[0]:
                     return
-                if self._ring.logging is None:
-                    self._give_back_let_go()
-                else:
+                if self._has_claims_left():
+                    self._ring.give_claims_back()
+                elif self._ring.logging is not None:
                     self._ring.recover()
+                self._give_back_let_go()
             finally:
                 if True in has_lock:
                     self._lock.release()
 
+    def _has_claims_left(self) -> bool:
+        return self._is_closed and not self._is_retired and self._ring.has_claims
+
     def _give_back_let_go(self) -> None:
+        ring = self._ring
         while self._let_go:
             slot = self._let_go[0]
+            # Who says so late may find the slot in use again.
+            view = ring.held.get(slot)
+            is_lost = view is not None and view() is None
+            # Looked at behind that: what began before may have the view, and all that begins later
+            # has not.
+            if fork.under_way:
+                return
             if self._is_retired:
-                self._ring.held.pop(slot, None)
-            elif slot in self._ring.held and slot not in self._ring.arriving:
-                self._ring.give_back(slot)
+                ring.held.pop(slot, None)
+            elif is_lost and slot not in ring.arriving and not self._inherited.get(slot):
+                ring.give_back(slot)
             self._let_go.popleft()
+
+
+def _find_token(run: str, edge: EdgeConfig, slot: int) -> Semaphore | None:
+    return find_semaphore(names.token(run, edge.number, edge.generation, slot))
 
 
 def _decoded(array: NDArray[Any]) -> Any:

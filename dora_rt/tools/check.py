@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dora_rt.control.budget import find_need
 from dora_rt.control.environ import inherited_environ
+from dora_rt.control.footprint import find_footprints
 from dora_rt.control.outline import outline
 from dora_rt.control.planner import make_plan
 from dora_rt.descriptor import read_descriptor
@@ -51,6 +52,14 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     growing = sum(not output.slot_nbytes for output in need.outputs)
     later = f", and what {growing} outputs without slot_bytes send" if growing else ""
     print(f"shared memory at the start: {size(need.nbytes)}{later}")
+    footprints = find_footprints(plan)
+    if footprints.nodes:
+        largest = footprints.largest
+        print(
+            f"{footprints.tasks} processes; {need.objects:,} shared objects, up to "
+            f"{need.objects + need.most_tokens:,}; mappings in the largest node, {largest.name}: "
+            f"{largest.mappings:,}, up to {largest.most_mappings:,}"
+        )
     return EXIT_OK
 
 

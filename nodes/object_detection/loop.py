@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.errors import NodeClosedError
+from dora_rt.errors import CorruptSampleError, NodeClosedError
 from dora_rt.interface import NodeLike
 from dora_rt.latency import BUCKETS, bucket, percentile_ns
 
@@ -111,7 +111,7 @@ def _answer_all(
             continue
         try:
             picture = picture_of(event.value, event.metadata.get("encoding"))
-        except FrameError as error:
+        except (FrameError, CorruptSampleError) as error:
             if not tally.unusable:
                 _logger.warning("%s; answered with no boxes, and not said again", error)
             tally.unusable += 1

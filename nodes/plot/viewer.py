@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
 from dora_rt.interface import NodeLike
 
@@ -55,7 +56,7 @@ class Viewer:
         try:
             view = self._match(event)
             return True if view is None else self._show(view)
-        except InputError as error:
+        except (InputError, CorruptSampleError) as error:
             self._tell_once(str(error))
             return True
 
@@ -66,7 +67,7 @@ class Viewer:
             return
         try:
             self._show(view)
-        except InputError as error:
+        except (InputError, CorruptSampleError) as error:
             self._tell_once(str(error))
 
     def _match(self, event: Event) -> View[Event] | None:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from dora_rt.errors import CorruptSampleError
+
 from .recorder import FLUSH_S, Recorder
 
 if TYPE_CHECKING:
@@ -36,5 +38,10 @@ def run(node: NodeLike, sources: Mapping[str, str], open_recorder: Callable[[], 
             if event is None:
                 break
             if event.id in sources:
-                recorder.add(sources[event.id], event)
+                try:
+                    _ = event.metadata  # what cannot be read cannot be replayed either
+                    recorder.add(sources[event.id], event)
+                except CorruptSampleError as error:
+                    logger.warning("input '%s', sample %d: %s; lost", event.id, event.seq, error)
+                    recorder.lost[sources[event.id]] += 1 + event.dropped
     logger.info("%s", recorder.summary())

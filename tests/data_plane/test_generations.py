@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+
+import pytest
 
 from dora_rt.contract import QueuePolicy
 from dora_rt.control.memory import RunMemory
 from dora_rt.data import names
-from dora_rt.data.board import Board
+from dora_rt.data import ring as words
+from dora_rt.data.board import Board, Fate, Peer
 from dora_rt.data.publisher import Publisher
-from dora_rt.data.shm import attach_words
+from dora_rt.data.shm import attach_semaphore, attach_words, create_semaphore
+from dora_rt.data.stamp import Stamp
 from dora_rt.data.subscriber import Subscriber
 from tests.helpers import Reader, Wired, plan_of, wired
 from tests.own import new_run, own_objects
@@ -216,3 +221,153 @@ def test_objects_stay_for_a_process_that_has_not_attached_to_them_yet():
         assert reader.notices_end()
         assert reader.take() is None
         assert reader.successor() is not None
+
+
+@pytest.mark.parametrize("closing", [words.CLOSED, words.CLOSED_FOR_GOOD])
+@pytest.mark.parametrize("policy", list(QueuePolicy), ids=lambda policy: policy.value)
+def test_input_that_its_reader_has_closed_is_closed_for_later_writers(
+    policy: QueuePolicy, closing: int
+):
+    with wired(Reader(3, policy)) as ring:
+        ring.subscribers[0].close(closing)
+        before = objects(ring.memory)
+
+        for _ in range(5):
+            ring.memory.mark_dead(0, returns=True)
+            restart_writer(ring)
+            ring.memory.note_attached(0)
+            deadline = Stamp(b"", 1, 1, time.monotonic_ns() + 2_000_000_000)
+            for _ in range(10):
+                ring.send(b"x", deadline)
+            ring.memory.remove_outdated()
+
+        assert not ring.memory.has_outdated
+        # The pool is made with the first sample, so the first writer had none.
+        assert len(objects(ring.memory)) == len(before) + 1
+        counters = ring.counters()
+        assert (counters.sent, counters.delivered, counters.dropped) == (50, 0, 0)
+
+
+def test_restarted_reader_opens_again_what_the_one_before_it_had_closed():
+    with wired(BLOCK) as ring:
+        ring.subscribers[0].close(words.CLOSED_FOR_GOOD)
+        ring.memory.mark_dead(0, returns=True)
+        ring.memory.mark_dead(1, returns=True)
+        restart_writer(ring)
+        reader = restart_reader(ring)
+        ring.publisher._notice_readers()
+
+        ring.send(b"0")
+
+        assert values(reader) == [b"0"]
+
+
+@pytest.mark.parametrize("policy", list(QueuePolicy), ids=lambda policy: policy.value)
+def test_writers_that_their_reader_was_too_busy_to_meet_leave_nothing_and_lose_nothing_in_silence(
+    policy: QueuePolicy,
+):
+    with wired(Reader(3, policy)) as ring:
+        reader = ring.subscribers[0]
+        ring.send(b"first")
+        for life in range(10):
+            ring.memory.mark_dead(0, returns=True)
+            restart_writer(ring)
+            ring.memory.note_attached(0)
+            for number in range(2):
+                ring.send(b"%d.%d" % (life, number))
+            ring.memory.remove_outdated()
+
+        received = values(reader)
+        while reader.notices_end():
+            received += values(reader)
+            successor = reader.successor()
+            assert successor is not None
+            reader = successor
+            received += values(reader)
+        ring.memory.remove_outdated()
+
+        assert not ring.memory.has_outdated
+        assert received[0] == b"first"
+        assert received[-1] == b"9.1"
+        counters = ring.counters()
+        assert counters.sent == 21
+        assert counters.delivered == len(received)
+        assert counters.delivered + counters.dropped == 21
+        if policy is QueuePolicy.BLOCK:
+            assert counters.dropped == 0
+
+
+def test_generation_goes_when_its_reader_has_left_it_whatever_its_counts_say():
+    with wired(BLOCK) as ring:
+        ring.send(b"0")
+        ring.take()
+        # Killed between HEAD and the token: this sample is neither delivered nor dropped.
+        ring.publisher._words[words.HEAD] += 1
+        ring.memory.mark_dead(0, returns=True)
+        restart_writer(ring)
+        ring.memory.note_attached(0)
+        ring.memory.remove_outdated()
+        assert ring.memory.has_outdated
+
+        ring.subscribers[0]._words[words.LEFT] = 1
+        ring.memory.remove_outdated()
+
+        assert not ring.memory.has_outdated
+
+
+def test_token_made_for_a_reader_that_is_long_gone_goes_with_the_next_restart():
+    with wired(BLOCK) as ring:
+        for restart in range(3):
+            ring.memory.mark_dead(1, returns=True)
+            restart_reader(ring)
+            ring.memory.note_attached(1)
+            if restart == 1:
+                # By a writer that had not looked yet, and was killed before it did.
+                create_semaphore(names.token(ring.run, 0, 0, 9)).close()
+            ring.memory.remove_outdated()
+            ring.publisher._notice_readers()
+
+        assert f"sem.drt-{ring.run}-e0.0t9" not in objects(ring.memory)
+
+
+def test_news_of_both_ends_are_counted_and_rung_for():
+    with wired(BLOCK) as ring:
+        doorbells = [attach_semaphore(names.doorbell(ring.run, number)) for number in range(2)]
+        returned = ring.publisher._ends[0].edge.returned
+        news = [ring.board.news_place(number) for number in range(2)]
+
+        def changes() -> tuple[int, ...]:
+            now = (*(word[0] for word in news), *(bell.value for bell in doorbells))
+            return (*now, returned.value)
+
+        before = changes()
+        ring.memory.mark_dead(1, returns=True)
+        after_death = changes()
+        ring.memory.mark_dead(1, returns=True)
+        again = changes()
+        ring.memory.renew(1)
+        after_renewal = changes()
+        for bell in doorbells:
+            bell.close()
+
+    difference = [new - old for new, old in zip(after_death, before, strict=True)]
+    assert difference == [1, 0, 1, 0, 1], "the writer is told that its reader has died"
+    assert again == after_death, "nothing is new"
+    difference = [new - old for new, old in zip(after_renewal, again, strict=True)]
+    assert difference == [1, 1, 1, 1, 1], "both are told of the new generation"
+
+
+def test_board_has_the_words_of_each_process_and_edge_apart():
+    with wired(BLOCK, BLOCK) as ring:
+        ring.memory.stop(1)
+        ring.memory.mark_dead(2, returns=False)
+        ring.memory.mark_dead(0, returns=True)
+
+        board = ring.board
+        assert [board.is_stopped(number) for number in range(3)] == [False, True, False]
+        # That the reader of 0 has died, that 1 is to end, and to both that their writer has died.
+        assert [board.news_place(number)[0] for number in range(3)] == [1, 2, 1]
+        readers = [Peer.from_word(board.reader_word(edge)).fate for edge in range(2)]
+        assert readers == [Fate.ALIVE, Fate.GONE]
+        writers = [Peer.from_word(board.writer_word(edge)).fate for edge in range(2)]
+        assert writers == [Fate.AWAY, Fate.AWAY]

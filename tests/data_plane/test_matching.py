@@ -134,3 +134,24 @@ def test_set_is_read_by_the_names_of_its_inputs(exact: Matcher):
     assert value["boxes"] is found["boxes"]
     assert metadata == {"open_telemetry_context": ""}
     assert repr(found) == "MatchedEvents(image, boxes, seq=0, unmatched=0)"
+
+
+def test_input_that_comes_back_is_matched_again_and_what_came_meanwhile_is_counted(exact: Matcher):
+    assert origins(feed(exact, event("image", 1), event("boxes", 1))) == [(1, 1)]
+    exact.close("boxes")
+    assert feed(exact, event("image", 2), event("image", 3)) == []
+    assert exact.unmatched == {"image": 2, "boxes": 0}
+
+    exact.reopen("boxes")
+    found = feed(exact, event("image", 4), event("boxes", 4), event("boxes", 5), event("image", 5))
+
+    assert origins(found) == [(4, 4), (5, 5)]
+    assert [one.dropped for one in found] == [2, 0], "pictures 2 and 3"
+    assert not exact.is_over
+
+
+def test_what_still_waits_is_in_the_totals(exact: Matcher):
+    feed(exact, event("boxes", 1), event("image", 2), event("image", 3))
+
+    assert exact.totals() == {"image": 2, "boxes": 1}
+    assert exact.unmatched == {"image": 0, "boxes": 1}

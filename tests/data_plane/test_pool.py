@@ -101,3 +101,21 @@ def test_slot_bytes_are_allocated_at_launch():
         ring.send(np.zeros((1 << 20) - 8192, np.uint8))
 
         assert generations(ring.run) == [f"drt-{ring.run}-o0.0g0"]
+
+
+def removed_pools_in_use(run: str) -> list[str]:
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return [line for line in maps if f"drt-{run}-o0.0g" in line and line.endswith("(deleted)")]
+
+
+def test_writer_keeps_no_old_pool_mapped_for_arrays_that_it_sent_before():
+    with wired(Reader(1)) as ring:
+        ring.send(np.zeros(1000, np.uint8))
+        for _ in range(ring.output.slots + 1):
+            ring.send(bytes(1 << 20))
+        assert generations(ring.run) == [f"drt-{ring.run}-o0.0g1"]
+
+        assert removed_pools_in_use(ring.run) == []
+
+        ring.send(np.full(1000, 3, np.uint8))
+        assert (ring.take().value == 3).all()

@@ -20,7 +20,7 @@ def test_too_few_open_files_are_refused_with_the_number_that_is_enough(bed: Bed)
     # F48
     bed.write_ticking()
 
-    code, out = bed.run(command=["sh", "-c", 'ulimit -n 20; exec "$@"', "sh", *bed.command()])
+    code, out = bed.run(command=["sh", "-c", 'ulimit -S -n 20; exec "$@"', "sh", *bed.command()])
 
     assert code == 3
     found = re.fullmatch(

@@ -128,6 +128,50 @@ def test_visitor_is_a_node_while_it_lasts_and_may_come_back(flow: Flow):
             assert again is not None and int(again.value) > int(first.value)
 
 
+def test_what_a_visitor_answers_is_matched_again_when_it_has_come_back(flow: Flow):
+    write_counting(flow)
+    flow.write(
+        "flow.yml",
+        COUNTING.replace("word: visitor/word}}", "word: visitor/word, count: counter/count}, %s}")
+        % ("", "sync: exact"),
+    )
+    flow.write(
+        "witness.py",
+        """
+        from dora_rt import Node
+        node = Node()
+        with open("seen", "w", buffering=1) as seen:
+            while (event := node.next_event()) is not None:
+                if hasattr(event, "value"):
+                    print("set", event["word"].value == event["count"].value, file=seen)
+                else:
+                    print(event.id, type(event).__name__, file=seen)
+        """,
+    )
+
+    def visit() -> None:
+        sets = seen(flow).count("set True")
+        deadline = time.monotonic() + 10
+        with Node("visitor") as node:
+            for event in node:
+                node.send_output("word", event.value)
+                if seen(flow).count("set True") >= sets + 3:
+                    break
+                assert time.monotonic() < deadline, "sets come"
+
+    with running(flow):
+        visit()
+        eventually(lambda: seen(flow)[-1:] == ["word InputClosed"])
+
+        visit()
+
+        eventually(lambda: seen(flow).count("word InputClosed") == 2)
+    assert "set False" not in seen(flow)
+    between = seen(flow).index("word SourceRestarted")
+    assert seen(flow)[between - 1] == "word InputClosed"
+    assert seen(flow)[between:].count("set True") >= 3
+
+
 def test_readers_wait_for_a_visitor_that_always_returns(flow: Flow):
     write_counting(flow, "restart: always")
     with running(flow) as launcher:

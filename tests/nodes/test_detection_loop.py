@@ -127,6 +127,18 @@ def test_what_is_no_picture_is_answered_by_no_boxes(
     assert said in caplog.text
 
 
+def test_picture_whose_metadata_were_overwritten_is_answered_by_no_boxes(
+    detector: Detector, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = FakeNode([Event("image", RED, b"{"), image(RED)])
+
+    tally = run(node, give(detector))
+
+    assert [len(sent.value) for sent in node.sent] == [0, 1]
+    assert (tally.frames, tally.unusable) == (1, 1)
+    assert "the 1 bytes of metadata are no JSON" in caplog.text
+
+
 def test_what_is_no_picture_is_told_once_and_counted(
     detector: Detector, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -148,6 +148,15 @@ def test_wrong_input_is_told_once_and_does_not_end_the_loop(caplog):
     ]
 
 
+def test_picture_whose_metadata_were_overwritten_is_told_and_does_not_end_the_loop(caplog):
+    broken = Event("image", np.zeros((4, 4, 3), np.uint8), b"{")
+
+    screen, _, _ = view([broken, image_event()])
+
+    assert len(screen.shown) == 1
+    assert caplog.messages[0].startswith("the 1 bytes of metadata are no JSON")
+
+
 def test_unknown_input_is_named(caplog):
     view([Event("imgae", b"x")])
 

@@ -80,6 +80,19 @@ def test_recording_replays_all_it_was_given_with_the_times_between(tmp_path: Pat
     assert {after - before for before, after in itertools.pairwise(captured)} == {10_000_000}
 
 
+def test_sample_whose_metadata_were_overwritten_is_lost_and_the_recording_goes_on(tmp_path: Path):
+    path = tmp_path / "broken.mcap"
+    events = [event_of(b"x", 0), event_of(b"y", 1, b"{"), event_of(b"z", 2, b'{"n":2}')]
+    recorder = Recorder.open(path)
+    record(FakeNode(events), {"input": "a/b"}, lambda: recorder)
+
+    node = FakeNode(input_ids=())
+    replay(node, Recording.open(path), {"a/b": "out"}, Pace(rate=0))
+
+    assert [sent.value for sent in node.sent] == [b"x", b"z"]
+    assert recorder.lost["a/b"] == 1
+
+
 def test_replay_keeps_the_pace_or_a_multiple_of_it(tmp_path: Path):
     path = tmp_path / "pace.mcap"
     events = [event_of(b"x", seq, sent_ns=seq * 100_000_000) for seq in range(11)]

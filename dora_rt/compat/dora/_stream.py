@@ -162,11 +162,11 @@ class EventStream:
             if deadline_ns is not None:
                 until_ns = min(until_ns, deadline_ns)
             try:
-                return self._node.next_event(_seconds_until(until_ns))
+                return self._node.next_intact(_seconds_until(until_ns))
             except TimeoutError:
                 if until_ns == deadline_ns:
                     raise
-        return self._node.next_event(None if deadline_ns is None else _seconds_until(deadline_ns))
+        return self._node.next_intact(None if deadline_ns is None else _seconds_until(deadline_ns))
 
 
 def _deadline_after(timeout: float | None) -> int | None:
