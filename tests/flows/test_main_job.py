@@ -126,13 +126,13 @@ def test_example_with_todays_nodes_finds_persons(example: Path, data: Path):
     )
 
     assert done.exit_code == 0, done.out + done.err
-    seen = done.edge("object_detection/bbox", "plot/bbox").delivered
+    boxes = done.edge("object_detection/bbox", "plot/bbox")
     # How many of the pictures it is fast enough for, is the machine's affair.
-    assert seen == done.edge("webcam/image", "object_detection/image").delivered
-    assert seen > 5
+    assert boxes.sent == done.edge("webcam/image", "object_detection/image").delivered
+    assert boxes.delivered > 5
     line = next(line for line in done.lines("object_detection") if "seen:" in line)
     persons = int(line.split(" person")[0].split()[-1])
-    assert persons >= seen, line
+    assert persons >= boxes.delivered, line
     assert cv2.imread(str(example / "out" / "webcam_yolo.png")).shape == (576, 768, 3)
 
 
