@@ -130,6 +130,7 @@ class PythonEnds:
         """Give the free slots of the output."""
         writer = self._publishers[0]._ring
         writer.collect_all()
+        writer.find_free()  # as a send does that finds none: some are given back without the lock
         return list(writer.free)
 
     def is_fed(self, position: int) -> bool:
