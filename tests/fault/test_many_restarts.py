@@ -208,6 +208,7 @@ def test_restarts_in_a_flow_leave_the_launcher_and_the_healthy_nodes_as_they_wer
             pass
         """,
     )
+    others = shared_objects()
     launcher = flow.start()
     assert launcher.stdout is not None
     pids = {"launcher": launcher.pid}
@@ -215,7 +216,7 @@ def test_restarts_in_a_flow_leave_the_launcher_and_the_healthy_nodes_as_they_wer
     sizes: dict[str, Size] = {}
 
     def sizes_now() -> dict[str, Size]:
-        (run,) = {name.split("-")[1] for name in shared_objects() if "-board" in name}
+        (run,) = {name.split("-")[1] for name in shared_objects() - others if "-board" in name}
         return {name: Size.of(pid, run) for name, pid in pids.items()}
 
     for line in launcher.stdout:
@@ -239,6 +240,7 @@ def test_restarts_in_a_flow_leave_the_launcher_and_the_healthy_nodes_as_they_wer
 
 
 def test_size_sees_what_a_leak_would_be():
+    gc.collect()
     with wired() as ring:
         before = Size.of(os.getpid(), ring.run)
         name = f"/drt-{ring.run}-leak"

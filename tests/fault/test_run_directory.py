@@ -174,7 +174,7 @@ def test_nobody_else_can_read_write_or_remove_what_belongs_to_a_run(bed: Bed):
     launcher = bed.start_and_wait_for("received")
     (run,) = bed.runs()
     found = [SHM / name for name in objects(run)]
-    assert len(found) > 5
+    assert len(found) >= 8
     folder = bed.base / run
     attempts: list[Callable[[], object]] = [
         *(lambda path=path: path.read_bytes() for path in found),
