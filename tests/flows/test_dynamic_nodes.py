@@ -486,7 +486,10 @@ def test_visitor_for_whom_there_is_no_room_is_refused_and_all_others_go_on(flow:
                 hang_up(config_of("visitor"))
             except NotInDataflowError as error:
                 print(error)
-            print([node["state"] for node in describe(living_runs()[0])["nodes"]])
+            def states():
+                return [node["state"] for node in describe(living_runs()[0])["nodes"]]
+            eventually(lambda: "starting" not in states(), within_s=20)
+            print(states())
         """,
     )
 
