@@ -24,6 +24,7 @@ import io
 import json
 import os
 import runpy
+import signal
 import socket
 import struct
 import sys
@@ -43,6 +44,8 @@ def main() -> None:
     """Serve until the launcher hangs up; the nodes that are forked return from here as well."""
     launcher, connection = int(sys.argv[1]), int(sys.argv[2])
     end_with_launcher(launcher)
+    # Ignored, if the launcher was started with & by a script: the nodes shall be stopped by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The folder of this file is no place to import from.
     if not getattr(sys.flags, "safe_path", False):
         del sys.path[0]
