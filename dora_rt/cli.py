@@ -30,6 +30,7 @@ from dora_rt.errors import (
     SharedMemoryError,
     SharedMemoryFullError,
 )
+from dora_rt.terminal import HarmlessStream
 
 _DESCRIPTION = """\
 Run a dataflow: start every node of FILE, connect them by shared memory, and stop
@@ -55,6 +56,8 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and exit with its code."""
     _open_standard_streams()
+    # What the console writes, it makes harmless itself.
+    sys.stderr = HarmlessStream.around(sys.stderr)
     options = _parser().parse_args(arguments)
     is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     try:

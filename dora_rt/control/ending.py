@@ -72,7 +72,7 @@ def describe_ending(exit_status: int, rungs: Sequence[Rung]) -> Ending:
         if rung in rungs and number is not None and exit_status in (-number, 128 + number):
             return Ending(False, f"stopped ({number.name})")
     if exit_status < 0:
-        return Ending(True, f"failed: {_name_signal(-exit_status)}")
+        return Ending(True, f"failed: {_describe_signal(-exit_status)}")
     return Ending(True, f"failed: exit status {exit_status}")
 
 
@@ -82,12 +82,18 @@ def _killed(rungs: Sequence[Rung]) -> Ending:
     return Ending(True, f"killed: it did not stop when told to{at}")
 
 
-def _name_signal(number: int) -> str:
+def name_signal(number: int) -> str:
+    """Give the name of a signal."""
     try:
-        name = signal.Signals(number).name
+        return signal.Signals(number).name
     except ValueError:
-        return f"signal {number}"  # a real-time signal: Python has names for the ends of them only
-    meaning = signal.strsignal(number) or "signal"
+        return f"signal {number}"  # a real-time signal: Python has names for few of them
+
+
+def _describe_signal(number: int) -> str:
+    meaning = signal.strsignal(number)
+    if meaning is None or number >= signal.SIGRTMIN:
+        return name_signal(number)
     if number == signal.SIGBUS:
         meaning += f": shared memory was truncated, or {SHM_DIRECTORY} is full"
-    return f"{name} ({meaning})"
+    return f"{name_signal(number)} ({meaning})"

@@ -12,6 +12,7 @@ from dora_rt.control.following import Following
 from dora_rt.control.interruption import InterruptionFilter
 from dora_rt.control.logs import NodeLogs
 from dora_rt.logline import LogLevel, level_of, readable
+from dora_rt.terminal import harmless
 
 SHOWN_LINES_PER_S = 500
 _WINDOW_NS = 1_000_000_000
@@ -76,7 +77,7 @@ class Output:
         told = [(line, least is LogLevel.STDOUT or level_of(line).passes(least)) for line in lines]
         if self._following.is_wanted and name != self._relay:
             self._following.write(name, told)
-        kept = [line for line, is_kept in told if is_kept]
+        kept = [harmless(line) for line, is_kept in told if is_kept]
         self._logs.write(name, kept)
         if is_interrupted:
             kept = self._interruptions.setdefault(name, InterruptionFilter()).feed(kept)

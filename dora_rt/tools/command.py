@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from dora_rt import __version__
 from dora_rt.errors import LaunchError, RunNotFoundError
+from dora_rt.terminal import HarmlessStream
 from dora_rt.tools import (
     build,
     check,
@@ -64,6 +65,7 @@ VERBS: Mapping[str, Verb] = {
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and exit with its code."""
     words = sys.argv[1:] if arguments is None else arguments
+    sys.stdout, sys.stderr = map(HarmlessStream.around, (sys.stdout, sys.stderr))
     if words and not words[0].startswith("-") and words[0] not in VERBS:
         print(_say_unknown(words[0]), file=sys.stderr)
         sys.exit(EXIT_USAGE)
