@@ -124,10 +124,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dashboard-host",
         metavar="HOST",
-        help="where to serve that page; 0.0.0.0: for other machines too, with a token in the URL",
+        help="where to serve that page; 0.0.0.0: for other machines too",
     )
     parser.add_argument(
         "--dashboard-port", metavar="PORT", help="its port, or the next free one; 0: any"
+    )
+    parser.add_argument(
+        "--dashboard-no-token",
+        action="store_true",
+        help="let every user of this machine use that page, without the token in its address",
     )
     parser.add_argument(
         "--watch",
@@ -218,7 +223,8 @@ def _complain(console: Console, text: str) -> None:
 
 def _wants_dashboard(options: argparse.Namespace) -> bool:
     places = (options.dashboard_host, options.dashboard_port)
-    return options.dashboard or any(place is not None for place in places)
+    is_placed = any(place is not None for place in places)
+    return options.dashboard or options.dashboard_no_token or is_placed
 
 
 def _companions(options: argparse.Namespace) -> list[list[str]]:
@@ -228,6 +234,7 @@ def _companions(options: argparse.Namespace) -> list[list[str]]:
     if _wants_dashboard(options):
         chosen = {"--host": options.dashboard_host, "--port": options.dashboard_port}
         places = [word for flag, value in chosen.items() if value for word in (flag, value)]
+        places += ["--no-token"] if options.dashboard_no_token else []
         companions.append([*command, "dashboard", *places])
     if options.watch:
         companions.append([*command, "watch"])
