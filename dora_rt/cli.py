@@ -65,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             code = _run(options, console)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except LaunchError as error:
+        print(f"dora-launch: {error}", file=sys.stderr)
+        sys.exit(EXIT_ENVIRONMENT)
     sys.exit(code)
 
 
