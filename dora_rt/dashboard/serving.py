@@ -13,6 +13,7 @@ import uvicorn
 
 from dora_rt.dashboard.access import Access, is_loopback
 from dora_rt.dashboard.app import Runs, make_app
+from dora_rt.dashboard.protocol import Protocol
 from dora_rt.errors import DoraRtError
 
 _PORTS_TRIED = 20
@@ -60,7 +61,7 @@ def serve(base: Path, run: str | None, *, host: str, port: int, has_token: bool)
                 proxy_headers=False,
                 ws="none",
                 loop="asyncio",
-                http="h11",
+                http=Protocol,
             )
         )
         # While it serves, uvicorn takes these signals; afterwards it raises them again.

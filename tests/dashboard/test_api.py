@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,6 +22,7 @@ from tests.helpers import eventually
 
 pytest.importorskip("starlette", reason="the extra [web] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [web] is not installed")
+from dora_rt.dashboard.protocol import MAX_CONNECTIONS
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +280,19 @@ def test_address_that_is_none_is_refused(
     answer = dashboard.ask(path, method="POST", body="{}", **{header: value})
 
     assert (answer.status, answer.body) == (400, b"the header Host or Origin is no address\n")
+
+
+def test_those_who_only_connect_do_not_shut_out_who_asks(dashboard: Dashboard):
+    assert dashboard.process is not None
+    descriptors = Path(f"/proc/{dashboard.process.pid}/fd")
+    with ExitStack() as stack:
+        for _ in range(4 * MAX_CONNECTIONS):
+            connection = socket.create_connection(("127.0.0.1", dashboard.port), timeout=5)
+            stack.enter_context(connection)
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+
+        assert dashboard.ask("/api/runs").status == 200
+        assert len(list(descriptors.iterdir())) < MAX_CONNECTIONS + 40
 
 
 def test_graph_of_the_run_has_live_numbers(running: str):
