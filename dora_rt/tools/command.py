@@ -33,7 +33,14 @@ from dora_rt.tools import (
     view,
     watch,
 )
-from dora_rt.tools.verb import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, Verb
+from dora_rt.tools.asking import RefusedError
+from dora_rt.tools.verb import (
+    EXIT_ENVIRONMENT,
+    EXIT_INTERRUPTED,
+    EXIT_PROBLEM,
+    EXIT_USAGE,
+    Verb,
+)
 
 # What a verb needs only when it runs (numpy, extras), its module imports only then.
 VERBS: Mapping[str, Verb] = {
@@ -78,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except RunNotFoundError as error:
         print(f"dora-rt: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
+    except RefusedError as error:
+        print(f"dora-rt: {error}", file=sys.stderr)
+        sys.exit(EXIT_PROBLEM)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
