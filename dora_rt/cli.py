@@ -18,6 +18,7 @@ from dora_rt.control.environ import inherited_environ
 from dora_rt.control.launcher import launch, show_summary
 from dora_rt.control.outline import outline
 from dora_rt.control.planner import make_plan
+from dora_rt.control.report_file import ReportFile
 from dora_rt.control.timeline import check_target
 from dora_rt.control.watching import Watching, decide_spans
 from dora_rt.dashboard.extra import MISSING_EXTRA
@@ -146,7 +147,8 @@ def _parser() -> argparse.ArgumentParser:
         "--report",
         type=Path,
         metavar="PATH",
-        help="also write what is summed up at the end to PATH, as JSON",
+        help="also write what is summed up at the end to PATH, as JSON; until then an older "
+        "file stays as it is",
     )
     parser.add_argument(
         "--trace",
@@ -181,9 +183,10 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     if _wants_dashboard(options) and not has_dashboard():
         _complain(console, f"dora-launch: {MISSING_EXTRA}")
         return EXIT_ENVIRONMENT
+    report = None
     if options.report is not None:
         try:
-            options.report.write_text("")
+            report = ReportFile.prepare(options.report)
         except OSError as error:
             _complain(console, f"dora-launch: --report {options.report}: {error.strerror}")
             return EXIT_USAGE
@@ -208,9 +211,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
         _complain(console, f"dora-launch: {error}")
         return EXIT_ENVIRONMENT
-    if options.report is not None:
+    if report is not None:
         try:
-            options.report.write_text(json.dumps(dataclasses.asdict(outcome.report)))
+            report.write(json.dumps(dataclasses.asdict(outcome.report)))
         except OSError as error:
             console.alarm(f"--report {options.report}: {error.strerror}")
     show_summary(outcome, console)
