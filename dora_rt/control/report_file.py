@@ -13,7 +13,8 @@ class ReportFile:
 
     def __init__(self, path: Path) -> None:
         # The file that a link points to is replaced, and not the link; a pipe has no other name.
-        self._path = path.resolve() if path.is_file() else path
+        is_ordinary = path.is_file() or not path.exists()
+        self._path = path.resolve() if is_ordinary else path
 
     @classmethod
     def prepare(cls, path: Path) -> ReportFile:
