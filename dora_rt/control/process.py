@@ -59,6 +59,7 @@ class Starter:
         if sum(map(WarmStart.can_start, plans)) >= _WORTH_A_FORK_SERVER:
             with contextlib.suppress(OSError):
                 self._warm_start = early_start.take(self._environ, self.descriptors)
+                guard.watch(self._warm_start.group)
         else:
             early_start.dismiss()
 
@@ -111,6 +112,7 @@ class Starter:
             # It will not come back either.
             os.close(read_end)
             self._warm_start.kill()
+            self._guard.forget(self._warm_start.group)
             self._warm_start = None
             return None
         return NodeProcess(pid, os.fdopen(read_end, "rb"), self._guard)
@@ -149,6 +151,7 @@ class Starter:
         """Close the pipe, and dismiss the fork server."""
         if self._warm_start is not None:
             self._warm_start.close()
+            self._guard.forget(self._warm_start.group)
         os.close(self.status_read)
         os.close(self._status_write)
 

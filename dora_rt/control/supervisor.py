@@ -17,6 +17,7 @@ from dora_rt.control.describing import Describing
 from dora_rt.control.ending import NO_USAGE, Ending, Rung
 from dora_rt.control.memory import RunMemory
 from dora_rt.control.notify import Notifier
+from dora_rt.control.orphans import reap_orphans
 from dora_rt.control.output import Output
 from dora_rt.control.patience import end_hung, patience_ends_ns
 from dora_rt.control.plan import Plan
@@ -157,6 +158,7 @@ class Supervisor:
         for node in self._nodes:
             if isinstance(node.process, NodeProcess) and node.process.reap(self._clock()):
                 self._bury(node, node.process)
+        reap_orphans([node.process.pid for node in self._nodes if node.process is not None])
         self._keep_time(self._clock())
 
     def _begin_all(self) -> None:

@@ -229,3 +229,43 @@ def test_node_that_is_only_slow_to_begin_is_waited_for(flow: Flow):
     launcher.send_signal(signal.SIGINT)
     out, _ = launcher.communicate(timeout=20)
     assert "sink   | out" not in out
+
+
+def test_launcher_that_is_init_lets_go_of_what_nodes_leave_behind(bed: Bed):
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a name space of processes")
+    bed.write("flow.yml", "nodes: [{id: a, path: a.py}]")
+    bed.write(
+        "a.py",
+        """
+        import os, subprocess, time
+        from pathlib import Path
+        # Daemons: their parent, a shell, ends before them.
+        script = "for n in 1 2 3 4 5; do setsid sleep 1 & done"
+        subprocess.run(["sh", "-c", script])
+        def states():
+            found = []
+            for folder in Path("/proc").glob("[0-9]*"):
+                try:
+                    text = (folder / "stat").read_text()
+                except OSError:
+                    continue
+                if "(sleep)" in text:
+                    found.append(text.rpartition(") ")[2].split()[:2])
+            return found
+        while sum(parent == "1" for _, parent in states()) < 5:
+            time.sleep(0.001)
+        print("left behind 5")
+        while states():
+            time.sleep(0.01)
+        print("all gone")
+        """,
+    )
+    name_space = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+    code, out = bed.run(command=[*name_space, *bed.command()])
+
+    assert "a | left behind 5\n" in out, "the fault took place"
+    assert "a | all gone\n" in out
+    assert re.search(r"^a +finished ", out, re.M)
+    assert code == 0
