@@ -127,8 +127,8 @@ def make_unit(plan: Plan, file: Path, *, user: str | None) -> str:
         folder=_escape(str(file.parent)),
         identity=identity,
         start_s=f"{startup_s + 30:g}",
-        # Three rungs of the launcher's ladder, each after the grace of the slowest node.
-        stop_s=f"{3 * grace_s + 5:g}",
+        # Draining and three rungs of the ladder, each with the grace of the slowest node.
+        stop_s=f"{4 * grace_s + 5:g}",
         target="default.target" if user is None else "multi-user.target",
     )
 
