@@ -107,6 +107,8 @@ def main() -> str | tuple[bytes, dict[str, Any]]:
     """Serve until the launcher hangs up; a node that is forked returns from here as well."""
     launcher, connection = int(sys.argv[1]), int(sys.argv[2])
     end_with_launcher(launcher)
+    # Ignored, if the launcher was started with & by a script: the nodes shall be stopped by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The folder of this file is no place to import from.
     if not getattr(sys.flags, "safe_path", False):
         del sys.path[0]

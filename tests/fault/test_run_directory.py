@@ -227,14 +227,19 @@ def test_base_of_somebody_else_is_refused(bed: Bed):
     os.chown(bed.base, SOMEBODY_ELSE, -1)
 
     code, out = bed.run("--stop-after", "50ms")
+    told = [
+        bed.run(command=[sys.executable, "-m", "dora_rt.tools", *words])
+        for words in (["ps"], ["stop"], ["top", "--once"])
+    ]
 
     os.chown(bed.base, 0, -1)
-    assert code == 3
-    assert out == (
-        f"dora-launch: {bed.base} belongs to user {SOMEBODY_ELSE} with mode 700; expected a "
+    why = (
+        f"{bed.base} belongs to user {SOMEBODY_ELSE} with mode 700; expected a "
         "folder of user 0 with mode 700: find out who made it, or set XDG_RUNTIME_DIR to a "
         "folder of your own\n"
     )
+    assert (code, out) == (3, f"dora-launch: {why}")
+    assert told == [(3, f"dora-rt: {why}")] * 3
     assert bed.runs() == set()
 
 
