@@ -53,7 +53,7 @@ def make_plan(flow: Flow) -> Plan:
             writer=1,
             reader=0,
         )
-        answers = OutputConfig("answers", 1, ANSWER_SLOTS, 4096, (edge,))
+        answers = OutputConfig("answers", 1, ANSWER_SLOTS, 4096, 1, (edge,))
         outputs.append(answers)
         all_edges.append(edge)
     processes = tuple(
