@@ -18,6 +18,7 @@ from dora_rt.control.environ import inherited_environ
 from dora_rt.control.launcher import launch, show_summary
 from dora_rt.control.outline import outline
 from dora_rt.control.planner import make_plan
+from dora_rt.control.report_file import ReportFile
 from dora_rt.control.timeline import check_target
 from dora_rt.control.watching import Watching, decide_spans
 from dora_rt.dashboard.extra import MISSING_EXTRA
@@ -30,6 +31,7 @@ from dora_rt.errors import (
     SharedMemoryError,
     SharedMemoryFullError,
 )
+from dora_rt.terminal import HarmlessStream
 
 _DESCRIPTION = """\
 Run a dataflow: start every node of FILE, connect them by shared memory, and stop
@@ -55,6 +57,8 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and exit with its code."""
     _open_standard_streams()
+    # What the console writes, it makes harmless itself.
+    sys.stderr = HarmlessStream.around(sys.stderr)
     options = _parser().parse_args(arguments)
     is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     try:
@@ -62,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             code = _run(options, console)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except LaunchError as error:
+        print(f"dora-launch: {error}", file=sys.stderr)
+        sys.exit(EXIT_ENVIRONMENT)
     sys.exit(code)
 
 
@@ -121,10 +128,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dashboard-host",
         metavar="HOST",
-        help="where to serve that page; 0.0.0.0: for other machines too, with a token in the URL",
+        help="where to serve that page; 0.0.0.0: for other machines too",
     )
     parser.add_argument(
         "--dashboard-port", metavar="PORT", help="its port, or the next free one; 0: any"
+    )
+    parser.add_argument(
+        "--dashboard-no-token",
+        action="store_true",
+        help="let every user of this machine use that page, without the token in its address",
     )
     parser.add_argument(
         "--watch",
@@ -135,7 +147,8 @@ def _parser() -> argparse.ArgumentParser:
         "--report",
         type=Path,
         metavar="PATH",
-        help="also write what is summed up at the end to PATH, as JSON",
+        help="also write what is summed up at the end to PATH, as JSON; until then an older "
+        "file stays as it is",
     )
     parser.add_argument(
         "--trace",
@@ -170,9 +183,10 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     if _wants_dashboard(options) and not has_dashboard():
         _complain(console, f"dora-launch: {MISSING_EXTRA}")
         return EXIT_ENVIRONMENT
+    report = None
     if options.report is not None:
         try:
-            options.report.write_text("")
+            report = ReportFile.prepare(options.report)
         except OSError as error:
             _complain(console, f"dora-launch: --report {options.report}: {error.strerror}")
             return EXIT_USAGE
@@ -197,9 +211,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
         _complain(console, f"dora-launch: {error}")
         return EXIT_ENVIRONMENT
-    if options.report is not None:
+    if report is not None:
         try:
-            options.report.write_text(json.dumps(dataclasses.asdict(outcome.report)))
+            report.write(json.dumps(dataclasses.asdict(outcome.report)))
         except OSError as error:
             console.alarm(f"--report {options.report}: {error.strerror}")
     show_summary(outcome, console)
@@ -215,7 +229,8 @@ def _complain(console: Console, text: str) -> None:
 
 def _wants_dashboard(options: argparse.Namespace) -> bool:
     places = (options.dashboard_host, options.dashboard_port)
-    return options.dashboard or any(place is not None for place in places)
+    is_placed = any(place is not None for place in places)
+    return options.dashboard or options.dashboard_no_token or is_placed
 
 
 def _companions(options: argparse.Namespace) -> list[list[str]]:
@@ -225,6 +240,7 @@ def _companions(options: argparse.Namespace) -> list[list[str]]:
     if _wants_dashboard(options):
         chosen = {"--host": options.dashboard_host, "--port": options.dashboard_port}
         places = [word for flag, value in chosen.items() if value for word in (flag, value)]
+        places += ["--no-token"] if options.dashboard_no_token else []
         companions.append([*command, "dashboard", *places])
     if options.watch:
         companions.append([*command, "watch"])

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dora_rt.control.process import Ending, Usage
+from dora_rt.control.ending import Ending, Usage
 from dora_rt.control.summary import EdgeReport, ProcessReport, Report
 from dora_rt.errors import DescriptorError, LaunchError
 

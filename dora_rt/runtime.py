@@ -133,7 +133,9 @@ class Runtime:
                 self._deliver_next()
             for index in list(self._running):
                 self._say_stop(index)
-        except OperatorError:
+        except BaseException:
+            # Also a KeyboardInterrupt: what an operator has switched on, it switches off in
+            # `drop_operator`.
             for error in self._drop_all():
                 _show(error)
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dora_rt.control.process import Ending, Rung
+from dora_rt.control.ending import Ending, Rung
 from dora_rt.control.requests import Requester
 
 
@@ -15,7 +15,7 @@ class AttachedProcess:
     def __init__(self, requester: Requester) -> None:
         self.reads_events = False
         self.sent_after_stop = False
-        self.rung = Rung.NONE
+        self.rungs: list[Rung] = []
         self.rung_deadline_ns: int | None = None
         self.has_said_goodbye = False
         self._requester = requester
@@ -24,6 +24,11 @@ class AttachedProcess:
     def pid(self) -> int:
         """Give its number, for printing."""
         return self._requester.pid
+
+    @property
+    def rung(self) -> Rung:
+        """Tell how far it has been pushed to end."""
+        return self.rungs[-1] if self.rungs else Rung.NONE
 
     @property
     def is_running(self) -> bool:
@@ -38,9 +43,13 @@ class AttachedProcess:
         """Look whether it has ended just now; then all that follows from it is done."""
         return self._requester.has_ended()
 
+    def gentlest_rung(self) -> Rung:
+        """Tell what comes after it was told; it is never signalled."""
+        return Rung.TERMINATED
+
     def push(self, rung: Rung, deadline_ns: int | None) -> None:
         """Push it to a rung; there is none but to be told, and to be disconnected."""
-        self.rung = rung
+        self.rungs.append(rung)
         self.rung_deadline_ns = deadline_ns
         if rung is not Rung.TOLD:
             self.disconnect()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dora_rt.control.console import Console
+from dora_rt.control.ending import name_signal
 from dora_rt.control.lines import LineSplitter
 from dora_rt.descriptor.model import Build
 
@@ -114,5 +114,5 @@ def _run(step: Step, console: Console, folder: Path, environ: dict[str, str]) ->
         child.wait()
         raise
     if status < 0:
-        return f"ended by {signal.Signals(-status).name}"
+        return f"ended by {name_signal(-status)}"
     return f"exit status {status}" if status else None

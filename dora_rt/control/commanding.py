@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dora_rt.control.console import Console
+from dora_rt.control.ending import Rung
 from dora_rt.control.memory import RunMemory
-from dora_rt.control.process import Rung
 from dora_rt.control.requests import Answer, Requester
 from dora_rt.control.stopping import StopLadder
 from dora_rt.control.supervised import State, SupervisedNode, Wish

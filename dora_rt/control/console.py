@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from dora_rt.control.outlet import Outlet
+from dora_rt.terminal import harmless
 
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _BOLD_RED = "1;31"
@@ -31,16 +32,16 @@ class Console:
     def node_line(self, name: str, line: str) -> None:
         """Show a line that a node printed, unless nobody has read for long."""
         prefix = f"{name:<{self._width}} |"
-        shown = f"{self._paint(prefix, str(self._colour_of.get(name, 37)))} {line}\n"
+        shown = f"{self._paint(prefix, str(self._colour_of.get(name, 37)))} {harmless(line)}\n"
         self._outlet.write(shown, is_vital=False)
 
     def notice(self, text: str) -> None:
         """Show a line of our own."""
-        self._outlet.write(f"{text}\n", is_vital=True)
+        self._outlet.write(f"{harmless(text)}\n", is_vital=True)
 
     def alarm(self, text: str) -> None:
         """Show a line of our own that nobody should miss."""
-        self._outlet.write(f"{self._paint(text, _BOLD_RED)}\n", is_vital=True)
+        self._outlet.write(f"{self._paint(harmless(text), _BOLD_RED)}\n", is_vital=True)
 
     def drain(self, within_s: float | None = None) -> None:
         """Wait until all is shown; after `within_s` seconds give up, once and for all."""

@@ -15,13 +15,13 @@ A node is to be what a freshly started interpreter is, as far as its program can
 `tests/fault/test_fresh_start.py` compares, and lists what differs.
 """
 
-from __future__ import annotations
-
 import builtins
 import sys
 
+# Before any other import, be it one of __future__.
 _FRESH = frozenset(sys.modules)
 _imports: dict[str, set[str]] = {}
+_under_way: list[str] = []
 _import = builtins.__import__
 
 TYPE_CHECKING = False
@@ -31,20 +31,26 @@ if TYPE_CHECKING:
 
 def _recorded_import(
     name: str,
-    globals: Mapping[str, object] | None = None,
-    locals: Mapping[str, object] | None = None,
-    fromlist: Sequence[str] | None = (),
+    globals: "Mapping[str, object] | None" = None,
+    locals: "Mapping[str, object] | None" = None,
+    fromlist: "Sequence[str] | None" = (),
     level: int = 0,
 ) -> object:
     """Import, and note what each module imports; before the first module that is worth a note."""
-    before = len(sys.modules)
-    module = _import(name, globals, locals, fromlist or (), level)
     importer = globals or {}
-    own = str(importer.get("__name__"))
-    base = name
+    own, base = str(importer.get("__name__")), name
     if level:
         package = str(importer.get("__package__") or own)
         base = ".".join([*package.split(".")[: 1 - level or None], *([name] if name else [])])
+    if not getattr(importer.get("__spec__"), "_initializing", False) and _under_way:
+        # By a function, for who is being imported and has called it.
+        own = _under_way[-1]
+    before = len(sys.modules)
+    _under_way.append(base)
+    try:
+        module = _import(name, globals, locals, fromlist or (), level)
+    finally:
+        _under_way.pop()
     _imports.setdefault(own, set()).update([base, *(f"{base}.{part}" for part in fromlist or ())])
     if len(sys.modules) > before:
         # Also what came by `importlib`, or out of C.
@@ -101,6 +107,8 @@ def main() -> str | tuple[bytes, dict[str, Any]]:
     """Serve until the launcher hangs up; a node that is forked returns from here as well."""
     launcher, connection = int(sys.argv[1]), int(sys.argv[2])
     end_with_launcher(launcher)
+    # Ignored, if the launcher was started with & by a script: the nodes shall be stopped by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The folder of this file is no place to import from.
     if not getattr(sys.flags, "safe_path", False):
         del sys.path[0]
@@ -175,7 +183,7 @@ def _receive_head(requests: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def _become(
-    request: dict[str, Any], launcher: int, command_line: CommandLine
+    request: dict[str, Any], launcher: int, command_line: "CommandLine"
 ) -> str | tuple[bytes, dict[str, Any]]:
     """Be the node: what `subprocess`, the trampoline and `python -u` do for one started plainly.
 
@@ -266,7 +274,7 @@ class CommandLine:
         self._sbrk.restype = ctypes.c_void_p
 
     @classmethod
-    def find(cls) -> CommandLine:
+    def find(cls) -> "CommandLine":
         """Find the command line of this process."""
         try:
             text = Path("/proc/self/stat").read_bytes()

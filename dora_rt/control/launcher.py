@@ -29,6 +29,7 @@ from dora_rt.control.memory import RunMemory
 from dora_rt.control.notify import Notifier
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
+from dora_rt.control.premises import check_proc, check_shared_memory
 from dora_rt.control.process import Starter
 from dora_rt.control.requests import RequestSocket
 from dora_rt.control.rundir import Manifest, has_run, new_run_name, reclaim
@@ -74,6 +75,8 @@ def launch(
         LaunchError: a program cannot be executed, or the environment does not allow the run.
         SharedMemoryFullError: /dev/shm has no room.
     """
+    check_proc()
+    check_shared_memory()
     watching = watching or Watching()
     base = base_folder(environ)
     notifier = Notifier(environ)

@@ -11,6 +11,8 @@ import time
 from collections import deque
 from typing import TextIO
 
+from dora_rt.errors import LaunchError
+
 ROOM_NBYTES = 4 * 1024 * 1024
 """How much may wait for a reader; beyond it lines are left out, and counted."""
 
@@ -39,10 +41,21 @@ class Outlet:
         self._is_given_up = False
 
     def open(self) -> None:
-        """Start the thread, unless the stream is in memory and cannot be stuck."""
+        """Start the thread, unless the stream is in memory and cannot be stuck.
+
+        Raises:
+            LaunchError: this user may have no more threads.
+        """
         if self._descriptor is not None:
-            self._thread = threading.Thread(target=self._work, name="outlet", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="outlet", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise LaunchError(
+                    "no thread can be started: this user has as many processes and threads as it "
+                    "may have (ulimit -u), or memory is short"
+                ) from error
+            self._thread = thread
 
     def write(self, text: str, *, is_vital: bool) -> None:
         """Have whole lines written; while the stream is stuck, only as many as there is room for.

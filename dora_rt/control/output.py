@@ -9,8 +9,10 @@ from pathlib import Path
 
 from dora_rt.control.console import Console
 from dora_rt.control.following import Following
+from dora_rt.control.interruption import InterruptionFilter
 from dora_rt.control.logs import NodeLogs
 from dora_rt.logline import LogLevel, level_of, readable
+from dora_rt.terminal import harmless
 
 SHOWN_LINES_PER_S = 500
 _WINDOW_NS = 1_000_000_000
@@ -56,22 +58,32 @@ class Output:
         """Answers a program that wants to follow the lines."""
         self._clock = clock
         self._windows: dict[str, _Window] = {}
+        self._interruptions: dict[str, InterruptionFilter] = {}
 
     @property
     def log_folder(self) -> Path:
         """Tell where the log files are."""
         return self._logs.folder
 
-    def write(self, name: str, lines: Iterable[str]) -> None:
-        """Log lines that a node printed, and show them unless it floods the console."""
+    def write(self, name: str, lines: Iterable[str], *, is_interrupted: bool = False) -> None:
+        """Log lines that a node printed, and show them unless it floods the console.
+
+        Args:
+            name: the node.
+            lines: what it printed.
+            is_interrupted: whether it was sent a SIGINT: its traceback of that is not shown.
+        """
         least = self._least.get(name, LogLevel.STDOUT)
         told = [(line, least is LogLevel.STDOUT or level_of(line).passes(least)) for line in lines]
         if self._following.is_wanted and name != self._relay:
             self._following.write(name, told)
-        self._keep(name, [line for line, is_kept in told if is_kept])
+        kept = [harmless(line) for line, is_kept in told if is_kept]
+        self._logs.write(name, kept)
+        if is_interrupted:
+            kept = self._interruptions.setdefault(name, InterruptionFilter()).feed(kept)
+        self._show(name, kept)
 
-    def _keep(self, name: str, lines: list[str]) -> None:
-        self._logs.write(name, lines)
+    def _show(self, name: str, lines: list[str]) -> None:
         window = self._windows.setdefault(name, _Window())
         now_ns = self._clock()
         if now_ns >= window.end_ns:
@@ -96,6 +108,8 @@ class Output:
 
     def end(self, name: str) -> None:
         """Tell what was not shown of a node that has ended."""
+        if name in self._interruptions:
+            self._show(name, self._interruptions.pop(name).end())
         if name in self._windows:
             self._tell_hidden(name, self._windows.pop(name))
 

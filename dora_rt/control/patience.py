@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dora_rt.control.ending import Rung
 from dora_rt.control.memory import RunMemory
-from dora_rt.control.process import NodeProcess, Rung
+from dora_rt.control.process import NodeProcess
 from dora_rt.control.supervised import State, SupervisedNode
 
 

@@ -8,54 +8,26 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from dora_rt.contract import CONFIG_VARIABLE, NodeConfig
 from dora_rt.control import early_start
+from dora_rt.control.ending import NO_USAGE, Ending, Rung, Usage, describe_ending
 from dora_rt.control.environ import node_environ, with_compat
 from dora_rt.control.guard import RunGuard, settings_of
 from dora_rt.control.lines import LineSplitter
 from dora_rt.control.plan import ProcessPlan
+from dora_rt.control.proc import has_children, is_group_alive, owner_of, read_signals
 from dora_rt.control.program import find_obstacle
 from dora_rt.control.warm_start import WarmStart
-from dora_rt.data.shm import SHM_DIRECTORY
 from dora_rt.errors import LaunchError
 
 TAIL_LINES = 20
 _READ_NBYTES = 64 * 1024
 _PIPE_NBYTES = 1024 * 1024
 _WORTH_A_FORK_SERVER = 2  # processes: one alone is not faster for it
-
-
-class Rung(Enum):
-    """How far a process has been pushed to end."""
-
-    NONE = 0
-    TOLD = 1
-    TERMINATED = 2
-    KILLED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a process ended, in words."""
-
-    is_failure: bool
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a process used: CPU seconds (user and system), and its largest resident size."""
-
-    cpu_s: float
-    peak_nbytes: int
-
-
-NO_USAGE = Usage(0.0, 0)
 
 
 class NodeStartError(LaunchError):
@@ -87,6 +59,7 @@ class Starter:
         if sum(map(WarmStart.can_start, plans)) >= _WORTH_A_FORK_SERVER:
             with contextlib.suppress(OSError):
                 self._warm_start = early_start.take(self._environ, self.descriptors)
+                guard.watch(self._warm_start.group)
         else:
             early_start.dismiss()
 
@@ -139,6 +112,7 @@ class Starter:
             # It will not come back either.
             os.close(read_end)
             self._warm_start.kill()
+            self._guard.forget(self._warm_start.group)
             self._warm_start = None
             return None
         return NodeProcess(pid, os.fdopen(read_end, "rb"), self._guard)
@@ -177,6 +151,7 @@ class Starter:
         """Close the pipe, and dismiss the fork server."""
         if self._warm_start is not None:
             self._warm_start.close()
+            self._guard.forget(self._warm_start.group)
         os.close(self.status_read)
         os.close(self._status_write)
 
@@ -201,50 +176,90 @@ class NodeProcess:
         self.pid = pid
         self.reads_events = False
         self.sent_after_stop = False
-        self.rung = Rung.NONE
+        self.rungs: list[Rung] = []
         self.rung_deadline_ns: int | None = None
         self.exit_status: int | None = None
         self.usage = NO_USAGE
         self.has_closed_output = False
+        self.is_out_of_reach = False
+        """Whether the kernel refused to signal it: it has become another user."""
+        self.is_left_behind = False
         self.output = output
         os.set_blocking(output.fileno(), False)
         self._child = child
         self._guard = guard
         self._killed_because: str | None = None
+        self._has_group = False
         self._lines = LineSplitter()
 
     @property
     def is_running(self) -> bool:
         """Tell whether it has not been reaped yet."""
-        return self.exit_status is None
+        return self.exit_status is None and not self.is_left_behind
 
-    def reap(self) -> bool:
+    @property
+    def rung(self) -> Rung:
+        """Tell how far it has been pushed to end."""
+        return self.rungs[-1] if self.rungs else Rung.NONE
+
+    @property
+    def is_lingering(self) -> bool:
+        """Tell whether it has ended, and is not reaped since what it had started still cleans up.
+
+        Nothing announces the end of that.
+        """
+        return self.is_running and self._has_group and self._has_exited()
+
+    def reap(self, now_ns: int) -> bool:
         """Collect the exit status if the process has ended; tell whether it just did."""
-        if self.exit_status is not None:
+        if not self.is_running or not self._has_exited():
             return False
-        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        # A shell ends at once, and the program that it had started switches its motor off.
+        is_granted = self.rung_deadline_ns is not None and now_ns < self.rung_deadline_ns
+        if self._has_group and is_granted and is_group_alive(self.pid):
             return False
         self._collect()
         return True
 
     def wait(self) -> None:
-        """Wait for the end of a process that was killed."""
+        """Wait for the end of a process that was killed, unless it could not be."""
+        if self.is_out_of_reach and not self._has_exited():
+            self.leave_behind()
+            return
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         self._collect()
 
+    def gentlest_rung(self) -> Rung:
+        """Tell by which signal the program's own cleanup code runs, as far as it has any.
+
+        Python has no handler for SIGTERM, which so ends a program without its `finally`, but one
+        for SIGINT. Who has one for SIGTERM means it.
+        """
+        ignored, caught = read_signals(self.pid)
+        if caught & _bit(signal.SIGTERM) or ignored & _bit(signal.SIGINT):
+            return Rung.TERMINATED
+        # What a shell script has started gets the signal as well.
+        if caught & _bit(signal.SIGINT) or has_children(self.pid):
+            return Rung.INTERRUPTED
+        return Rung.TERMINATED
+
     def push(self, rung: Rung, deadline_ns: int | None) -> None:
         """Note a rung of the stop ladder, and send the signal that belongs to it."""
-        self.rung = rung
+        self.rungs.append(rung)
         self.rung_deadline_ns = deadline_ns
-        if rung is Rung.TERMINATED:
-            self._signal_group(signal.SIGTERM)
-        elif rung is Rung.KILLED:
-            self._signal_group(signal.SIGKILL)
+        if rung.signal is not None and self.exit_status is None:
+            self._has_group = self._has_group or has_children(self.pid)
+            self._signal_group(rung.signal)
 
     def kill_because(self, reason: str) -> None:
         """Kill a process that is of no use any more; its ending gives the reason."""
         self._killed_because = reason
         self.push(Rung.KILLED, None)
+
+    def leave_behind(self) -> None:
+        """Wait no more for a process that may not be killed."""
+        self._killed_because = None
+        self.is_left_behind = True
 
     def read_lines(self) -> list[str]:
         """Give the complete lines of one read; a flood of them must not hold up everybody else."""
@@ -268,12 +283,22 @@ class NodeProcess:
 
     def ending(self) -> Ending:
         """Say how the process ended."""
+        if self.is_left_behind:
+            return Ending(
+                True,
+                f"left behind: process {self.pid} belongs to {owner_of(self.pid)}, and may not be "
+                "signalled; it goes on",
+            )
         assert self.exit_status is not None, "asked of a running process"
-        if self._killed_because is not None:
+        if self._killed_because is not None and not self.is_out_of_reach:
             return Ending(True, f"killed: {self._killed_because}")
         if self.sent_after_stop and self.exit_status == 1:
             return Ending(False, "stopped (it sent after the stop)")
-        return describe_ending(self.exit_status, self.rung)
+        return describe_ending(self.exit_status, self.rungs)
+
+    def _has_exited(self) -> bool:
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return ended is not None
 
     def _collect(self) -> None:
         # What the node started itself ends with it. The group exists at least until the node, its
@@ -287,28 +312,21 @@ class NodeProcess:
         self.usage = Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
     def _signal_group(self, number: signal.Signals) -> None:
-        if self.exit_status is None:
+        try:
             os.killpg(self.pid, number)
+        except ProcessLookupError:
+            # It ended before it had a group of its own. Its number is its own until it is reaped.
+            self._signal_alone(number)
+        except PermissionError:
+            # A program like sudo: neither it nor anything in its group may be signalled.
+            self.is_out_of_reach = True
+
+    def _signal_alone(self, number: signal.Signals) -> None:
+        try:
+            os.kill(self.pid, number)
+        except PermissionError:
+            self.is_out_of_reach = True
 
 
-def describe_ending(exit_status: int, rung: Rung) -> Ending:
-    """Say how a process ended.
-
-    Args:
-        exit_status: as of `subprocess`, minus the signal's number if a signal ended it.
-        rung: how far it had been pushed.
-    """
-    was_stopped = rung is not Rung.NONE
-    if exit_status == 0:
-        return Ending(False, "stopped" if was_stopped else "finished")
-    if rung is Rung.KILLED and exit_status == -signal.SIGKILL:
-        return Ending(True, "killed: it did not stop when told to, nor at SIGTERM")
-    if rung in (Rung.TERMINATED, Rung.KILLED) and exit_status in (-signal.SIGTERM, 143):
-        return Ending(False, "stopped (SIGTERM)")
-    if exit_status < 0:
-        name = signal.Signals(-exit_status).name
-        meaning = signal.strsignal(-exit_status) or "signal"
-        if name == "SIGBUS":
-            meaning += f": shared memory was truncated, or {SHM_DIRECTORY} is full"
-        return Ending(True, f"failed: {name} ({meaning})")
-    return Ending(True, f"failed: exit status {exit_status}")
+def _bit(number: signal.Signals) -> int:
+    return 1 << (number - 1)

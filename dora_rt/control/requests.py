@@ -34,6 +34,7 @@ class Requester:
         self.pid = _peer_pid(link)
         self.on_gone: Callable[[], None] | None = None
         """Called once, when the connection has ended, whoever ended it."""
+        self.has_asked = False
         self._link = link
         self._selector = selector
         self._rest = b""
@@ -109,6 +110,7 @@ class Requester:
             self.close()
 
     def _answer(self, line: bytes) -> None:
+        self.has_asked = True
         try:
             request = json.loads(line)
             answer = self._answers.get(request["request"])
@@ -196,11 +198,13 @@ class RequestSocket:
         self._requesters = [one for one in self._requesters if not one.is_gone]
         requester = Requester(link, self._selector)
         requester.serve(self._answers)
-        if len(self._requesters) >= MAX_REQUESTERS:
-            requester.refuse(f"{MAX_REQUESTERS} programs are connected to this run already")
-            requester.close()
-        else:
-            self._requesters.append(requester)
+        self._requesters.append(requester)
+        if len(self._requesters) > MAX_REQUESTERS:
+            # Who only connects does not shut out who asks: the oldest of them leaves, else the new.
+            one = next(one for one in self._requesters if not one.has_asked)
+            self._requesters.remove(one)
+            one.refuse(f"{MAX_REQUESTERS} programs are connected to this run already")
+            one.close()
 
 
 def _peer_pid(link: socket.socket) -> int:

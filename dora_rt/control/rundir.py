@@ -218,6 +218,16 @@ def find_strays(base: Path, namespace: str) -> list[Stray]:
     ]
 
 
+def check_base_folder(base: Path) -> None:
+    """See that the folder of all runs is this user's, if it is there.
+
+    Raises:
+        LaunchError: it is somebody else's, or others may write to it.
+    """
+    with _opened_base(base, create=False):
+        pass
+
+
 @contextmanager
 def _opened_base(base: Path, *, create: bool) -> Iterator[int | None]:
     """Open the folder of all runs, checked; None if it does not exist and shall not be made."""

@@ -1,13 +1,17 @@
-"""The stop ladder: a stop event, then SIGTERM, then SIGKILL, each node at its own pace."""
+"""The stop ladder: a stop event, SIGINT, SIGTERM, SIGKILL, each node at its own pace."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dora_rt.control.attached import AttachedProcess
+from dora_rt.control.ending import Rung
 from dora_rt.control.memory import RunMemory
 from dora_rt.control.plan import ProcessPlan
-from dora_rt.control.process import Rung
+from dora_rt.control.process import NodeProcess
 from dora_rt.control.supervised import SupervisedNode, Wish
+
+_LOOK_AGAIN_NS = 20_000_000
 
 
 class StopLadder:
@@ -27,7 +31,7 @@ class StopLadder:
         """Begin to stop the dataflow."""
         self._since_ns = now_ns
 
-    def next_deadline_ns(self) -> int | None:
+    def next_deadline_ns(self, now_ns: int) -> int | None:
         """Tell when `advance` has something to do that no event announces."""
         deadlines = []
         for node in self._nodes:
@@ -38,6 +42,8 @@ class StopLadder:
                     deadlines.append(self._since_ns + _grace_ns(node))
             elif node.process.rung_deadline_ns is not None:
                 deadlines.append(node.process.rung_deadline_ns)
+            if isinstance(node.process, NodeProcess) and node.process.is_lingering:
+                deadlines.append(now_ns + _LOOK_AGAIN_NS)
         return min(deadlines, default=None)
 
     def advance(self, now_ns: int) -> None:
@@ -55,17 +61,23 @@ class StopLadder:
             else:
                 deadline_ns = node.process.rung_deadline_ns
                 if deadline_ns is not None and now_ns >= deadline_ns:
-                    is_told = node.rung is Rung.TOLD
-                    self.push(node, Rung.TERMINATED if is_told else Rung.KILLED, now_ns)
+                    self.push(node, _next_rung(node.process), now_ns)
 
     def hurry(self, now_ns: int) -> Rung:
-        """Push all that still run a rung further at once; tell which one it was."""
+        """Signal at once what still runs and was not signalled yet; if all were, kill them.
+
+        Who has been signalled cleans up: another signal would only break that off.
+
+        Returns:
+            The last rung that was reached.
+        """
         running = [node for node in self._nodes if node.is_running]
-        were_terminated = all(node.rung in (Rung.TERMINATED, Rung.KILLED) for node in running)
-        rung = Rung.KILLED if were_terminated else Rung.TERMINATED
-        for node in running:
+        unsignalled = [node for node in running if node.rung in (Rung.NONE, Rung.TOLD)]
+        for node in unsignalled or running:
+            assert node.process is not None, "it is running"
+            rung = node.process.gentlest_rung() if unsignalled else Rung.KILLED
             self.push(node, rung, now_ns)
-        return rung
+        return Rung.TERMINATED if unsignalled else Rung.KILLED
 
     def push(self, node: SupervisedNode, rung: Rung, now_ns: int) -> None:
         """Push one node to a rung."""
@@ -74,8 +86,18 @@ class StopLadder:
         self._memory.stop(node.number, comes_back=comes_back)
         if rung is Rung.TOLD and not node.process.reads_events:
             # It never asks for an event, so it would never see the one that tells it to stop.
-            rung = Rung.TERMINATED
+            rung = node.process.gentlest_rung()
         node.process.push(rung, None if rung is Rung.KILLED else now_ns + _grace_ns(node))
+
+
+def _next_rung(process: NodeProcess | AttachedProcess) -> Rung:
+    match process.rung:
+        case Rung.TOLD:
+            return process.gentlest_rung()
+        case Rung.INTERRUPTED:
+            return Rung.TERMINATED
+        case _:
+            return Rung.KILLED
 
 
 def _grace_ns(node: SupervisedNode) -> int:

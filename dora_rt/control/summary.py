@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dora_rt.control.process import Ending, Usage
+from dora_rt.control.ending import Ending, Usage
 from dora_rt.control.timeline import TraceReport
 from dora_rt.latency import percentile_ns
 

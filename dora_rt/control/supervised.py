@@ -7,8 +7,9 @@ from collections import deque
 from enum import Enum
 
 from dora_rt.control.attached import AttachedProcess
+from dora_rt.control.ending import Ending, Rung, Usage
 from dora_rt.control.plan import ProcessPlan
-from dora_rt.control.process import TAIL_LINES, Ending, NodeProcess, Rung, Usage
+from dora_rt.control.process import TAIL_LINES, NodeProcess
 from dora_rt.control.restarts import Restarts
 from dora_rt.control.summary import ProcessReport
 
@@ -46,6 +47,8 @@ class SupervisedNode:
         self.restart_at_ns: int | None = None
         self.restarts = Restarts(plan.supervision, random.Random())
         self.ending: Ending | None = None
+        self.has_fallen = False
+        """Whether a process of it has ended, unless somebody asked for that."""
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.cpu_s = 0.0
         """Used by its earlier processes."""
@@ -98,6 +101,7 @@ class SupervisedNode:
     def end(self, ending: Ending, usage: Usage, *, restart_at_ns: int | None) -> None:
         """Note how the present process ended, and when there will be another one."""
         self.ending = ending
+        self.has_fallen = self.has_fallen or self.wish is Wish.NONE
         self.cpu_s += usage.cpu_s
         self._peak_nbytes = max(self._peak_nbytes, usage.peak_nbytes)
         self.restart_at_ns = restart_at_ns

@@ -14,14 +14,18 @@ from dora_rt.control.attaching import Attaching
 from dora_rt.control.commanding import Commanding
 from dora_rt.control.console import Console
 from dora_rt.control.describing import Describing
+from dora_rt.control.ending import NO_USAGE, Ending, Rung
 from dora_rt.control.memory import RunMemory
 from dora_rt.control.notify import Notifier
+from dora_rt.control.orphans import reap_orphans
 from dora_rt.control.output import Output
 from dora_rt.control.patience import end_hung, patience_ends_ns
 from dora_rt.control.plan import Plan
-from dora_rt.control.process import NO_USAGE, Ending, NodeProcess, NodeStartError, Rung, Starter
+from dora_rt.control.process import NodeProcess, NodeStartError, Starter
+from dora_rt.control.reach import Reach
 from dora_rt.control.requests import RequestSocket
 from dora_rt.control.signals import SignalRecorder
+from dora_rt.control.starting import Starting
 from dora_rt.control.stopping import StopLadder
 from dora_rt.control.summary import Outcome, ProcessReport, Report
 from dora_rt.control.supervised import State, SupervisedNode, Wish
@@ -31,8 +35,6 @@ from dora_rt.latency import BUCKETS
 from dora_rt.logline import readable
 
 _SECOND_NS = 1_000_000_000
-_FIRST_PROGRESS_NS = 5 * _SECOND_NS
-_PROGRESS_NS = 10 * _SECOND_NS
 
 
 class Supervisor:
@@ -65,8 +67,9 @@ class Supervisor:
         self._status_reader = StatusReader(BUCKETS)
         self._began_ns = clock()
         self._started_ns: int | None = None
-        self._progress_ns = self._began_ns + _FIRST_PROGRESS_NS
+        self._starting = Starting(self._nodes, console, self._began_ns)
         self._ladder = StopLadder(self._nodes, memory)
+        self._reach = Reach(self._nodes, console)
         self._interrupted_by: signal.Signals | None = None
 
     def run(self, starter: Starter, requests: RequestSocket) -> Outcome:
@@ -114,9 +117,7 @@ class Supervisor:
         self._selector.register(starter.status_read, selectors.EVENT_READ, self._read_statuses)
         try:
             self._attaching.announce()
-            for node in self._nodes:
-                if not node.plan.is_dynamic:
-                    self._begin(node, node.plan.config)
+            self._begin_all()
             while not self._is_over():
                 self._turn()
         finally:
@@ -155,9 +156,22 @@ class Supervisor:
             if number is not signal.SIGCHLD:
                 self._interrupt(number)
         for node in self._nodes:
-            if isinstance(node.process, NodeProcess) and node.process.reap():
+            if isinstance(node.process, NodeProcess) and node.process.reap(self._clock()):
                 self._bury(node, node.process)
+        reap_orphans([node.process.pid for node in self._nodes if node.process is not None])
         self._keep_time(self._clock())
+
+    def _begin_all(self) -> None:
+        try:
+            for node in self._nodes:
+                if not node.plan.is_dynamic:
+                    self._begin(node, node.plan.config)
+        except NodeStartError:
+            # Those before it may have switched something on, and shall switch it off again.
+            self._stop()
+            while any(node.is_running for node in self._nodes if not node.plan.is_dynamic):
+                self._turn()
+            raise
 
     def _begin(self, node: SupervisedNode, config: NodeConfig) -> None:
         config = replace(config, restart_count=node.restarts.count)
@@ -177,8 +191,8 @@ class Supervisor:
     def _next_deadline_ns(self) -> int | None:
         deadlines = [node.restart_at_ns for node in self._nodes]
         if self._started_ns is None:
-            deadlines.append(self._progress_ns)
-        deadlines.append(self._ladder.next_deadline_ns())
+            deadlines.append(self._starting.progress_ns)
+        deadlines.append(self._ladder.next_deadline_ns(self._clock()))
         if not self._is_stopping:
             deadlines += [
                 patience_ends_ns(node, self._started_ns, self._memory) for node in self._nodes
@@ -192,7 +206,9 @@ class Supervisor:
     def _keep_time(self, now_ns: int) -> None:
         self._memory.tidy(now_ns)
         if self._started_ns is None:
-            self._start_when_ready(now_ns)
+            if self._starting.is_over(now_ns):
+                self._started_ns = self._memory.start()
+                self._notifier.tell_ready()
         elif (
             self._stop_after_ns is not None
             and not self._is_stopping
@@ -201,6 +217,8 @@ class Supervisor:
             self._console.notice(f"stopping after {self._stop_after_ns / 1e9:g} s")
             self._stop()
         self._ladder.advance(now_ns)
+        for node, process in self._reach.leave_behind(is_stopping=self._is_stopping):
+            self._bury(node, process)
         if self._is_stopping:
             return
         for node in self._nodes:
@@ -209,25 +227,6 @@ class Supervisor:
             ends_ns = patience_ends_ns(node, self._started_ns, self._memory)
             if ends_ns is not None and now_ns >= ends_ns:
                 end_hung(node)
-
-    def _start_when_ready(self, now_ns: int) -> None:
-        waiting = [
-            node.name
-            for node in self._nodes
-            if node.plan.has_ports
-            and not node.plan.is_dynamic
-            and node.state in (State.STARTING, State.BACKOFF)
-        ]
-        if not waiting:
-            self._started_ns = self._memory.start()
-            self._notifier.tell_ready()
-        elif now_ns >= self._progress_ns:
-            self._progress_ns += _PROGRESS_NS
-            waited_s = (now_ns - self._began_ns) / 1e9
-            self._console.notice(
-                f"waiting for {', '.join(waiting)} to be ready ({waited_s:.0f} s; a node is ready "
-                "when it asks for its first input, or sends)"
-            )
 
     def _read_statuses(self) -> None:
         for status in self._status_reader.feed(self._starter.read_statuses()):
@@ -259,7 +258,8 @@ class Supervisor:
 
     def _show(self, node: SupervisedNode, lines: list[str]) -> None:
         node.tail.extend(part for line in lines for part in readable(line))
-        self._output.write(node.name, lines)
+        is_interrupted = node.process is not None and Rung.INTERRUPTED in node.process.rungs
+        self._output.write(node.name, lines, is_interrupted=is_interrupted)
 
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
         # What it told before it ended: that it was ready, or what its links have counted.
@@ -308,8 +308,8 @@ class Supervisor:
             self._stop()
         else:
             rung = self._ladder.hurry(self._clock())
-            verb = "SIGKILL" if rung is Rung.KILLED else "SIGTERM"
-            self._console.notice(f"{number.name} again: {verb} to what still runs")
+            means = "SIGKILL" if rung is Rung.KILLED else "a signal"
+            self._console.notice(f"{number.name} again: {means} to what still runs")
 
     def _stop(self) -> None:
         if self._is_stopping:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dora_rt.control.console import Console
-from dora_rt.control.process import Ending
+from dora_rt.control.ending import Ending
 from dora_rt.control.supervised import SupervisedNode, Wish
 
 

@@ -13,7 +13,7 @@ import os
 import sys
 
 _PR_SET_PDEATHSIG = 1
-_SIGKILL, _SIGPIPE, _SIGXFSZ = 9, 13, 25
+_SIGINT, _SIGKILL, _SIGPIPE, _SIGXFSZ = 2, 9, 13, 25
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 # Made once: the fork server has it ready for each node.
 _LIBC = ctypes.CDLL(None)
@@ -25,16 +25,22 @@ def main() -> None:
     launcher, *settings = sys.argv[1:end]
     program = sys.argv[end + 1 :]
     end_with_launcher(int(launcher))
+    # Ignored, if the launcher was started with & by a script: the node shall be stopped by it.
+    _reset(_SIGINT)
     for setting in settings:
         apply_setting(*setting.split("=", 1))
     # This interpreter ignores them, and what is ignored stays so in the next program.
     for number in (_SIGPIPE, _SIGXFSZ):
-        _LIBC.signal(number, None)
+        _reset(number)
     try:
         os.execvp(program[0], program)
     except OSError as error:
         _warn(f"cannot execute {program[0]}: {error.strerror}")
         os._exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
+
+
+def _reset(number: int) -> None:
+    _LIBC.signal(number, None)
 
 
 def end_with_launcher(launcher: int) -> None:

@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -89,6 +90,11 @@ class WarmStart:
         if descriptors is not None:
             self.equip(descriptors)
 
+    @property
+    def group(self) -> int:
+        """Give the process group of the server, and of what it has just forked."""
+        return self._server.pid
+
     def equip(self, descriptors: Sequence[int]) -> None:
         """Give it, before its first start, the descriptors that all nodes inherit."""
         # A server that has died is noticed when it is to start something.
@@ -155,8 +161,7 @@ class WarmStart:
     def kill(self) -> None:
         """End a server in the middle of whatever it does; what it has started goes on."""
         self._connection.close()
-        self._server.kill()
-        self._server.wait()
+        self._kill_server()
 
     def close(self) -> None:
         """Dismiss the server; what it has started goes on."""
@@ -164,8 +169,14 @@ class WarmStart:
         try:
             self._server.wait(_GOODBYE_S)
         except subprocess.TimeoutExpired:
-            self._server.kill()
-            self._server.wait()
+            self._kill_server()
+
+    def _kill_server(self) -> None:
+        # With what it has forked and is no session of its own yet: somebody may have stopped that,
+        # and nothing else would end it. The group lasts at least until the server is reaped.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._server.pid, signal.SIGKILL)
+        self._server.wait()
 
 
 def _be_subreaper(is_on: bool) -> None:

@@ -2,8 +2,8 @@
 
 - On loopback only requests to a name of this machine are for us: another web page that lets its own
   name point here (DNS rebinding) is refused.
-- With a token (always, when other machines can reach the page) it must be in the address once, and
-  is a cookie from then on.
+- The token must be in the address once, and is a cookie from then on: this machine has other users,
+  who can reach every port of it. Only on loopback can one do without.
 - What changes something needs an Origin that is this page: other web pages can send a POST too.
 """
 
@@ -75,7 +75,12 @@ class Access:
     def _refuse(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if self._is_local and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            origin = urlsplit(headers.get("origin", "")).netloc
+        except ValueError:
+            return PlainTextResponse("the header Host or Origin is no address\n", 400)
+        if self._is_local and not is_loopback(name):
             return PlainTextResponse(
                 "this page is served for this machine only; start the dashboard with --host to "
                 "serve it under other names\n",
@@ -88,7 +93,7 @@ class Access:
                 403,
             )
         is_reading = scope["method"] in ("GET", "HEAD")
-        if not is_reading and urlsplit(headers.get("origin", "")).netloc != host:
+        if not is_reading and origin != host:
             return PlainTextResponse(
                 "only the dashboard's own page may do this (its Origin is missing or another)\n",
                 403,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
+from dora_rt.terminal import harmless
+
 _MOST_NBYTES = 64 * 1024
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def read_tail(path: Path, offset: int) -> tuple[str, int]:
     """Give whole lines after `offset`, at most the last 64 KiB, and the next offset.
 
-    A file that is shorter than `offset` was begun anew, and is read from its start. Colours and
-    other control characters are left out.
+    A file that is shorter than `offset` was begun anew, and is read from its start. It has
+    neither colours nor control characters.
 
     Raises:
         OSError: there is no such file (any more).
@@ -30,4 +30,4 @@ def read_tail(path: Path, offset: int) -> tuple[str, int]:
         found = file.read(end - begin)
     whole = found[: found.rfind(b"\n") + 1]
     text = whole.partition(b"\n")[2] if is_cut else whole
-    return _CONTROL.sub("", text.decode("utf-8", "replace")), begin + len(whole)
+    return harmless(text.decode("utf-8", "replace"), has_colours=False), begin + len(whole)

@@ -13,6 +13,7 @@ import uvicorn
 
 from dora_rt.dashboard.access import Access, is_loopback
 from dora_rt.dashboard.app import Runs, make_app
+from dora_rt.dashboard.protocol import Protocol
 from dora_rt.errors import DoraRtError
 
 _PORTS_TRIED = 20
@@ -32,16 +33,21 @@ def serve(base: Path, run: str | None, *, host: str, port: int, has_token: bool)
         run: the only run to show, or None.
         host: address to serve at.
         port: port, or the next free one; 0: any.
-        has_token: whether a token is asked for even on this machine.
+        has_token: whether a token is asked for; only on loopback can one do without.
 
     Raises:
-        ServingError: the address is not of this machine, or no port is free.
+        ServingError: the address is not of this machine, no port is free, or other machines could
+            reach it without a token.
     """
+    if not has_token and not is_loopback(host):
+        raise ServingError(
+            f"--no-token: other machines can reach {host}, so a token is needed; without one only "
+            "--host 127.0.0.1 is served"
+        )
     listener = _listen(host, port)
     with listener:
         port = listener.getsockname()[1]
-        is_local = is_loopback(host)
-        token = secrets.token_urlsafe(_TOKEN_NBYTES) if has_token or not is_local else None
+        token = secrets.token_urlsafe(_TOKEN_NBYTES) if has_token else None
         runs = Runs(base, run)
         app = Access(make_app(runs), host=host, port=port, token=token)
         server = uvicorn.Server(
@@ -55,7 +61,7 @@ def serve(base: Path, run: str | None, *, host: str, port: int, has_token: bool)
                 proxy_headers=False,
                 ws="none",
                 loop="asyncio",
-                http="h11",
+                http=Protocol,
             )
         )
         # While it serves, uvicorn takes these signals; afterwards it raises them again.

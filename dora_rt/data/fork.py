@@ -116,14 +116,10 @@ def watch() -> None:
 
 def note_lender(lender: Lender) -> None:
     """Ask a lender at each fork, as long as it lives."""
-    number = id(lender)
-
-    def forget(gone: weakref.ref[Lender]) -> None:
-        # Another one may have got the number meanwhile.
-        if _lenders.get(number) is gone:
-            del _lenders[number]
-
-    _lenders[number] = weakref.ref(lender, forget)
+    for number, known in list(_lenders.items()):
+        if known() is None:
+            _lenders.pop(number, None)
+    _lenders[id(lender)] = weakref.ref(lender)
 
 
 def refuse(where: str, what: str) -> None:

@@ -10,6 +10,9 @@ from dora_rt.descriptor.model import Build
 from dora_rt.descriptor.problems import MalformedError, Problems, quote
 
 _SHELL_WORDS = ("&&", "||", "|", ";", "&", "<", ">", ">>", "2>", "2>&1", "&>")
+# Also at the end or the beginning of a word, as in `touch a;`. Inside of it & and | are part of
+# many an address, and < and > of a version.
+_SHELL_MARKS = re.compile(r";|^[&|]|[&|]$")
 _QUOTED = re.compile(r"""(?<!\S)(?:'[^']*'|"(?:[^"\\]|\\.)*")(?!\S)""")
 _VARIABLE = re.compile(r"\$(\{|\(|[A-Za-z_])|`")
 
@@ -41,7 +44,7 @@ def _parse_line(line: str) -> tuple[str, ...]:
     except ValueError:
         raise MalformedError("a quote or backslash has no end") from None
     for word in _QUOTED.sub(" ", line).split():
-        if word in _SHELL_WORDS or _VARIABLE.search(word):
+        if word in _SHELL_WORDS or _VARIABLE.search(word) or _SHELL_MARKS.search(word):
             raise MalformedError(
                 f"{quote(word)} means something to a shell, and no shell reads this",
                 "write each command in a line of its own, or: sh -c '...'",

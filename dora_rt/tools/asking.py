@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from dora_rt.control.rundir import check_base_folder
 from dora_rt.errors import RunNotFoundError
 from dora_rt.runs import Connection, base_folder, find_runs, open_run
 
@@ -32,9 +33,12 @@ def connect(called: str | None, environ: Mapping[str, str]) -> Connection:
     """Connect to the run that the user named, or to the only one.
 
     Raises:
+        LaunchError: the folder of this user's runs is somebody else's.
         RunNotFoundError: there is none, or several.
     """
-    return open_run(base_folder(environ), called)
+    base = base_folder(environ)
+    check_base_folder(base)
+    return open_run(base, called)
 
 
 def ask(connection: Connection, request: str, **fields: Any) -> dict[str, Any]:
@@ -58,9 +62,16 @@ def ask(connection: Connection, request: str, **fields: Any) -> dict[str, Any]:
 
 
 def find_statuses(environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Give the status of every run that answers, the oldest first."""
+    """Give the status of every run that answers, the oldest first.
+
+    Raises:
+        LaunchError: the folder of this user's runs is somebody else's.
+        RefusedError: there are runs, and none of them answers.
+    """
     base = base_folder(environ)
+    check_base_folder(base)
     statuses = []
+    refusals = []
     for run in find_runs(base):
         connection = Connection.open(base, run)
         if connection is None:
@@ -71,7 +82,11 @@ def find_statuses(environ: Mapping[str, str]) -> list[dict[str, Any]]:
             except RunEndedError:
                 continue
             except RefusedError as error:
-                print(f"dora-rt: run {run}: {error}", file=sys.stderr)
+                refusals.append(f"run {run}: {error}")
+    if refusals and not statuses:
+        raise RefusedError("\n".join(refusals))
+    for refusal in refusals:
+        print(f"dora-rt: {refusal}", file=sys.stderr)
     return sorted(statuses, key=lambda status: float(status["began"]))
 
 

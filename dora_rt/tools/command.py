@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from dora_rt import __version__
 from dora_rt.errors import LaunchError, RunNotFoundError
+from dora_rt.terminal import HarmlessStream
 from dora_rt.tools import (
     build,
     check,
@@ -32,7 +33,14 @@ from dora_rt.tools import (
     view,
     watch,
 )
-from dora_rt.tools.verb import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, Verb
+from dora_rt.tools.asking import RefusedError
+from dora_rt.tools.verb import (
+    EXIT_ENVIRONMENT,
+    EXIT_INTERRUPTED,
+    EXIT_PROBLEM,
+    EXIT_USAGE,
+    Verb,
+)
 
 # What a verb needs only when it runs (numpy, extras), its module imports only then.
 VERBS: Mapping[str, Verb] = {
@@ -64,6 +72,7 @@ VERBS: Mapping[str, Verb] = {
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and exit with its code."""
     words = sys.argv[1:] if arguments is None else arguments
+    sys.stdout, sys.stderr = map(HarmlessStream.around, (sys.stdout, sys.stderr))
     if words and not words[0].startswith("-") and words[0] not in VERBS:
         print(_say_unknown(words[0]), file=sys.stderr)
         sys.exit(EXIT_USAGE)
@@ -76,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except RunNotFoundError as error:
         print(f"dora-rt: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
+    except RefusedError as error:
+        print(f"dora-rt: {error}", file=sys.stderr)
+        sys.exit(EXIT_PROBLEM)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:

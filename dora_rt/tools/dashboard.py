@@ -14,14 +14,15 @@ DEFAULT_PORT = 8088
 _DESCRIPTION = """\
 Serve a page that shows a run: its graph with rates, latencies and drops, its nodes with buttons to
 stop and restart them, their logs, and live pictures with boxes. It works without internet, and
-makes no node wait. Without RUN it shows all runs of this user, also those that begin later."""
+makes no node wait. Without RUN it shows all runs of this user, also those that begin later. The
+address that is printed has a token in it, and without it nobody gets in."""
 
 _EPILOG = """\
 examples:
   dora-rt dashboard                   all runs, on http://127.0.0.1:8088
   dora-rt dashboard 9c08 --port 0     one run, on any free port
-  dora-rt dashboard --host 0.0.0.0    also for other machines: the address that is printed
-                                      has a token in it, and without it nobody gets in
+  dora-rt dashboard --host 0.0.0.0    also for other machines
+  dora-rt dashboard --no-token        for everybody who has an account on this machine
   dora-launch FILE --dashboard        with the run, and ending with it
 
 exit codes: 0 ended by Ctrl-C or SIGTERM, 2 no such run, 3 it cannot be served there"""
@@ -39,9 +40,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"port, or the next free one; 0: any (default: {DEFAULT_PORT})",
     )
     parser.add_argument(
-        "--token",
-        action="store_true",
-        help="ask for a token on this machine too, which other users of it share",
+        "--no-token",
+        dest="has_token",
+        action="store_false",
+        help="let in every user of this machine without the token, to look and to press buttons",
     )
 
 
@@ -57,7 +59,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from dora_rt.dashboard.serving import ServingError, serve
 
     try:
-        serve(base, run, host=options.host, port=options.port, has_token=options.token)
+        serve(base, run, host=options.host, port=options.port, has_token=options.has_token)
     except ServingError as error:
         print(f"dora-rt dashboard: {error}", file=sys.stderr)
         return EXIT_ENVIRONMENT

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from dora_rt.rates import Rates, measure
 from dora_rt.runs import Connection
+from dora_rt.terminal import harmless, steer
 from dora_rt.tools.asking import (
     RefusedError,
     RunEndedError,
@@ -51,7 +52,7 @@ def show_rates(
     """
     is_terminal = sys.stdout.isatty() and not options.json and not options.once
     if is_terminal:
-        sys.stdout.write(_CLEAR_ALL)
+        steer(sys.stdout, _CLEAR_ALL)
     try:
         with connect(options.run, environ) as connection:
             for rates in _measurements(connection, options.interval):
@@ -85,8 +86,9 @@ def _measurements(connection: Connection, interval_s: float) -> Iterator[Rates]:
 
 def _redraw(text: str) -> None:
     columns, rows = shutil.get_terminal_size()
-    lines = [line[:columns] for line in text.splitlines()[: rows - 1]]
-    sys.stdout.write(_HOME + "".join(f"{line}{_CLEAR_LINE}\n" for line in lines) + _CLEAR_BELOW)
+    lines = [line[:columns] for line in harmless(text, has_colours=False).split("\n")[: rows - 1]]
+    shown = "".join(f"{line}{_CLEAR_LINE}\n" for line in lines)
+    steer(sys.stdout, f"{_HOME}{shown}{_CLEAR_BELOW}")
     sys.stdout.flush()
 
 

@@ -130,8 +130,8 @@ def make_unit(plan: Plan, file: Path, *, user: str | None, namespace: str) -> st
         namespace=f"Environment={NAMESPACE_VARIABLE}={namespace}\n" if namespace else "",
         identity=identity,
         start_s=f"{startup_s + 30:g}",
-        # Three rungs of the launcher's ladder, each after the grace of the slowest node.
-        stop_s=f"{3 * grace_s + 5:g}",
+        # Draining and three rungs of the ladder, each with the grace of the slowest node.
+        stop_s=f"{4 * grace_s + 5:g}",
         target="default.target" if user is None else "multi-user.target",
     )
 

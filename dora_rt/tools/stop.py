@@ -27,8 +27,9 @@ from dora_rt.tools.verb import EXIT_OK, EXIT_PROBLEM, Verb
 _LOOK_S = 0.02
 
 _STOP = """\
-Stop a run, or one node of it, as Ctrl-C does: the nodes are told, then get SIGTERM after their
-stop_grace, and SIGKILL after another one. Returns when it has ended."""
+Stop a run, or one node of it, as Ctrl-C does: the nodes are told, after their stop_grace get
+SIGINT or SIGTERM, by which their cleanup code runs, and are killed after another one. Returns when
+it has ended."""
 
 _STOP_EPILOG = f"""\
 examples:

@@ -8,6 +8,8 @@ import logging
 import socket
 import sys
 import threading
+import time
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
@@ -25,6 +27,12 @@ logger = logging.getLogger(__name__)
 BOUNDARY = "dora-rt-picture"
 _PORTS_TRIED = 20
 _SOCKET_TIMEOUT_S = 10.0
+MAX_CONNECTIONS = MAX_WATCHERS + 24
+_ROOM_S = 0.5
+_TURNED_AWAY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
 _STREAM_BUFFER_NBYTES = 128 * 1024
 _SNAPSHOT_PATIENCE_S = 2.0
 _STREAM_PATIENCE_S = 1.0
@@ -104,12 +112,62 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], feed: Feed) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.feed = feed
+        # Each connection has a thread.
+        self._room = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._silent: dict[socket.socket, float] = {}
+        """Connections that have not asked for anything yet, the oldest first, and since when."""
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
         # HTTPServer's own asks the name server for this machine's name, which can take seconds.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give a connection a thread, in the place of one that only waits if there is no other."""
+        if not self._room.acquire(blocking=False):
+            self._drop_silent(time.monotonic(), most=1)
+            if not self._room.acquire(timeout=_ROOM_S):
+                with suppress(OSError):
+                    request.send(_TURNED_AWAY, socket.MSG_DONTWAIT)
+                self.shutdown_request(request)
+                return
+        self._silent[request] = time.monotonic()
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:
+            # There is no thread to be had.
+            self._forget(request)
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection, in its thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._forget(request)
+
+    def service_actions(self) -> None:
+        """End connections that take their time: a byte now and then is no request."""
+        self._drop_silent(time.monotonic() - _SOCKET_TIMEOUT_S, most=MAX_CONNECTIONS)
+
+    def note_request(self, request: socket.socket) -> None:
+        """Learn that a connection has asked for something."""
+        self._silent.pop(request, None)
+
+    def _forget(self, request: socket.socket) -> None:
+        self.note_request(request)
+        self._room.release()
+
+    def _drop_silent(self, since: float, *, most: int) -> None:
+        """Hang up on those that are silent since then or longer, the oldest first."""
+        for request, began in list(self._silent.items())[:most]:
+            if began > since:
+                break
+            self.note_request(request)
+            # Its thread reads an end of file, and ends.
+            with suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A browser that is closed in the middle of a picture is no event.
@@ -125,14 +183,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a GET or HEAD."""
-        if not self._is_meant_for_us():
+        self.server.note_request(self.connection)
+        try:
+            is_meant_for_us = self._is_meant_for_us()
+            path = urlsplit(self.path).path
+        except ValueError:
+            self._send_text(HTTPStatus.BAD_REQUEST, "the header Host or the path is no address")
+            return
+        if not is_meant_for_us:
             self._send_text(
                 HTTPStatus.FORBIDDEN,
                 f"this page is served for {self.server.server_name} only; "
                 "start plot with --host to serve it under other names",
             )
             return
-        match urlsplit(self.path).path:
+        match path:
             case "/" | "/index.html":
                 self._send(HTTPStatus.OK, "text/html; charset=utf-8", PAGE.encode())
             case "/status.json":
@@ -143,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send_snapshot()
             case "/stream.mjpg":
                 self._send_stream()
-            case path:
+            case _:
                 self._send_text(
                     HTTPStatus.NOT_FOUND,
                     f"there is no {path}; there are /, /stream.mjpg, /snapshot.jpg, /status.json",

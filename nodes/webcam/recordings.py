@@ -15,6 +15,7 @@ import numpy as np
 from .capture import Capture, as_bgr, frame_rate, frame_shape, grab, retrieve_into
 from .frame import Frame, Image, SourceError
 from .pacing import Pacer
+from .picture_size import MAX_PIXELS, read_size
 from .scene import Scene, SceneOptions, scene_metadata
 
 logger = logging.getLogger(__name__)
@@ -223,7 +224,18 @@ def _open_video(path: Path) -> Capture:
 
 
 def _read_picture(path: Path) -> Image:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    # What is no file, such as a fifo, would be waited for without end.
+    is_file = path.is_file()
+    try:
+        size = read_size(path) if is_file else None
+    except OSError as error:
+        raise SourceError(f"--source: '{path}' cannot be read: {error.strerror}") from error
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        raise SourceError(
+            f"--source: '{path}' has {size[0]} x {size[1]} pixels, more than "
+            f"{MAX_PIXELS // 10**6} million; make it smaller"
+        )
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if is_file else None
     if image is None:
         raise SourceError(f"--source: '{path}' cannot be read as a picture; repair or remove it")
     return as_bgr(image)

@@ -75,23 +75,33 @@ class Answer:
 
 
 class Dashboard:
-    """A `dora-rt dashboard`, asked without a browser."""
+    """A dashboard, asked without a browser."""
 
-    def __init__(self, *arguments: str) -> None:
-        self.process = subprocess.Popen(
+    def __init__(self, url: str, process: subprocess.Popen[str] | None = None) -> None:
+        parts = urlsplit(url)
+        self.url = url
+        self.process = process
+        self.port = parts.port
+        self.token = parts.query.removeprefix("token=")
+        self.host = f"127.0.0.1:{self.port}"
+
+    @classmethod
+    def start(cls, *arguments: str) -> Dashboard:
+        """Start a `dora-rt dashboard`."""
+        process = subprocess.Popen(
             [sys.executable, "-m", "dora_rt.tools", "dashboard", "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self.process.stdout is not None
-        self.url = find_url(self.process.stdout.readline())
-        self.port = urlsplit(self.url).port
-        self.host = f"127.0.0.1:{self.port}"
+        assert process.stdout is not None
+        return cls(find_url(process.stdout.readline()), process)
 
     def ask(self, path: str, *, method: str = "GET", body: str = "", **headers: str) -> Answer:
+        """Ask as a browser does that has opened the address, unless `Cookie` is another one."""
+        sent = {"Host": self.host, "Cookie": f"dora_rt_{self.port}={self.token}", **headers}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            connection.request(method, path, body.encode(), {"Host": self.host, **headers})
+            connection.request(method, path, body.encode(), sent)
             response = connection.getresponse()
             return Answer(response.status, response.read(), dict(response.getheaders()))
         finally:
@@ -103,6 +113,7 @@ class Dashboard:
 
     def close(self) -> int:
         """End it as a service manager does, and give its exit code."""
+        assert self.process is not None, "it was started by this"
         self.process.send_signal(signal.SIGTERM)
         with self.process:
             return self.process.wait(5)

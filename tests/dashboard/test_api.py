@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,6 +22,7 @@ from tests.helpers import eventually
 
 pytest.importorskip("starlette", reason="the extra [web] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [web] is not installed")
+from dora_rt.dashboard.protocol import MAX_CONNECTIONS
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def running(own_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def dashboard(running: str) -> Iterator[Dashboard]:
-    dashboard = Dashboard()
+    dashboard = Dashboard.start()
     api = f"/api/runs/{running}"
     eventually(lambda: bool(dashboard.ask(f"{api}/status").fields["pictures"]), within_s=10)
     yield dashboard
@@ -218,21 +221,78 @@ def test_buttons_are_no_get(dashboard: Dashboard, running: str):
     assert dashboard.ask(f"/api/runs/{running}/stop").status == 405
 
 
-def test_other_machines_need_the_token_once(running: str):
-    dashboard = Dashboard(running, "--host", "0.0.0.0")
-    token = dashboard.url.partition("?token=")[2]
+@pytest.mark.parametrize("place", [(), ("--host", "0.0.0.0")], ids=["this machine", "network"])
+def test_token_is_needed_once(running: str, place: tuple[str, ...]):
+    dashboard = Dashboard.start(running, *place)
+    origin = f"http://{dashboard.host}"
 
-    refused = [dashboard.ask(path).status for path in ("/", "/api/runs", "/?token=x")]
-    welcome = dashboard.ask(f"/?token={token}")
+    paths = ("/", "/api/runs", "/?token=x", "/dashboard.js")
+    refused = [dashboard.ask(path, Cookie="").status for path in paths]
+    stopped = dashboard.ask(
+        f"/api/runs/{running}/stop", method="POST", body="{}", Cookie="", Origin=origin
+    )
+    welcome = dashboard.ask(f"/?token={dashboard.token}", Cookie="")
     cookie = welcome.headers["set-cookie"].partition(";")[0]
     inside = dashboard.ask("/api/runs", Cookie=cookie)
+    program = dashboard.ask(f"/api/runs?token={dashboard.token}", Cookie="")
 
-    assert len(token) >= 20
-    assert refused == [403, 403, 403]
+    assert len(dashboard.token) >= 20
+    assert refused == [403, 403, 403, 403]
+    assert stopped.status == 403
     assert (welcome.status, welcome.headers["location"]) == (303, "/")
     assert "HttpOnly" in welcome.headers["set-cookie"]
     assert [run["run"] for run in inside.fields["runs"]] == [running]
+    assert program.status == 200
     assert dashboard.close() == 0
+
+
+def test_without_token_all_users_of_this_machine_get_in_and_no_other_machine(running: str):
+    dashboard = Dashboard.start(running, "--no-token")
+
+    assert dashboard.token == ""
+    assert dashboard.ask("/api/runs", Cookie="").status == 200
+    assert dashboard.close() == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "dora_rt.tools", "dashboard", "--no-token", "--host", "0.0.0.0"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "--no-token: other machines can reach 0.0.0.0, so a token is needed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("Host", "["),
+        ("Host", "a]b"),
+        ("Host", "[::1"),
+        ("Origin", "http://["),
+        ("Origin", "http://a]b"),
+    ],
+)
+def test_address_that_is_none_is_refused(
+    dashboard: Dashboard, running: str, header: str, value: str
+):
+    path = f"/api/runs/{running}/stop"
+
+    answer = dashboard.ask(path, method="POST", body="{}", **{header: value})
+
+    assert (answer.status, answer.body) == (400, b"the header Host or Origin is no address\n")
+
+
+def test_those_who_only_connect_do_not_shut_out_who_asks(dashboard: Dashboard):
+    assert dashboard.process is not None
+    descriptors = Path(f"/proc/{dashboard.process.pid}/fd")
+    with ExitStack() as stack:
+        for _ in range(4 * MAX_CONNECTIONS):
+            connection = socket.create_connection(("127.0.0.1", dashboard.port), timeout=5)
+            stack.enter_context(connection)
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+
+        assert dashboard.ask("/api/runs").status == 200
+        assert len(list(descriptors.iterdir())) < MAX_CONNECTIONS + 40
 
 
 def test_graph_of_the_run_has_live_numbers(running: str):
@@ -264,9 +324,8 @@ def test_dashboard_of_a_launcher_acts_and_ends_with_the_run(flow: Flow):
     launcher = flow.start("--dashboard", "--dashboard-port", "0")
     assert launcher.stdout is not None
     url = next(line for line in launcher.stdout if line.startswith("dashboard:"))
-    dashboard = Dashboard.__new__(Dashboard)
-    dashboard.port = int(find_url(url).rpartition(":")[2].strip("/"))
-    dashboard.host = f"127.0.0.1:{dashboard.port}"
+    dashboard = Dashboard(find_url(url))
+    assert dashboard.ask("/api/runs", Cookie="").status == 403
     (run,) = [entry["run"] for entry in dashboard.ask("/api/runs").fields["runs"]]
     api = f"/api/runs/{run}"
 

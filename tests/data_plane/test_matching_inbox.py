@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from dora_rt.data.shm import attach_words
 from dora_rt.data.stamp import Stamp
 from dora_rt.event import Change, Event, MatchedEvents
 from tests.helpers import Reader, plan_of
+from tests.own import new_run
 
 SYNC = SyncConfig(("left", "right"), slop_ns=0, depth=8)
 
@@ -46,7 +46,7 @@ def synced() -> Iterator[Synced]:
     plan = plan_of(Reader(100), Reader(100))
     edges = tuple(replace(edge, reader=1) for edge in plan.outputs[0].edges)
     output = replace(plan.outputs[0], edges=edges)
-    run = secrets.token_hex(4)
+    run = new_run()
     config = replace(
         plan.processes[1].config,
         run=run,

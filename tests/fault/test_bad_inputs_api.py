@@ -50,7 +50,8 @@ MISTAKES = [
         ),
         (
             "in_fork(lambda: node.next(timeout=0))",
-            "NodeClosedError: node 'camera': this process is a fork of it, and cannot receive",
+            "NodeClosedError: node 'camera': this process is a fork of the node; only the node can "
+            "receive",
         ),
     ),
     *numbered(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -13,6 +15,7 @@ from dora_rt.runs import NAMESPACE_VARIABLE, base_folder
 from tests.fault.bed import Bed
 from tests.own import namespace
 
+OTHER_USER = 65531
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 
 
@@ -120,3 +123,96 @@ def test_tmp_that_cannot_be_written_is_told_when_there_is_no_runtime_folder(bed:
         out,
     )
     assert not bed.has("received")
+
+
+def mounted(bed: Bed, preparation: str, *command: str) -> tuple[int, str]:
+    """Run a launcher, or a command, where something else is mounted."""
+    script = f'{preparation} && exec "$@"'
+    return bed.run(command=["unshare", "-m", "sh", "-c", script, "sh", *(command or bed.command())])
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("preparation", "said"),
+    [
+        (
+            "mount -t tmpfs tmpfs /dev/shm && mount -o remount,ro /dev/shm",
+            "/dev/shm is read-only: mount it writable (mount -o remount,rw /dev/shm)",
+        ),
+        (
+            "umount -l /proc",
+            "/proc is not there, and nothing can be told of processes without it: mount it "
+            "(mount -t proc proc /proc)",
+        ),
+        (
+            "umask 777",
+            "the umask 777 takes from this user the rights to what it makes itself: set it to 077 "
+            "or 022",
+        ),
+    ],
+    ids=["/dev/shm read-only", "no /proc", "umask 777"],
+)
+def test_launcher_that_lacks_something_says_what_in_one_sentence(
+    bed: Bed, preparation: str, said: str
+):
+    bed.write_ticking()
+
+    assert mounted(bed, preparation) == (3, f"dora-launch: {said}\n")
+
+
+@needs_root
+def test_shared_memory_that_this_user_may_not_write_is_told():
+    program = """
+import os
+from dora_rt.control.premises import check_shared_memory
+from dora_rt.errors import LaunchError
+os.setuid(65534)  # not before the imports: the interpreter may be in root's home
+try:
+    check_shared_memory()
+except LaunchError as error:
+    print(error)
+"""
+    script = 'mount -t tmpfs -o mode=755 tmpfs /dev/shm && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert (done.stdout, done.stderr) == (
+        "/dev/shm cannot be written by user 65534 (its mode is 0755, 1777 is usual): "
+        "chmod 1777 /dev/shm\n",
+        "",
+    )
+
+
+@needs_root
+def test_doctor_without_proc_says_so(bed: Bed):
+    code, out = mounted(bed, "umount -l /proc", sys.executable, "-m", "dora_rt.tools", "doctor")
+
+    assert code == 3
+    assert out.startswith("dora-rt: /proc is not there, ")
+    assert "Traceback" not in out
+
+
+@needs_root
+@pytest.mark.parametrize("number", range(1, 8))
+def test_user_who_may_start_no_more_processes_is_told_so(bed: Bed, number: int):
+    if shutil.which("setpriv") is None:
+        pytest.skip("it takes setpriv (util-linux)")
+    bed.write_ticking()
+    os.chown(bed.folder, OTHER_USER, OTHER_USER)
+    os.chown(bed.runtime, OTHER_USER, OTHER_USER)
+    # One that has no other process; and its rights, so that it may read root's files.
+    user = ["setpriv", f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups"]
+    caps = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    limit = ["sh", "-c", f'ulimit -p {number} 2>/dev/null || ulimit -u {number}; exec "$@"', "sh"]
+
+    code, out = bed.run(command=[*user, *caps, *limit, *bed.command("--stop-after", "100ms")])
+
+    assert "Traceback" not in out
+    assert code in (0, 3), out
+    if number < 5:
+        assert code == 3
+        assert "dora-launch: " in out

@@ -51,6 +51,7 @@ def fuzz(first: int) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.timeout(180)
 def test_live_edge_with_corrupted_words_never_crashes_hangs_or_reads_beyond_a_slot():
     with ThreadPoolExecutor(2) as pool:
         batches = list(pool.map(fuzz, range(0, SEEDS, BATCH)))

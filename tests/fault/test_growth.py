@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import resource
-import secrets
 import socket
 import subprocess
 import sys
@@ -21,8 +20,8 @@ from dora_rt.control.memory import RunMemory
 from dora_rt.control.plan import Plan
 from dora_rt.control.planner import make_plan
 from dora_rt.descriptor import read_descriptor
-from tests.conftest import shared_objects
 from tests.flows.flow import Flow
+from tests.own import new_run, own_objects
 
 IS_SOAK = os.environ.get("SOAK") == "1"
 INPUTS = 5
@@ -70,7 +69,7 @@ def test_launcher_keeps_a_doorbell_of_each_process_and_nothing_of_its_edges(flow
     plan = write_ring(flow, 200)
     before = mappings()
 
-    with RunMemory.create(plan, secrets.token_hex(4)) as memory:
+    with RunMemory.create(plan, new_run()) as memory:
         for process in range(100):
             memory.mark_dead(process, returns=True)
             memory.renew(process)
@@ -80,7 +79,7 @@ def test_launcher_keeps_a_doorbell_of_each_process_and_nothing_of_its_edges(flow
             assert memory.counters(edge.output, edge.edge) is not None
         kept = mappings() - before
         # All nodes are yet to attach, so that the earlier generations are needed as well.
-        objects = len(shared_objects())
+        objects = len(own_objects())
 
     assert len(plan.edges) == 1000
     assert kept <= 200 + 20
@@ -126,13 +125,13 @@ def follow(flow: Flow, run_s: float) -> Course:
             # The samples of a second, so that the tokens are there.
             time.sleep(0.8 * run_s)
             nodes = nodes_of(launcher.pid)
-            (run,) = {name.split("-")[1] for name in shared_objects() if name.endswith("-board")}
+            (run,) = {name.split("-")[1] for name in own_objects() if name.endswith("-board")}
             measured = {
                 "launcher_mappings": mappings(launcher.pid),
                 "launcher_descriptors": descriptors(launcher.pid),
                 "node_mappings": max(map(mappings, nodes)),
                 "node_descriptors": max(map(descriptors, nodes)),
-                "objects": sum(f"drt-{run}-" in name for name in shared_objects()),
+                "objects": sum(f"drt-{run}-" in name for name in own_objects()),
                 "shared_nbytes": used_nbytes(run),
             }
             while b"STOPPING=1" not in ears.recv(4096):
@@ -141,7 +140,7 @@ def follow(flow: Flow, run_s: float) -> Course:
             out = launcher.stdout.read()
         stopped_s = time.monotonic() - stopping_s
     assert launcher.returncode == 0, out[-3000:]
-    assert not [name for name in shared_objects() if f"drt-{run}-" in name]
+    assert not [name for name in own_objects() if f"drt-{run}-" in name]
     return Course(ready_s, stopped_s, **measured, out=out)
 
 

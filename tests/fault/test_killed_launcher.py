@@ -257,6 +257,7 @@ def test_run_that_died_with_its_reaper_is_reclaimed_by_the_next_launch_and_livin
     assert out.count("reclaimed") == 1
     assert not objects(dead)
     assert bed.runs() == {living}
+    # It goes on, and makes a token whenever it first uses a slot.
     assert objects(living).keys() >= kept.keys()
     (other.folder / "received").unlink()
     eventually(lambda: other.has("received"))

@@ -331,7 +331,7 @@ def test_endless_line_and_strange_bytes_are_shown_and_harm_nobody(flow: Flow):
 
     assert done.lines("a") == [
         "x" * 16384 + " ... [cut: a line of 10,000,000 bytes]",
-        "\\xff\x00",
+        "\\xff\\x00",
     ]
     assert done.ending("a") == "finished"
 

@@ -16,9 +16,9 @@ from dora_rt.contract import NodeConfig, QueuePolicy
 from dora_rt.data.publisher import Publisher
 from dora_rt.data.shm import attach_semaphore, create_semaphore, unlink_semaphores
 from dora_rt.data.subscriber import Subscriber
-from tests.conftest import shared_objects
 from tests.flows.flow import Flow
 from tests.helpers import NO_STAMP, Reader, Wired, wired
+from tests.own import own_objects
 
 IS_SOAK = os.environ.get("SOAK") == "1"
 RESTARTS = 10_000 if IS_SOAK else 200
@@ -50,7 +50,7 @@ class Size:
             deleted_nbytes=sum(int(end, 16) - int(begin, 16) for begin, end in deleted),
             descriptors=sum(1 for _ in (process / "fd").iterdir()),
             threads=sum(1 for _ in (process / "task").iterdir()),
-            objects=sum(f"drt-{run}-" in name for name in shared_objects()),
+            objects=sum(f"drt-{run}-" in name for name in own_objects()),
             rss_nbytes=int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE"),
         )
 
@@ -215,7 +215,7 @@ def test_restarts_in_a_flow_leave_the_launcher_and_the_healthy_nodes_as_they_wer
     sizes: dict[str, Size] = {}
 
     def sizes_now() -> dict[str, Size]:
-        (run,) = {name.split("-")[1] for name in shared_objects() if "-board" in name}
+        (run,) = {name.split("-")[1] for name in own_objects() if "-board" in name}
         return {name: Size.of(pid, run) for name, pid in pids.items()}
 
     for line in launcher.stdout:

@@ -171,7 +171,7 @@ def test_flow_with_a_blocked_writer_can_be_stopped(flow: Flow):
     done = flow.run("--stop-after", "300ms")
 
     assert time.monotonic() - began < 6
-    assert done.ending("source") == "stopped (SIGTERM)"
+    assert done.ending("source") == "stopped (SIGINT)"
     assert done.exit_code == 0
 
 
@@ -185,6 +185,7 @@ def test_node_deaf_to_the_stop_and_to_sigterm_is_killed_and_named(flow: Flow):
         """
         import signal, time
         from dora_rt import Node
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         node = Node()
         node.next()

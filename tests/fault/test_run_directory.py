@@ -174,7 +174,7 @@ def test_nobody_else_can_read_write_or_remove_what_belongs_to_a_run(bed: Bed):
     launcher = bed.start_and_wait_for("received")
     (run,) = bed.runs()
     found = [SHM / name for name in objects(run)]
-    assert len(found) > 5
+    assert len(found) >= 8
     folder = bed.base / run
     attempts: list[Callable[[], object]] = [
         *(lambda path=path: path.read_bytes() for path in found),
@@ -227,14 +227,19 @@ def test_base_of_somebody_else_is_refused(bed: Bed):
     os.chown(bed.base, SOMEBODY_ELSE, -1)
 
     code, out = bed.run("--stop-after", "50ms")
+    told = [
+        bed.run(command=[sys.executable, "-m", "dora_rt.tools", *words])
+        for words in (["ps"], ["stop"], ["top", "--once"])
+    ]
 
     os.chown(bed.base, 0, -1)
-    assert code == 3
-    assert out == (
-        f"dora-launch: {bed.base} belongs to user {SOMEBODY_ELSE} with mode 700; expected a "
+    why = (
+        f"{bed.base} belongs to user {SOMEBODY_ELSE} with mode 700; expected a "
         "folder of user 0 with mode 700: find out who made it, or set XDG_RUNTIME_DIR to a "
         "folder of your own\n"
     )
+    assert (code, out) == (3, f"dora-launch: {why}")
+    assert told == [(3, f"dora-rt: {why}")] * 3
     assert bed.runs() == set()
 
 

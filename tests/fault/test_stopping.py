@@ -14,8 +14,8 @@ from tests.helpers import eventually
 @pytest.mark.parametrize(
     ("handler", "ending"),
     [
-        ("signal.SIG_DFL", "stopped (SIGTERM)"),
-        # Python runs it between two instructions, and there is no second one.
+        ("signal.SIG_DFL", "stopped (SIGINT)"),
+        # Who has a handler for SIGTERM gets that; Python runs it, and goes on.
         ("lambda *_: None", "killed: it did not stop when told to, nor at SIGTERM"),
     ],
 )

@@ -8,6 +8,7 @@ import io
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import termios
@@ -126,6 +127,8 @@ def test_terminal_after_ctrl_s_misses_lines_in_one_piece_and_says_after_ctrl_q_h
     eventually(lambda: b"begins" in seen, within_s=20)
 
     os.write(controller, CTRL_S)
+    # The kernel takes its time to look at what was typed.
+    eventually(lambda: not select.select([], [screen], [], 0)[1], within_s=20)
     bed.write("stopped", "x")
     eventually(lambda: bed.has("printed"), within_s=20)
     eventually(lambda: len(logged(bed.folder / "logs", "a")) == 1 + LINES, within_s=20)

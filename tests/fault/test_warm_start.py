@@ -291,3 +291,34 @@ def test_ps_shows_the_program_of_the_node(plan: ProcessPlan):
 
     server.close()
     assert printed.decode().split() == [sys.executable, "-u", str(script)]
+
+
+def test_process_that_is_stopped_before_it_has_a_session_ends_with_its_server(
+    plan: ProcessPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    program = tmp_path / "stopping.py"
+    program.write_text(
+        f"""
+import os, runpy, signal
+def stop_first():
+    with open({str(tmp_path / "pid")!r}, "w") as file:
+        file.write(str(os.getpid()))
+    os.kill(os.getpid(), signal.SIGSTOP)
+os.setsid = stop_first
+runpy.run_path({str(warm_start._PROGRAM)!r}, run_name="__main__")
+"""
+    )
+    monkeypatch.setattr(warm_start, "_PROGRAM", program)
+    monkeypatch.setattr(warm_start, "_START_S", 3.0)
+    server = WarmStart(dict(os.environ), ())
+    try:
+        pid, _ = start(server, plan)
+        stopped = Path(f"/proc/{int((tmp_path / 'pid').read_text())}/stat")
+
+        assert pid is None
+        assert stopped.read_text().rpartition(") ")[2][0] == "T", "the fault took place"
+    finally:
+        server.kill()
+
+    eventually(lambda: not stopped.exists() or stopped.read_text().rpartition(") ")[2][0] in "ZX")
+    os.waitpid(int((tmp_path / "pid").read_text()), 0)

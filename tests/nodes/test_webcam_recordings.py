@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
 from dora_rt.nodes.webcam.frame import SourceError
 from dora_rt.nodes.webcam.pacing import Pacer
+from dora_rt.nodes.webcam.picture_size import read_size
 from dora_rt.nodes.webcam.recordings import Pictures, SceneSource, VideoFile
 from dora_rt.nodes.webcam.scene import Scene, SceneOptions
 from node_helpers import FakeTime, picture
@@ -210,3 +215,46 @@ def test_scene_gives_its_pixels_and_its_truth_and_ends_after_its_frames():
     assert [number for number, _ in rest] == [1, 2, 3]
     assert source.is_finished
     assert time.slept == [0.05] * 4
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "ppm"])
+def test_size_of_a_picture_is_read_without_decoding_it(tmp_path, suffix):
+    path = tmp_path / f"one.{suffix}"
+    cv2.imwrite(str(path), picture(20, 10, 77))
+
+    height, width = cv2.imread(str(path)).shape[:2]
+
+    assert read_size(path) == (width, height)
+    path.write_bytes(path.read_bytes()[:14])
+    assert read_size(path) in (None, (width, height))
+
+
+def test_lossless_webp_has_a_size(tmp_path):
+    path = tmp_path / "one.webp"
+    cv2.imwrite(str(path), picture(20, 10, 77), [cv2.IMWRITE_WEBP_QUALITY, 101])
+
+    assert path.read_bytes()[12:16] == b"VP8L"
+    assert read_size(path) == cv2.imread(str(path)).shape[1::-1]
+
+
+def test_picture_that_is_small_as_a_file_and_huge_in_memory_is_refused_undecoded(tmp_path):
+    path = tmp_path / "bomb.png"
+    head = struct.pack(">IIBBBBB", 14000, 14000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + head
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", len(head))
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+    )
+
+    with pytest.raises(SourceError, match="has 14000 x 14000 pixels, more than 134 million"):
+        take(Pictures([path]))
+
+
+def test_fifo_among_the_pictures_is_named_and_not_waited_for(tmp_path):
+    path = tmp_path / "pipe.png"
+    os.mkfifo(path)
+
+    with pytest.raises(SourceError, match=f"'{path}' cannot be read as a picture"):
+        take(Pictures([path]))

@@ -57,7 +57,9 @@ class Life:
 class Accounts:
     """Keeps the books of one schedule, and finds what does not add up."""
 
-    def __init__(self, memory: Memory, edges: tuple[EdgeConfig, ...], outputs: dict[int, int]) -> None:
+    def __init__(
+        self, memory: Memory, edges: tuple[EdgeConfig, ...], outputs: dict[int, int]
+    ) -> None:
         """Begin with empty books.
 
         Args:
@@ -172,7 +174,9 @@ class Accounts:
         """Note what is so when a reader begins to wait."""
         return Wait(dict(self.completed), life.claims[edge], self._dropped_by_writer(edge))
 
-    def delivers(self, edge_number: int, life: Life, wait: Wait, event: Event, payload: bytes) -> None:
+    def delivers(
+        self, edge_number: int, life: Life, wait: Wait, event: Event, payload: bytes
+    ) -> None:
         """Check one delivered sample."""
         edge = self.edges[edge_number]
         where = f"edge {edge_number} ({edge.queue_policy.value}, {edge.queue_size})"
@@ -213,7 +217,9 @@ class Accounts:
             self._fail(f"{where} got {sample}, whose token it never won")
             return
         if sample.seq < claimed_at - edge.queue_size:
-            self._fail(f"older than the queue: {where} claimed {sample} when {claimed_at} were sent")
+            self._fail(
+                f"older than the queue: {where} claimed {sample} when {claimed_at} were sent"
+            )
         if self._memory.weak:
             return  # what is complete need not be seen yet
         if edge.queue_policy is QueuePolicy.LATEST:
@@ -223,7 +229,9 @@ class Accounts:
         elif self._is_single(edge):
             early = life.claims[edge.number] - wait.claims - 1
             dropped = self._dropped_by_writer(edge.number) - wait.dropped
-            if early > dropped + 1:  # one more may be won to learn that a token will never come (step 9)
+            if (
+                early > dropped + 1
+            ):  # one more may be won to learn that a token will never come (step 9)
                 self._fail(
                     f"claimed early: {where} won {early + 1} tokens to deliver {sample}, while the "
                     f"writer dropped {dropped}"
@@ -269,7 +277,9 @@ class Accounts:
         """Count what a dying reader could still have had of writers that are dead already."""
         writer = self.lives.get(self.edges[number].writer)
         generations = {
-            generation for (edge, _), generation in self._writer_generation.items() if edge == number
+            generation
+            for (edge, _), generation in self._writer_generation.items()
+            if edge == number
         }
         return sum(
             self._readable(number, generation, or_was=True)

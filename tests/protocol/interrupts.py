@@ -26,7 +26,7 @@ _ENTER = "__enter__"
 _WAITS = frozenset({_ENTER, "wait"})
 
 
-class Interrupted(BaseException):  # noqa: N818
+class Interrupted(BaseException):
     """What the signal handler raises: like KeyboardInterrupt, nothing that a library may swallow."""
 
 
@@ -77,13 +77,14 @@ class Interrupter:
                 self._inside_c.discard(id(frame))
             elif event == "return" and not _is_called_by_one_under_test(frame):
                 return
-        elif event not in ("call", "return") or code.co_name in _NO_CALLS:
-            return
-        elif (code.co_name == _ENTER) if event == "return" else (code.co_name not in _WAITS):
-            return
-        elif id(frame.f_back) in self._inside_c or not _is_called_by_one_under_test(frame):
-            return
-        elif not _calls(frame.f_back, code.co_name):
+        elif (
+            event not in ("call", "return")
+            or code.co_name in _NO_CALLS
+            or ((code.co_name == _ENTER) if event == "return" else (code.co_name not in _WAITS))
+            or id(frame.f_back) in self._inside_c
+            or not _is_called_by_one_under_test(frame)
+            or not _calls(frame.f_back, code.co_name)
+        ):
             return
         self.passed += 1
         if self._points < 0 or self.passed <= self._points:

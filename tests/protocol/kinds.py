@@ -10,7 +10,9 @@ CALM = Kind("calm")
 CALM_WEAK = Kind("calm, weak memory", weak=_WEAK)
 KILLS = Kind("kills", kills=(1, 1, 2, 3))
 KILLS_WEAK = Kind("kills, weak memory", kills=(1, 2, 3), weak=_WEAK)
-WRITERS = Kind("writers killed again and again", kills=(2, 3, 4), victims=(0,), slow=0.6, most_samples=4)
+WRITERS = Kind(
+    "writers killed again and again", kills=(2, 3, 4), victims=(0,), slow=0.6, most_samples=4
+)
 CLOSES = Kind("closed inputs and kills", kills=(0, 1, 2), closes=0.5, weak=(0.0, 0.0, 0.3))
 INTERRUPTS = Kind("exceptions of signal handlers", interrupts=(1, 2, 3))
 INTERRUPTS_KILLS = Kind(

@@ -231,9 +231,7 @@ class Cells:
         if entry.released is not None:
             acquired = process.acquired
             process.acquired = (
-                entry.released
-                if acquired is None
-                else list(map(max, acquired, entry.released))
+                entry.released if acquired is None else list(map(max, acquired, entry.released))
             )
         return entry.value
 

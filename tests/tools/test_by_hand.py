@@ -55,6 +55,7 @@ def test_node_that_must_be_killed_to_be_stopped_or_restarted_by_hand_is_no_failu
         from time import sleep
         from dora_rt import Node
         node = Node()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         node.send_output("out", b"x")
         Path("is_deaf").touch()

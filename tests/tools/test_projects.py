@@ -118,7 +118,7 @@ def test_unit_of_the_system_has_a_user_a_video_group_and_time_for_the_stop(flow:
         "\nUser=root\nSupplementaryGroups=video\nEnvironment=XDG_RUNTIME_DIR=/run/user/0\n" in unit
     )
     assert f"\nEnvironment=DORA_RT_NAMESPACE={namespace()}\n" in unit
-    assert "\nTimeoutStopSec=65\n" in unit
+    assert "\nTimeoutStopSec=85\n" in unit
     assert "\nWantedBy=multi-user.target\n" in unit
 
 

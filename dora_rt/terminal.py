@@ -1,0 +1,98 @@
+"""Text from others on its way to a terminal: what would steer the terminal is made harmless.
+
+What a node prints may be what a camera, a file or a program in the network told it; names and paths
+are somebody's as well. A terminal that is sent the wrong bytes erases what was said before, writes
+its clipboard, or shows text in another order than it is read by a program.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TextIO, cast
+
+_RESET = "\x1b[0m"
+_ESCAPE = re.compile(
+    r"\x1b\[([0-9;:]*)m"  # SGR: colours
+    r"|\x1b\[[0-?]*[ -/]*[@-~]"  # other control sequences: move, erase, ask
+    r"|\x1b[ -/]+[0-~]"  # another character set
+    # C0 but tab and newline, DEL, C1, line and paragraph separators, overrides and isolates of the
+    # direction, lone surrogates
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_CONCEALED = "8"
+# How many parameters belong to an extended colour, behind its 38, 48 or 58.
+_COLOUR_PARAMETERS = {"5": 2, "2": 4}
+
+
+def harmless(text: str, *, has_colours: bool = True) -> str:
+    """Give text that only shows itself, line by line.
+
+    Colours may stay: they end with their line. Other sequences for terminals (ESC [) are left out,
+    and every other character that is not to be seen becomes its code, such as \\x1b or \\u202e.
+    """
+    if text.isprintable() or _ESCAPE.search(text) is None:
+        return text
+    return "\n".join(_harmless_line(line, has_colours=has_colours) for line in text.split("\n"))
+
+
+def _harmless_line(line: str, *, has_colours: bool) -> str:
+    is_coloured = False
+
+    def replaced(found: re.Match[str]) -> str:
+        nonlocal is_coloured
+        parameters = found[1]
+        if parameters is not None and has_colours and not _conceals(parameters):
+            is_coloured = bool(parameters.strip("0;"))
+            return found[0]
+        if len(found[0]) > 1:
+            return ""
+        code = ord(found[0])
+        return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
+
+    shown = _ESCAPE.sub(replaced, line)
+    return shown + _RESET if is_coloured else shown
+
+
+def _conceals(parameters: str) -> bool:
+    """Tell whether a colour sequence would hide text."""
+    values = [value.split(":")[0].lstrip("0") for value in parameters.split(";")]
+    position = 0
+    while position < len(values):
+        if values[position] == _CONCEALED:
+            return True
+        if values[position] in ("38", "48", "58") and position + 1 < len(values):
+            position += _COLOUR_PARAMETERS.get(values[position + 1], 0)
+        position += 1
+    return False
+
+
+class HarmlessStream:
+    """A text stream to which nothing but harmless text is written; else it is what it wraps."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @classmethod
+    def around(cls, stream: TextIO) -> TextIO:
+        """Wrap a stream, unless it is wrapped already."""
+        return stream if isinstance(stream, cls) else cast(TextIO, cls(stream))
+
+    def write(self, text: str) -> int:
+        """Write text, made harmless."""
+        self._stream.write(harmless(text))
+        return len(text)
+
+    def write_as_it_is(self, text: str) -> None:
+        """Write what is meant to steer the terminal."""
+        self._stream.write(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+def steer(stream: TextIO, text: str) -> None:
+    """Write text that is meant to steer the terminal; whatever it quotes must be harmless."""
+    if isinstance(stream, HarmlessStream):
+        stream.write_as_it_is(text)
+    else:
+        stream.write(text)

@@ -1,0 +1,390 @@
+"""What programs do at their end, such as to switch a motor off, is done before anything is killed.
+
+Each program prints what it does; all are real processes in real dataflows.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.fault.bed import Bed
+from tests.flows.flow import Flow
+from tests.helpers import eventually
+
+MOTOR = """
+    import atexit, sys, time
+    from pathlib import Path
+    atexit.register(print, "atexit")
+    {begin}
+    try:
+        print("motor on")
+        Path("on").touch()
+        {work}
+    except KeyboardInterrupt:
+        print("interrupted")
+        raise
+    finally:
+        print("motor off")
+"""
+
+SENDING = "from dora_rt import Node; node = Node()"
+CLEANED_UP = ["motor on", "interrupted", "motor off", "atexit"]
+
+# With one of these variables a node is no copy of the fork server.
+WAYS = pytest.mark.parametrize("env", ["{}", "{PYTHONHASHSEED: 0}"], ids=["forked", "plain"])
+
+
+def motor(begin: str, work: str) -> str:
+    return MOTOR.format(begin=begin, work=work)
+
+
+def write_motor(flow: Flow, program: str, *, env: str = "{}", grace: str = "3s") -> None:
+    # A program that is no node has no outputs: the start would wait until it is ready.
+    outputs = "[out]" if "import Node" in program else "[]"
+    flow.write(
+        "flow.yml",
+        f"""
+        nodes:
+          - {{id: motor, path: motor.py, stop_grace: {grace}, outputs: {outputs}, env: {env}}}
+          - {{id: clock, path: clock.py, inputs: {{tick: dora/timer/millis/20}}}}
+        """,
+    )
+    flow.write("motor.py", program)
+    flow.write("clock.py", "from dora_rt import Node\nfor event in Node(): pass\nprint('end')\n")
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("begin", "work"),
+    [
+        (SENDING, "while True: node.send_output('out', b'x'); time.sleep(0.01)"),
+        (SENDING, "node.send_output('out', b'x'); time.sleep(60)"),
+        ("", "time.sleep(60)"),
+        ("", "while True: pass"),
+        ("", "import threading; threading.Event().wait()"),
+        ("", "import subprocess; subprocess.run(['sleep', '60'])"),
+        ("", "import asyncio; asyncio.run(asyncio.sleep(60))"),
+    ],
+    ids=["sends", "sends once", "sleeps", "computes", "waits", "has a child", "asyncio"],
+)
+def test_program_that_asks_for_no_event_is_interrupted_and_cleans_up(
+    flow: Flow, begin: str, work: str, env: str
+):
+    write_motor(flow, motor(begin, work), env=env)
+
+    done = flow.run("--stop-after", "300ms")
+
+    assert done.lines("motor") == CLEANED_UP, "and no traceback"
+    assert done.ending("motor") == "stopped (SIGINT)"
+    assert done.lines("clock") == ["end"]
+    assert done.exit_code == 0
+
+
+def test_traceback_of_the_interruption_is_in_the_log(flow: Flow, tmp_path: Path):
+    write_motor(flow, motor("", "time.sleep(60)"))
+
+    flow.run("--stop-after", "300ms", "--log-dir", str(tmp_path / "logs"))
+
+    log = (tmp_path / "logs/motor.log").read_text()
+    assert log.index("Traceback (most recent call last):") < log.index(" KeyboardInterrupt\n")
+
+
+def test_traceback_of_a_failing_cleanup_is_shown_and_is_a_failure(flow: Flow):
+    write_motor(
+        flow,
+        """
+        import time
+        try:
+            time.sleep(60)
+        finally:
+            raise OSError("the motor does not answer")
+        """,
+    )
+
+    done = flow.run("--stop-after", "300ms")
+
+    assert done.lines("motor")[-1] == "OSError: the motor does not answer"
+    assert done.lines("motor").count("KeyboardInterrupt") == 1, "it is told where that was"
+    assert done.ending("motor") == "failed: exit status 1"
+    assert done.exit_code == 1
+
+
+@WAYS
+def test_program_with_a_handler_for_sigterm_gets_sigterm(flow: Flow, env: str):
+    write_motor(
+        flow,
+        motor(
+            "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('asked')))",
+            "time.sleep(60)",
+        ),
+        env=env,
+    )
+
+    done = flow.run("--stop-after", "300ms")
+
+    assert done.lines("motor") == ["motor on", "asked", "motor off", "atexit"]
+    assert done.ending("motor") == "stopped"
+
+
+def test_node_that_reads_events_cleans_up_after_its_loop(flow: Flow):
+    write_motor(flow, motor(SENDING, "while not node.is_stopped(): time.sleep(0.01)"))
+
+    done = flow.run("--stop-after", "300ms")
+
+    assert done.lines("motor") == ["motor on", "motor off", "atexit"]
+    assert done.ending("motor") == "stopped"
+
+
+def test_node_that_is_busy_when_it_is_told_is_interrupted_after_its_grace(flow: Flow):
+    write_motor(flow, motor(SENDING, "node.is_stopped(); time.sleep(60)"), grace="0.2s")
+
+    done = flow.run("--stop-after", "300ms")
+
+    assert done.lines("motor") == CLEANED_UP
+    assert done.ending("motor") == "stopped (SIGINT)"
+
+
+def test_node_that_is_blocked_in_a_send_cleans_up(flow: Flow):
+    write_motor(flow, motor(SENDING, "while True: node.send_output('out', b'x')"))
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: motor, path: motor.py, outputs: [out]}
+          - id: reader
+            path: reader.py
+            stop_grace: 0.2
+            inputs: {out: {source: motor/out, queue_policy: block, queue_size: 1}}
+        """,
+    )
+    flow.write(
+        "reader.py",
+        motor("from dora_rt import Node; node = Node(); node.next()", "time.sleep(60)"),
+    )
+
+    done = flow.run("--stop-after", "500ms")
+
+    assert done.lines("motor") == CLEANED_UP
+    assert done.lines("reader") == CLEANED_UP
+    assert done.exit_code == 0
+
+
+@pytest.mark.parametrize("library", ["CDLL", "PyDLL"], ids=["without the GIL", "with the GIL"])
+def test_program_in_a_c_call_that_nothing_interrupts_is_killed_and_named(flow: Flow, library: str):
+    write_motor(
+        flow,
+        motor(
+            f"import ctypes; c = ctypes.{library}(None); lock = ctypes.create_string_buffer(64)",
+            "c.pthread_mutex_lock(lock); c.pthread_mutex_lock(lock)",
+        ),
+        grace="0.3s",
+    )
+
+    done = flow.run("--stop-after", "300ms")
+
+    assert done.lines("motor") == ["motor on"]
+    assert done.ending("motor") == "killed: it did not stop when told to, nor at SIGINT"
+    assert done.lines("clock") == ["end"], "all others end well"
+    assert done.exit_code == 1
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_program_of_a_shell_script_cleans_up(flow: Flow, shell: str):
+    write_motor(flow, "")
+    flow.write("motor.py", motor("", "time.sleep(60)").replace("interrupted", "slowly"))
+    flow.write("motor.sh", "python3 -u motor.py 2>/dev/null\ntrue\n")
+    text = (flow.folder / "flow.yml").read_text()
+    script = f"path: {shell}, args: motor.sh"
+    (flow.folder / "flow.yml").write_text(text.replace("path: motor.py", script, 1))
+
+    done = flow.run("--stop-after", "500ms")
+
+    assert done.lines("motor") == ["motor on", "slowly", "motor off", "atexit"]
+    assert done.ending("motor") == "stopped (SIGINT)"
+
+
+def test_what_a_shell_script_has_started_is_killed_after_its_grace(flow: Flow):
+    write_motor(flow, "", grace="0.3s")
+    flow.write("motor.sh", "trap '' INT TERM; sleep 60 & trap - INT TERM; echo on; wait\n")
+    text = (flow.folder / "flow.yml").read_text()
+    (flow.folder / "flow.yml").write_text(
+        text.replace("path: motor.py", "path: sh, args: motor.sh", 1)
+    )
+
+    done = flow.run("--stop-after", "300ms")
+
+    assert done.lines("motor") == ["on"]
+    assert done.ending("motor") == "stopped (SIGINT)"
+
+
+OPERATOR = """
+    import time
+    from dora_rt import DoraStatus
+    class Operator:
+        def __init__(self):
+            print("{name} on")
+        def on_input(self, dora_input, send_output):
+            try:
+                {work}
+            finally:
+                print("{name} input over")
+        def drop_operator(self):
+            print("{name} off")
+        def __del__(self):
+            print("{name} gone")
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "ending"),
+    [("return DoraStatus.CONTINUE", "stopped"), ("time.sleep(60)", "stopped (SIGINT)")],
+    ids=["idle", "busy"],
+)
+def test_operators_are_dropped_at_the_stop(flow: Flow, work: str, ending: str):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - id: both
+            stop_grace: 0.3
+            operators:
+              - {id: motor, python: motor.py, inputs: {tick: dora/timer/millis/50}}
+              - {id: lamp, python: lamp.py, inputs: {tick: dora/timer/secs/60}}
+        """,
+    )
+    flow.write("motor.py", OPERATOR.format(name="motor", work=work))
+    flow.write("lamp.py", OPERATOR.format(name="lamp", work="return DoraStatus.CONTINUE"))
+
+    done = flow.run("--stop-after", "300ms")
+
+    printed = [line for line in done.lines("both") if "motor" in line and "input" not in line]
+    assert printed == ["motor on", "motor off", "motor gone"]
+    assert "motor input over" in done.lines("both")
+    assert [line for line in done.lines("both") if "lamp" in line and "input" not in line] == [
+        "lamp on",
+        "lamp off",
+        "lamp gone",
+    ]
+    assert done.ending("both") == ending
+
+
+def test_second_ctrl_c_breaks_off_no_cleanup_and_signals_all_others(bed: Bed):
+    bed.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: motor, path: motor.py}
+          - {id: busy, path: busy.py, inputs: {tick: dora/timer/millis/10}, stop_grace: 60}
+        """,
+    )
+    bed.write(
+        "motor.py",
+        """
+        import time
+        from pathlib import Path
+        try:
+            Path("on").write_text("x")
+            time.sleep(60)
+        finally:
+            Path("cleans").write_text("x")
+            while not Path("go on").exists():
+                time.sleep(0.01)
+            print("motor off")
+        """,
+    )
+    bed.write(
+        "busy.py",
+        """
+        import time
+        from pathlib import Path
+        from dora_rt import Node
+        node = Node()
+        node.next()
+        Path("busy").write_text("x")
+        time.sleep(60)
+        """,
+    )
+    launcher = bed.start()
+    eventually(lambda: bed.has("on") and bed.has("busy"), within_s=20)
+
+    launcher.send_signal(signal.SIGINT)
+    eventually(lambda: bed.has("cleans"))
+    launcher.send_signal(signal.SIGINT)
+    assert launcher.stdout is not None
+    next(line for line in launcher.stdout if "SIGINT again: a signal to what still runs" in line)
+    (bed.folder / "go on").touch()
+    out, _ = launcher.communicate(timeout=20)
+
+    assert "motor | motor off\n" in out
+    assert re.search(r"^motor +stopped \(SIGINT\)", out, re.M)
+    assert re.search(r"^busy +stopped \(SIGINT\)", out, re.M)
+
+
+@WAYS
+def test_programs_are_interrupted_even_if_dora_launch_was_started_in_the_background(
+    bed: Bed, env: str
+):
+    bed.write(
+        "flow.yml",
+        f"""
+        nodes:
+          - {{id: motor, path: motor.py, args: first, env: {env}}}
+          - {{id: other, path: motor.py, args: second, env: {env}}}
+        """,
+    )
+    bed.write("motor.py", motor("", "time.sleep(60)").replace('Path("on")', "Path(sys.argv[1])"))
+    # A shell without job control lets what it starts with & ignore SIGINT.
+    launcher = bed.start(command=["sh", "-c", 'trap "" INT; exec "$@"', "sh", *bed.command()])
+    eventually(
+        lambda: all((bed.folder / name).exists() for name in ("first", "second")), within_s=20
+    )
+
+    launcher.send_signal(signal.SIGTERM)
+    out, _ = launcher.communicate(timeout=20)
+
+    assert out.count("motor off") == 2
+    assert re.search(r"^motor +stopped \(SIGINT\)", out, re.M)
+
+
+def test_programs_that_have_begun_clean_up_if_another_one_cannot_be_started(bed: Bed):
+    bed.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: motor, path: motor.py}
+          - {id: missing, path: ./missing.sh}
+        """,
+    )
+    bed.write("motor.py", motor("", "time.sleep(60)"))
+    bed.write("missing.sh", "#!/bin/sh\n").chmod(0o755)
+    # It is there when the file is checked, and gone when it is its turn.
+    bed.write(
+        "launch.py",
+        """
+        import sys
+        from pathlib import Path
+        from dora_rt.cli import main
+        from dora_rt.control.process import Starter
+        start = Starter.start
+        def start_after_the_other(self, plan, config):
+            if plan.name == "missing":
+                while not Path("on").exists(): pass
+                Path("missing.sh").unlink()
+            return start(self, plan, config)
+        Starter.start = start_after_the_other
+        main(sys.argv[1:])
+        """,
+    )
+
+    python, _, _, file = bed.command()
+    exit_code, out = bed.run(
+        command=["sh", "-c", f'cd {bed.folder} && exec "$@"', "sh", python, "launch.py", file]
+    )
+
+    assert exit_code == 3
+    assert "motor off\n" in out
+    assert "node 'missing' cannot be started" in out

@@ -1,0 +1,271 @@
+"""Nodes that the launcher may not signal, that have no process group yet, or that never begin."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dora_rt.control.ending import Rung, describe_ending
+from tests.fault.bed import Bed
+from tests.flows.flow import Flow
+from tests.helpers import eventually
+
+USER, OTHER_USER = 65534, 65533
+
+
+@pytest.fixture
+def ordinary() -> Iterator[Bed]:
+    """Give a bed whose launchers are an ordinary user, whose nodes may become another one."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can prepare it, and it takes setpriv (util-linux)")
+    folder = Path(tempfile.mkdtemp())
+    bed = Bed(folder)
+    for path in (folder, bed.runtime):
+        os.chown(path, USER, USER)
+    yield bed
+    bed.close()
+    shutil.rmtree(folder)
+
+
+def as_ordinary_user(bed: Bed, *arguments: str) -> list[str]:
+    # As `sudo` and drivers with the set-user-ID bit do it, in whose place the node calls setuid().
+    # The second capability is for an interpreter in root's home.
+    caps = "+setuid,+dac_override"
+    user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    return [*user, f"--inh-caps={caps}", f"--ambient-caps={caps}", *bed.command(*arguments)]
+
+
+def write_driver(bed: Bed, end: str, restart: str = "never") -> None:
+    bed.write_ticking()
+    bed.write(
+        "flow.yml",
+        f"""
+        nodes:
+          - {{id: source, path: source.py, inputs: {{tick: dora/timer/millis/10}}, outputs: [out]}}
+          - {{id: sink, path: sink.py, inputs: {{out: source/out}}}}
+          - {{id: driver, path: driver.py, stop_grace: 0.2, restart: {restart}, max_restarts: 2}}
+        """,
+    )
+    bed.write(
+        "driver.py",
+        f"""
+        import os, sys, time
+        os.setuid({OTHER_USER})
+        print("pid", os.getpid())
+        {end}
+        """,
+    )
+
+
+def test_end_of_a_node_that_has_become_another_user_is_an_end_like_any_other(ordinary: Bed):
+    write_driver(ordinary, "sys.exit(3)", restart="on-failure")
+
+    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "4s"))
+
+    assert out.count("node driver failed: exit status 3") == 4, "three starts, and the summary"
+    assert re.search(r"^driver +failed: exit status 3 +2 ", out, re.M)
+    assert re.search(r"^source/out -> sink/out +\d\d+ ", out, re.M), "all others go on"
+    assert "Traceback" not in out
+    assert code == 1
+
+
+def test_node_that_may_not_be_signalled_is_named_at_the_stop_and_all_others_drain(ordinary: Bed):
+    write_driver(ordinary, "time.sleep(60)")
+
+    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "1s"))
+
+    pid = int(re.search(r"^driver \| pid (\d+)$", out, re.M)[1])
+    try:
+        where = f"process {pid} belongs to user {OTHER_USER}, and may not be signalled"
+        assert f"node driver: {where}; waiting for it to end by itself\n" in out
+        assert f"node driver left behind: {where}; it goes on\n" in out
+        assert re.search(rf"^driver +left behind: {where}; it goes on ", out, re.M)
+        assert re.search(r"^source +stopped ", out, re.M)
+        assert re.search(r"^sink +finished ", out, re.M)
+        assert code == 1
+        assert Path(f"/proc/{pid}").exists(), "the fault took place"
+        assert ordinary.runs() == set()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_node_that_dies_before_it_has_a_process_group_of_its_own_has_failed(bed: Bed):
+    bed.write_ticking()
+    bed.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: source, path: source.py, inputs: {tick: dora/timer/millis/10}, outputs: [out]}
+          - {id: sink, path: sink.py, inputs: {out: source/out}}
+          - {id: dead, path: dead.sh, restart: on-failure, max_restarts: 2, restart_delay: 0.1}
+        """,
+    )
+    bed.write("dead.sh", "#!/bin/sh\n").chmod(0o755)
+    bed.write(
+        "launch.py",
+        """
+        import os, signal, subprocess, sys
+        from dora_rt.cli import main
+        start = subprocess.Popen.__init__
+        def start_and_die(self, command, **options):
+            if command[-1].endswith("dead.sh"):
+                # What the child does before it is a session's leader.
+                options["start_new_session"] = False
+                options["preexec_fn"] = lambda: os.kill(os.getpid(), signal.SIGKILL)
+            start(self, command, **options)
+        subprocess.Popen.__init__ = start_and_die
+        main(sys.argv[1:])
+        """,
+    )
+    python, _, _, file, *rest = bed.command("--stop-after", "1s")
+
+    code, out = bed.run(command=[python, str(bed.folder / "launch.py"), file, *rest])
+
+    assert re.search(r"^dead +failed: SIGKILL \(Killed\) +2 ", out, re.M), out
+    assert re.search(r"^source/out -> sink/out +\d\d+ ", out, re.M), "all others go on"
+    assert "Traceback" not in out
+    assert code == 1
+
+
+def test_node_that_a_real_time_signal_has_ended_has_failed():
+    ending = describe_ending(-(signal.SIGRTMIN + 3), [])
+
+    assert (ending.is_failure, ending.text) == (True, f"failed: signal {signal.SIGRTMIN + 3}")
+
+
+def test_second_rung_is_said_only_if_it_was_reached():
+    told, interrupted = Rung.TOLD, Rung.INTERRUPTED
+
+    assert describe_ending(130, [told, interrupted]).text == "stopped (SIGINT)"
+    assert describe_ending(-2, [told]).text == "failed: SIGINT (Interrupt)"
+
+
+CRASHING = """
+    nodes:
+      - {id: source, path: source.py, inputs: {tick: dora/timer/millis/10}, outputs: [out]}
+      - {id: sink, path: sink.py, inputs: {out: source/out, image: camera/image}}
+      - id: camera
+        path: camera.py
+        outputs: [image]
+        restart: always
+        max_restarts: 0
+        restart_delay: 0.05
+        max_restart_delay: 0.05
+"""
+
+
+def write_crashing(flow: Flow, camera: str) -> None:
+    flow.write("flow.yml", CRASHING)
+    flow.write(
+        "source.py",
+        "from dora_rt import Node\nnode = Node()\nfor _ in node: node.send_output('out', b'x')\n",
+    )
+    flow.write("sink.py", "from dora_rt import Node\nfor event in Node(): print(event.id)\n")
+    flow.write("camera.py", camera)
+
+
+def test_node_that_always_fails_before_it_is_ready_holds_up_nobody_nor_the_end(flow: Flow):
+    write_crashing(flow, "raise SystemExit('no camera')\n")
+
+    done = flow.run("--stop-after", "500ms", timeout_s=20)
+
+    assert "out" in done.lines("sink")
+    assert done.out.count("node camera failed: exit status 1; restart") > 2, "the fault took place"
+    assert "stopping after 0.5 s" in done.out
+
+
+def test_node_that_comes_late_joins_the_flow_that_has_begun_without_it(flow: Flow):
+    write_crashing(
+        flow,
+        """
+        import sys
+        from pathlib import Path
+        from dora_rt import Node
+        if not Path("plugged in").exists():
+            sys.exit("no camera")
+        node = Node()
+        while not node.is_stopped():
+            node.send_output("image", b"x")
+        """,
+    )
+    launcher = flow.start()
+    assert launcher.stdout is not None
+    next(line for line in launcher.stdout if line == "sink   | out\n")
+
+    (flow.folder / "plugged in").touch()
+
+    next(line for line in launcher.stdout if line == "sink   | image\n")
+    launcher.send_signal(signal.SIGINT)
+    launcher.communicate(timeout=20)
+
+
+def test_start_waits_no_longer_than_the_start_up_time_out_whatever_a_node_does(flow: Flow):
+    write_crashing(flow, "import time\ntime.sleep(60)\n")
+    path = flow.folder / "flow.yml"
+    path.write_text(path.read_text() + "    startup_timeout: 0.5\n")
+
+    done = flow.run("--stop-after", "300ms", timeout_s=20)
+
+    assert "killed: not ready within 0.5 s" in done.out, "the fault took place"
+    assert "out" in done.lines("sink")
+    assert "stopping after 0.3 s" in done.out
+
+
+def test_node_that_is_only_slow_to_begin_is_waited_for(flow: Flow):
+    write_crashing(
+        flow, "from pathlib import Path\nPath('began').touch()\nimport time\ntime.sleep(60)\n"
+    )
+    launcher = flow.start()
+
+    eventually(lambda: (flow.folder / "began").exists(), within_s=20)
+
+    launcher.send_signal(signal.SIGINT)
+    out, _ = launcher.communicate(timeout=20)
+    assert "sink   | out" not in out
+
+
+def test_launcher_that_is_init_lets_go_of_what_nodes_leave_behind(bed: Bed):
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a name space of processes")
+    bed.write("flow.yml", "nodes: [{id: a, path: a.py}]")
+    bed.write(
+        "a.py",
+        """
+        import os, subprocess, time
+        from pathlib import Path
+        # Daemons: their parent, a shell, ends before them.
+        script = "for n in 1 2 3 4 5; do setsid sleep 1 & done"
+        subprocess.run(["sh", "-c", script])
+        def states():
+            found = []
+            for folder in Path("/proc").glob("[0-9]*"):
+                try:
+                    text = (folder / "stat").read_text()
+                except OSError:
+                    continue
+                if "(sleep)" in text:
+                    found.append(text.rpartition(") ")[2].split()[:2])
+            return found
+        while sum(parent == "1" for _, parent in states()) < 5:
+            time.sleep(0.001)
+        print("left behind 5")
+        while states():
+            time.sleep(0.01)
+        print("all gone")
+        """,
+    )
+    name_space = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+    code, out = bed.run(command=[*name_space, *bed.command()])
+
+    assert "a | left behind 5\n" in out, "the fault took place"
+    assert "a | all gone\n" in out
+    assert re.search(r"^a +finished ", out, re.M)
+    assert code == 0
