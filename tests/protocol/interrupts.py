@@ -75,7 +75,9 @@ class Interrupter:
                 return
             if event == "c_return":
                 self._inside_c.discard(id(frame))
-            elif event == "return" and not _is_called_by_one_under_test(frame):
+            elif event == "return" and (
+                id(frame.f_back) in self._inside_c or not _is_called_by_one_under_test(frame)
+            ):
                 return
         elif (
             event not in ("call", "return")
