@@ -22,6 +22,7 @@ _UNDER_TEST = str(Path(__file__).parents[2] / "dora_rt")
 # Reads of an attribute or of a word are no calls for CPython, but they are for the stand-ins.
 _NO_CALLS = frozenset({"__getitem__", "__setitem__", "__len__", "value", "__init__"})
 _ENTER = "__enter__"
+_C_THAT_CALLS = ("extend", "map", "next")
 # What waits also raises before it has done anything.
 _WAITS = frozenset({_ENTER, "wait"})
 
@@ -75,9 +76,7 @@ class Interrupter:
                 return
             if event == "c_return":
                 self._inside_c.discard(id(frame))
-            elif event == "return" and (
-                id(frame.f_back) in self._inside_c or not _is_called_by_one_under_test(frame)
-            ):
+            elif event == "return" and not _returns_to_one_under_test(frame):
                 return
         elif (
             event not in ("call", "return")
@@ -107,6 +106,13 @@ def _place_of(frame: FrameType, event: str) -> str:
 
 def _is_called_by_one_under_test(frame: FrameType) -> bool:
     return frame.f_back is not None and frame.f_back.f_code.co_filename.startswith(_UNDER_TEST)
+
+
+def _returns_to_one_under_test(frame: FrameType) -> bool:
+    """Tell whether a function gives its result to the code under test, and not to C between."""
+    return _is_called_by_one_under_test(frame) and not any(
+        _calls(frame.f_back, name) for name in _C_THAT_CALLS
+    )
 
 
 def _calls(frame: FrameType | None, name: str) -> bool:
