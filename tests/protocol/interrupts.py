@@ -22,7 +22,6 @@ _UNDER_TEST = str(Path(__file__).parents[2] / "dora_rt")
 # Reads of an attribute or of a word are no calls for CPython, but they are for the stand-ins.
 _NO_CALLS = frozenset({"__getitem__", "__setitem__", "__len__", "value", "__init__"})
 _ENTER = "__enter__"
-_C_THAT_CALLS = ("extend", "map", "next")
 # What waits also raises before it has done anything.
 _WAITS = frozenset({_ENTER, "wait"})
 
@@ -110,9 +109,7 @@ def _is_called_by_one_under_test(frame: FrameType) -> bool:
 
 def _returns_to_one_under_test(frame: FrameType) -> bool:
     """Tell whether a function gives its result to the code under test, and not to C between."""
-    return _is_called_by_one_under_test(frame) and not any(
-        _calls(frame.f_back, name) for name in _C_THAT_CALLS
-    )
+    return _is_called_by_one_under_test(frame) and _called_by(frame.f_back) != ""
 
 
 def _calls(frame: FrameType | None, name: str) -> bool:
@@ -120,15 +117,21 @@ def _calls(frame: FrameType | None, name: str) -> bool:
 
     Else it has called a function in C which calls that, and nothing comes between the two.
     """
+    called = _called_by(frame)
+    if name == "pass_through" and called == "pass_fence":
+        return True  # kept under that name
+    return called == name or (called == "with" and name.startswith("__"))
+
+
+def _called_by(frame: FrameType | None) -> str:
+    """Give the name of what a frame calls now; empty if that is the result of another call."""
     if frame is None:
-        return False
+        return ""
     key = frame.f_code, frame.f_lasti
     called = _called.get(key)
     if called is None:
         _called[key] = called = _find_called(*key)
-    if name == "pass_through" and called == "pass_fence":
-        return True  # kept under that name
-    return called == name or (called == "with" and name.startswith("__"))
+    return called
 
 
 _called: dict[tuple[CodeType, int], str] = {}
