@@ -303,7 +303,13 @@ class Accounts:
             and int(found[1]) == number
             and int(found[2]) >= begin
             and self._writer_generation.get((number, int(found[2]))) == generation
+            and not self._has_left(life, number, int(found[2]))
         )
+
+    def _has_left(self, life: Life, number: int, generation: int) -> bool:
+        """Tell whether a reader has gone on from a generation of its edge."""
+        cells = life.edges.get((number, generation))
+        return cells is not None and bool(cells.values.get(ring.LEFT, 0))
 
     def waiting(self, number: int) -> int:
         """Count the tokens that the present reader of an edge could win."""

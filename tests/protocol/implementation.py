@@ -128,9 +128,11 @@ class PythonEnds:
 
     def free_slots(self) -> list[int]:
         """Give the free slots of the output."""
+        # As a send does that finds no slot at once.
         writer = self._publishers[0]._ring
+        self._publishers[0].loans.collect()
         writer.collect_all()
-        writer.find_free()  # as a send does that finds none: some are given back without the lock
+        writer.find_free()
         return list(writer.free)
 
     def is_fed(self, position: int) -> bool:

@@ -75,7 +75,7 @@ class Interrupter:
                 return
             if event == "c_return":
                 self._inside_c.discard(id(frame))
-            elif event == "return" and not _is_called_by_one_under_test(frame):
+            elif event == "return" and not _returns_to_one_under_test(frame):
                 return
         elif (
             event not in ("call", "return")
@@ -107,20 +107,31 @@ def _is_called_by_one_under_test(frame: FrameType) -> bool:
     return frame.f_back is not None and frame.f_back.f_code.co_filename.startswith(_UNDER_TEST)
 
 
+def _returns_to_one_under_test(frame: FrameType) -> bool:
+    """Tell whether a function gives its result to the code under test, and not to C between."""
+    return _is_called_by_one_under_test(frame) and _called_by(frame.f_back) != ""
+
+
 def _calls(frame: FrameType | None, name: str) -> bool:
     """Tell whether what a frame does now is to call a method of this name.
 
     Else it has called a function in C which calls that, and nothing comes between the two.
     """
+    called = _called_by(frame)
+    if name == "pass_through" and called == "pass_fence":
+        return True  # kept under that name
+    return called == name or (called == "with" and name.startswith("__"))
+
+
+def _called_by(frame: FrameType | None) -> str:
+    """Give the name of what a frame calls now; empty if that is the result of another call."""
     if frame is None:
-        return False
+        return ""
     key = frame.f_code, frame.f_lasti
     called = _called.get(key)
     if called is None:
         _called[key] = called = _find_called(*key)
-    if name == "pass_through" and called == "pass_fence":
-        return True  # kept under that name
-    return called == name or (called == "with" and name.startswith("__"))
+    return called
 
 
 _called: dict[tuple[CodeType, int], str] = {}

@@ -58,6 +58,7 @@ class Memory:
         self.made = 0
         """Objects so far: each has a number of its own."""
         self._processes: list[Process] = []
+        self._fenced = [0] * MOST_LIVES
         self._removed = [0] * MOST_LIVES
         self.token_taken: Callable[[str, Process | None], None] | None = None
 
@@ -181,6 +182,9 @@ class Memory:
         if process is not None:
             if process.acquired is not None:
                 process.clock = list(map(max, process.clock, process.acquired))
+            # Fences have one order, as C11's strongest and ARM's have: who comes later sees what
+            # was written before.
+            process.clock = self._fenced = list(map(max, process.clock, self._fenced))
             process.released = process.clock
             # A copy on the next write: the list is never changed in place.
 
