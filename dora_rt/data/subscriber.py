@@ -29,6 +29,7 @@ from dora_rt.event import Event
 from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
 
 _SHORT = len(SHORT)
+_NO_SLOT = -1
 SMALL_NBYTES = 1024
 """Arrays up to this size are copied out: to copy one costs less than to keep account of it."""
 
@@ -102,13 +103,8 @@ class Subscriber:
             CorruptSampleError: its header makes no sense; the sample is skipped.
         """
         ring = self._ring
-        if (
-            self._output_words[HEAD] == ring.next_seq
-            and not self._let_go
-            and not self._writer_is_gone
-            and not ring.arriving
-            and ring.logging is None
-        ):
+        head = self._output_words[HEAD]
+        if head == ring.next_seq and not self._let_go and not self._writer_is_gone:
             # Nothing was published since the last sample taken, and nothing is to be tidied up. A
             # HEAD that is seen late does no harm: the doorbell rings after it was written.
             if ring.held:
@@ -126,7 +122,7 @@ class Subscriber:
                     fork.settle()
                     self._give_back_let_go()
                 try:
-                    taken = self._take_sample(self._writer_is_gone)
+                    taken = self._take_sample(head, self._writer_is_gone)
                 except CorruptSampleError as error:
                     raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
                 if taken is not None:
@@ -135,6 +131,10 @@ class Subscriber:
                     self._note_dropped(ring.next_seq, ring.arrived[1])
                     self._find_lost_views()
                     self.is_ended = self._writer_is_gone
+        except BaseException:
+            # Whatever was broken off, the next call does not take the short way past it.
+            self._let_go.append(_NO_SLOT)
+            raise
         finally:
             if self._let_go or self._is_closed:
                 self._return_slots()
@@ -318,11 +318,11 @@ class Subscriber:
         words[AGES + place_of] = ages[place_of] = ages[place_of] + 1
         last_seq, delivered = reader.arrived
         if last_seq != seq:  # else an exception came in between, and it was counted already
-            dropped = seq - (last_seq if delivered else reader.first_seq - 1) - 1
+            self._last_dropped = dropped = seq - last_seq - 1
             delivered += 1
-            self._last_dropped = dropped
             reader.arrived = seq, delivered
-        dropped = self._last_dropped
+        else:
+            dropped = self._last_dropped
         words[DELIVERED] = delivered
         if dropped:
             self._note_dropped(seq + 1, delivered)
