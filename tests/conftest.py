@@ -11,8 +11,10 @@ import contextlib
 import faulthandler
 import os
 import secrets
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,11 +32,28 @@ _AGAIN_S = 10.0
 _arm_again = pytest.StashKey[pytest_timeout.Settings]()
 
 
+_own_folder = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     os.environ[NAMESPACE_VARIABLE] = f"test{secrets.token_hex(4)}"
+    if config.option.basetemp is None:
+        # By itself pytest takes a folder beside those of other runs, and in the end removes old
+        # ones: two that do so at the same time fail.
+        folder = Path(tempfile.gettempdir()) / f"dora_rt-{namespace()}"
+        config.option.basetemp = str(folder)
+        config.stash[_own_folder] = folder
     # As on an ordinary machine: else each of a thousand processes compiles the package anew.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     _stop_ignoring_signals()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    # What failed may be worth a look.
+    folder = session.config.stash.get(_own_folder, None)
+    if folder is not None and exitstatus == pytest.ExitCode.OK:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _stop_ignoring_signals() -> None:

@@ -34,6 +34,7 @@ def run_pytest(
     """Run tests of a file with what `conftest.py` has for all tests."""
     (folder / "test_it.py").write_text(dedent(text))
     command = [sys.executable, "-m", "pytest", "-c", "/dev/null", "-p", "tests.conftest"]
+    command += ["--basetemp", str(folder / "files")]
     return subprocess.run(
         ["sh", "-c", f'{shell} exec "$@"', "sh", *command, *arguments, str(folder)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},

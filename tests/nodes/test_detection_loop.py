@@ -15,11 +15,11 @@ import pytest
 from dora_rt.nodes.object_detection.detector import Detector, load_detector
 from dora_rt.nodes.object_detection.errors import ModelError
 from dora_rt.nodes.object_detection.loop import run
-from tiny_onnx import write_model
 
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import Event
 from dora_rt.testing import FakeNode
+from tests.nodes.tiny_onnx import write_model
 
 RED = np.full((48, 64, 3), (0, 0, 255), np.uint8)
 

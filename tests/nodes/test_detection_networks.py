@@ -12,7 +12,8 @@ import pytest
 from dora_rt.nodes.object_detection.detector import load_detector
 from dora_rt.nodes.object_detection.errors import ModelError
 from dora_rt.nodes.object_detection.networks import explain_fallback
-from tiny_onnx import write_model
+
+from tests.nodes.tiny_onnx import write_model
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from dora_rt.nodes.object_detection.errors import ModelError
 from dora_rt.nodes.object_detection.onnx_file import OnnxFacts, read_onnx_facts
-from tiny_onnx import field, model, value, write_model
+
+from tests.nodes.tiny_onnx import field, model, value, write_model
 
 
 def write_graph(path: Path, *parts: bytes) -> Path:

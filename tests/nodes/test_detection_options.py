@@ -17,7 +17,8 @@ from dora_rt.nodes.object_detection import models as model_store
 from dora_rt.nodes.object_detection.choice import Options, open_detector
 from dora_rt.nodes.object_detection.errors import ModelError
 from dora_rt.nodes.object_detection.models import YOLOX_NANO, PublishedModel
-from tiny_onnx import write_model
+
+from tests.nodes.tiny_onnx import write_model
 
 
 @pytest.fixture

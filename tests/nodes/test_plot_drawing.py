@@ -12,7 +12,8 @@ from dora_rt.nodes.plot.drawing import (
     text_colour,
     text_style,
 )
-from node_helpers import picture
+
+from tests.nodes.node_helpers import picture
 
 GREY = 100
 

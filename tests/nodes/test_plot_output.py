@@ -9,7 +9,8 @@ import pytest
 from dora_rt.nodes.plot import parse_options
 from dora_rt.nodes.plot.output import Output, can_open_window, choose_output
 from dora_rt.nodes.plot.saving import SaveError, VideoSaver, open_saver
-from node_helpers import FakeTime, picture
+
+from tests.nodes.node_helpers import FakeTime, picture
 
 MS = 1_000_000
 

@@ -10,10 +10,10 @@ from dora_rt.nodes.plot.saving import open_saver
 from dora_rt.nodes.plot.screens import HiddenScreen
 from dora_rt.nodes.plot.statistics import Statistics
 from dora_rt.nodes.plot.viewer import Viewer, run
-from node_helpers import FakeTime, picture
 
 from dora_rt.event import Event, MatchedEvents
 from dora_rt.testing import FakeNode
+from tests.nodes.node_helpers import FakeTime, picture
 
 MS = 1_000_000
 

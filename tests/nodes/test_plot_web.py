@@ -13,7 +13,8 @@ from dora_rt.nodes.plot import web
 from dora_rt.nodes.plot.feed import MAX_WATCHERS, Feed
 from dora_rt.nodes.plot.statistics import Status
 from dora_rt.nodes.plot.web import BOUNDARY, MAX_CONNECTIONS, WebError, WebPage
-from node_helpers import eventually, picture
+
+from tests.nodes.node_helpers import eventually, picture
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from dora_rt.nodes.webcam.pacing import Pacer
 from dora_rt.nodes.webcam.picture_size import read_size
 from dora_rt.nodes.webcam.recordings import Pictures, SceneSource, VideoFile
 from dora_rt.nodes.webcam.scene import Scene, SceneOptions
-from node_helpers import FakeTime, picture
+
+from tests.nodes.node_helpers import FakeTime, picture
 
 
 @pytest.fixture

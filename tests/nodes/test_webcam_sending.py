@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from dora_rt.nodes.webcam.frame import Frame, FrameLostError, SizeChangedError
 from dora_rt.nodes.webcam.sending import Encoding, FrameSender, run
-from node_helpers import FakeTime, picture
 
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import Event
 from dora_rt.testing import FakeNode
+from tests.nodes.node_helpers import FakeTime, picture
 
 
 class FakeSource:

@@ -27,7 +27,8 @@ from dora_rt.nodes.webcam.sources import (
     open_source,
     parse_source,
 )
-from node_helpers import FakeCapture, eventually, picture
+
+from tests.nodes.node_helpers import FakeCapture, eventually, picture
 
 
 @pytest.mark.parametrize(
