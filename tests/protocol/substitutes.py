@@ -358,6 +358,7 @@ _STAND_INS: tuple[tuple[Any, Any], ...] = (
     (shm.unlink_run, _unlink_run),
     (shm.segment_exists, _segment_exists),
     (fence.Fence, _Fence),
+    (fence.stores_need_fences, lambda: True),
     (header.write_number_and_times, _write_number_and_times),
     (header.read_header, _read_header),
     (header.HeaderReader, _HeaderReader),
