@@ -37,6 +37,7 @@ class Checks:
         self._memory.settle()
         for node in schedule.nodes.values():
             node.process.befalls.clear()
+            node.process.posts_to_live = 0
         self._check_writer()
         if self._scheduler.interrupts:
             # What an exception has broken off is brought to an end by the next look.

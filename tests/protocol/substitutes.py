@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dora_rt.data import doorbell, fence, header, loan, shm, subscriber
+from dora_rt.data import doorbell, fence, fork, header, loan, shm, subscriber
 from dora_rt.data.header import DESCRIPTION_OFFSET, ENCODING_BYTES, HEADER_NBYTES, Header
 from dora_rt.data.shm import ClosedError
 from dora_rt.data.spin import Spin
@@ -128,6 +128,10 @@ def _unlink_segments(segments: Any, prefix: str | None) -> None:
 
 def _unlink_semaphores(semaphores: Any) -> None:
     here.memory.unlink(segments=[], semaphores=list(semaphores))
+
+
+def _note_lender(lender: object) -> None:
+    """Forget it: nothing here forks, and the list would grow from schedule to schedule."""
 
 
 def _unlink_run(run: str) -> list[str]:
@@ -357,6 +361,7 @@ _STAND_INS: tuple[tuple[Any, Any], ...] = (
     (shm.unlink_semaphores, _unlink_semaphores),
     (shm.unlink_run, _unlink_run),
     (shm.segment_exists, _segment_exists),
+    (fork.note_lender, _note_lender),
     (fence.Fence, _Fence),
     (fence.stores_need_fences, lambda: True),
     (header.write_number_and_times, _write_number_and_times),
