@@ -58,7 +58,8 @@ class RingReader:
         self.seq = -1
         """Number of the sample taken last."""
         self.arrived = (-1, 0)
-        """Number of the sample that was counted as delivered last, and how many were so far."""
+        """Number of the sample that was counted as delivered last (at first, of the one before
+        those that are for this reader), and how many were so far."""
         self.held: dict[int, weakref.ref[Any]] = {}
         """Slots that views look at, with what tells that the last of them is gone."""
         self._words = output_words
@@ -90,13 +91,13 @@ class RingReader:
         """Number and content of the entry that is being written into the log, and how many samples
         this reader will have dropped itself then."""
 
-    def take_newest(self, is_final: bool) -> tuple[int, int] | None:
+    def take_newest(self, head: int, is_final: bool) -> tuple[int, int] | None:
         """Take the newest sample, and give all older ones back; else as `take`."""
-        taken = self.take(is_final)
-        while taken is not None and self._words[HEAD] != self.next_seq:
+        taken = self.take(head, is_final)
+        while taken is not None and (head := self._words[HEAD]) != self.next_seq:
             seq, next_seq = self.seq, self.next_seq
             try:
-                newer = self.take(is_final)
+                newer = self.take(head, is_final)
             except CorruptSampleError:
                 # Else it would be found again, and this one behind it, for ever.
                 self.pass_over(taken[0])
@@ -109,10 +110,11 @@ class RingReader:
             taken = newer
         return taken
 
-    def take(self, is_final: bool) -> tuple[int, int] | None:
+    def take(self, head: int, is_final: bool) -> tuple[int, int] | None:
         """Take the next sample, if one is there.
 
         Args:
+            head: HEAD, as it was a moment before: the newest sample was not dropped yet.
             is_final: the writer is gone, so a token that is not here will never come.
 
         Returns:
@@ -138,7 +140,7 @@ class RingReader:
                 if self._skip_dropped() or self._skip_to_early(is_final):
                     continue
                 return None
-            if words[self._floor] > self._base + seq and self._skip_dropped():
+            if head != next_seq and words[self._floor] > self._base + seq and self._skip_dropped():
                 continue
             slot = word & SLOT_MASK
             if slot >= self._slots:
@@ -212,7 +214,10 @@ class RingReader:
         self._returned.release()  # 11
         if slot in self.held:
             del self.held[slot]
-        if self.arriving:
+        arriving = self.arriving
+        if len(arriving) == 1 and arriving[0] == slot:
+            arriving.clear()
+        elif arriving:
             self._forget(slot)
         self.logging = None
 
@@ -303,7 +308,8 @@ class RingReader:
         if begin >> SEQ_BITS != self._generation:
             return False
         self.first_seq = begin & SEQ_MASK
-        self.next_seq = begin & SEQ_MASK
+        self.arrived = self.first_seq - 1, 0
+        self.next_seq = self.first_seq
         return True
 
     def _is_dropped(self, seq: int) -> bool:
@@ -343,8 +349,5 @@ class RingReader:
         self.logging = None
 
     def _forget(self, slot: int) -> None:
-        arriving = self.arriving
-        if len(arriving) == 1 and arriving[0] == slot:
-            arriving.clear()
-        elif slot in arriving:
-            arriving.remove(slot)
+        if slot in self.arriving:
+            self.arriving.remove(slot)

@@ -47,6 +47,7 @@ class Subscriber:
         self.where = f"node {config.node!r}, input {entry.id!r}"
         self.is_ended = False
         self._is_closed = self._is_retired = False
+        self._is_midway = False  # of a call that ends, or that an exception has broken off
         self._edges = output.edge_count
         self._config = config
         self._entry = entry
@@ -102,12 +103,12 @@ class Subscriber:
             CorruptSampleError: its header makes no sense; the sample is skipped.
         """
         ring = self._ring
+        head = self._output_words[HEAD]
         if (
-            self._output_words[HEAD] == ring.next_seq
+            head == ring.next_seq
             and not self._let_go
             and not self._writer_is_gone
-            and not ring.arriving
-            and ring.logging is None
+            and not self._is_midway
         ):
             # Nothing was published since the last sample taken, and nothing is to be tidied up. A
             # HEAD that is seen late does no harm: the doorbell rings after it was written.
@@ -118,6 +119,7 @@ class Subscriber:
         if self.is_ended:
             return None
         event = None
+        self._is_midway = True
         try:
             with self._lock:
                 if ring.arriving or ring.logging is not None:
@@ -126,7 +128,7 @@ class Subscriber:
                     fork.settle()
                     self._give_back_let_go()
                 try:
-                    taken = self._take_sample(self._writer_is_gone)
+                    taken = self._take_sample(head, self._writer_is_gone)
                 except CorruptSampleError as error:
                     raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
                 if taken is not None:
@@ -135,6 +137,7 @@ class Subscriber:
                     self._note_dropped(ring.next_seq, ring.arrived[1])
                     self._find_lost_views()
                     self.is_ended = self._writer_is_gone
+            self._is_midway = False
         finally:
             if self._let_go or self._is_closed:
                 self._return_slots()
@@ -318,11 +321,11 @@ class Subscriber:
         words[AGES + place_of] = ages[place_of] = ages[place_of] + 1
         last_seq, delivered = reader.arrived
         if last_seq != seq:  # else an exception came in between, and it was counted already
-            dropped = seq - (last_seq if delivered else reader.first_seq - 1) - 1
+            self._last_dropped = dropped = seq - last_seq - 1
             delivered += 1
-            self._last_dropped = dropped
             reader.arrived = seq, delivered
-        dropped = self._last_dropped
+        else:
+            dropped = self._last_dropped
         words[DELIVERED] = delivered
         if dropped:
             self._note_dropped(seq + 1, delivered)

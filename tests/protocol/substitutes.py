@@ -363,6 +363,7 @@ _STAND_INS: tuple[tuple[Any, Any], ...] = (
     (shm.segment_exists, _segment_exists),
     (fork.note_lender, _note_lender),
     (fence.Fence, _Fence),
+    (fence.stores_need_fences, lambda: True),
     (header.write_number_and_times, _write_number_and_times),
     (header.read_header, _read_header),
     (header.HeaderReader, _HeaderReader),
