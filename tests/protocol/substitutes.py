@@ -147,6 +147,10 @@ class _Fence:
         here.memory.fence()
 
 
+def _stores_need_fences() -> bool:
+    return here.memory.weak > 0
+
+
 class _Time:
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)
@@ -363,6 +367,7 @@ _STAND_INS: tuple[tuple[Any, Any], ...] = (
     (shm.segment_exists, _segment_exists),
     (fork.note_lender, _note_lender),
     (fence.Fence, _Fence),
+    (fence.stores_need_fences, _stores_need_fences),
     (fence.stores_need_fences, lambda: True),
     (header.write_number_and_times, _write_number_and_times),
     (header.read_header, _read_header),
