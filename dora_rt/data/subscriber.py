@@ -235,7 +235,9 @@ class Subscriber:
         if self._is_retired or self._words[ring.READER_CLOSED] != ring.OPEN:
             return
         self._words[ring.READER_CLOSED] = closing
-        self._returned.release()
+        # A thread that receives may just be moving on to the next writer.
+        with suppress(ClosedError):
+            self._returned.release()
         if closing != ring.CLOSED_FOR_NOW:
             self._close_newer(closing)
 

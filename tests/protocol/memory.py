@@ -402,7 +402,18 @@ class Mapping:
 class Count:
     """A semaphore; what is opened is a `Handle`."""
 
-    __slots__ = ("ahead", "born", "clock", "count", "history", "memory", "name", "number", "returned", "token")
+    __slots__ = (
+        "ahead",
+        "born",
+        "clock",
+        "count",
+        "history",
+        "memory",
+        "name",
+        "number",
+        "returned",
+        "token",
+    )
 
     def __init__(self, memory: Memory, name: str, number: int) -> None:
         self.memory = memory

@@ -1,4 +1,4 @@
-"""One schedule: what a seed decides, the programs of the processes, and the run to the last check."""
+"""One schedule: what a seed decides, the programs of the processes, the run to the last check."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.protocol.flow import Flow, make_plan
 from tests.protocol.implementation import Ends, Implementation
 from tests.protocol.interrupts import Interrupted
 from tests.protocol.memory import Memory
-from tests.protocol.scheduler import Act, Befalls, Process, Scheduler, Violation
+from tests.protocol.scheduler import Act, Befalls, Process, Scheduler, ViolationError
 from tests.protocol.substitutes import here, value_of
 
-# How likely another thread goes on after a step. Most faults need few switches, at the wrong places.
+# How likely another thread goes on after a step. Most faults need few switches, at wrong places.
 _SWITCHES = (1.0, 0.5, 0.2, 0.2, 0.1, 0.05, 0.02)
 _POLICIES = (QueuePolicy.BLOCK, QueuePolicy.DROP_OLDEST, QueuePolicy.LATEST)
 
@@ -140,7 +140,7 @@ class Schedule:
         violation = None
         try:
             self._run()
-        except Violation as error:
+        except ViolationError as error:
             violation = str(error)
         except Interrupted:
             violation = "an exception of a signal handler came out of where none was raised"
@@ -409,7 +409,8 @@ class Schedule:
                 sample = self.accounts.samples.get(payload)
                 if sample is None or sample.seq != event.seq:
                     self.scheduler.fail(
-                        f"torn: an observer got {payload.hex()} as sample {event.seq}; it is {sample}"
+                        f"torn: an observer got {payload.hex()} as sample {event.seq}; "
+                        f"it is {sample}"
                     )
             self._pause(rng.choice((0, 1, 10)))
 

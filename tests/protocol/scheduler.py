@@ -1,9 +1,9 @@
 """A deterministic scheduler: processes are greenlets, and every access to shared memory is a step.
 
-A thread runs until its grant of steps is used up; then the random numbers of the schedule say who goes
-on. So what happens depends on the seed alone, and one seed is one interleaving. A process can be
-killed, interrupted (an exception comes out of a signal handler) or made to let go of a view before any
-of its steps.
+A thread runs until its grant of steps is used up; then the random numbers of the schedule say who
+goes on. So what happens depends on the seed alone, and one seed is one interleaving. A process can
+be killed, interrupted (an exception comes out of a signal handler) or made to let go of a view
+before any of its steps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_STEPS = 60_000
 _DRAWS = 256
 
 
-class Violation(Exception):
+class ViolationError(Exception):
     """A schedule in which something happened that must never happen."""
 
 
@@ -142,7 +142,7 @@ class Scheduler:
         """Let the threads run until all are blocked.
 
         Raises:
-            Violation: something happened that must not, or it never ends.
+            ViolationError: something happened that must not, or it never ends.
         """
         while (thread := self._choose()) is not None:
             self._grant(thread)
@@ -151,7 +151,7 @@ class Scheduler:
             if self._failure is not None:
                 raise self._failure
             if self.steps > MOST_STEPS:
-                raise Violation(f"no end after {self.steps} steps")
+                raise ViolationError(f"no end after {self.steps} steps")
 
     def step(self) -> None:
         """Take a step that is no access."""
@@ -175,7 +175,7 @@ class Scheduler:
         """Block the running thread until there is something to take; False: its time is up."""
         thread = self._thread
         if thread is None:
-            raise Violation("who sets the schedule up would have to wait")
+            raise ViolationError("who sets the schedule up would have to wait")
         thread.blocked_on, thread.has_deadline = waitable, has_deadline
         self._patient += has_deadline
         try:
@@ -188,7 +188,7 @@ class Scheduler:
 
     def fail(self, message: str) -> None:
         """End the schedule as a violation, whatever the running thread would catch."""
-        self._failure = self._failure or Violation(message)
+        self._failure = self._failure or ViolationError(message)
         if self._thread is None:
             raise self._failure
         self._main.switch()
@@ -267,10 +267,9 @@ class Scheduler:
             for thread in self.threads
             if (blocked_on := thread.blocked_on) is None or blocked_on.count
         ]
-        if self._patient:
-            # Time runs out seldom while others have something to do, and surely if they have not.
-            if not ready or random() < 0.02:
-                ready = [it for it in self.threads if it.has_deadline] or ready
+        # Time runs out seldom while others have something to do, and surely if they have not.
+        if self._patient and (not ready or random() < 0.02):
+            ready = [it for it in self.threads if it.has_deadline] or ready
         if not ready:
             return None
         return ready[int(random() * len(ready))]

@@ -1,7 +1,7 @@
 """Puts the stand-ins under the real package: shared memory, semaphores, locks, sleep, time, views.
 
-Whatever module of dora_rt has imported one of the originals gets the stand-in instead, so a new module
-that uses them needs nothing here. All else is the code that robots run.
+Whatever module of dora_rt has imported one of the originals gets the stand-in instead, so a new
+module that uses them needs nothing here. All else is the code that robots run.
 """
 
 from __future__ import annotations
