@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from itertools import repeat, starmap
+
+# Others see their stores in the order in which they were made, without a fence.
+_IN_ORDER = frozenset({"x86_64", "i686"})
+
+
+def stores_need_fences() -> bool:
+    """Tell whether this machine may show the stores of a thread to others in another order."""
+    return os.uname().machine not in _IN_ORDER
 
 
 class Fence:

@@ -61,6 +61,7 @@ class Inbox:
         # In a runtime each operator comes to its own end.
         self.ends_by_itself = not config.operators
         self._turn = 0
+        self._closed_ids: set[str] = set()
         self._receiving = threading.Lock()
         self._is_closed = False
         self._is_woken = False
@@ -120,6 +121,8 @@ class Inbox:
 
     def close_input(self, input_id: str) -> None:
         """Take no more from one input, for good; its writer stops feeding it."""
+        # First: a thread that is just moving on to a restarted writer looks here afterwards.
+        self._closed_ids.add(input_id)
         for port in self._ports:
             if port.input_id == input_id and isinstance(port, Subscriber):
                 port.close(ring.CLOSED_FOR_GOOD)
@@ -251,6 +254,9 @@ class Inbox:
             successor = subscriber.successor()
             if successor is not None:
                 self._ports = [successor if port is subscriber else port for port in self._ports]
+                if input_id in self._closed_ids:
+                    self.close_input(input_id)
+                    return None
                 # A dynamic node may come back after its end.
                 self._open |= self._countable & {input_id}
                 return SourceRestarted(input_id)

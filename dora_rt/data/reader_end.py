@@ -106,7 +106,11 @@ class ReaderEnd:
             writable=False,
         )
         returned = attach_semaphore(names.returned(run, number, generation))
-        room = Doorbell(names.returned(run, number, generation), self._spin)
+        try:
+            room = Doorbell(names.returned(run, number, generation), self._spin)
+        except SharedMemoryError:
+            returned.close()
+            raise
 
         def make_token(slot: int) -> Semaphore:
             return open_semaphore(names.token(run, number, generation, slot))

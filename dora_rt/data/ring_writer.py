@@ -8,7 +8,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
-from dora_rt.data.fence import Fence
+from dora_rt.data.fence import Fence, stores_need_fences
 from dora_rt.data.noting import claiming, posting
 from dora_rt.data.ring import (
     BEING_WRITTEN,
@@ -158,6 +158,7 @@ class RingWriter:
         """Slots without a sample that are not free either."""
         self._words = words
         self.pass_fence = Fence().pass_through
+        self._stores_need_fences = stores_need_fences()
         # Of the edges, as their states are: who gets tokens, and whose baton each new sample has.
         self._listening: tuple[WriterEdge, ...] = ()
         self._waited_for: tuple[WriterEdge, ...] = ()
@@ -195,7 +196,8 @@ class RingWriter:
     def open(self, slot: int) -> None:
         """Do step 1, unless `open_next` has done so, for a sample that the caller then writes."""
         self._words[self._place + slot] = BEING_WRITTEN
-        self.pass_fence()
+        if self._stores_need_fences:
+            self.pass_fence()
         self.opened = slot
 
     def open_next(self) -> None:
@@ -225,7 +227,8 @@ class RingWriter:
         self._publishing = slot, seq, growth, sent_nbytes
         self._seqs[slot] = seq
         self._batons[slot] = batons = self._all_batons
-        self.pass_fence()
+        if self._stores_need_fences:
+            self.pass_fence()
         words[self._place + slot] = seq << SLOT_BITS | growth
         words[self._order + seq % self._slots] = seq + 1 << SLOT_BITS | slot
         self.head = words[HEAD] = seq + 1

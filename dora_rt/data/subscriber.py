@@ -29,7 +29,6 @@ from dora_rt.event import Event
 from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
 
 _SHORT = len(SHORT)
-_NO_SLOT = -1
 SMALL_NBYTES = 1024
 """Arrays up to this size are copied out: to copy one costs less than to keep account of it."""
 
@@ -48,6 +47,7 @@ class Subscriber:
         self.where = f"node {config.node!r}, input {entry.id!r}"
         self.is_ended = False
         self._is_closed = self._is_retired = False
+        self._is_midway = False  # of a call that ends, or that an exception has broken off
         self._edges = output.edge_count
         self._config = config
         self._entry = entry
@@ -104,7 +104,12 @@ class Subscriber:
         """
         ring = self._ring
         head = self._output_words[HEAD]
-        if head == ring.next_seq and not self._let_go and not self._writer_is_gone:
+        if (
+            head == ring.next_seq
+            and not self._let_go
+            and not self._writer_is_gone
+            and not self._is_midway
+        ):
             # Nothing was published since the last sample taken, and nothing is to be tidied up. A
             # HEAD that is seen late does no harm: the doorbell rings after it was written.
             if ring.held:
@@ -114,6 +119,7 @@ class Subscriber:
         if self.is_ended:
             return None
         event = None
+        self._is_midway = True
         try:
             with self._lock:
                 if ring.arriving or ring.logging is not None:
@@ -131,10 +137,7 @@ class Subscriber:
                     self._note_dropped(ring.next_seq, ring.arrived[1])
                     self._find_lost_views()
                     self.is_ended = self._writer_is_gone
-        except BaseException:
-            # Whatever was broken off, the next call does not take the short way past it.
-            self._let_go.append(_NO_SLOT)
-            raise
+            self._is_midway = False
         finally:
             if self._let_go or self._is_closed:
                 self._return_slots()
@@ -232,7 +235,9 @@ class Subscriber:
         if self._is_retired or self._words[ring.READER_CLOSED] != ring.OPEN:
             return
         self._words[ring.READER_CLOSED] = closing
-        self._returned.release()
+        # A thread that receives may just be moving on to the next writer.
+        with suppress(ClosedError):
+            self._returned.release()
         if closing != ring.CLOSED_FOR_NOW:
             self._close_newer(closing)
 

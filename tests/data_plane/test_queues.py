@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -273,7 +274,8 @@ def test_close_ends_the_wait_of_a_thread_that_is_between_two_generations():
 
         sender = threading.Thread(target=send, daemon=True)
         sender.start()
-        eventually(lambda: ring.publisher._is_midway)
+        # Asleep: what has not begun to wait sees the flag, and needs no ring.
+        eventually(lambda: sys._current_frames()[sender.ident or 0].f_code.co_name == "wait")
         # What `close` posts is the semaphore of the generation that the thread is about to leave.
         end = ring.publisher._ends[0]
         wake, posted = end.wake, []

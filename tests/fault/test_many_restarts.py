@@ -7,7 +7,7 @@ import gc
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -243,8 +243,19 @@ def test_restarts_in_a_flow_leave_the_launcher_and_the_healthy_nodes_as_they_wer
         assert_no_growth(sizes[name], size, what, passing=6)
 
 
+@contextlib.contextmanager
+def no_collector_of_circles() -> Iterator[None]:
+    """Let nothing that earlier tests have left go in between."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def test_size_sees_what_a_leak_would_be():
-    with wired() as ring:
+    with wired() as ring, no_collector_of_circles():
         before = Size.of(os.getpid(), ring.run)
         name = f"/drt-{ring.run}-leak"
         create_semaphore(name).close()

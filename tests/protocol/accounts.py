@@ -1,4 +1,4 @@
-"""What really happened in a schedule, seen from outside: every sample, claim, delivery and death."""
+"""What really happened in a schedule, seen from outside: samples, claims, deliveries, deaths."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dora_rt.contract import QueuePolicy
 from dora_rt.data import names, ring
 from tests.protocol.accounts import RUN, Life
-from tests.protocol.scheduler import Violation
+from tests.protocol.scheduler import ViolationError
 
 if TYPE_CHECKING:
     from tests.protocol.schedule import Node, Schedule
@@ -30,13 +30,14 @@ class Checks:
         """Check everything.
 
         Raises:
-            Violation: something is not as promised.
+            ViolationError: something is not as promised.
         """
         schedule = self._schedule
         self._scheduler.interrupter.stop()
         self._memory.settle()
         for node in schedule.nodes.values():
             node.process.befalls.clear()
+            node.process.posts_to_live = 0
         self._check_writer()
         if self._scheduler.interrupts:
             # What an exception has broken off is brought to an end by the next look.
@@ -65,13 +66,13 @@ class Checks:
             thread.process is node.process and thread.blocked_on is None
             for thread in self._scheduler.threads
         ):
-            raise Violation(f"the writer sleeps after {node.sent} of {node.to_send} sends")
+            raise ViolationError(f"the writer sleeps after {node.sent} of {node.to_send} sends")
         for thread in self._scheduler.threads:
             if thread.process is not node.process:
                 continue
             name = getattr(thread.blocked_on, "name", "")
             if name.endswith("r"):
-                raise Violation(f"the writer waits for room ({name}), and its readers sleep")
+                raise ViolationError(f"the writer waits for room ({name}), and its readers sleep")
 
     def _check_sleepers(self) -> None:
         schedule = self._schedule
@@ -83,7 +84,7 @@ class Checks:
                 continue  # it does not listen any more, and sends nothing
             waiting = self._accounts.waiting(edge.number)
             if waiting:
-                raise Violation(
+                raise ViolationError(
                     f"{node.process.name} sleeps while {waiting} samples wait for it on edge "
                     f"{edge.number} ({edge.queue_policy.value}, {edge.queue_size})"
                 )
@@ -110,7 +111,7 @@ class Checks:
                 continue  # it hears of a closed input when it sends next
             free = node.ends.free_slots()
             if sorted(free) != list(range(output.slots)):
-                raise Violation(
+                raise ViolationError(
                     f"slots of output {output.number}: {sorted(free)} are free of {output.slots}"
                 )
 
@@ -127,15 +128,17 @@ class Checks:
             exact = not accounts.has_lost_writer
             where = f"edge {edge.number} ({edge.queue_policy.value}, {edge.queue_size})"
             if not 0 <= gap <= lost or (exact and gap != lost):
-                raise Violation(
+                raise ViolationError(
                     f"accounts: {where} sent {counted.sent}, delivered {counted.delivered}, "
                     f"dropped {counted.dropped}; {lost} were in dead hands"
                 )
             if edge.queue_policy is QueuePolicy.BLOCK and counted.dropped:
-                raise Violation(f"{where} dropped {counted.dropped}")
+                raise ViolationError(f"{where} dropped {counted.dropped}")
             for life in accounts.all_lives:
                 if life.process.is_alive and accounts.in_hands(life, edge.number):
-                    raise Violation(f"{where}: {life.process.name} claimed what it never counted")
+                    raise ViolationError(
+                        f"{where}: {life.process.name} claimed what it never counted"
+                    )
 
     def _check_objects(self) -> None:
         schedule, memory = self._schedule, self._memory
@@ -146,7 +149,7 @@ class Checks:
         edges, outputs = self._present()
         for name in [*memory.segments, *memory.semaphores]:
             if self._is_old(name, edges, outputs) and not self._is_late_token(name):
-                raise Violation(f"{name} of an earlier generation is left behind")
+                raise ViolationError(f"{name} of an earlier generation is left behind")
         if not schedule.kind.checks_handles or scheduler.interrupts:
             return  # an exception may come before it is noted that something is open
         for process, handles in memory.handles.items():
@@ -154,7 +157,7 @@ class Checks:
                 continue  # it still gives back what it holds
             for handle in handles.values():
                 if self._is_old(handle.name, edges, outputs):
-                    raise Violation(f"{process.name} still has {handle.name} open")
+                    raise ViolationError(f"{process.name} still has {handle.name} open")
 
     def _is_late_token(self, name: str) -> bool:
         """Tell whether a writer made a token after the objects of its edge were removed.

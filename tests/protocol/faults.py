@@ -129,7 +129,7 @@ FAULTS = (
         "F04",
         "what a dead reader held is freed before its log was read",
         _free_hands_before_the_log,
-        (kinds.KILLS, kinds.KILLS_WEAK),
+        (kinds.READERS,),
     ),
     Fault(
         "F09",
@@ -141,7 +141,7 @@ FAULTS = (
         "F12",
         "a slow reader claims new samples early and gets them when they are old",
         _claim_before_the_floor,
-        (kinds.CALM,),
+        (kinds.SLOW,),
     ),
     Fault(
         "F13",

@@ -1,7 +1,7 @@
 """What the scheduler drives: the two ends of an edge, and observers, of any implementation.
 
-An implementation lives on the memory of a schedule (`put_under`), opens the ends of one process at a
-time, and is told nothing else. The Python one is the package itself.
+An implementation lives on the memory of a schedule (`put_under`), opens the ends of one process at
+a time, and is told nothing else. The Python one is the package itself.
 """
 
 from __future__ import annotations

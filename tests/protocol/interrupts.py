@@ -1,9 +1,9 @@
 """Exceptions out of signal handlers, at the points where CPython runs such handlers.
 
-CPython (3.10 and later) looks for signals after a call has returned, at the entry of a function, and
-at the end of a loop's round; not between a C function and what a C function calls with its result, nor
-between taking a lock in a `with` and the block. A profile function sees just these points in the
-code under test, and what it raises appears there.
+CPython (3.10 and later) looks for signals after a call has returned, at the entry of a function,
+and at the end of a loop's round; not between a C function and what a C function calls with its
+result, nor between taking a lock in a `with` and the block. A profile function sees just these
+points in the code under test, and what it raises appears there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WAITS = frozenset({_ENTER, "wait"})
 
 
 class Interrupted(BaseException):
-    """What the signal handler raises: like KeyboardInterrupt, nothing that a library may swallow."""
+    """What the signal handler raises: like KeyboardInterrupt, nothing to be swallowed."""
 
 
 class Interrupter:

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+from dora_rt.contract import QueuePolicy
 from tests.protocol.schedule import Kind
 
 _WEAK = (0.4, 0.15)
 
 CALM = Kind("calm")
 CALM_WEAK = Kind("calm, weak memory", weak=_WEAK)
+SLOW = Kind(
+    "slow readers",
+    policies=(QueuePolicy.DROP_OLDEST, QueuePolicy.DROP_OLDEST, QueuePolicy.LATEST),
+    slow=1.0,
+    most_samples=16,
+)
 KILLS = Kind("kills", kills=(1, 1, 2, 3))
 KILLS_WEAK = Kind("kills, weak memory", kills=(1, 2, 3), weak=_WEAK)
+# Told of at once and started late: so the writer goes on for long with a reader that is away.
+READERS = Kind(
+    "readers killed again and again",
+    kills=(2, 3),
+    victims=(1, 2),
+    readers=(1,),
+    posthumous=0.8,
+    reaping=(0,),
+    starting=(60, 150),
+    most_queue=2,
+    most_samples=16,
+    answers=0.0,
+    threads=0.0,
+    loans=0.0,
+    views=0.3,
+    weak=(0.0, 0.4, 0.8),
+)
 WRITERS = Kind(
     "writers killed again and again", kills=(2, 3, 4), victims=(0,), slow=0.6, most_samples=4
 )
@@ -24,8 +48,10 @@ OBSERVERS_KILLS = Kind("observers and kills", observers=1.0, kills=(0, 1))
 ALL = (
     CALM,
     CALM_WEAK,
+    SLOW,
     KILLS,
     KILLS_WEAK,
+    READERS,
     WRITERS,
     CLOSES,
     INTERRUPTS,

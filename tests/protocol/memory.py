@@ -402,7 +402,18 @@ class Mapping:
 class Count:
     """A semaphore; what is opened is a `Handle`."""
 
-    __slots__ = ("ahead", "born", "clock", "count", "history", "memory", "name", "number", "token")
+    __slots__ = (
+        "ahead",
+        "born",
+        "clock",
+        "count",
+        "history",
+        "memory",
+        "name",
+        "number",
+        "returned",
+        "token",
+    )
 
     def __init__(self, memory: Memory, name: str, number: int) -> None:
         self.memory = memory
@@ -410,7 +421,9 @@ class Count:
         self.name = name
         self.born = memory.scheduler.steps
         self.count = 0
-        self.token = "t" in name.rpartition("-")[2]
+        what = name.rpartition("-")[2]
+        self.token = "t" in what
+        self.returned = what.endswith("r")
         process = memory.scheduler.process
         self.clock = list(process.clock) if process is not None else [0] * MOST_LIVES
         self.ahead: dict[tuple[int, int], int] = {}
@@ -520,7 +533,12 @@ class Handle:
         count = self._count
         if count.token and count.count:
             scheduler.fail(f"{count.name} is posted twice")
-        count.change(1, scheduler.process)
+        process = scheduler.process
+        count.change(1, process)
+        if process is not None and process.posts_to_live and count.returned:
+            process.posts_to_live -= 1
+            if not process.posts_to_live:
+                scheduler.kill_next(process)
 
     def wait(self, *, has_deadline: bool) -> bool:
         """Wait for one and take it; False: time was up, or a signal came."""

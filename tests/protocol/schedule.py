@@ -1,4 +1,4 @@
-"""One schedule: what a seed decides, the programs of the processes, and the run to the last check."""
+"""One schedule: what a seed decides, the programs of the processes, the run to the last check."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from tests.protocol.flow import Flow, make_plan
 from tests.protocol.implementation import Ends, Implementation
 from tests.protocol.interrupts import Interrupted
 from tests.protocol.memory import Memory
-from tests.protocol.scheduler import Act, Befalls, Process, Scheduler, Violation
+from tests.protocol.scheduler import Act, Befalls, Process, Scheduler, ViolationError
 from tests.protocol.substitutes import here, value_of
 
+# How likely another thread goes on after a step. Most faults need few switches, at wrong places.
+_SWITCHES = (1.0, 0.5, 0.2, 0.2, 0.1, 0.05, 0.02)
 _POLICIES = (QueuePolicy.BLOCK, QueuePolicy.DROP_OLDEST, QueuePolicy.LATEST)
 
 
@@ -47,6 +49,12 @@ class Kind:
     slow: float = 0.2
     """How likely a reader does other things for long."""
     weak: tuple[float, ...] = (0.0,)
+    posthumous: float = 0.1
+    """How likely a reader that is killed has just given something back."""
+    reaping: tuple[int, ...] = (0, 3, 20, 60)
+    """How many steps the launcher needs until it has told of a death."""
+    starting: tuple[int, ...] = (0, 3, 20, 60)
+    """And how many more until it starts the process again."""
     checks_handles: bool = True
 
 
@@ -89,7 +97,7 @@ class Schedule:
         self.rng = rng = Random(seed)
         self.kind = kind
         self._implementation = implementation
-        self.scheduler = Scheduler(rng, rng.choice((1.0, 0.5, 0.2, 0.05)))
+        self.scheduler = Scheduler(rng, rng.choice(_SWITCHES))
         self.memory = Memory(self.scheduler, rng, rng.choice(kind.weak))
         readers = tuple(self._reader() for _ in range(rng.choice(kind.readers)))
         self.has_threads = rng.random() < kind.threads
@@ -132,7 +140,7 @@ class Schedule:
         violation = None
         try:
             self._run()
-        except Violation as error:
+        except ViolationError as error:
             violation = str(error)
         except Interrupted:
             violation = "an exception of a signal handler came out of where none was raised"
@@ -193,14 +201,20 @@ class Schedule:
         rng = self.rng
         for _ in range(self.kills_left):
             if rng.random() < 0.8:
-                self.kills_left -= 1
-                self._befall(self._victim(), Befalls(self._moment(), Act.KILL))
+                self._kill_later(self._victim())
         for node in self.nodes.values():
             if here.has_views and rng.random() < 0.3:
                 self._befall(node, Befalls(self._moment(), Act.LET_GO))
         for _ in range(self.interrupts_left):
             victim = self._victim()
             self._befall(victim, Befalls(self._moment(), Act.INTERRUPT, rng.randint(0, 12)))
+
+    def _kill_later(self, node: Node) -> None:
+        self.kills_left -= 1
+        if node.process.number > 0 and self.rng.random() < self.kind.posthumous:
+            node.process.posts_to_live = self.rng.randint(1, 8)
+        else:
+            self._befall(node, Befalls(self._moment(), Act.KILL))
 
     def _moment(self) -> int:
         return self.rng.randint(1, self.rng.choice((60, 150, 400)))
@@ -249,18 +263,17 @@ class Schedule:
             number = process.number
             self.memory.reap(process)
             self.memory.handles.pop(process, None)
-            self._pause(rng.choice((0, 3, 20, 60)))
+            self._pause(rng.choice(self.kind.reaping))
             if process is not self.nodes[number].process:
                 continue
             if self.nodes[number].has_finished:
                 run_memory.mark_dead(number, returns=False)
                 continue
             run_memory.mark_dead(number, returns=True)
-            self._pause(rng.choice((0, 3, 20, 60)))
+            self._pause(rng.choice(self.kind.starting))
             self._start(number, run_memory.renew(number))
             if self.kills_left and rng.random() < 0.5:
-                self.kills_left -= 1
-                self._befall(self._victim(), Befalls(self._moment(), Act.KILL))
+                self._kill_later(self._victim())
             self._pause(rng.choice((0, 20, 60)))
             run_memory.remove_outdated()
 
@@ -396,7 +409,8 @@ class Schedule:
                 sample = self.accounts.samples.get(payload)
                 if sample is None or sample.seq != event.seq:
                     self.scheduler.fail(
-                        f"torn: an observer got {payload.hex()} as sample {event.seq}; it is {sample}"
+                        f"torn: an observer got {payload.hex()} as sample {event.seq}; "
+                        f"it is {sample}"
                     )
             self._pause(rng.choice((0, 1, 10)))
 

@@ -1,9 +1,9 @@
 """A deterministic scheduler: processes are greenlets, and every access to shared memory is a step.
 
-A thread runs until its grant of steps is used up; then the random numbers of the schedule say who goes
-on. So what happens depends on the seed alone, and one seed is one interleaving. A process can be
-killed, interrupted (an exception comes out of a signal handler) or made to let go of a view before any
-of its steps.
+A thread runs until its grant of steps is used up; then the random numbers of the schedule say who
+goes on. So what happens depends on the seed alone, and one seed is one interleaving. A process can
+be killed, interrupted (an exception comes out of a signal handler) or made to let go of a view
+before any of its steps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_STEPS = 60_000
 _DRAWS = 256
 
 
-class Violation(Exception):
+class ViolationError(Exception):
     """A schedule in which something happened that must never happen."""
 
 
@@ -62,6 +62,8 @@ class Process:
     """Counts the processes of the schedule: the index of its clock."""
     befalls: list[Befalls] = field(default_factory=list)
     """Next one last."""
+    posts_to_live: int = 0
+    """If not 0: it is killed right behind so many posts of what it has given back."""
     let_go: Callable[[], None] = lambda: None
     is_alive: bool = True
     is_open: bool = False
@@ -109,6 +111,8 @@ class Scheduler:
         self._thread: Thread | None = None
         self._main = getcurrent()
         self._granted = 0
+        self._patient = 0
+        """Threads that are blocked until a deadline."""
         self._bursts = _bursts(switch)
         self._failure: BaseException | None = None
         self._is_closing = False
@@ -138,7 +142,7 @@ class Scheduler:
         """Let the threads run until all are blocked.
 
         Raises:
-            Violation: something happened that must not, or it never ends.
+            ViolationError: something happened that must not, or it never ends.
         """
         while (thread := self._choose()) is not None:
             self._grant(thread)
@@ -147,7 +151,7 @@ class Scheduler:
             if self._failure is not None:
                 raise self._failure
             if self.steps > MOST_STEPS:
-                raise Violation(f"no end after {self.steps} steps")
+                raise ViolationError(f"no end after {self.steps} steps")
 
     def step(self) -> None:
         """Take a step that is no access."""
@@ -171,18 +175,20 @@ class Scheduler:
         """Block the running thread until there is something to take; False: its time is up."""
         thread = self._thread
         if thread is None:
-            raise Violation("who sets the schedule up would have to wait")
+            raise ViolationError("who sets the schedule up would have to wait")
         thread.blocked_on, thread.has_deadline = waitable, has_deadline
+        self._patient += has_deadline
         try:
             self._count_steps(thread)
             self._hand_over(thread)
         finally:
-            thread.blocked_on = None
+            self._patient -= has_deadline
+            thread.blocked_on, thread.has_deadline = None, False
         return waitable.count > 0
 
     def fail(self, message: str) -> None:
         """End the schedule as a violation, whatever the running thread would catch."""
-        self._failure = self._failure or Violation(message)
+        self._failure = self._failure or ViolationError(message)
         if self._thread is None:
             raise self._failure
         self._main.switch()
@@ -193,10 +199,18 @@ class Scheduler:
         process.is_alive = False
         self.kills.append((process.name, process.steps))
         # Kept, because a greenlet that nobody knows unwinds at once, and a killed process does not.
-        self._remains += [it.greenlet for it in self.threads if it.process is process]
+        ended = [thread for thread in self.threads if thread.process is process]
+        self._remains += [thread.greenlet for thread in ended]
+        self._patient -= sum(thread.has_deadline for thread in ended)
         self.threads = [thread for thread in self.threads if thread.process is not process]
         self.interrupter.forget(process)
         self.killed(process)
+
+    def kill_next(self, process: Process) -> None:
+        """Kill the running process before its next step."""
+        process.befalls.append(Befalls(0, Act.KILL))
+        self._granted -= self.left
+        self.left = 0
 
     def is_running(self, process: Process) -> bool:
         """Tell whether the running thread is one of this process."""
@@ -247,21 +261,18 @@ class Scheduler:
             raise GreenletExit
 
     def _choose(self) -> Thread | None:
-        ready = []
-        patient = []
-        for thread in self.threads:
-            blocked_on = thread.blocked_on
-            if blocked_on is None or blocked_on.count:
-                ready.append(thread)
-            elif thread.has_deadline:
-                patient.append(thread)
         random = self.rng.random
+        ready = [
+            thread
+            for thread in self.threads
+            if (blocked_on := thread.blocked_on) is None or blocked_on.count
+        ]
         # Time runs out seldom while others have something to do, and surely if they have not.
-        if patient and (not ready or random() < 0.02):
-            ready = patient
+        if self._patient and (not ready or random() < 0.02):
+            ready = [it for it in self.threads if it.has_deadline] or ready
         if not ready:
             return None
-        return ready[int(random() * len(ready))] if len(ready) > 1 else ready[0]
+        return ready[int(random() * len(ready))]
 
     def _grant(self, thread: Thread) -> None:
         self._thread = thread

@@ -1,7 +1,7 @@
 """Puts the stand-ins under the real package: shared memory, semaphores, locks, sleep, time, views.
 
-Whatever module of dora_rt has imported one of the originals gets the stand-in instead, so a new module
-that uses them needs nothing here. All else is the code that robots run.
+Whatever module of dora_rt has imported one of the originals gets the stand-in instead, so a new
+module that uses them needs nothing here. All else is the code that robots run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dora_rt.data import doorbell, fence, header, loan, shm, subscriber
+from dora_rt.data import doorbell, fence, fork, header, loan, shm, subscriber
 from dora_rt.data.header import DESCRIPTION_OFFSET, ENCODING_BYTES, HEADER_NBYTES, Header
 from dora_rt.data.shm import ClosedError
 from dora_rt.data.spin import Spin
@@ -130,6 +130,10 @@ def _unlink_semaphores(semaphores: Any) -> None:
     here.memory.unlink(segments=[], semaphores=list(semaphores))
 
 
+def _note_lender(lender: object) -> None:
+    """Forget it: nothing here forks, and the list would grow from schedule to schedule."""
+
+
 def _unlink_run(run: str) -> list[str]:
     return []
 
@@ -141,6 +145,10 @@ def _segment_exists(name: str) -> bool:
 class _Fence:
     def pass_through(self) -> None:
         here.memory.fence()
+
+
+def _stores_need_fences() -> bool:
+    return here.memory.weak > 0
 
 
 class _Time:
@@ -357,7 +365,10 @@ _STAND_INS: tuple[tuple[Any, Any], ...] = (
     (shm.unlink_semaphores, _unlink_semaphores),
     (shm.unlink_run, _unlink_run),
     (shm.segment_exists, _segment_exists),
+    (fork.note_lender, _note_lender),
     (fence.Fence, _Fence),
+    (fence.stores_need_fences, _stores_need_fences),
+    (fence.stores_need_fences, lambda: True),
     (header.write_number_and_times, _write_number_and_times),
     (header.read_header, _read_header),
     (header.HeaderReader, _HeaderReader),
