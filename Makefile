@@ -4,13 +4,15 @@ BIN := $(VENV)/bin
 # Of its own: dora-rs among others would stand in the way of the tests.
 BENCH_VENV := .venv-bench
 
-.PHONY: help run test lint soak bench bench-docs wheel clean
+.PHONY: help run test lint soak prove prove-model bench bench-docs wheel clean
 
 help:
 	@echo "make run    see the demo: camera (or a drawn scene), detection, picture"
 	@echo "make test   everything that must pass: linters, types, tests"
 	@echo "make lint   only ruff and mypy"
 	@echo "make soak   the endurance tests at full length, about twelve minutes"
+	@echo "make prove  explore schedules of the data plane for an hour, then do make prove-model"
+	@echo "make prove-model  check the model of the ring in all its states, half an hour (spin, gcc)"
 	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"
 	@echo "make wheel  build dist/*.whl"
 	@echo "make clean  remove what these commands made"
@@ -30,6 +32,15 @@ soak: $(VENV)/.installed-test
 	SOAK=1 $(BIN)/python -m pytest -rP --timeout 3600 tests/fault/test_endurance.py \
 		tests/flows/test_stress.py tests/fault/test_growth.py tests/fault/test_many_restarts.py \
 		tests/dora/test_hub_programs.py
+
+prove: $(VENV)/.installed-test
+	$(BIN)/python -m tests.protocol --processes 2 --seconds 3600
+	$(MAKE) prove-model
+
+# The second command shows that the model can fail.
+prove-model: $(VENV)/.installed-test
+	$(BIN)/python -m tests.protocol.model
+	$(BIN)/python -m tests.protocol.model --faults
 
 bench: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python -m benchmarks $(BENCH)

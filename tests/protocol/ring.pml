@@ -11,9 +11,11 @@
  *   WRITER_DIES    the writer is killed once, at any step, and is started again
  *   F01 F04 F10 F12  plant that fault
  */
+#ifndef DROP
 #define DROP 0
 #define BLOCK 1
 #define LATEST 2
+#endif
 #ifndef P1
 #define P1 P0
 #define Q1 Q0
