@@ -9,7 +9,7 @@
  *   VICTIM=e       reader e is killed once, at any step, and is started again
  *   CLOSES         or it closes its input for now, and may be killed while it does so
  *   WRITER_DIES    the writer is killed once, at any step, and is started again
- *   F01 F04 F10 F12  plant that fault
+ *   F01 F04 F10 F12 GAP  plant that fault; AGES: check that no fresh sample is claimed for one dropped before (F12)
  */
 #ifndef DROP
 #define DROP 0
