@@ -12,7 +12,7 @@ help:
 	@echo "make lint   only ruff and mypy"
 	@echo "make soak   the endurance tests at full length, about twelve minutes"
 	@echo "make prove  explore schedules of the data plane for an hour, then do make prove-model"
-	@echo "make prove-model  check the model of the ring in all its states, half an hour (spin, gcc)"
+	@echo "make prove-model  check the model of the ring in all its states, about 20 minutes (spin, gcc)"
 	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"
 	@echo "make wheel  build dist/*.whl"
 	@echo "make clean  remove what these commands made"
