@@ -243,7 +243,7 @@ proctype Writer(byte o) provided (writer_alive) {
        place[OF(o, mine)] = BEING_WRITTEN;
        i = 0;
        do
-       :: i < E -> assert(o != 0 || !(hands[i] & BIT(mine))); assert(!(tokens[AT(gen_of[i], i)] & BIT(mine))); i++
+       :: i < E -> assert(o != 0 || !(hands[i] & BIT(mine))); assert(state[i] != HERE || !(tokens[AT(gen_of[i], i)] & BIT(mine))); i++
        :: else -> break
        od; i = 0 };
      wait_for_room(0); if :: atomic { E > 1 -> skip }; wait_for_room(E - 1) :: atomic { else -> skip } fi;
