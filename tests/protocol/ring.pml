@@ -58,7 +58,7 @@ byte free_[S]; byte free_count; byte batons[S]; byte pending[E]; byte state[E]; 
 byte delivered[O * E]; byte passed[O * E]; byte dropped[O * E]; byte lost[O * E];
 byte hands[E];          /* slots that a living reader has */
 byte claimed[E];        /* samples that it has claimed, and neither delivered nor passed over */
-bit alive[E]; bit asleep[E]; byte reader_pid[E]; bit killed[8]; bit writer_alive = 1; byte crashes;
+bit alive[E]; bit asleep[E]; byte reader_pid[E]; bit killed[8]; byte writer_pid = 1; byte crashes;
 
 #define count(x) (((x) & 1) + (((x) >> 1) & 1) + (((x) >> 2) & 1) + (((x) >> 3) & 1) + (((x) >> 4) & 1))
 #define lowest(x) (((x) & 1) -> 0 : (((x) & 2) -> 1 : (((x) & 4) -> 2 : (((x) & 8) -> 3 : 4))))
@@ -216,7 +216,7 @@ inline wait_for_room(e) {
 #define CAN_DROP(e) (!BLOCKS(e) && pending[e])
 #define HAS_RETURNED (returned[AT(gen_of[0], 0)] || returned[AT(gen_of[E - 1], E - 1)])
 
-proctype Writer(byte o) provided (writer_alive) {
+proctype Writer(byte o) provided (_pid == writer_pid) {
   byte mine = NONE; byte slot; byte entry; byte i; byte k; byte n; byte posted; bit was_won;
   atomic {              /* what a new writer finds */
     free_count = S;
@@ -430,11 +430,11 @@ proctype Launcher() {
 #endif
 #ifdef WCRASH
   do
-  :: crashes == 0 -> atomic { writer_alive = 0; crashes++ };
+  :: crashes == 0 -> atomic { writer_pid = 0; crashes++ };
      atomic { writer_away = 1 }; atomic { bell[0] = 1; bell[E - 1] = 1 };
      atomic { output_gen = 1; edge_gen[0] = 1; edge_gen[E - 1] = 1; writer_away = 0 };
      atomic { bell[0] = 1; bell[E - 1] = 1 };
-     atomic { writer_alive = 1; run Writer(1) };
+     atomic { writer_pid = run Writer(1) };
      break
   :: crashes == 0 -> break
   od;
