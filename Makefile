@@ -4,13 +4,14 @@ BIN := $(VENV)/bin
 # Of its own: dora-rs among others would stand in the way of the tests.
 BENCH_VENV := .venv-bench
 
-.PHONY: help run test lint soak bench bench-docs wheel clean
+.PHONY: help run test lint soak prove bench bench-docs wheel clean
 
 help:
 	@echo "make run    see the demo: camera (or a drawn scene), detection, picture"
 	@echo "make test   everything that must pass: linters, types, tests"
 	@echo "make lint   only ruff and mypy"
 	@echo "make soak   the endurance tests at full length, about twelve minutes"
+	@echo "make prove  explore schedules of the data plane for an hour, then its model in all states"
 	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"
 	@echo "make wheel  build dist/*.whl"
 	@echo "make clean  remove what these commands made"
@@ -30,6 +31,11 @@ soak: $(VENV)/.installed-test
 	SOAK=1 $(BIN)/python -m pytest -rP --timeout 3600 tests/fault/test_endurance.py \
 		tests/flows/test_stress.py tests/fault/test_growth.py tests/fault/test_many_restarts.py \
 		tests/dora/test_hub_programs.py
+
+# Schedules for an hour on two cores, then all states of the model (Debian: spin, gcc).
+prove: $(VENV)/.installed-test
+	$(BIN)/python -m tests.protocol --processes 2 --seconds 3600
+	$(BIN)/python -m tests.protocol.model
 
 bench: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python -m benchmarks $(BENCH)

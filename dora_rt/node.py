@@ -307,8 +307,9 @@ class Node:
 
     def _get_ready(self) -> None:
         if not self._is_ready:
-            self._is_ready = True
+            # In this order: an exception in between may let it be said twice, and never not at all.
             self._status.send(Kind.READY)
+            self._is_ready = True
 
     def wake(self) -> None:
         """Let the thread that waits for an input get a TimeoutError now."""
@@ -317,8 +318,8 @@ class Node:
     def _announce_reading(self) -> None:
         # A node that never looks for events cannot be told to stop by one.
         if not self._reads_events:
-            self._reads_events = True
             self._status.send(Kind.READS_EVENTS)
+            self._reads_events = True
 
     def _publisher(self, output_id: str) -> Publisher:
         publisher = self._publishers.get(output_id)

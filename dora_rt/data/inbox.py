@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from dora_rt.contract import InputConfig, NodeConfig
 from dora_rt.data import names, ring
@@ -113,6 +114,20 @@ class Inbox:
         """Show the launcher that this process is alive, if the dataflow file asks for it."""
         if self._pulse is not None:
             self._pulse[0] = time.monotonic_ns()
+
+    @property
+    def pulse(self) -> Callable[[], int] | None:
+        """Give what shows that this process lives and tells when to do so again, if need be."""
+        heartbeat_ns = self._config.heartbeat_ns
+        if heartbeat_ns is None:
+            return None
+        between_ns = heartbeat_ns // 3
+
+        def beat() -> int:
+            self.beat()
+            return time.monotonic_ns() + between_ns
+
+        return beat
 
     def wake(self) -> None:
         """Let a thread that waits give up, as if its time were over."""

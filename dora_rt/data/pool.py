@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from dora_rt.contract import OutputConfig
 from dora_rt.data import names
-from dora_rt.data.shm import Segment
-from dora_rt.errors import CorruptSampleError
+from dora_rt.data.shm import Segment, unlink_segments
+from dora_rt.errors import CorruptSampleError, DoraRtError
 
 # Address space, not memory: small samples never have to grow.
 _SMALLEST_SLOT_NBYTES = 256 * 1024
@@ -41,7 +41,6 @@ class PoolWriter:
         self._segments: dict[int, Segment] = {}
         # Number of the newest pool, and the size of its slots: both at once.
         self._newest = (-1, 0)
-        self._attempt = -1
         self.places: list[Place | None] = [None] * config.slots
         """Where each slot is in the newest pool, as far as it was used there."""
         self.has_old_pools = False
@@ -50,7 +49,6 @@ class PoolWriter:
         self._committed = [0] * config.slots
         if config.slot_nbytes:
             self._newest = (0, config.slot_nbytes)
-            self._attempt = 0
             self._segments[0] = Segment.attach(self._name(0), writable=True)
             self._committed = [config.slot_nbytes] * config.slots
 
@@ -60,6 +58,7 @@ class PoolWriter:
         Raises:
             SharedMemoryFullError: /dev/shm has no room.
         """
+        before = self._newest, self._committed, self.places[:]
         if nbytes > self._newest[1]:
             self._grow(nbytes)
         growth, slot_nbytes = self._newest
@@ -67,7 +66,16 @@ class PoolWriter:
         offset = slot * slot_nbytes
         if nbytes > self._committed[slot]:
             room = min(_round_up(nbytes), slot_nbytes)
-            segment.commit(offset, room)
+            try:
+                segment.commit(offset, room)
+            except DoraRtError:
+                if growth != before[0][0]:
+                    # What is smaller still fits into the pool before.
+                    self._newest, self._committed, self.places[:] = before
+                    self._segments.pop(growth).unlink()
+                    segment.close()
+                    self.has_old_pools = len(self._segments) > 1
+                raise
             self._committed[slot] = room
         place = Place(segment.mapping, offset, self._committed[slot], growth)
         self.places[slot] = place
@@ -91,8 +99,9 @@ class PoolWriter:
 
     def _grow(self, nbytes: int) -> None:
         slot_nbytes = _round_up(max(nbytes, 2 * self._newest[1], _SMALLEST_SLOT_NBYTES))
+        growth = self._newest[0] + 1
         # An attempt that an exception broke off may have left an object of its name.
-        self._attempt = growth = self._attempt + 1
+        unlink_segments([self._name(growth)], None)
         segment = Segment.create(self._name(growth), self._config.slots * slot_nbytes, sparse=True)
         self._segments[growth] = segment
         self._committed = [0] * self._config.slots

@@ -18,6 +18,8 @@ class Ports:
         self.inbox = inbox
         self.publishers = publishers
         inbox.publishers = tuple(publishers.values())
+        for publisher in inbox.publishers:
+            publisher.pulse = inbox.pulse
         self.causes = causes
 
     @classmethod

@@ -95,6 +95,8 @@ class Publisher:
         self._closing = ring.OPEN
         self._slots = config.slots
         self._form = Form(np.dtype(np.uint8), (), self._slots)
+        self.pulse: Callable[[], int] | None = None
+        """Shows that this process lives, and gives when to do so again, if that is asked for."""
         self.loans = LoanBook(self._ring.loaned)
         """Which slots are loaned."""
 
@@ -447,7 +449,12 @@ class Publisher:
             # Looked at before each wait: the post that told of it may be taken already.
             self._look_up(end)
             while end.edge.is_full:
-                if not end.wait(deadline_ns):
+                until_ns = deadline_ns
+                if self.pulse is not None:
+                    # Whoever waits for room lives.
+                    next_ns = self.pulse()
+                    until_ns = next_ns if deadline_ns is None else min(next_ns, deadline_ns)
+                if not end.wait(until_ns) and until_ns == deadline_ns:
                     raise TimeoutError(
                         f"{self.where}: a reader had no room in time, so nothing was sent (its "
                         f"queue of {end.edge.queue_size} is full, and its policy is block)"

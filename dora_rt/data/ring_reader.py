@@ -106,7 +106,7 @@ class RingReader:
                 # Whatever there is no token for yet, or will never be, is looked for anew.
                 self.seq, self.next_seq = seq, next_seq
                 break
-            self._leave(seq, taken[0])
+            self.leave(seq, taken[0])
             taken = newer
         return taken
 
@@ -238,7 +238,7 @@ class RingReader:
             slot, _ = self._early[seq]
             self.arriving.append(slot)
             del self._early[seq]
-            self._leave(seq, slot)
+            self.leave(seq, slot)
 
     def close(self) -> None:
         """Close the tokens: nothing can be taken any more."""
@@ -269,12 +269,12 @@ class RingReader:
         self.next_seq = seq + 1
         if self._words[self._floor] > self._base + seq and self._is_dropped(seq):
             # It has grown too old meanwhile: the writer would have dropped it.
-            self._leave(seq, slot)
+            self.leave(seq, slot)
             return None
         self.seq = seq
         return slot, growth
 
-    def _leave(self, seq: int, slot: int) -> None:
+    def leave(self, seq: int, slot: int) -> None:
         """Let go of a sample that shall not arrive."""
         if seq == self.arrived[0]:
             self.give_back(slot)  # it counts as delivered, though an exception took its place

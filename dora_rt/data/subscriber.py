@@ -24,11 +24,12 @@ from dora_rt.data.pool import PoolReader
 from dora_rt.data.ring import AGES, COPIED, DELIVERED, HEAD, LATENCIES
 from dora_rt.data.ring_reader import RingReader
 from dora_rt.data.shm import ClosedError, Semaphore, attach_semaphore, attach_words, find_semaphore
-from dora_rt.errors import CorruptSampleError, SharedMemoryError
+from dora_rt.errors import CorruptSampleError, DoraRtError, SharedMemoryError
 from dora_rt.event import Event
 from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
 
 _SHORT = len(SHORT)
+_UNREADABLE = (DoraRtError, ImportError, MemoryError, ValueError)
 SMALL_NBYTES = 1024
 """Arrays up to this size are copied out: to copy one costs less than to keep account of it."""
 
@@ -306,8 +307,9 @@ class Subscriber:
                     value.flags.writeable = False
             if encoding == ENCODING_ARROW:
                 value = _decoded(value)
-        except Exception as error:
-            reader.pass_over(slot)
+        except _UNREADABLE as error:
+            # Nothing else: what a signal handler raises, a time limit say, costs no sample.
+            reader.leave(reader.seq, slot)
             if isinstance(error, CorruptSampleError):
                 raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
             raise

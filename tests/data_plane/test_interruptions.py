@@ -186,6 +186,23 @@ def test_take_that_is_interrupted_loses_nothing(policy: str, value: np.ndarray):
     assert tried > 10
 
 
+@pytest.mark.parametrize("policy", READERS)
+def test_time_limit_during_a_take_costs_no_sample(policy: str, monkeypatch: pytest.MonkeyPatch):
+    class TimeIsOverError(TimeoutError):
+        pass
+
+    monkeypatch.setitem(globals(), "Interrupted", TimeIsOverError)
+    dropped: list[int] = []
+
+    def take(ring: Wired, _: None) -> None:
+        dropped.append(ring.counters().dropped)
+        ring.subscribers[0].take()
+
+    interrupt_everywhere(fill(LARGE), take, READERS[policy])
+
+    assert policy != "block" or set(dropped) == {0}
+
+
 def test_take_of_the_newest_that_is_interrupted_counts_each_sample_once():
     def overtake(ring: Wired) -> None:
         # The writer publishes another one between the two looks of the reader.

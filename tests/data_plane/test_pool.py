@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from dora_rt.contract import QueuePolicy
+from dora_rt.data.shm import Segment
+from dora_rt.errors import SharedMemoryFullError
 from tests.helpers import Reader, wired
 
 
@@ -119,3 +123,29 @@ def test_writer_keeps_no_old_pool_mapped_for_arrays_that_it_sent_before():
 
         ring.send(np.full(1000, 3, np.uint8))
         assert (ring.take().value == 3).all()
+
+
+def test_sample_that_finds_no_room_costs_the_pool_nothing(monkeypatch: pytest.MonkeyPatch):
+    with wired(Reader(3, QueuePolicy.BLOCK)) as ring:
+        small, large = np.zeros(100_000, np.uint8), np.zeros(5_000_000, np.uint8)
+        ring.send(small)
+        ring.take()
+        commit = Segment.commit
+
+        def refuse(segment: Segment, offset: int, nbytes: int) -> None:
+            if nbytes > 1_000_000:
+                raise SharedMemoryFullError("no room")
+            commit(segment, offset, nbytes)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Segment, "commit", refuse)
+            for _ in range(100):
+                with pytest.raises(SharedMemoryFullError):
+                    ring.send(large)
+                ring.send(small)
+                assert (ring.take().value == small).all()
+        assert len(generations(ring.run)) == 1, "of a pool that could not be had nothing is left"
+
+        ring.send(large)
+
+        assert (ring.take().value == large).all()

@@ -548,3 +548,41 @@ def test_server_that_comes_back_gets_the_requests_of_a_client_that_waits_for_it(
     done = flow.run()
 
     assert done.lines("client") == ["2 3"]
+
+
+def test_writer_that_waits_for_room_lives_as_its_heartbeat_says(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: writer, path: writer.py, heartbeat_timeout: 0.6, outputs: [x]}
+          - id: reader
+            path: reader.py
+            inputs: {x: {source: writer/x, queue_policy: block, queue_size: 1}}
+        """,
+    )
+    flow.write(
+        "writer.py",
+        """
+        from dora_rt import Node
+        node = Node()
+        for _ in range(4):
+            node.send_output("x", b"")
+        print("sent")
+        """,
+    )
+    flow.write(
+        "reader.py",
+        """
+        import time
+        from dora_rt import Node
+        for number, event in enumerate(Node()):
+            if not number:
+                time.sleep(2)  # busy with the first, longer than a writer may be silent
+        """,
+    )
+
+    done = flow.run()
+
+    assert done.lines("writer") == ["sent"]
+    assert done.exit_code == 0
