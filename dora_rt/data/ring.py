@@ -21,8 +21,8 @@ Reading sample n:
 8. `PLACE[slot]` says n. If it says a later sample, n was dropped and the slot recycled since 6: the
    claim is kept until the turn of that sample comes, unless FLOOR has passed it by then;
 9. where 7 is lost although FLOOR does not say "dropped", the token is on its way; unless one that
-   was posted later can be won, of n + 1: then n was in the hands of a reader that died, and is
-   passed over.
+   was posted later can be won, of n + 1, or is kept as in 8: then n was in the hands of a reader
+   that died, and is passed over.
 
 Giving back:
 

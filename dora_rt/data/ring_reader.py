@@ -284,16 +284,18 @@ class RingReader:
     def _is_gone(self, seq: int, slot: int) -> bool:
         """Do step 9: find out whether a token that is not here will never come."""
         words = self._words
-        word = words[self._order + (seq + 1) % self._slots]
-        later = word & SLOT_MASK
-        if word >> SLOT_BITS != seq + 2 or later >= self._slots or not self._claim(later):
-            return False
-        place = words[self._place + later]
-        if not seq < place >> SLOT_BITS < words[HEAD]:
-            self.pass_over(later)
-            return False
-        self._early[place >> SLOT_BITS] = later, place & SLOT_MASK
-        self._forget(later)
+        # What is kept was posted later, too; and its own token cannot be won again.
+        if not self._early:
+            word = words[self._order + (seq + 1) % self._slots]
+            later = word & SLOT_MASK
+            if word >> SLOT_BITS != seq + 2 or later >= self._slots or not self._claim(later):
+                return False
+            place = words[self._place + later]
+            if not seq < place >> SLOT_BITS < words[HEAD]:
+                self.pass_over(later)
+                return False
+            self._early[place >> SLOT_BITS] = later, place & SLOT_MASK
+            self._forget(later)
         # Tokens are posted in order, and the later one was won: this look is behind both posts.
         if self._claim(slot):
             place = words[self._place + slot]

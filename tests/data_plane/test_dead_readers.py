@@ -146,6 +146,37 @@ def test_gap_of_what_it_had_claimed_holds_nobody_up():
         assert all(token is None or not token.value for token in edge.tokens)
 
 
+@pytest.mark.parametrize("policy", [DROP, BLOCK])
+def test_gap_is_seen_also_by_who_has_claimed_what_follows_it(policy):
+    # Found by the model: the slot of what the dead reader had claimed is used again while the next
+    # reader finds out that nothing is missing before it.
+    with wired(Reader(3, policy)) as ring:
+        (edge,) = ring.publisher._ring.edges
+        ring.send(b"0")
+        ring.send(b"1")
+        slots = dict(edge.pending)
+        edge.tokens[slots[1]].acquire(0)
+        ring.memory.mark_dead(1, returns=True)
+        reader = restart(ring)
+        ring.publisher._notice_readers()
+        late = edge.tokens[slots[0]]
+        late.acquire(0)
+        claim = reader._ring._claim
+
+        def claim_late(slot: int) -> bool:
+            reader._ring._claim = claim
+            late.release()
+            ring.send(b"2")
+            return claim(slot)
+
+        reader._ring._claim = claim_late
+
+        events = [event for event in (reader.take() for _ in range(4)) if event is not None]
+
+        assert dict(edge.pending)[2] == slots[1], "the same slot"
+        assert [event.value for event in events] == [b"0", b"2"]
+
+
 def test_idle_writer_that_waits_for_an_input_hands_the_queue_over():
     # A client that waits for an answer, and a server that was started again.
     with wired(Reader(3, BLOCK)) as ring:
