@@ -219,8 +219,8 @@ class Accounts:
         if claimed_at is None:
             self._fail(f"{where} got {sample}, whose token it never won")
             return
-        # What a dead reader has taken with it leaves its place in the queue to an older one.
-        if sample.seq < claimed_at - edge.queue_size - self.lost[edge.number]:
+        behind = claimed_at - edge.queue_size - sample.seq
+        if behind > 0 and behind > self._taken_along(edge.number, sample, life):
             self._fail(
                 f"older than the queue: {where} claimed {sample} when {claimed_at} were sent"
             )
