@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from dora_rt.data.shm import SLICE_S, BusyError, ClosedError, SignalError, attach_semaphore
 from dora_rt.data.spin import Spin
+from dora_rt.errors import SharedMemoryError
 
 _FOR_EVER_S = 366 * 24 * 3600
 
@@ -37,9 +38,17 @@ class Doorbell:
     """
 
     def __init__(self, name: str, spin: Spin) -> None:
-        """Attach to what the launcher made; `spin` says how long to poll before each sleep."""
+        """Attach to what the launcher made; `spin` says how long to poll before each sleep.
+
+        Raises:
+            SharedMemoryError: there is none of this name.
+        """
         self._semaphore = attach_semaphore(name)
-        self._waits = _find_waits(name)
+        try:
+            self._waits = _find_waits(name)
+        except SharedMemoryError:
+            self._semaphore.close()
+            raise
         self._spin = spin
         self.has_slept = False
         """Whether the last `wait` that returned True had to be woken."""
@@ -136,6 +145,9 @@ class _Waits:
     def __init__(self, library: ctypes.CDLL, name: str) -> None:
         library.sem_open.restype = ctypes.c_void_p
         self._semaphore = ctypes.c_void_p(library.sem_open(name.encode(), 0))
+        if not self._semaphore:
+            # Removed a moment ago; to wait on nothing would be a segmentation fault.
+            raise SharedMemoryError(f"semaphore {name} is gone: its process has ended")
         self._close = library.sem_close
         self._wait = library.sem_wait
         self._clock_wait = library.sem_clockwait

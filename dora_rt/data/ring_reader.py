@@ -157,6 +157,8 @@ class RingReader:
                 if is_final or self._is_gone(seq, slot):
                     self.next_seq = next_seq
                     continue
+                if seq in self._early:
+                    continue  # it came between the two looks of step 9
                 # The token is on its way (or the writer is just about to say that it dropped this
                 # sample): the doorbell rings after that.
                 return None
@@ -301,7 +303,8 @@ class RingReader:
             place = words[self._place + slot]
             self._early[place >> SLOT_BITS] = slot, place & SLOT_MASK
             self._forget(slot)
-            return False
+            # A slot that was recycled says that it was dropped.
+            return place >> SLOT_BITS != seq
         return True
 
     def _find_begin(self) -> bool:

@@ -180,7 +180,8 @@ class RingWriter:
         self._publishing: tuple[int, int, int, int] | None = None
         # Edge, number, slot, what will have been dropped with it, and whether it has a token:
         self._dropping: tuple[WriterEdge, int, int, int, bool] | None = None
-        self._welcoming: WriterEdge | None = None
+        # Edge, and what waited for its reader when that came:
+        self._welcoming: tuple[WriterEdge, tuple[tuple[int, int], ...]] | None = None
         self._posted: list[None] = []
         self._derive()
 
@@ -268,7 +269,7 @@ class RingWriter:
             self._finish_publish(self._publishing)
         self._derive()
         if self._welcoming is not None:
-            self._hand_over(self._welcoming)
+            self._hand_over(*self._welcoming)
         for edge in self._listening:
             self._write_floor(edge)
             edge.doorbell.release()
@@ -377,15 +378,17 @@ class RingWriter:
         for _, slot in edge.pending:
             edge.token(slot)
         self._posted.clear()
-        self._welcoming = edge
-        self._hand_over(edge)
+        # The queue itself gets shorter when the reader is quick and an exception comes in between.
+        waiting = tuple(edge.pending)
+        self._welcoming = edge, waiting
+        self._hand_over(edge, waiting)
 
-    def _hand_over(self, edge: WriterEdge) -> None:
-        first = edge.pending[0][0] if edge.pending else self.head
+    def _hand_over(self, edge: WriterEdge, waiting: tuple[tuple[int, int], ...]) -> None:
+        first = waiting[0][0] if waiting else self.head
         word = floor_word(edge.generation, first)
         self._words[self._begin + edge.position] = word
         self._words[FLOOR + edge.position] = word
-        for _, slot in list(edge.pending)[len(self._posted) :]:
+        for _, slot in waiting[len(self._posted) :]:
             posting(edge.token(slot), self._posted)()
         edge.doorbell.release()
         self._set_state(edge, HERE)

@@ -5,15 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dora_rt.contract import QueuePolicy
+from dora_rt.data import doorbell, names, ring_writer
 from dora_rt.data import ring as words
 from dora_rt.data.inbox import Inbox
+from dora_rt.data.noting import posting
 from dora_rt.data.publisher import Publisher
+from dora_rt.data.shm import attach_semaphore, unlink_semaphores
+from dora_rt.data.spin import Spin
 from dora_rt.data.subscriber import Subscriber
+from dora_rt.errors import SharedMemoryError
 from dora_rt.event import Event
 from tests.helpers import NO_STAMP, Reader, Wired, eventually, wired
 
@@ -232,3 +238,52 @@ def test_input_that_is_closed_while_its_writer_restarts_stays_closed():
         for value in range(20):
             ring.send(str(value).encode())
         assert ring.publisher._ring.edges[0].state.value == "closed"
+
+
+def test_hand_over_that_is_broken_off_skips_nothing_when_the_reader_is_quick(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    with wired(Reader(3, BLOCK)) as ring:
+        ring.send(b"0")
+        ring.send(b"1")
+        ring.memory.mark_dead(1, returns=True)
+        reader = restart(ring)
+        posted = []
+
+        def post_one(token, note):
+            if posted:
+                raise KeyboardInterrupt
+            posted.append(token)
+            return posting(token, note)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ring_writer, "posting", post_one)
+            with pytest.raises(KeyboardInterrupt):
+                ring.publisher.notice_readers()
+        first = reader.take()  # and its slot is given back
+        ring.publisher.notice_readers()
+        second = reader.take()
+
+        assert first is not None and first.value == b"0"
+        assert second is not None and second.value == b"1"
+        assert reader.take() is None
+
+
+def test_semaphore_that_goes_while_a_doorbell_attaches_is_an_error_and_no_crash(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    with wired(Reader(1, BLOCK)) as ring:
+        name = names.returned(ring.run, 0, 0)
+
+        def attach_the_last_moment(name: str):
+            semaphore = attach_semaphore(name)
+            unlink_semaphores([name])
+            return semaphore
+
+        monkeypatch.setattr(doorbell, "attach_semaphore", attach_the_last_moment)
+        mapped = Path("/proc/self/maps").read_text().count("sem.")
+
+        with pytest.raises(SharedMemoryError, match="gone"):
+            doorbell.Doorbell(name, Spin(0))
+
+        assert Path("/proc/self/maps").read_text().count("sem.") <= mapped

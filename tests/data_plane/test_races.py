@@ -131,6 +131,25 @@ def test_order_seen_before_its_token_is_not_taken_for_a_drop():
         assert (event.value, event.dropped) == (b"0", 0)
 
 
+def test_token_that_comes_between_the_two_looks_for_a_gap_is_used_at_once():
+    with wired(Reader(3)) as ring:
+        ring.send(b"0")
+        ring.send(b"1")
+        reader = ring.subscribers[0]._ring
+        find = reader._find_token
+        edge = ring.publisher._ring.edges[0]
+        (_, first), (_, second) = edge.pending
+        edge.tokens[first].acquire(0)  # on its way, when the reader looks for it
+        reader._find_token = lambda slot: Interrupting(
+            find(slot), edge.tokens[first].release if slot == second else None
+        )
+
+        event = ring.take()
+
+        assert (event.value, event.dropped) == (b"0", 0)
+        assert ring.take().value == b"1"
+
+
 def test_no_reader_is_woken_before_all_have_the_sample():
     with wired(Reader(), Reader()) as ring:
         woken: list[bytes | None] = []

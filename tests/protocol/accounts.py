@@ -83,6 +83,8 @@ class Accounts:
         """Samples whose publication is over, by output and generation."""
         self._claimed: dict[tuple[int, Sample], int] = {}
         """By edge and sample: how many were complete when the reader won its token."""
+        self._claimers: dict[tuple[int, Sample], int] = {}
+        """And which life of its reader that was."""
         self._claims_of: dict[tuple[int, int], int] = defaultdict(int)
         """By edge and generation of its writer."""
         self.delivered: dict[int, list[tuple[Sample, int]]] = defaultdict(list)
@@ -153,6 +155,7 @@ class Accounts:
         if (number, sample) in self._claimed:
             self._fail(f"sample {seq} of edge {number} was claimed twice")
         self._claimed[number, sample] = self.completed.get((output, generation), 0)
+        self._claimers[number, sample] = process.life
         self._claims_of[number, generation] += 1
         self.lives[process.number].claims[number] += 1
 
@@ -216,8 +219,8 @@ class Accounts:
         if claimed_at is None:
             self._fail(f"{where} got {sample}, whose token it never won")
             return
-        # What a dead reader has taken with it leaves its place in the queue to an older one.
-        if sample.seq < claimed_at - edge.queue_size - self.lost[edge.number]:
+        behind = claimed_at - edge.queue_size - sample.seq
+        if behind > 0 and behind > self._taken_along(edge.number, sample, life):
             self._fail(
                 f"older than the queue: {where} claimed {sample} when {claimed_at} were sent"
             )
@@ -237,6 +240,16 @@ class Accounts:
                     f"claimed early: {where} won {early + 1} tokens to deliver {sample}, while the "
                     f"writer dropped {dropped}"
                 )
+
+    def _taken_along(self, number: int, sample: Sample, life: Life) -> int:
+        """Count newer samples that earlier readers had claimed: their places went to older ones."""
+        return sum(
+            edge == number
+            and other.generation == sample.generation
+            and other.seq > sample.seq
+            and claimer != life.process.life
+            for (edge, other), claimer in self._claimers.items()
+        )
 
     # Deaths.
 
