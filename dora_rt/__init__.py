@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dora_rt.event import DoraStatus, Event
-    from dora_rt.node import Node
-    from dora_rt.running import run
-    from dora_rt.watching import attach
+    from dora_rt.live.run import run
+    from dora_rt.live.watch import attach
+    from dora_rt.node.node import Node
 
 __all__ = ["DoraStatus", "Event", "Node", "attach", "run"]
 __version__ = "0.1.0"

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import NoReturn
 
-from dora_rt.control import early_start
+from dora_rt.launcher.processes import early_start
 
 
 def main() -> NoReturn:
@@ -12,7 +12,7 @@ def main() -> NoReturn:
     early_start.begin(sys.argv[1:], os.environ)
     try:
         # Not before: it imports for as long as the fork server.
-        from dora_rt.cli import main as run
+        from dora_rt.cli.dora_launch import main as run
 
         run()
     finally:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-from dora_rt.data.times import has_times, with_times
 from dora_rt.errors import CorruptSampleError
+from dora_rt.metadata import has_times, with_times
 
 TELEMETRY_KEY = "open_telemetry_context"
 _DECODER = json.JSONDecoder()

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dora_rt.contract import InputConfig
-from dora_rt.data.causes import Causes
-from dora_rt.data.doorbell import deadline_after
-from dora_rt.data.sample import check_loan, sendable
-from dora_rt.data.stamp import make_stamp
-from dora_rt.dora_event import import_arrow, input_event, stop_event, with_shape
 from dora_rt.errors import UnknownOutputError
 from dora_rt.event import DoraStatus, Event
-from dora_rt.operator import LoadedOperator
+from dora_rt.node.dora_events import import_arrow, input_event, stop_event, with_shape
+from dora_rt.node.operator import LoadedOperator
+from dora_rt.node_config import InputConfig
+from dora_rt.transport.output.causes import Causes
+from dora_rt.transport.output.stamp import make_stamp
+from dora_rt.transport.primitives.doorbell import deadline_after
+from dora_rt.transport.values.sendable import check_loan, sendable
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dora_rt.contract import (
+from dora_rt.descriptor.tree.model import Logging, Resources, Supervision
+from dora_rt.event import Event
+from dora_rt.launcher.memory.run_memory import EdgeCounters, RunMemory
+from dora_rt.node_config import (
     CONFIG_VERSION,
     EdgeConfig,
     InputConfig,
@@ -18,16 +21,13 @@ from dora_rt.contract import (
     OutputConfig,
     QueuePolicy,
 )
-from dora_rt.control.memory import EdgeCounters, RunMemory
-from dora_rt.control.plan import EdgePlan, Plan, ProcessPlan
-from dora_rt.data import names
-from dora_rt.data.board import Board
-from dora_rt.data.publisher import Publisher
-from dora_rt.data.shm import attach_words
-from dora_rt.data.stamp import Stamp
-from dora_rt.data.subscriber import Subscriber
-from dora_rt.descriptor.model import Logging, Resources, Supervision
-from dora_rt.event import Event
+from dora_rt.plan.plan import EdgePlan, Plan, ProcessPlan
+from dora_rt.transport.board import Board
+from dora_rt.transport.input.subscriber import Subscriber
+from dora_rt.transport.output.publisher import Publisher
+from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.primitives import object_names
+from dora_rt.transport.primitives.shm import attach_words
 from tests.own import new_run
 
 NO_STAMP = Stamp(b"", 1, 1)
@@ -88,7 +88,7 @@ def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
     run = new_run()
     output = plan.outputs[0]
     with RunMemory.create(plan, run) as memory:
-        name = names.board(run)
+        name = object_names.board(run)
         words = attach_words(name, lambda *_: None, writable=False)
         board = Board(words, len(plan.processes), len(plan.edges), name)
         publisher = Publisher(run, "writer", output, board)

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from dora_rt.control.rundir import new_run_name
+from dora_rt.launcher.cleanup.run_directory import new_run_name
 from dora_rt.runs import NAMESPACE_VARIABLE
 
 SHM = Path("/dev/shm")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from dora_rt import __version__
-from dora_rt.control.doctor import (
+from dora_rt.descriptor import read_descriptor
+from dora_rt.doctor.checks import (
     Finding,
     Level,
     examine,
@@ -19,7 +20,7 @@ from dora_rt.control.doctor import (
     is_healthy,
     render_findings,
 )
-from dora_rt.control.machine import (
+from dora_rt.doctor.machine import (
     Camera,
     Interpreter,
     Machine,
@@ -30,10 +31,9 @@ from dora_rt.control.machine import (
     find_machine,
     removes_ipc,
 )
-from dora_rt.control.plan import Plan
-from dora_rt.control.planner import make_plan
-from dora_rt.data.shm import Room
-from dora_rt.descriptor import read_descriptor
+from dora_rt.plan.plan import Plan
+from dora_rt.plan.planner import make_plan
+from dora_rt.transport.primitives.shm import Room
 
 MIB = 2**20
 

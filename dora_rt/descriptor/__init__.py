@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from dora_rt.descriptor.builds import parse_commands
-from dora_rt.descriptor.document import parse_document, write_document
-from dora_rt.descriptor.files import check_files, read_text
-from dora_rt.descriptor.host import Host, this_host
-from dora_rt.descriptor.model import Build, Descriptor
-from dora_rt.descriptor.modules import expand_modules, with_builds
-from dora_rt.descriptor.problems import DescriptorProblems, Problem, Problems
-from dora_rt.descriptor.reader import read_dataflow
+from dora_rt.descriptor.check.programs_exist import check_files, read_text
+from dora_rt.descriptor.modules.expand import expand_modules, with_builds
+from dora_rt.descriptor.read.build import parse_commands
+from dora_rt.descriptor.read_dataflow import read_dataflow
+from dora_rt.descriptor.tree.document import parse_document, write_document
+from dora_rt.descriptor.tree.host import Host, this_host
+from dora_rt.descriptor.tree.model import Build, Descriptor
+from dora_rt.descriptor.tree.problems import DescriptorProblems, Problem, Problems
 
 __all__ = [
     "DescriptorProblems",

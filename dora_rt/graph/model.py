@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.descriptor.model import Descriptor, Input, LogSource, Node, Operator, TimerSource
-from dora_rt.graph.wording import dropped_text, flow_text
-from dora_rt.rates import EdgeRate, Rates
+from dora_rt.descriptor.tree.model import Descriptor, Input, LogSource, Node, Operator, TimerSource
+from dora_rt.graph.labels import dropped_text, flow_text
+from dora_rt.live.rates import EdgeRate, Rates
+from dora_rt.node_config import QueuePolicy
 
 _LOGS = "dora"
 

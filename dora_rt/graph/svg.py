@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 from itertools import pairwise
 
+from dora_rt.graph.labels import dropped_text, flow_text
 from dora_rt.graph.layout import Layout, Placed, Point, Route, Size, lay_out
 from dora_rt.graph.model import Arrow, Box, Graph
-from dora_rt.graph.wording import dropped_text, flow_text
 
 _BOX_LEAST = 96.0
 _TITLE_CHARACTER = 8.2

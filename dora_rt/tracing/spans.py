@@ -22,12 +22,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, SpanKind, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from dora_rt.contract import NodeConfig
-from dora_rt.data.causes import Causes
-from dora_rt.data.sample import encode_metadata
 from dora_rt.errors import CorruptSampleError, UnsupportedValueError
 from dora_rt.event import TELEMETRY_KEY, Event, MatchedEvents, decode_metadata, telemetry_context
+from dora_rt.node_config import NodeConfig
 from dora_rt.tracing.context import format_context, parse_context
+from dora_rt.transport.output.causes import Causes
+from dora_rt.transport.values.sendable import encode_metadata
 
 _FLUSH_S = 1.0
 _NO_CAUSE = "no cause"

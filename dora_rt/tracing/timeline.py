@@ -10,9 +10,9 @@ import threading
 import time
 from pathlib import Path
 
-from dora_rt.contract import NodeConfig
-from dora_rt.data.trace import Kind, Record, TraceWriter
 from dora_rt.event import Event, MatchedEvents
+from dora_rt.node_config import NodeConfig
+from dora_rt.tracing.record_file import Kind, Record, TraceWriter
 
 _MOST_THREADS = 255
 

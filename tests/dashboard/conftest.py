@@ -89,7 +89,7 @@ class Dashboard:
     def start(cls, *arguments: str) -> Dashboard:
         """Start a `dora-rt dashboard`."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "dora_rt.tools", "dashboard", "--port", "0", *arguments],
+            [sys.executable, "-m", "dora_rt.cli", "dashboard", "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -22,7 +22,7 @@ from tests.helpers import eventually
 
 pytest.importorskip("starlette", reason="the extra [web] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [web] is not installed")
-from dora_rt.dashboard.protocol import MAX_CONNECTIONS
+from dora_rt.dashboard.http_protocol import MAX_CONNECTIONS
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,7 @@ def test_without_token_all_users_of_this_machine_get_in_and_no_other_machine(run
     assert dashboard.ask("/api/runs", Cookie="").status == 200
     assert dashboard.close() == 0
     done = subprocess.run(
-        [sys.executable, "-m", "dora_rt.tools", "dashboard", "--no-token", "--host", "0.0.0.0"],
+        [sys.executable, "-m", "dora_rt.cli", "dashboard", "--no-token", "--host", "0.0.0.0"],
         capture_output=True,
         text=True,
         timeout=20,
@@ -297,7 +297,7 @@ def test_those_who_only_connect_do_not_shut_out_who_asks(dashboard: Dashboard):
 
 def test_graph_of_the_run_has_live_numbers(running: str):
     done = subprocess.run(
-        [sys.executable, "-m", "dora_rt.tools", "graph", running],
+        [sys.executable, "-m", "dora_rt.cli", "graph", running],
         capture_output=True,
         text=True,
         timeout=20,
@@ -310,7 +310,7 @@ def test_graph_of_the_run_has_live_numbers(running: str):
 
 def test_address_of_another_machine_is_refused():
     done = subprocess.run(
-        [sys.executable, "-m", "dora_rt.tools", "dashboard", "--host", "192.0.2.1"],
+        [sys.executable, "-m", "dora_rt.cli", "dashboard", "--host", "192.0.2.1"],
         capture_output=True,
         text=True,
         timeout=20,

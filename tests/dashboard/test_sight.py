@@ -9,7 +9,7 @@ import pyarrow
 import pytest
 
 from dora_rt.dashboard.log_tail import read_tail
-from dora_rt.dashboard.sight import Kind, as_numpy, encode, kind_of, read_boxes
+from dora_rt.dashboard.picture_codec import Kind, as_numpy, encode, kind_of, read_boxes
 from dora_rt.event import Event
 
 JPEG = cv2.imencode(".jpg", np.zeros((20, 30, 3), np.uint8))[1].tobytes()

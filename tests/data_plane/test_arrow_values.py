@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dora_rt.data.arrow import as_arrow
-from dora_rt.data.subscriber import SMALL_NBYTES
 from dora_rt.errors import CorruptSampleError, UnsupportedValueError
 from dora_rt.event import Event
+from dora_rt.transport.input.subscriber import SMALL_NBYTES
+from dora_rt.transport.values.arrow import as_arrow
 from tests.helpers import NO_STAMP, Reader, Wired, wired
 
 BOXES = pa.array([{"bbox": [1.0, 2.0, 3.0, 4.0], "conf": [0.5], "labels": ["bottle"]}])

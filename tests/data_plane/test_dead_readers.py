@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.data import doorbell, names, ring_writer
-from dora_rt.data import ring as words
-from dora_rt.data.inbox import Inbox
-from dora_rt.data.noting import posting
-from dora_rt.data.publisher import Publisher
-from dora_rt.data.shm import attach_semaphore, unlink_semaphores
-from dora_rt.data.spin import Spin
-from dora_rt.data.subscriber import Subscriber
 from dora_rt.errors import SharedMemoryError
 from dora_rt.event import Event
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.input.inbox import Inbox
+from dora_rt.transport.input.subscriber import Subscriber
+from dora_rt.transport.output.publisher import Publisher
+from dora_rt.transport.primitives import doorbell, object_names
+from dora_rt.transport.primitives.noted_operations import posting
+from dora_rt.transport.primitives.polling import Spin
+from dora_rt.transport.primitives.shm import attach_semaphore, unlink_semaphores
+from dora_rt.transport.ring import protocol as words
+from dora_rt.transport.ring import writer
 from tests.helpers import NO_STAMP, Reader, Wired, eventually, wired
 
 DROP, BLOCK = QueuePolicy.DROP_OLDEST, QueuePolicy.BLOCK
@@ -257,7 +258,7 @@ def test_hand_over_that_is_broken_off_skips_nothing_when_the_reader_is_quick(
             return posting(token, note)
 
         with monkeypatch.context() as patch:
-            patch.setattr(ring_writer, "posting", post_one)
+            patch.setattr(writer, "posting", post_one)
             with pytest.raises(KeyboardInterrupt):
                 ring.publisher.notice_readers()
         first = reader.take()  # and its slot is given back
@@ -273,7 +274,7 @@ def test_semaphore_that_goes_while_a_doorbell_attaches_is_an_error_and_no_crash(
     monkeypatch: pytest.MonkeyPatch,
 ):
     with wired(Reader(1, BLOCK)) as ring:
-        name = names.returned(ring.run, 0, 0)
+        name = object_names.returned(ring.run, 0, 0)
 
         def attach_the_last_moment(name: str):
             semaphore = attach_semaphore(name)

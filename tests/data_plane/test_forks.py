@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.data import fork
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.primitives import forks
 from tests.helpers import Reader, Wired, wired
 
 
@@ -28,7 +28,7 @@ class Child:
     """A fork that does something when it is told to, and then ends."""
 
     def __init__(self, work: Callable[[], bool]) -> None:
-        fork.watch()
+        forks.watch()
         told, self._tell = os.pipe()
         self.pid = os.fork()
         if self.pid:
@@ -248,7 +248,7 @@ def worker(told: Any, results: Any, value: np.ndarray) -> None:
 
 
 def test_worker_of_multiprocessing_sees_the_picture_that_it_was_given():
-    fork.watch()
+    forks.watch()
     context = multiprocessing.get_context("fork")
     told, results = context.Event(), context.Queue()
     with wired(Reader(2)) as ring:

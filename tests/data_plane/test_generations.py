@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.control.memory import RunMemory
-from dora_rt.data import names
-from dora_rt.data import ring as words
-from dora_rt.data.board import Board, Fate, Peer
-from dora_rt.data.publisher import Publisher
-from dora_rt.data.shm import attach_semaphore, attach_words, create_semaphore
-from dora_rt.data.stamp import Stamp
-from dora_rt.data.subscriber import Subscriber
+from dora_rt.launcher.memory.run_memory import RunMemory
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.board import Board, Fate, Peer
+from dora_rt.transport.input.subscriber import Subscriber
+from dora_rt.transport.output.publisher import Publisher
+from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.primitives import object_names
+from dora_rt.transport.primitives.shm import attach_semaphore, attach_words, create_semaphore
+from dora_rt.transport.ring import protocol as words
 from tests.helpers import Reader, Wired, plan_of, wired
 from tests.own import new_run, own_objects
 
@@ -171,17 +171,17 @@ def test_array_of_a_dead_writer_stays_what_it_was():
 
 def test_objects_of_earlier_generations_are_removed_when_nobody_needs_them():
     with wired(BLOCK) as ring:
-        names = objects(ring.memory)
+        object_names = objects(ring.memory)
         for _ in range(3):
             ring.memory.mark_dead(1, returns=True)
             restart_reader(ring)
             ring.memory.note_attached(1)
             ring.publisher._notice_readers()
-        assert len(objects(ring.memory)) > len(names)
+        assert len(objects(ring.memory)) > len(object_names)
 
         ring.memory.remove_outdated()
 
-        assert len(objects(ring.memory)) == len(names)
+        assert len(objects(ring.memory)) == len(object_names)
 
 
 def test_what_a_slow_reader_has_not_read_yet_is_not_removed():
@@ -213,7 +213,7 @@ def test_objects_stay_for_a_process_that_has_not_attached_to_them_yet():
         memory.renew(0)
         memory.remove_outdated()
 
-        name = names.board(run)
+        name = object_names.board(run)
         board = Board(attach_words(name, lambda *_: None, writable=False), 2, 1, name)
         config = replace(plan.processes[1].config, run=run, node="reader")
         reader = Subscriber(config, config.inputs[0], board)
@@ -323,7 +323,7 @@ def test_token_made_for_a_reader_that_is_long_gone_goes_with_the_next_restart():
             ring.memory.note_attached(1)
             if restart == 1:
                 # By a writer that had not looked yet, and was killed before it did.
-                create_semaphore(names.token(ring.run, 0, 0, 9)).close()
+                create_semaphore(object_names.token(ring.run, 0, 0, 9)).close()
             ring.memory.remove_outdated()
             ring.publisher._notice_readers()
 
@@ -332,7 +332,9 @@ def test_token_made_for_a_reader_that_is_long_gone_goes_with_the_next_restart():
 
 def test_news_of_both_ends_are_counted_and_rung_for():
     with wired(BLOCK) as ring:
-        doorbells = [attach_semaphore(names.doorbell(ring.run, number)) for number in range(2)]
+        doorbells = [
+            attach_semaphore(object_names.doorbell(ring.run, number)) for number in range(2)
+        ]
         returned = ring.publisher._ends[0].edge.returned
         news = [ring.board.news_place(number) for number in range(2)]
 

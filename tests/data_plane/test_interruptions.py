@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import dora_rt.data
-from dora_rt.contract import QueuePolicy
-from dora_rt.data.stamp import Stamp
+import dora_rt.transport
 from dora_rt.errors import NodeClosedError
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.output.stamp import Stamp
 from tests.helpers import NO_STAMP, Reader, Wired, wired
 
-FOLDER = str(Path(dora_rt.data.__file__).parent)
+FOLDER = str(Path(dora_rt.transport.__file__).parent)
 READERS = {
     "block": Reader(2, QueuePolicy.BLOCK),
     "drop_oldest": Reader(2),
@@ -272,7 +272,7 @@ def test_loan_that_is_interrupted_is_sent_or_comes_back(policy: str):
 def test_reader_that_dies_and_comes_back_is_met_once(policy: str):
     from dataclasses import replace
 
-    from dora_rt.data.subscriber import Subscriber
+    from dora_rt.transport.input.subscriber import Subscriber
 
     def restart(ring: Wired) -> None:
         fill(SMALL)(ring)

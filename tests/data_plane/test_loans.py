@@ -14,12 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.data import loan as loan_module
-from dora_rt.data import publisher as publisher_module
-from dora_rt.data.loan import Loan
-from dora_rt.data.shm import SHM_DIRECTORY
-from dora_rt.data.stamp import Stamp
 from dora_rt.errors import (
     DoraRtError,
     LoanError,
@@ -27,6 +21,12 @@ from dora_rt.errors import (
     TooManyLoansError,
     UnsupportedValueError,
 )
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.output import loan as loan_module
+from dora_rt.transport.output import publisher as publisher_module
+from dora_rt.transport.output.loan import Loan
+from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.primitives.shm import SHM_DIRECTORY
 from tests.helpers import NO_STAMP, Reader, Wired, eventually, wired
 
 WORD = np.dtype(np.uint8)

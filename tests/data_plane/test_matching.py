@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from dora_rt.data.matching import Matcher
 from dora_rt.event import Event, MatchedEvents
+from dora_rt.transport.input.sync import Matcher
 
 MS = 1_000_000
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from dora_rt.contract import InputConfig, SyncConfig
-from dora_rt.control.memory import RunMemory
-from dora_rt.data import names
-from dora_rt.data.board import Board
-from dora_rt.data.matching import Matcher
-from dora_rt.data.matching_inbox import MatchingInbox
-from dora_rt.data.publisher import Publisher
-from dora_rt.data.shm import attach_words
-from dora_rt.data.stamp import Stamp
 from dora_rt.event import Change, Event, MatchedEvents
+from dora_rt.launcher.memory.run_memory import RunMemory
+from dora_rt.node_config import InputConfig, SyncConfig
+from dora_rt.transport.board import Board
+from dora_rt.transport.input.sync import Matcher
+from dora_rt.transport.input.sync_inbox import MatchingInbox
+from dora_rt.transport.output.publisher import Publisher
+from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.primitives import object_names
+from dora_rt.transport.primitives.shm import attach_words
 from tests.helpers import Reader, plan_of
 from tests.own import new_run
 
@@ -67,7 +67,7 @@ def synced() -> Iterator[Synced]:
         ),
     )
     with RunMemory.create(plan, run) as memory:
-        name = names.board(run)
+        name = object_names.board(run)
         words = attach_words(name, lambda *_: None, writable=False)
         board = Board(words, 2, 2, name)
         publisher = Publisher(run, "writer", output, board)

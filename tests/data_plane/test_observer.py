@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow
 import pytest
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.data.observer import Observer
-from dora_rt.data.ring import BEING_WRITTEN, FLOOR
-from dora_rt.data.stamp import Stamp
 from dora_rt.errors import SharedMemoryError
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.input.observer import Observer
+from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.ring.protocol import BEING_WRITTEN, FLOOR
 from tests.helpers import Reader, Wired, wired
 
 
@@ -185,8 +185,8 @@ def test_killed_observer_leaves_nothing_and_changes_nothing():
         live.send(b"here")
         program = (
             "import sys, time\n"
-            "from dora_rt.contract import EdgeConfig, OutputConfig, QueuePolicy\n"
-            "from dora_rt.data.observer import Observer\n"
+            "from dora_rt.node_config import EdgeConfig, OutputConfig, QueuePolicy\n"
+            "from dora_rt.transport.input.observer import Observer\n"
             f"watch = Observer({live.run!r}, {live.output!r})\n".replace(
                 "<QueuePolicy.DROP_OLDEST: 'drop_oldest'>", "QueuePolicy.DROP_OLDEST"
             )

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.data.shm import Segment
 from dora_rt.errors import SharedMemoryFullError
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.primitives.shm import Segment
 from tests.helpers import Reader, wired
 
 

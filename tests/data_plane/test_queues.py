@@ -10,8 +10,8 @@ from collections import deque
 import numpy as np
 import pytest
 
-from dora_rt.contract import QueuePolicy
 from dora_rt.errors import NodeClosedError, SharedMemoryError
+from dora_rt.node_config import QueuePolicy
 from tests.helpers import NO_STAMP, Reader, eventually, wired
 
 LATEST = Reader(1, QueuePolicy.LATEST)

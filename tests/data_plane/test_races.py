@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.data import ring as baton
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.ring import protocol as baton
 from tests.helpers import Reader, Wired, wired
 
 

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from dora_rt.data import names, spin
-from dora_rt.data.doorbell import Doorbell
-from dora_rt.data.shm import create_semaphore, unlink_run
-from dora_rt.data.spin import Spin
+from dora_rt.transport.primitives import object_names, polling
+from dora_rt.transport.primitives.doorbell import Doorbell
+from dora_rt.transport.primitives.polling import Spin
+from dora_rt.transport.primitives.shm import create_semaphore, unlink_run
 from tests.own import new_run
 
 SHORT_NS = 20_000
@@ -18,7 +18,7 @@ FRAME_NS = 33_000_000
 
 @pytest.fixture(autouse=True)
 def idle_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spin, "has_idle_core", lambda: True)
+    monkeypatch.setattr(polling, "has_idle_core", lambda: True)
 
 
 def begin(adaptive: Spin) -> int:
@@ -78,7 +78,7 @@ def test_polling_that_pays_survives_a_miss_now_and_then():
 def test_nobody_polls_without_an_idle_core(monkeypatch: pytest.MonkeyPatch):
     waiter = Spin(None)
     begin(waiter)
-    monkeypatch.setattr(spin, "has_idle_core", lambda: False)
+    monkeypatch.setattr(polling, "has_idle_core", lambda: False)
     for _ in range(1000):
         waiter.paid()
 
@@ -111,9 +111,9 @@ def test_number_in_the_file_is_kept_to_whatever_happens():
 
 def test_polling_wait_hears_the_ring_without_sleeping_and_ends_at_its_deadline():
     run = new_run()
-    create_semaphore(names.doorbell(run, 0))
+    create_semaphore(object_names.doorbell(run, 0))
     try:
-        doorbell = Doorbell(names.doorbell(run, 0), Spin(20_000_000_000))
+        doorbell = Doorbell(object_names.doorbell(run, 0), Spin(20_000_000_000))
         doorbell.ring()
         assert doorbell.wait(None)
         assert not doorbell.has_slept

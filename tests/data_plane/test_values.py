@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dora_rt.data.header import DTYPES
-from dora_rt.data.sample import encode_metadata, sendable
-from dora_rt.data.stamp import Stamp
 from dora_rt.errors import UnsupportedValueError
+from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.values.header import DTYPES
+from dora_rt.transport.values.sendable import encode_metadata, sendable
 from tests.helpers import Wired, wired
 
 

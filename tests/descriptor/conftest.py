@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from dora_rt.descriptor import parse_descriptor
-from dora_rt.descriptor.model import Descriptor
+from dora_rt.descriptor.tree.model import Descriptor
 from tests.descriptor.bad_inputs import FILE, refusal_lines
 
 

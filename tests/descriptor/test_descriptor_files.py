@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dora_rt.descriptor import DescriptorProblems, Problem, read_descriptor
-from dora_rt.descriptor.model import Place
+from dora_rt.descriptor.tree.model import Place
 from dora_rt.errors import DescriptorError
 
 

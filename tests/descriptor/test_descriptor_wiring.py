@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dora_rt.descriptor.model import Descriptor
+from dora_rt.descriptor.tree.model import Descriptor
 
 Refusal = Callable[[str], list[str]]
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.descriptor.model import Descriptor, Output, OutputSource, Place, TimerSource
+from dora_rt.descriptor.tree.model import Descriptor, Output, OutputSource, Place, TimerSource
+from dora_rt.node_config import QueuePolicy
 
 Parse = Callable[[str], Descriptor]
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dora_rt.contract import Api, QueuePolicy
-from dora_rt.descriptor.model import Descriptor, Input, Node, OutputSource, TimerSource
+from dora_rt.descriptor.tree.model import Descriptor, Input, Node, OutputSource, TimerSource
+from dora_rt.node_config import Api, QueuePolicy
 
 Parse = Callable[[str], Descriptor]
 

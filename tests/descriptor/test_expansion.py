@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from dora_rt.descriptor import DescriptorProblems, Host, parse_descriptor, read_descriptor
-from dora_rt.descriptor.model import Descriptor, Program, RestartPolicy
+from dora_rt.descriptor.tree.model import Descriptor, Program, RestartPolicy
 
 ENVIRON = {"CAM": "/dev/video2", "N": "3", "EMPTY": "", "TWO": "a b", "YES": "on", "REF": "${CAM}"}
 

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from dora_rt.descriptor import DescriptorProblems, read_descriptor
-from dora_rt.descriptor.model import Descriptor, Input, Node, OutputSource, TimerSource
+from dora_rt.descriptor.tree.model import Descriptor, Input, Node, OutputSource, TimerSource
 
 MODULE = """\
     module: {name: twice, inputs: [raw], inputs_optional: [limit], outputs: [done, half]}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dora_rt.descriptor import DescriptorProblems, Host, parse_descriptor, read_descriptor
-from dora_rt.descriptor.host import parse_cores
-from dora_rt.descriptor.model import (
+from dora_rt.descriptor.tree.host import parse_cores
+from dora_rt.descriptor.tree.model import (
     Descriptor,
     Input,
     Logging,
@@ -19,7 +19,7 @@ from dora_rt.descriptor.model import (
     Supervision,
     TimerSource,
 )
-from dora_rt.logline import LogLevel
+from dora_rt.log_record import LogLevel
 
 Parse = Callable[[str], Descriptor]
 Refusal = Callable[[str], list[str]]

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dora_rt.contract import InputConfig
-from dora_rt.conventions import add_shape, shaped
-from dora_rt.dora_event import import_arrow, input_event
 from dora_rt.event import Event
+from dora_rt.node.dora_events import import_arrow, input_event
+from dora_rt.node_config import InputConfig
+from dora_rt.transport.values.flat_arrays import add_shape, shaped
 from tests.dora.recording import run_noting
 from tests.flows.flow import Flow
 

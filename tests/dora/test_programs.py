@@ -235,7 +235,7 @@ def test_start_runtime_runs_the_operators_of_this_process(flow: Flow):
 
     done = flow.run()
 
-    assert done.lines("node") == ["dora._run dora_rt.runtime"]
+    assert done.lines("node") == ["dora._run dora_rt.node.runtime"]
 
 
 CLIENT = """

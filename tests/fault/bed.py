@@ -106,7 +106,7 @@ class Bed:
     def clean(self, *arguments: str) -> str:
         """Run `dora-rt clean`, and give what it printed."""
         done = subprocess.run(
-            [sys.executable, "-c", "from dora_rt.tools import main; main()", "clean", *arguments],
+            [sys.executable, "-c", "from dora_rt.cli import main; main()", "clean", *arguments],
             env=self.environ,
             capture_output=True,
             text=True,

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.data.header import DTYPES, HEADER_NBYTES
-from dora_rt.data.ring import LATENCIES, LOG
-from dora_rt.data.shm import SHM_DIRECTORY
-from dora_rt.data.stamp import Stamp
 from dora_rt.errors import DoraRtError
 from dora_rt.event import Event
 from dora_rt.latency import percentile_ns
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.primitives.shm import SHM_DIRECTORY
+from dora_rt.transport.ring.protocol import LATENCIES, LOG
+from dora_rt.transport.values.header import DTYPES, HEADER_NBYTES
 from tests.helpers import NO_STAMP, Reader, Wired, wired
 
 SLOT_NBYTES = 4096

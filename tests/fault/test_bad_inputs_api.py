@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dora_rt.contract import CONFIG_VERSION
+from dora_rt.node_config import CONFIG_VERSION
 from tests.descriptor.bad_inputs import numbered
 from tests.flows.flow import Flow
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control.logs import kept_logs_folder
-from dora_rt.tools.command import VERBS
+from dora_rt.cli.dora_rt import VERBS
+from dora_rt.launcher.node_output.log_files import kept_logs_folder
 from tests.descriptor.bad_inputs import numbered, refusal_lines
 from tests.flows.flow import Flow
 from tests.flows.watched import started_run, tool

@@ -367,8 +367,8 @@ def test_programs_that_have_begun_clean_up_if_another_one_cannot_be_started(bed:
         """
         import sys
         from pathlib import Path
-        from dora_rt.cli import main
-        from dora_rt.control.process import Starter
+        from dora_rt.cli.dora_launch import main
+        from dora_rt.launcher.processes.starter import Starter
         start = Starter.start
         def start_after_the_other(self, plan, config):
             if plan.name == "missing":

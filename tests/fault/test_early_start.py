@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control import early_start
-from dora_rt.control.environ import COMPAT_FOLDER, inherited_environ, node_environ
+from dora_rt.launcher.processes import early_start
+from dora_rt.launcher.processes.environ import COMPAT_FOLDER, inherited_environ, node_environ
 from tests.fault.bed import Bed, is_alive
 from tests.fault.test_endurance import children
 from tests.helpers import eventually

@@ -216,7 +216,7 @@ def test_starting_and_stopping_again_and_again_leaves_nothing(flow: Flow):
         "probe.py",
         """
         import os, subprocess, sys, time
-        from dora_rt.cli import main
+        from dora_rt.cli.dora_launch import main
 
         def once():
             try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control.warm_start import WarmStart
+from dora_rt.launcher.processes.fork_client import WarmStart
 from tests.flows.flow import Flow
 from tests.helpers import Reader, plan_of
 

@@ -109,7 +109,7 @@ def test_command_that_records_a_file_names_the_full_disk_and_the_others_go_on(fl
     flow.write("sink.py", SINK)
     words = ["record", str(file), "-o", "disk/full.mcap", "--pictures", "none"]
 
-    done = run_on_a_disk_of_1_mb(flow, [sys.executable, "-m", "dora_rt.tools", *words])
+    done = run_on_a_disk_of_1_mb(flow, [sys.executable, "-m", "dora_rt.cli", *words])
 
     assert done.exit_code == 1, done.out + done.err
     assert "No space left on device" in done.out

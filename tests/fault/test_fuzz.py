@@ -19,10 +19,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.data import ring
-from dora_rt.data.arrow import ArrowSample, decoded
-from dora_rt.data.header import (
+from dora_rt.errors import CorruptSampleError, SharedMemoryError
+from dora_rt.event import Event, telemetry_context
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.primitives.shm import SHM_DIRECTORY, attach_words
+from dora_rt.transport.ring import protocol
+from dora_rt.transport.values.arrow import ArrowSample, decoded
+from dora_rt.transport.values.header import (
     DTYPES,
     HEADER_NBYTES,
     MAX_NDIM,
@@ -30,9 +33,6 @@ from dora_rt.data.header import (
     HeaderReader,
     read_header,
 )
-from dora_rt.data.shm import SHM_DIRECTORY, attach_words
-from dora_rt.errors import CorruptSampleError, SharedMemoryError
-from dora_rt.event import Event, telemetry_context
 from tests.helpers import Reader, Wired, wired
 
 ROOT = Path(__file__).parents[2]
@@ -73,11 +73,11 @@ def control_objects(live: Wired, letter: str) -> list[str]:
 
 
 def check_output(live: Wired, words: memoryview, name: str) -> None:
-    ring.check_output(words, live.output.slots, len(live.output.edges), name)
+    protocol.check_output(words, live.output.slots, len(live.output.edges), name)
 
 
 def check_edge(live: Wired, words: memoryview, name: str) -> None:
-    ring.check_edge(words, live.output.edges[0].slots, name)
+    protocol.check_edge(words, live.output.edges[0].slots, name)
 
 
 @pytest.mark.parametrize("byte", range(16), ids=lambda byte: f"byte {byte}")
@@ -100,7 +100,7 @@ def test_object_with_a_changed_first_line_is_not_attached(
 
     found, expected = str(caught.value).split("; expected ")
     assert found.startswith(f"{name} begins with (")
-    assert expected.startswith(f"({ring.MAGIC}, {live.output.slots}")
+    assert expected.startswith(f"({protocol.MAGIC}, {live.output.slots}")
     assert expected.endswith("it was overwritten, or made by another version of dora_rt")
 
 
@@ -175,10 +175,10 @@ def test_order_that_names_a_slot_that_does_not_exist_costs_that_sample_only(poli
         # The entry of sample 1, which carries its number plus one and its slot.
         (place,) = (
             index
-            for index in range(ring.FLOOR, len(words))
-            if words[index] >> ring.SLOT_BITS == 2 and index >= len(words) - live.output.slots
+            for index in range(protocol.FLOOR, len(words))
+            if words[index] >> protocol.SLOT_BITS == 2 and index >= len(words) - live.output.slots
         )
-        words[place] |= ring.SLOT_MASK
+        words[place] |= protocol.SLOT_MASK
 
         with pytest.raises(CorruptSampleError, match="sample 1 claims to be in slot 65535"):
             for _ in range(2):
@@ -199,9 +199,9 @@ def test_place_that_names_an_older_sample_costs_that_sample_only():
         (place,) = (
             index
             for index in range(begin, begin + live.output.slots)
-            if words[index] >> ring.SLOT_BITS == 1
+            if words[index] >> protocol.SLOT_BITS == 1
         )
-        words[place] &= ring.SLOT_MASK
+        words[place] &= protocol.SLOT_MASK
 
         with pytest.raises(CorruptSampleError, match="claims to hold sample 0, expected one from"):
             live.take()
@@ -214,8 +214,8 @@ def test_place_that_names_an_older_sample_costs_that_sample_only():
 def test_counters_at_their_limit_do_not_stop_the_reader():
     with wired(Reader(queue_size=1)) as live:
         words = control_words(live, "e")
-        for index in range(ring.DELIVERED, ring.LOG):
-            if not ring.COPIED < index < ring.LATENCIES:
+        for index in range(protocol.DELIVERED, protocol.LOG):
+            if not protocol.COPIED < index < protocol.LATENCIES:
                 words[index] = (1 << 64) - 1
 
         for number in range(5):

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control.budget import find_need
-from dora_rt.control.footprint import find_footprints
-from dora_rt.control.memory import RunMemory
-from dora_rt.control.plan import Plan
-from dora_rt.control.planner import make_plan
 from dora_rt.descriptor import read_descriptor
+from dora_rt.launcher.memory.run_memory import RunMemory
+from dora_rt.plan.kernel_need import find_footprints
+from dora_rt.plan.memory_need import find_need
+from dora_rt.plan.plan import Plan
+from dora_rt.plan.planner import make_plan
 from tests.flows.flow import Flow
 from tests.own import new_run, own_objects
 
@@ -227,7 +227,7 @@ def test_launcher_may_have_more_than_a_thousand_files_open(flow: Flow):
         "program.py",
         """
         import os
-        from dora_rt.cli import main
+        from dora_rt.cli.dora_launch import main
         opened = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
         main(["flow.yml"])
         """,

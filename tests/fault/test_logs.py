@@ -11,10 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control.console import Console
-from dora_rt.control.lines import LineSplitter
-from dora_rt.control.logs import NodeLogs, RotatingFile, keep_logs, kept_logs_folder
-from dora_rt.control.output import SHOWN_LINES_PER_S, Output
+from dora_rt.launcher.node_output.console import Console
+from dora_rt.launcher.node_output.line_splitter import LineSplitter
+from dora_rt.launcher.node_output.log_files import (
+    NodeLogs,
+    RotatingFile,
+    keep_logs,
+    kept_logs_folder,
+)
+from dora_rt.launcher.node_output.router import SHOWN_LINES_PER_S, Output
 from tests.flows.flow import Flow
 
 
@@ -175,7 +180,7 @@ def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise OSError(28, "No space left on device")
         return write(descriptor, text)
 
-    monkeypatch.setattr("dora_rt.control.logs.os.write", fail_if_full)
+    monkeypatch.setattr("dora_rt.launcher.node_output.log_files.os.write", fail_if_full)
     return full
 
 

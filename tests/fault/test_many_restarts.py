@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.contract import NodeConfig, QueuePolicy
-from dora_rt.data.publisher import Publisher
-from dora_rt.data.shm import attach_semaphore, create_semaphore, unlink_semaphores
-from dora_rt.data.subscriber import Subscriber
+from dora_rt.node_config import NodeConfig, QueuePolicy
+from dora_rt.transport.input.subscriber import Subscriber
+from dora_rt.transport.output.publisher import Publisher
+from dora_rt.transport.primitives.shm import attach_semaphore, create_semaphore, unlink_semaphores
 from tests.flows.flow import Flow
 from tests.helpers import NO_STAMP, Reader, Wired, eventually, wired
 from tests.own import own_objects

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control.budget import check_room, find_need, room_note
-from dora_rt.control.memory import RunMemory
-from dora_rt.control.plan import Plan
-from dora_rt.control.planner import make_plan
-from dora_rt.data import shm
-from dora_rt.data.shm import Room, Segment
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import SharedMemoryError, SharedMemoryFullError
+from dora_rt.launcher.memory.run_memory import RunMemory
+from dora_rt.plan.memory_need import check_room, find_need, room_note
+from dora_rt.plan.plan import Plan
+from dora_rt.plan.planner import make_plan
+from dora_rt.transport.primitives import shm
+from dora_rt.transport.primitives.shm import Room, Segment
 from tests.flows.flow import Finished, Flow
 from tests.helpers import wired
 from tests.own import new_run
@@ -112,7 +112,7 @@ def test_memory_that_somebody_takes_after_the_look_ends_the_start_cleanly(flow: 
         import sys
         from pathlib import Path
         from dora_rt import cli
-        from dora_rt.control import launcher
+        from dora_rt.launcher import launcher
         look = launcher.check_room
         def look_then_lose(plan, room):
             look(plan, room)
@@ -160,7 +160,7 @@ def test_inodes_that_somebody_takes_after_the_look_end_the_start_cleanly(flow: F
         """
         from pathlib import Path
         from dora_rt import cli
-        from dora_rt.control import launcher
+        from dora_rt.launcher import launcher
         look = launcher.check_room
         def look_then_lose(plan, room):
             look(plan, room)
@@ -308,7 +308,7 @@ def no_fallocate(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         calls.append((offset, nbytes))
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    monkeypatch.setattr("dora_rt.data.shm.os.posix_fallocate", refuse)
+    monkeypatch.setattr("dora_rt.transport.primitives.shm.os.posix_fallocate", refuse)
     return calls
 
 
@@ -341,7 +341,7 @@ def test_allocation_that_fails_otherwise_is_explained(monkeypatch: pytest.Monkey
     def refuse(*_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("dora_rt.data.shm.os.posix_fallocate", refuse)
+    monkeypatch.setattr("dora_rt.transport.primitives.shm.os.posix_fallocate", refuse)
 
     with pytest.raises(SharedMemoryError, match="4,096 bytes cannot be allocated: Input/output"):
         Segment.create(f"/drt-{new_run()}-x", 4096)

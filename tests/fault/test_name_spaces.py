@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control.logs import keep_logs
-from dora_rt.control.rundir import RunDirectory, new_run_name
-from dora_rt.data.shm import unlink_run
 from dora_rt.errors import LaunchError
+from dora_rt.launcher.cleanup.run_directory import RunDirectory, new_run_name
+from dora_rt.launcher.node_output.log_files import keep_logs
 from dora_rt.runs import NAMESPACE_VARIABLE, RUN_PATTERN, base_folder, namespace_of
+from dora_rt.transport.primitives.shm import unlink_run
 from tests.fault.bed import SHM, Bed, objects
 from tests.fault.test_run_directory import manifest
 from tests.helpers import eventually
@@ -32,7 +32,7 @@ def other() -> str:
 
 def dora_rt(bed: Bed, *words: str, inside: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from dora_rt.tools import main; main()", *words],
+        [sys.executable, "-c", "from dora_rt.cli import main; main()", *words],
         env={**bed.environ, NAMESPACE_VARIABLE: inside},
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control.ending import Rung, describe_ending
+from dora_rt.launcher.processes.ending import Rung, describe_ending
 from tests.fault.bed import Bed
 from tests.flows.flow import Flow
 from tests.helpers import eventually
@@ -112,7 +112,7 @@ def test_node_that_dies_before_it_has_a_process_group_of_its_own_has_failed(bed:
         "launch.py",
         """
         import os, signal, subprocess, sys
-        from dora_rt.cli import main
+        from dora_rt.cli.dora_launch import main
         start = subprocess.Popen.__init__
         def start_and_die(self, command, **options):
             if command[-1].endswith("dead.sh"):

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.data import names
-from dora_rt.data.doorbell import Doorbell
-from dora_rt.data.shm import create_semaphore, unlink_run
-from dora_rt.data.spin import Spin
-from dora_rt.data.stamp import Stamp
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.primitives import object_names
+from dora_rt.transport.primitives.doorbell import Doorbell
+from dora_rt.transport.primitives.polling import Spin
+from dora_rt.transport.primitives.shm import create_semaphore, unlink_run
 from tests.flows.flow import Edge, Flow
 from tests.helpers import Reader, eventually, wired
 from tests.own import new_run
@@ -281,9 +281,9 @@ def test_exception_of_a_signal_handler_arrives_in_the_middle_of_a_wait(flow: Flo
 
 def test_deadline_of_a_wait_is_on_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch):
     run = new_run()
-    create_semaphore(names.doorbell(run, 0))
+    create_semaphore(object_names.doorbell(run, 0))
     try:
-        doorbell = Doorbell(names.doorbell(run, 0), Spin(0))
+        doorbell = Doorbell(object_names.doorbell(run, 0), Spin(0))
         # Without sem_clockwait a step of the wall clock can lengthen one slice, and no more.
         for waits in (doorbell._waits, None):
             monkeypatch.setattr(doorbell, "_waits", waits)

@@ -9,8 +9,8 @@ import re
 
 import pytest
 
-from dora_rt.control.restarts import Restarts
-from dora_rt.descriptor.model import RestartPolicy, Supervision
+from dora_rt.descriptor.tree.model import RestartPolicy, Supervision
+from dora_rt.launcher.supervision.restart_policy import Restarts
 from tests.flows.flow import Edge, Flow
 
 SECOND_NS = 1_000_000_000

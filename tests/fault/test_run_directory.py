@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control.rundir import Manifest, RunDirectory, find_living, reclaim
 from dora_rt.errors import LaunchError
+from dora_rt.launcher.cleanup.run_directory import Manifest, RunDirectory, find_living, reclaim
 from dora_rt.runs import base_folder
 from tests.fault.bed import SHM, Bed, objects
 from tests.helpers import eventually
@@ -30,7 +30,7 @@ WITH_NAMES = """
     import secrets, sys
     names = iter(sys.argv[2].split(","))
     secrets.token_hex = lambda nbytes: next(names)
-    from dora_rt.cli import main
+    from dora_rt.cli.dora_launch import main
     main([sys.argv[1], "--stop-after", "50ms"])
 """
 
@@ -228,7 +228,7 @@ def test_base_of_somebody_else_is_refused(bed: Bed):
 
     code, out = bed.run("--stop-after", "50ms")
     told = [
-        bed.run(command=[sys.executable, "-m", "dora_rt.tools", *words])
+        bed.run(command=[sys.executable, "-m", "dora_rt.cli", *words])
         for words in (["ps"], ["stop"], ["top", "--once"])
     ]
 
@@ -384,7 +384,7 @@ def test_objects_without_a_run_directory_are_told_and_removed_only_when_asked_an
 
 def test_verb_that_does_not_exist_is_refused_with_a_suggestion(bed: Bed):
     done = subprocess.run(
-        [sys.executable, "-c", "from dora_rt.tools import main; main()", "claen"],
+        [sys.executable, "-c", "from dora_rt.cli import main; main()", "claen"],
         capture_output=True,
         text=True,
     )

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control.console import Console
-from dora_rt.control.outlet import ROOM_NBYTES
+from dora_rt.launcher.node_output.background_writer import ROOM_NBYTES
+from dora_rt.launcher.node_output.console import Console
 from tests.fault.bed import Bed, new_objects, objects
 from tests.helpers import eventually
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.control import warm_start
-from dora_rt.control.plan import ProcessPlan
-from dora_rt.control.warm_start import WarmStart
+from dora_rt.launcher.processes import fork_client
+from dora_rt.launcher.processes.fork_client import WarmStart
+from dora_rt.plan.plan import ProcessPlan
 from tests.fault.test_endurance import children
 from tests.flows.flow import Finished, Flow
 from tests.helpers import Reader, eventually, plan_of
@@ -220,8 +220,8 @@ def start(server: WarmStart, plan: ProcessPlan) -> tuple[int | None, bytes]:
 
 
 def test_server_that_stands_still_is_given_up(plan: ProcessPlan, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(warm_start, "_START_S", 0.3)
-    monkeypatch.setattr(warm_start, "_GOODBYE_S", 0.3)
+    monkeypatch.setattr(fork_client, "_START_S", 0.3)
+    monkeypatch.setattr(fork_client, "_GOODBYE_S", 0.3)
     server = WarmStart(dict(os.environ), ())
     os.kill(server._server.pid, signal.SIGSTOP)
 
@@ -305,11 +305,11 @@ def stop_first():
         file.write(str(os.getpid()))
     os.kill(os.getpid(), signal.SIGSTOP)
 os.setsid = stop_first
-runpy.run_path({str(warm_start._PROGRAM)!r}, run_name="__main__")
+runpy.run_path({str(fork_client._PROGRAM)!r}, run_name="__main__")
 """
     )
-    monkeypatch.setattr(warm_start, "_PROGRAM", program)
-    monkeypatch.setattr(warm_start, "_START_S", 3.0)
+    monkeypatch.setattr(fork_client, "_PROGRAM", program)
+    monkeypatch.setattr(fork_client, "_START_S", 3.0)
     server = WarmStart(dict(os.environ), ())
     try:
         pid, _ = start(server, plan)

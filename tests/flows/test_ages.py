@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dora_rt.latency import percentile_ns
-from dora_rt.running import run
+from dora_rt.live.run import run
 from tests.flows.flow import Flow
 
 

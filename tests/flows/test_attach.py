@@ -19,8 +19,8 @@ import pytest
 
 import dora_rt
 from dora_rt.errors import DescriptorError, RunNotFoundError
+from dora_rt.live.watch import Watch
 from dora_rt.runs import base_folder, find_runs
-from dora_rt.watching import Watch
 from tests.flows.flow import Flow
 from tests.flows.watched import SINK, SOURCE, YAML, started_run, status_of, tool_here
 from tests.helpers import eventually
@@ -152,7 +152,7 @@ def test_view_keeps_a_picture_with_its_boxes(
 
 
 def test_view_serves_a_web_page(run: str):
-    command = "from dora_rt.tools import main; main()"
+    command = "from dora_rt.cli import main; main()"
     words = ["view", "camera/image", "--output", "web", "--port", "0"]
     view = subprocess.Popen([sys.executable, "-c", command, *words], stdout=subprocess.PIPE)
     with view:

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dora_rt.control.environ import inherited_environ
+from dora_rt.launcher.processes.environ import inherited_environ
 from tests.flows.flow import Finished, Flow
 from tests.helpers import eventually
 
-TOOLS = [sys.executable, "-c", "from dora_rt.tools import main; main()"]
+TOOLS = [sys.executable, "-c", "from dora_rt.cli import main; main()"]
 
 
 def tool(flow: Flow, verb: str, *arguments: str, **env: str) -> Finished:

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from dora_rt import Node
-from dora_rt.contract import CONFIG_VERSION
-from dora_rt.control.requests import MAX_REQUESTERS
-from dora_rt.dynamic import config_of, hang_up
 from dora_rt.errors import NodeClosedError, NotInDataflowError
+from dora_rt.launcher.requests import MAX_REQUESTERS
+from dora_rt.node.dynamic import config_of, hang_up
+from dora_rt.node_config import CONFIG_VERSION
 from dora_rt.runs import Connection, base_folder, find_runs, socket_path
 from tests.flows.flow import Flow
 from tests.helpers import eventually

@@ -442,11 +442,11 @@ def test_launcher_imports_neither_numpy_nor_opencv(flow: Flow):
         "probe.py",
         """
         import sys
-        from dora_rt.cli import main
+        from dora_rt.cli.dora_launch import main
         try:
             main([sys.argv[1], "--stop-after", "100ms"])
         finally:
-            print("imported:", sorted({"numpy", "cv2", "dora_rt.node"} & set(sys.modules)))
+            print("imported:", sorted({"numpy", "cv2", "dora_rt.node.node"} & set(sys.modules)))
         """,
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dora_rt.logline import LogLevel, LogRecord, level_of, parse_record, readable, to_log_message
+from dora_rt.log_record import LogLevel, LogRecord, level_of, parse_record, readable, to_log_message
 from dora_rt.runs import RUN_PATTERN
 from tests.flows.flow import Finished, Flow
 from tests.helpers import eventually
@@ -281,7 +281,7 @@ def kill_relay_of(launcher: int) -> None:
             parent = int((path / "stat").read_text().rpartition(") ")[2].split()[1])
         except OSError:
             continue
-        if b"dora_rt.relay" in command and parent == launcher:
+        if b"dora_rt.node.log_relay" in command and parent == launcher:
             os.kill(int(path.name), signal.SIGKILL)
             return
     raise AssertionError("there is a relay")

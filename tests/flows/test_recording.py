@@ -17,7 +17,7 @@ from tests.flows.flow import Edge, Finished, Flow
 from tests.flows.watched import SINK, SOURCE, YAML, started_run, status_of, tool, tool_here
 from tests.helpers import eventually
 
-COMMAND = [sys.executable, "-c", "from dora_rt.tools import main; main()"]
+COMMAND = [sys.executable, "-c", "from dora_rt.cli import main; main()"]
 DETECTION = """
     nodes:
       - id: webcam

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from dora_rt.cli import main
 from dora_rt.runs import Connection, base_folder, find_runs
-from dora_rt.tools import main
 from tests.helpers import eventually
 
 SOURCE = """
@@ -65,7 +65,7 @@ def status_of(run: str) -> dict[str, Any]:
 
 
 def tool(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from dora_rt.tools import main; main()", *words]
+    command = [sys.executable, "-c", "from dora_rt.cli import main; main()", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=30)
 
 

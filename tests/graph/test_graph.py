@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 import pytest
 
 from dora_rt.descriptor import read_descriptor
+from dora_rt.graph.labels import duration_text
 from dora_rt.graph.layout import Layout, Placed, lay_out
+from dora_rt.graph.mermaid_dot import render_dot, render_mermaid
 from dora_rt.graph.model import Arrow, Box, Graph, graph_of_descriptor
 from dora_rt.graph.svg import render_html, render_svg
-from dora_rt.graph.text import render_dot, render_mermaid
-from dora_rt.graph.wording import duration_text
-from dora_rt.rates import EdgeRate
+from dora_rt.live.rates import EdgeRate
 
 FLOW = """
 nodes:
@@ -235,7 +235,7 @@ def test_arrow_says_what_was_measured():
 
 def graph_verb(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "dora_rt.tools", "graph", *map(str, arguments)],
+        [sys.executable, "-m", "dora_rt.cli", "graph", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=20,

@@ -22,10 +22,10 @@ from mcap.reader import make_reader
 from mcap.writer import Writer
 from mcap_protobuf.decoder import DecoderFactory
 
-from dora_rt.data.header import DTYPES
 from dora_rt.errors import ExtraMissingError
 from dora_rt.event import Event
 from dora_rt.testing import FakeNode
+from dora_rt.transport.values.header import DTYPES
 
 SECOND_NS = 10**9
 VALUES: list[Any] = [
@@ -304,7 +304,7 @@ def test_mcap_reader_finds_pictures_and_boxes_in_the_schemas_of_foxglove(
 
 def test_commands_read_recordings_without_numpy():
     code = (
-        "import sys; import dora_rt.nodes.record, dora_rt.nodes.replay, dora_rt.tools;"
+        "import sys; import dora_rt.nodes.record, dora_rt.nodes.replay, dora_rt.cli;"
         "print([name for name in ('numpy', 'cv2', 'mcap') if name in sys.modules])"
     )
 

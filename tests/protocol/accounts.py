@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dora_rt.contract import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
-from dora_rt.data import ring
-from dora_rt.data.header import HEADER_NBYTES
 from dora_rt.event import Event
+from dora_rt.node_config import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
+from dora_rt.transport.ring import protocol
+from dora_rt.transport.values.header import HEADER_NBYTES
 from tests.protocol.memory import Cells, Mapping, Memory
 from tests.protocol.scheduler import Process
 
@@ -72,7 +72,7 @@ class Accounts:
         self.edges = edges
         self._output_of = outputs
         self._dropped_index = {
-            edge.number: ring.writer_dropped_index(
+            edge.number: protocol.writer_dropped_index(
                 self._edge_count(outputs[edge.number]), edge.position
             )
             for edge in edges
@@ -271,7 +271,7 @@ class Accounts:
     def in_hands(self, life: Life, number: int) -> int:
         """Count what a reader has claimed and not yet counted."""
         counted = sum(
-            cells.values.get(ring.DELIVERED, 0) + cells.values.get(ring.READER_DROPPED, 0)
+            cells.values.get(protocol.DELIVERED, 0) + cells.values.get(protocol.READER_DROPPED, 0)
             for (edge, _), cells in life.edges.items()
             if edge == number
         )
@@ -284,7 +284,7 @@ class Accounts:
         if words is None:
             return 0
         dropped = words.get(self._dropped_index[number], 0)
-        left = words.get(ring.HEAD, 0) - dropped - self._claims_of[number, generation]
+        left = words.get(protocol.HEAD, 0) - dropped - self._claims_of[number, generation]
         return max(left - self._readable(number, generation), 0)
 
     def _lost_with_reader(self, number: int) -> int:
@@ -323,7 +323,7 @@ class Accounts:
     def _has_left(self, life: Life, number: int, generation: int) -> bool:
         """Tell whether a reader has gone on from a generation of its edge."""
         cells = life.edges.get((number, generation))
-        return cells is not None and bool(cells.values.get(ring.LEFT, 0))
+        return cells is not None and bool(cells.values.get(protocol.LEFT, 0))
 
     def waiting(self, number: int) -> int:
         """Count the tokens that the present reader of an edge could win."""

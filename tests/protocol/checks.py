@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.data import names, ring
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.primitives import object_names
 from tests.protocol.accounts import RUN, Life
 from tests.protocol.scheduler import ViolationError
 
@@ -42,7 +42,7 @@ class Checks:
         if self._scheduler.interrupts:
             # What an exception has broken off is brought to an end by the next look.
             for number in schedule.nodes:
-                self._memory.semaphores[names.doorbell(RUN, number)].change(1, None)
+                self._memory.semaphores[object_names.doorbell(RUN, number)].change(1, None)
             self._scheduler.run()
         if not schedule.flow.has_answers and (
             self._scheduler.kills or self._scheduler.interrupts or schedule.ever_closed

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from dora_rt.control import memory as run_memory
-from dora_rt.data.board import Peer
-from dora_rt.data.publisher import Publisher
-from dora_rt.data.ring_reader import RingReader
-from dora_rt.data.ring_writer import RingWriter, WriterEdge
-from dora_rt.data.subscriber import Subscriber
+from dora_rt.launcher.memory import run_memory
+from dora_rt.transport.board import Peer
+from dora_rt.transport.input.subscriber import Subscriber
+from dora_rt.transport.output.publisher import Publisher
+from dora_rt.transport.ring.reader import RingReader
+from dora_rt.transport.ring.writer import RingWriter, WriterEdge
 from tests.protocol import kinds
 from tests.protocol.schedule import Kind
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from dora_rt.contract import InputConfig, NodeConfig, OutputConfig, QueuePolicy
-from dora_rt.control.plan import EdgePlan, Plan, ProcessPlan
+from dora_rt.node_config import InputConfig, NodeConfig, OutputConfig, QueuePolicy
+from dora_rt.plan.plan import EdgePlan, Plan, ProcessPlan
 from tests.helpers import Reader, plan_of
 from tests.protocol.accounts import RUN
 

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dora_rt.contract import NodeConfig, OutputConfig
-from dora_rt.data import names, ring
-from dora_rt.data.board import Board
-from dora_rt.data.observer import Observer
-from dora_rt.data.ports import Ports
-from dora_rt.data.stamp import Stamp
 from dora_rt.event import Change, Event
+from dora_rt.node_config import NodeConfig, OutputConfig
+from dora_rt.transport.board import Board
+from dora_rt.transport.input.observer import Observer
+from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.ports import Ports
+from dora_rt.transport.primitives import object_names
 from tests.protocol import substitutes
 
 _STAMP = Stamp(b"", 1, 1)
@@ -86,7 +86,7 @@ class PythonEnds:
     """The package's own ends."""
 
     def __init__(self, config: NodeConfig) -> None:
-        name = names.board(config.run)
+        name = object_names.board(config.run)
         words: Any = substitutes.here.memory.segment(name).words()
         ports = Ports.open(config, Board(words, config.processes, config.edges, name))
         self._ports = ports

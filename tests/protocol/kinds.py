@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dora_rt.contract import QueuePolicy
+from dora_rt.node_config import QueuePolicy
 from tests.protocol.schedule import Kind
 
 _WEAK = (0.4, 0.15)

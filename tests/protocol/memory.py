@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, NamedTuple
 
-from dora_rt.data.ring import COPIED, LATENCIES, LOG, SENT_NBYTES
-from dora_rt.data.shm import BusyError, ClosedError
 from dora_rt.errors import SharedMemoryError
+from dora_rt.transport.primitives.shm import BusyError, ClosedError
+from dora_rt.transport.ring.protocol import COPIED, LATENCIES, LOG, SENT_NBYTES
 from tests.protocol.scheduler import Process, Scheduler
 
 MOST_LIVES = 16
@@ -255,7 +255,7 @@ class Cells:
 
 
 class Segment:
-    """A named piece of shared memory, in place of `dora_rt.data.shm.Segment`."""
+    """A named piece of shared memory, in place of `dora_rt.transport.primitives.shm.Segment`."""
 
     def __init__(self, memory: Memory, name: str, nbytes: int, number: int) -> None:
         self.name = name

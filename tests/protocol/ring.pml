@@ -1,4 +1,4 @@
-/* The baton ring: one writer, one or two readers, and the launcher; steps as numbered in dora_rt/data/ring.py.
+/* The baton ring: one writer, one or two readers, and the launcher; steps as numbered in dora_rt/transport/ring/protocol.py.
  *
  * `python -m tests.protocol.model` checks it. Each atomic block is one step: it has at most one access to shared
  * memory that another process can tell from its neighbours. docs/design.md says what was put together, and why.

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from dora_rt.contract import NodeConfig, QueuePolicy
-from dora_rt.control.memory import RunMemory
 from dora_rt.errors import SharedMemoryError, TooManyLoansError
 from dora_rt.event import Event, InputClosed, SourceRestarted
+from dora_rt.launcher.memory.run_memory import RunMemory
+from dora_rt.node_config import NodeConfig, QueuePolicy
 from tests.helpers import Reader
 from tests.protocol.accounts import RUN, Accounts, Life
 from tests.protocol.checks import Checks

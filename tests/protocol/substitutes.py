@@ -16,11 +16,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dora_rt.data import doorbell, fence, fork, header, loan, shm, subscriber
-from dora_rt.data.header import DESCRIPTION_OFFSET, ENCODING_BYTES, HEADER_NBYTES, Header
-from dora_rt.data.shm import ClosedError
-from dora_rt.data.spin import Spin
 from dora_rt.errors import CorruptSampleError
+from dora_rt.transport.input import subscriber
+from dora_rt.transport.output import loan
+from dora_rt.transport.primitives import doorbell, fence, forks, shm
+from dora_rt.transport.primitives.polling import Spin
+from dora_rt.transport.primitives.shm import ClosedError
+from dora_rt.transport.values import header
+from dora_rt.transport.values.header import (
+    DESCRIPTION_OFFSET,
+    ENCODING_BYTES,
+    HEADER_NBYTES,
+    Header,
+)
 from tests.protocol import memory as stand_ins
 from tests.protocol.accounts import Accounts
 from tests.protocol.memory import Mapping, Memory, Words
@@ -53,7 +61,9 @@ def put_under() -> Iterator[None]:
                 continue
             for attribute, value in list(vars(module).items()):
                 stand_in = stand_in_of.get(id(value))
-                if stand_in is None and name.startswith(("dora_rt.data.", "dora_rt.control.")):
+                if stand_in is None and name.startswith(
+                    ("dora_rt.transport.", "dora_rt.launcher.")
+                ):
                     stand_in = {id(time): _TIME, id(threading): _THREADING}.get(id(value))
                 if stand_in is not None:
                     replaced.append((module, attribute, value))
@@ -68,7 +78,7 @@ def put_under() -> Iterator[None]:
 
 
 class Segment:
-    """The functions of `dora_rt.data.shm.Segment` that give one."""
+    """The functions of `dora_rt.transport.primitives.shm.Segment` that give one."""
 
     @staticmethod
     def create(name: str, nbytes: int, *, sparse: bool = False) -> stand_ins.Segment:
@@ -365,7 +375,7 @@ _STAND_INS: tuple[tuple[Any, Any], ...] = (
     (shm.unlink_semaphores, _unlink_semaphores),
     (shm.unlink_run, _unlink_run),
     (shm.segment_exists, _segment_exists),
-    (fork.note_lender, _note_lender),
+    (forks.note_lender, _note_lender),
     (fence.Fence, _Fence),
     (fence.stores_need_fences, _stores_need_fences),
     (fence.stores_need_fences, lambda: True),

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dora_rt.contract import QueuePolicy
-from dora_rt.data.subscriber import Subscriber
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.input.subscriber import Subscriber
 from tests.helpers import NO_STAMP, Reader, Wired, wired
 from tests.protocol.interrupts import Interrupted, Interrupter
 from tests.protocol.scheduler import Process

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.tools.command import VERBS, make_parser
-from dora_rt.tools.logs import _Log
+from dora_rt.cli.dora_rt import VERBS, make_parser
+from dora_rt.cli.logs import _Log
 from tests.flows.flow import Flow
 from tests.own import namespace
 from tests.tools.verbs import verb

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dora_rt.tools.sources import source_files
+from dora_rt.cli.imported_files import source_files
 from tests.flows.flow import Flow
 from tests.helpers import eventually
 from tests.tools.verbs import process, start, status, statuses
@@ -135,9 +135,9 @@ def test_syntax_error_restarts_nothing_and_a_touched_file_neither(written: Flow)
         (["-u", "-m", "pack.deep"], [], {"pack/deep/__main__.py", "pack/deep/a.py"}),
         (["-u", "-m", "numpy"], [], set()),
         (["-u", "-m", "no.such.module"], [], set()),
-        (["-u", "-m", "dora_rt.runtime"], [{"path": "node.py", "module": None}], {"node.py"}),
+        (["-u", "-m", "dora_rt.node.runtime"], [{"path": "node.py", "module": None}], {"node.py"}),
         (
-            ["-u", "-m", "dora_rt.runtime"],
+            ["-u", "-m", "dora_rt.node.runtime"],
             [{"path": None, "module": "pack.node"}],
             {"pack/node.py"},
         ),

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from dora_rt.control.requests import MAX_REQUESTERS
 from dora_rt.errors import RunNotFoundError
+from dora_rt.launcher.requests import MAX_REQUESTERS
 from dora_rt.runs import base_folder, open_run
 from tests.flows.flow import Flow
 from tests.helpers import eventually

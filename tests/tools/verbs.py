@@ -15,10 +15,10 @@ from unittest import mock
 
 import pytest
 
+from dora_rt.cli import main
 from dora_rt.runs import Connection, base_folder, find_runs
-from dora_rt.tools import main
 
-COMMAND = [sys.executable, "-c", "from dora_rt.tools import main; main()"]
+COMMAND = [sys.executable, "-c", "from dora_rt.cli import main; main()"]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from dora_rt.control.timeline import check_target
-from dora_rt.data.trace import Kind, Record, TraceWriter, read_trace
+from dora_rt.launcher.perfetto import check_target
+from dora_rt.tracing.record_file import Kind, Record, TraceWriter, read_trace
 from tests.flows.flow import Finished, Flow
 
 FLOW = """

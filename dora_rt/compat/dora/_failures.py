@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dora_rt.contract import InputConfig, NodeConfig
+from dora_rt.node_config import InputConfig, NodeConfig
 from dora_rt.runs import Connection
 
 # An input closes a little before the launcher has seen its process end. A node may also close an
@@ -16,7 +16,7 @@ _PATIENCE_NS = 2_000_000_000
 _PAUSE_NS = 20_000_000
 # A node waits for inputs meanwhile: never long, whatever keeps the launcher.
 _ANSWER_S = 0.2
-# Of `dora_rt.control.supervised.State`: those of a process that will not come back.
+# Of `dora_rt.launcher.supervision.node_state.State`: those of a process that will not come back.
 _FAILED, _ENDED = "failed", "ended"
 
 

@@ -12,17 +12,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from dora_rt.contract import Api
-from dora_rt.dora_event import import_arrow, with_shape
 from dora_rt.errors import UnsupportedValueError
-from dora_rt.node import Node as NativeNode
+from dora_rt.node.dora_events import import_arrow, with_shape
+from dora_rt.node.node import Node as NativeNode
+from dora_rt.node_config import Api
 
 from ._logging import bridge_logging, write_log
 from ._raw import SampleHandler
 from ._stream import EventStream
 
 if TYPE_CHECKING:
-    from dora_rt.data.loan import Loan
+    from dora_rt.transport.output.loan import Loan
 
     from ._ros2 import Ros2Subscription
 

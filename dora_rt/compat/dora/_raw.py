@@ -9,7 +9,7 @@ from collections import deque
 from types import TracebackType
 from typing import Any
 
-from dora_rt.data.loan import Loan
+from dora_rt.transport.output.loan import Loan
 
 _SENT = "the sample has already been sent"
 

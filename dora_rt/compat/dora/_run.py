@@ -31,7 +31,7 @@ def build(
         LaunchError: it failed (a RuntimeError); what it printed says why.
     """
     options = ["--uv"] if uv else []
-    _command("from dora_rt.tools import main; main()", "build", str(dataflow_path), *options)
+    _command("from dora_rt.cli import main; main()", "build", str(dataflow_path), *options)
 
 
 def run(dataflow_path: Path, uv: bool | None = None, stop_after: float | None = None) -> None:
@@ -48,12 +48,12 @@ def run(dataflow_path: Path, uv: bool | None = None, stop_after: float | None = 
     """
     _warn_of_uv(uv)
     arguments = [] if stop_after is None else ["--stop-after", f"{stop_after:f}s"]
-    _command("from dora_rt.cli import main; main()", str(dataflow_path), *arguments)
+    _command("from dora_rt.cli.dora_launch import main; main()", str(dataflow_path), *arguments)
 
 
 def start_runtime() -> None:
     """Run the operators that dora-launch gave to this process."""
-    from dora_rt.runtime import main
+    from dora_rt.node.runtime import main
 
     main()
 

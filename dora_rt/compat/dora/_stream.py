@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dora_rt.data.doorbell import deadline_after
-from dora_rt.dora_event import change_event, input_event, stop_event, timeout_event
 from dora_rt.event import Change, Event, InputClosed, MatchedEvents, SourceRestarted
-from dora_rt.node import Node as NativeNode
+from dora_rt.node.dora_events import change_event, input_event, stop_event, timeout_event
+from dora_rt.node.node import Node as NativeNode
+from dora_rt.transport.primitives.doorbell import deadline_after
 
 from ._failures import Failures
 

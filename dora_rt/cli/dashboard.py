@@ -1,0 +1,75 @@
+"""`dora-rt dashboard`: serve a page that shows what runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+
+from dora_rt.cli.verb import EXIT_ENVIRONMENT, EXIT_OK, Verb
+from dora_rt.dashboard.installed import MISSING_EXTRA, is_installed
+from dora_rt.runs import base_folder, open_run
+
+DEFAULT_PORT = 8088
+_DESCRIPTION = """\
+Serve a page that shows a run: its graph with rates, latencies and drops, its nodes with buttons to
+stop and restart them, their logs, and live pictures with boxes. It works without internet, and
+makes no node wait. Without RUN it shows all runs of this user, also those that begin later. The
+address that is printed has a token in it, and without it nobody gets in."""
+
+_EPILOG = """\
+examples:
+  dora-rt dashboard                   all runs, on http://127.0.0.1:8088
+  dora-rt dashboard 9c08 --port 0     one run, on any free port
+  dora-rt dashboard --host 0.0.0.0    also for other machines
+  dora-rt dashboard --no-token        for everybody who has an account on this machine
+  dora-launch FILE --dashboard        with the run, and ending with it
+
+exit codes: 0 ended by Ctrl-C or SIGTERM, 2 no such run, 3 it cannot be served there"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", metavar="RUN", help="name of a run, or its file")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to serve at (default: this machine only)"
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        help=f"port, or the next free one; 0: any (default: {DEFAULT_PORT})",
+    )
+    parser.add_argument(
+        "--no-token",
+        dest="has_token",
+        action="store_false",
+        help="let in every user of this machine without the token, to look and to press buttons",
+    )
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    if not is_installed():
+        print(f"dora-rt: {MISSING_EXTRA}", file=sys.stderr)
+        return EXIT_ENVIRONMENT
+    base = base_folder(environ)
+    run = None
+    if options.run is not None:
+        with open_run(base, options.run) as connection:
+            run = connection.run
+    from dora_rt.dashboard.server import ServingError, serve
+
+    try:
+        serve(base, run, host=options.host, port=options.port, has_token=options.has_token)
+    except ServingError as error:
+        print(f"dora-rt dashboard: {error}", file=sys.stderr)
+        return EXIT_ENVIRONMENT
+    return EXIT_OK
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
+    return int(text)
+
+
+VERB = Verb("serve a page that shows what runs", _DESCRIPTION, _EPILOG, _add_arguments, _run)

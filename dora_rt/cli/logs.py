@@ -1,0 +1,175 @@
+"""`dora-rt logs`: what the nodes of a running dataflow have printed."""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+from dora_rt.cli.run_client import (
+    RefusedError,
+    RunEndedError,
+    add_run_argument,
+    ask,
+    connect,
+    is_node,
+)
+from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.errors import RunNotFoundError
+from dora_rt.launcher.node_output.log_files import LOG_FILES, kept_logs_folder
+from dora_rt.runs import base_folder
+
+_LOOK_S = 0.1
+
+_DESCRIPTION = """\
+Show what the nodes of a running dataflow have printed, with the time, in order."""
+
+_EPILOG = """\
+examples:
+  dora-rt logs              all nodes
+  dora-rt logs camera -n 20 the last 20 lines of one node
+  dora-rt logs -f           and what comes, until the run ends or Ctrl-C
+
+Each node keeps 30 MB at most. If a node of a run failed, its logs are kept when it has ended; its
+summary says where."""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("node", nargs="?", metavar="NODE", help="only this node")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
+    parser.add_argument(
+        "-n", "--lines", type=_count, metavar="N", help="only the last N lines of what is there"
+    )
+    add_run_argument(parser)
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    try:
+        with connect(options.run, environ) as connection:
+            status = ask(connection, "status")
+    except RunNotFoundError as error:
+        kept = kept_logs_folder(environ)
+        raise RunNotFoundError(f"{error}\nlogs of runs in which a node failed: {kept}") from error
+    except (RunEndedError, RefusedError) as error:
+        print(f"dora-rt: run {error} has ended meanwhile", file=sys.stderr)
+        return EXIT_PROBLEM
+    names = [process["name"] for process in status["processes"]]
+    if options.node is not None:
+        names = [
+            process["name"]
+            for process in status["processes"]
+            if is_node({"processes": [process]}, options.node)
+        ]
+        if not names:
+            known = ", ".join(process["name"] for process in status["processes"])
+            raise RunNotFoundError(
+                f"run {status['run']} has no node {options.node!r}; it has: {known}"
+            )
+    width = 0 if len(names) == 1 else max(map(len, names))
+    files = [_Log(Path(status["log_folder"]), name, width) for name in names]
+    lines: Iterable[str] = heapq.merge(*(log.old() for log in files), key=_moment)
+    if options.lines is not None:
+        lines = deque(lines, maxlen=options.lines)
+    try:
+        for line in lines:
+            print(line)
+        if options.follow:
+            _follow(files, base_folder(environ) / status["run"])
+    except KeyboardInterrupt:
+        pass  # this is how one ends it
+    finally:
+        for log in files:
+            log.close()
+    return EXIT_OK
+
+
+def _follow(files: list[_Log], directory: Path) -> None:
+    while True:
+        # First: what was written before the run ended is still read.
+        has_ended = not os.path.lexists(directory)
+        for line in sorted((line for log in files for line in log.new()), key=_moment):
+            print(line)
+        sys.stdout.flush()
+        if has_ended:
+            return
+        time.sleep(_LOOK_S)
+
+
+class _Log:
+    """The log of one node, which the launcher goes on to write, and now and then puts aside."""
+
+    def __init__(self, folder: Path, name: str, width: int) -> None:
+        self._path = folder / f"{name}.log"
+        self._prefix = f"{name.ljust(width)} | " if width else ""
+        self._file: IO[bytes] | None = None
+        self._rest = b""
+
+    def old(self) -> Iterator[str]:
+        """Give the lines that are there, the oldest first."""
+        for age in range(LOG_FILES - 1, 0, -1):
+            try:
+                with Path(f"{self._path}.{age}").open("rb") as file:
+                    for line in file:
+                        yield self._show(line.rstrip(b"\n"))
+            except FileNotFoundError:
+                continue
+        yield from self.new()
+
+    def new(self) -> Iterator[str]:
+        """Give the lines that came since."""
+        yield from self._read()
+        if self._was_put_aside():
+            # What was written to it between that read and now.
+            yield from self._read()
+            self.close()
+        if self._file is None:
+            try:
+                self._file = self._path.open("rb")
+            except FileNotFoundError:
+                return  # it has not printed anything yet
+            yield from self._read()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _read(self) -> Iterator[str]:
+        while self._file is not None and (received := self._file.read(1 << 20)):
+            *lines, self._rest = (self._rest + received).split(b"\n")
+            yield from map(self._show, lines)
+
+    def _was_put_aside(self) -> bool:
+        if self._file is None:
+            return False
+        try:
+            return not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False  # the run has ended, or it is just being put aside
+
+    def _show(self, line: bytes) -> str:
+        text = line.decode(errors="replace")
+        return text[:_STAMP_LENGTH] + self._prefix + text[_STAMP_LENGTH:]
+
+
+_STAMP_LENGTH = len("2026-01-31 12:00:00.000 ")
+
+
+def _moment(line: str) -> str:
+    return line[:_STAMP_LENGTH]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
+    return int(text)
+
+
+VERB = Verb("show what nodes print", _DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,0 +1,63 @@
+"""`dora-rt ps`: lists the running dataflows and their nodes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from dora_rt.cli.layout import duration, size
+from dora_rt.cli.run_client import find_statuses
+from dora_rt.cli.verb import EXIT_OK, Verb
+from dora_rt.launcher.summary import table
+
+_DESCRIPTION = """\
+List the dataflows of this user that are running, and their nodes."""
+
+_EPILOG = """\
+examples:
+  dora-rt ps         each run with its nodes
+  dora-rt ps --json  the whole status of each run, with all counters, for programs
+  dora-rt ps -q      only the names of runs and nodes, one a line"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print the status of each run as JSON")
+    form.add_argument("-q", "--quiet", action="store_true", help="print only the names")
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    statuses = find_statuses(environ)
+    if options.json:
+        print(json.dumps(statuses, indent=1))
+    elif options.quiet:
+        for status in statuses:
+            print(status["run"], *(process["name"] for process in status["processes"]), sep="\n")
+    else:
+        print("\n\n".join(map(_describe, statuses)) or "no dataflow is running")
+    return EXIT_OK
+
+
+def _describe(status: dict[str, Any]) -> str:
+    title = (
+        f"{status['run']}  {status['file']}  {status['state']} for "
+        f"{duration(status['running_s'])} (launcher {status['pid']})"
+    )
+    rows = [
+        (
+            f"  {process['name']}",
+            process["state"],
+            str(process["pid"] or "-"),
+            str(process["restarts"]),
+            f"{process['cpu_s']:.2f}",
+            size(process["rss_nbytes"]),
+        )
+        for process in status["processes"]
+    ]
+    titles = ("  node", "state", "pid", "restarts", "CPU s", "memory")
+    return f"{title}\n{table(titles, rows, numbers=(2, 3, 4, 5))}"
+
+
+VERB = Verb("list runs and their nodes", _DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,0 +1,229 @@
+"""`dora-rt record`: keeps what flows in an MCAP file."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dora_rt.cli.run_client import connect
+from dora_rt.cli.run_file import add_stop_after, free_id, run_changed, whole_path
+from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.descriptor.tree.model import (
+    DEFAULT_MAX_HELD,
+    Descriptor,
+    Input,
+    Node,
+    OutputSource,
+    Program,
+    Supervision,
+)
+from dora_rt.errors import DescriptorError, DoraRtError, RunNotFoundError
+from dora_rt.launcher.node_output.console import Console
+from dora_rt.node_config import QueuePolicy
+
+if TYPE_CHECKING:
+    from dora_rt.live.watch import Watch
+
+_DESCRIPTION = """\
+Record the outputs of a dataflow into an MCAP file: with dora-rt replay they flow again, and
+Foxglove shows the pictures and boxes in it.
+
+Of a FILE, it runs the dataflow with one more node, which has a long queue at every output. Of a
+RUN, it looks at a dataflow that runs already, which no node can tell. Neither slows the flow
+down: what comes faster than it can be written is lost, counted, and told at the end."""
+
+_EPILOG = """\
+examples:
+  dora-rt record launch/dataflow.yml -o drive.mcap    run it and record everything
+  dora-rt record 9c08 --only 'camera/*'               what runs as 9c08..., until Ctrl-C
+  dora-rt record --stop-after 10s                     the only run there is, for ten seconds
+
+exit codes: as of dora-launch for a FILE; of a RUN 0 well, 1 the recording failed, 2 no such run
+
+Needs the extra `record`: pip install 'dora_rt[record]'"""
+
+_QUEUE_SIZE = 60
+_LONGEST_QUEUE = 10_000
+_STOP_GRACE_S = 15.0
+_PAUSE_S = 0.001
+_MOST_AT_ONCE = 16
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", nargs="?", metavar="RUN|FILE", help="a run, or a dataflow file to run"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.mcap", help="the recording [default: the time]"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NODE/OUTPUT",
+        help="only outputs that match this, such as 'camera/*'; may be given more than once",
+    )
+    parser.add_argument(
+        "--queue",
+        type=_queue_size,
+        default=_QUEUE_SIZE,
+        metavar="N",
+        help=f"of a FILE: samples that may wait for the disk, per output (default {_QUEUE_SIZE})",
+    )
+    add_stop_after(parser)
+    # Written out here, and read by the node: its module would import what not every verb needs.
+    for flag, words in {"--pictures": "jpeg raw none", "--compression": "none lz4 zstd"}.items():
+        choices = words.split()
+        text = {"--pictures": "how Foxglove gets pictures", "--compression": "of the file"}[flag]
+        parser.add_argument(
+            flag, choices=choices, default=choices[0], help=f"{text} (default {choices[0]})"
+        )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+
+
+def _queue_size(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _LONGEST_QUEUE):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a whole number from 1 to {_LONGEST_QUEUE}"
+        )
+    return int(text)
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from dora_rt.nodes.record import check_path, default_path
+
+    path = options.output or default_path()
+    try:
+        check_path(path, overwrites=options.overwrite)
+    except DoraRtError as error:
+        print(f"dora-rt: {error}", file=sys.stderr)
+        return EXIT_PROBLEM
+    if options.what is not None and Path(options.what).is_file():
+        file = Path(options.what)
+
+        def add_recorder(descriptor: Descriptor, console: Console) -> Descriptor:
+            return with_recorder(descriptor, options, path)
+
+        return run_changed(file, add_recorder, environ=environ, stop_after_s=options.stop_after)
+    try:
+        return _record_run(options, environ, path)
+    except RunNotFoundError:
+        raise
+    except DoraRtError as error:
+        print(f"dora-rt: {error}", file=sys.stderr)
+        return EXIT_PROBLEM
+
+
+def with_recorder(descriptor: Descriptor, options: argparse.Namespace, path: Path) -> Descriptor:
+    """Add a node that records all outputs, or those that were asked for.
+
+    Raises:
+        DescriptorError: there is no such output.
+    """
+    outputs = all_outputs(descriptor)
+    sources = [source for source in outputs if _is_wanted(str(source), options.only)]
+    if not sources:
+        known = ", ".join(map(str, outputs)) or "none"
+        raise DescriptorError(
+            f"{descriptor.file}: there is nothing to record; its outputs are: {known}"
+        )
+    place = descriptor.nodes[0].place
+    args = [f"--file={whole_path(path)}", f"--dataflow={whole_path(Path(descriptor.file))}"]
+    args += [f"--pictures={options.pictures}", f"--compression={options.compression}"]
+    args += ["--overwrite"] if options.overwrite else []
+    recorder = Node(
+        id=free_id("recorder", descriptor),
+        name=None,
+        description=None,
+        env=(),
+        program=Program(None, "dora_rt.nodes.record", tuple(args), place),
+        inputs=tuple(
+            Input(
+                # The number keeps `a/b-c` and `a-b/c` apart.
+                id=f"{str(source).replace('/', '-')}-{number}",
+                source=source,
+                queue_size=options.queue,
+                queue_policy=QueuePolicy.DROP_OLDEST,
+                max_held=DEFAULT_MAX_HELD,
+                slot_nbytes=None,
+                place=place,
+            )
+            for number, source in enumerate(sources, start=1)
+        ),
+        outputs=(),
+        operators=(),
+        runtime=None,
+        place=place,
+        supervision=Supervision(stop_grace_s=_STOP_GRACE_S),
+    )
+    return replace(descriptor, nodes=(*descriptor.nodes, recorder))
+
+
+def all_outputs(descriptor: Descriptor) -> list[OutputSource]:
+    """List what the nodes and operators of a dataflow send."""
+    found = []
+    for node in descriptor.nodes:
+        found += [OutputSource(node.id, output.id) for output in node.outputs]
+        for operator in node.operators:
+            found += [OutputSource(node.id, output.id, operator.id) for output in operator.outputs]
+    return found
+
+
+def _is_wanted(source: str, patterns: Sequence[str] | None) -> bool:
+    return not patterns or any(fnmatch.fnmatchcase(source, pattern) for pattern in patterns)
+
+
+def _record_run(options: argparse.Namespace, environ: Mapping[str, str], path: Path) -> int:
+    from dora_rt.live.watch import Watch, outputs_of
+    from dora_rt.nodes.record import open_recorder
+
+    try:
+        connection = connect(options.what, environ)
+    except RunNotFoundError as error:
+        hint = "" if options.what is None else f"{options.what} is no file; "
+        raise RunNotFoundError(f"{hint}{error}") from error
+    with connection:
+        outputs = outputs_of(connection.run)
+    wanted = [output for output in outputs if _is_wanted(output.source, options.only)]
+    if not wanted:
+        known = ", ".join(output.source for output in outputs) or "none"
+        raise RunNotFoundError(f"there is nothing to record; the outputs of the run are: {known}")
+    options.file, options.dataflow = path, wanted[0].file
+    stops: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: stops.append(received))
+    deadline = None if options.stop_after is None else time.monotonic() + options.stop_after
+    with open_recorder(options, {}) as recorder:
+        watches = [Watch(output) for output in wanted]
+        names = ", ".join(output.source for output in wanted)
+        print(f"recording {names} of run {wanted[0].run} into {recorder.path}", flush=True)
+        while not stops and not all(watch.has_ended for watch in watches):
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+            if not sum([_take_all(watch, recorder) for watch in watches]):
+                recorder.flush_if_due()
+                time.sleep(_PAUSE_S)
+        for watch in watches:
+            _take_all(watch, recorder)
+            recorder.count_lost(watch.output.source, watch.dropped)
+    print(recorder.summary())
+    return EXIT_OK
+
+
+def _take_all(watch: Watch, recorder: Any) -> int:
+    # Not without end: the others want to be looked at as well.
+    for count in range(_MOST_AT_ONCE):
+        event = watch.take()
+        if event is None:
+            return count
+        recorder.add(watch.output.source, event)
+    return _MOST_AT_ONCE
+
+
+VERB = Verb("keep what flows in a file", _DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,0 +1,170 @@
+"""`dora-rt replay`: lets a dataflow run on what was recorded."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from dora_rt.cli.run_file import add_stop_after, run_changed, whole_path
+from dora_rt.cli.verb import EXIT_PROBLEM, EXIT_USAGE, Verb
+from dora_rt.descriptor.tree.model import (
+    Descriptor,
+    Input,
+    Node,
+    Program,
+    RestartPolicy,
+    Supervision,
+    TimerSource,
+)
+from dora_rt.errors import DescriptorError, DoraRtError
+from dora_rt.launcher.node_output.console import Console
+from dora_rt.node_config import QueuePolicy
+
+_DESCRIPTION = """\
+Run a dataflow in which the sources (the nodes that read no other node) are replaced by what they
+sent when it was recorded: same values, same metadata, same pace. All other nodes run as ever."""
+
+_EPILOG = """\
+examples:
+  dora-rt replay drive.mcap                           the dataflow file that was recorded
+  dora-rt replay drive.mcap launch/other.yml          another one, with a node of the same id
+  dora-rt replay drive.mcap --rate 0.5 --start 12 --end 20
+  dora-rt replay drive.mcap --nodes camera,detector   also what the detector had found
+
+exit codes: as of dora-launch; 1 also: the recording cannot be read
+
+Needs the extra `record`: pip install 'dora_rt[record]'"""
+
+_START_PERIOD_NS = 3600 * 10**9  # only its first tick is waited for
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recording", type=Path, metavar="FILE.mcap", help="the recording")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FLOW.yml",
+        help="the dataflow file [default: the one that was recorded]",
+    )
+    parser.add_argument(
+        "--nodes", metavar="ID,ID", help="the nodes to replace [default: all recorded sources]"
+    )
+    parser.add_argument(
+        "--rate",
+        default="1",
+        metavar="FACTOR",
+        help="2 is twice as fast as it was; 0 as fast as readers with queue_policy block take it",
+    )
+    parser.add_argument("--loop", action="store_true", help="begin again at the end")
+    parser.add_argument("--start", default="0", metavar="SECONDS", help="begin so far into it")
+    parser.add_argument("--end", metavar="SECONDS", help="end so far into it")
+    add_stop_after(parser)
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from dora_rt.nodes.replay import Recording, parse_options
+
+    # The node would end with the same message, but only when all others have been started.
+    arguments = _arguments(options)
+    parse_options(arguments, prog="dora-rt replay")
+    try:
+        recording = Recording.open(options.recording)
+    except DoraRtError as error:
+        print(f"dora-rt: {error}", file=sys.stderr)
+        return EXIT_PROBLEM
+    file = options.file or Path(recording.about.get("dataflow", ""))
+    if not file.is_file():
+        where = f"{file}, which was recorded, is gone" if file.name else "it does not say which"
+        print(f"dora-rt: say which dataflow file to run: {where}", file=sys.stderr)
+        return EXIT_USAGE
+    nodes = None if options.nodes is None else options.nodes.split(",")
+
+    def replace_sources(descriptor: Descriptor, console: Console) -> Descriptor:
+        changed = with_replay(descriptor, recording.samples, arguments, nodes)
+        for old, new in zip(descriptor.nodes, changed.nodes, strict=True):
+            if old is not new:
+                console.notice(f"{old.id} is replayed from {options.recording}")
+        return changed
+
+    return run_changed(file, replace_sources, environ=environ, stop_after_s=options.stop_after)
+
+
+def _arguments(options: argparse.Namespace) -> tuple[str, ...]:
+    arguments = [whole_path(options.recording), f"--rate={options.rate}"]
+    arguments += [f"--start={options.start}"]
+    arguments += [] if options.end is None else [f"--end={options.end}"]
+    return (*arguments, *(["--loop"] if options.loop else []))
+
+
+def with_replay(
+    descriptor: Descriptor,
+    recorded: Collection[str],
+    arguments: tuple[str, ...],
+    wanted: Collection[str] | None,
+) -> Descriptor:
+    """Put replay nodes in the place of sources that were recorded, or of the wanted nodes.
+
+    Args:
+        descriptor: the dataflow.
+        recorded: names of the recorded outputs.
+        arguments: of the replay nodes.
+        wanted: ids of the nodes to replace; None: all recorded sources.
+
+    Raises:
+        DescriptorError: there is no node to be replaced.
+    """
+    chosen = [
+        node
+        for node in descriptor.nodes
+        if (node.id in wanted if wanted is not None else _is_source(node))
+        and any(f"{node.id}/{output.id}" in recorded for output in node.outputs)
+    ]
+    ids = {node.id for node in chosen}
+    missing = [one for one in wanted or () if one not in ids]
+    if not chosen or missing:
+        which = f"node {', '.join(missing)}" if missing else "a source"
+        raise DescriptorError(
+            f"{descriptor.file}: nothing of {which} was recorded; the recording has: "
+            f"{', '.join(recorded)}"
+        )
+    nodes = tuple(
+        _replay(node, recorded, arguments) if node.id in ids else node for node in descriptor.nodes
+    )
+    return replace(descriptor, nodes=nodes)
+
+
+def _is_source(node: Node) -> bool:
+    return all(isinstance(entry.source, TimerSource) for entry in node.inputs)
+
+
+def _replay(node: Node, recorded: Collection[str], arguments: tuple[str, ...]) -> Node:
+    start = Input(
+        id="start",
+        source=TimerSource(_START_PERIOD_NS),
+        queue_size=1,
+        queue_policy=QueuePolicy.LATEST,
+        max_held=1,
+        slot_nbytes=None,
+        place=node.place,
+    )
+    silent = [output.id for output in node.outputs if f"{node.id}/{output.id}" not in recorded]
+    return replace(
+        node,
+        program=Program(
+            None,
+            "dora_rt.nodes.replay",
+            (*arguments, *(f"--silent={output}" for output in silent)),
+            node.place,
+        ),
+        inputs=(start,),
+        sync=None,
+        # Else `restart: always` would begin again at the end, which is what --loop is for.
+        supervision=Supervision(restart=RestartPolicy.NEVER, stops_all=node.supervision.stops_all),
+    )
+
+
+VERB = Verb("run a dataflow on what was recorded", _DESCRIPTION, _EPILOG, _add_arguments, _run)

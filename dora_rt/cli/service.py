@@ -1,0 +1,212 @@
+"""`dora-rt service`: a systemd unit that runs a dataflow at boot."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, Verb
+from dora_rt.descriptor import read_descriptor
+from dora_rt.errors import DescriptorError, LaunchError
+from dora_rt.launcher.processes.environ import inherited_environ
+from dora_rt.plan.plan import Plan
+from dora_rt.plan.planner import make_plan
+from dora_rt.runs import NAMESPACE_VARIABLE, namespace_of
+
+_DESCRIPTION = """\
+Print or install a systemd unit that runs a dataflow at boot, with the Python of this command. It
+counts as started when all nodes are ready, is stopped as by Ctrl-C, and is started again if a
+node has failed for good."""
+
+_EPILOG = """\
+examples:
+  dora-rt service print dataflow.yml    look at it first
+  dora-rt service install dataflow.yml  for this user, without root
+  dora-rt service print dataflow.yml --system | sudo tee /etc/systemd/system/robot.service
+
+A unit of the user starts at boot only with `loginctl enable-linger`, once. So that systemd does
+not take away shared memory when you log out, a unit of the system needs it as well.
+
+exit codes: 0 well, 1 systemctl failed, 2 bad file or usage, 3 the unit cannot be written"""
+
+_UNIT = """\
+[Unit]
+Description=dora_rt dataflow {file}
+{after}# Not again and again what fails again and again.
+StartLimitIntervalSec=300
+StartLimitBurst=5
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={command}
+WorkingDirectory={folder}
+Environment=PYTHONUNBUFFERED=1
+{namespace}{identity}# dora-launch stops its nodes itself, in order; what is left then is killed.
+KillMode=mixed
+TimeoutStartSec={start_s}
+TimeoutStopSec={stop_s}
+Restart=on-failure
+RestartSec=5
+# Stopped by a signal, as `systemctl stop` does; and a file that is wrong does not become right.
+SuccessExitStatus=130 143
+RestartPreventExitStatus=2
+
+[Install]
+WantedBy={target}
+"""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("print", "install"), help="what to do with the unit")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
+    parser.add_argument(
+        "--name", type=_name, help="name of the unit (default: of the file, or of its folder)"
+    )
+    parser.add_argument(
+        "--system", action="store_true", help="a unit of the system, run as this user or --user"
+    )
+    parser.add_argument("--user", metavar="USER", help="with --system: as whom it runs")
+    parser.add_argument("--now", action="store_true", help="with install: also start it now")
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    try:
+        descriptor = read_descriptor(options.file, inherited_environ(environ))
+    except DescriptorError as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
+    if options.user is not None and not options.system:
+        print("dora-rt: --user goes with --system: a unit of the user is yours", file=sys.stderr)
+        return EXIT_USAGE
+    file = options.file.resolve()
+    plan = make_plan(descriptor, folder=file.parent, interpreter=sys.executable)
+    user = None
+    if options.system:
+        user = options.user or environ.get("SUDO_USER") or getpass.getuser()
+    try:
+        unit = make_unit(plan, file, user=user, namespace=namespace_of(environ))
+    except KeyError:
+        print(f"dora-rt: this machine has no user {user!r}", file=sys.stderr)
+        return EXIT_USAGE
+    if options.action == "print":
+        print(unit, end="")
+        return EXIT_OK
+    name = options.name or _default_name(file)
+    return _install(unit, name, environ, is_system=options.system, is_now=options.now)
+
+
+def make_unit(plan: Plan, file: Path, *, user: str | None, namespace: str) -> str:
+    """Write the unit of a dataflow: of the system and run as `user`, or of the user (None).
+
+    Raises:
+        KeyError: there is no such user.
+    """
+    supervisions = [process.supervision for process in plan.processes]
+    grace_s = max((one.stop_grace_s for one in supervisions), default=0)
+    startup_s = max((one.startup_timeout_s for one in supervisions), default=0)
+    command = " ".join(map(_quote, (sys.executable, "-m", "dora_rt", str(file))))
+    after = identity = ""
+    if user is not None:
+        # As its own session has it, so that `dora-rt ps` finds the run.
+        uid = pwd.getpwnam(user).pw_uid
+        after = f"Wants=user@{uid}.service\nAfter=user@{uid}.service\n"
+        identity = (
+            f"User={user}\nSupplementaryGroups=video\nEnvironment=XDG_RUNTIME_DIR=/run/user/{uid}\n"
+        )
+    return _UNIT.format(
+        file=_escape(str(file)),
+        after=after,
+        command=command,
+        folder=_escape(str(file.parent)),
+        # Where `dora-rt ps` of this shell looks.
+        namespace=f"Environment={NAMESPACE_VARIABLE}={namespace}\n" if namespace else "",
+        identity=identity,
+        start_s=f"{startup_s + 30:g}",
+        # Draining and three rungs of the ladder, each with the grace of the slowest node.
+        stop_s=f"{4 * grace_s + 5:g}",
+        target="default.target" if user is None else "multi-user.target",
+    )
+
+
+def _install(
+    unit: str, name: str, environ: Mapping[str, str], *, is_system: bool, is_now: bool
+) -> int:
+    path = _unit_folder(environ, is_system=is_system) / f"{name}.service"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(unit)
+    except OSError as error:
+        raise LaunchError(
+            f"{path} cannot be written: {error.strerror}; for a unit of the system write "
+            f"`dora-rt service print FILE --system | sudo tee {path}`"
+        ) from error
+    print(f"written: {path}")
+    control = ["systemctl"] if is_system else ["systemctl", "--user"]
+    enable = [*control, "enable", *(["--now"] if is_now else []), f"{name}.service"]
+    for command in ([*control, "daemon-reload"], enable):
+        if not _call(command):
+            shown = " ".join([*control, "daemon-reload", "&&", *enable])
+            print(f"dora-rt: where systemd runs, write: {shown}", file=sys.stderr)
+            return EXIT_PROBLEM
+    scope = "" if is_system else "--user "
+    print(
+        f"it starts at boot; for that, once: loginctl enable-linger\n"
+        f"start now:  systemctl {scope}start {name}\n"
+        f"look:       systemctl {scope}status {name}, journalctl {scope}-u {name} -f\n"
+        f"never more: systemctl {scope}disable --now {name}"
+    )
+    if not is_system:
+        print("cameras: your user must be in the group video (sudo usermod -aG video $USER)")
+    return EXIT_OK
+
+
+def _call(command: list[str]) -> bool:
+    if shutil.which(command[0]) is None:
+        print("dora-rt: there is no systemctl on this machine", file=sys.stderr)
+        return False
+    return subprocess.run(command, check=False).returncode == 0
+
+
+def _unit_folder(environ: Mapping[str, str], *, is_system: bool) -> Path:
+    if is_system:
+        return Path("/etc/systemd/system")
+    config = environ.get("XDG_CONFIG_HOME", "")
+    base = Path(config) if config.startswith("/") else Path.home() / ".config"
+    return base / "systemd" / "user"
+
+
+def _default_name(file: Path) -> str:
+    stem = file.parent.name if file.stem == "dataflow" and file.parent.name else file.stem
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", stem)
+
+
+def _name(text: str) -> str:
+    name = text.removesuffix(".service")
+    if re.fullmatch(r"[A-Za-z0-9_.-]+", name) is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name of a unit: letters, digits, and _ . -"
+        )
+    return name
+
+
+def _escape(text: str) -> str:
+    # systemd reads %h and its like in every line.
+    return text.replace("%", "%%")
+
+
+def _quote(word: str) -> str:
+    word = _escape(word).replace("$", "$$")
+    if re.fullmatch(r"[\w@%+=:,./$-]+", word):
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+VERB = Verb("run a dataflow at boot (systemd)", _DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,0 +1,187 @@
+"""`dora-rt stop` and `dora-rt restart`: do by hand what the launcher does by itself."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from dora_rt.cli.run_client import (
+    HOW_RUNS_ARE_CALLED,
+    RefusedError,
+    RunEndedError,
+    add_run_argument,
+    ask,
+    check_node,
+    connect,
+    find_statuses,
+    is_node,
+)
+from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.errors import RunNotFoundError
+from dora_rt.runs import Connection, base_folder
+
+_LOOK_S = 0.02
+
+_STOP = """\
+Stop a run, or one node of it, as Ctrl-C does: the nodes are told, after their stop_grace get
+SIGINT or SIGTERM, by which their cleanup code runs, and are killed after another one. Returns when
+it has ended."""
+
+_STOP_EPILOG = f"""\
+examples:
+  dora-rt stop               stop the run, if there is only one
+  dora-rt stop dataflow.yml  stop the run of this file
+  dora-rt stop camera        stop a node; `dora-rt restart camera` starts it again
+  dora-rt stop camera --run 9c08
+
+{HOW_RUNS_ARE_CALLED}
+
+A node that was stopped by hand is not restarted by its policy. Who reads it waits for it, and
+nobody waits to send to it. With `on_exit: stop_all` it ends the dataflow as ever.
+
+exit codes: 0 it has ended, 1 the run refuses, 2 there is no such run or node"""
+
+_RESTART = """\
+Restart one node: stop it if it runs, and start it again. It keeps its queues, and its peers go
+on. It does not count as a failure, and its limit of restarts begins anew."""
+
+_RESTART_EPILOG = f"""\
+examples:
+  dora-rt restart camera
+  dora-rt restart camera --run dataflow.yml
+
+{HOW_RUNS_ARE_CALLED}
+
+Returns when the new process is ready. A node that has ended, failed, or was stopped by hand is
+started again; nodes that ended because it did are not, restart them as well. A dynamic node is
+started by who started it.
+
+exit codes: 0 it runs again, 1 it does not, or the run refuses, 2 there is no such run or node"""
+
+
+def _add_stop_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="RUN|NODE", help="what to stop")
+    add_run_argument(parser)
+
+
+def _stop(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    run, node = _find_target(options.name, options.run, environ)
+    with connect(run, environ) as connection:
+        try:
+            if node is not None:
+                check_node(ask(connection, "status"), node)
+                ask(connection, "stop", node=node)
+                _wait_until_stopped(connection, node)
+                return EXIT_OK
+            ask(connection, "stop")
+            while True:
+                ask(connection, "describe")
+                time.sleep(_LOOK_S)
+        except RunEndedError:
+            # Its memory goes after its socket, and its directory last.
+            while os.path.lexists(base_folder(environ) / connection.run):
+                time.sleep(_LOOK_S)
+            return EXIT_OK
+        except RefusedError as error:
+            print(f"dora-rt: {error}", file=sys.stderr)
+            return EXIT_PROBLEM
+
+
+def _find_target(
+    name: str | None, run: str | None, environ: Mapping[str, str]
+) -> tuple[str | None, str | None]:
+    """Tell which run is meant, and which node of it, if one is."""
+    if name is None or run is not None:
+        return run, name
+    having = [status["run"] for status in find_statuses(environ) if is_node(status, name)]
+    try:
+        with connect(name, environ) as connection:
+            called = connection.run
+    except RunNotFoundError as error:
+        if not having:
+            raise RunNotFoundError(f"no run has a node {name!r}, and {error}") from error
+        called = None
+    if called is not None and having:
+        raise RunNotFoundError(
+            f"both a run and a node are called {name!r}: `dora-rt stop --run {called}` stops the "
+            f"run, `dora-rt stop {name} --run {having[0]}` the node"
+        )
+    if called is not None:
+        return called, None
+    if len(having) > 1:
+        raise RunNotFoundError(
+            f"{len(having)} runs have a node {name!r}; say which: "
+            + ", ".join(f"--run {run}" for run in having)
+        )
+    return having[0], name
+
+
+def _wait_until_stopped(connection: Connection, node: str) -> None:
+    while _process(ask(connection, "status"), node)["pid"] is not None:
+        time.sleep(_LOOK_S)
+
+
+def _add_restart_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NODE", help="the node's id")
+    add_run_argument(parser)
+
+
+def _restart(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    run = options.run or _find_target(options.name, None, environ)[0]
+    with connect(run, environ) as connection:
+        try:
+            before = ask(connection, "status")
+            check_node(before, options.name)
+            ask(connection, "restart", node=options.name)
+            process = _wait_for_successor(connection, _process(before, options.name))
+        except RunEndedError:
+            print(f"dora-rt: run {connection.run} has ended meanwhile", file=sys.stderr)
+            return EXIT_PROBLEM
+        except RefusedError as error:
+            print(f"dora-rt: {error}", file=sys.stderr)
+            return EXIT_PROBLEM
+    if process["state"] != "running":
+        print(
+            f"dora-rt: node {process['name']} is {process['state']}: {process['ending']} "
+            f"(dora-rt logs {process['name']})",
+            file=sys.stderr,
+        )
+        return EXIT_PROBLEM
+    print(f"node {process['name']} runs again (process {process['pid']})")
+    return EXIT_OK
+
+
+def _wait_for_successor(connection: Connection, before: dict[str, Any]) -> dict[str, Any]:
+    """Wait until there was another process, and that one is ready or has ended."""
+    while True:
+        status = ask(connection, "status")
+        process = _process(status, before["name"])
+        if process["pid"] not in (before["pid"], None):
+            if not _has_ports(status, process):
+                return {**process, "state": "running"}  # it will never say that it is ready
+            if process["state"] == "running":
+                return process
+        if process["pid"] is None and process["state"] in ("ended", "failed"):
+            return process
+        time.sleep(_LOOK_S)
+
+
+def _has_ports(status: Mapping[str, Any], process: Mapping[str, Any]) -> bool:
+    ports = [output["source"] for output in status["outputs"]]
+    ports += [entry["target"] for entry in (*status["edges"], *status["inputs"])]
+    return any(port.startswith(f"{node}/") for port in ports for node in process["nodes"])
+
+
+def _process(status: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(
+        process for process in status["processes"] if is_node({"processes": [process]}, name)
+    )
+    return found
+
+
+STOP = Verb("stop a run or a node", _STOP, _STOP_EPILOG, _add_stop_arguments, _stop)
+RESTART = Verb("restart a node", _RESTART, _RESTART_EPILOG, _add_restart_arguments, _restart)

@@ -1,0 +1,186 @@
+"""`dora-rt top`, `hz` and `bw`: what flows in a running dataflow, from the counters it keeps."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dora_rt.cli.layout import bandwidth, duration, latency, rate, size
+from dora_rt.cli.live import add_live_arguments, show_rates
+from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED
+from dora_rt.cli.verb import Verb
+from dora_rt.errors import RunNotFoundError
+from dora_rt.launcher.summary import table
+from dora_rt.live.rates import EdgeRate, OutputRate, Rates
+
+_COUNTED = """\
+The numbers come from the counters that each writer and reader keeps anyway: no node is asked, and
+none is slowed."""
+
+_TOP = f"""\
+Show the nodes and the edges of a running dataflow: state, CPU, memory; rate, bandwidth, queue,
+drops and latency. {_COUNTED}"""
+
+_TOP_EPILOG = f"""\
+examples:
+  dora-rt top                the only run, until it ends or Ctrl-C
+  dora-rt top dataflow.yml   this one
+  dora-rt top --once --json  measure for a second, for programs
+
+p50 and p99 are from the send to the receipt of a sample, of those of the last interval. The age
+at the receipt counts from the origin: the capture of the picture that led to it. `queue` is
+how many samples wait, of how many there is room for; `dropped` counts from the beginning.
+
+{HOW_RUNS_ARE_CALLED}"""
+
+_HZ = f"""\
+Show how often each output sends, and how often each input receives. {_COUNTED}"""
+
+_HZ_EPILOG = """\
+examples:
+  dora-rt hz                    all outputs and edges
+  dora-rt hz camera             those of a node
+  dora-rt hz camera/image       an output and its edges; or an input, such as plot/image
+  dora-rt hz camera --once -i 5 measure for five seconds, and end"""
+
+_BW = f"""\
+Show how many bytes each output sends, and each input receives. {_COUNTED}"""
+
+_BW_EPILOG = """\
+examples:
+  dora-rt bw                    all outputs and edges
+  dora-rt bw camera/image       an output and its edges
+  dora-rt bw --once --json      for programs
+
+Only payloads are counted. No edge copies them: many readers of one output share its memory."""
+
+
+def _add_top_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", metavar="RUN", help="which run, if there are several")
+    add_live_arguments(parser)
+
+
+def _top(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    options.run = options.name or options.run
+    return show_rates(options, environ, _render_all)
+
+
+def _render_all(rates: Rates) -> str:
+    title = f"run {rates.run}  {rates.file}  {rates.state} for {duration(rates.running_s)}"
+    processes = table(
+        ("node", "state", "pid", "restarts", "CPU", "memory", "threads"),
+        [
+            (
+                process.name,
+                process.state,
+                str(process.pid or "-"),
+                str(process.restarts),
+                f"{process.cpu_percent:.0f} %",
+                size(process.rss_nbytes),
+                str(process.threads or "-"),
+            )
+            for process in rates.processes
+        ],
+        numbers=(2, 3, 4, 5, 6),
+    )
+    edges = table(
+        ("edge", "Hz", "bandwidth", "queue", "dropped", "p50", "p99", "age p50", "age p99"),
+        [
+            (
+                f"{edge.source} -> {edge.target}",
+                rate(edge.rate_hz),
+                bandwidth(edge.bytes_per_s),
+                "-" if edge.waiting is None else f"{edge.waiting}/{edge.queue_size}",
+                "-" if edge.dropped is None else str(edge.dropped),
+                latency(edge.p50_ns),
+                latency(edge.p99_ns),
+                latency(edge.age_p50_ns),
+                latency(edge.age_p99_ns),
+            )
+            for edge in rates.edges
+        ],
+        numbers=(1, 2, 3, 4, 5, 6, 7, 8),
+    )
+    return "\n\n".join([title, processes, *([edges] if rates.edges else [])])
+
+
+def _add_port_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="a node, an output or an input (default: all)"
+    )
+    add_live_arguments(parser)
+
+
+def _hz(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    return _show_ports(
+        options,
+        environ,
+        ("", "Hz", "dropped/s"),
+        lambda output: (rate(output.rate_hz), "-"),
+        lambda edge: (rate(edge.rate_hz), rate(edge.drops_hz)),
+    )
+
+
+def _bw(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    return _show_ports(
+        options,
+        environ,
+        ("", "bandwidth", "sample"),
+        lambda output: (bandwidth(output.bytes_per_s), size(output.mean_nbytes)),
+        lambda edge: (bandwidth(edge.bytes_per_s), ""),
+    )
+
+
+def _show_ports(
+    options: argparse.Namespace,
+    environ: Mapping[str, str],
+    titles: Sequence[str],
+    output_cells: Callable[[OutputRate], tuple[str, ...]],
+    edge_cells: Callable[[EdgeRate], tuple[str, ...]],
+) -> int:
+    def render(rates: Rates) -> str:
+        outputs, edges = _pick(rates, options.names)
+        rows = [(output.source, *output_cells(output)) for output in outputs]
+        rows += [(f"{edge.source} -> {edge.target}", *edge_cells(edge)) for edge in edges]
+        return table(titles, rows, numbers=(1, 2))
+
+    def to_fields(rates: Rates) -> dict[str, Any]:
+        outputs, edges = _pick(rates, options.names)
+        return {
+            "run": rates.run,
+            "interval_s": rates.interval_s,
+            "outputs": [dataclasses.asdict(output) for output in outputs],
+            "edges": [dataclasses.asdict(edge) for edge in edges],
+        }
+
+    return show_rates(options, environ, render, to_fields)
+
+
+def _pick(rates: Rates, names: Sequence[str]) -> tuple[list[OutputRate], list[EdgeRate]]:
+    """Give the outputs and edges of these names, or all if there are none."""
+    if not names:
+        return list(rates.outputs), list(rates.edges)
+    ports = [output.source for output in rates.outputs]
+    ports += [port for edge in rates.edges for port in (edge.source, edge.target)]
+    for name in names:
+        if not any(_has_name(port, [name]) for port in ports):
+            known = ", ".join(dict.fromkeys(ports))
+            raise RunNotFoundError(f"run {rates.run} has no {name!r}; it has: {known}")
+    outputs = [output for output in rates.outputs if _has_name(output.source, names)]
+    edges = [
+        edge
+        for edge in rates.edges
+        if _has_name(edge.source, names) or _has_name(edge.target, names)
+    ]
+    return outputs, edges
+
+
+def _has_name(port: str, names: Sequence[str]) -> bool:
+    return any(port == name or port.startswith(f"{name}/") for name in names)
+
+
+TOP = Verb("watch nodes and edges live", _TOP, _TOP_EPILOG, _add_top_arguments, _top)
+HZ = Verb("show how often outputs send", _HZ, _HZ_EPILOG, _add_port_arguments, _hz)
+BW = Verb("show how much outputs send", _BW, _BW_EPILOG, _add_port_arguments, _bw)

@@ -1,0 +1,145 @@
+"""`dora-rt view`: shows the pictures of an output, in a file, a web page or a window."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.errors import DoraRtError, RunNotFoundError
+
+if TYPE_CHECKING:
+    from dora_rt.event import Event
+    from dora_rt.live.watch import Watch
+
+_DESCRIPTION = """\
+Show the pictures of an output as they come: in a window if there is a display, else as a web
+page; or keep one in a file. No node waits for it, or can tell that it is there."""
+
+_EPILOG = """\
+examples:
+  dora-rt view camera/image                        a window or a web page, until Ctrl-C
+  dora-rt view camera/image --boxes detector/bbox  with boxes around what was found
+  dora-rt view camera/image --save now.png         one picture into a file
+  dora-rt view camera/image --output web --port 0  a web page at any free port
+
+exit codes: 0 well, 1 there was no picture, 2 no such output"""
+
+_PAUSE_S = 0.002
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", metavar="[RUN/]NODE/OUTPUT", help="the output with the pictures")
+    parser.add_argument(
+        "--boxes", metavar="[RUN/]NODE/OUTPUT", help="an output with boxes to draw into them"
+    )
+    parser.add_argument(
+        "--save", type=_picture_path, metavar="FILE", help="keep one picture in FILE, and end"
+    )
+    parser.add_argument(
+        "--output", choices=("auto", "window", "web"), default="auto", help="where to show them"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address of the web page")
+    parser.add_argument("--port", type=int, default=8080, help="port of the web page; 0: any")
+
+
+def _picture_path(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no picture; expected .png or .jpg (dora-rt record keeps all of them)"
+        )
+    return path
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    # Only who asks for pictures pays for numpy and OpenCV.
+    from dora_rt.live.watch import attach
+
+    with ExitStack() as stack:
+        watches = {"image": stack.enter_context(attach(options.image))}
+        if options.boxes is not None:
+            watches["bbox"] = stack.enter_context(attach(options.boxes))
+        try:
+            live = _Live(watches)
+            has_seen = _show(options, live) if options.save is None else _save(options.save, live)
+        except RunNotFoundError:
+            raise
+        except DoraRtError as error:
+            print(f"dora-rt: {error}", file=sys.stderr)
+            return EXIT_PROBLEM
+    if not has_seen:
+        print(f"dora-rt: there was no picture in {options.image}", file=sys.stderr)
+    return EXIT_OK if has_seen else EXIT_PROBLEM
+
+
+def _show(options: argparse.Namespace, live: _Live) -> bool:
+    from dora_rt.nodes.plot import open_screen
+    from dora_rt.nodes.plot.viewer import Viewer, run
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    with closing(open_screen(options)) as screen:
+        viewer = Viewer(screen, (), expects_boxes=options.boxes is not None)
+        run(live, viewer, screen)
+    return bool(viewer.statistics.frames)
+
+
+def _save(path: Path, live: _Live) -> bool:
+    """Keep the first picture, or the first one whose boxes came."""
+    from dora_rt.nodes.plot.drawing import draw_boxes
+    from dora_rt.nodes.plot.matching import Matcher, Picture
+    from dora_rt.nodes.plot.received import decode, read_detections
+    from dora_rt.nodes.plot.saving import open_saver
+
+    saver = open_saver(path)
+    matcher: Matcher[Event] = Matcher(expects_boxes="bbox" in live.watches)
+    view = None
+    while view is None and (event := live.next()) is not None:
+        now_ns = time.monotonic_ns()
+        if event.id == "image":
+            view = matcher.add_picture(Picture(event.origin_ns, event), now_ns)
+        else:
+            view = matcher.add_detections(read_detections(event), now_ns)
+    if view is None:
+        return False
+    image = decode(view.picture.pixels).copy()
+    if view.detections is not None:
+        draw_boxes(image, view.detections.boxes, view.detections.labels)
+    saver.add(image)
+    print(f"saved: {(saver.close() or path).absolute()}")
+    return True
+
+
+class _Live:
+    """What the loop of the plot node takes for a node: it gives what the watches see."""
+
+    def __init__(self, watches: Mapping[str, Watch]) -> None:
+        self.watches = watches
+        self._is_over = False
+
+    def next(self, timeout: float | None = None) -> Event | None:
+        """Wait for a picture or boxes; None when the run has ended, or the user wants no more."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._is_over and not all(one.has_ended for one in self.watches.values()):
+            for input_id, watch in self.watches.items():
+                event = watch.take()
+                if event is not None:
+                    event.id = input_id
+                    return event
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(_PAUSE_S)
+        return None
+
+    def stop_dataflow(self) -> None:
+        """End the view, and not the dataflow."""
+        self._is_over = True
+
+
+VERB = Verb("show the pictures of an output", _DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,0 +1,137 @@
+"""Ask a run how it is, twice a second, and keep what the page shows of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from dora_rt.dashboard.picture_feed import Pictures
+from dora_rt.live.rates import EdgeRate, ProcessRate, measure
+from dora_rt.runs import Connection
+
+logger = logging.getLogger(__name__)
+
+PERIOD_S = 0.5
+_WINDOW = 4  # periods over which rates are measured
+POINTS = 240
+_JOIN_S = 6.0
+
+
+class RunWatch:
+    """One run, asked by a thread of its own until it ends; the last answer stays."""
+
+    def __init__(self, connection: Connection, status: dict[str, Any]) -> None:
+        self.run = connection.run
+        self.pictures = Pictures(connection.run)
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._answers = deque([status], maxlen=_WINDOW + 1)
+        self._points: deque[list[Any]] = deque(maxlen=POINTS)
+        self._count = 0
+        self._rates = measure(status, status)
+        self._has_ended = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._ask_on, name=f"watch {self.run}", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, base: Path, run: str) -> RunWatch | None:
+        """Begin to ask a run; None if it has ended."""
+        connection = Connection.open(base, run)
+        if connection is None:
+            return None
+        try:
+            status = _ask(connection)
+        except OSError:
+            connection.close()
+            return None
+        return cls(connection, status)
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether the run answers no more."""
+        return self._has_ended
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """Give the last answer to `status`."""
+        with self._lock:
+            return self._answers[-1]
+
+    def page_status(self, since: int) -> dict[str, Any]:
+        """Give what the page shows; `points` has the history after point number `since`."""
+        with self._lock:
+            status, rates, count = self._answers[-1], self._rates, self._count
+            fresh = min(max(count - since, 0), len(self._points))
+            points = list(self._points)[len(self._points) - fresh :]
+        return {
+            "run": self.run,
+            "file": status["file"],
+            "state": "ended" if self._has_ended else status["state"],
+            "running_s": status["running_s"],
+            "processes": [
+                _page_process(*each)
+                for each in zip(status["processes"], rates.processes, strict=True)
+            ],
+            "edges": [_page_edge(*each) for each in zip(status["edges"], rates.edges, strict=True)],
+            "pictures": self.pictures.sources(),
+            "at": count,
+            "points": points,
+        }
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._closing.set()
+        self.pictures.close()
+        self._thread.join(_JOIN_S)
+
+    def _ask_on(self) -> None:
+        with self._connection:
+            while not self._closing.wait(PERIOD_S):
+                try:
+                    status = _ask(self._connection)
+                except OSError as error:
+                    logger.debug("run %s answers no more: %s", self.run, error)
+                    break
+                self._take(status)
+                self.pictures.follow(status["outputs"])
+        self._has_ended = True
+
+    def _take(self, status: dict[str, Any]) -> None:
+        with self._lock:
+            self._answers.append(status)
+            self._rates = measure(self._answers[0], status)
+            self._points.append([_point(edge) for edge in self._rates.edges])
+            self._count += 1
+
+
+def _ask(connection: Connection) -> dict[str, Any]:
+    answer, _ = connection.ask("status")
+    if "error" in answer:
+        raise ConnectionError(answer["error"])
+    return answer
+
+
+def _page_process(process: dict[str, Any], rate: ProcessRate) -> dict[str, Any]:
+    keys = ("name", "nodes", "state", "pid", "restarts", "is_dynamic", "rss_nbytes", "ending")
+    return {**{key: process[key] for key in keys}, "cpu_percent": rate.cpu_percent}
+
+
+def _page_edge(edge: dict[str, Any], rate: EdgeRate) -> dict[str, Any]:
+    keys = ("source", "target", "queue_size", "queue_policy", "is_local", "waiting", "dropped")
+    return {
+        **{key: edge[key] for key in keys},
+        "rate_hz": rate.rate_hz,
+        "dropped_hz": rate.drops_hz,
+        "p50_ns": rate.p50_ns,
+        "p99_ns": rate.p99_ns,
+        "age_p50_ns": rate.age_p50_ns,
+        "age_p99_ns": rate.age_p99_ns,
+    }
+
+
+def _point(edge: EdgeRate) -> list[float | None]:
+    return [edge.rate_hz, edge.p50_ns, edge.p99_ns]

@@ -1,0 +1,1 @@
+"""Checks between nodes: wiring, types, programs, cameras, deadlocks."""

@@ -1,0 +1,1 @@
+"""Modules: dataflow files that stand for a node."""

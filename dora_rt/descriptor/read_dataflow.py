@@ -1,0 +1,108 @@
+"""Read a whole dataflow file of either dialect, short of what connects its nodes."""
+
+from __future__ import annotations
+
+from dora_rt import __version__
+from dora_rt.descriptor.check.type_library import read_type_library
+from dora_rt.descriptor.check.types import TypeRules, check_types
+from dora_rt.descriptor.check.wiring import wire
+from dora_rt.descriptor.modules.expand import expand_modules
+from dora_rt.descriptor.read.env_args import read_env
+from dora_rt.descriptor.read.node import ReadNode, read_node
+from dora_rt.descriptor.tree.document import (
+    Kind,
+    YamlMapping,
+    YamlScalar,
+    YamlSequence,
+    describe,
+    parse_document,
+)
+from dora_rt.descriptor.tree.environment_variables import expand
+from dora_rt.descriptor.tree.fields import Fields
+from dora_rt.descriptor.tree.host import Host
+from dora_rt.descriptor.tree.keys import ROOT, TYPE_RULE
+from dora_rt.descriptor.tree.model import Descriptor
+from dora_rt.descriptor.tree.problems import Problems
+from dora_rt.descriptor.tree.quantities import parse_boolean
+
+FILE_VERSION = 1
+
+
+def read_dataflow(text: str, file: str, host: Host, problems: Problems) -> Descriptor:
+    """Read a dataflow file's text; problems are collected, and the result is what was valid.
+
+    Raises:
+        DescriptorProblems: with a single problem, if the text is not YAML at all, or of a later
+            version.
+    """
+    document = parse_document(text, file, problems)
+    _check_version(document, problems)
+    if host.environ is not None:
+        document = expand(document, host.environ, problems)
+    document, module_builds = expand_modules(document, host, problems)
+    read_nodes = _read_nodes(document, host, problems)
+    builds = (*module_builds, *(build for node in read_nodes for build in node.builds))
+    nodes = wire(read_nodes, problems)
+    if any(each.is_something for node in read_nodes for each in node.port_types):
+        library = read_type_library(host.folder, problems)
+        check_types(
+            read_nodes, nodes, library, _read_type_rules(document, host, problems), problems
+        )
+    return Descriptor(file, nodes, problems.notes(), builds)
+
+
+def _read_type_rules(document: YamlMapping, host: Host, problems: Problems) -> TypeRules:
+    fields = Fields(document, "the dataflow", problems)
+    is_strict = fields.parsed("strict_types", parse_boolean) or host.has_strict_types
+    value = fields.get("type_rules")
+    rules: list[tuple[str, str]] = []
+    if value is not None and not isinstance(value, YamlSequence):
+        what = "'type_rules': expected a list such as '- {from: a/v1/A, to: a/v1/B}'"
+        problems.add(value.place, f"{what}, got {describe(value)}")
+    for item in value.items if isinstance(value, YamlSequence) else ():
+        if not isinstance(item, YamlMapping):
+            problems.add(item.place, f"'type_rules': expected from and to, got {describe(item)}")
+            continue
+        rule = Fields(item, "a type rule", problems)
+        rule.check_keys(TYPE_RULE)
+        narrow, wide = rule.text("from"), rule.text("to")
+        if narrow and wide:
+            rules.append((narrow, wide))
+    return TypeRules(rules, is_strict=is_strict)
+
+
+def _check_version(document: YamlMapping, problems: Problems) -> None:
+    value = document.get("version")
+    if value is None:
+        return
+    if not isinstance(value, YamlScalar) or value.kind is not Kind.INTEGER:
+        problems.add(
+            value.place,
+            f"'version' of the dataflow: expected {FILE_VERSION}, got {describe(value)}",
+        )
+    elif value.text != str(FILE_VERSION):
+        # Whatever else is unknown in it may be right in that version.
+        problems.stop(
+            value.place,
+            f"version {value.text} is not supported: this is dora_rt {__version__}, "
+            f"which reads version {FILE_VERSION}",
+            "install the dora_rt that the file was written for",
+        )
+
+
+def _read_nodes(document: YamlMapping, host: Host, problems: Problems) -> list[ReadNode]:
+    fields = Fields(document, "the dataflow", problems)
+    are_keys_known = fields.check_keys(ROOT)
+    base_env = read_env(fields.get("env"), "the dataflow", problems)
+    value = fields.get("nodes")
+    if value is None:
+        if are_keys_known:
+            what = "'nodes' is missing: expected a list of nodes such as '- id: camera'"
+            problems.add(document.place, what)
+        return []
+    if not isinstance(value, YamlSequence) or not value.items:
+        got = "an empty list" if isinstance(value, YamlSequence) else describe(value)
+        problems.add(value.place, f"'nodes' must be a non-empty list, got {got}")
+        return []
+    nodes = [read_node(item, base_env, host, problems) for item in value.items]
+    return [node for node in nodes if node is not None]

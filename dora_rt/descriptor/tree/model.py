@@ -1,0 +1,271 @@
+"""What a dataflow file says, as frozen data in which every name is already known to be valid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from dora_rt.log_record import LogLevel
+from dora_rt.node_config import Api, QueuePolicy
+
+DYNAMIC = "dynamic"
+DEFAULT_QUEUE_SIZE = 10
+DEFAULT_LINES = 100  # queued where lines come, which come many at a time
+DEFAULT_MAX_HELD = 4
+
+
+class RestartPolicy(Enum):
+    """When a node that has ended is started again."""
+
+    NEVER = "never"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """How the launcher looks after a node; times in seconds.
+
+    Attributes:
+        restart: when it is started again.
+        max_restarts: at most so many within `restart_window_s`, then it has failed; 0: any number.
+        restart_delay_s: pause before the first restart; doubles up to `max_restart_delay_s`.
+        startup_timeout_s: how long it may take until it is ready.
+        heartbeat_timeout_s: how long it may not ask for an input, or None.
+        stop_grace_s: how long it has at each rung of the stop ladder.
+        stops_all: its end, whatever the reason, ends the dataflow (unless it is restarted).
+    """
+
+    restart: RestartPolicy = RestartPolicy.NEVER
+    max_restarts: int = 5
+    restart_delay_s: float = 0.5
+    max_restart_delay_s: float = 30.0
+    restart_window_s: float = 60.0
+    startup_timeout_s: float = 120.0
+    heartbeat_timeout_s: float | None = None
+    stop_grace_s: float = 3.0
+    stops_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a node's process may use; None leaves it as it is.
+
+    Attributes:
+        memory_limit_nbytes: address space (RLIMIT_AS).
+        cpu_affinity: numbers of the cores it may run on.
+        nice: -20 to 19.
+        priority: 1 to 99, SCHED_FIFO.
+        spin_us: for how long it polls before it sleeps; None: while that pays.
+        working_dir: where it runs, beginning at the folder of the dataflow file; None: there.
+    """
+
+    memory_limit_nbytes: int | None = None
+    cpu_affinity: tuple[int, ...] | None = None
+    nice: int | None = None
+    priority: int | None = None
+    spin_us: int | None = None
+    working_dir: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """What is kept of the lines that a node prints; None: as much as of any other.
+
+    Attributes:
+        min_level: lines below it are dropped.
+        file_nbytes: how large its log file may become.
+        rotated_files: how many earlier ones are kept.
+    """
+
+    min_level: LogLevel = LogLevel.STDOUT
+    file_nbytes: int | None = None
+    rotated_files: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A position in a dataflow file; lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class TimerSource:
+    """`dora/timer/...`: ticks that the receiving node makes itself."""
+
+    period_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """`dora/logs[/<level>[/<node>]]`: what other nodes print, as records of a log."""
+
+    level: LogLevel = LogLevel.STDOUT
+    node: str | None = None
+
+    def __str__(self) -> str:
+        if self.level is LogLevel.STDOUT and self.node is None:
+            return "dora/logs"
+        return "/".join(filter(None, ("dora/logs", self.level.value, self.node)))
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSource:
+    """`node/output`, or `node/operator/output` for an operator of an `operators:` list.
+
+    `operator` is None for custom nodes and for nodes with a single `operator:`, also when the
+    file wrote that operator's id (`op` by default) out.
+    """
+
+    node: str
+    output: str
+    operator: str | None = None
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.node, self.operator, self.output) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input and the queue in front of it; sizes in samples and bytes.
+
+    `place` is where its source is written. The queue of a timer has size 1 and policy LATEST.
+    """
+
+    id: str
+    source: TimerSource | LogSource | OutputSource
+    queue_size: int
+    queue_policy: QueuePolicy
+    max_held: int
+    slot_nbytes: int | None
+    place: Place
+    timeout_s: float | None = None
+    is_sized: bool = True
+    """Whether the file says how long the queue is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Which inputs a node gets together: by how much their origins may differ, how many wait."""
+
+    input_ids: tuple[str, ...]
+    slop_ms: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One declared output."""
+
+    id: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class LineOutput:
+    """An output that has the lines that the process of a node prints, and not what it sends.
+
+    Attributes:
+        output: its name.
+        operator: of which operator it is, as in `Operator.id`.
+        are_records: whether each line comes as a record of a log, and only those that are kept.
+        place: where the name is written.
+    """
+
+    output: str
+    operator: str | None
+    are_records: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How a custom node is started: a file or a command (`path`), or a Python module.
+
+    The path `dynamic` means that somebody else starts it, during the run. `place` is where the
+    path or the module is written.
+    """
+
+    path: str | None
+    module: str | None
+    args: tuple[str, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A class `Operator` in a Python file (`path`) or an importable module.
+
+    `id` is None for the single operator of an `operator:` key; `place` is where the path or the
+    module is written.
+    """
+
+    id: str | None
+    path: str | None
+    module: str | None
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What `build:` says, as it is written: a command in each line.
+
+    Attributes:
+        label: whose it is, such as `camera`, or `vision/detector` for an operator.
+        text: the lines.
+        env: what the file adds to the environment of that node.
+        place: where it is written.
+    """
+
+    label: str
+    text: str
+    env: tuple[tuple[str, str], ...]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One entry of `nodes:`; it has either a program (a custom node) or operators.
+
+    `env` has the file's own `env:` in it; `place` is where the id is written.
+    """
+
+    id: str
+    name: str | None
+    description: str | None
+    env: tuple[tuple[str, str], ...]
+    program: Program | None
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    operators: tuple[Operator, ...]
+    runtime: str | None
+    place: Place
+    api: Api = Api.EVENTS
+    sync: Sync | None = None
+    supervision: Supervision = Supervision()
+    resources: Resources = Resources()
+    logging: Logging = Logging()
+    line_outputs: tuple[LineOutput, ...] = ()
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Tell whether somebody else starts it, during the run."""
+        return self.program is not None and self.program.path == DYNAMIC
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A whole dataflow file, with the notes (not errors) that its reader should see."""
+
+    file: str
+    nodes: tuple[Node, ...]
+    notes: tuple[str, ...]
+    builds: tuple[Build, ...] = ()

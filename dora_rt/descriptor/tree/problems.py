@@ -1,0 +1,118 @@
+"""Collect everything that is wrong with a dataflow file, so that one run shows all of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from dora_rt.descriptor.tree.model import Place
+from dora_rt.errors import DescriptorError
+
+_MAX_QUOTED = 100
+_MAX_LISTED = 12
+# Comparing one misspelt name with thousands of others takes seconds and helps nobody.
+_MAX_CANDIDATES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, and a way out; `place` is None if the file cannot be read at all."""
+
+    place: Place | None
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.what}; {self.hint}" if self.hint else self.what
+        return f"{self.place}: {text}" if self.place else text
+
+
+class DescriptorProblems(DescriptorError):  # noqa: N818  # it names its content, like ExceptionGroup
+    """A dataflow file was refused; `problems` has each reason, in the order of the file."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class MalformedError(ValueError):
+    """A piece of text does not follow its grammar; the caller knows where it stands."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+
+class Problems:
+    """The problems and the notes found so far in one file."""
+
+    def __init__(self) -> None:
+        # Dictionaries, because a value with several aliases is read several times.
+        self._problems: dict[Problem, None] = {}
+        self._notes: dict[str, Place] = {}
+        self._spoiled: set[Place] = set()
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    def add(self, place: Place, what: str, hint: str = "") -> None:
+        """Record a problem and go on."""
+        if place not in self._spoiled:
+            self._problems[Problem(place, what, hint)] = None
+
+    def spoil(self, place: Place, what: str, hint: str = "") -> None:
+        """Record a problem of the value at a place that makes all others of it pointless."""
+        self._problems[Problem(place, what, hint)] = None
+        self._spoiled.add(place)
+
+    def note(self, place: Place, text: str) -> None:
+        """Record something worth knowing that does not keep the file from running, once."""
+        self._notes.setdefault(text, place)
+
+    def stop(self, place: Place | None, what: str, hint: str = "") -> NoReturn:
+        """Raise this one problem alone: what else was found depends on how it is resolved."""
+        raise DescriptorProblems([Problem(place, what, hint)])
+
+    def raise_if_any(self) -> None:
+        """Raise `DescriptorProblems` with all problems in the order of the file, or files."""
+        if self._problems:
+            ordered = sorted(self._problems, key=lambda problem: _position(problem.place))
+            raise DescriptorProblems(ordered)
+
+    def notes(self) -> tuple[str, ...]:
+        """Give the notes in the order of the file, each with its place."""
+        ordered = sorted(self._notes.items(), key=lambda item: _position(item[1]))
+        return tuple(f"{place}: {text}" for text, place in ordered)
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:
+    """Give the hint `did you mean '...'?` if one of the candidates is similar."""
+    match = closest(name, candidates)
+    return f"did you mean {quote(match)}?" if match is not None else None
+
+
+def closest(name: str, candidates: Iterable[str], *, similarity: float = 0.6) -> str | None:
+    """Give the candidate that is most similar to a name, if any is similar at all."""
+    names = list(candidates)
+    if len(names) > _MAX_CANDIDATES:
+        return None
+    return next(iter(difflib.get_close_matches(name, names, 1, similarity)), None)
+
+
+def listing(names: Iterable[str]) -> str:
+    """Give the names separated by commas, and not more of them than anybody would read."""
+    every = list(names)
+    more = len(every) - _MAX_LISTED
+    return ", ".join(every[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def quote(text: str) -> str:
+    """Give text from a file in quotes: short, on one line, with control characters escaped."""
+    return repr(text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "...")
+
+
+def _position(place: Place | None) -> tuple[str, int, int]:
+    return (place.file, place.line, place.column) if place else ("", 0, 0)

@@ -1,0 +1,339 @@
+"""`dora-rt doctor`: what of this machine may keep a dataflow from running, and the way out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from dora_rt.doctor.machine import Camera, Interpreter, Machine
+from dora_rt.plan.memory_need import find_need, no_room, room_note
+from dora_rt.plan.plan import Plan
+from dora_rt.transport.primitives.shm import SHM_DIRECTORY
+
+_OLDEST_PYTHON = (3, 10)
+_FEWEST_DESCRIPTORS = 1024
+_FIRST_PERSON_UID = 1000
+
+
+class Level(Enum):
+    """How bad a finding is; only a problem keeps dataflows from running."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `remedy` is what to do about it, empty if all is well."""
+
+    level: Level
+    subject: str
+    text: str
+    remedy: str = ""
+
+
+def examine(machine: Machine) -> list[Finding]:
+    """Judge what was found out about the machine."""
+    checks = (
+        _check_python,
+        _check_packages,
+        _check_shared_memory,
+        _check_logout,
+        _check_leftovers,
+        _check_cores,
+        _check_descriptors,
+        _check_opencv,
+        _check_display,
+        _check_onnx,
+        _check_cameras,
+    )
+    return [finding for check in checks for finding in check(machine)]
+
+
+def examine_plan(
+    plan: Plan, machine: Machine, interpreters: Sequence[Interpreter]
+) -> list[Finding]:
+    """Judge one dataflow on this machine.
+
+    Args:
+        plan: what would run.
+        machine: where.
+        interpreters: the Pythons that the plan's nodes run in, this one included.
+    """
+    findings = [_judge_interpreter(interpreter, machine) for interpreter in interpreters]
+    need = find_need(plan)
+    if machine.shm_room is None or need.nbytes <= machine.shm_room.free_nbytes:
+        text = f"{need.nbytes / 2**20:.1f} MiB before the first sample"
+        findings.append(Finding(Level.OK, "memory of the dataflow", text))
+    else:
+        text, _, remedy = str(no_room(plan, machine.shm_room)).rpartition("\n")
+        findings.append(Finding(Level.PROBLEM, "memory of the dataflow", text, remedy))
+    return findings
+
+
+def is_healthy(findings: Sequence[Finding]) -> bool:
+    """Tell whether no finding is a problem."""
+    return all(finding.level is not Level.PROBLEM for finding in findings)
+
+
+def render_findings(findings: Sequence[Finding]) -> str:
+    """Lay findings out as text, one a line, each way out below its finding."""
+    width = max(len(finding.subject) for finding in findings)
+    indent = " " * (len("problem  ") + width + 2)
+    lines = []
+    for finding in findings:
+        first, *more = finding.text.splitlines()
+        lines.append(f"{finding.level.value:<7}  {finding.subject:<{width}}  {first}")
+        lines += [indent + line for line in more]
+        if finding.remedy:
+            lines.append(f"{indent}-> {finding.remedy}")
+    counts = {
+        level: sum(finding.level is level for finding in findings)
+        for level in (Level.PROBLEM, Level.WARNING)
+    }
+    lines.append("")
+    lines.append(
+        f"{_count(counts[Level.PROBLEM], 'problem')}, {_count(counts[Level.WARNING], 'warning')}"
+    )
+    return "\n".join(lines)
+
+
+def findings_as_json(findings: Sequence[Finding]) -> str:
+    """Give findings as a JSON list of objects: level, subject, text, remedy."""
+    return json.dumps(
+        [dataclasses.asdict(finding) for finding in findings],
+        default=lambda level: level.value,
+        indent=2,
+    )
+
+
+def _check_python(machine: Machine) -> Iterator[Finding]:
+    version = ".".join(map(str, machine.python))
+    text = f"{version} on {machine.platform}, {machine.executable}"
+    if machine.python < _OLDEST_PYTHON:
+        remedy = "dora_rt needs Python 3.10 or newer: make a virtual environment with one"
+        yield Finding(Level.PROBLEM, "Python", text, remedy)
+    else:
+        yield Finding(Level.OK, "Python", text)
+    if not machine.platform.startswith("linux"):
+        yield Finding(
+            Level.PROBLEM,
+            "system",
+            f"{machine.platform} has no {SHM_DIRECTORY} and no futexes",
+            "run dora_rt on Linux, or in a Linux container",
+        )
+    elif machine.has_clock_wait:
+        yield Finding(Level.OK, "system", f"{machine.c_library} with sem_clockwait")
+    else:
+        yield Finding(
+            Level.WARNING,
+            "system",
+            f"{machine.c_library} has no sem_clockwait: a node that waits for a timer wakes up 20 "
+            "times a second to look at the clock",
+            "glibc 2.30 or newer has it (Debian 11, Ubuntu 20.04)",
+        )
+
+
+def _check_packages(machine: Machine) -> Iterator[Finding]:
+    for name in ("dora_rt", "numpy", "posix_ipc", "PyYAML"):
+        version = machine.packages.get(name)
+        if version is None:
+            remedy = f"{machine.executable} -m pip install {name}"
+            yield Finding(Level.PROBLEM, name, "is not installed for this Python", remedy)
+        else:
+            yield Finding(Level.OK, name, version)
+
+
+def _check_shared_memory(machine: Machine) -> Iterator[Finding]:
+    subject, room = str(SHM_DIRECTORY), machine.shm_room
+    if room is None:
+        yield Finding(
+            Level.PROBLEM,
+            subject,
+            "does not exist",
+            f"mount it: `mkdir {SHM_DIRECTORY} && mount -t tmpfs -o mode=1777 tmpfs "
+            f"{SHM_DIRECTORY}`",
+        )
+        return
+    if not machine.shm_is_writable:
+        yield Finding(
+            Level.PROBLEM,
+            subject,
+            f"this user cannot make files in it (mode {machine.shm_mode:o})",
+            f"`sudo chmod 1777 {SHM_DIRECTORY}`, or mount it writable",
+        )
+        return
+    text = f"{room.nbytes / 2**20:,.0f} MiB, {room.free_nbytes / 2**20:,.0f} MiB free"
+    note = room_note(room)
+    if machine.shm_type != "tmpfs":
+        yield Finding(
+            Level.WARNING,
+            subject,
+            f"{text}; it is no tmpfs but {machine.shm_type}: samples may be written to a disk",
+            f"`mount -t tmpfs tmpfs {SHM_DIRECTORY}`",
+        )
+    elif note is not None:
+        text, _, remedy = note.rpartition(": ")
+        yield Finding(Level.WARNING, subject, text.removeprefix(f"{subject} "), remedy)
+    elif room.free_nbytes < room.nbytes // 10:
+        remedy = f"see `ls -lS {SHM_DIRECTORY}`, and `dora-rt clean`"
+        yield Finding(Level.WARNING, subject, f"{text}: less than a tenth", remedy)
+    else:
+        yield Finding(Level.OK, subject, text)
+
+
+def _check_logout(machine: Machine) -> Iterator[Finding]:
+    # logind removes the objects of ordinary users only, and only when none of their sessions (a
+    # lingering user's never ends) is left.
+    if not machine.has_logind or machine.uid < _FIRST_PERSON_UID or machine.is_lingering:
+        return
+    if not machine.removes_ipc:
+        yield Finding(Level.OK, "logout", "RemoveIPC=no")
+        return
+    yield Finding(
+        Level.WARNING,
+        "logout",
+        "systemd removes this user's shared memory when the last session ends (RemoveIPC): a "
+        "dataflow left running, or started at boot, cannot restart its nodes then",
+        "`loginctl enable-linger`, or RemoveIPC=no in /etc/systemd/logind.conf",
+    )
+
+
+def _check_leftovers(machine: Machine) -> Iterator[Finding]:
+    if machine.dead_runs:
+        yield Finding(
+            Level.WARNING,
+            "leftovers",
+            f"{_count(len(machine.dead_runs), 'dead run')} left objects in {SHM_DIRECTORY}: "
+            + ", ".join(sorted(machine.dead_runs)),
+            "`dora-rt clean` removes them, and so does the next dora-launch",
+        )
+    else:
+        yield Finding(Level.OK, "leftovers", "none of dead runs")
+
+
+def _check_cores(machine: Machine) -> Iterator[Finding]:
+    if machine.cores == 1:
+        remedy = "expect latencies of milliseconds; give the machine or container a second core"
+        yield Finding(Level.WARNING, "cores", "1: all nodes take turns", remedy)
+    else:
+        yield Finding(Level.OK, "cores", str(machine.cores))
+
+
+def _check_descriptors(machine: Machine) -> Iterator[Finding]:
+    limit = machine.descriptor_limit
+    if limit < _FEWEST_DESCRIPTORS:
+        remedy = f"`ulimit -n {_FEWEST_DESCRIPTORS}`, or LimitNOFILE= of the service"
+        yield Finding(Level.WARNING, "open files", f"at most {limit} a process", remedy)
+    else:
+        yield Finding(Level.OK, "open files", f"at most {limit} a process")
+
+
+def _check_opencv(machine: Machine) -> Iterator[Finding]:
+    opencv = machine.opencv
+    wheels = sorted(name for name in machine.packages if name.startswith("opencv"))
+    if opencv.version is None:
+        if not wheels:
+            remedy = f"{machine.executable} -m pip install opencv-python"
+            yield Finding(Level.WARNING, "OpenCV", "is not installed: no camera, no boxes", remedy)
+            return
+        remedy = "pip install --force-reinstall opencv-python"
+        if ".so" in opencv.error:
+            remedy = "`apt install libgl1 libglib2.0-0`, or opencv-python-headless instead"
+        yield Finding(Level.PROBLEM, "OpenCV", f"cannot be imported: {opencv.error}", remedy)
+        return
+    text = f"{opencv.version} ({', '.join(wheels) or 'not from pip'})"
+    if len(wheels) > 1:
+        yield Finding(
+            Level.WARNING,
+            "OpenCV",
+            f"{text}: these overwrite each other's files",
+            f"pip uninstall {' '.join(wheels)}, then install one of them",
+        )
+    else:
+        yield Finding(Level.OK, "OpenCV", text)
+    if opencv.has_dnn:
+        yield Finding(Level.OK, "cv2.dnn", "can run ONNX models")
+    else:
+        remedy = "pip install opencv-python, or onnxruntime"
+        yield Finding(Level.WARNING, "cv2.dnn", "is not in this OpenCV", remedy)
+
+
+def _check_display(machine: Machine) -> Iterator[Finding]:
+    if not machine.opencv.version:
+        return
+    if not machine.display:
+        text = "none (no DISPLAY, no WAYLAND_DISPLAY): pictures are shown as a web page"
+        yield Finding(Level.OK, "display", text)
+    elif machine.opencv.gui:
+        yield Finding(Level.OK, "display", f"{machine.display}, OpenCV has {machine.opencv.gui}")
+    else:
+        yield Finding(
+            Level.WARNING,
+            "display",
+            f"{machine.display}, but this OpenCV has no windows: pictures are shown as a web page",
+            "opencv-python instead of opencv-python-headless, for windows",
+        )
+
+
+def _check_onnx(machine: Machine) -> Iterator[Finding]:
+    onnx = machine.onnx
+    wheels = sorted(name for name in machine.packages if name.startswith("onnxruntime"))
+    if onnx.version is not None:
+        text = f"{onnx.version}: {', '.join(onnx.providers)}"
+        if "onnxruntime-gpu" in wheels and "CUDAExecutionProvider" not in onnx.providers:
+            remedy = "check the versions of CUDA and cuDNN that this onnxruntime-gpu was built for"
+            yield Finding(Level.WARNING, "ONNX Runtime", f"{text}, and no GPU", remedy)
+        else:
+            yield Finding(Level.OK, "ONNX Runtime", text)
+    elif wheels:
+        remedy = "pip install --force-reinstall onnxruntime"
+        text = f"cannot be imported: {onnx.error}"
+        yield Finding(Level.WARNING, "ONNX Runtime", text, remedy)
+    else:
+        text = "is not installed: detection runs on cv2.dnn (pip install 'dora_rt[onnx]')"
+        yield Finding(Level.OK, "ONNX Runtime", text)
+
+
+def _check_cameras(machine: Machine) -> Iterator[Finding]:
+    if not machine.cameras:
+        text = "no /dev/video*: the webcam node shows a drawn scene"
+        yield Finding(Level.OK, "cameras", text)
+    for camera in machine.cameras:
+        yield _judge_camera(camera, machine)
+
+
+def _judge_camera(camera: Camera, machine: Machine) -> Finding:
+    name = f" ({camera.name})" if camera.name else ""
+    if camera.is_usable:
+        return Finding(Level.OK, "camera", f"{camera.path}{name}")
+    return Finding(
+        Level.PROBLEM,
+        "camera",
+        f"{camera.path}{name} may not be read by this user (group {camera.group})",
+        f"`sudo usermod -aG {camera.group} {machine.user}`, then log in anew",
+    )
+
+
+def _judge_interpreter(interpreter: Interpreter, machine: Machine) -> Finding:
+    who = ", ".join(interpreter.nodes)
+    subject, own = "interpreter", machine.packages.get("dora_rt")
+    if interpreter.path == machine.executable:
+        text = f"this Python runs {who}: dora_rt {own}, the same as the launcher's"
+        return Finding(Level.OK, subject, text)
+    remedy = f"{interpreter.path} -m pip install dora_rt=={own}"
+    if interpreter.version is None:
+        text = f"{interpreter.path} (runs {who}) has no dora_rt: {interpreter.error}"
+        return Finding(Level.PROBLEM, subject, text, remedy)
+    text = f"{interpreter.path} (runs {who}) has dora_rt {interpreter.version}"
+    if interpreter.version != own:
+        return Finding(Level.PROBLEM, subject, f"{text}, the launcher has {own}", remedy)
+    return Finding(Level.OK, subject, text)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

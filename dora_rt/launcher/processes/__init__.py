@@ -1,0 +1,1 @@
+"""Start, signal and reap operating-system processes."""

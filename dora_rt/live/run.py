@@ -1,0 +1,127 @@
+"""`run`: a dataflow from Python, in a notebook, a script or a test.
+
+The launcher is a process of its own: it handles signals, wants to be the main thread, and shares no
+memory with what the calling program has imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dora_rt.errors import DescriptorError, LaunchError
+from dora_rt.launcher.processes.ending import Ending, Usage
+from dora_rt.launcher.summary import EdgeReport, ProcessReport, Report
+
+_EXIT_USAGE = 2
+
+
+def run(
+    file: str | os.PathLike[str],
+    *,
+    stop_after: float | None = None,
+    env: Mapping[str, str] | None = None,
+    log_dir: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
+) -> Report:
+    """Run a dataflow to its end, as dora-launch does, and give its report.
+
+    What dora-launch prints is printed here. An exception, such as KeyboardInterrupt, stops the
+    dataflow before it goes on.
+
+    Args:
+        file: the dataflow file.
+        stop_after: stop it after so many seconds.
+        env: set in the environment beside what this process has.
+        log_dir: where the log files of the nodes go, and stay.
+        quiet: print nothing.
+
+    Returns:
+        The report; `report.failures` has the nodes that failed.
+
+    Raises:
+        DescriptorError: there is no such file, or it has problems.
+        LaunchError: the environment does not allow the run.
+    """
+    arguments = [] if stop_after is None else ["--stop-after", f"{stop_after:f}s"]
+    if log_dir is not None:
+        arguments += ["--log-dir", os.fspath(log_dir)]
+    with tempfile.TemporaryDirectory(prefix="dora_rt-") as folder:
+        path = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "dora_rt", os.fspath(file), "--report", str(path)]
+        exit_code, errors = _follow([*command, *arguments], {**os.environ, **(env or {})}, quiet)
+        if path.exists() and (report := path.read_text()):
+            return report_from_json(report)
+    if exit_code == _EXIT_USAGE:
+        raise DescriptorError(errors or f"{file}: dora-launch did not accept it")
+    raise LaunchError(errors or f"dora-launch {file} ended with exit code {exit_code}")
+
+
+def _follow(command: list[str], environ: Mapping[str, str], quiet: bool) -> tuple[int, str]:
+    # By a file and not by a pipe: who reads the lines does not have to read two things at once.
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environ,
+            errors="replace",
+            # Ctrl-C reaches it once, by this process; a second one would hurry it.
+            start_new_session=True,
+        ) as launcher,
+    ):
+        assert launcher.stdout is not None
+        try:
+            for line in launcher.stdout:
+                if not quiet:
+                    # Not by inheritance: the output of a notebook is no file of its process.
+                    print(line, end="", flush=True)
+            launcher.wait()
+        except BaseException:
+            if launcher.poll() is None:
+                launcher.send_signal(signal.SIGINT)
+            for line in launcher.stdout:
+                if not quiet:
+                    print(line, end="", flush=True)
+            raise
+        errors.seek(0)
+        return launcher.returncode, errors.read().strip()
+
+
+def report_from_json(text: str) -> Report:
+    """Read what `dora-launch --report` wrote."""
+    fields = json.loads(text)
+    return Report(
+        file=fields["file"],
+        duration_s=fields["duration_s"],
+        processes=tuple(map(_process, fields["processes"])),
+        edges=tuple(_edge(edge) for edge in fields["edges"]),
+        failures=tuple(map(_process, fields["failures"])),
+        log_folder=fields["log_folder"],
+    )
+
+
+def _process(fields: dict[str, Any]) -> ProcessReport:
+    usage = fields["usage"]
+    return ProcessReport(
+        name=fields["name"],
+        ending=Ending(**fields["ending"]),
+        restarts=fields["restarts"],
+        usage=None if usage is None else Usage(**usage),
+        tail=tuple(fields["tail"]),
+    )
+
+
+def _edge(fields: dict[str, Any]) -> EdgeReport:
+    return EdgeReport(
+        **{**fields, "latencies": tuple(fields["latencies"]), "ages": tuple(fields["ages"])}
+    )

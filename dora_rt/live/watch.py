@@ -1,0 +1,260 @@
+"""`attach`: the live samples of an output, in a notebook, a script or a debugger.
+
+Who watches has no place in anybody's queue: no node waits for it, and none can tell that it is
+there, or that it was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dora_rt.errors import RunNotFoundError, SharedMemoryError
+from dora_rt.event import Event
+from dora_rt.node_config import OutputConfig
+from dora_rt.runs import Connection, base_folder, find_runs
+from dora_rt.transport.input.observer import Observer
+from dora_rt.transport.primitives import object_names
+from dora_rt.transport.primitives.doorbell import deadline_after
+from dora_rt.transport.primitives.shm import segment_exists
+
+_PAUSE_S = 0.002  # between two looks at an output that sends nothing: a thousandth of a core
+_ATTEMPTS, _ATTEMPT_S = 50, 0.02
+_LOOK_NS = 50_000_000  # between two looks whether its node was started again, or the run has ended
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOutput:
+    """An output of a run, as the run describes it: in the present generation of its node."""
+
+    run: str
+    file: str
+    source: str
+    config: OutputConfig
+
+    def is_called(self, name: str) -> bool:
+        """Tell whether `name` is NODE/OUTPUT, or that behind the run's name or file."""
+        if name == self.source:
+            return True
+        called, slash, source = name.partition(f"/{self.source}")
+        if not slash or source:
+            return False
+        path = Path(self.file)
+        is_file = called in (path.name, path.stem) or Path(called).absolute() == path
+        return is_file or self.run.startswith(called)
+
+    def __str__(self) -> str:
+        return f"{self.run}/{self.source}"
+
+
+def attach(output: str) -> Watch:
+    """Watch an output of a running dataflow, in any process of its user.
+
+    Args:
+        output: `camera/image`, or `run/camera/image` if several runs have one; the run is its
+            name, or the beginning of it, or its dataflow file.
+
+    Raises:
+        RunNotFoundError: there is no such output, or several runs have it.
+    """
+    return Watch(find_output(output))
+
+
+def find_output(name: str) -> LiveOutput:
+    """Find the one output that is called so.
+
+    Raises:
+        RunNotFoundError: there is none, or several runs have it.
+    """
+    outputs = find_outputs()
+    found = [output for output in outputs if output.is_called(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RunNotFoundError(
+            f"{len(found)} runs have an output {name!r}; say which: "
+            + ", ".join(f"{output} ({output.file})" for output in found)
+        )
+    if not outputs:
+        raise RunNotFoundError(
+            f"there is no output {name!r}, because no dataflow of this user is running (looked in "
+            f"{base_folder(os.environ)}): start one with dora-launch"
+        )
+    sources = list(dict.fromkeys(output.source for output in outputs))
+    near = difflib.get_close_matches(name.split("/", name.count("/") - 1)[-1], sources, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise RunNotFoundError(
+        f"no run has an output {name!r}; {hint}there are: {', '.join(map(str, outputs))}"
+    )
+
+
+def find_outputs() -> list[LiveOutput]:
+    """List the outputs of all runs of this user."""
+    return [output for run in find_runs(base_folder(os.environ)) for output in outputs_of(run)]
+
+
+def outputs_of(run: str) -> list[LiveOutput]:
+    """List the outputs of a run; none if it has ended."""
+    for _ in range(_ATTEMPTS):
+        status = _ask_status(run)
+        if "outputs" in status:
+            return [
+                LiveOutput(
+                    run, status["file"], one["source"], OutputConfig.from_fields(one["config"])
+                )
+                for one in status["outputs"]
+            ]
+        if "error" not in status:
+            break
+        # Too many ask at the same time: a run answers only so many at once.
+        time.sleep(_ATTEMPT_S)
+    return []
+
+
+def _ask_status(run: str) -> dict[str, Any]:
+    connection = Connection.open(base_folder(os.environ), run)
+    if connection is None:
+        return {}
+    with connection, contextlib.suppress(OSError, ValueError):
+        return connection.ask("status")[0]
+    return {}  # it ends at this moment
+
+
+class Watch:
+    """The live samples of one output; a context manager, for one thread.
+
+    It goes on with the next start of the node, and ends with the run. Each value is a copy of its
+    own that nobody changes.
+
+    Attributes:
+        output: what is watched.
+        dropped: samples that were missed so far, since the first that was seen.
+    """
+
+    def __init__(self, output: LiveOutput) -> None:
+        """Attach to an output that `find_output` has found.
+
+        Raises:
+            RunNotFoundError: the run has ended meanwhile.
+        """
+        self.output = output
+        self.dropped = 0
+        self._missed = 0  # at the end of earlier generations, and not told yet
+        self._look_at_ns = 0
+        self._observer: Observer | None = self._observe(output.config, is_first=True)
+        if self._observer is None:
+            raise RunNotFoundError(f"{output} cannot be watched: the run has ended meanwhile")
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether the run has ended, or the watch was closed."""
+        return self._observer is None
+
+    def newest(self) -> Event | None:
+        """Give the newest sample without waiting; None if there is none since the last look."""
+        return self._take(wants_newest=True)
+
+    def take(self) -> Event | None:
+        """Give the next sample that is there, without waiting; None if there is none."""
+        return self._take(wants_newest=False)
+
+    def next(self, timeout: float | None = None) -> Event | None:
+        """Wait for the next sample; None when the run has ended.
+
+        Args:
+            timeout: seconds to wait at most; None waits as long as it takes.
+
+        Raises:
+            TimeoutError: nothing came in time.
+        """
+        deadline_ns = deadline_after(timeout)
+        while not self.has_ended:
+            event = self.take()
+            if event is not None:
+                return event
+            if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
+                raise TimeoutError(f"no sample of {self.output} within {timeout:g} s")
+            time.sleep(_PAUSE_S)
+        return None
+
+    def close(self) -> None:
+        """Watch no more; may be called twice."""
+        self._observer = None
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        event = self.next()
+        if event is None:
+            raise StopIteration
+        return event
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Watch of {self.output}{', ended' if self.has_ended else ''}>"
+
+    def _take(self, *, wants_newest: bool) -> Event | None:
+        event = self._copy(wants_newest)
+        now_ns = time.monotonic_ns()
+        if event is None and self._observer is not None and now_ns >= self._look_at_ns:
+            self._look_at_ns = now_ns + _LOOK_NS
+            if self._is_outdated():
+                # What came between the last look at it and its end.
+                event = self._copy(wants_newest)
+                if event is None:
+                    self._move_on()
+        return event
+
+    def _copy(self, wants_newest: bool) -> Event | None:
+        observer = self._observer
+        if observer is None:
+            return None
+        look = observer.newest if wants_newest else observer.following
+        event = look(self.output.source)
+        if event is None:
+            return None
+        event.dropped += self._missed
+        self._missed = 0
+        self.dropped += event.dropped
+        return event
+
+    def _is_outdated(self) -> bool:
+        run, config = self.output.run, self.output.config
+        present = object_names.output(run, config.number, config.generation)
+        following = object_names.output(run, config.number, config.generation + 1)
+        return segment_exists(following) or not segment_exists(present)
+
+    def _move_on(self) -> None:
+        """Go on with the node's next start, or end."""
+        assert self._observer is not None
+        present = [one for one in outputs_of(self.output.run) if one.source == self.output.source]
+        if not present:
+            if not segment_exists(object_names.board(self.output.run)):
+                self._missed += self._observer.behind
+                self.dropped += self._missed
+                self.close()
+            return
+        if present[0].config.generation == self.output.config.generation:
+            return
+        observer = self._observe(present[0].config, is_first=False)
+        if observer is not None:
+            self._missed += self._observer.behind
+            self.output, self._observer = present[0], observer
+
+    def _observe(self, config: OutputConfig, *, is_first: bool) -> Observer | None:
+        try:
+            return Observer(self.output.run, config, from_start=not is_first)
+        except SharedMemoryError:
+            return None  # it was started again at this moment, or the run has ended

@@ -1,0 +1,1 @@
+"""What runs in the process of a node: the node API, operators, and programs for dora."""

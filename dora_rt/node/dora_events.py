@@ -1,0 +1,97 @@
+"""What nodes and operators of dora 1.x get, event dicts, and what they send."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from dora_rt.event import (
+    TELEMETRY_KEY,
+    Change,
+    Event,
+    InputClosed,
+    SourceRestarted,
+    decode_metadata,
+)
+from dora_rt.metadata import time_of_day
+from dora_rt.node_config import InputConfig
+from dora_rt.transport.values.flat_arrays import add_shape, shaped
+
+TIMED_OUT = "Timeout event stream error: Receiver timed out"
+
+
+# The module dora_rt.transport.values.arrow. Not imported with this one, because a runtime of operators that
+# take no events needs no pyarrow, and not in the functions, which each event calls.
+_arrow: Any = None
+
+
+def import_arrow() -> None:
+    """Import pyarrow, before the first event is made.
+
+    Raises:
+        ExtraMissingError: it is not installed.
+    """
+    global _arrow
+    _arrow = import_module("dora_rt.transport.values.arrow")
+
+
+def input_event(event: Event, entry: InputConfig, input_id: str | None = None) -> dict[str, Any]:
+    """Give the dict for what came to an input; `input_id`: the name that it has for its reader."""
+    metadata: dict[str, Any] = {"timestamp": time_of_day(event.sent_ns)}
+    if event.metadata_json:
+        # A timestamp that somebody sent on goes before that of this hop, as in dora.
+        metadata.update(decode_metadata(event.metadata_json))
+    value = event.value if entry.period_ns is None else None
+    if entry.is_text and isinstance(value, bytes):
+        # Lines and logs of nodes, which dora sends as strings.
+        value = _arrow.as_strings(value.decode())
+    return _value_event(input_id or event.id, value, metadata)
+
+
+def passed_event(
+    input_id: str, value: Any, metadata: dict[str, Any], sent_ns: int
+) -> dict[str, Any]:
+    """Give the dict for what an operator got from another one in its process."""
+    given = {key: value for key, value in metadata.items() if key != TELEMETRY_KEY or value}
+    return _value_event(input_id, value, {"timestamp": time_of_day(sent_ns), **given})
+
+
+def change_event(change: Change, entry: InputConfig, input_id: str | None = None) -> dict[str, Any]:
+    """Give the dict for what happened to an input."""
+    if isinstance(change, SourceRestarted):
+        return {"type": "NODE_RESTARTED", "id": entry.source_node, "kind": "dora"}
+    kind = "INPUT_CLOSED" if isinstance(change, InputClosed) else "INPUT_RECOVERED"
+    return {"type": kind, "id": input_id or change.id, "kind": "dora"}
+
+
+def stop_event(*, was_told: bool) -> dict[str, Any]:
+    """Give the dict for the end: somebody stopped the dataflow, or all inputs have ended."""
+    reason = "MANUAL" if was_told else "ALL_INPUTS_CLOSED"
+    return {"type": "STOP", "id": reason, "kind": "dora"}
+
+
+def timeout_event() -> dict[str, Any]:
+    """Give the dict that a wait in vain ends with; dora's nodes know it as an error."""
+    return {"type": "ERROR", "error": TIMED_OUT, "kind": "dora"}
+
+
+def with_shape(data: Any, metadata: Any) -> Any:
+    """Give numbers of an array of Arrow in the shape that the metadata tell; others as they are."""
+    if not isinstance(metadata, dict) or not ("encoding" in metadata or "shape" in metadata):
+        return data
+    numbers = _arrow.as_numbers(data)
+    return data if numbers is None else shaped(numbers, metadata)
+
+
+def _value_event(input_id: str, value: Any, metadata: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(value, np.ndarray) and value.ndim != 1:
+        add_shape(metadata, value)
+    return {
+        "type": "INPUT",
+        "id": input_id,
+        "kind": "dora",
+        "value": _arrow.as_arrow(value),
+        "metadata": metadata,
+    }

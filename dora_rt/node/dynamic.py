@@ -1,0 +1,229 @@
+"""How a program that dora-launch did not start becomes a dynamic node of a run, and leaves it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dora_rt.errors import LaunchError, NotInDataflowError
+from dora_rt.node_config import CONFIG_VARIABLE, CONFIG_VERSION, NodeConfig
+from dora_rt.runs import RUN_VARIABLE, Connection, base_folder, find_runs
+
+_GOODBYE_S = 1.0
+
+
+def find_config(node_id: str | None, run: str | None) -> NodeConfig:
+    """Give what the launcher told this process, or what it tells it now to be a dynamic node.
+
+    Raises:
+        NotInDataflowError: nobody has told it, and it does not say which node it is, or no run has
+            such a node to give.
+    """
+    text = os.environ.get(CONFIG_VARIABLE)
+    if text is not None:
+        # Also with an id: programs for dora give one that the dataflow file need not know.
+        return NodeConfig.from_json(text)
+    if node_id is not None:
+        return config_of(node_id, run)
+    raise NotInDataflowError(
+        "Node() works only in a program that dora-launch started: put this script into a "
+        "dataflow file (- id: my_node, path: this_script.py) and run "
+        "`dora-launch dataflow.yml`; to start it yourself, write `path: dynamic` there and "
+        'Node("my_node") here; to test its logic alone, use dora_rt.testing.FakeNode'
+    )
+
+
+def config_of(node_id: str, run: str | None = None) -> NodeConfig:
+    """Ask a run to let this process be its dynamic node of that name.
+
+    The connection that the configuration names belongs to the caller: `Attachment` keeps it, and
+    ends it. The run takes its end, however it comes, for the end of the node.
+
+    Args:
+        node_id: the node's id in the dataflow file.
+        run: the name of the run, or a beginning of it that no other has, or the name of its
+            dataflow file; None: the one that `DORA_RT_RUN` names, or the only one that has such
+            a node.
+
+    Raises:
+        NotInDataflowError: no run has such a node to give, or several have it.
+    """
+    run = run or os.environ.get(RUN_VARIABLE) or None
+    with contextlib.ExitStack() as connections:
+        found = [_Run.of(connections.enter_context(one)) for one in _connections()]
+        chosen = _choose(found, node_id, run)
+        answer, descriptors = _ask(chosen, "attach", node=node_id, version=CONFIG_VERSION)
+        if "error" in answer or len(descriptors) != 2:
+            raise NotInDataflowError(
+                f"node {node_id!r} of run {chosen} cannot be attached to: "
+                f"{answer.get('error', 'the answer had no descriptors')}"
+            )
+        status_fd, lock_fd = descriptors
+        # The launcher has looked at the version: this cannot fail and leave descriptors behind.
+        config = NodeConfig.from_json(answer["config"])
+        return replace(
+            config,
+            status_fd=status_fd,
+            lock_fd=lock_fd,
+            connection_fd=chosen.connection.detach(),
+        )
+
+
+def hang_up(config: NodeConfig) -> None:
+    """End a connection that `config_of` has made and that no `Attachment` keeps."""
+    if config.connection_fd >= 0:
+        for descriptor in (config.connection_fd, config.status_fd, config.lock_fd):
+            os.close(descriptor)
+
+
+class Attachment:
+    """This process' part in a run that did not start it; ends with `leave`, or with the run."""
+
+    def __init__(self, config: NodeConfig, on_end: Callable[[], None]) -> None:
+        """Watch over the connection of a configuration that `config_of` gave.
+
+        Args:
+            config: the configuration.
+            on_end: called, in a thread of its own, when the run ends first.
+        """
+        self._node = config.node
+        self._link = socket.socket(fileno=config.connection_fd)
+        self._descriptors = [config.status_fd, config.lock_fd]
+        self._on_end = on_end
+        self._has_left = False
+        self._lock = threading.Lock()
+        _attachments.add(self)
+        self._thread = threading.Thread(target=self._watch, name="dora_rt", daemon=True)
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Say goodbye, and be the node no more; the run may be over already.
+
+        Until the run has heard it, within a second: then somebody else may be the node.
+        """
+        with self._lock:
+            if self._has_left:
+                return
+            self._has_left = True
+        request = json.dumps({"request": "leave", "node": self._node}).encode() + b"\n"
+        with contextlib.suppress(OSError):
+            self._link.sendall(request)
+            # The answer is the end of the connection.
+            self._thread.join(_GOODBYE_S)
+            self._link.shutdown(socket.SHUT_RDWR)
+        self._let_go()
+
+    def forget(self) -> None:
+        """Close everything without a word, in a fork: the node is the parent."""
+        self._has_left = True
+        self._let_go()
+
+    def _watch(self) -> None:
+        with contextlib.suppress(OSError):
+            while self._link.recv(4096):
+                pass
+        with self._lock:
+            is_first, self._has_left = not self._has_left, True
+        if is_first:
+            self._on_end()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._link.close()
+        # As long as the lock is open somewhere, the run counts as alive.
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+class _Run:
+    """A run as it describes itself, and a connection to it."""
+
+    def __init__(self, connection: Connection, description: dict[str, Any]) -> None:
+        self.connection = connection
+        self.name = connection.run
+        self.error = str(description.get("error", ""))
+        self.file = str(description.get("file", ""))
+        nodes: list[dict[str, Any]] = description.get("nodes", [])
+        self.dynamic = [str(node["id"]) for node in nodes if node.get("is_dynamic")]
+        self.others = [str(node["id"]) for node in nodes if not node.get("is_dynamic")]
+
+    @classmethod
+    def of(cls, connection: Connection) -> _Run:
+        try:
+            return cls(connection, connection.ask("describe")[0])
+        except (OSError, ValueError) as error:
+            return cls(connection, {"error": f"no answer ({error})"})
+
+    def is_called(self, run: str) -> bool:
+        return self.name.startswith(run) or run in (self.file, Path(self.file).name)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.error or self.file})"
+
+
+def _connections() -> list[Connection]:
+    try:
+        base = base_folder(os.environ)
+    except LaunchError as error:
+        raise NotInDataflowError(str(error)) from error
+    opened = [Connection.open(base, run) for run in find_runs(base)]
+    return [connection for connection in opened if connection is not None]
+
+
+def _choose(found: list[_Run], node_id: str, run: str | None) -> _Run:
+    called = [one for one in found if run is None or one.is_called(run)]
+    having = [one for one in called if node_id in one.dynamic]
+    if len(having) == 1:
+        return having[0]
+    if having:
+        raise NotInDataflowError(
+            f"{len(having)} runs have a dynamic node {node_id!r}: "
+            f"{', '.join(map(str, having))}; say which: "
+            f"Node({node_id!r}, run={having[0].name!r}), or {RUN_VARIABLE}={having[0].name} in the "
+            "environment"
+        )
+    raise NotInDataflowError(_explain_absence(found, called, node_id, run))
+
+
+def _explain_absence(found: list[_Run], called: list[_Run], node_id: str, run: str | None) -> str:
+    if not found:
+        return (
+            f"node {node_id!r} cannot be attached to, because no dataflow of this user is running "
+            f"(looked in {base_folder(os.environ)}): start one with dora-launch in which it has "
+            "`path: dynamic`"
+        )
+    if not called:
+        return f"no run is called {run!r}; there are: {', '.join(map(str, found))}"
+    started = [one for one in called if node_id in one.others]
+    if started:
+        return (
+            f"node {node_id!r} of run {started[0]} is started by dora-launch; give it "
+            "`path: dynamic` to start it yourself"
+        )
+    dynamic = [f"{one} has {', '.join(one.dynamic) or 'none'}" for one in called]
+    return f"no run has a dynamic node {node_id!r}; run {'; run '.join(dynamic)}"
+
+
+def _ask(chosen: _Run, request: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
+    try:
+        return chosen.connection.ask(request, **fields)
+    except OSError as error:
+        raise NotInDataflowError(f"run {chosen} has ended meanwhile: {error}") from error
+
+
+def _forget_all() -> None:
+    for attachment in _attachments:
+        attachment.forget()
+
+
+_attachments: weakref.WeakSet[Attachment] = weakref.WeakSet()
+# A child that lives longer must neither keep the run alive nor seem to be the node.
+os.register_at_fork(after_in_child=_forget_all)

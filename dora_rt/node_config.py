@@ -1,0 +1,271 @@
+"""What the launcher and a node agree on: the one configuration that crosses into a child."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from dora_rt.errors import VersionMismatchError
+
+CONFIG_VERSION = 3
+CONFIG_VARIABLE = "DORA_RT_NODE_CONFIG"
+
+
+class QueuePolicy(Enum):
+    """What an edge does when its reader is slower than its writer."""
+
+    LATEST = "latest"
+    DROP_OLDEST = "drop_oldest"
+    BLOCK = "block"
+
+
+class Api(Enum):
+    """What `import dora` gives a node for an input: tuples as in 2022, or event dicts as today."""
+
+    TUPLES = "tuples"
+    EVENTS = "events"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeConfig:
+    """One edge, as both of its ends need to know it.
+
+    `number` counts the edges of the run and names the shared objects; `position` counts the
+    edges of one output.
+    """
+
+    number: int
+    position: int
+    slots: int
+    queue_size: int
+    queue_policy: QueuePolicy
+    max_held: int
+    writer: int
+    """Number of the process that writes."""
+    reader: int
+    """Number of the process that reads."""
+    writer_returns: bool = False
+    """Whether the writer may be restarted: its end is the end only when the launcher says so."""
+    reader_returns: bool = False
+    """Whether the reader may be restarted: what it has not read yet is kept for it."""
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputConfig:
+    """One output: the shared objects are named by `number`, which counts those of the run."""
+
+    id: str
+    number: int
+    slots: int
+    slot_nbytes: int
+    edge_count: int
+    edges: tuple[EdgeConfig, ...]
+    """Only for its writer: an output may have hundreds, and each of its readers is told of it."""
+    generation: int = 0
+
+    def for_reader(self) -> OutputConfig:
+        """Give what a reader or an observer is told."""
+        return dataclasses.replace(self, edges=())
+
+    def to_fields(self) -> dict[str, Any]:
+        """Give it as what JSON can say."""
+        fields: dict[str, Any] = _to_fields(self)
+        return fields
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> OutputConfig:
+        """Read what `to_fields` gave."""
+        return _output(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class InputConfig:
+    """One input: an edge of an output, or a timer of `period_ns` that the reader makes itself."""
+
+    id: str
+    period_ns: int | None = None
+    output: OutputConfig | None = None
+    edge: EdgeConfig | None = None
+    timeout_ns: int | None = None
+    """Silence after which the input counts as closed until something comes again."""
+    source_node: str = ""
+    """Id of the node that writes it, in the dataflow file."""
+    is_text: bool = False
+    """Whether what comes is UTF-8 text that the launcher sends: lines and logs of nodes."""
+    keeps_alive: bool = True
+    """Whether the node goes on as long as something may come here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an operator's output goes: out of the process, and to operators beside it."""
+
+    output_id: str
+    external_id: str | None
+    links: tuple[LinkConfig, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkConfig:
+    """An edge between two operators of one process: `number` as for edges, no shared memory."""
+
+    number: int
+    operator: int
+    input_id: str
+    queue_size: int | None
+    """None: as many as come (a `block` edge inside one thread has nobody to wait for)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorConfig:
+    """One operator of a runtime; `inputs` maps names of the process to names of the operator."""
+
+    name: str
+    path: str | None
+    module: str | None
+    inputs: tuple[tuple[str, str], ...]
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncConfig:
+    """Inputs that are given together; see `dora_rt.transport.input.sync`."""
+
+    input_ids: tuple[str, ...]
+    slop_ns: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Everything a node's process is told; `number` counts the processes of the run."""
+
+    version: int
+    run: str
+    node: str
+    number: int
+    processes: int
+    edges: int
+    status_fd: int
+    lock_fd: int
+    """Inherited so that the run counts as alive as long as this process lives."""
+    heartbeat_ns: int | None
+    """Silence after which the launcher takes the process for hung, or None."""
+    spin_ns: int | None
+    """For how long to poll before each sleep; None: while that pays."""
+    inputs: tuple[InputConfig, ...]
+    outputs: tuple[OutputConfig, ...]
+    operators: tuple[OperatorConfig, ...]
+    api: Api = Api.EVENTS
+    sync: SyncConfig | None = None
+    restart_count: int = 0
+    """How often the node was started again."""
+    description_path: str | None = None
+    """File with the whole dataflow as dora describes one, in JSON."""
+    connection_fd: int = -1
+    """Of a dynamic node: its connection to the launcher, whose end is the end of either."""
+    trace_path: str | None = None
+    """Folder for the file of what this process does and when, if that is wanted."""
+    has_spans: bool = False
+    """Whether it makes spans of OpenTelemetry."""
+
+    @property
+    def is_watched(self) -> bool:
+        """Tell whether it does more than its work."""
+        return self.has_spans or self.trace_path is not None
+
+    def to_json(self) -> str:
+        """Give the text that crosses into the child."""
+        return json.dumps(_to_fields(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> NodeConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            VersionMismatchError: the text was written by another version of dora_rt.
+        """
+        fields = json.loads(text)
+        if fields.get("version") != CONFIG_VERSION:
+            raise VersionMismatchError(
+                f"the launcher speaks version {fields.get('version')} of the node configuration, "
+                f"this node's dora_rt speaks version {CONFIG_VERSION}: install the same dora_rt "
+                "in the interpreters of the launcher and of the node"
+            )
+        return cls(
+            **{
+                **fields,
+                "inputs": tuple(_input(entry) for entry in fields["inputs"]),
+                "outputs": tuple(_output(entry) for entry in fields["outputs"]),
+                "operators": tuple(_operator(entry) for entry in fields["operators"]),
+                "api": Api(fields["api"]),
+                "sync": _sync(fields["sync"]),
+            }
+        )
+
+
+def _to_fields(value: Any) -> Any:
+    """Give dataclasses as dicts, but edges as rows: a program gets 128 KiB at most this way."""
+    if isinstance(value, EdgeConfig):
+        return [
+            field.value if isinstance(field, Enum) else field
+            for field in (getattr(value, name) for name in _EDGE_FIELDS)
+        ]
+    if dataclasses.is_dataclass(value):
+        return {
+            field.name: _to_fields(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
+    if isinstance(value, tuple):
+        return [_to_fields(item) for item in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+_EDGE_FIELDS = tuple(field.name for field in dataclasses.fields(EdgeConfig))
+
+
+def _edge(row: list[Any]) -> EdgeConfig:
+    fields = dict(zip(_EDGE_FIELDS, row, strict=True))
+    return EdgeConfig(**{**fields, "queue_policy": QueuePolicy(fields["queue_policy"])})
+
+
+def _output(fields: dict[str, Any]) -> OutputConfig:
+    return OutputConfig(**{**fields, "edges": tuple(_edge(edge) for edge in fields["edges"])})
+
+
+def _input(fields: dict[str, Any]) -> InputConfig:
+    output, edge = fields["output"], fields["edge"]
+    return InputConfig(
+        id=fields["id"],
+        period_ns=fields["period_ns"],
+        output=None if output is None else _output(output),
+        edge=None if edge is None else _edge(edge),
+        timeout_ns=fields["timeout_ns"],
+        source_node=fields["source_node"],
+        is_text=fields["is_text"],
+        keeps_alive=fields["keeps_alive"],
+    )
+
+
+def _sync(fields: dict[str, Any] | None) -> SyncConfig | None:
+    if fields is None:
+        return None
+    return SyncConfig(**{**fields, "input_ids": tuple(fields["input_ids"])})
+
+
+def _operator(fields: dict[str, Any]) -> OperatorConfig:
+    return OperatorConfig(
+        **{
+            **fields,
+            "inputs": tuple((port, name) for port, name in fields["inputs"]),
+            "routes": tuple(_route(route) for route in fields["routes"]),
+        }
+    )
+
+
+def _route(fields: dict[str, Any]) -> Route:
+    return Route(**{**fields, "links": tuple(LinkConfig(**link) for link in fields["links"])})

@@ -1,0 +1,1 @@
+"""From a descriptor to a plan: every process, queue, slot and size decided; pure."""

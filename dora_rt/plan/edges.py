@@ -1,0 +1,325 @@
+"""Which output feeds which inputs, with every queue, slot and name of it decided."""
+
+from __future__ import annotations
+
+import mmap
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+from dora_rt.descriptor.tree.model import (
+    Descriptor,
+    Input,
+    LogSource,
+    Node,
+    Operator,
+    OutputSource,
+    RestartPolicy,
+    TimerSource,
+)
+from dora_rt.log_record import LogLevel
+from dora_rt.node_config import (
+    EdgeConfig,
+    InputConfig,
+    LinkConfig,
+    OutputConfig,
+    QueuePolicy,
+)
+from dora_rt.plan.plan import EdgePlan
+from dora_rt.plan.relay_process import RELAY, Relayed, line_sources, needs_relay
+
+_OPEN_LOANS = 4  # slots beyond what can be queued and held, to write the next samples in
+_ROOM_NBYTES = 128 + 4096  # header and metadata of a slot with a given `slot_bytes`
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """An output of the descriptor and where it lives: the process, and its operator there."""
+
+    source: OutputSource
+    process: int
+    operator: int | None
+    port_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """An input of the descriptor that reads another node's output."""
+
+    input: Input
+    process: int
+    operator: int | None
+    port_id: str
+    target: str
+    keeps_alive: bool
+    """False for the logs of others beside other inputs: the node does not go on for them."""
+
+
+class Edges:
+    """The edges of a dataflow, and what the processes at their ends must know of them.
+
+    Attributes:
+        groups: the processes of the dataflow, and the nodes in each.
+        names: of all processes by their numbers, that of the relay included.
+        relay: the number of the relay, if there is one.
+        inputs: of each process.
+        outputs: of each process.
+        links: between operators of one process, by output.
+        external: outputs of operators that leave their process, and what they are called there.
+        edges: all of them, as the user knows them.
+        relayed: what the outputs of the relay have.
+    """
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self.groups = group(descriptor.nodes)
+        self.names = dict(enumerate(name for name, _ in self.groups))
+        self.relay: int | None = None
+        if needs_relay(descriptor):
+            self.relay = len(self.names)
+            self.names[self.relay] = RELAY
+        self.inputs: list[list[InputConfig]] = [[] for _ in self.names]
+        self.outputs: list[list[OutputConfig]] = [[] for _ in self.names]
+        self.links: defaultdict[OutputSource, list[LinkConfig]] = defaultdict(list)
+        self.external: dict[OutputSource, str] = {}
+        self.edges: list[EdgePlan] = []
+        self.relayed: list[Relayed] = []
+        self._until: dict[str, frozenset[int]] = {}
+        self._ports: dict[OutputSource, _Port] = {}
+        # Outputs that have what a process prints: its number, and whether as records of a log.
+        self._line_ports: dict[OutputSource, tuple[int, bool]] = {}
+        self._readers: defaultdict[OutputSource, list[_Reader]] = defaultdict(list)
+        self._log_readers: list[tuple[LogSource, _Reader]] = []
+        self._aside: set[int] = set()  # edges for which their readers do not go on
+        self._process_of = {
+            node.id: number for number, (_, nodes) in enumerate(self.groups) for node in nodes
+        }
+        for number, (_, nodes) in enumerate(self.groups):
+            self._collect(number, nodes)
+        for port in self._ports.values():
+            self._wire(port)
+        for output, (number, are_records) in self._line_ports.items():
+            self._connect_lines(output, number, are_records=are_records)
+        for source, reader in self._log_readers:
+            self._connect_log(source, reader)
+
+    def upstream(self) -> dict[int, set[int]]:
+        """Give, for each process, those that write the inputs for which it goes on."""
+        upstream: dict[int, set[int]] = {number: set() for number in self.names}
+        for edge in self.edges:
+            if edge.edge is not None and edge.number not in self._aside:
+                upstream[edge.edge.reader].add(edge.edge.writer)
+        return upstream
+
+    def until(self) -> dict[str, frozenset[int]]:
+        """Give, for each output of the relay, the processes of which the last one ends it.
+
+        Logs end when all have ended that do not wait for just that.
+        """
+        upstream = self.upstream()
+        waiting = {reader.process for _, reader in self._log_readers if reader.keeps_alive}
+        waiting |= {number for number in self.names if waiting & reach(number, upstream)}
+        others = frozenset(
+            number
+            for number, (_, nodes) in enumerate(self.groups)
+            if number not in waiting and not nodes[0].is_dynamic
+        )
+        return {one.output: self._until.get(one.output, others) for one in self.relayed}
+
+    def _collect(self, number: int, nodes: list[Node]) -> None:
+        index = 0
+        for node in nodes:
+            if node.program is not None:
+                self._collect_ports(number, node, None, None)
+            for operator in node.operators:
+                self._collect_ports(number, node, operator, index)
+                index += 1
+
+    def _collect_ports(
+        self, number: int, node: Node, operator: Operator | None, index: int | None
+    ) -> None:
+        owner = node if operator is None else operator
+        target = node.id if operator is None else operator_name(node, operator)
+        prefix = "" if operator is None else f"{target}/"
+        lines = line_sources(node)
+        for output in owner.outputs:
+            source = OutputSource(node.id, output.id, operator.id if operator else None)
+            if source not in lines:
+                self._ports[source] = _Port(source, number, index, prefix + output.id)
+            else:
+                self._line_ports[source] = (number, lines[source])
+        reads_only_logs = all(isinstance(entry.source, LogSource) for entry in owner.inputs)
+        for entry in owner.inputs:
+            port_id = prefix + entry.id
+            if isinstance(entry.source, TimerSource):
+                self.inputs[number].append(InputConfig(port_id, entry.source.period_ns))
+                continue
+            is_log = isinstance(entry.source, LogSource)
+            keeps_alive = reads_only_logs or not is_log
+            reader = _Reader(
+                entry, number, index, port_id, f"{target}/{entry.id}", keeps_alive=keeps_alive
+            )
+            if isinstance(entry.source, LogSource):
+                self._log_readers.append((entry.source, reader))
+            else:
+                self._readers[entry.source].append(reader)
+
+    def _wire(self, port: _Port) -> None:
+        readers = self._readers[port.source]
+        beside = [
+            reader
+            for reader in readers
+            if port.operator is not None and reader.process == port.process
+        ]
+        across = [reader for reader in readers if reader not in beside]
+        for reader in beside:
+            self._link(port, reader)
+        if port.operator is None or across:
+            self._connect(port, across)
+
+    def _connect_lines(self, source: OutputSource, process: int, *, are_records: bool) -> None:
+        # Who reads its own lines does not wait for the end of them.
+        readers = [
+            replace(reader, keeps_alive=reader.process != process)
+            for reader in self._readers[source]
+        ]
+        if self.relay is None or not readers:
+            return
+        port_id = str(source)
+        is_dynamic = self.groups[process][1][0].is_dynamic
+        self._until[port_id] = frozenset(() if is_dynamic else (process,))
+        name = self.names[process]
+        self.relayed.append(Relayed(port_id, name, frozenset(), LogLevel.STDOUT, are_records))
+        self._connect(_Port(source, self.relay, None, port_id), readers)
+
+    def _connect_log(self, source: LogSource, reader: _Reader) -> None:
+        assert self.relay is not None, "there is one if anybody reads logs"
+        port_id = f"{source} for {reader.target}"
+        node = None if source.node is None else self.names[self._process_of[source.node]]
+        left_out = {self.names[reader.process]}
+        if node is None:
+            # Two nodes that print what the other one prints would never be done.
+            left_out |= {
+                self.names[other.process] for log, other in self._log_readers if log.node is None
+            }
+        relayed = Relayed(port_id, node, frozenset(left_out), source.level, are_records=True)
+        self.relayed.append(relayed)
+        shown = OutputSource(RELAY, str(source).partition("/")[2])
+        self._connect(_Port(shown, self.relay, None, port_id), [reader])
+
+    def _link(self, port: _Port, reader: _Reader) -> None:
+        entry = reader.input
+        assert reader.operator is not None, "only operators share a process"
+        number = len(self.edges)
+        size = None if entry.queue_policy is QueuePolicy.BLOCK else entry.queue_size
+        self.links[port.source].append(LinkConfig(number, reader.operator, entry.id, size))
+        self.edges.append(
+            EdgePlan(
+                number,
+                str(port.source),
+                reader.target,
+                entry.queue_size,
+                entry.queue_policy,
+                None,
+                None,
+            )
+        )
+
+    def _connect(self, port: _Port, readers: list[_Reader]) -> None:
+        inputs = [reader.input for reader in readers]
+        slots = (
+            max((entry.queue_size for entry in inputs), default=0)
+            + sum(entry.max_held + 1 for entry in inputs)
+            + _OPEN_LOANS
+        )
+        first = len(self.edges)
+        output = OutputConfig(
+            id=port.port_id,
+            number=sum(len(outputs) for outputs in self.outputs),
+            slots=slots,
+            slot_nbytes=_slot_nbytes([entry.slot_nbytes for entry in inputs]),
+            edge_count=len(readers),
+            edges=tuple(
+                EdgeConfig(
+                    number=first + position,
+                    position=position,
+                    slots=slots,
+                    queue_size=reader.input.queue_size,
+                    queue_policy=reader.input.queue_policy,
+                    max_held=reader.input.max_held,
+                    writer=port.process,
+                    reader=reader.process,
+                    writer_returns=self._returns(port.process),
+                    reader_returns=self._returns(reader.process),
+                )
+                for position, reader in enumerate(readers)
+            ),
+        )
+        self.outputs[port.process].append(output)
+        self.external[port.source] = port.port_id
+        for reader, edge in zip(readers, output.edges, strict=True):
+            self.inputs[reader.process].append(
+                InputConfig(
+                    reader.port_id,
+                    output=output.for_reader(),
+                    edge=edge,
+                    timeout_ns=to_ns(reader.input.timeout_s),
+                    is_text=port.process == self.relay,
+                    source_node=port.source.node,
+                    keeps_alive=reader.keeps_alive,
+                )
+            )
+            if not reader.keeps_alive:
+                self._aside.add(edge.number)
+            self.edges.append(
+                EdgePlan(
+                    edge.number,
+                    str(port.source),
+                    reader.target,
+                    edge.queue_size,
+                    edge.queue_policy,
+                    output,
+                    edge,
+                )
+            )
+
+    def _returns(self, process: int) -> bool:
+        if process == self.relay:
+            return True
+        _, nodes = self.groups[process]
+        first = nodes[0]
+        return first.is_dynamic or first.supervision.restart is not RestartPolicy.NEVER
+
+
+def group(nodes: tuple[Node, ...]) -> list[tuple[str, list[Node]]]:
+    """Put the nodes of one runtime together; the order of the file stays."""
+    groups: dict[str, list[Node]] = {}
+    for node in nodes:
+        groups.setdefault(node.runtime or node.id, []).append(node)
+    return list(groups.items())
+
+
+def operator_name(node: Node, operator: Operator) -> str:
+    """Give what an operator is called: its node, or its node and its own name."""
+    return node.id if operator.id is None else f"{node.id}/{operator.id}"
+
+
+def reach(start: int, upstream: dict[int, set[int]]) -> set[int]:
+    """Give all processes that are somewhere upstream of one."""
+    reached: set[int] = set()
+    frontier = [start]
+    while frontier:
+        for other in upstream[frontier.pop()] - reached:
+            reached.add(other)
+            frontier.append(other)
+    return reached
+
+
+def _slot_nbytes(requested: list[int | None]) -> int:
+    largest = max((nbytes for nbytes in requested if nbytes is not None), default=0)
+    if not largest:
+        return 0
+    return -(-(largest + _ROOM_NBYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def to_ns(duration_s: float | None) -> int | None:
+    """Give seconds in nanoseconds."""
+    return None if duration_s is None else int(duration_s * 1e9)

@@ -1,0 +1,60 @@
+"""What will run: processes, outputs and edges, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dora_rt.descriptor.tree.model import Logging, Resources, Supervision
+from dora_rt.node_config import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    """One process to start; `config` is complete but for the run's id and the status pipe."""
+
+    name: str
+    argv: tuple[str, ...]
+    folder: str
+    env: tuple[tuple[str, str], ...]
+    config: NodeConfig
+    upstream: frozenset[int]
+    """Numbers of the other processes that write this one's inputs."""
+    circle: frozenset[int]
+    """Numbers of the processes that are both before and after this one, with its own; or empty."""
+    supervision: Supervision
+    resources: Resources
+    logging: Logging
+    is_dynamic: bool = False
+    """Whether somebody else starts it, any time during the run; then `argv` is empty."""
+
+    @property
+    def has_ports(self) -> bool:
+        """Tell whether it takes part in the flow."""
+        return bool(self.config.inputs or self.config.outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgePlan:
+    """One edge as the user knows it; `output` is None between operators of one process."""
+
+    number: int
+    source: str
+    target: str
+    queue_size: int
+    queue_policy: QueuePolicy
+    output: OutputConfig | None
+    edge: EdgeConfig | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole run, before anything of it exists."""
+
+    file: str
+    processes: tuple[ProcessPlan, ...]
+    outputs: tuple[OutputConfig, ...]
+    edges: tuple[EdgePlan, ...]
+    description: str = ""
+    """The whole dataflow in the words of dora 1.x, as JSON."""
+    relay: int | None = None
+    """Number of the process that sends on what the others print, if anybody reads that."""

@@ -1,0 +1,163 @@
+"""The board: the words by which the launcher tells the nodes what they must know.
+
+The launcher is the only one who writes it; it rings the doorbell of whom it concerns afterwards.
+For each edge it says what became of the process at either end, and which generation of shared
+objects is the newest: a restarted process gets new ones, and its peers move over to them. For each
+process it counts how often such a word changed that this process should know, or that it was asked
+to end: one look tells whether there is anything to look for.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from dora_rt.errors import SharedMemoryError
+from dora_rt.transport.primitives.fence import Fence
+from dora_rt.transport.ring.protocol import MAGIC
+
+_PROCESSES = 1
+_EDGES = 2
+_START_NS = 8
+_STOP = 16  # one word per process, then one per process that counts its news, then one per edge
+# about its reader, and one per edge about its writer
+
+_FOR_GOOD, _UNTIL_RESTART = 1, 2  # of a stop word
+
+_FATE_BITS = 2
+_GENERATION_BITS = 31
+
+
+class Fate(Enum):
+    """What became of the process at one end of an edge; AWAY: it will be started again."""
+
+    ALIVE = 0
+    AWAY = 1
+    GONE = 2
+
+
+# By the two bits of a word; the fourth is nobody's, and a word that has it was overwritten.
+_FATES = (Fate.ALIVE, Fate.AWAY, Fate.GONE, Fate.GONE)
+
+
+class Peer(NamedTuple):
+    """The process at the other end of an edge, and the newest shared objects between the two."""
+
+    fate: Fate
+    output_generation: int
+    edge_generation: int
+
+    def to_word(self) -> int:
+        """Give the one word that the board has for it."""
+        generations = self.output_generation << _GENERATION_BITS | self.edge_generation
+        return generations << _FATE_BITS | self.fate.value
+
+    @classmethod
+    def from_word(cls, word: int) -> Peer:
+        """Read a word of the board."""
+        generations = word >> _FATE_BITS
+        return cls(
+            _FATES[word & 3],
+            generations >> _GENERATION_BITS,
+            generations & ((1 << _GENERATION_BITS) - 1),
+        )
+
+
+def board_nbytes(processes: int, edges: int) -> int:
+    """Give the size of the board in bytes."""
+    return 8 * (_STOP + 2 * processes + 2 * edges)
+
+
+def format_board(words: memoryview, processes: int, edges: int) -> None:
+    """Write the first line of a new board; runs in the launcher."""
+    words[_PROCESSES] = processes
+    words[_EDGES] = edges
+    words[0] = MAGIC
+
+
+class Board:
+    """The board as the launcher writes it, and as one process reads it."""
+
+    def __init__(self, words: memoryview, processes: int, edges: int, name: str) -> None:
+        """Look at an attached board.
+
+        Raises:
+            SharedMemoryError: it is not the board that the launcher described.
+        """
+        expected = (MAGIC, processes, edges)
+        if tuple(words[:3]) != expected or words.nbytes < board_nbytes(processes, edges):
+            raise SharedMemoryError(
+                f"{name} is not the board of a run of {processes} processes and {edges} edges"
+            )
+        self._words = words
+        self._news = _STOP + processes
+        self._readers = self._news + processes
+        self._writers = self._readers + edges
+
+    @property
+    def start_ns(self) -> int:
+        """Tell when the flow started (`time.monotonic_ns()`); 0 while it has not."""
+        return self._words[_START_NS]
+
+    def start(self, now_ns: int) -> None:
+        """Let the first inputs flow."""
+        self._words[_START_NS] = now_ns
+
+    def is_stopped(self, process: int) -> bool:
+        """Tell whether a process was asked to end."""
+        return self._words[_STOP + process] != 0
+
+    def comes_back(self, process: int) -> bool:
+        """Tell whether a process was asked to end that will be started again."""
+        return self._words[_STOP + process] == _UNTIL_RESTART
+
+    def stop(self, process: int, *, comes_back: bool = False) -> None:
+        """Ask a process to end; its peers wait for another one if it comes back."""
+        self._words[_STOP + process] = _UNTIL_RESTART if comes_back else _FOR_GOOD
+        Fence().pass_through()
+        self.count_news(process)
+
+    def let_go_on(self, process: int) -> None:
+        """Ask no more: a new process takes the place of the one that was asked to end."""
+        self._words[_STOP + process] = 0
+
+    def news_place(self, process: int) -> memoryview:
+        """Give the place of the word that changes when a process should look at the board.
+
+        Because it was asked to end, or a peer of it has changed. Who sees the word change passes a
+        fence before it looks.
+        """
+        return self._words[self._news + process :][:1]
+
+    def count_news(self, process: int) -> None:
+        """Say that words have changed which a process should look at; a fence comes before."""
+        self._words[self._news + process] += 1
+
+    def reader_word(self, edge: int) -> int:
+        """Give the word about an edge's reader; `Peer.from_word` reads it."""
+        return self._words[self._readers + edge]
+
+    def writer_word(self, edge: int) -> int:
+        """Give the word about an edge's writer; `Peer.from_word` reads it."""
+        return self._words[self._writers + edge]
+
+    def reader_place(self, edge: int) -> memoryview:
+        """Give the place of that word, for who looks at it before each sample."""
+        return self._words[self._readers + edge :][:1]
+
+    def writer_place(self, edge: int) -> memoryview:
+        """Give the place of the word about an edge's writer."""
+        return self._words[self._writers + edge :][:1]
+
+    def set_reader(self, edge: int, peer: Peer) -> bool:
+        """Say what became of an edge's reader; tell whether that is new."""
+        return self._set(self._readers + edge, peer.to_word())
+
+    def set_writer(self, edge: int, peer: Peer) -> bool:
+        """Say what became of an edge's writer; tell whether that is new."""
+        return self._set(self._writers + edge, peer.to_word())
+
+    def _set(self, index: int, word: int) -> bool:
+        is_new = self._words[index] != word
+        self._words[index] = word
+        return is_new

@@ -1,0 +1,342 @@
+"""The inbox of a node: waits at the doorbell, and takes from the inputs in turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from dora_rt.errors import NodeClosedError
+from dora_rt.event import Change, Event, InputClosed, InputRecovered, SourceRestarted
+from dora_rt.node_config import InputConfig, NodeConfig
+from dora_rt.transport.board import Board
+from dora_rt.transport.input.subscriber import Subscriber
+from dora_rt.transport.input.timer import Timer
+from dora_rt.transport.output.publisher import Publisher
+from dora_rt.transport.primitives import object_names
+from dora_rt.transport.primitives.doorbell import Doorbell
+from dora_rt.transport.primitives.fence import Fence
+from dora_rt.transport.primitives.noted_operations import locking
+from dora_rt.transport.primitives.polling import Spin
+from dora_rt.transport.primitives.shm import attach_words
+from dora_rt.transport.ring import protocol
+
+# How often a thread that wants to send looks for the start while another one waits for inputs.
+_START_SLICE_S = 0.02
+
+
+class Inbox:
+    """All inputs of one node. Threads may take turns in waiting, and close it meanwhile."""
+
+    def __init__(self, config: NodeConfig, board: Board) -> None:
+        """Attach to what the launcher made."""
+        self.was_told_to_stop = False
+        self.has_ended = False
+        self._config = config
+        self._board = board
+        self._news_place = board.news_place(config.number)
+        self._heard = 0
+        self._is_stopped = False
+        self.publishers: tuple[Publisher, ...] = ()
+        """Those of this process, which learn of readers that come and go while nothing is sent."""
+        self._start_ns = 0  # as soon as it is known
+        self._spin = Spin(config.spin_ns)
+        self._doorbell = Doorbell(object_names.doorbell(config.run, config.number), self._spin)
+        self._ports = [_attach(config, entry, board) for entry in config.inputs]
+        self._timers = [port for port in self._ports if isinstance(port, Timer)]
+        # What a node sends to itself does not keep it alive.
+        self._countable = {
+            entry.id
+            for entry in config.inputs
+            if entry.edge is not None and entry.edge.writer != config.number and entry.keeps_alive
+        }
+        self._open = set(self._countable)
+        self._has_sources = bool(self._open)
+        self._silences = {
+            entry.id: _Silence(entry.timeout_ns)
+            for entry in config.inputs
+            if entry.timeout_ns is not None
+        }
+        self._recovered: Event | None = None
+        self._pulse = _attach_pulse(config)
+        self._wakes_itself = bool(self._timers or self._silences or self._pulse is not None)
+        # In a runtime each operator comes to its own end.
+        self.ends_by_itself = not config.operators
+        self._turn = 0
+        self._closed_ids: set[str] = set()
+        self._receiving = threading.Lock()
+        self._is_closed = False
+        self._is_woken = False
+        # Whether one of these two, or the pulse, wants something at the next look.
+        self._has_calls = self._pulse is not None
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing can come any more: no sample, and no tick of a timer."""
+        return not self._open and not self._timers
+
+    def wait(self, deadline_ns: int | None) -> Event | Change | None:
+        """Give the next event; None at the end.
+
+        Args:
+            deadline_ns: of `time.monotonic_ns()`, or None to wait as long as it takes.
+
+        Raises:
+            TimeoutError: the deadline passed, or another thread called `wake`.
+            NodeClosedError: the inbox was closed.
+        """
+        if deadline_ns is None:
+            with self._receiving:
+                return self._wait(None)
+        has_turn: list[bool] = []
+        try:
+            locking(self._receiving, has_turn, max(deadline_ns - time.monotonic_ns(), 0) / 1e9)
+            if not has_turn[0]:
+                raise self._timed_out()
+            return self._wait(deadline_ns)
+        finally:
+            if True in has_turn:
+                self._receiving.release()
+
+    def wait_for_start(self) -> None:
+        """Wait until inputs may flow, or the node is told to stop, or it is closed."""
+        while not self._may_go_on():
+            # The start rings once. Who waits for an input may have heard it; else it is for us.
+            has_turn: list[bool] = []
+            try:
+                locking(self._receiving, has_turn, _START_SLICE_S)
+                if has_turn[0] and not self._may_go_on():
+                    self._doorbell.wait(None)
+            finally:
+                if True in has_turn:
+                    self._receiving.release()
+
+    def beat(self) -> None:
+        """Show the launcher that this process is alive, if the dataflow file asks for it."""
+        if self._pulse is not None:
+            self._pulse[0] = time.monotonic_ns()
+
+    @property
+    def pulse(self) -> Callable[[], int] | None:
+        """Give what shows that this process lives and tells when to do so again, if need be."""
+        heartbeat_ns = self._config.heartbeat_ns
+        if heartbeat_ns is None:
+            return None
+        between_ns = heartbeat_ns // 3
+
+        def beat() -> int:
+            self.beat()
+            return time.monotonic_ns() + between_ns
+
+        return beat
+
+    def wake(self) -> None:
+        """Let a thread that waits give up, as if its time were over."""
+        self._is_woken = self._has_calls = True
+        self._doorbell.ring()
+
+    def close_input(self, input_id: str) -> None:
+        """Take no more from one input, for good; its writer stops feeding it."""
+        # First: a thread that is just moving on to a restarted writer looks here afterwards.
+        self._closed_ids.add(input_id)
+        for port in self._ports:
+            if port.input_id == input_id and isinstance(port, Subscriber):
+                port.close(protocol.CLOSED_FOR_GOOD)
+        self._open.discard(input_id)
+        self._silences.pop(input_id, None)
+        self._ports = [port for port in self._ports if port.input_id != input_id]
+        self._timers = [timer for timer in self._timers if timer.input_id != input_id]
+
+    def close(self) -> None:
+        """Take no more from any input; a thread that waits gets a NodeClosedError."""
+        self._is_closed = self._has_calls = True
+        for port in self._ports:
+            if isinstance(port, Subscriber):
+                port.close(self.closing())
+        self._doorbell.ring()
+
+    def closing(self) -> int:
+        """Give what the peers are to be told when this process ends."""
+        comes_back = self._board.comes_back(self._config.number)
+        return protocol.CLOSED_FOR_NOW if comes_back else protocol.CLOSED
+
+    def _may_go_on(self) -> bool:
+        board, number = self._board, self._config.number
+        return bool(board.start_ns) or board.is_stopped(number) or self._is_closed
+
+    def _wait(self, deadline_ns: int | None) -> Event | Change | None:
+        has_waited = False
+        while True:
+            if self._has_calls:
+                self._answer_calls()
+            if self._news_place[0] != self._heard:
+                self.hear_news()
+            if self._is_stopped:
+                self.was_told_to_stop = self.has_ended = True
+                return None
+            wake_ns = deadline_ns
+            start_ns = self._start_ns or self._find_start()
+            if start_ns:
+                event = self._take(start_ns)
+                if event is not None:
+                    if has_waited and self._spin.is_learning:
+                        self._learn_from(event)
+                    return event
+                if not self._open and self._is_over():
+                    self.has_ended = True
+                    return None
+                if self._wakes_itself:
+                    wake_ns = self._next_wake_ns(start_ns, deadline_ns)
+            has_waited = self._doorbell.wait(wake_ns)
+            if not has_waited and wake_ns == deadline_ns:
+                raise self._timed_out()
+            self._doorbell.silence()
+
+    def hear_news(self) -> None:
+        """Look what the board has for this process, if that has changed."""
+        heard = self._news_place[0]
+        if heard == self._heard:
+            return
+        Fence().pass_through()
+        if self._board.is_stopped(self._config.number):
+            self._is_stopped = True
+        for publisher in self.publishers:
+            publisher.notice_readers()
+        self._heard = heard
+
+    def _answer_calls(self) -> None:
+        # Before the looks, so that no call that comes between two of them is forgotten.
+        self._has_calls = self._pulse is not None
+        if self._is_closed:
+            self._has_calls = True
+            raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
+        self.beat()
+        if self._is_woken:
+            self._is_woken = False
+            raise self._timed_out()
+
+    def _find_start(self) -> int:
+        self._start_ns = self._board.start_ns
+        return self._start_ns
+
+    def _learn_from(self, event: Event | Change) -> None:
+        if self._doorbell.has_slept and isinstance(event, Event):
+            self._spin.learn(time.monotonic_ns() - event.sent_ns)
+
+    def _next_wake_ns(self, start_ns: int, deadline_ns: int | None) -> int | None:
+        times_ns = [timer.due_ns(start_ns) for timer in self._timers]
+        times_ns += [
+            silence.due_ns for silence in self._silences.values() if silence.due_ns is not None
+        ]
+        if self._config.heartbeat_ns is not None:
+            times_ns.append(time.monotonic_ns() + self._config.heartbeat_ns // 3)
+        if deadline_ns is not None:
+            times_ns.append(deadline_ns)
+        return min(times_ns, default=None)
+
+    def _take(self, start_ns: int) -> Event | Change | None:
+        if self._recovered is not None:
+            recovered, self._recovered = self._recovered, None
+            return recovered
+        # In turn, so that a fast input does not starve the others.
+        ports, turn = self._ports, self._turn
+        for _ in ports:
+            if turn >= len(ports):
+                turn = 0
+            port = ports[turn]
+            turn += 1
+            event: Event | None
+            if type(port) is Subscriber:
+                event = port.take()
+                if event is None:
+                    if port.is_ended or port.has_news() or self._silences:
+                        change = self._look_for_change(port)
+                        if change is not None:
+                            return change
+                    continue
+                self._turn = turn
+                return self._note(event) if self._silences else event
+            if self._is_over():
+                continue  # only what the node has sent itself is still to come
+            event = port.take(start_ns, time.monotonic_ns())
+            if event is not None:
+                self._turn = turn
+                return event
+        return None
+
+    def _look_for_change(self, subscriber: Subscriber) -> Change | None:
+        input_id = subscriber.input_id
+        if subscriber.is_ended:
+            successor = subscriber.successor()
+            if successor is not None:
+                self._ports = [successor if port is subscriber else port for port in self._ports]
+                if input_id in self._closed_ids:
+                    self.close_input(input_id)
+                    return None
+                # A dynamic node may come back after its end.
+                self._open |= self._countable & {input_id}
+                return SourceRestarted(input_id)
+            if input_id in self._open:
+                self._open.discard(input_id)
+                self._silences.pop(input_id, None)
+                return InputClosed(input_id, is_final=True)
+        elif subscriber.notices_end():
+            # The wait that follows returns at once, through the doorbell's semaphore.
+            self._doorbell.ring()
+        silence = self._silences.get(input_id)
+        if silence is not None and silence.is_over(time.monotonic_ns()):
+            return InputClosed(input_id, is_final=False)
+        return None
+
+    def _note(self, event: Event) -> Event | Change:
+        silence = self._silences.get(event.id)
+        if silence is not None and silence.ends(time.monotonic_ns()):
+            self._recovered = event
+            return InputRecovered(event.id)
+        return event
+
+    def _is_over(self) -> bool:
+        # Timers do not keep a finished node alive; a node of only timers is a source, and goes on.
+        if self._open or not self.ends_by_itself:
+            return False
+        return self._has_sources or not self._timers
+
+    def _timed_out(self) -> TimeoutError:
+        return TimeoutError(f"node {self._config.node!r}: no input came in time")
+
+
+class _Silence:
+    """How long an input has been silent; counted from its first sample on."""
+
+    def __init__(self, timeout_ns: int) -> None:
+        self.due_ns: int | None = None
+        self._timeout_ns = timeout_ns
+        self._is_closed = False
+
+    def ends(self, now_ns: int) -> bool:
+        """Note a sample; tell whether the input was closed until now."""
+        was_closed, self._is_closed = self._is_closed, False
+        self.due_ns = now_ns + self._timeout_ns
+        return was_closed
+
+    def is_over(self, now_ns: int) -> bool:
+        """Tell, once, that the silence has lasted too long."""
+        if self.due_ns is None or now_ns < self.due_ns:
+            return False
+        self.due_ns = None
+        self._is_closed = True
+        return True
+
+
+def _attach_pulse(config: NodeConfig) -> memoryview | None:
+    if config.heartbeat_ns is None:
+        return None
+    return attach_words(
+        object_names.pulse(config.run, config.number), lambda *_: None, writable=True
+    )
+
+
+def _attach(config: NodeConfig, entry: InputConfig, board: Board) -> Subscriber | Timer:
+    if entry.period_ns is not None:
+        return Timer(entry.id, entry.period_ns)
+    return Subscriber(config, entry, board)

@@ -1,0 +1,237 @@
+"""`Loan`: a slot to write in place, and which slots of an output are loaned."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dora_rt.errors import LoanError
+from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.primitives import forks
+from dora_rt.transport.values.header import HEADER_NBYTES
+from dora_rt.transport.values.sendable import METADATA_LIMIT_NBYTES, check_loan
+
+if TYPE_CHECKING:
+    from dora_rt.transport.output.publisher import Publisher
+    from dora_rt.transport.ring.pool import Place
+
+_ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
+
+
+class Watch(weakref.ref["NDArray[Any]"]):
+    """One loan of a slot, told from all others of it; tells when nobody can write to it."""
+
+    __slots__ = ("slot",)
+    slot: int
+
+
+class LoanBook:
+    """Which slots of an output are loaned. One whose loan is forgotten comes back by itself.
+
+    A loan may be forgotten at any moment in any thread, also in the middle of a send: then it is
+    only put on a list, at which the publisher looks when it needs a slot.
+    """
+
+    def __init__(self, loaned: set[int]) -> None:
+        """Keep the set of slots that are loaned, with what tells these loans from earlier ones."""
+        self._loaned = loaned
+        self._watches: dict[int, Watch] = {}
+        self._abandoned: deque[Watch] = deque()
+
+    def begin(self, slot: int) -> None:
+        """Note that a slot is loaned."""
+        self._watches.pop(slot, None)  # of the loan before
+        self._loaned.add(slot)
+
+    def watch(self, slot: int, array: NDArray[Any]) -> Watch:
+        """Let a loaned slot come back when nobody can write to its array any more."""
+        # Every view of the array keeps the array itself alive. The callback has no step in Python,
+        # in which an exception out of a signal handler could get lost, and the slot with it.
+        watch = Watch(array, self._abandoned.append)
+        watch.slot = slot
+        self._watches[slot] = watch
+        return watch
+
+    def abandon(self, watch: Watch) -> None:
+        """Let a slot come back later, unless that loan of it was ended before."""
+        self._abandoned.append(watch)
+
+    def collect(self) -> None:
+        """Take the slots of loans that were given up for loaned no more."""
+        while self._abandoned:
+            watch = self._abandoned[0]
+            if self._watches.get(watch.slot) is watch:
+                self._loaned.discard(watch.slot)
+            self._abandoned.popleft()
+
+
+class _State(Enum):
+    PREPARED = "its block has not begun"
+    OPEN = "it is being written"
+    SENT = "it was sent already"
+    CANCELLED = "it was given up"
+
+
+# An enum's member costs a look into its class each time.
+PREPARED, OPEN, SENT, CANCELLED = _State.PREPARED, _State.OPEN, _State.SENT, _State.CANCELLED
+
+
+class Loan:
+    """A slot to write in place: an array that is sent when the block ends without an exception.
+
+    One block, and one sample at most: for another one, make another loan.
+    """
+
+    __slots__ = (
+        "_array",
+        "_begins",
+        "_dtype",
+        "_ends",
+        "_held",
+        "_publisher",
+        "_room",
+        "_shape",
+        "_stamp",
+        "_state",
+        "_watch",
+    )
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        stamp: Callable[[], Stamp],
+        has_metadata: bool,
+    ) -> None:
+        self._shape = check_loan(shape, dtype, publisher.where)
+        self._publisher = publisher
+        # Readers get native arrays, so they are written as such.
+        self._dtype = dtype if dtype.isnative else dtype.newbyteorder("=")
+        self._stamp = stamp
+        # The metadata are read when the block ends: it may have filled the dict meanwhile.
+        self._room = METADATA_LIMIT_NBYTES if has_metadata else _ROOM_NBYTES
+        self._state = PREPARED
+        # To take from a list is one step, which one thread does, once.
+        self._begins = [True]
+        self._ends = [True]
+        self._held: list[tuple[int, Place]] = []
+        self._array: NDArray[Any] | None = None
+
+    def __enter__(self) -> NDArray[Any]:
+        publisher = self._publisher
+        if forks.is_forked:
+            forks.refuse(publisher.where, "send")
+        try:
+            self._begins.pop()
+        except IndexError:
+            raise self._misused("begun") from None
+        held = self._held
+        nbytes = math.prod(self._shape) * self._dtype.itemsize
+        try:
+            # Claimed and noted in one step, between whose parts no signal handler runs: what is
+            # claimed is given back by this method, or the watch knows of it.
+            held.extend(map(publisher.begin_loan, (nbytes,), (self._room,)))
+            slot, place = held[0]
+            array: NDArray[Any] = np.ndarray(
+                self._shape, self._dtype, place.buffer, place.offset + HEADER_NBYTES
+            )
+            self._array = array
+            self._watch = publisher.loans.watch(slot, array)
+            self._state = OPEN
+            return array
+        except BaseException:
+            self._state = CANCELLED
+            self._array = None
+            for slot, _ in held:
+                publisher.cancel_loan(slot)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._state is not OPEN:
+            return  # the block has ended it
+        if kind is None:
+            self.send()
+        else:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Give the slot back unsent. A second time, and in a fork, it does nothing.
+
+        Raises:
+            LoanError: it was sent.
+        """
+        if forks.is_forked:
+            return  # the loan is the parent's
+        if self._state is SENT:
+            raise self._misused("given up")
+        if self._state is PREPARED:
+            self._begins.clear()
+            self._state = CANCELLED
+            return
+        try:
+            self._ends.pop()
+        except IndexError:
+            return
+        self._state = CANCELLED
+        self._let_go()
+        self._publisher.cancel_loan(self._held[0][0])
+
+    def send(self) -> None:
+        """Send the array; if that fails the slot is given back.
+
+        Raises:
+            LoanError: the block has not begun, or the loan was sent or given up before.
+            NodeClosedError: this process is a fork of the node.
+        """
+        publisher = self._publisher
+        if forks.is_forked:
+            forks.refuse(publisher.where, "send")
+        if self._state is not OPEN:
+            raise self._misused("sent")
+        try:
+            self._ends.pop()
+        except IndexError:
+            raise self._misused("sent") from None
+        self._state = SENT
+        array = self._let_go()
+        slot, place = self._held[0]
+        try:
+            stamp = self._stamp()
+        except BaseException:
+            self._state = CANCELLED
+            publisher.cancel_loan(slot)
+            raise
+        try:
+            publisher.finish_loan(slot, place, array, stamp)
+        except BaseException:
+            self._state = CANCELLED
+            # It has given the slot back, unless it was broken off before it began: the book knows.
+            publisher.loans.abandon(self._watch)
+            raise
+
+    def _let_go(self) -> NDArray[Any]:
+        array, self._array = self._array, None
+        assert array is not None, "an open loan has an array"
+        # The name may live on after the block, and the slot is no longer the writer's.
+        array.flags.writeable = False
+        return array
+
+    def _misused(self, what: str) -> LoanError:
+        return LoanError(
+            f"{self._publisher.where}: a loan cannot be {what}: {self._state.value}; each loan() "
+            "is for one `with` block, and for one sample"
+        )

@@ -1,0 +1,68 @@
+"""What goes into a sample's header and metadata beside the value itself."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any, NamedTuple
+
+from dora_rt.errors import UnsupportedValueError
+from dora_rt.event import TELEMETRY_KEY
+from dora_rt.transport.output.causes import Causes
+from dora_rt.transport.values.sendable import encode_metadata
+
+_NO_METADATA = {TELEMETRY_KEY: ""}
+
+
+class Stamp(NamedTuple):
+    """Times, metadata, and how long to wait for readers."""
+
+    metadata_json: bytes
+    source_ns: int
+    origin_ns: int
+    deadline_ns: int | None = None
+    """Until when to wait for readers of `block` edges; None: as long as it takes."""
+
+
+# As `Stamp(...)`, without the Python function that a NamedTuple goes through.
+_stamp = partial(tuple.__new__, Stamp)
+
+
+def make_stamp(
+    causes: Causes,
+    where: str,
+    metadata: dict[str, Any] | None,
+    captured_ns: int | None,
+    deadline_ns: int | None,
+) -> Stamp:
+    """Check what the user gave, and add what it inherits.
+
+    Raises:
+        UnsupportedValueError: it cannot travel; names `where`.
+    """
+    if metadata is None and captured_ns is None:
+        origin_ns, metadata_json, context = causes.cause
+        if not metadata_json and not context:
+            # What is sent most often.
+            source_ns = time.monotonic_ns()
+            return _stamp((b"", source_ns, origin_ns or source_ns, deadline_ns))
+    if metadata is not None and not isinstance(metadata, dict):
+        raise UnsupportedValueError(
+            f"{where}: metadata must be a dict or None, got a {type(metadata).__name__}"
+        )
+    if captured_ns is not None and (
+        not isinstance(captured_ns, int) or not 0 <= captured_ns < 2**64
+    ):
+        raise UnsupportedValueError(
+            f"{where}: captured_ns must be a whole number of nanoseconds from 0 to 2**64 - 1, "
+            f"as time.monotonic_ns() gives it, got {captured_ns!r}"
+        )
+    metadata, source_ns, origin_ns = causes.inherit(metadata, captured_ns)
+    # Metadata handed on unchanged often are nothing but the empty telemetry context.
+    if not metadata or metadata == _NO_METADATA:
+        return Stamp(b"", source_ns, origin_ns, deadline_ns)
+    try:
+        metadata_json = encode_metadata(metadata)
+    except UnsupportedValueError as error:
+        raise UnsupportedValueError(f"{where}: {error}") from error.__cause__
+    return Stamp(metadata_json, source_ns, origin_ns, deadline_ns)

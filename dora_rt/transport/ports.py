@@ -1,0 +1,42 @@
+"""What a node receives and sends through, all of it together."""
+
+from __future__ import annotations
+
+from dora_rt.node_config import LinkConfig, NodeConfig
+from dora_rt.transport.board import Board
+from dora_rt.transport.input.inbox import Inbox
+from dora_rt.transport.input.sync_inbox import open_inbox
+from dora_rt.transport.operator_link import Link
+from dora_rt.transport.output.causes import Causes
+from dora_rt.transport.output.publisher import Publisher
+
+
+class Ports:
+    """The inbox and the publishers of a node, and what connects the two."""
+
+    def __init__(self, inbox: Inbox, publishers: dict[str, Publisher], causes: Causes) -> None:
+        self.inbox = inbox
+        self.publishers = publishers
+        inbox.publishers = tuple(publishers.values())
+        for publisher in inbox.publishers:
+            publisher.pulse = inbox.pulse
+        self.causes = causes
+
+    @classmethod
+    def open(cls, config: NodeConfig, board: Board) -> Ports:
+        """Attach to what the launcher made."""
+        publishers = {
+            output.id: Publisher(config.run, config.node, output, board, spin_ns=config.spin_ns)
+            for output in config.outputs
+        }
+        return cls(open_inbox(config, board), publishers, Causes())
+
+    def link(self, config: LinkConfig) -> Link:
+        """Make an edge between two operators of this process."""
+        return Link(config)
+
+    def close(self) -> None:
+        """Receive and send no more."""
+        self.inbox.close()
+        for publisher in self.publishers.values():
+            publisher.close(self.inbox.closing())

@@ -1,0 +1,1 @@
+"""Shared memory, semaphores, fences and forks: what the data plane is built of."""

@@ -1,0 +1,1 @@
+"""The baton ring: its protocol, the two sides of it, and its payload memory."""
