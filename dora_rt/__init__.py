@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dora_rt.event import DoraStatus, Event
+    from dora_rt.live.attach import attach
     from dora_rt.live.run import run
-    from dora_rt.live.watch import attach
     from dora_rt.node.node import Node
 
 __all__ = ["DoraStatus", "Event", "Node", "attach", "run"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from dora_rt.descriptor.tree.model import Build
 from dora_rt.launcher.node_output.console import Console
-from dora_rt.launcher.node_output.line_splitter import LineSplitter
 from dora_rt.launcher.processes.ending import name_signal
+from dora_rt.launcher.processes.line_splitter import LineSplitter
 
 _READ_NBYTES = 64 * 1024
 _PYTHONS = ("python", "python3")

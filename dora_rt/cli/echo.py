@@ -40,7 +40,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     # Only who asks for samples pays for numpy.
-    from dora_rt.live.watch import attach
+    from dora_rt.live.attach import attach
 
     has_seen = False
     with attach(options.output) as watch:

@@ -13,7 +13,7 @@ from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, Verb
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import DescriptorError
 from dora_rt.graph.mermaid_dot import render_dot, render_mermaid
-from dora_rt.graph.model import Graph, graph_of_descriptor, graph_of_status
+from dora_rt.graph.picture import Graph, graph_of_descriptor, graph_of_status
 from dora_rt.graph.svg import render_html, render_svg
 from dora_rt.live.rates import measure
 from dora_rt.runs import Connection, base_folder, open_run

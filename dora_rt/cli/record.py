@@ -29,7 +29,7 @@ from dora_rt.launcher.node_output.console import Console
 from dora_rt.node_config import QueuePolicy
 
 if TYPE_CHECKING:
-    from dora_rt.live.watch import Watch
+    from dora_rt.live.attach import Watch
 
 _DESCRIPTION = """\
 Record the outputs of a dataflow into an MCAP file: with dora-rt replay they flow again, and
@@ -180,7 +180,7 @@ def _is_wanted(source: str, patterns: Sequence[str] | None) -> bool:
 
 
 def _record_run(options: argparse.Namespace, environ: Mapping[str, str], path: Path) -> int:
-    from dora_rt.live.watch import Watch, outputs_of
+    from dora_rt.live.attach import Watch, outputs_of
     from dora_rt.nodes.record import open_recorder
 
     try:

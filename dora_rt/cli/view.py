@@ -16,7 +16,7 @@ from dora_rt.errors import DoraRtError, RunNotFoundError
 
 if TYPE_CHECKING:
     from dora_rt.event import Event
-    from dora_rt.live.watch import Watch
+    from dora_rt.live.attach import Watch
 
 _DESCRIPTION = """\
 Show the pictures of an output as they come: in a window if there is a display, else as a web
@@ -60,7 +60,7 @@ def _picture_path(text: str) -> Path:
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     # Only who asks for pictures pays for numpy and OpenCV.
-    from dora_rt.live.watch import attach
+    from dora_rt.live.attach import attach
 
     with ExitStack() as stack:
         watches = {"image": stack.enter_context(attach(options.image))}

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from dora_rt.dashboard.log_tail import read_tail
 from dora_rt.dashboard.run_poller import RunWatch
-from dora_rt.graph.model import graph_of_status
+from dora_rt.graph.picture import graph_of_status
 from dora_rt.graph.svg import STYLE, render_svg
 from dora_rt.runs import Connection, find_runs
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dora_rt.descriptor.check.programs_exist import check_files, read_text
-from dora_rt.descriptor.modules.expand import expand_modules, with_builds
+from dora_rt.descriptor.modules.expansion import expand_modules, with_builds
 from dora_rt.descriptor.read.build import parse_commands
 from dora_rt.descriptor.read_dataflow import read_dataflow
 from dora_rt.descriptor.tree.document import parse_document, write_document

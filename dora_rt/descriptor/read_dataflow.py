@@ -6,9 +6,9 @@ from dora_rt import __version__
 from dora_rt.descriptor.check.type_library import read_type_library
 from dora_rt.descriptor.check.types import TypeRules, check_types
 from dora_rt.descriptor.check.wiring import wire
-from dora_rt.descriptor.modules.expand import expand_modules
-from dora_rt.descriptor.read.env_args import read_env
-from dora_rt.descriptor.read.node import ReadNode, read_node
+from dora_rt.descriptor.modules.expansion import expand_modules
+from dora_rt.descriptor.read.env_args_build_keys import read_env
+from dora_rt.descriptor.read.node_keys import ReadNode, read_node
 from dora_rt.descriptor.tree.document import (
     Kind,
     YamlMapping,

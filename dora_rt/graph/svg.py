@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from dora_rt.graph.labels import dropped_text, flow_text
 from dora_rt.graph.layout import Layout, Placed, Point, Route, Size, lay_out
-from dora_rt.graph.model import Arrow, Box, Graph
+from dora_rt.graph.picture import Arrow, Box, Graph
 
 _BOX_LEAST = 96.0
 _TITLE_CHARACTER = 8.2

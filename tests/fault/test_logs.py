@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from dora_rt.launcher.node_output.console import Console
-from dora_rt.launcher.node_output.line_splitter import LineSplitter
 from dora_rt.launcher.node_output.log_files import (
     NodeLogs,
     RotatingFile,
@@ -20,6 +19,7 @@ from dora_rt.launcher.node_output.log_files import (
     kept_logs_folder,
 )
 from dora_rt.launcher.node_output.router import SHOWN_LINES_PER_S, Output
+from dora_rt.launcher.processes.line_splitter import LineSplitter
 from tests.flows.flow import Flow
 
 

@@ -19,7 +19,7 @@ import pytest
 
 import dora_rt
 from dora_rt.errors import DescriptorError, RunNotFoundError
-from dora_rt.live.watch import Watch
+from dora_rt.live.attach import Watch
 from dora_rt.runs import base_folder, find_runs
 from tests.flows.flow import Flow
 from tests.flows.watched import SINK, SOURCE, YAML, started_run, status_of, tool_here

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from dora_rt.descriptor.read.supervision import Setting, Settings
+from dora_rt.descriptor.read.supervision_keys import Setting, Settings
 from dora_rt.descriptor.tree.model import Logging, Node, Resources, RestartPolicy, Supervision
 from dora_rt.descriptor.tree.problems import Problems, quote
 

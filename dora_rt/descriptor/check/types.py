@@ -12,8 +12,8 @@ from dora_rt.descriptor.check.type_library import (
     TypeName,
     parse_type_name,
 )
-from dora_rt.descriptor.read.node import ReadNode
-from dora_rt.descriptor.read.port_types import Annotation, PortTypes
+from dora_rt.descriptor.read.node_keys import ReadNode
+from dora_rt.descriptor.read.port_type_keys import Annotation, PortTypes
 from dora_rt.descriptor.tree.model import Input, Node, Output, OutputSource, Place, TimerSource
 from dora_rt.descriptor.tree.problems import Problems, did_you_mean, listing, quote
 

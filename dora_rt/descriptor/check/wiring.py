@@ -8,7 +8,7 @@ from dataclasses import replace
 from dora_rt.descriptor.check.deadlock import find_deadlocks
 from dora_rt.descriptor.check.shared_camera import note_shared_cameras
 from dora_rt.descriptor.check.shared_process import settle_processes
-from dora_rt.descriptor.read.node import ReadNode
+from dora_rt.descriptor.read.node_keys import ReadNode
 from dora_rt.descriptor.tree.model import DEFAULT_LINES, Input, LogSource, Node, OutputSource
 from dora_rt.descriptor.tree.problems import MalformedError, Problems, did_you_mean, listing, quote
 

@@ -14,7 +14,6 @@ from typing import IO
 
 from dora_rt.errors import LaunchError
 from dora_rt.launcher.cleanup.guard import RunGuard, settings_of
-from dora_rt.launcher.node_output.line_splitter import LineSplitter
 from dora_rt.launcher.processes import early_start
 from dora_rt.launcher.processes.ending import NO_USAGE, Ending, Rung, Usage, describe_ending
 from dora_rt.launcher.processes.environ import node_environ, with_compat
@@ -25,6 +24,7 @@ from dora_rt.launcher.processes.kernel_view import (
     owner_of,
     read_signals,
 )
+from dora_rt.launcher.processes.line_splitter import LineSplitter
 from dora_rt.launcher.processes.program import find_obstacle
 from dora_rt.node_config import CONFIG_VARIABLE, NodeConfig
 from dora_rt.plan.plan import ProcessPlan

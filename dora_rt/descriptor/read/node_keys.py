@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dora_rt.descriptor.read.build import read_build
-from dora_rt.descriptor.read.env_args import read_env
-from dora_rt.descriptor.read.logging import (
+from dora_rt.descriptor.read.env_args_build_keys import read_env
+from dora_rt.descriptor.read.logging_keys import (
     merge_settings,
     read_line_outputs,
     read_log_settings,
     with_line_outputs,
 )
-from dora_rt.descriptor.read.port_types import PortTypes
-from dora_rt.descriptor.read.program import read_content
-from dora_rt.descriptor.read.supervision import Settings, read_settings
-from dora_rt.descriptor.read.sync import read_sync
+from dora_rt.descriptor.read.port_type_keys import PortTypes
+from dora_rt.descriptor.read.program_keys import read_content
+from dora_rt.descriptor.read.supervision_keys import Settings, read_settings
+from dora_rt.descriptor.read.sync_keys import read_sync
 from dora_rt.descriptor.tree.document import YamlMapping, YamlScalar, YamlValue, describe
 from dora_rt.descriptor.tree.fields import Fields
 from dora_rt.descriptor.tree.host import Host

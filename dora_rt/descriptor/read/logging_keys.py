@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from dora_rt.descriptor.read.supervision import Setting, Settings
+from dora_rt.descriptor.read.supervision_keys import Setting, Settings
 from dora_rt.descriptor.tree.document import YamlScalar, YamlValue, describe
 from dora_rt.descriptor.tree.fields import Fields
 from dora_rt.descriptor.tree.identifiers import read_name

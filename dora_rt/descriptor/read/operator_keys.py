@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dora_rt.descriptor.read.inputs_outputs import read_inputs, read_outputs
+from dora_rt.descriptor.read.input_output_keys import read_inputs, read_outputs
 from dora_rt.descriptor.tree.document import YamlMapping
 from dora_rt.descriptor.tree.fields import Fields
 from dora_rt.descriptor.tree.keys import OPERATOR, PYTHON_SOURCE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dora_rt.descriptor.modules.load import Level, Module, ModuleLoader, is_module_node
+from dora_rt.descriptor.modules.module_files import Level, Module, ModuleLoader, is_module_node
 from dora_rt.descriptor.tree.document import Kind, YamlMapping, YamlScalar, YamlSequence, YamlValue
 from dora_rt.descriptor.tree.fields import is_nothing
 from dora_rt.descriptor.tree.host import Host

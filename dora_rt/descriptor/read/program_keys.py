@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from dora_rt.descriptor.read.build import read_build
-from dora_rt.descriptor.read.env_args import read_args, read_env
-from dora_rt.descriptor.read.inputs_outputs import read_inputs, read_outputs
-from dora_rt.descriptor.read.logging import read_line_outputs, read_log_settings
-from dora_rt.descriptor.read.operator import read_module, read_operator
-from dora_rt.descriptor.read.port_types import PortTypes, read_port_types
-from dora_rt.descriptor.read.supervision import Settings
+from dora_rt.descriptor.read.env_args_build_keys import read_args, read_env
+from dora_rt.descriptor.read.input_output_keys import read_inputs, read_outputs
+from dora_rt.descriptor.read.logging_keys import read_line_outputs, read_log_settings
+from dora_rt.descriptor.read.operator_keys import read_module, read_operator
+from dora_rt.descriptor.read.port_type_keys import PortTypes, read_port_types
+from dora_rt.descriptor.read.supervision_keys import Settings
 from dora_rt.descriptor.tree.document import YamlMapping, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.tree.fields import Fields
 from dora_rt.descriptor.tree.identifiers import read_name
