@@ -16,8 +16,7 @@ from dora_rt.event import DoraStatus, Event
 from dora_rt.node.dora_events import import_arrow, input_event, stop_event, with_shape
 from dora_rt.node.operator import LoadedOperator
 from dora_rt.node_config import InputConfig
-from dora_rt.transport.output.causes import Causes
-from dora_rt.transport.output.stamp import make_stamp
+from dora_rt.transport.output.origin import Causes, make_stamp
 from dora_rt.transport.primitives.doorbell import deadline_after
 from dora_rt.transport.values.sendable import check_loan, sendable
 

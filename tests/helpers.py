@@ -24,8 +24,8 @@ from dora_rt.node_config import (
 from dora_rt.plan.plan import EdgePlan, Plan, ProcessPlan
 from dora_rt.transport.board import Board
 from dora_rt.transport.input.subscriber import Subscriber
+from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.output.publisher import Publisher
-from dora_rt.transport.output.stamp import Stamp
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_words
 from tests.own import new_run

@@ -14,7 +14,7 @@ from dora_rt.errors import DescriptorError
 from dora_rt.launcher.processes.environ import inherited_environ
 from dora_rt.plan.kernel_need import find_footprints
 from dora_rt.plan.memory_need import find_need
-from dora_rt.plan.outline import outline
+from dora_rt.plan.plan import outline
 from dora_rt.plan.planner import make_plan
 
 _DESCRIPTION = """\

@@ -20,7 +20,7 @@ from dora_rt.doctor.machine import find_interpreters, find_machine
 from dora_rt.errors import DescriptorError
 from dora_rt.launcher.cleanup.leftovers import find_objects
 from dora_rt.launcher.cleanup.run_directory import find_living
-from dora_rt.launcher.premises import check_proc
+from dora_rt.launcher.preconditions import check_proc
 from dora_rt.plan.planner import make_plan
 from dora_rt.runs import base_folder, namespace_of
 

@@ -28,7 +28,7 @@ from dora_rt.launcher.perfetto import check_target
 from dora_rt.launcher.processes.environ import inherited_environ
 from dora_rt.launcher.report_file import ReportFile
 from dora_rt.launcher.trace_options import Watching, decide_spans
-from dora_rt.plan.outline import outline
+from dora_rt.plan.plan import outline
 from dora_rt.plan.planner import make_plan
 from dora_rt.terminal import HarmlessStream
 from dora_rt.units import duration_s

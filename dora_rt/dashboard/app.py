@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -17,11 +18,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from dora_rt.dashboard.log_tail import read_tail
 from dora_rt.dashboard.run_poller import RunWatch
 from dora_rt.graph.picture import graph_of_status
 from dora_rt.graph.svg import STYLE, render_svg
 from dora_rt.runs import Connection, find_runs
+from dora_rt.terminal import harmless
 
 _PAGE = Path(__file__).parent / "page"
 _FILES = {"/": "index.html", "/dashboard.css": "dashboard.css", "/dashboard.js": "dashboard.js"}
@@ -216,3 +217,29 @@ def _number(request: Request, name: str) -> int:
 def _say_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it"
     return JSONResponse({"error": error.detail}, error.status_code)
+
+
+_MOST_NBYTES = 64 * 1024
+
+
+def read_tail(path: Path, offset: int) -> tuple[str, int]:
+    """Give whole lines after `offset`, at most the last 64 KiB, and the next offset.
+
+    A file that is shorter than `offset` was begun anew, and is read from its start. It has
+    neither colours nor control characters.
+
+    Raises:
+        OSError: there is no such file (any more).
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        begin = offset if 0 <= offset <= end else 0
+        is_cut = end - begin > _MOST_NBYTES
+        if is_cut:
+            begin = end - _MOST_NBYTES
+        file.seek(begin)
+        found = file.read(end - begin)
+    whole = found[: found.rfind(b"\n") + 1]
+    text = whole.partition(b"\n")[2] if is_cut else whole
+    return harmless(text.decode("utf-8", "replace"), has_colours=False), begin + len(whole)

@@ -14,7 +14,6 @@ from dora_rt import __version__
 from dora_rt.errors import LaunchError, SharedMemoryFullError
 from dora_rt.launcher.cleanup.guard import RunGuard
 from dora_rt.launcher.cleanup.run_directory import Manifest, has_run, new_run_name, reclaim
-from dora_rt.launcher.machine_limits import check_limits, find_limits
 from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.node_output.console import Console
 from dora_rt.launcher.node_output.log_files import (
@@ -27,7 +26,12 @@ from dora_rt.launcher.node_output.log_files import (
 )
 from dora_rt.launcher.node_output.router import Output
 from dora_rt.launcher.perfetto import write_trace
-from dora_rt.launcher.premises import check_proc, check_shared_memory
+from dora_rt.launcher.preconditions import (
+    check_limits,
+    check_proc,
+    check_shared_memory,
+    find_limits,
+)
 from dora_rt.launcher.processes.companion import Companion
 from dora_rt.launcher.processes.environ import COMPAT_FOLDER, NOTIFY_VARIABLE
 from dora_rt.launcher.processes.starter import Starter

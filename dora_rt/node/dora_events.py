@@ -22,8 +22,8 @@ from dora_rt.transport.values.flat_arrays import add_shape, shaped
 TIMED_OUT = "Timeout event stream error: Receiver timed out"
 
 
-# The module dora_rt.transport.values.arrow. Not imported with this one, because a runtime of operators that
-# take no events needs no pyarrow, and not in the functions, which each event calls.
+# The module dora_rt.transport.values.arrow. Not imported with this one, because a runtime of
+# operators that take no events needs no pyarrow, and not in the functions, which each event calls.
 _arrow: Any = None
 
 

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from typing import Any
 from dora_rt.errors import LaunchError, NotInDataflowError
 from dora_rt.node_config import CONFIG_VARIABLE, CONFIG_VERSION, NodeConfig
 from dora_rt.runs import RUN_VARIABLE, Connection, base_folder, find_runs
+from dora_rt.transport.board import Board
+from dora_rt.transport.output.publisher import Publisher
+from dora_rt.transport.primitives import object_names
+from dora_rt.transport.primitives.shm import Segment, attach_semaphore
 
 _GOODBYE_S = 1.0
 
@@ -227,3 +231,23 @@ def _forget_all() -> None:
 _attachments: weakref.WeakSet[Attachment] = weakref.WeakSet()
 # A child that lives longer must neither keep the run alive nor seem to be the node.
 os.register_at_fork(after_in_child=_forget_all)
+
+
+def when_abandoned(config: NodeConfig, publishers: Collection[Publisher]) -> Callable[[], None]:
+    """Give a function that ends the node's loop and its sends, in any thread.
+
+    What it needs is attached to now: its name may be gone when the launcher is.
+    """
+    # The launcher alone writes the board; this says in its place what it can no longer say.
+    segment = Segment.attach(object_names.board(config.run), writable=True)
+    segment.close()
+    board = Board(segment.words(), config.processes, config.edges, segment.name)
+    doorbell = attach_semaphore(object_names.doorbell(config.run, config.number))
+
+    def end() -> None:
+        board.stop(config.number)
+        doorbell.release()
+        for publisher in publishers:
+            publisher.close()
+
+    return end

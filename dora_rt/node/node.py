@@ -17,8 +17,7 @@ from dora_rt.errors import (
     UnknownOutputError,
 )
 from dora_rt.event import Change, Event
-from dora_rt.node.abandoned import when_abandoned
-from dora_rt.node.dynamic import Attachment, find_config, hang_up
+from dora_rt.node.dynamic import Attachment, find_config, hang_up, when_abandoned
 from dora_rt.node.ports import open_ports
 from dora_rt.node.uncaught import report_uncaught
 from dora_rt.node_config import LinkConfig, NodeConfig
@@ -26,8 +25,8 @@ from dora_rt.transport.board import Board
 from dora_rt.transport.input.unreadable_samples import Losses
 from dora_rt.transport.operator_link import Link
 from dora_rt.transport.output.loan import Loan
+from dora_rt.transport.output.origin import make_stamp
 from dora_rt.transport.output.publisher import Publisher
-from dora_rt.transport.output.stamp import make_stamp
 from dora_rt.transport.ports import Ports
 from dora_rt.transport.primitives import forks, object_names
 from dora_rt.transport.primitives.doorbell import deadline_after

@@ -58,3 +58,21 @@ class Plan:
     """The whole dataflow in the words of dora 1.x, as JSON."""
     relay: int | None = None
     """Number of the process that sends on what the others print, if anybody reads that."""
+
+
+def outline(plan: Plan) -> str:
+    """Name the processes and edges of a plan."""
+    lines = [f"{plan.file} is fine: {len(plan.processes)} processes, {len(plan.edges)} edges"]
+    lines += [f"  {process.name}: {_describe_start(process)}" for process in plan.processes]
+    for edge in plan.edges:
+        where = f"queue {edge.queue_size}, {edge.queue_policy.value}"
+        if edge.output is None:
+            where += ", in one process"
+        lines.append(f"  {edge.source} -> {edge.target} ({where})")
+    return "\n".join(lines)
+
+
+def _describe_start(process: ProcessPlan) -> str:
+    if process.is_dynamic:
+        return f'dynamic, started by somebody else with Node("{process.name}")'
+    return " ".join(process.argv)

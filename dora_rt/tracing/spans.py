@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.context import Context
@@ -25,8 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from dora_rt.errors import CorruptSampleError, UnsupportedValueError
 from dora_rt.event import TELEMETRY_KEY, Event, MatchedEvents, decode_metadata, telemetry_context
 from dora_rt.node_config import NodeConfig
-from dora_rt.tracing.context import format_context, parse_context
-from dora_rt.transport.output.causes import Causes
+from dora_rt.transport.output.origin import Causes
 from dora_rt.transport.values.sendable import encode_metadata
 
 _FLUSH_S = 1.0
@@ -212,3 +212,18 @@ def _with_context(metadata_json: bytes, context: str) -> bytes:
     except (CorruptSampleError, UnsupportedValueError):
         # Who reads them gets that error; or they are as large as metadata may be.
         return metadata_json
+
+
+def parse_context(text: str) -> dict[str, str]:
+    """Give the fields of a context; empty if it is none."""
+    fields = {}
+    for part in text.split(";"):
+        key, colon, value = part.partition(":")
+        if colon:
+            fields[key.strip().lower()] = value.strip()
+    return fields if "traceparent" in fields else {}
+
+
+def format_context(fields: Mapping[str, str]) -> str:
+    """Write the fields of a context."""
+    return "".join(f"{key}:{value};" for key, value in fields.items())

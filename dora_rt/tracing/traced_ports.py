@@ -12,11 +12,10 @@ from dora_rt.tracing.record_file import Kind
 from dora_rt.tracing.timeline import Timeline
 from dora_rt.transport.board import Board
 from dora_rt.transport.input.inbox import Inbox
-from dora_rt.transport.input.sync_inbox import MatchingInbox
+from dora_rt.transport.input.sync import MatchingInbox
 from dora_rt.transport.operator_link import Link, Passed
-from dora_rt.transport.output.causes import Causes
+from dora_rt.transport.output.origin import Causes, Stamp
 from dora_rt.transport.output.publisher import Publisher
-from dora_rt.transport.output.stamp import Stamp
 from dora_rt.transport.ports import Ports
 from dora_rt.transport.ring.pool import Place
 from dora_rt.transport.values.header import read_number_and_times

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dora_rt.node_config import LinkConfig, NodeConfig
 from dora_rt.transport.board import Board
 from dora_rt.transport.input.inbox import Inbox
-from dora_rt.transport.input.sync_inbox import open_inbox
+from dora_rt.transport.input.sync import open_inbox
 from dora_rt.transport.operator_link import Link
-from dora_rt.transport.output.causes import Causes
+from dora_rt.transport.output.origin import Causes
 from dora_rt.transport.output.publisher import Publisher
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow
 import pytest
 
-from dora_rt.dashboard.log_tail import read_tail
+from dora_rt.dashboard.app import read_tail
 from dora_rt.dashboard.picture_codec import Kind, as_numpy, encode, kind_of, read_boxes
 from dora_rt.event import Event
 

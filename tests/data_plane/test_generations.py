@@ -11,8 +11,8 @@ from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.board import Board, Fate, Peer
 from dora_rt.transport.input.subscriber import Subscriber
+from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.output.publisher import Publisher
-from dora_rt.transport.output.stamp import Stamp
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_semaphore, attach_words, create_semaphore
 from dora_rt.transport.ring import protocol as words

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
-from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.values.sendable import encode_metadata
 from tests.helpers import NO_STAMP, Reader, wired
 

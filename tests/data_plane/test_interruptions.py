@@ -17,7 +17,7 @@ import pytest
 import dora_rt.transport
 from dora_rt.errors import NodeClosedError
 from dora_rt.node_config import QueuePolicy
-from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.output.origin import Stamp
 from tests.helpers import NO_STAMP, Reader, Wired, wired
 
 FOLDER = str(Path(dora_rt.transport.__file__).parent)

@@ -25,7 +25,7 @@ from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.output import loan as loan_module
 from dora_rt.transport.output import publisher as publisher_module
 from dora_rt.transport.output.loan import Loan
-from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY
 from tests.helpers import NO_STAMP, Reader, Wired, eventually, wired
 

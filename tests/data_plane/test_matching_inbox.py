@@ -16,10 +16,9 @@ from dora_rt.event import Change, Event, MatchedEvents
 from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.node_config import InputConfig, SyncConfig
 from dora_rt.transport.board import Board
-from dora_rt.transport.input.sync import Matcher
-from dora_rt.transport.input.sync_inbox import MatchingInbox
+from dora_rt.transport.input.sync import Matcher, MatchingInbox
+from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.output.publisher import Publisher
-from dora_rt.transport.output.stamp import Stamp
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_words
 from tests.helpers import Reader, plan_of

@@ -17,7 +17,7 @@ import pytest
 from dora_rt.errors import SharedMemoryError
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.input.observer import Observer
-from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.ring.protocol import BEING_WRITTEN, FLOOR
 from tests.helpers import Reader, Wired, wired
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dora_rt.errors import UnsupportedValueError
-from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.values.header import DTYPES
 from dora_rt.transport.values.sendable import encode_metadata, sendable
 from tests.helpers import Wired, wired

@@ -22,7 +22,7 @@ from dora_rt.errors import DoraRtError
 from dora_rt.event import Event
 from dora_rt.latency import percentile_ns
 from dora_rt.node_config import QueuePolicy
-from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY
 from dora_rt.transport.ring.protocol import LATENCIES, LOG
 from dora_rt.transport.values.header import DTYPES, HEADER_NBYTES

@@ -164,7 +164,7 @@ def test_launcher_that_lacks_something_says_what_in_one_sentence(
 def test_shared_memory_that_this_user_may_not_write_is_told():
     program = """
 import os
-from dora_rt.launcher.premises import check_shared_memory
+from dora_rt.launcher.preconditions import check_shared_memory
 from dora_rt.errors import LaunchError
 os.setuid(65534)  # not before the imports: the interpreter may be in root's home
 try:

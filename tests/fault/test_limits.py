@@ -13,7 +13,7 @@ import pytest
 
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import LaunchError
-from dora_rt.launcher.machine_limits import Limits, check_limits, find_limits
+from dora_rt.launcher.preconditions import Limits, check_limits, find_limits
 from dora_rt.plan.kernel_need import find_footprints
 from dora_rt.plan.memory_need import find_need, most_note
 from dora_rt.plan.plan import Plan
@@ -135,13 +135,13 @@ def test_processes_that_a_user_has_count_against_what_it_may_have(tmp_path: Path
     program = (
         "import os, resource, threading; os.setuid(54321);"
         "resource.setrlimit(resource.RLIMIT_NPROC, (50, 50));"
-        "from dora_rt.launcher.machine_limits import find_limits;"
+        "from dora_rt.launcher.preconditions import find_limits;"
         "threading.Thread(target=threading.Event().wait, daemon=True).start();"
         "print(find_limits().user_tasks)"
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", f"import dora_rt.launcher.machine_limits; {program}"],
+        [sys.executable, "-c", f"import dora_rt.launcher.preconditions; {program}"],
         capture_output=True,
         text=True,
         timeout=30,
@@ -158,7 +158,7 @@ def test_room_in_a_control_group_is_the_smallest_of_those_above(
     for folder, most, present in ((inner, "max", 7), (inner.parent, "100", 30)):
         (folder / "pids.max").write_text(f"{most}\n")
         (folder / "pids.current").write_text(f"{present}\n")
-    monkeypatch.setattr("dora_rt.launcher.machine_limits._CGROUPS", tmp_path)
+    monkeypatch.setattr("dora_rt.launcher.preconditions._CGROUPS", tmp_path)
     groups = tmp_path / "groups"
     groups.write_text("4:memory:/other\n0::/outer/inner\n")
     read_text = Path.read_text

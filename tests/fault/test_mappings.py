@@ -16,7 +16,9 @@ LIMIT = int(Path("/proc/sys/vm/max_map_count").read_text())
 # In a process of its own, because nothing can be allocated any more.
 PROBE = """
 import mmap, sys
-from dora_rt.transport.primitives.shm import Segment, create_semaphore, unlink_segments, unlink_semaphores
+from dora_rt.transport.primitives.shm import (
+    Segment, create_semaphore, unlink_segments, unlink_semaphores
+)
 from dora_rt.errors import SharedMemoryError
 
 prefix = sys.argv[1]

@@ -12,7 +12,7 @@ import pytest
 
 from dora_rt.errors import DoraRtError, UnsupportedValueError
 from dora_rt.node_config import QueuePolicy
-from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.output.origin import Stamp
 from tests.flows.flow import Edge, Flow
 from tests.helpers import NO_STAMP, Reader, eventually, wired
 

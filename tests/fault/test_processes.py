@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dora_rt.node_config import QueuePolicy
-from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.doorbell import Doorbell
 from dora_rt.transport.primitives.polling import Spin

@@ -188,4 +188,4 @@ class Checks:
         return False
 
 
-__all__ = ["Checks", "Life", "Node", "ring"]
+__all__ = ["Checks", "Life", "Node"]

@@ -15,7 +15,7 @@ from dora_rt.event import Change, Event
 from dora_rt.node_config import NodeConfig, OutputConfig
 from dora_rt.transport.board import Board
 from dora_rt.transport.input.observer import Observer
-from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.ports import Ports
 from dora_rt.transport.primitives import object_names
 from tests.protocol import substitutes
@@ -177,4 +177,4 @@ class _GiveBack(Exception):  # noqa: N818
 
 _BYTE = np.dtype(np.uint8)
 
-__all__ = ["Ends", "Implementation", "Looker", "PythonImplementation", "ring"]
+__all__ = ["Ends", "Implementation", "Looker", "PythonImplementation"]

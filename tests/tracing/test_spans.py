@@ -20,8 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from dora_rt.errors import ExtraMissingError
 from dora_rt.launcher.trace_options import decide_spans
-from dora_rt.tracing.context import format_context, parse_context
-from dora_rt.tracing.spans import quieten
+from dora_rt.tracing.spans import format_context, parse_context, quieten
 from tests.flows.flow import Finished, Flow
 
 FRAMES = 4

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from dora_rt.descriptor.read.build import read_build
-from dora_rt.descriptor.read.env_args_build_keys import read_env
+from dora_rt.descriptor.read.env_args_build_keys import read_build, read_env
 from dora_rt.descriptor.read.logging_keys import (
     merge_settings,
     read_line_outputs,

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dora_rt.descriptor.read.build import read_build
-from dora_rt.descriptor.read.env_args_build_keys import read_args, read_env
+from dora_rt.descriptor.read.env_args_build_keys import read_args, read_build, read_env
 from dora_rt.descriptor.read.input_output_keys import read_inputs, read_outputs
 from dora_rt.descriptor.read.logging_keys import read_line_outputs, read_log_settings
 from dora_rt.descriptor.read.operator_keys import read_module, read_operator

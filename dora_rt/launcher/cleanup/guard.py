@@ -13,7 +13,8 @@ from dora_rt.descriptor.tree.model import Resources
 from dora_rt.errors import LaunchError
 from dora_rt.launcher.cleanup.run_directory import Manifest, RunDirectory, cannot_make
 
-_FOLDER = Path(__file__).parent
+_REAPER = Path(__file__).with_name("reaper.py")
+_TRAMPOLINE = Path(__file__).parents[1] / "processes" / "trampoline.py"
 _GOODBYE_S = 2.0
 
 
@@ -86,7 +87,7 @@ class RunGuard:
         """Give the command that becomes `argv`, tied to the life of this process."""
         # Isolated and without site-packages: neither PYTHONPATH nor what is installed can break
         # it or slow it down.
-        trampoline = [sys.executable, "-I", "-S", str(_FOLDER / "trampoline.py"), str(os.getpid())]
+        trampoline = [sys.executable, "-I", "-S", str(_TRAMPOLINE), str(os.getpid())]
         settings = [f"{key}={value}" for key, value in settings_of(resources)]
         return [*trampoline, *settings, "--", *argv]
 
@@ -130,7 +131,7 @@ class RunGuard:
 def _start_reaper(
     directory: RunDirectory, lifeline: int, environ: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    script = str(_FOLDER / "reaper.py")
+    script = str(_REAPER)
     arguments = [directory.path.name, str(directory.path), str(directory.lock_fd)]
     return subprocess.Popen(
         [sys.executable, "-I", "-S", script, *arguments],

@@ -18,14 +18,15 @@ from dora_rt.launcher.memory.counters import (
     read_sent,
     read_writer,
 )
-from dora_rt.launcher.memory.generations import Outdated, unlink_outdated
-from dora_rt.launcher.memory.objects import (
+from dora_rt.launcher.memory.generations import (
     Edge,
+    Outdated,
     Output,
     create_edge,
     create_output,
     create_words,
     keep_closed,
+    unlink_outdated,
     wake_writer,
 )
 from dora_rt.node_config import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-COMPAT_FOLDER = Path(__file__).parents[1] / "compat"
+COMPAT_FOLDER = Path(__file__).parents[2] / "compat"
 # It is the launcher's: what a node says of itself is not so of the run.
 NOTIFY_VARIABLE = "NOTIFY_SOCKET"
 

@@ -1,6 +1,6 @@
 """The fork server: one interpreter that has imported what every node needs, and becomes nodes.
 
-Executed in a child of the launcher, and not imported; `dora_rt.launcher.processes.fork_client` talks to it:
+Executed in a child of the launcher, and not imported; `fork_client` beside it talks to it:
 
     python -u fork_server.py LAUNCHER_PID SOCKET_FD PADDING
 

@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -149,8 +150,6 @@ class WarmModules:
             random.seed()
         threads = _blas_threads(os.environ, len(os.sched_getaffinity(0)))
         if threads != _blas_threads(self._environ, self._cores):
-            from dora_rt.launcher.processes.blas_threads import set_blas_threads
-
             set_blas_threads(threads)
 
 
@@ -183,3 +182,38 @@ def _blas_threads(environ: Mapping[str, str], cores: int) -> int:
         if digits and int(digits) > 0:
             return min(int(digits), cores)
     return cores
+
+
+# As numpy's own wheels, Debian and conda name it.
+_SETTERS = (
+    "scipy_openblas_set_num_threads64_",
+    "scipy_openblas_set_num_threads",
+    "openblas_set_num_threads64_",
+    "openblas_set_num_threads",
+)
+
+
+def set_blas_threads(count: int) -> bool:
+    """Let each OpenBLAS of this process use so many threads; tell whether there is one."""
+    # Not before a node needs it: a fresh interpreter has not imported it either.
+    import ctypes
+
+    is_set = False
+    for path in _libraries():
+        library = ctypes.CDLL(path)
+        for name in _SETTERS:
+            if hasattr(library, name):
+                getattr(library, name)(count)
+                is_set = True
+                break
+    return is_set
+
+
+def _libraries() -> list[str]:
+    paths = set()
+    for line in Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines():
+        path = line.partition("/")[2]
+        # Debian's alternatives hide it behind the name of the interface.
+        if "blas" in path.rpartition("/")[2]:
+            paths.add(f"/{path}")
+    return sorted(paths)

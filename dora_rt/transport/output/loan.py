@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dora_rt.errors import LoanError
-from dora_rt.transport.output.stamp import Stamp
+from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.primitives import forks
 from dora_rt.transport.values.header import HEADER_NBYTES
 from dora_rt.transport.values.sendable import METADATA_LIMIT_NBYTES, check_loan

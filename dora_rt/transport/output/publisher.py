@@ -23,8 +23,8 @@ from dora_rt.node_config import OutputConfig
 from dora_rt.transport.board import Board
 from dora_rt.transport.output.array_slots import Form
 from dora_rt.transport.output.loan import Loan, LoanBook
+from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.output.reader_end import ReaderEnd
-from dora_rt.transport.output.stamp import Stamp
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.noted_operations import locking
 from dora_rt.transport.primitives.shm import attach_words

@@ -1,4 +1,4 @@
-"""The writer's side of the baton ring; `dora_rt.transport.ring.protocol` has the protocol, its steps, and why."""
+"""The writer's side of the baton ring; `protocol` beside it has the words, the steps, and why."""
 
 from __future__ import annotations
 
