@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from dora_rt.descriptor.check.programs_exist import check_files, read_text
+from dora_rt.descriptor.check.programs_exist import check_files
 from dora_rt.descriptor.modules.expansion import expand_modules, with_builds
 from dora_rt.descriptor.read.env_args_build_keys import parse_commands
 from dora_rt.descriptor.read_dataflow import read_dataflow
-from dora_rt.descriptor.tree.document import parse_document, write_document
+from dora_rt.descriptor.tree.document import parse_document, read_text, write_document
 from dora_rt.descriptor.tree.host import Host, this_host
 from dora_rt.descriptor.tree.model import Build, Descriptor
 from dora_rt.descriptor.tree.problems import DescriptorProblems, Problem, Problems

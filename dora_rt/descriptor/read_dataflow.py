@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dora_rt import __version__
-from dora_rt.descriptor.check.type_library import read_type_library
 from dora_rt.descriptor.check.types import TypeRules, check_types
 from dora_rt.descriptor.check.wiring import wire
 from dora_rt.descriptor.modules.expansion import expand_modules
@@ -24,6 +23,7 @@ from dora_rt.descriptor.tree.keys import ROOT, TYPE_RULE
 from dora_rt.descriptor.tree.model import Descriptor
 from dora_rt.descriptor.tree.problems import Problems
 from dora_rt.descriptor.tree.quantities import parse_boolean
+from dora_rt.descriptor.tree.type_library import read_type_library
 
 FILE_VERSION = 1
 

@@ -9,9 +9,9 @@ from textwrap import dedent
 import pytest
 
 from dora_rt.descriptor import DescriptorProblems, read_descriptor
-from dora_rt.descriptor.check.type_library import parse_type_name
 from dora_rt.descriptor.tree.model import Descriptor
 from dora_rt.descriptor.tree.problems import MalformedError
+from dora_rt.descriptor.tree.type_library import parse_type_name
 
 Parse = Callable[[str], Descriptor]
 Refusal = Callable[[str], list[str]]

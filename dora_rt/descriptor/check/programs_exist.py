@@ -1,4 +1,4 @@
-"""Read a dataflow file, and check that the programs it names are there; nothing is executed."""
+"""Check that the programs that a dataflow names are there; nothing is executed."""
 
 from __future__ import annotations
 
@@ -10,46 +10,15 @@ import warnings
 from pathlib import Path
 
 from dora_rt.descriptor.check.compiled_programs import OWN_NODES, is_compiled_for_dora
-from dora_rt.descriptor.tree.document import MAX_NBYTES
-from dora_rt.descriptor.tree.model import Descriptor, Operator, Place, Program
+from dora_rt.descriptor.tree.model import Descriptor, Operator, Program
 from dora_rt.descriptor.tree.problems import (
     MalformedError,
     Problems,
     closest,
-    listing,
     quote,
 )
 
-_YAML_SUFFIXES = (".yml", ".yaml")
 _MAX_SOURCE_NBYTES = 16 * 1024 * 1024
-
-
-def read_text(path: Path, problems: Problems) -> str:
-    """Read the text of a dataflow file.
-
-    Raises:
-        DescriptorProblems: if that is not possible.
-    """
-    try:
-        # Looked at first: opening a FIFO or a device may wait for ever, or never end.
-        if not stat.S_ISREG(path.stat().st_mode):
-            what = "is a folder" if path.is_dir() else "is not a file"
-            problems.stop(None, f"cannot read {path}: it {what}", _nearest_yaml(path) or "")
-        with path.open("rb") as file:
-            content = file.read(MAX_NBYTES + 1)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else None
-        problems.stop(None, f"cannot read {path}: {why or error}", _nearest_yaml(path) or "")
-    try:
-        # A file that is too large was cut anywhere, and is refused for its size.
-        is_whole = len(content) <= MAX_NBYTES
-        return content.decode("utf-8-sig", "strict" if is_whole else "replace")
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        line = before.count(b"\n") + 1
-        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
-        what = f"the file is not UTF-8 text (byte 0x{content[error.start]:02x})"
-        problems.stop(Place(str(path), line, column), what, "save it as UTF-8")
 
 
 def check_files(
@@ -190,19 +159,6 @@ def _compile(file: Path, shown: str) -> None:
         raise MalformedError(f"syntax error in {place}: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise MalformedError(f"{quote(shown)} is not Python: {error}") from None
-
-
-def _nearest_yaml(path: Path) -> str:
-    try:
-        folder = path if path.is_dir() else path.parent
-        others = (found.name for found in folder.iterdir() if found.suffix in _YAML_SUFFIXES)
-        names = sorted(name for name in others if name != path.name)
-    except (OSError, ValueError):
-        return ""
-    match = closest(path.name, names, similarity=0.75)
-    if match is not None:
-        return f"did you mean {folder / match}?"
-    return f"there is {listing(str(folder / name) for name in names)}" if names else ""
 
 
 def _nearest(path: str, folder: Path, *, otherwise: str = "") -> str:

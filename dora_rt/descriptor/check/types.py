@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dora_rt.descriptor.check.type_library import (
+from dora_rt.descriptor.read.node_keys import ReadNode
+from dora_rt.descriptor.read.port_type_keys import Annotation, PortTypes
+from dora_rt.descriptor.tree.model import Input, Node, Output, OutputSource, Place, TimerSource
+from dora_rt.descriptor.tree.problems import Problems, did_you_mean, listing, quote
+from dora_rt.descriptor.tree.type_library import (
     BYTES,
     TICK,
     TypeLibrary,
     TypeName,
     parse_type_name,
 )
-from dora_rt.descriptor.read.node_keys import ReadNode
-from dora_rt.descriptor.read.port_type_keys import Annotation, PortTypes
-from dora_rt.descriptor.tree.model import Input, Node, Output, OutputSource, Place, TimerSource
-from dora_rt.descriptor.tree.problems import Problems, did_you_mean, listing, quote
 
 _MAX_STEPS = 3
 _WIDER = (

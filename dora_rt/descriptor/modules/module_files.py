@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dora_rt.descriptor.check.programs_exist import read_text
 from dora_rt.descriptor.modules.parameters import read_parameters, substitute
 from dora_rt.descriptor.tree.document import (
     YamlMapping,
@@ -15,6 +14,7 @@ from dora_rt.descriptor.tree.document import (
     YamlValue,
     describe,
     parse_document,
+    read_text,
 )
 from dora_rt.descriptor.tree.environment_variables import expand
 from dora_rt.descriptor.tree.fields import Fields, is_nothing

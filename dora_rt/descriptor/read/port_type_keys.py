@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dora_rt.descriptor.check.type_library import TypeName, parse_type_name
 from dora_rt.descriptor.tree.document import YamlMapping, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.tree.fields import Fields, is_nothing, read_string
 from dora_rt.descriptor.tree.model import Place
 from dora_rt.descriptor.tree.problems import MalformedError, Problems, quote
+from dora_rt.descriptor.tree.type_library import TypeName, parse_type_name
 
 PATTERNS = ("service-server", "service-client", "action-server", "action-client")
 

@@ -1,15 +1,17 @@
-"""Turn YAML text into a tree in which every value knows its place and its source text."""
+"""Read a dataflow file, and turn its YAML text into a tree in which every value knows its place and its source text."""
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Union
 
 import yaml
 
 from dora_rt.descriptor.tree.model import Place
-from dora_rt.descriptor.tree.problems import Problems, quote
+from dora_rt.descriptor.tree.problems import Problems, closest, listing, quote
 from dora_rt.descriptor.tree.yaml_errors import explain_yaml_error
 
 MAX_NBYTES = 1024 * 1024
@@ -17,6 +19,7 @@ MAX_DEPTH = 50
 MAX_ALIASES = 1000
 MAX_VALUES = 20_000
 
+_YAML_SUFFIXES = (".yml", ".yaml")
 _TAG_PREFIX = "tag:yaml.org,2002:"
 
 
@@ -86,6 +89,34 @@ class YamlMapping:
 
 
 YamlValue = Union[YamlScalar, YamlSequence, YamlMapping]  # noqa: UP007  # its members come first
+
+
+def read_text(path: Path, problems: Problems) -> str:
+    """Read the text of a dataflow file.
+
+    Raises:
+        DescriptorProblems: if that is not possible.
+    """
+    try:
+        # Looked at first: opening a FIFO or a device may wait for ever, or never end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            what = "is a folder" if path.is_dir() else "is not a file"
+            problems.stop(None, f"cannot read {path}: it {what}", _nearest_yaml(path) or "")
+        with path.open("rb") as file:
+            content = file.read(MAX_NBYTES + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else None
+        problems.stop(None, f"cannot read {path}: {why or error}", _nearest_yaml(path) or "")
+    try:
+        # A file that is too large was cut anywhere, and is refused for its size.
+        is_whole = len(content) <= MAX_NBYTES
+        return content.decode("utf-8-sig", "strict" if is_whole else "replace")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line = before.count(b"\n") + 1
+        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
+        what = f"the file is not UTF-8 text (byte 0x{content[error.start]:02x})"
+        problems.stop(Place(str(path), line, column), what, "save it as UTF-8")
 
 
 def parse_document(text: str, file: str, problems: Problems) -> YamlMapping:
@@ -281,3 +312,16 @@ class _Composer:
         )
         kind = _KINDS.get(tag.removeprefix(_TAG_PREFIX), Kind.STRING)
         return YamlScalar(event.value, kind, place)
+
+
+def _nearest_yaml(path: Path) -> str:
+    try:
+        folder = path if path.is_dir() else path.parent
+        others = (found.name for found in folder.iterdir() if found.suffix in _YAML_SUFFIXES)
+        names = sorted(name for name in others if name != path.name)
+    except (OSError, ValueError):
+        return ""
+    match = closest(path.name, names, similarity=0.75)
+    if match is not None:
+        return f"did you mean {folder / match}?"
+    return f"there is {listing(str(folder / name) for name in names)}" if names else ""

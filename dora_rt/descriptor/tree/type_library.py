@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dora_rt.descriptor.check.programs_exist import read_text
-from dora_rt.descriptor.tree.document import YamlMapping, YamlSequence, describe, parse_document
+from dora_rt.descriptor.tree.document import (
+    YamlMapping,
+    YamlSequence,
+    describe,
+    parse_document,
+    read_text,
+)
 from dora_rt.descriptor.tree.fields import Fields
 from dora_rt.descriptor.tree.keys import Vocabulary
 from dora_rt.descriptor.tree.model import Place
