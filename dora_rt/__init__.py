@@ -5,21 +5,58 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dora_rt.event import DoraStatus, Event
-    from dora_rt.live.attach import attach
+    from dora_rt.event import (
+        DoraStatus,
+        Event,
+        InputClosed,
+        InputRecovered,
+        MatchedEvents,
+        SourceRestarted,
+    )
+    from dora_rt.live.attach import Watch, attach
     from dora_rt.live.run import run
     from dora_rt.node.node import Node
+    from dora_rt.report import EdgeReport, ProcessReport, Report
+    from dora_rt.transport.output.loan import Loan
 
-__all__ = ["DoraStatus", "Event", "Node", "attach", "run"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "DoraStatus": "event",
+    "EdgeReport": "report",
     "Event": "event",
-    "Node": "node",
-    "attach": "watching",
-    "run": "running",
+    "InputClosed": "event",
+    "InputRecovered": "event",
+    "Loan": "transport.output.loan",
+    "MatchedEvents": "event",
+    "Node": "node.node",
+    "ProcessReport": "report",
+    "Report": "report",
+    "SourceRestarted": "event",
+    "Watch": "live.attach",
+    "attach": "live.attach",
+    "run": "live.run",
 }
+__all__ = [
+    "DoraStatus",
+    "EdgeReport",
+    "Event",
+    "InputClosed",
+    "InputRecovered",
+    "Loan",
+    "MatchedEvents",
+    "Node",
+    "ProcessReport",
+    "Report",
+    "SourceRestarted",
+    "Watch",
+    "attach",
+    "run",
+]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,8 @@ RUN_PATTERN = r"[0-9a-f]{8}(?:\.[A-Za-z0-9_]{1,16})?"
 _RUN = re.compile(RUN_PATTERN)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_]{1,16}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_REQUESTERS = 16
+"""How many programs may be connected to the socket of a run at once."""
 _ANSWER_S = 5.0
 _READ_NBYTES = 64 * 1024
 _MAX_DESCRIPTORS = 8

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -213,7 +211,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         return EXIT_ENVIRONMENT
     if report is not None:
         try:
-            report.write(json.dumps(dataclasses.asdict(outcome.report)))
+            report.write(outcome.report.to_json())
         except OSError as error:
             console.alarm(f"--report {options.report}: {error.strerror}")
     show_summary(outcome, console)

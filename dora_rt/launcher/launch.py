@@ -37,8 +37,8 @@ from dora_rt.launcher.processes.environ import COMPAT_FOLDER, NOTIFY_VARIABLE
 from dora_rt.launcher.processes.starter import Starter
 from dora_rt.launcher.requests import RequestSocket
 from dora_rt.launcher.signals import recorded_signals
-from dora_rt.launcher.summary import Outcome, render
-from dora_rt.launcher.supervision.supervisor import Supervisor
+from dora_rt.launcher.summary import render
+from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
 from dora_rt.launcher.systemd_notify import Notifier
 from dora_rt.launcher.trace_options import Watching, watched
 from dora_rt.plan.memory_need import check_room, most_note, room_note

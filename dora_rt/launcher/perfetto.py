@@ -11,36 +11,18 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from dora_rt.node_config import NodeConfig
 from dora_rt.plan.plan import Plan
+from dora_rt.report import TraceReport
 from dora_rt.tracing.record_file import Kind, Record, Trace, read_trace
 
 # Tracks of a process: its first thread, or its operators, and then its other threads. For viewers
 # number 0 is the idle process, and the numbers of threads are those of the whole machine.
 _TRACKS = 1_000_000
 _OTHER_THREADS = 900_000
-
-
-@dataclass(frozen=True, slots=True)
-class TraceReport:
-    """The file that was made, how many events it has, and how many had no room on the way."""
-
-    path: str
-    events: int
-    left_out: int
-
-    def __str__(self) -> str:
-        text = f"trace: {self.path} ({self.events:,} events); open it at https://ui.perfetto.dev"
-        if self.left_out:
-            text += (
-                f"\ntrace: {self.left_out:,} events were left out: the files of their nodes were "
-                "full, so the end of the run is missing there"
-            )
-        return text
 
 
 def check_target(path: Path) -> None:

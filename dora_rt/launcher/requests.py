@@ -16,9 +16,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dora_rt.runs import socket_path
+from dora_rt.runs import MAX_REQUESTERS, socket_path
 
-MAX_REQUESTERS = 16
 _LONGEST_REQUEST_NBYTES = 64 * 1024
 _UNSENT_NBYTES = 4 * 1024 * 1024
 _READ_NBYTES = 64 * 1024

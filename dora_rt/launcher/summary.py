@@ -1,68 +1,10 @@
-"""The summary of a run: plain data, and the one table that is printed at the end."""
+"""The summary of a run: the tables that are printed at its end."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from dora_rt.latency import percentile_ns
-from dora_rt.launcher.perfetto import TraceReport
-from dora_rt.launcher.processes.ending import Ending, Usage
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessReport:
-    """One process: how it ended, what it used, and the last lines it printed."""
-
-    name: str
-    ending: Ending
-    restarts: int
-    usage: Usage | None
-    tail: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeReport:
-    """One edge; the counters are None where the process that kept them did not tell.
-
-    `sent` is always `delivered + dropped + unread`: what was sent when nobody was there to read it,
-    or nobody any more, or was in the hands of a process that was killed, is unread.
-    """
-
-    source: str
-    target: str
-    sent: int | None
-    delivered: int | None
-    dropped: int | None
-    unread: int | None
-    latencies: tuple[int, ...]
-    ages: tuple[int, ...]
-    """Histograms of `dora_rt.latency`: from the send, and from the origin, to the receipt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A whole run; `failures` in the order in which they happened.
-
-    `log_folder` is where the log files of the nodes are now, if they are still there.
-    """
-
-    file: str
-    duration_s: float
-    processes: tuple[ProcessReport, ...]
-    edges: tuple[EdgeReport, ...]
-    failures: tuple[ProcessReport, ...]
-    log_folder: str | None = None
-    trace: TraceReport | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the run came to: its report, and the signal that interrupted it, if one did."""
-
-    report: Report
-    interrupted_by: signal.Signals | None
+from dora_rt.report import EdgeReport, ProcessReport, Report
 
 
 def render(report: Report) -> str:
@@ -104,10 +46,10 @@ def _edge_table(edges: Sequence[EdgeReport]) -> str:
         (
             f"{edge.source} -> {edge.target}",
             *(_count(getattr(edge, name)) for name in counts),
-            _duration(percentile_ns(edge.latencies, 0.5)),
-            _duration(percentile_ns(edge.latencies, 0.99)),
-            _duration(percentile_ns(edge.ages, 0.5)),
-            _duration(percentile_ns(edge.ages, 0.99)),
+            _duration(edge.latency_ns(0.5)),
+            _duration(edge.latency_ns(0.99)),
+            _duration(edge.age_ns(0.5)),
+            _duration(edge.age_ns(0.99)),
         )
         for edge in edges
     ]

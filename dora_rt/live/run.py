@@ -6,7 +6,6 @@ memory with what the calling program has imported.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,11 +13,9 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from dora_rt.errors import DescriptorError, LaunchError
-from dora_rt.launcher.processes.ending import Ending, Usage
-from dora_rt.launcher.summary import EdgeReport, ProcessReport, Report
+from dora_rt.report import Report
 
 _EXIT_USAGE = 2
 
@@ -58,7 +55,7 @@ def run(
         command = [sys.executable, "-m", "dora_rt", os.fspath(file), "--report", str(path)]
         exit_code, errors = _follow([*command, *arguments], {**os.environ, **(env or {})}, quiet)
         if path.exists() and (report := path.read_text()):
-            return report_from_json(report)
+            return Report.from_json(report)
     if exit_code == _EXIT_USAGE:
         raise DescriptorError(errors or f"{file}: dora-launch did not accept it")
     raise LaunchError(errors or f"dora-launch {file} ended with exit code {exit_code}")
@@ -95,33 +92,3 @@ def _follow(command: list[str], environ: Mapping[str, str], quiet: bool) -> tupl
             raise
         errors.seek(0)
         return launcher.returncode, errors.read().strip()
-
-
-def report_from_json(text: str) -> Report:
-    """Read what `dora-launch --report` wrote."""
-    fields = json.loads(text)
-    return Report(
-        file=fields["file"],
-        duration_s=fields["duration_s"],
-        processes=tuple(map(_process, fields["processes"])),
-        edges=tuple(_edge(edge) for edge in fields["edges"]),
-        failures=tuple(map(_process, fields["failures"])),
-        log_folder=fields["log_folder"],
-    )
-
-
-def _process(fields: dict[str, Any]) -> ProcessReport:
-    usage = fields["usage"]
-    return ProcessReport(
-        name=fields["name"],
-        ending=Ending(**fields["ending"]),
-        restarts=fields["restarts"],
-        usage=None if usage is None else Usage(**usage),
-        tail=tuple(fields["tail"]),
-    )
-
-
-def _edge(fields: dict[str, Any]) -> EdgeReport:
-    return EdgeReport(
-        **{**fields, "latencies": tuple(fields["latencies"]), "ages": tuple(fields["ages"])}
-    )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dora_rt.launcher.requests import MAX_REQUESTERS
 from dora_rt.node_config import NodeConfig
 from dora_rt.plan.plan import Plan
+from dora_rt.runs import MAX_REQUESTERS
 
 # What an interpreter has mapped itself, with what dora_rt imports; a node's own libraries add.
 _PYTHON_MAPPINGS = 250

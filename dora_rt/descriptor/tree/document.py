@@ -1,4 +1,4 @@
-"""Read a dataflow file, and turn its YAML text into a tree in which every value knows its place and its source text."""
+"""Read a dataflow file into a tree in which every value knows its place and its source text."""
 
 from __future__ import annotations
 

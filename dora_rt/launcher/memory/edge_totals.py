@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from dora_rt.launcher.memory.counters import EdgeCounters
 from dora_rt.launcher.memory.run_memory import RunMemory
-from dora_rt.launcher.summary import EdgeReport
 from dora_rt.plan.plan import EdgePlan
+from dora_rt.report import EdgeReport
 from dora_rt.transport.status_pipe import LinkCounters
 
 

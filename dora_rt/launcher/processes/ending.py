@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
+from dora_rt.report import Ending
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY
 
 
@@ -31,25 +31,6 @@ _SIGNALS = {
     Rung.TERMINATED: signal.SIGTERM,
     Rung.KILLED: signal.SIGKILL,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a process ended, in words."""
-
-    is_failure: bool
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a process used: CPU seconds (user and system), and its largest resident size."""
-
-    cpu_s: float
-    peak_nbytes: int
-
-
-NO_USAGE = Usage(0.0, 0)
 
 
 def describe_ending(exit_status: int, rungs: Sequence[Rung]) -> Ending:

@@ -15,7 +15,7 @@ from typing import IO
 from dora_rt.errors import LaunchError
 from dora_rt.launcher.cleanup.guard import RunGuard, settings_of
 from dora_rt.launcher.processes import early_start
-from dora_rt.launcher.processes.ending import NO_USAGE, Ending, Rung, Usage, describe_ending
+from dora_rt.launcher.processes.ending import Rung, describe_ending
 from dora_rt.launcher.processes.environ import node_environ, with_compat
 from dora_rt.launcher.processes.fork_client import WarmStart
 from dora_rt.launcher.processes.kernel_view import (
@@ -28,6 +28,7 @@ from dora_rt.launcher.processes.line_splitter import LineSplitter
 from dora_rt.launcher.processes.program import find_obstacle
 from dora_rt.node_config import CONFIG_VARIABLE, NodeConfig
 from dora_rt.plan.plan import ProcessPlan
+from dora_rt.report import NO_USAGE, Ending, Usage
 
 TAIL_LINES = 20
 _READ_NBYTES = 64 * 1024

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dora_rt.launcher.processes.ending import Ending, Rung
+from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.requests import Requester
+from dora_rt.report import Ending
 
 
 class AttachedProcess:

@@ -6,12 +6,12 @@ import random
 from collections import deque
 from enum import Enum
 
-from dora_rt.launcher.processes.ending import Ending, Rung, Usage
+from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.processes.starter import TAIL_LINES, NodeProcess
-from dora_rt.launcher.summary import ProcessReport
 from dora_rt.launcher.supervision.attached import AttachedProcess
 from dora_rt.launcher.supervision.restart_policy import Restarts
 from dora_rt.plan.plan import ProcessPlan
+from dora_rt.report import Ending, ProcessReport, Usage
 
 
 class State(Enum):

@@ -6,19 +6,18 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from dora_rt.latency import BUCKETS
 from dora_rt.launcher.memory.edge_totals import Accounts
 from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.node_output.console import Console
 from dora_rt.launcher.node_output.router import Output
-from dora_rt.launcher.processes.ending import NO_USAGE, Ending, Rung
+from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.processes.orphans import reap_orphans
 from dora_rt.launcher.processes.starter import NodeProcess, NodeStartError, Starter
 from dora_rt.launcher.requests import RequestSocket
 from dora_rt.launcher.signals import SignalRecorder
-from dora_rt.launcher.summary import Outcome, ProcessReport, Report
 from dora_rt.launcher.supervision.dynamic_nodes import Attaching
 from dora_rt.launcher.supervision.node_state import State, SupervisedNode, Wish
 from dora_rt.launcher.supervision.patience import end_hung, patience_ends_ns
@@ -32,9 +31,18 @@ from dora_rt.launcher.systemd_notify import Notifier
 from dora_rt.log_record import readable
 from dora_rt.node_config import NodeConfig
 from dora_rt.plan.plan import Plan
+from dora_rt.report import NO_USAGE, Ending, ProcessReport, Report
 from dora_rt.transport.status_pipe import Kind, Status, StatusReader
 
 _SECOND_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the run came to: its report, and the signal that interrupted it, if one did."""
+
+    report: Report
+    interrupted_by: signal.Signals | None
 
 
 class Supervisor:

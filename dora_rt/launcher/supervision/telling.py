@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dora_rt.launcher.node_output.console import Console
-from dora_rt.launcher.processes.ending import Ending
 from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
+from dora_rt.report import Ending
 
 
 def tell_return(console: Console, node: SupervisedNode, ending: Ending, now_ns: int) -> None:

@@ -1,0 +1,150 @@
+"""The report of a run: how each process ended, and what each edge carried, as plain data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dora_rt.latency import percentile_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a process ended, in words."""
+
+    is_failure: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process used: CPU seconds (user and system), and its largest resident size."""
+
+    cpu_s: float
+    peak_nbytes: int
+
+
+NO_USAGE = Usage(0.0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceReport:
+    """The file that was made, how many events it has, and how many had no room on the way."""
+
+    path: str
+    events: int
+    left_out: int
+
+    def __str__(self) -> str:
+        text = f"trace: {self.path} ({self.events:,} events); open it at https://ui.perfetto.dev"
+        if self.left_out:
+            text += (
+                f"\ntrace: {self.left_out:,} events were left out: the files of their nodes were "
+                "full, so the end of the run is missing there"
+            )
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReport:
+    """One process: how it ended, what it used, and the last lines it printed."""
+
+    name: str
+    ending: Ending
+    restarts: int
+    usage: Usage | None
+    tail: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeReport:
+    """One edge; the counters are None where the process that kept them did not tell.
+
+    `sent` is always `delivered + dropped + unread`: what was sent when nobody was there to read it,
+    or nobody any more, or was in the hands of a process that was killed, is unread.
+    """
+
+    source: str
+    target: str
+    sent: int | None
+    delivered: int | None
+    dropped: int | None
+    unread: int | None
+    latencies: tuple[int, ...]
+    ages: tuple[int, ...]
+    """Histograms of `dora_rt.latency`: from the send, and from the origin, to the receipt."""
+
+    def latency_ns(self, fraction: float) -> float | None:
+        """Return the time from send to receipt that `fraction` of the samples did not exceed.
+
+        Args:
+            fraction: 0.5 is the median, 0.99 the 99th percentile.
+
+        Returns:
+            Nanoseconds, within 7 %; None if nothing was delivered, or nobody told.
+        """
+        return percentile_ns(self.latencies, fraction)
+
+    def age_ns(self, fraction: float) -> float | None:
+        """Return the time from capture to receipt that `fraction` of the samples did not exceed.
+
+        Args:
+            fraction: 0.5 is the median, 0.99 the 99th percentile.
+
+        Returns:
+            Nanoseconds, within 7 %; None if nothing was delivered, or nobody told.
+        """
+        return percentile_ns(self.ages, fraction)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A whole run; `failures` in the order in which they happened.
+
+    `log_folder` is where the log files of the nodes are now, if they are still there.
+    """
+
+    file: str
+    duration_s: float
+    processes: tuple[ProcessReport, ...]
+    edges: tuple[EdgeReport, ...]
+    failures: tuple[ProcessReport, ...]
+    log_folder: str | None = None
+    trace: TraceReport | None = None
+
+    def to_json(self) -> str:
+        """Write it down, as `dora-launch --report` does."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Read what `to_json` wrote."""
+        fields = json.loads(text)
+        trace = fields["trace"]
+        return cls(
+            file=fields["file"],
+            duration_s=fields["duration_s"],
+            processes=tuple(map(_process, fields["processes"])),
+            edges=tuple(map(_edge, fields["edges"])),
+            failures=tuple(map(_process, fields["failures"])),
+            log_folder=fields["log_folder"],
+            trace=None if trace is None else TraceReport(**trace),
+        )
+
+
+def _process(fields: dict[str, Any]) -> ProcessReport:
+    usage = fields["usage"]
+    return ProcessReport(
+        name=fields["name"],
+        ending=Ending(**fields["ending"]),
+        restarts=fields["restarts"],
+        usage=None if usage is None else Usage(**usage),
+        tail=tuple(fields["tail"]),
+    )
+
+
+def _edge(fields: dict[str, Any]) -> EdgeReport:
+    return EdgeReport(
+        **{**fields, "latencies": tuple(fields["latencies"]), "ages": tuple(fields["ages"])}
+    )
