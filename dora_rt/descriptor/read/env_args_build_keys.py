@@ -105,7 +105,7 @@ _SHELL_WORDS = ("&&", "||", "|", ";", "&", "<", ">", ">>", "2>", "2>&1", "&>")
 # many an address, and < and > of a version.
 _SHELL_MARKS = re.compile(r";|^[&|]|[&|]$")
 _QUOTED = re.compile(r"""(?<!\S)(?:'[^']*'|"(?:[^"\\]|\\.)*")(?!\S)""")
-_VARIABLE = re.compile(r"\$(\{|\(|[A-Za-z_])|`")
+_SHELL_VARIABLE = re.compile(r"\$(\{|\(|[A-Za-z_])|`")
 
 
 def read_build(fields: Fields, label: str) -> tuple[Build, ...]:
@@ -135,7 +135,7 @@ def _parse_line(line: str) -> tuple[str, ...]:
     except ValueError:
         raise MalformedError("a quote or backslash has no end") from None
     for word in _QUOTED.sub(" ", line).split():
-        if word in _SHELL_WORDS or _VARIABLE.search(word) or _SHELL_MARKS.search(word):
+        if word in _SHELL_WORDS or _SHELL_VARIABLE.search(word) or _SHELL_MARKS.search(word):
             raise MalformedError(
                 f"{quote(word)} means something to a shell, and no shell reads this",
                 "write each command in a line of its own, or: sh -c '...'",
