@@ -56,7 +56,16 @@ def write_motor(flow: Flow, program: str, *, env: str = "{}", grace: str = "3s")
         """,
     )
     flow.write("motor.py", program)
-    flow.write("clock.py", "from dora_rt import Node\nfor event in Node(): pass\nprint('end')\n")
+    flow.write(
+        "clock.py",
+        """
+        from pathlib import Path
+        from dora_rt import Node
+        for event in Node():
+            Path("ticks").touch()
+        print("end")
+        """,
+    )
 
 
 @WAYS
@@ -231,9 +240,10 @@ def start_by(flow: Flow, start: str) -> None:
 
 
 def stop_when_on(flow: Flow) -> Finished:
-    """Run it, and stop it as soon as its motor is on."""
+    """Run it, and stop it as soon as its motor and its clock are on."""
     launcher = flow.start()
-    eventually((flow.folder / "on").exists, within_s=20)
+    for name in ("on", "ticks"):
+        eventually((flow.folder / name).exists, within_s=20)
     launcher.send_signal(signal.SIGINT)
     out, err = launcher.communicate(timeout=20)
     return Finished(launcher.returncode, out, err)
