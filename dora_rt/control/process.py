@@ -189,6 +189,7 @@ class NodeProcess:
         self._guard = guard
         self._killed_because: str | None = None
         self._group = ProcessGroup(pid)
+        self._rungs_at_end: int | None = None
         self._lines = LineSplitter()
 
     @property
@@ -222,6 +223,8 @@ class NodeProcess:
         # A shell ends at once, and the program that it had started switches its motor off.
         is_asked = is_stopping or self.rung is not Rung.NONE
         if is_asked and self.rung is not Rung.KILLED and self._group.has_others():
+            if not self.is_lingering:
+                self._rungs_at_end = len(self.rungs)
             self.is_lingering = True
             return False
         self._collect()
@@ -302,7 +305,9 @@ class NodeProcess:
         if self.sent_after_stop and exit_status == 1:
             return Ending(False, "stopped (it sent after the stop)")
         return describe_ending(
-            exit_status, self.rungs, was_interrupted=self._group.was_leader_interrupted
+            exit_status,
+            self.rungs[: self._rungs_at_end],
+            was_interrupted=self._group.was_leader_interrupted,
         )
 
     def _has_exited(self) -> bool:

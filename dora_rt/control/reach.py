@@ -26,11 +26,12 @@ class Reach:
             process = node.process
             if not isinstance(process, NodeProcess) or not process.is_running:
                 continue
-            if process.is_out_of_reach and process.rung is Rung.KILLED:
+            beyond = process.out_of_reach()
+            if process.pid in beyond and process.rung is Rung.KILLED:
                 process.leave_behind()
                 left.append((node, process))
                 continue
-            for pid in process.out_of_reach():
+            for pid in beyond:
                 if pid not in self._told:
                     self._told.add(pid)
                     where = f"node {node.name}: {describe_foreign(pid)}"

@@ -364,6 +364,42 @@ def test_what_a_node_has_started_and_does_not_wait_for_cleans_up_too(flow: Flow)
     assert done.ending("motor") == "stopped"
 
 
+def test_what_a_node_that_has_drained_leaves_cleans_up_too(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: source, path: clock.py, inputs: {tick: dora/timer/millis/20}, outputs: [out]}
+          - {id: motor, path: node.py, inputs: {out: source/out}}
+        """,
+    )
+    flow.write("motor.py", motor("", "time.sleep(60)"))
+    flow.write(
+        "clock.py",
+        "from dora_rt import Node\nnode = Node()\nfor _ in node: node.send_output('out', b'x')\n",
+    )
+    flow.write(
+        "node.py",
+        """
+        import subprocess
+        from pathlib import Path
+        from dora_rt import Node
+        node = Node()
+        node.next()
+        driver = subprocess.Popen(["python3", "-u", "motor.py"])
+        Path("ticks").touch()
+        for event in node: pass
+        print("node ends")
+        """,
+    )
+
+    done = stop_when_on(flow)
+
+    printed = [line for line in done.lines("motor") if line in {*CLEANED_UP, "node ends"}]
+    assert printed == ["motor on", "node ends", *CLEANED_UP[1:]]
+    assert done.ending("motor") == "finished"
+
+
 OPERATOR = """
     import time
     from dora_rt import DoraStatus
