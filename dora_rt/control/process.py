@@ -221,12 +221,17 @@ class NodeProcess:
         if not self.is_running or not self._has_exited():
             return False
         # A shell ends at once, and the program that it had started switches its motor off.
+        has_others = self._group.has_others()
         is_asked = is_stopping or self.rung is not Rung.NONE
-        if is_asked and self.rung is not Rung.KILLED and self._group.has_others():
+        if has_others and is_asked and self.rung is not Rung.KILLED:
             if not self.is_lingering:
                 self._rungs_at_end = len(self.rungs)
             self.is_lingering = True
             return False
+        if has_others:
+            # What the node started itself ends with it. The group exists at least until the node,
+            # its leader, is reaped, so this cannot hit anybody else.
+            self._group.kill()
         self._collect()
         return True
 
@@ -235,7 +240,6 @@ class NodeProcess:
         if self.is_out_of_reach and not self._has_exited():
             self.leave_behind()
             return
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         self._collect()
 
     def gentlest_rung(self) -> Rung:
@@ -315,9 +319,6 @@ class NodeProcess:
         return ended is not None
 
     def _collect(self) -> None:
-        # What the node started itself ends with it. The group exists at least until the node, its
-        # leader, is reaped, so this cannot hit anybody else.
-        self._group.kill()
         _, status, usage = os.wait4(self.pid, 0)
         self._guard.forget(self.pid)
         self.exit_status = os.waitstatus_to_exitcode(status)
