@@ -117,12 +117,13 @@ class Subscriber:
                 self._find_lost_views()
                 self._return_slots()
             return None
-        if self.is_ended:
-            return None
         event = None
         self._is_midway = True
         try:
             with self._lock:
+                if self.is_ended:
+                    self._is_midway = False
+                    return None
                 if ring.arriving or ring.logging is not None:
                     ring.recover()
                 if self._let_go:
@@ -375,7 +376,11 @@ class Subscriber:
 
     def _return_slots(self) -> None:
         # Whoever has the lock looks once more after letting go of it, so nothing is forgotten.
-        while (self._let_go and not fork.under_way) or self._has_claims_left():
+        while (
+            (self._let_go and not fork.under_way)
+            or self._has_claims_left()
+            or (self._is_closed and self._let_go_of)
+        ):
             has_lock: list[bool] = []
             try:
                 locking(self._lock, has_lock, 0)
@@ -386,6 +391,8 @@ class Subscriber:
                 elif self._ring.logging is not None:
                     self._ring.recover()
                 self._give_back_let_go()
+                if self._is_closed:
+                    self._let_go_of.clear()  # as in `_retire`
             finally:
                 if True in has_lock:
                     self._lock.release()
