@@ -171,17 +171,17 @@ def test_array_of_a_dead_writer_stays_what_it_was():
 
 def test_objects_of_earlier_generations_are_removed_when_nobody_needs_them():
     with wired(BLOCK) as ring:
-        object_names = objects(ring.memory)
+        names = objects(ring.memory)
         for _ in range(3):
             ring.memory.mark_dead(1, returns=True)
             restart_reader(ring)
             ring.memory.note_attached(1)
             ring.publisher._notice_readers()
-        assert len(objects(ring.memory)) > len(object_names)
+        assert len(objects(ring.memory)) > len(names)
 
         ring.memory.remove_outdated()
 
-        assert len(objects(ring.memory)) == len(object_names)
+        assert len(objects(ring.memory)) == len(names)
 
 
 def test_what_a_slow_reader_has_not_read_yet_is_not_removed():

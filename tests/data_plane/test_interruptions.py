@@ -33,6 +33,18 @@ class Interrupted(BaseException):
     """What a signal handler raised."""
 
 
+@pytest.fixture(autouse=True)
+def finalizers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Python swallow what comes out of a finalizer, as it does, without telling of it here."""
+    hook = sys.unraisablehook
+
+    def swallow(unraisable: Any) -> None:
+        if unraisable.exc_type is not Interrupted:
+            hook(unraisable)
+
+    monkeypatch.setattr(sys, "unraisablehook", swallow)
+
+
 class Code:
     """Where in a function the interpreter looks whether a signal has come: behind each call, when
     it jumps back, and at the beginning."""

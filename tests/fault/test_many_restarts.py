@@ -262,8 +262,8 @@ def test_size_sees_what_a_leak_would_be():
         leaked = attach_semaphore(name)
         named = Size.of(os.getpid(), ring.run)
         unlink_semaphores([name])
-        del leaked
         nameless = Size.of(os.getpid(), ring.run)
+        leaked.close()
 
     assert (named.mappings, named.objects) == (before.mappings + 1, before.objects + 1)
     assert nameless.mappings == before.mappings + 1

@@ -17,7 +17,7 @@ from dora_rt.launcher.processes.program import find_obstacle
 from tests.fault.bed import Bed
 from tests.helpers import eventually
 
-TRAMPOLINE = Path(dora_rt.__file__).parent / "control" / "trampoline.py"
+TRAMPOLINE = Path(dora_rt.__file__).parent / "launcher" / "processes" / "trampoline.py"
 NO_RESOURCES = Resources()
 
 

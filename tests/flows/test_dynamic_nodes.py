@@ -130,6 +130,34 @@ def test_visitor_is_a_node_while_it_lasts_and_may_come_back(flow: Flow):
             assert again is not None and int(again.value) > int(first.value)
 
 
+def test_visitor_that_comes_again_and_again_leaves_nothing_open_in_its_process(flow: Flow):
+    write_counting(flow)
+    with running(flow):
+        visitor = start_visitor(
+            flow,
+            """
+import gc
+
+def growth():
+    names = open("/proc/self/maps").read().count("/dev/shm/")
+    return names, len(os.listdir("/proc/self/fd"))
+
+gc.disable()  # nobody knows when it comes next
+before = None
+for _ in range(20):
+    node.close()
+    node = Node("visitor")
+    assert node.next(timeout=5) is not None
+    node.send_output("word", b"hello")
+    before = before or growth()
+print(before, growth(), before == growth())
+""",
+        )
+        out, _ = visitor.communicate(timeout=30)
+
+    assert out.rstrip().endswith("True"), out
+
+
 def test_what_a_visitor_answers_is_matched_again_when_it_has_come_back(flow: Flow):
     write_counting(flow)
     flow.write(

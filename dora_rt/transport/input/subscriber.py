@@ -110,28 +110,29 @@ class Subscriber:
         Raises:
             CorruptSampleError: its header makes no sense; the sample is skipped.
         """
-        protocol = self._ring
+        reader = self._ring
         head = self._output_words[HEAD]
         if (
-            head == protocol.next_seq
+            head == reader.next_seq
             and not self._let_go
             and not self._writer_is_gone
             and not self._is_midway
         ):
             # Nothing was published since the last sample taken, and nothing is to be tidied up. A
             # HEAD that is seen late does no harm: the doorbell rings after it was written.
-            if protocol.held:
+            if reader.held:
                 self._find_lost_views()
                 self._return_slots()
-            return None
-        if self.is_ended:
             return None
         event = None
         self._is_midway = True
         try:
             with self._lock:
-                if protocol.arriving or protocol.logging is not None:
-                    protocol.recover()
+                if self.is_ended:
+                    self._is_midway = False
+                    return None
+                if reader.arriving or reader.logging is not None:
+                    reader.recover()
                 if self._let_go:
                     forks.settle()
                     self._give_back_let_go()
@@ -142,7 +143,7 @@ class Subscriber:
                 if taken is not None:
                     event = self._receive(taken[0], taken[1])
                 else:
-                    self._note_dropped(protocol.next_seq, protocol.arrived[1])
+                    self._note_dropped(reader.next_seq, reader.arrived[1])
                     self._find_lost_views()
                     self.is_ended = self._writer_is_gone
             self._is_midway = False
@@ -382,7 +383,11 @@ class Subscriber:
 
     def _return_slots(self) -> None:
         # Whoever has the lock looks once more after letting go of it, so nothing is forgotten.
-        while (self._let_go and not forks.under_way) or self._has_claims_left():
+        while (
+            (self._let_go and not forks.under_way)
+            or self._has_claims_left()
+            or (self._is_closed and self._let_go_of)
+        ):
             has_lock: list[bool] = []
             try:
                 locking(self._lock, has_lock, 0)
@@ -393,6 +398,8 @@ class Subscriber:
                 elif self._ring.logging is not None:
                     self._ring.recover()
                 self._give_back_let_go()
+                if self._is_closed:
+                    self._let_go_of.clear()  # as in `_retire`
             finally:
                 if True in has_lock:
                     self._lock.release()
@@ -401,20 +408,20 @@ class Subscriber:
         return self._is_closed and not self._is_retired and self._ring.has_claims
 
     def _give_back_let_go(self) -> None:
-        protocol = self._ring
+        reader = self._ring
         while self._let_go:
             slot = self._let_go[0]
             # Who says so late may find the slot in use again.
-            view = protocol.held.get(slot)
+            view = reader.held.get(slot)
             is_lost = view is not None and view() is None
             # Looked at behind that: what began before may have the view, and all that begins later
             # has not.
             if forks.under_way:
                 return
             if self._is_retired:
-                protocol.held.pop(slot, None)
-            elif is_lost and slot not in protocol.arriving and not self._inherited.get(slot):
-                protocol.give_back(slot)
+                reader.held.pop(slot, None)
+            elif is_lost and slot not in reader.arriving and not self._inherited.get(slot):
+                reader.give_back(slot)
             self._let_go.popleft()
 
 

@@ -148,13 +148,15 @@ class _Timespec(ctypes.Structure):
 class _Waits:
     """The waits of glibc 2.30 and later, on a semaphore opened by name."""
 
+    _semaphore = ctypes.c_void_p()  # until it is open
+
     def __init__(self, library: ctypes.CDLL, name: str) -> None:
         library.sem_open.restype = ctypes.c_void_p
+        self._close = library.sem_close
         self._semaphore = ctypes.c_void_p(library.sem_open(name.encode(), 0))
         if not self._semaphore:
             # Removed a moment ago; to wait on nothing would be a segmentation fault.
             raise SharedMemoryError(f"semaphore {name} is gone: its process has ended")
-        self._close = library.sem_close
         self._wait = library.sem_wait
         self._clock_wait = library.sem_clockwait
 
@@ -168,6 +170,9 @@ class _Waits:
             clock = time.CLOCK_MONOTONIC
             answer = self._clock_wait(self._semaphore, clock, ctypes.byref(until))
         return answer == 0
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let go of it; the C library counts how often it is open."""

@@ -31,7 +31,7 @@ SLICE_S = 0.05
 class Semaphore(Protocol):
     """The part of a posix_ipc semaphore that the data plane uses.
 
-    It is used as it comes, without a wrapper: these calls are the hot path.
+    Its calls are those of posix_ipc, without a wrapper: they are the hot path.
     """
 
     @property
@@ -45,7 +45,18 @@ class Semaphore(Protocol):
         """Add one count and wake a waiter."""
 
     def close(self) -> None:
-        """Unmap it: posix_ipc does not do so when the object goes."""
+        """Unmap it now, and not only when the object goes."""
+
+
+class _Semaphore(posix_ipc.Semaphore):  # type: ignore[misc]
+    """As it comes, but for its end: posix_ipc leaves it mapped when the object goes."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        # Done by hand already, or it was never opened.
+        with contextlib.suppress(ClosedError):
+            self.close()
 
 
 class Segment:
@@ -179,7 +190,7 @@ def create_semaphore(name: str) -> Semaphore:
         SharedMemoryFullError: /dev/shm has no room for it.
     """
     try:
-        return cast(Semaphore, posix_ipc.Semaphore(name, posix_ipc.O_CREX, mode=_MODE))
+        return cast(Semaphore, _Semaphore(name, posix_ipc.O_CREX, mode=_MODE))
     except posix_ipc.ExistentialError as error:
         raise SharedMemoryError(f"semaphore {name} exists already") from error
     except MemoryError as error:
@@ -197,7 +208,7 @@ def open_semaphore(name: str) -> Semaphore:
         SharedMemoryFullError: /dev/shm has no room for it.
     """
     try:
-        return cast(Semaphore, posix_ipc.Semaphore(name, posix_ipc.O_CREAT, mode=_MODE))
+        return cast(Semaphore, _Semaphore(name, posix_ipc.O_CREAT, mode=_MODE))
     except MemoryError as error:
         raise _unmapped_semaphore(name) from error
     except OSError as error:
@@ -223,7 +234,7 @@ def find_semaphore(name: str) -> Semaphore | None:
         SharedMemoryError: it cannot be mapped.
     """
     try:
-        return cast(Semaphore, posix_ipc.Semaphore(name))
+        return cast(Semaphore, _Semaphore(name))
     except posix_ipc.ExistentialError:
         return None
     except MemoryError as error:
