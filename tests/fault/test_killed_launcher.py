@@ -23,7 +23,7 @@ LIMIT_S = 2.0
 KILLED_AT_STEP = """
     import os, signal, sys
     import posix_ipc
-    from dora_rt import cli
+    from dora_rt.cli import dora_launch as cli
 
     EFFECTS = {
         "os.mkdir", "os.chmod", "os.rename", "os.truncate", "os.remove", "os.rmdir", "os.scandir",

@@ -111,14 +111,14 @@ def test_memory_that_somebody_takes_after_the_look_ends_the_start_cleanly(flow: 
         f"""
         import sys
         from pathlib import Path
-        from dora_rt import cli
-        from dora_rt.launcher import launcher
+        from dora_rt.cli import dora_launch
+        from dora_rt.launcher import launch as launcher
         look = launcher.check_room
         def look_then_lose(plan, room):
             look(plan, room)
             Path("/dev/shm/somebody").write_bytes(bytes(20 * {MIB}))
         launcher.check_room = look_then_lose
-        cli.main(["flow.yml"])
+        dora_launch.main(["flow.yml"])
         """,
     )
 
@@ -159,15 +159,15 @@ def test_inodes_that_somebody_takes_after_the_look_end_the_start_cleanly(flow: F
         "race.py",
         """
         from pathlib import Path
-        from dora_rt import cli
-        from dora_rt.launcher import launcher
+        from dora_rt.cli import dora_launch
+        from dora_rt.launcher import launch as launcher
         look = launcher.check_room
         def look_then_lose(plan, room):
             look(plan, room)
             for number in range(7):
                 Path(f"/dev/shm/somebody{number}").touch()
         launcher.check_room = look_then_lose
-        cli.main(["flow.yml"])
+        dora_launch.main(["flow.yml"])
         """,
     )
 
