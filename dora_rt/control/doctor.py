@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from dora_rt.amounts import counted, mib
 from dora_rt.control.budget import find_need, no_room, room_note
 from dora_rt.control.machine import Camera, Interpreter, Machine
 from dora_rt.control.plan import Plan
@@ -67,7 +68,7 @@ def examine_plan(
     findings = [_judge_interpreter(interpreter, machine) for interpreter in interpreters]
     need = find_need(plan)
     if machine.shm_room is None or need.nbytes <= machine.shm_room.free_nbytes:
-        text = f"{need.nbytes / 2**20:.1f} MiB before the first sample"
+        text = f"{mib(need.nbytes)} before the first sample"
         findings.append(Finding(Level.OK, "memory of the dataflow", text))
     else:
         text, _, remedy = str(no_room(plan, machine.shm_room)).rpartition("\n")
@@ -97,7 +98,7 @@ def render_findings(findings: Sequence[Finding]) -> str:
     }
     lines.append("")
     lines.append(
-        f"{_count(counts[Level.PROBLEM], 'problem')}, {_count(counts[Level.WARNING], 'warning')}"
+        f"{counted(counts[Level.PROBLEM], 'problem')}, {counted(counts[Level.WARNING], 'warning')}"
     )
     return "\n".join(lines)
 
@@ -208,7 +209,7 @@ def _check_leftovers(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             "leftovers",
-            f"{_count(len(machine.dead_runs), 'dead run')} left objects in {SHM_DIRECTORY}: "
+            f"{counted(len(machine.dead_runs), 'dead run')} left objects in {SHM_DIRECTORY}: "
             + ", ".join(sorted(machine.dead_runs)),
             "`dora-rt clean` removes them, and so does the next dora-launch",
         )
@@ -333,7 +334,3 @@ def _judge_interpreter(interpreter: Interpreter, machine: Machine) -> Finding:
     if interpreter.version != own:
         return Finding(Level.PROBLEM, subject, f"{text}, the launcher has {own}", remedy)
     return Finding(Level.OK, subject, text)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

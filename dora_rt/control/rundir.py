@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dora_rt.amounts import counted
 from dora_rt.control.leftovers import (
     SharedObject,
     find_mapped_runs,
@@ -348,7 +349,7 @@ def _read_manifest(folder_fd: int) -> Manifest | None:
 
 
 def _amount(objects: int, nbytes: int) -> str:
-    return f"{objects} object{'' if objects == 1 else 's'} ({nbytes / 1e6:.1f} MB)"
+    return f"{counted(objects, 'object')} ({nbytes / 1e6:.1f} MB)"
 
 
 def cannot_make(path: Path, error: OSError) -> LaunchError:

@@ -27,7 +27,7 @@ def test_too_few_open_files_are_refused_with_the_number_that_is_enough(bed: Bed)
 
     assert code == 3
     found = re.fullmatch(
-        r"dora-launch: 2 processes need (\d+) open files in their launcher, and 20 are allowed "
+        r"dora-launch: the launcher of 2 processes needs (\d+) open files, and 20 are allowed "
         r"here: raise the limit \(ulimit -n (\d+)\)\n",
         out,
     )
