@@ -29,7 +29,7 @@ from dora_rt.control.memory import RunMemory
 from dora_rt.control.notify import Notifier
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
-from dora_rt.control.premises import check_proc, check_shared_memory
+from dora_rt.control.premises import check_shared_memory
 from dora_rt.control.process import Starter
 from dora_rt.control.requests import RequestSocket
 from dora_rt.control.rundir import Manifest, has_run, new_run_name, reclaim
@@ -40,7 +40,7 @@ from dora_rt.control.timeline import write_trace
 from dora_rt.control.watching import Watching, watched
 from dora_rt.data.shm import SHM_DIRECTORY, find_room
 from dora_rt.errors import LaunchError, SharedMemoryFullError
-from dora_rt.runs import base_folder, namespace_of
+from dora_rt.runs import base_folder, check_proc, namespace_of
 
 _ATTEMPTS = 5
 _LAST_WORDS_S = 2.0
