@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.amounts import counted
 from dora_rt.errors import CorruptSampleError, NodeClosedError
 from dora_rt.interface import NodeLike
 from dora_rt.latency import BUCKETS, bucket, percentile_ns
@@ -55,7 +54,7 @@ class Tally:
         self.seen.update(labels)
 
     def __str__(self) -> str:
-        parts = [counted(self.frames, "frame")]
+        parts = [f"{self.frames} frames"]
         p50_ns = percentile_ns(self._histogram, 0.5)
         p99_ns = percentile_ns(self._histogram, 0.99)
         if p50_ns is not None and p99_ns is not None:
@@ -66,8 +65,7 @@ class Tally:
             seen = ", ".join(f"{count} {label}" for label, count in self.seen.most_common())
             parts.append(f"seen: {seen or 'nothing'}")
         if self.unusable:
-            were = "was" if self.unusable == 1 else "were"
-            parts.append(f"{counted(self.unusable, 'input')} {were} no picture")
+            parts.append(f"{self.unusable} inputs were no picture")
         return "; ".join(parts)
 
 

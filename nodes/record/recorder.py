@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dora_rt import __version__
-from dora_rt.amounts import counted
 from dora_rt.event import Event
 
 from ..recorded import (
@@ -202,7 +201,7 @@ class Recorder:
         lines = [f"{self.path}: {self.path.stat().st_size / 1e6:.1f} MB"]
         for source, count in self._samples.items():
             lost = self.lost[source]
-            lines.append(f"  {source}: {counted(count, 'sample')}, {lost or 'none'} lost")
+            lines.append(f"  {source}: {count} samples, {lost or 'none'} lost")
         if len(lines) == 1:
             lines.append("  no sample came")
         return "\n".join(lines)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dora_rt.amounts import counted
 from dora_rt.event import Event
 
 from ..plot.matching import View
@@ -86,7 +85,7 @@ class Feed:
         """Say what became of what came in."""
         left = self._stream.left_out
         lost = f"; {left} left out, the viewer was not there or too slow" if left else ""
-        return f"sent {counted(self.sent - left, 'sample')} to {self._stream.name}{lost}"
+        return f"sent {self.sent - left} samples to {self._stream.name}{lost}"
 
     def _offer(self, name: str, work: Callable[[], None]) -> None:
         now_ns = self._clock()

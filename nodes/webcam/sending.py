@@ -10,7 +10,6 @@ from enum import Enum
 import cv2
 import numpy as np
 
-from dora_rt.amounts import counted
 from dora_rt.errors import NodeClosedError
 from dora_rt.interface import NodeLike
 
@@ -78,7 +77,7 @@ class FrameSender:
         """Say how many frames were sent, and how fast."""
         seconds = (self._last_ns - self._first_ns) / 1e9
         if self.sent < 2 or seconds <= 0:
-            return f"sent {counted(self.sent, 'frame')}"
+            return f"sent {self.sent} frames"
         fps = (self.sent - 1) / seconds
         return f"sent {self.sent} frames in {seconds:.1f} s, {fps:.1f} fps"
 

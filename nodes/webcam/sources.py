@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dora_rt.amounts import counted
-
 from .camera import Camera
 from .capture import (
     CameraFormat,
@@ -227,7 +225,7 @@ def _started(camera: Camera) -> Camera:
 
 
 def _open_scene(options: SceneOptions, fps: float | None) -> SceneSource:
-    frames = "without end" if options.frames is None else counted(options.frames, "frame")
+    frames = "without end" if options.frames is None else f"{options.frames} frames"
     rate = options.fps if fps is None else fps
     logger.info(
         "scene: %dx%d at %s, seed %d, %d objects, %s",
