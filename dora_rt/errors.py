@@ -46,7 +46,7 @@ class LoanError(DoraRtError):
 
 
 class NodeClosedError(DoraRtError):
-    """A node was used after `close()` or in a fork of it, or sent after it was told to stop."""
+    """A node was used after `close()` or in a fork of it, or sent after a stop ended its loop."""
 
 
 class SentAfterStopError(NodeClosedError):

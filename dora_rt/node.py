@@ -205,7 +205,7 @@ class Node:
         Raises:
             UnknownOutputError: the dataflow file declares no such output.
             UnsupportedValueError: data or metadata are of a type that cannot be sent.
-            NodeClosedError: the node is closed, or was told to stop.
+            NodeClosedError: the node is closed, or `next` has given None since it is to stop.
             SharedMemoryFullError: there is no room for the sample.
             TimeoutError: a blocking reader had no room in time; nothing was sent to anybody.
         """

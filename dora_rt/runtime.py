@@ -283,28 +283,36 @@ class Runtime:
             operator.call(event, self._senders[index])
 
     def _end(self, index: int) -> None:
-        self._is_ending = True
-        running = self._running.pop(index)
+        """End an operator to which nothing can come, or that has had enough, with its ports."""
+        running = self._running[index]
         for other in self._running.values():
             other.feeders.discard(index)
         for port_id in running.ports:
             self._node.close_input(port_id)
-        for link in self._links.values():
-            if link.config.operator == index:
-                link.clear()
         try:
-            running.operator.drop()
+            self._drop(index)
         finally:
             for route in running.routes.values():
                 if route.external_id is not None:
                     self._node.close_output(route.external_id)
 
+    def _drop(self, index: int) -> None:
+        self._is_ending = True
+        running = self._running.pop(index)
+        for link in self._links.values():
+            if link.config.operator == index:
+                link.clear()
+        running.operator.drop()
+
     def _drop_all(self) -> list[OperatorError]:
-        """Drop what still runs, each whatever the others do; give what went wrong."""
+        """Drop what still runs, each whatever the others do; give what went wrong.
+
+        Inputs and outputs stay: the process ends, and may be started again.
+        """
         errors = []
         while self._running:
             try:
-                self._end(next(iter(self._running)))
+                self._drop(next(iter(self._running)))
             except OperatorError as error:
                 errors.append(error)
         return errors

@@ -52,18 +52,21 @@ class Usage:
 NO_USAGE = Usage(0.0, 0)
 
 
-def describe_ending(exit_status: int, rungs: Sequence[Rung]) -> Ending:
+def describe_ending(
+    exit_status: int, rungs: Sequence[Rung], *, was_interrupted: bool = True
+) -> Ending:
     """Say how a process ended.
 
     Args:
         exit_status: as of `subprocess`, minus the signal's number if a signal ended it.
-        rungs: those it had been pushed to.
+        rungs: those it had been pushed to, with all that it had started.
+        was_interrupted: whether SIGINT, if it is among them, was sent to the process itself.
     """
     if exit_status == 0:
         return Ending(False, "stopped" if rungs else "finished")
     if Rung.KILLED in rungs and exit_status == -signal.SIGKILL:
         return _killed(rungs)
-    if Rung.INTERRUPTED in rungs and exit_status == -signal.SIGTERM:
+    if was_interrupted and Rung.INTERRUPTED in rungs and exit_status == -signal.SIGTERM:
         # Its own handler would have been asked first: it had none, and nothing of it was run.
         return _killed([rung for rung in rungs if rung is not Rung.TERMINATED])
     for rung in (Rung.INTERRUPTED, Rung.TERMINATED):

@@ -107,6 +107,8 @@ def launch(
             NodeLogs(folder, warn=console.alarm, limits=_log_limits(plan)) as logs,
             _accompanied(companions, guard, environ),
         ):
+            if log_folder is None:
+                logs.create(process.name for process in plan.processes)
             least = {process.name: process.logging.min_level for process in plan.processes}
             relay = None if plan.relay is None else plan.processes[plan.relay].name
             output = Output(console, logs, least=least, relay=relay)

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,15 @@ class RotatingFile:
         self._files = files
         self._descriptor = -1
         self._room = 0
+
+    def create(self) -> None:
+        """Make the file if it is not there.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        if self._descriptor < 0:
+            self._open()
 
     def append(self, text: bytes) -> None:
         """Write whole lines.
@@ -118,6 +127,17 @@ class NodeLogs:
         """Give the file that has a node's newest lines."""
         return self.folder / f"{name}.log"
 
+    def create(self, names: Iterable[str]) -> None:
+        """Make empty files for nodes that have printed nothing yet.
+
+        Who follows a file that goes with the run must have it open before its last lines come.
+        """
+        try:
+            for name in names:
+                self._file(name).create()
+        except OSError as error:
+            self._put_off(error)
+
     def write(self, name: str, lines: Sequence[str]) -> None:
         """Append lines to a node's log, with the time."""
         if not lines or self._retry_ns > self._clock():
@@ -127,27 +147,33 @@ class NodeLogs:
         stamp = f"{moment}.{int(now_s * 1000) % 1000:03}"
         stamped = [f"{stamp} {line}\n".encode("utf-8", "backslashreplace") for line in lines]
         try:
-            if name not in self._files:
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                limit = self._limits.get(name, LogLimit())
-                path = self.path(name)
-                self._files[name] = RotatingFile(path, nbytes=limit.nbytes, files=limit.files)
-            file = self._files[name]
+            file = self._file(name)
             for text in file.portions(stamped):
                 file.append(text)
         except OSError as error:
-            self._retry_ns = self._clock() + _RETRY_NS
-            if not self._has_warned:
-                self._has_warned = True
-                self._warn(
-                    f"the nodes' lines cannot be written to {self.folder}: {error.strerror}; the "
-                    "dataflow goes on, and it is tried again every 30 s (--log-dir DIR: elsewhere)"
-                )
+            self._put_off(error)
 
     def close(self) -> None:
         """Let go of all files."""
         for file in self._files.values():
             file.close()
+
+    def _file(self, name: str) -> RotatingFile:
+        if name not in self._files:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            limit = self._limits.get(name, LogLimit())
+            path = self.path(name)
+            self._files[name] = RotatingFile(path, nbytes=limit.nbytes, files=limit.files)
+        return self._files[name]
+
+    def _put_off(self, error: OSError) -> None:
+        self._retry_ns = self._clock() + _RETRY_NS
+        if not self._has_warned:
+            self._has_warned = True
+            self._warn(
+                f"the nodes' lines cannot be written to {self.folder}: {error.strerror}; the "
+                "dataflow goes on, and it is tried again every 30 s (--log-dir DIR: elsewhere)"
+            )
 
     def __enter__(self) -> NodeLogs:
         return self

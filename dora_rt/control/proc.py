@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 from dataclasses import dataclass
@@ -34,35 +33,48 @@ def read_present(pid: int) -> Present | None:
     return Present(ticks / _TICKS_PER_S, int(fields[_RSS]) * _PAGE_NBYTES, int(fields[_THREADS]))
 
 
-def read_signals(pid: int) -> tuple[int, int]:
-    """Read which signals a process ignores, and which it has handlers for, as sets of bits."""
-    ignored = caught = 0
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
-            if line.startswith(b"SigIgn:"):
-                ignored = int(line.split()[1], 16)
-            elif line.startswith(b"SigCgt:"):
-                caught = int(line.split()[1], 16)
-    return ignored, caught
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process of a group; which signals it ignores and has handlers for, as sets of bits."""
+
+    pid: int
+    parent: int
+    name: str
+    ignored: int
+    caught: int
 
 
-def has_children(pid: int) -> bool:
-    """Tell whether the main thread of a process has children."""
+def read_members(group: int) -> list[Member]:
+    """Read who is in the process group of a child, and more than a zombie; the child itself first.
+
+    The child belongs to it before it has made it, and also where /proc hides it (hidepid), as it
+    has become another user.
+    """
+    with os.scandir("/proc") as entries:
+        numbers = [int(entry.name) for entry in entries if entry.name.isdigit()]
+    pids = [group, *(pid for pid in sorted(numbers) if pid != group and _is_in(pid, group))]
+    members = (_read_member(pid, is_child=pid == group) for pid in pids)
+    return [member for member in members if member is not None]
+
+
+def _is_in(pid: int, group: int) -> bool:
+    # Far cheaper than to read a file of each process.
     try:
-        return bool(Path(f"/proc/{pid}/task/{pid}/children").read_bytes().strip())
+        return os.getpgid(pid) == group
     except OSError:
-        return False  # also of a kernel without CONFIG_PROC_CHILDREN
+        return False
 
 
-def is_group_alive(group: int) -> bool:
-    """Tell whether a process group has a process that is more than a zombie."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):
-                stat = (folder / "stat").read_bytes().rpartition(b") ")[2].split(None, 3)
-                if stat[0] not in (b"Z", b"X") and int(stat[2]) == group:
-                    return True
-    return False
+def _read_member(pid: int, *, is_child: bool) -> Member | None:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except OSError:
+        return Member(pid, 0, "", 0, 0) if is_child else None
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    if fields["State"].split()[0] in ("Z", "X"):
+        return None
+    ignored, caught = int(fields["SigIgn"], 16), int(fields["SigCgt"], 16)
+    return Member(pid, int(fields["PPid"]), fields["Name"].strip(), ignored, caught)
 
 
 def owner_of(pid: int) -> str:

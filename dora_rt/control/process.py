@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from dora_rt.control.environ import node_environ, with_compat
 from dora_rt.control.guard import RunGuard, settings_of
 from dora_rt.control.lines import LineSplitter
 from dora_rt.control.plan import ProcessPlan
-from dora_rt.control.proc import has_children, is_group_alive, owner_of, read_signals
+from dora_rt.control.process_group import ProcessGroup, describe_foreign
 from dora_rt.control.program import find_obstacle
 from dora_rt.control.warm_start import WarmStart
 from dora_rt.errors import LaunchError
@@ -181,15 +180,16 @@ class NodeProcess:
         self.exit_status: int | None = None
         self.usage = NO_USAGE
         self.has_closed_output = False
-        self.is_out_of_reach = False
-        """Whether the kernel refused to signal it: it has become another user."""
         self.is_left_behind = False
+        self.is_lingering = False
+        """Whether it has ended, and is not reaped since what it had started still cleans up."""
         self.output = output
         os.set_blocking(output.fileno(), False)
         self._child = child
         self._guard = guard
         self._killed_because: str | None = None
-        self._has_group = False
+        self._group = ProcessGroup(pid)
+        self._rungs_at_end: int | None = None
         self._lines = LineSplitter()
 
     @property
@@ -203,21 +203,35 @@ class NodeProcess:
         return self.rungs[-1] if self.rungs else Rung.NONE
 
     @property
-    def is_lingering(self) -> bool:
-        """Tell whether it has ended, and is not reaped since what it had started still cleans up.
+    def is_out_of_reach(self) -> bool:
+        """Tell whether the kernel refused to signal it: it has become another user."""
+        return self._group.is_leader_out_of_reach
 
-        Nothing announces the end of that.
+    @property
+    def is_to_be_looked_at(self) -> bool:
+        """Tell whether something in its group is waited for whose end nothing announces."""
+        return self.is_running and (self.is_lingering or self._group.waits)
+
+    def reap(self, *, is_stopping: bool) -> bool:
+        """Collect the exit status if the process has ended; tell whether it just did.
+
+        Args:
+            is_stopping: whether the whole dataflow is being stopped.
         """
-        return self.is_running and self._has_group and self._has_exited()
-
-    def reap(self, now_ns: int) -> bool:
-        """Collect the exit status if the process has ended; tell whether it just did."""
         if not self.is_running or not self._has_exited():
             return False
         # A shell ends at once, and the program that it had started switches its motor off.
-        is_granted = self.rung_deadline_ns is not None and now_ns < self.rung_deadline_ns
-        if self._has_group and is_granted and is_group_alive(self.pid):
+        has_others = self._group.has_others()
+        is_asked = is_stopping or self.rung is not Rung.NONE
+        if has_others and is_asked and self.rung is not Rung.KILLED:
+            if not self.is_lingering:
+                self._rungs_at_end = len(self.rungs)
+            self.is_lingering = True
             return False
+        if has_others:
+            # What the node started itself ends with it. The group exists at least until the node,
+            # its leader, is reaped, so this cannot hit anybody else.
+            self._group.kill()
         self._collect()
         return True
 
@@ -226,30 +240,30 @@ class NodeProcess:
         if self.is_out_of_reach and not self._has_exited():
             self.leave_behind()
             return
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         self._collect()
 
     def gentlest_rung(self) -> Rung:
-        """Tell by which signal the program's own cleanup code runs, as far as it has any.
-
-        Python has no handler for SIGTERM, which so ends a program without its `finally`, but one
-        for SIGINT. Who has one for SIGTERM means it.
-        """
-        ignored, caught = read_signals(self.pid)
-        if caught & _bit(signal.SIGTERM) or ignored & _bit(signal.SIGINT):
-            return Rung.TERMINATED
-        # What a shell script has started gets the signal as well.
-        if caught & _bit(signal.SIGINT) or has_children(self.pid):
-            return Rung.INTERRUPTED
-        return Rung.TERMINATED
+        """Tell which rung comes after it was told."""
+        return self._group.gentlest_rung()
 
     def push(self, rung: Rung, deadline_ns: int | None) -> None:
-        """Note a rung of the stop ladder, and send the signal that belongs to it."""
+        """Note a rung of the stop ladder, and send the signals that belong to it."""
         self.rungs.append(rung)
         self.rung_deadline_ns = deadline_ns
-        if rung.signal is not None and self.exit_status is None:
-            self._has_group = self._has_group or has_children(self.pid)
-            self._signal_group(rung.signal)
+        if rung.signal is None or self.exit_status is not None:
+            return
+        if rung is Rung.KILLED:
+            self._group.kill()
+        else:
+            self._group.ask()
+
+    def ask_rest(self) -> None:
+        """Signal who had to wait until others of its group have ended, if these have."""
+        self._group.ask_rest()
+
+    def out_of_reach(self) -> list[int]:
+        """Give those of its group that live and may not be signalled."""
+        return self._group.out_of_reach()
 
     def kill_because(self, reason: str) -> None:
         """Kill a process that is of no use any more; its ending gives the reason."""
@@ -258,7 +272,6 @@ class NodeProcess:
 
     def leave_behind(self) -> None:
         """Wait no more for a process that may not be killed."""
-        self._killed_because = None
         self.is_left_behind = True
 
     def read_lines(self) -> list[str]:
@@ -284,49 +297,31 @@ class NodeProcess:
     def ending(self) -> Ending:
         """Say how the process ended."""
         if self.is_left_behind:
-            return Ending(
-                True,
-                f"left behind: process {self.pid} belongs to {owner_of(self.pid)}, and may not be "
-                "signalled; it goes on",
-            )
+            why = "" if self._killed_because is None else f"{self._killed_because}; "
+            return Ending(True, f"left behind: {why}{describe_foreign(self.pid)}; it goes on")
         assert self.exit_status is not None, "asked of a running process"
+        own = self._own_ending(self.exit_status)
+        return self._group.complete(own, was_asked=bool(self.rungs))
+
+    def _own_ending(self, exit_status: int) -> Ending:
         if self._killed_because is not None and not self.is_out_of_reach:
             return Ending(True, f"killed: {self._killed_because}")
-        if self.sent_after_stop and self.exit_status == 1:
+        if self.sent_after_stop and exit_status == 1:
             return Ending(False, "stopped (it sent after the stop)")
-        return describe_ending(self.exit_status, self.rungs)
+        return describe_ending(
+            exit_status,
+            self.rungs[: self._rungs_at_end],
+            was_interrupted=self._group.was_leader_interrupted,
+        )
 
     def _has_exited(self) -> bool:
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         return ended is not None
 
     def _collect(self) -> None:
-        # What the node started itself ends with it. The group exists at least until the node, its
-        # leader, is reaped, so this cannot hit anybody else.
-        self._signal_group(signal.SIGKILL)
         _, status, usage = os.wait4(self.pid, 0)
         self._guard.forget(self.pid)
         self.exit_status = os.waitstatus_to_exitcode(status)
         if self._child is not None:
             self._child.returncode = self.exit_status
         self.usage = Usage(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
-
-    def _signal_group(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            # It ended before it had a group of its own. Its number is its own until it is reaped.
-            self._signal_alone(number)
-        except PermissionError:
-            # A program like sudo: neither it nor anything in its group may be signalled.
-            self.is_out_of_reach = True
-
-    def _signal_alone(self, number: signal.Signals) -> None:
-        try:
-            os.kill(self.pid, number)
-        except PermissionError:
-            self.is_out_of_reach = True
-
-
-def _bit(number: signal.Signals) -> int:
-    return 1 << (number - 1)

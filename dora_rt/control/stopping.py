@@ -42,7 +42,7 @@ class StopLadder:
                     deadlines.append(self._since_ns + _grace_ns(node))
             elif node.process.rung_deadline_ns is not None:
                 deadlines.append(node.process.rung_deadline_ns)
-            if isinstance(node.process, NodeProcess) and node.process.is_lingering:
+            if isinstance(node.process, NodeProcess) and node.process.is_to_be_looked_at:
                 deadlines.append(now_ns + _LOOK_AGAIN_NS)
         return min(deadlines, default=None)
 
@@ -52,6 +52,12 @@ class StopLadder:
         for node in self._nodes:
             if node.process is None or not node.is_running:
                 continue
+            if isinstance(node.process, NodeProcess):
+                node.process.ask_rest()
+                if node.process.is_lingering and node.rung in (Rung.NONE, Rung.TOLD):
+                    # Nobody has asked what it had started, and does not wait for.
+                    self.push(node, node.process.gentlest_rung(), now_ns)
+                    continue
             if node.rung is Rung.NONE:
                 if self._since_ns is None:
                     continue

@@ -156,8 +156,9 @@ class Supervisor:
             if number is not signal.SIGCHLD:
                 self._interrupt(number)
         for node in self._nodes:
-            if isinstance(node.process, NodeProcess) and node.process.reap(self._clock()):
-                self._bury(node, node.process)
+            process = node.process
+            if isinstance(process, NodeProcess) and process.reap(is_stopping=self._is_stopping):
+                self._bury(node, process)
         reap_orphans([node.process.pid for node in self._nodes if node.process is not None])
         self._keep_time(self._clock())
 
@@ -217,10 +218,12 @@ class Supervisor:
             self._console.notice(f"stopping after {self._stop_after_ns / 1e9:g} s")
             self._stop()
         self._ladder.advance(now_ns)
-        for node, process in self._reach.leave_behind(is_stopping=self._is_stopping):
+        if not self._is_stopping:
+            self._keep_patience(now_ns)
+        for node, process in self._reach.leave_behind():
             self._bury(node, process)
-        if self._is_stopping:
-            return
+
+    def _keep_patience(self, now_ns: int) -> None:
         for node in self._nodes:
             if node.restart_at_ns is not None and now_ns >= node.restart_at_ns:
                 self._begin_again(node)

@@ -23,6 +23,9 @@ from dora_rt.data.ring import (
 from dora_rt.data.shm import BusyError, ClosedError, Semaphore
 from dora_rt.errors import CorruptSampleError
 
+_LONG_AGO = -1
+"""In place of a HEAD that is so old that the sample before it may be dropped: it is looked up."""
+
 
 class RingReader:
     """One reader of an output. Not thread-safe: its subscriber has the lock.
@@ -132,6 +135,7 @@ class RingReader:
             if self._early and seq in self._early:
                 taken = self._take_early(seq)
                 if taken is None:
+                    head = _LONG_AGO
                     continue
                 return taken
             word = words[self._order + seq % self._slots]  # 6
@@ -156,6 +160,7 @@ class RingReader:
                     continue
                 if is_final or self._is_gone(seq, slot):
                     self.next_seq = next_seq
+                    head = _LONG_AGO
                     continue
                 if seq in self._early:
                     continue  # it came between the two looks of step 9

@@ -5,14 +5,16 @@ Each program prints what it does; all are real processes in real dataflows.
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import signal
 from pathlib import Path
 
 import pytest
 
 from tests.fault.bed import Bed
-from tests.flows.flow import Flow
+from tests.flows.flow import Finished, Flow
 from tests.helpers import eventually
 
 MOTOR = """
@@ -54,7 +56,16 @@ def write_motor(flow: Flow, program: str, *, env: str = "{}", grace: str = "3s")
         """,
     )
     flow.write("motor.py", program)
-    flow.write("clock.py", "from dora_rt import Node\nfor event in Node(): pass\nprint('end')\n")
+    flow.write(
+        "clock.py",
+        """
+        from pathlib import Path
+        from dora_rt import Node
+        for event in Node():
+            Path("ticks").touch()
+        print("end")
+        """,
+    )
 
 
 @WAYS
@@ -207,18 +218,186 @@ def test_program_of_a_shell_script_cleans_up(flow: Flow, shell: str):
     assert done.ending("motor") == "stopped (SIGINT)"
 
 
-def test_what_a_shell_script_has_started_is_killed_after_its_grace(flow: Flow):
+def test_what_a_shell_script_has_started_is_killed_after_its_grace_and_named(flow: Flow):
     write_motor(flow, "", grace="0.3s")
-    flow.write("motor.sh", "trap '' INT TERM; sleep 60 & trap - INT TERM; echo on; wait\n")
-    text = (flow.folder / "flow.yml").read_text()
-    (flow.folder / "flow.yml").write_text(
-        text.replace("path: motor.py", "path: sh, args: motor.sh", 1)
+    flow.write(
+        "motor.sh", "trap '' INT TERM; sleep 60 & trap - INT TERM\necho on; touch on; wait\n"
     )
+    start_by(flow, "path: sh, args: motor.sh")
 
-    done = flow.run("--stop-after", "300ms")
+    done = stop_when_on(flow)
 
     assert done.lines("motor") == ["on"]
+    ending = r"stopped \(SIGINT\); killed: sleep \(process \d+\)"
+    assert re.fullmatch(ending, done.ending("motor"))
+    assert "node motor failed: stopped (SIGINT); killed: sleep" in done.out
+
+
+def start_by(flow: Flow, start: str) -> None:
+    """Let something else than the node's `path` start motor.py."""
+    path = flow.folder / "flow.yml"
+    path.write_text(path.read_text().replace("path: motor.py", start, 1))
+
+
+def stop_when_on(flow: Flow) -> Finished:
+    """Run it, and stop it as soon as its motor and its clock are on."""
+    launcher = flow.start()
+    for name in ("on", "ticks"):
+        eventually((flow.folder / name).exists, within_s=20)
+    launcher.send_signal(signal.SIGINT)
+    out, err = launcher.communicate(timeout=20)
+    return Finished(launcher.returncode, out, err)
+
+
+ASKED = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('asked')))"
+ASKED_AND_CLEANED_UP = ["motor on", "asked", "motor off", "atexit"]
+COMMAND = "python3 -u motor.py"
+
+
+def behind(path: str, *args: str) -> str:
+    return f"path: {path}, args: {json.dumps(shlex.join(args))}"
+
+
+@pytest.mark.parametrize(
+    ("start", "ending"),
+    [
+        (behind("bash", "-c", f"{COMMAND}; true"), "stopped"),
+        (behind("sh", "-c", f"{COMMAND}; true"), "stopped (SIGINT)"),
+        (behind("bash", "-c", f"{COMMAND} & wait"), "stopped (SIGINT)"),
+        (behind("bash", "-c", f"{COMMAND} & exec sleep 60"), "stopped (SIGINT)"),
+        (behind("timeout", "100", *COMMAND.split()), "stopped"),
+        (behind("timeout", "100", "bash", "-c", f"{COMMAND}; true"), "stopped"),
+    ],
+    ids=["bash", "sh", "background", "orphan", "timeout", "timeout and bash"],
+)
+def test_handler_for_sigterm_is_called_once_behind_any_wrapper(flow: Flow, start: str, ending: str):
+    write_motor(flow, motor(ASKED, "time.sleep(60)"))
+    start_by(flow, start)
+
+    done = stop_when_on(flow)
+
+    assert done.lines("motor") == ASKED_AND_CLEANED_UP
+    assert done.ending("motor") == ending
+    assert done.exit_code == 128 + signal.SIGINT
+
+
+def test_plain_program_behind_timeout_is_interrupted_and_cleans_up(flow: Flow):
+    write_motor(flow, motor("", "time.sleep(60)"))
+    start_by(flow, behind("timeout", "100", *COMMAND.split()))
+
+    done = stop_when_on(flow)
+
+    assert [line for line in done.lines("motor") if line in CLEANED_UP] == CLEANED_UP
     assert done.ending("motor") == "stopped (SIGINT)"
+    assert done.exit_code == 128 + signal.SIGINT
+
+
+def test_wrapper_that_passes_its_signal_on_gets_it_when_its_program_has_ended(flow: Flow):
+    write_motor(flow, motor("", "time.sleep(60)"))
+    flow.write(
+        "wrapper.py",
+        """
+        import signal, subprocess, sys
+        signal.signal(signal.SIGTERM, lambda *_: (driver.terminate(), sys.exit(print("passed"))))
+        driver = subprocess.Popen(["python3", "-u", "motor.py"])
+        driver.wait()
+        signal.pause()
+        """,
+    )
+    start_by(flow, "path: wrapper.py")
+
+    done = stop_when_on(flow)
+
+    printed = [line for line in done.lines("motor") if line in {*CLEANED_UP, "passed"}]
+    assert printed == [*CLEANED_UP, "passed"]
+    assert done.ending("motor") == "stopped"
+
+
+def test_program_whose_shell_has_ended_climbs_the_whole_ladder(flow: Flow):
+    begin = """import signal
+    def ask(*_):
+        print("not yet")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("asked")))
+    signal.signal(signal.SIGINT, ask)"""
+    write_motor(flow, motor(begin, "while True: time.sleep(60)"), grace="0.3s")
+    start_by(flow, behind("bash", "-c", f"{COMMAND} & wait"))
+
+    done = stop_when_on(flow)
+
+    assert done.lines("motor") == ["motor on", "not yet", "asked", "motor off", "atexit"]
+    assert done.ending("motor") == "stopped (SIGINT)"
+
+
+def test_command_by_which_a_shell_cleans_up_has_the_grace_for_it(flow: Flow):
+    write_motor(flow, "")
+    flow.write("motor.py", "import time\nprint('begins')\ntime.sleep(0.3)\nprint('off')\n")
+    flow.write(
+        "motor.sh", f"trap '{COMMAND}; exit 0' TERM INT\necho on\ntouch on\nsleep 60 & wait\n"
+    )
+    start_by(flow, "path: bash, args: motor.sh")
+
+    done = stop_when_on(flow)
+
+    assert done.lines("motor") == ["on", "begins", "off"]
+
+
+def test_what_a_node_has_started_and_does_not_wait_for_cleans_up_too(flow: Flow):
+    write_motor(flow, motor("", "time.sleep(60)"))
+    flow.write(
+        "node.py",
+        """
+        import subprocess
+        from dora_rt import Node
+        node = Node()
+        node.next()
+        driver = subprocess.Popen(["python3", "-u", "motor.py"])
+        for event in node: pass
+        print("node ends")
+        """,
+    )
+    start_by(flow, "path: node.py, inputs: {tick: dora/timer/millis/20}")
+
+    done = stop_when_on(flow)
+
+    printed = [line for line in done.lines("motor") if line in {*CLEANED_UP, "node ends"}]
+    assert printed == ["motor on", "node ends", *CLEANED_UP[1:]]
+    assert done.ending("motor") == "stopped"
+
+
+def test_what_a_node_that_has_drained_leaves_cleans_up_too(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: source, path: clock.py, inputs: {tick: dora/timer/millis/20}, outputs: [out]}
+          - {id: motor, path: node.py, inputs: {out: source/out}}
+        """,
+    )
+    flow.write("motor.py", motor("", "time.sleep(60)"))
+    flow.write(
+        "clock.py",
+        "from dora_rt import Node\nnode = Node()\nfor _ in node: node.send_output('out', b'x')\n",
+    )
+    flow.write(
+        "node.py",
+        """
+        import subprocess
+        from pathlib import Path
+        from dora_rt import Node
+        node = Node()
+        node.next()
+        driver = subprocess.Popen(["python3", "-u", "motor.py"])
+        Path("ticks").touch()
+        for event in node: pass
+        print("node ends")
+        """,
+    )
+
+    done = stop_when_on(flow)
+
+    printed = [line for line in done.lines("motor") if line in {*CLEANED_UP, "node ends"}]
+    assert printed == ["motor on", "node ends", *CLEANED_UP[1:]]
+    assert done.ending("motor") == "finished"
 
 
 OPERATOR = """

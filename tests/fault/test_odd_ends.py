@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,11 +37,21 @@ def ordinary() -> Iterator[Bed]:
 
 
 def as_ordinary_user(bed: Bed, *arguments: str) -> list[str]:
+    return become_ordinary(bed.command(*arguments))
+
+
+def become_ordinary(command: list[str]) -> list[str]:
     # As `sudo` and drivers with the set-user-ID bit do it, in whose place the node calls setuid().
     # The second capability is for an interpreter in root's home.
     caps = "+setuid,+dac_override"
     user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
-    return [*user, f"--inh-caps={caps}", f"--ambient-caps={caps}", *bed.command(*arguments)]
+    return [*user, f"--inh-caps={caps}", f"--ambient-caps={caps}", *command]
+
+
+def ask(bed: Bed, *words: str) -> int:
+    """Run a verb of `dora-rt`, such as `stop NODE`, and give its exit code."""
+    command = [sys.executable, "-c", "from dora_rt.tools import main; main()", *words]
+    return subprocess.run(become_ordinary(command), env=bed.environ, timeout=20).returncode
 
 
 def write_driver(bed: Bed, end: str, restart: str = "never") -> None:
@@ -57,6 +69,7 @@ def write_driver(bed: Bed, end: str, restart: str = "never") -> None:
         "driver.py",
         f"""
         import os, sys, time
+        from pathlib import Path
         os.setuid({OTHER_USER})
         print("pid", os.getpid())
         {end}
@@ -94,6 +107,82 @@ def test_node_that_may_not_be_signalled_is_named_at_the_stop_and_all_others_drai
         assert ordinary.runs() == set()
     finally:
         os.kill(pid, signal.SIGKILL)
+
+
+def pid_of(driver: str, out: str) -> int:
+    return int(re.search(rf"^{driver} *\| pid (\d+)$", out, re.M)[1])
+
+
+def left_behind(pid: int) -> str:
+    return f"process {pid} belongs to user {OTHER_USER}, and may not be signalled; it goes on"
+
+
+def test_what_has_become_another_user_below_a_shell_is_named_and_left_behind(ordinary: Bed):
+    write_driver(ordinary, "time.sleep(60)")
+    text = (ordinary.folder / "flow.yml").read_text()
+    shell = f"path: bash, args: '-c \"{sys.executable} -u driver.py; true\"'"
+    (ordinary.folder / "flow.yml").write_text(text.replace("path: driver.py", shell))
+
+    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "1s"))
+
+    pid = pid_of("driver", out)
+    try:
+        assert f"node driver: {left_behind(pid)}".replace("it goes on", "waiting for it") in out
+        assert re.search(rf"^driver +killed: [^;]*; {left_behind(pid)} ", out, re.M), out
+        assert re.search(r"^sink +finished ", out, re.M)
+        assert code == 1
+        assert Path(f"/proc/{pid}").exists(), "the fault took place"
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_node_that_has_become_another_user_can_be_stopped_and_restarted_by_hand(ordinary: Bed):
+    write_driver(ordinary, "Path('pids').open('a').write(f'{os.getpid()}\\n'); time.sleep(60)")
+    launcher = ordinary.start(command=as_ordinary_user(ordinary))
+    pids: list[int] = []
+
+    def has_started(count: int) -> bool:
+        path = ordinary.folder / "pids"
+        pids[:] = map(int, path.read_text().split()) if path.exists() else []
+        return len(pids) == count
+
+    try:
+        eventually(lambda: has_started(1), within_s=20)
+        restart = ask(ordinary, "restart", "driver")
+        eventually(lambda: has_started(2), within_s=20)
+        stop = ask(ordinary, "stop", "driver")
+
+        launcher.send_signal(signal.SIGINT)
+        out, _ = launcher.communicate(timeout=20)
+        assert (restart, stop) == (0, 0)
+        assert f"node driver left behind: {left_behind(pids[0])}; starting it again\n" in out
+        assert f"node driver left behind: {left_behind(pids[1])}; `dora-rt restart driver`" in out
+        assert launcher.returncode == 130
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_node_that_is_another_user_and_not_ready_in_time_has_failed_and_is_restarted(ordinary: Bed):
+    write_driver(ordinary, "time.sleep(60)", restart="on-failure")
+    path = ordinary.folder / "flow.yml"
+    ports = "startup_timeout: 1, inputs: {tick: dora/timer/secs/1}, max_restarts: 1"
+    path.write_text(path.read_text().replace("max_restarts: 2", ports))
+
+    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "4s"))
+
+    pids = [int(pid) for pid in re.findall(r"^driver \| pid (\d+)$", out, re.M)]
+    try:
+        assert len(pids) == 2
+        for pid in pids:
+            ending = f"left behind: not ready within 1 s; {left_behind(pid)}"
+            assert f"node driver {ending}; " in out
+        assert re.search(rf"^driver +{ending} +1 ", out, re.M)
+        assert re.search(r"^source/out -> sink/out +\d\d+ ", out, re.M), "all others go on"
+        assert code == 1
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_node_that_dies_before_it_has_a_process_group_of_its_own_has_failed(bed: Bed):
@@ -228,7 +317,10 @@ def test_node_that_is_only_slow_to_begin_is_waited_for(flow: Flow):
 
     launcher.send_signal(signal.SIGINT)
     out, _ = launcher.communicate(timeout=20)
-    assert "sink   | out" not in out
+    # The stop lets everybody out of `Node()`, and a sample may still arrive after that.
+    before_the_stop, said, _ = out.partition("SIGINT: stopping")
+    assert said
+    assert "sink   | out" not in before_the_stop
 
 
 def test_launcher_that_is_init_lets_go_of_what_nodes_leave_behind(bed: Bed):

@@ -255,6 +255,75 @@ def test_exception_in_an_operator_ends_the_runtime_with_its_traceback_in_the_sum
     assert done.exit_code == 1
 
 
+def test_runtime_that_is_restarted_keeps_its_readers_and_what_waits_in_its_queues(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: source, path: source.py, outputs: [number]}
+          - id: relay
+            restart: on-failure
+            restart_delay: 0.02
+            max_restarts: 5
+            operators:
+              - id: pass
+                python: pass.py
+                inputs: {x: {source: source/number, queue_policy: block, queue_size: 20}}
+                outputs: [same]
+          - id: sink
+            path: sink.py
+            inputs: {x: {source: relay/pass/same, queue_policy: block, queue_size: 20}}
+        """,
+    )
+    flow.write(
+        "source.py",
+        """
+        import time
+        import numpy as np
+        from dora_rt import Node
+        node = Node()
+        for number in range(40):
+            node.send_output("number", np.int64(number))
+        while not node.is_stopped():
+            time.sleep(0.01)
+        """,
+    )
+    flow.write(
+        "pass.py",
+        """
+        from dora_rt import DoraStatus
+
+        class Operator:
+            def on_input(self, dora_input, send_output):
+                number = int(dora_input["data"])
+                send_output("same", dora_input["data"])
+                if number in (7, 21, 33):
+                    raise ValueError(f"number {number}")
+                return DoraStatus.CONTINUE
+        """,
+    )
+    flow.write(
+        "sink.py",
+        """
+        from dora_rt import Node
+        node = Node()
+        while (event := node.next_event()) is not None:
+            print(getattr(event, "value", type(event).__name__))
+            if getattr(event, "value", None) == 39:
+                node.stop_dataflow()
+        """,
+    )
+
+    done = flow.run()
+
+    lines = done.lines("sink")
+    numbers = [line for line in lines if line.isdigit()]
+    assert numbers == [str(number) for number in range(40)], "nothing is lost on `block` edges"
+    assert lines.count("SourceRestarted") == 3
+    assert "InputClosed" not in lines[: lines.index("39")], "its source comes back"
+    assert done.edge("relay/pass/same", "sink/x") == Edge(sent=40, delivered=40, dropped=0)
+
+
 def test_answer_that_is_no_status_is_an_error_that_names_the_operator(flow: Flow):
     write_chain(
         flow, show="class Operator:\n    def on_input(self, dora_input, send_output): pass\n"

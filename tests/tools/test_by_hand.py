@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.flows.flow import Flow
 from tests.helpers import eventually
 from tests.tools.verbs import process, start, status, statuses, verb
@@ -44,6 +46,39 @@ def test_run_that_is_stopped_drains_and_ends_well_and_followed_logs_end_with_it(
         assert logs.stdout.read().endswith(" bye\n")
         assert logs.wait(5) == 0
     assert verb("ps").out == "no dataflow is running\n"
+
+
+def test_only_line_of_a_node_is_followed_although_it_is_its_last(flow: Flow):
+    flow.write(
+        "node.py",
+        """
+        from pathlib import Path
+        from dora_rt import Node
+        Path("is_there").touch()
+        for event in Node(): pass
+        print("bye")
+        """,
+    )
+    launcher = launch(
+        flow,
+        "- {id: node, path: node.py, inputs: {tick: dora/timer/millis/10}}",
+        "is_there",
+    )
+    eventually(lambda: process("node")["state"] == "running")
+    with start("logs", "-f") as logs:
+        assert logs.stdout is not None
+        # It has opened what is there to be opened.
+        folder = Path(status()["log_folder"])
+        eventually(lambda: str(folder / "node.log") in open_files(logs.pid))
+
+        assert verb("stop").exit_code == 0
+
+        assert logs.stdout.read().endswith(" bye\n")
+    launcher.communicate(timeout=5)
+
+
+def open_files(pid: int) -> list[str]:
+    return [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 def test_node_that_must_be_killed_to_be_stopped_or_restarted_by_hand_is_no_failure(flow: Flow):
