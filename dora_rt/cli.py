@@ -21,6 +21,7 @@ from dora_rt.control.planner import make_plan
 from dora_rt.control.report_file import ReportFile
 from dora_rt.control.timeline import check_target
 from dora_rt.control.watching import Watching, decide_spans
+from dora_rt.control.web_port import web_port
 from dora_rt.dashboard.extra import MISSING_EXTRA
 from dora_rt.dashboard.extra import is_installed as has_dashboard
 from dora_rt.descriptor import read_descriptor
@@ -131,7 +132,10 @@ def _parser() -> argparse.ArgumentParser:
         help="where to serve that page; 0.0.0.0: for other machines too",
     )
     parser.add_argument(
-        "--dashboard-port", metavar="PORT", help="its port, or the next free one; 0: any"
+        "--dashboard-port",
+        type=web_port,
+        metavar="PORT",
+        help="its port, or the next free one; 0: any",
     )
     parser.add_argument(
         "--dashboard-no-token",
@@ -239,7 +243,12 @@ def _companions(options: argparse.Namespace) -> list[list[str]]:
     companions = []
     if _wants_dashboard(options):
         chosen = {"--host": options.dashboard_host, "--port": options.dashboard_port}
-        places = [word for flag, value in chosen.items() if value for word in (flag, value)]
+        places = [
+            word
+            for flag, value in chosen.items()
+            if value not in (None, "")
+            for word in (flag, str(value))
+        ]
         places += ["--no-token"] if options.dashboard_no_token else []
         companions.append([*command, "dashboard", *places])
     if options.watch:

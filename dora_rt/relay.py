@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dora_rt.amounts import counted
 from dora_rt.logline import LogLevel, level_of, to_log_message
 from dora_rt.node import Node
 from dora_rt.runs import Connection
@@ -50,7 +51,8 @@ class Relay:
     def take(self, told: dict[str, Any]) -> None:
         """Send a line to the outputs that want it, or note that a node is over."""
         if told.get("missed"):
-            sys.stderr.write(f"{told['missed']} lines of nodes came too fast, and were left out\n")
+            missed = counted(told["missed"], "line")
+            sys.stderr.write(f"left out {missed} of nodes that came too fast\n")
         if "over" in told:
             for left in self._until.values():
                 left.discard(told["over"])

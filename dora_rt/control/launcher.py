@@ -29,7 +29,7 @@ from dora_rt.control.memory import RunMemory
 from dora_rt.control.notify import Notifier
 from dora_rt.control.output import Output
 from dora_rt.control.plan import Plan
-from dora_rt.control.premises import check_proc, check_shared_memory
+from dora_rt.control.premises import check_shared_memory
 from dora_rt.control.process import Starter
 from dora_rt.control.requests import RequestSocket
 from dora_rt.control.rundir import Manifest, has_run, new_run_name, reclaim
@@ -40,7 +40,7 @@ from dora_rt.control.timeline import write_trace
 from dora_rt.control.watching import Watching, watched
 from dora_rt.data.shm import SHM_DIRECTORY, find_room
 from dora_rt.errors import LaunchError, SharedMemoryFullError
-from dora_rt.runs import base_folder, namespace_of
+from dora_rt.runs import base_folder, check_proc, namespace_of
 
 _ATTEMPTS = 5
 _LAST_WORDS_S = 2.0
@@ -119,15 +119,12 @@ def launch(
             outcome = supervisor.run(starter, requests)
         if watching.trace is not None:
             outcome = _with_trace(outcome, plan, guard, watching.trace, began_ns, console)
-        if not outcome.report.failures or not folder.is_dir():
-            return outcome
-        if log_folder is None:
-            try:
-                folder = keep_logs(folder, kept_logs_folder(environ), guard.run)
-            except OSError as error:
-                console.alarm(f"the logs of this run cannot be kept: {error}")
-                return outcome
-        return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
+        if outcome.report.failures and folder.is_dir():
+            kept = folder if log_folder is not None else _keep(folder, guard.run, environ, console)
+            if kept is not None:
+                outcome = replace(outcome, report=replace(outcome.report, log_folder=str(kept)))
+    # A signal that came when the supervisor had ended has nothing left to stop, and still counts.
+    return replace(outcome, interrupted_by=outcome.interrupted_by or signals.untaken)
 
 
 def show_summary(outcome: Outcome, console: Console) -> None:
@@ -166,6 +163,14 @@ def _with_trace(
         console.alarm(f"the trace cannot be written: {error}")
         return outcome
     return replace(outcome, report=replace(outcome.report, trace=trace))
+
+
+def _keep(folder: Path, run: str, environ: dict[str, str], console: Console) -> Path | None:
+    try:
+        return keep_logs(folder, kept_logs_folder(environ), run)
+    except OSError as error:
+        console.alarm(f"the logs of this run cannot be kept: {error}")
+        return None
 
 
 def _log_limits(plan: Plan) -> dict[str, LogLimit]:

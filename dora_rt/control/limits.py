@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dora_rt.amounts import counted
 from dora_rt.control.footprint import Footprints, find_footprints
 from dora_rt.control.plan import Plan
 from dora_rt.errors import LaunchError
@@ -66,7 +67,7 @@ def _check_descriptors(processes: int, need: Footprints, limits: Limits) -> None
     needed = need.launcher.descriptors
     if limits.descriptors < needed:
         raise LaunchError(
-            f"{processes} processes need {needed} open files in their launcher, and "
+            f"the launcher of {counted(processes, 'process')} needs {needed} open files, and "
             f"{limits.descriptors} are allowed here: {_raise_descriptors(needed, limits)}"
         )
     largest = max(need.nodes, key=lambda node: node.descriptors, default=need.launcher)

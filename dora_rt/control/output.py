@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dora_rt.amounts import counted
 from dora_rt.control.console import Console
 from dora_rt.control.following import Following
 from dora_rt.control.interruption import InterruptionFilter
@@ -121,6 +122,6 @@ class Output:
     def _tell_hidden(self, name: str, window: _Window) -> None:
         if window.hidden:
             self._console.node_line(
-                name, f"... {window.hidden} lines not shown, see {self._logs.path(name)}"
+                name, f"... {counted(window.hidden, 'line')} not shown, see {self._logs.path(name)}"
             )
             window.hidden = 0

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from dora_rt.data.shm import SHM_DIRECTORY
 from dora_rt.errors import LaunchError
 
 _OWN_RIGHTS = 0o700
-
-
-def check_proc() -> None:
-    """See that there is /proc.
-
-    Raises:
-        LaunchError: there is none.
-    """
-    if not Path("/proc/self/fd").is_dir():
-        raise LaunchError(
-            "/proc is not there, and nothing can be told of processes without it: mount it "
-            "(mount -t proc proc /proc)"
-        )
 
 
 def check_shared_memory() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+from dora_rt.amounts import counted
 from dora_rt.data.fence import Fence
 from dora_rt.data.ring import MAGIC
 from dora_rt.errors import SharedMemoryError
@@ -87,7 +88,8 @@ class Board:
         expected = (MAGIC, processes, edges)
         if tuple(words[:3]) != expected or words.nbytes < board_nbytes(processes, edges):
             raise SharedMemoryError(
-                f"{name} is not the board of a run of {processes} processes and {edges} edges"
+                f"{name} is not the board of a run of {counted(processes, 'process')} and "
+                f"{counted(edges, 'edge')}"
             )
         self._words = words
         self._news = _STOP + processes

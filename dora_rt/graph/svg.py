@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from itertools import pairwise
 
+from dora_rt.amounts import counted
 from dora_rt.graph.layout import Layout, Placed, Point, Route, Size, lay_out
 from dora_rt.graph.model import Arrow, Box, Graph
 from dora_rt.graph.wording import dropped_text, flow_text
@@ -102,7 +103,7 @@ def _describe(graph: Graph) -> str:
     ways = [
         f"{arrow.source_box} sends {arrow.name} to {arrow.target_box}" for arrow in graph.arrows
     ]
-    return f"{len(graph.boxes)} nodes. " + "; ".join(ways)
+    return f"{counted(len(graph.boxes), 'node')}. " + "; ".join(ways)
 
 
 def _shortened(text: str) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from dora_rt.amounts import counted
 from dora_rt.control.budget import find_need
 from dora_rt.control.environ import inherited_environ
 from dora_rt.control.footprint import find_footprints
@@ -50,17 +51,23 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     print(outline(plan))
     need = find_need(plan)
     growing = sum(not output.slot_nbytes for output in need.outputs)
-    later = f", and what {growing} outputs without slot_bytes send" if growing else ""
-    print(f"shared memory at the start: {size(need.nbytes)}{later}")
+    later = f", and what {counted(growing, 'output')} without slot_bytes" if growing else ""
+    sends = "" if not growing else " sends" if growing == 1 else " send"
+    print(f"shared memory at the start: {size(need.nbytes)}{later}{sends}")
     footprints = find_footprints(plan)
     if footprints.nodes:
         largest = footprints.largest
         print(
-            f"{footprints.tasks} processes; {need.objects:,} shared objects, up to "
-            f"{need.objects + need.most_tokens:,}; mappings in the largest node, {largest.name}: "
-            f"{largest.mappings:,}, up to {largest.most_mappings:,}"
+            f"{counted(footprints.tasks, 'process')}; {counted(need.objects, 'shared object')}"
+            f"{_up_to(need.objects, need.objects + need.most_tokens)}; mappings in the largest "
+            f"node, {largest.name}: {largest.mappings:,}"
+            f"{_up_to(largest.mappings, largest.most_mappings)}"
         )
     return EXIT_OK
+
+
+def _up_to(least: int, most: int) -> str:
+    return f", up to {most:,}" if most > least else ""
 
 
 VERB = Verb("check a dataflow file", _DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -17,7 +17,6 @@ from dora_rt.control.doctor import (
 from dora_rt.control.leftovers import find_objects
 from dora_rt.control.machine import find_interpreters, find_machine
 from dora_rt.control.planner import make_plan
-from dora_rt.control.premises import check_proc
 from dora_rt.control.rundir import find_living
 from dora_rt.descriptor import read_descriptor
 from dora_rt.errors import DescriptorError
@@ -45,7 +44,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    check_proc()
     living = {manifest.run for manifest in find_living(base_folder(environ))}
     dead_runs = {entry.run for entry in find_objects(namespace_of(environ))} - living
     machine = find_machine(environ, dead_runs=dead_runs)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dora_rt.amounts import counted
 from dora_rt.runs import Connection
 from dora_rt.tools.asking import (
     HOW_RUNS_ARE_CALLED,
@@ -83,7 +84,8 @@ class _Watcher:
         """Say what is watched."""
         watched = {path for files in self._files.values() for path in files}
         nodes = sum(bool(files) for files in self._files.values())
-        return f"watch: {len(watched)} files of {nodes} nodes; a change restarts its node"
+        what = f"{counted(len(watched), 'file')} of {counted(nodes, 'node')}"
+        return f"watch: {what}; a change restarts its node"
 
     def look(self) -> list[str]:
         """Restart each node of which a file has changed; give what there is to say."""
