@@ -98,7 +98,7 @@ class Event:
     def __repr__(self) -> str:
         value = self.value
         if isinstance(value, bytes):
-            what = f"{len(value)} bytes"
+            what = f"{len(value)} byte{'s' * (len(value) != 1)}"
         elif hasattr(value, "dtype"):
             what = f"{value.dtype} {value.shape}"
         else:

@@ -38,6 +38,19 @@ _READ_NBYTES = 64 * 1024
 _MAX_DESCRIPTORS = 8
 
 
+def check_proc() -> None:
+    """See that there is /proc, without which no run can be found, asked or started.
+
+    Raises:
+        LaunchError: there is none.
+    """
+    if not Path("/proc/self/fd").is_dir():
+        raise LaunchError(
+            "/proc is not there, and nothing can be told of processes without it: mount it "
+            "(mount -t proc proc /proc)"
+        )
+
+
 def namespace_of(environ: Mapping[str, str]) -> str:
     """Give the name space that $DORA_RT_NAMESPACE names; it is empty if there is no such variable.
 
@@ -62,8 +75,10 @@ def base_folder(environ: Mapping[str, str]) -> Path:
     """Give the folder of all runs of this user and name space: in $XDG_RUNTIME_DIR, or in /tmp.
 
     Raises:
-        LaunchError: $DORA_RT_NAMESPACE cannot be part of a name.
+        LaunchError: $DORA_RT_NAMESPACE cannot be part of a name, or there is no /proc: who looked
+            for runs in that folder would find none, and take that for an answer.
     """
+    check_proc()
     namespace = namespace_of(environ)
     suffix = f".{namespace}" if namespace else ""
     runtime = Path(environ.get("XDG_RUNTIME_DIR", ""))

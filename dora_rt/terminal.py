@@ -11,13 +11,26 @@ import re
 from typing import TextIO, cast
 
 _RESET = "\x1b[0m"
+# What takes no room, or only looks like a blank: direction marks, overrides and isolates, fillers,
+# byte order marks, annotations, and the tags, in which a whole text can hide.
+_UNSEEN = (
+    r"\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    r"\u3164\ufeff\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_JOINERS = r"\u200c\u200d"
+_VARIANTS = r"\u180b-\u180d\u180f\ufe00-\ufe0f"
+_NO_NEIGHBOUR = rf"\x00-\x9f\ud800-\udfff{_UNSEEN}{_JOINERS}"
 _ESCAPE = re.compile(
     r"\x1b\[([0-9;:]*)m"  # SGR: colours
     r"|\x1b\[[0-?]*[ -/]*[@-~]"  # other control sequences: move, erase, ask
     r"|\x1b[ -/]+[0-~]"  # another character set
-    # C0 but tab and newline, DEL, C1, line and paragraph separators, overrides and isolates of the
-    # direction, lone surrogates
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+    # C0 but tab and newline, DEL, C1, lone surrogates
+    rf"|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff{_UNSEEN}]"
+    # Emoji, and scripts such as Persian and Hindi, are written with these: one, between two of
+    # their characters, changes how those look, and so is seen.
+    rf"|(?<![^{_NO_NEIGHBOUR}])[{_JOINERS}]|[{_JOINERS}](?![^{_NO_NEIGHBOUR}{_VARIANTS}])"
+    # So does one of these behind a character; behind a digit, only of a key cap.
+    rf"|(?<![^{_NO_NEIGHBOUR}{_VARIANTS}])[{_VARIANTS}](?!\u20e3)"
 )
 _CONCEALED = "8"
 # How many parameters belong to an extended colour, behind its 38, 48 or 58.
@@ -30,7 +43,8 @@ def harmless(text: str, *, has_colours: bool = True) -> str:
     Colours may stay: they end with their line. Other sequences for terminals (ESC [) are left out,
     and every other character that is not to be seen becomes its code, such as \\x1b or \\u202e.
     """
-    if text.isprintable() or _ESCAPE.search(text) is None:
+    # Not isprintable() alone: it takes fillers and the like for letters.
+    if (text.isascii() and text.isprintable()) or _ESCAPE.search(text) is None:
         return text
     return "\n".join(_harmless_line(line, has_colours=has_colours) for line in text.split("\n"))
 
@@ -47,7 +61,9 @@ def _harmless_line(line: str, *, has_colours: bool) -> str:
         if len(found[0]) > 1:
             return ""
         code = ord(found[0])
-        return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
+        if code < 0x80:
+            return f"\\x{code:02x}"
+        return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
     shown = _ESCAPE.sub(replaced, line)
     return shown + _RESET if is_coloured else shown
@@ -55,10 +71,11 @@ def _harmless_line(line: str, *, has_colours: bool) -> str:
 
 def _conceals(parameters: str) -> bool:
     """Tell whether a colour sequence would hide text."""
-    values = [value.split(":")[0].lstrip("0") for value in parameters.split(";")]
+    # With colons (38:5:8), all of a colour is in one value, and none of what follows belongs to it.
+    values = [value.lstrip("0") for value in parameters.split(";")]
     position = 0
     while position < len(values):
-        if values[position] == _CONCEALED:
+        if values[position].split(":")[0] == _CONCEALED:
             return True
         if values[position] in ("38", "48", "58") and position + 1 < len(values):
             position += _COLOUR_PARAMETERS.get(values[position + 1], 0)

@@ -79,3 +79,23 @@ def test_page_about_own_nodes_can_be_followed_to_its_end(tmp_path: Path):
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "alarm      | bright: 21\n" in run.stdout
+
+
+@pytest.mark.skipif(any(Path("/dev").glob("video*")), reason="here is a camera, which never ends")
+def test_dataflow_of_the_readme_ends_by_itself_where_there_is_no_camera(tmp_path: Path):
+    readme = ROOT / "README.md"
+    (flow,) = blocks(readme, "yaml")
+    (tmp_path / "dataflow.yml").write_text(flow.replace("frames=300", "frames=30"))
+    for name, program in zip(("brightness", "printer"), blocks(readme, "python"), strict=True):
+        (tmp_path / f"{name}.py").write_text(program)
+
+    run = subprocess.run(
+        [sys.executable, "-m", "dora_rt", "dataflow.yml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=40,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert re.search(r"^printer +finished ", run.stdout, re.M)

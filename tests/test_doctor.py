@@ -31,6 +31,7 @@ from dora_rt.doctor.machine import (
     find_machine,
     removes_ipc,
 )
+from dora_rt.launcher.preconditions import Limits
 from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
 from dora_rt.transport.primitives.shm import Room
@@ -54,7 +55,7 @@ FINE = Machine(
     uid=1000,
     user="ada",
     cores=4,
-    descriptor_limit=1024,
+    limits=Limits(1024, 4096, 65530, None, None),
     shm_room=Room(4000 * MIB, 3900 * MIB),
     shm_mode=0o1777,
     shm_type="tmpfs",
@@ -129,7 +130,12 @@ def test_machine_on_which_all_is_well_has_no_complaint():
             "dora-rt clean",
         ),
         ({"cores": 1}, Level.WARNING, "1: all nodes take turns", "second core"),
-        ({"descriptor_limit": 256}, Level.WARNING, "at most 256 a process", "ulimit -n"),
+        (
+            {"limits": Limits(256, 4096, 65530, None, None)},
+            Level.WARNING,
+            "at most 256 a process (`ulimit -n` raises it to 4096)",
+            "ulimit -n 1024",
+        ),
         (
             {"opencv": OpenCv(None, error="ImportError: libGL.so.1: cannot open")},
             Level.PROBLEM,
@@ -250,7 +256,7 @@ def test_dataflow_is_judged_by_its_interpreters_and_its_memory(tmp_path: Path):
         ],
     )
 
-    same, other, old, bare, memory = findings
+    same, other, old, bare, memory, *_ = findings
     assert same.text == "this Python runs a, b: dora_rt 1.0, the same as the launcher's"
     assert (other.level, old.level, bare.level) == (Level.OK, Level.PROBLEM, Level.PROBLEM)
     assert old.text == "/old/python (runs d) has dora_rt 0.9, the launcher has 1.0"
@@ -259,6 +265,68 @@ def test_dataflow_is_judged_by_its_interpreters_and_its_memory(tmp_path: Path):
     assert memory.level is Level.PROBLEM
     assert "has 20.0 MiB free (of 64.0 MiB):\n" in memory.text
     assert memory.remedy.startswith("lower slot_bytes")
+
+
+def test_limits_that_a_dataflow_is_compared_with_are_shown():
+    room = Room(4000 * MIB, 3900 * MIB, 1234)
+    limits = Limits(1024, 4096, 65530, user_tasks=500, group_tasks=1)
+
+    found = examine(dataclasses.replace(FINE, shm_room=room, limits=limits))
+
+    texts = {finding.subject: finding.text for finding in found}
+    assert texts["/dev/shm"] == "4,000 MiB, 3,900 MiB free, room for 1,234 objects"
+    assert texts["open files"] == "at most 1024 a process (`ulimit -n` raises it to 4096)"
+    assert texts["mappings"] == "at most 65,530 a process (vm.max_map_count)"
+    assert texts["processes"] == (
+        "500 more of this user, 1 more of this container or service, threads included"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "text", "remedy"),
+    [
+        ({}, Level.OK, "9 processes, at most ", ""),
+        (
+            {"limits": Limits(20, 4096, None, None, None)},
+            Level.PROBLEM,
+            "the launcher of 3 processes needs ",
+            "raise the limit (ulimit -n ",
+        ),
+        (
+            {"limits": Limits(1024, 4096, None, 3, None)},
+            Level.PROBLEM,
+            "needs 9 processes, and this user may have 3 more",
+            "raise the limit (ulimit -u",
+        ),
+        (
+            {"limits": Limits(1024, 4096, 100, None, None)},
+            Level.PROBLEM,
+            "mappings of memory, and vm.max_map_count allows 100",
+            "sysctl -w vm.max_map_count=",
+        ),
+        (
+            {"limits": Limits(1024, 4096, 270, None, None)},
+            Level.WARNING,
+            "if every slot of its edges is used at some time, node ",
+            "give its edges shorter queues",
+        ),
+        (
+            {"shm_room": Room(4000 * MIB, 3900 * MIB, 5)},
+            Level.PROBLEM,
+            "/dev/shm has room for 5 more",
+            "nr_inodes=",
+        ),
+    ],
+)
+def test_dataflow_is_judged_by_the_limits_of_the_machine(
+    tmp_path: Path, changes: dict[str, object], level: Level, text: str, remedy: str
+):
+    findings = examine_plan(plan(tmp_path), dataclasses.replace(FINE, **changes), [])
+
+    assert findings[0].level is Level.OK, findings[0].text
+    (found,) = [finding for finding in findings if text in finding.text]
+    assert found.level is level
+    assert remedy in found.remedy
 
 
 def test_findings_are_printed_with_their_way_out_below():

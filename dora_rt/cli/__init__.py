@@ -1,5 +1,17 @@
 """The command `dora-rt`: what one asks beside running a dataflow."""
 
-from dora_rt.cli.dora_rt import main
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
-__all__ = ["main"]
+from dora_rt.interrupt import EXIT_INTERRUPTED, ended_by_ctrl_c
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command, and exit with its code."""
+    try:
+        with ended_by_ctrl_c():
+            from dora_rt.cli.dora_rt import main as run
+        run(arguments)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

@@ -16,6 +16,7 @@ from dora_rt.plan.kernel_need import find_footprints
 from dora_rt.plan.memory_need import find_need
 from dora_rt.plan.plan import outline
 from dora_rt.plan.planner import make_plan
+from dora_rt.units import counted
 
 _DESCRIPTION = """\
 Check a dataflow file: tell every mistake with its line and column, and what would run. Nothing is
@@ -50,17 +51,23 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     print(outline(plan))
     need = find_need(plan)
     growing = sum(not output.slot_nbytes for output in need.outputs)
-    later = f", and what {growing} outputs without slot_bytes send" if growing else ""
-    print(f"shared memory at the start: {size(need.nbytes)}{later}")
+    later = f", and what {counted(growing, 'output')} without slot_bytes" if growing else ""
+    sends = "" if not growing else " sends" if growing == 1 else " send"
+    print(f"shared memory at the start: {size(need.nbytes)}{later}{sends}")
     footprints = find_footprints(plan)
     if footprints.nodes:
         largest = footprints.largest
         print(
-            f"{footprints.tasks} processes; {need.objects:,} shared objects, up to "
-            f"{need.objects + need.most_tokens:,}; mappings in the largest node, {largest.name}: "
-            f"{largest.mappings:,}, up to {largest.most_mappings:,}"
+            f"{counted(footprints.tasks, 'process')}; {counted(need.objects, 'shared object')}"
+            f"{_up_to(need.objects, need.objects + need.most_tokens)}; mappings in the largest "
+            f"node, {largest.name}: {largest.mappings:,}"
+            f"{_up_to(largest.mappings, largest.most_mappings)}"
         )
     return EXIT_OK
+
+
+def _up_to(least: int, most: int) -> str:
+    return f", up to {most:,}" if most > least else ""
 
 
 VERB = Verb("check a dataflow file", _DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dora_rt.cli.verb import EXIT_ENVIRONMENT, EXIT_OK, Verb
 from dora_rt.dashboard.installed import MISSING_EXTRA, is_installed
 from dora_rt.runs import base_folder, open_run
+from dora_rt.units import web_port
 
 DEFAULT_PORT = 8088
 _DESCRIPTION = """\
@@ -35,7 +36,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=web_port,
         default=DEFAULT_PORT,
         help=f"port, or the next free one; 0: any (default: {DEFAULT_PORT})",
     )
@@ -64,12 +65,6 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(f"dora-rt dashboard: {error}", file=sys.stderr)
         return EXIT_ENVIRONMENT
     return EXIT_OK
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
-    return int(text)
 
 
 VERB = Verb("serve a page that shows what runs", _DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -20,7 +20,6 @@ from dora_rt.doctor.machine import find_interpreters, find_machine
 from dora_rt.errors import DescriptorError
 from dora_rt.launcher.cleanup.leftovers import find_objects
 from dora_rt.launcher.cleanup.run_directory import find_living
-from dora_rt.launcher.preconditions import check_proc
 from dora_rt.plan.planner import make_plan
 from dora_rt.runs import base_folder, namespace_of
 
@@ -45,7 +44,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    check_proc()
     living = {manifest.run for manifest in find_living(base_folder(environ))}
     dead_runs = {entry.run for entry in find_objects(namespace_of(environ))} - living
     machine = find_machine(environ, dead_runs=dead_runs)

@@ -29,7 +29,7 @@ from dora_rt.launcher.trace_options import Watching, decide_spans
 from dora_rt.plan.plan import outline
 from dora_rt.plan.planner import make_plan
 from dora_rt.terminal import HarmlessStream
-from dora_rt.units import duration_s
+from dora_rt.units import duration_s, web_port
 
 _DESCRIPTION = """\
 Run a dataflow: start every node of FILE, connect them by shared memory, and stop
@@ -129,7 +129,10 @@ def _parser() -> argparse.ArgumentParser:
         help="where to serve that page; 0.0.0.0: for other machines too",
     )
     parser.add_argument(
-        "--dashboard-port", metavar="PORT", help="its port, or the next free one; 0: any"
+        "--dashboard-port",
+        type=web_port,
+        metavar="PORT",
+        help="its port, or the next free one; 0: any",
     )
     parser.add_argument(
         "--dashboard-no-token",
@@ -237,7 +240,12 @@ def _companions(options: argparse.Namespace) -> list[list[str]]:
     companions = []
     if _wants_dashboard(options):
         chosen = {"--host": options.dashboard_host, "--port": options.dashboard_port}
-        places = [word for flag, value in chosen.items() if value for word in (flag, value)]
+        places = [
+            word
+            for flag, value in chosen.items()
+            if value not in (None, "")
+            for word in (flag, str(value))
+        ]
         places += ["--no-token"] if options.dashboard_no_token else []
         companions.append([*command, "dashboard", *places])
     if options.watch:

@@ -111,7 +111,7 @@ def _line(fields: dict[str, Any], event: Event, has_all: bool) -> str:
     if "shape" in fields:
         parts.append(str(tuple(fields["shape"])))
     if "nbytes" in fields:
-        parts.append(f"{fields['nbytes']} bytes")
+        parts.append(f"{fields['nbytes']} byte{'s' * (fields['nbytes'] != 1)}")
     if "min" in fields:
         parts.append(f"min {fields['min']:.6g} max {fields['max']:.6g} mean {fields['mean']:.6g}")
     if "not_finite" in fields:

@@ -26,6 +26,7 @@ from dora_rt.launcher.node_output.log_files import LOG_FILES, kept_logs_folder
 from dora_rt.runs import base_folder
 
 _LOOK_S = 0.1
+_MOST_LINES = 999_999_999  # far more than a log can hold
 
 _DESCRIPTION = """\
 Show what the nodes of a running dataflow have printed, with the time, in order."""
@@ -167,9 +168,11 @@ def _moment(line: str) -> str:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
-    return int(text)
+    digits = text.lstrip("0") or text[:1]
+    # By its length first: int() refuses, and a deque overflows at, what is absurd.
+    if not (text.isascii() and text.isdigit() and len(digits) <= len(str(_MOST_LINES))):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines up to {_MOST_LINES}")
+    return int(digits)
 
 
 VERB = Verb("show what nodes print", _DESCRIPTION, _EPILOG, _add_arguments, _run)

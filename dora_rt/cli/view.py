@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
 from dora_rt.errors import DoraRtError, RunNotFoundError
+from dora_rt.units import web_port
 
 if TYPE_CHECKING:
     from dora_rt.event import Event
@@ -46,7 +47,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", choices=("auto", "window", "web"), default="auto", help="where to show them"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address of the web page")
-    parser.add_argument("--port", type=int, default=8080, help="port of the web page; 0: any")
+    parser.add_argument("--port", type=web_port, default=8080, help="port of the web page; 0: any")
 
 
 def _picture_path(text: str) -> Path:

@@ -19,6 +19,7 @@ from dora_rt.cli.run_client import (
 )
 from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
 from dora_rt.runs import Connection
+from dora_rt.units import counted
 
 _PAUSE_S = 0.2
 
@@ -83,7 +84,8 @@ class _Watcher:
         """Say what is watched."""
         watched = {path for files in self._files.values() for path in files}
         nodes = sum(bool(files) for files in self._files.values())
-        return f"watch: {len(watched)} files of {nodes} nodes; a change restarts its node"
+        what = f"{counted(len(watched), 'file')} of {counted(nodes, 'node')}"
+        return f"watch: {what}; a change restarts its node"
 
     def look(self) -> list[str]:
         """Restart each node of which a file has changed; give what there is to say."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -176,10 +176,14 @@ async def _picture(request: Request) -> Response:
 async def _act(request: Request) -> Response:
     watch = await asyncio.to_thread(_find, request)
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST_BODY_NBYTES:
-            raise HTTPException(413, f"a request has at most {_LONGEST_BODY_NBYTES} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _LONGEST_BODY_NBYTES:
+                raise HTTPException(413, f"a request has at most {_LONGEST_BODY_NBYTES} bytes")
+    except ClientDisconnect as error:
+        # It was too slow, or has left: nobody hears this.
+        raise HTTPException(408, "the request did not come whole") from error
     try:
         node = json.loads(body or b"{}").get("node")
     except (ValueError, AttributeError, RecursionError):

@@ -46,8 +46,8 @@ class Protocol(H11Protocol):
 
     @property
     def is_silent(self) -> bool:
-        """Tell whether no request is being answered."""
-        return self.cycle is None or self.cycle.response_complete
+        """Tell whether no whole request, with its body, is being answered."""
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def deadline(self) -> float:
         """Tell by when it has to have asked something."""

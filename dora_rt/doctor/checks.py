@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dora_rt.doctor.machine import Camera, Interpreter, Machine
+from dora_rt.errors import LaunchError
+from dora_rt.launcher.preconditions import check_limits
+from dora_rt.plan.kernel_need import find_footprints
 from dora_rt.plan.memory_need import find_need, no_room, room_note
 from dora_rt.plan.plan import Plan
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY
+from dora_rt.units import counted, mib
 
 _OLDEST_PYTHON = (3, 10)
 _FEWEST_DESCRIPTORS = 1024
@@ -46,6 +50,8 @@ def examine(machine: Machine) -> list[Finding]:
         _check_leftovers,
         _check_cores,
         _check_descriptors,
+        _check_mappings,
+        _check_tasks,
         _check_opencv,
         _check_display,
         _check_onnx,
@@ -67,12 +73,59 @@ def examine_plan(
     findings = [_judge_interpreter(interpreter, machine) for interpreter in interpreters]
     need = find_need(plan)
     if machine.shm_room is None or need.nbytes <= machine.shm_room.free_nbytes:
-        text = f"{need.nbytes / 2**20:.1f} MiB before the first sample"
+        text = f"{mib(need.nbytes)} before the first sample"
         findings.append(Finding(Level.OK, "memory of the dataflow", text))
     else:
         text, _, remedy = str(no_room(plan, machine.shm_room)).rpartition("\n")
         findings.append(Finding(Level.PROBLEM, "memory of the dataflow", text, remedy))
+    findings += _judge_objects(plan, machine)
+    findings += _judge_limits(plan, machine)
     return findings
+
+
+def _judge_objects(plan: Plan, machine: Machine) -> Iterator[Finding]:
+    subject, room = "objects of the dataflow", machine.shm_room
+    need = find_need(plan)
+    if room is None:
+        return
+    least, most = need.objects, need.objects + need.most_tokens
+    text = f"{least:,}, up to {most:,}"
+    if room.free_objects is None:
+        yield Finding(Level.OK, subject, f"{text}, without a limit in {SHM_DIRECTORY}")
+        return
+    level = Level.OK
+    if room.free_objects < most:
+        level = Level.PROBLEM if room.free_objects < least else Level.WARNING
+    remedy = f"`mount -o remount,nr_inodes={2 * most} {SHM_DIRECTORY}`"
+    yield Finding(
+        level,
+        subject,
+        f"{text}; {SHM_DIRECTORY} has room for {room.free_objects:,} more",
+        "" if level is Level.OK else remedy,
+    )
+
+
+def _judge_limits(plan: Plan, machine: Machine) -> Iterator[Finding]:
+    subject = "limits of the dataflow"
+    try:
+        notes = check_limits(plan, machine.limits)
+    except LaunchError as error:
+        text, _, remedy = str(error).rpartition(": ")
+        yield Finding(Level.PROBLEM, subject, text, remedy)
+        return
+    for note in notes:
+        text, _, remedy = note.partition(": ")
+        yield Finding(Level.WARNING, subject, text, remedy)
+    if not notes:
+        need = find_footprints(plan)
+        yield Finding(
+            Level.OK,
+            subject,
+            f"{counted(need.tasks, 'process')}, at most "
+            f"{max((node.most_mappings for node in need.nodes), default=0):,} mappings and "
+            f"{max(node.descriptors for node in (need.launcher, *need.nodes))} open files in one "
+            "process",
+        )
 
 
 def is_healthy(findings: Sequence[Finding]) -> bool:
@@ -97,7 +150,7 @@ def render_findings(findings: Sequence[Finding]) -> str:
     }
     lines.append("")
     lines.append(
-        f"{_count(counts[Level.PROBLEM], 'problem')}, {_count(counts[Level.WARNING], 'warning')}"
+        f"{counted(counts[Level.PROBLEM], 'problem')}, {counted(counts[Level.WARNING], 'warning')}"
     )
     return "\n".join(lines)
 
@@ -168,6 +221,8 @@ def _check_shared_memory(machine: Machine) -> Iterator[Finding]:
         )
         return
     text = f"{room.nbytes / 2**20:,.0f} MiB, {room.free_nbytes / 2**20:,.0f} MiB free"
+    if room.free_objects is not None:
+        text += f", room for {counted(room.free_objects, 'object')}"
     note = room_note(room)
     if machine.shm_type != "tmpfs":
         yield Finding(
@@ -208,7 +263,7 @@ def _check_leftovers(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             "leftovers",
-            f"{_count(len(machine.dead_runs), 'dead run')} left objects in {SHM_DIRECTORY}: "
+            f"{counted(len(machine.dead_runs), 'dead run')} left objects in {SHM_DIRECTORY}: "
             + ", ".join(sorted(machine.dead_runs)),
             "`dora-rt clean` removes them, and so does the next dora-launch",
         )
@@ -225,12 +280,31 @@ def _check_cores(machine: Machine) -> Iterator[Finding]:
 
 
 def _check_descriptors(machine: Machine) -> Iterator[Finding]:
-    limit = machine.descriptor_limit
+    limit, most = machine.limits.descriptors, machine.limits.most_descriptors
+    text = f"at most {limit} a process"
+    if most > limit:
+        text += f" (`ulimit -n` raises it to {most})"
     if limit < _FEWEST_DESCRIPTORS:
         remedy = f"`ulimit -n {_FEWEST_DESCRIPTORS}`, or LimitNOFILE= of the service"
-        yield Finding(Level.WARNING, "open files", f"at most {limit} a process", remedy)
+        yield Finding(Level.WARNING, "open files", text, remedy)
     else:
-        yield Finding(Level.OK, "open files", f"at most {limit} a process")
+        yield Finding(Level.OK, "open files", text)
+
+
+def _check_mappings(machine: Machine) -> Iterator[Finding]:
+    limit = machine.limits.mappings
+    text = "no limit is known" if limit is None else f"at most {limit:,} a process"
+    yield Finding(Level.OK, "mappings", f"{text} (vm.max_map_count)")
+
+
+def _check_tasks(machine: Machine) -> Iterator[Finding]:
+    who = {
+        "this user": machine.limits.user_tasks,
+        "this container or service": machine.limits.group_tasks,
+    }
+    known = [f"{room:,} more of {name}" for name, room in who.items() if room is not None]
+    text = "no limit for this user" if not known else f"{', '.join(known)}, threads included"
+    yield Finding(Level.OK, "processes", text)
 
 
 def _check_opencv(machine: Machine) -> Iterator[Finding]:
@@ -333,7 +407,3 @@ def _judge_interpreter(interpreter: Interpreter, machine: Machine) -> Finding:
     if interpreter.version != own:
         return Finding(Level.PROBLEM, subject, f"{text}, the launcher has {own}", remedy)
     return Finding(Level.OK, subject, text)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -8,7 +8,6 @@ import grp
 import os
 import pwd
 import re
-import resource
 import subprocess
 import sys
 from collections import defaultdict
@@ -18,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from dora_rt import __version__
+from dora_rt.launcher.preconditions import Limits, find_limits
 from dora_rt.plan.plan import Plan
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY, Room, find_room
 
@@ -107,7 +107,7 @@ class Machine:
     uid: int
     user: str
     cores: int
-    descriptor_limit: int
+    limits: Limits
     shm_room: Room | None
     shm_mode: int
     shm_type: str
@@ -140,7 +140,7 @@ def find_machine(environ: Mapping[str, str], *, dead_runs: Collection[str]) -> M
         uid=os.geteuid(),
         user=user,
         cores=len(os.sched_getaffinity(0)),
-        descriptor_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        limits=find_limits(),
         shm_room=find_room() if SHM_DIRECTORY.is_dir() else None,
         shm_mode=SHM_DIRECTORY.stat().st_mode & 0o7777 if SHM_DIRECTORY.is_dir() else 0,
         shm_type=_file_system(Path("/proc/mounts").read_text()),

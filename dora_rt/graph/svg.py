@@ -8,6 +8,7 @@ from itertools import pairwise
 from dora_rt.graph.labels import dropped_text, flow_text
 from dora_rt.graph.layout import Layout, Placed, Point, Route, Size, lay_out
 from dora_rt.graph.picture import Arrow, Box, Graph
+from dora_rt.units import counted
 
 _BOX_LEAST = 96.0
 _TITLE_CHARACTER = 8.2
@@ -102,7 +103,7 @@ def _describe(graph: Graph) -> str:
     ways = [
         f"{arrow.source_box} sends {arrow.name} to {arrow.target_box}" for arrow in graph.arrows
     ]
-    return f"{len(graph.boxes)} nodes. " + "; ".join(ways)
+    return f"{counted(len(graph.boxes), 'node')}. " + "; ".join(ways)
 
 
 def _shortened(text: str) -> str:

@@ -28,7 +28,6 @@ from dora_rt.launcher.node_output.router import Output
 from dora_rt.launcher.perfetto import write_trace
 from dora_rt.launcher.preconditions import (
     check_limits,
-    check_proc,
     check_shared_memory,
     find_limits,
 )
@@ -43,7 +42,7 @@ from dora_rt.launcher.systemd_notify import Notifier
 from dora_rt.launcher.trace_options import Watching, watched
 from dora_rt.plan.memory_need import check_room, most_note, room_note
 from dora_rt.plan.plan import Plan
-from dora_rt.runs import base_folder, namespace_of
+from dora_rt.runs import base_folder, check_proc, namespace_of
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY, find_room
 
 _ATTEMPTS = 5
@@ -123,15 +122,12 @@ def launch(
             outcome = supervisor.run(starter, requests)
         if watching.trace is not None:
             outcome = _with_trace(outcome, plan, guard, watching.trace, began_ns, console)
-        if not outcome.report.failures or not folder.is_dir():
-            return outcome
-        if log_folder is None:
-            try:
-                folder = keep_logs(folder, kept_logs_folder(environ), guard.run)
-            except OSError as error:
-                console.alarm(f"the logs of this run cannot be kept: {error}")
-                return outcome
-        return replace(outcome, report=replace(outcome.report, log_folder=str(folder)))
+        if outcome.report.failures and folder.is_dir():
+            kept = folder if log_folder is not None else _keep(folder, guard.run, environ, console)
+            if kept is not None:
+                outcome = replace(outcome, report=replace(outcome.report, log_folder=str(kept)))
+    # A signal that came when the supervisor had ended has nothing left to stop, and still counts.
+    return replace(outcome, interrupted_by=outcome.interrupted_by or signals.untaken)
 
 
 def show_summary(outcome: Outcome, console: Console) -> None:
@@ -170,6 +166,14 @@ def _with_trace(
         console.alarm(f"the trace cannot be written: {error}")
         return outcome
     return replace(outcome, report=replace(outcome.report, trace=trace))
+
+
+def _keep(folder: Path, run: str, environ: dict[str, str], console: Console) -> Path | None:
+    try:
+        return keep_logs(folder, kept_logs_folder(environ), run)
+    except OSError as error:
+        console.alarm(f"the logs of this run cannot be kept: {error}")
+        return None
 
 
 def _log_limits(plan: Plan) -> dict[str, LogLimit]:

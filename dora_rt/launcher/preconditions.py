@@ -12,6 +12,7 @@ from dora_rt.errors import LaunchError
 from dora_rt.plan.kernel_need import Footprints, find_footprints
 from dora_rt.plan.plan import Plan
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY
+from dora_rt.units import counted
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -67,7 +68,7 @@ def _check_descriptors(processes: int, need: Footprints, limits: Limits) -> None
     needed = need.launcher.descriptors
     if limits.descriptors < needed:
         raise LaunchError(
-            f"{processes} processes need {needed} open files in their launcher, and "
+            f"the launcher of {counted(processes, 'process')} needs {needed} open files, and "
             f"{limits.descriptors} are allowed here: {_raise_descriptors(needed, limits)}"
         )
     largest = max(need.nodes, key=lambda node: node.descriptors, default=need.launcher)
@@ -174,19 +175,6 @@ def _read_number(path: Path) -> int | None:
 
 
 _OWN_RIGHTS = 0o700
-
-
-def check_proc() -> None:
-    """See that there is /proc.
-
-    Raises:
-        LaunchError: there is none.
-    """
-    if not Path("/proc/self/fd").is_dir():
-        raise LaunchError(
-            "/proc is not there, and nothing can be told of processes without it: mount it "
-            "(mount -t proc proc /proc)"
-        )
 
 
 def check_shared_memory() -> None:

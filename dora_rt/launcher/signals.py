@@ -33,6 +33,11 @@ class SignalRecorder:
         while self._received:
             yield self._received.popleft()
 
+    @property
+    def untaken(self) -> signal.Signals | None:
+        """Give the first signal to stop that came too late to be taken; None if there is none."""
+        return next((number for number in self._received if number in _STOPPING), None)
+
 
 @contextmanager
 def recorded_signals() -> Iterator[SignalRecorder]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import stat
 import threading
 import weakref
 from collections.abc import Callable, Collection
@@ -28,13 +29,15 @@ def find_config(node_id: str | None, run: str | None) -> NodeConfig:
     """Give what the launcher told this process, or what it tells it now to be a dynamic node.
 
     Raises:
-        NotInDataflowError: nobody has told it, and it does not say which node it is, or no run has
-            such a node to give.
+        NotInDataflowError: nobody has told it, or has told only the process that started it, and
+            it does not say which node it is, or no run has such a node to give.
     """
     text = os.environ.get(CONFIG_VARIABLE)
     if text is not None:
         # Also with an id: programs for dora give one that the dataflow file need not know.
-        return NodeConfig.from_json(text)
+        config = NodeConfig.from_json(text)
+        _check_place(config)
+        return config
     if node_id is not None:
         return config_of(node_id, run)
     raise NotInDataflowError(
@@ -42,6 +45,28 @@ def find_config(node_id: str | None, run: str | None) -> NodeConfig:
         "dataflow file (- id: my_node, path: this_script.py) and run "
         "`dora-launch dataflow.yml`; to start it yourself, write `path: dynamic` there and "
         'Node("my_node") here; to test its logic alone, use dora_rt.testing.FakeNode'
+    )
+
+
+def _check_place(config: NodeConfig) -> None:
+    """See that this process has more of its node than the environment, which every child has.
+
+    Raises:
+        NotInDataflowError: it has not.
+    """
+    try:
+        # Other files may have got their numbers in a child.
+        status, lock = os.fstat(config.status_fd), os.fstat(config.lock_fd)
+        if stat.S_ISFIFO(status.st_mode) and stat.S_ISDIR(lock.st_mode):
+            return
+    except OSError:
+        pass  # closed, as in a child of subprocess or of multiprocessing
+    raise NotInDataflowError(
+        f"this process is not node {config.node!r}, but was started by it (or by a wrapper that "
+        "closes what it inherits): a child has no part in the dataflow; call Node() in the program "
+        "that the dataflow file names and pass on to its children what they need, or give this "
+        "script a node of its own there (- id: my_node, path: this_script.py); a wrapper ends with "
+        "exec, or passes on all open descriptors"
     )
 
 

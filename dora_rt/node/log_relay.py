@@ -15,6 +15,7 @@ from typing import Any
 from dora_rt.log_record import LogLevel, level_of, to_log_message
 from dora_rt.node.node import Node
 from dora_rt.runs import Connection
+from dora_rt.units import counted
 
 
 def main() -> None:
@@ -50,7 +51,8 @@ class Relay:
     def take(self, told: dict[str, Any]) -> None:
         """Send a line to the outputs that want it, or note that a node is over."""
         if told.get("missed"):
-            sys.stderr.write(f"{told['missed']} lines of nodes came too fast, and were left out\n")
+            missed = counted(told["missed"], "line")
+            sys.stderr.write(f"left out {missed} of nodes that came too fast\n")
         if "over" in told:
             for left in self._until.values():
                 left.discard(told["over"])

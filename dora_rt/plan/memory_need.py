@@ -11,6 +11,7 @@ from dora_rt.plan.plan import Plan
 from dora_rt.transport.board import board_nbytes
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY, Room
 from dora_rt.transport.ring import protocol
+from dora_rt.units import counted, mib
 
 DOCKER_DEFAULT_NBYTES = 64 * 2**20
 _MIB = 2**20
@@ -99,11 +100,13 @@ def most_note(plan: Plan, room: Room) -> str | None:
     has_memory = most_nbytes <= room.free_nbytes
     if has_memory and (room.free_objects is None or most_objects <= room.free_objects):
         return None
-    free = "" if room.free_objects is None else f" and room for {room.free_objects:,} objects"
+    free = (
+        "" if room.free_objects is None else f" and room for {counted(room.free_objects, 'object')}"
+    )
     return (
         f"if every slot of every edge is used at some time, {plan.file} needs "
-        f"{_mib(most_nbytes)} and {most_objects:,} objects before the samples, and {SHM_DIRECTORY} "
-        f"has {_mib(room.free_nbytes)} free{free}; shorter queues (queue_size, max_held) need less"
+        f"{mib(most_nbytes)} and {most_objects:,} objects before the samples, and {SHM_DIRECTORY} "
+        f"has {mib(room.free_nbytes)} free{free}; shorter queues (queue_size, max_held) need less"
     )
 
 
@@ -112,16 +115,15 @@ def no_room(plan: Plan, room: Room) -> SharedMemoryFullError:
     need = find_need(plan)
     outputs = sorted(need.outputs, key=lambda output: output.nbytes, reverse=True)
     lines = [
-        f"{plan.file} needs {_mib(need.nbytes)} of shared memory, {SHM_DIRECTORY} has "
-        f"{_mib(room.free_nbytes)} free (of {_mib(room.nbytes)}):"
+        f"{plan.file} needs {mib(need.nbytes)} of shared memory, {SHM_DIRECTORY} has "
+        f"{mib(room.free_nbytes)} free (of {mib(room.nbytes)}):"
     ]
-    lines += [f"  {_mib(output.nbytes):>10}  {_explain(output)}" for output in outputs]
+    lines += [f"  {mib(output.nbytes):>10}  {_explain(output)}" for output in outputs]
     if len(outputs) > _SHOWN_OUTPUTS:
         rest = outputs[_SHOWN_OUTPUTS:]
         del lines[1 + _SHOWN_OUTPUTS :]
-        lines.append(
-            f"  {_mib(sum(output.nbytes for output in rest)):>10}  {len(rest)} more outputs"
-        )
+        rest_nbytes = sum(output.nbytes for output in rest)
+        lines.append(f"  {mib(rest_nbytes):>10}  {counted(len(rest), 'more output')}")
     used_nbytes = room.nbytes - room.free_nbytes
     lines.append(
         "lower slot_bytes, queue_size or max_held of their inputs, or make it larger: "
@@ -136,7 +138,7 @@ def room_note(room: Room) -> str | None:
     if room.nbytes > DOCKER_DEFAULT_NBYTES:
         return None
     return (
-        f"{SHM_DIRECTORY} has only {_mib(room.nbytes)} ({_mib(room.free_nbytes)} free), as in a "
+        f"{SHM_DIRECTORY} has only {mib(room.nbytes)} ({mib(room.free_nbytes)} free), as in a "
         "container that was started without --shm-size; pictures may not find room: "
         "docker run --shm-size=512m"
     )
@@ -157,15 +159,11 @@ def _output_nbytes(output: OutputConfig, page_nbytes: int) -> int:
 def _explain(output: OutputNeed) -> str:
     if not output.slot_nbytes:
         return f"{output.source} (its samples come on top: no slot_bytes)"
-    return f"{output.source} ({output.slots} slots of {_mib(output.slot_nbytes)})"
+    return f"{output.source} ({counted(output.slots, 'slot')} of {mib(output.slot_nbytes)})"
 
 
 def _pages(nbytes: int, page_nbytes: int) -> int:
     return -(-nbytes // page_nbytes) * page_nbytes
-
-
-def _mib(nbytes: int) -> str:
-    return f"{nbytes / _MIB:.1f} MiB"
 
 
 def _next_size_mib(nbytes: int) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dora_rt.descriptor.tree.model import Logging, Resources, Supervision
 from dora_rt.node_config import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
+from dora_rt.units import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Plan:
 
 def outline(plan: Plan) -> str:
     """Name the processes and edges of a plan."""
-    lines = [f"{plan.file} is fine: {len(plan.processes)} processes, {len(plan.edges)} edges"]
+    lines = [f"{plan.file} is fine: {_amount(plan)}"]
     lines += [f"  {process.name}: {_describe_start(process)}" for process in plan.processes]
     for edge in plan.edges:
         where = f"queue {edge.queue_size}, {edge.queue_policy.value}"
@@ -70,6 +71,10 @@ def outline(plan: Plan) -> str:
             where += ", in one process"
         lines.append(f"  {edge.source} -> {edge.target} ({where})")
     return "\n".join(lines)
+
+
+def _amount(plan: Plan) -> str:
+    return f"{counted(len(plan.processes), 'process')}, {counted(len(plan.edges), 'edge')}"
 
 
 def _describe_start(process: ProcessPlan) -> str:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from dora_rt.errors import SharedMemoryError
 from dora_rt.transport.primitives.fence import Fence
 from dora_rt.transport.ring.protocol import MAGIC
+from dora_rt.units import counted
 
 _PROCESSES = 1
 _EDGES = 2
@@ -87,7 +88,8 @@ class Board:
         expected = (MAGIC, processes, edges)
         if tuple(words[:3]) != expected or words.nbytes < board_nbytes(processes, edges):
             raise SharedMemoryError(
-                f"{name} is not the board of a run of {processes} processes and {edges} edges"
+                f"{name} is not the board of a run of {counted(processes, 'process')} and "
+                f"{counted(edges, 'edge')}"
             )
         self._words = words
         self._news = _STOP + processes

@@ -295,6 +295,39 @@ def test_those_who_only_connect_do_not_shut_out_who_asks(dashboard: Dashboard):
         assert len(list(descriptors.iterdir())) < MAX_CONNECTIONS + 40
 
 
+def test_body_that_never_comes_whole_does_not_hold_a_connection(running: str):
+    program = """
+import sys
+from dora_rt.dashboard import protocol
+from dora_rt.cli import main
+protocol.REQUEST_S = 0.5
+main(["dashboard", "--port", "0"])
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    dashboard = Dashboard(find_url(process.stdout.readline()), process)
+    head = (
+        f"POST /api/runs/{running}/restart HTTP/1.1\r\nHost: {dashboard.host}\r\n"
+        f"Cookie: dora_rt_{dashboard.port}={dashboard.token}\r\n"
+        f"Origin: http://{dashboard.host}\r\nContent-Length: 20\r\n\r\n"
+    )
+
+    with socket.create_connection(("127.0.0.1", dashboard.port), timeout=10) as connection:
+        connection.sendall(head.encode() + b"{")
+        try:
+            ended = connection.recv(100)
+        except ConnectionResetError:
+            ended = b""
+
+    assert ended == b""
+    assert dashboard.ask("/api/runs").status == 200
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=10)
+    assert (process.returncode, said) == (0, "")
+
+
 def test_graph_of_the_run_has_live_numbers(running: str):
     done = subprocess.run(
         [sys.executable, "-m", "dora_rt.cli", "graph", running],

@@ -27,7 +27,7 @@ def test_too_few_open_files_are_refused_with_the_number_that_is_enough(bed: Bed)
 
     assert code == 3
     found = re.fullmatch(
-        r"dora-launch: 2 processes need (\d+) open files in their launcher, and 20 are allowed "
+        r"dora-launch: the launcher of 2 processes needs (\d+) open files, and 20 are allowed "
         r"here: raise the limit \(ulimit -n (\d+)\)\n",
         out,
     )
@@ -188,12 +188,32 @@ except LaunchError as error:
 
 
 @needs_root
-def test_doctor_without_proc_says_so(bed: Bed):
-    code, out = mounted(bed, "umount -l /proc", sys.executable, "-m", "dora_rt.cli", "doctor")
+@pytest.mark.parametrize(
+    "words",
+    ["doctor", "ps", "clean --strays", "logs", "top --once", "stop", "dashboard", "echo a/b"],
+)
+def test_verb_that_looks_for_runs_without_proc_says_that_it_cannot_tell(bed: Bed, words: str):
+    command = [sys.executable, "-m", "dora_rt.cli", *words.split()]
 
-    assert code == 3
-    assert out.startswith("dora-rt: /proc is not there, ")
-    assert "Traceback" not in out
+    assert mounted(bed, "umount -l /proc", *command) == (
+        3,
+        "dora-rt: /proc is not there, and nothing can be told of processes without it: mount it "
+        "(mount -t proc proc /proc)\n",
+    )
+
+
+@needs_root
+def test_dynamic_node_without_proc_says_that_it_cannot_tell(bed: Bed):
+    program = """
+from dora_rt import Node
+try:
+    Node("a")
+except RuntimeError as error:
+    print(error)
+"""
+    code, out = mounted(bed, "umount -l /proc", sys.executable, "-c", program)
+
+    assert (code, out[:23]) == (0, "/proc is not there, and")
 
 
 @needs_root

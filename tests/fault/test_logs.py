@@ -144,7 +144,7 @@ def test_console_shows_the_first_lines_of_a_flood_and_the_log_has_them_all(tmp_p
     assert shown.logged() == flood
     shown.clock.now_ns += 10**9
     shown.output.write("a", ["calm again"])
-    assert shown.lines()[-2:] == [f"... 12345 lines not shown, see {log}", "calm again"]
+    assert shown.lines()[-2:] == [f"... 12,345 lines not shown, see {log}", "calm again"]
 
 
 def test_flood_that_goes_on_is_told_once_a_second(tmp_path: Path):
@@ -155,7 +155,7 @@ def test_flood_that_goes_on_is_told_once_a_second(tmp_path: Path):
         shown.clock.now_ns += 10**8
     shown.output.end("a")
 
-    marker = f"... {9 * SHOWN_LINES_PER_S} lines not shown, see {shown.logs.path('a')}"
+    marker = f"... {9 * SHOWN_LINES_PER_S:,} lines not shown, see {shown.logs.path('a')}"
     assert shown.lines().count(marker) == 3
     assert len(shown.lines()) == 3 * SHOWN_LINES_PER_S + 4
 
@@ -292,7 +292,9 @@ def test_node_that_prints_100_mb_fills_neither_memory_nor_disk_and_slows_nobody(
 
     flooded = done.lines("flood")
     hidden = sum(
-        int(found[1]) for line in flooded if (found := re.match(r"\.\.\. (\d+) lines not", line))
+        int(found[1].replace(",", ""))
+        for line in flooded
+        if (found := re.match(r"\.\.\. ([\d,]+) lines not", line))
     )
     shown = sum(line.startswith("flood") for line in flooded)
     assert hidden + shown == 1_000_000, "the flood was real, and every line is shown or counted"

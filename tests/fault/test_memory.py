@@ -85,6 +85,16 @@ def plan_of(flow: Flow) -> Plan:
 
 
 @needs_mount
+def test_shared_memory_without_a_limit_has_room(flow: Flow):
+    flow.write("flow.yml", "nodes: [{id: alone, path: /bin/true}]")
+
+    done = run_with_shm(0, flow)
+
+    assert (done.exit_code, done.err) == (0, "")
+    assert "note: " not in done.out
+
+
+@needs_mount
 def test_flow_too_large_for_shared_memory_is_refused_before_any_node_starts(flow: Flow):
     write_large(flow)
 
@@ -96,7 +106,7 @@ def test_flow_too_large_for_shared_memory_is_refused_before_any_node_starts(flow
         "needs 63.9 MiB of shared memory, /dev/shm has 8.0 MiB free (of 8.0 MiB):"
     )
     assert re.fullmatch(r" +63\.[89] MiB  camera/image \(\d+ slots of \d+\.\d MiB\)", lines[1])
-    assert re.fullmatch(r" +0\.\d MiB  camera/note \(its samples come on top: .*\)", lines[2])
+    assert re.fullmatch(r" +\d+\.\d KiB  camera/note \(its samples come on top: .*\)", lines[2])
     assert lines[3].startswith("lower slot_bytes, queue_size or max_held of their inputs, or ")
     assert lines[3].endswith("`docker run --shm-size=128m`")
     assert not list(flow.folder.glob("* was started"))

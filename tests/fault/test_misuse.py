@@ -495,3 +495,56 @@ def test_operator_with_a_timer_that_reads_itself_is_alive(flow: Flow):
     )
 
     assert flow.run().lines("self") == ["3"]
+
+
+@pytest.mark.parametrize("opens", [0, 20], ids=["closed", "other files"])
+def test_child_that_a_node_starts_is_told_that_it_is_no_node(flow: Flow, opens: int):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: parent, path: parent.py, inputs: {tick: dora/timer/millis/20}}
+        """,
+    )
+    flow.write(
+        "parent.py",
+        """
+        import subprocess, sys
+        from dora_rt import Node
+        node = Node()
+        node.next()
+        subprocess.run([sys.executable, "child.py"])
+        """,
+    )
+    flow.write(
+        "child.py",
+        f"""
+        from dora_rt import Node
+        from dora_rt.errors import NotInDataflowError
+        files = [open("/dev/null") for _ in range({opens})]
+        try:
+            Node()
+        except NotInDataflowError as error:
+            print(error)
+        """,
+    )
+
+    done = flow.run()
+
+    (said,) = done.lines("parent")
+    assert said.startswith("this process is not node 'parent', but was started by it")
+    assert "(- id: my_node, path: this_script.py)" in said
+    assert done.exit_code == 0
+
+
+def test_wrapper_that_hands_on_what_it_inherits_may_start_the_node(flow: Flow):
+    flow.write("flow.yml", "nodes: [{id: parent, path: /bin/sh, args: -c 'python3 node.py; true'}]")
+    flow.write(
+        "node.py",
+        """
+        from dora_rt import Node
+        print(Node().id())
+        """,
+    )
+
+    assert flow.run().lines("parent") == ["parent"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dora_rt.errors import LaunchError
+from dora_rt.launcher import rundir
 from dora_rt.launcher.cleanup.run_directory import RunDirectory, new_run_name
 from dora_rt.launcher.node_output.log_files import keep_logs
 from dora_rt.runs import NAMESPACE_VARIABLE, RUN_PATTERN, base_folder, namespace_of
@@ -158,6 +159,59 @@ def test_launcher_verb_and_node_refuse_a_bad_name_space_in_words(bed: Bed):
     assert (listed.returncode, listed.stderr[:8]) == (3, "dora-rt:")
     assert said in listed.stderr
     assert attached.stdout.startswith(said), attached.stderr
+
+
+def test_last_run_of_a_name_space_leaves_no_folder(bed: Bed):
+    bed.write("flow.yml", "nodes: [{id: alone, path: /bin/true}]")
+
+    code, out = bed.run()
+
+    assert code == 0, out
+    assert not bed.base.exists()
+
+
+def test_reaper_of_the_last_run_of_a_name_space_leaves_no_folder(bed: Bed):
+    bed.write_ticking()
+    launcher = bed.start_and_wait_for("received")
+
+    bed.kill(launcher)
+
+    eventually(lambda: not bed.processes(), within_s=10)
+    assert not bed.base.exists()
+
+
+def test_clean_removes_the_folder_of_a_name_space_with_its_last_dead_run(bed: Bed):
+    first, second = (RunDirectory.create(bed.base, manifest(new_run())) for _ in range(2))
+    os.close(first.lock_fd)
+
+    bed.clean()
+    assert bed.runs() == {second.path.name}
+    os.close(second.lock_fd)
+    bed.clean()
+
+    assert not bed.base.exists()
+
+
+@pytest.mark.parametrize("look", [1, 2], ids=["before it is opened", "when it is open"])
+def test_folder_that_another_run_removes_is_made_again(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, look: int
+):
+    looks = []
+    check = rundir._check_base
+
+    def check_and_remove(base: Path, status: os.stat_result) -> None:
+        check(base, status)
+        looks.append(base)
+        if len(looks) == look:
+            base.rmdir()
+
+    monkeypatch.setattr(rundir, "_check_base", check_and_remove)
+
+    with RunDirectory.create(bed.base, manifest(new_run())) as directory:
+        assert bed.runs() == {directory.path.name}
+
+    assert len(looks) > 2
+    assert not bed.base.exists()
 
 
 def test_without_a_name_space_a_run_has_its_plain_name():

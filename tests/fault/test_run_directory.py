@@ -197,7 +197,7 @@ def test_nobody_else_can_read_write_or_remove_what_belongs_to_a_run(bed: Bed):
 
     os.kill(launcher, signal.SIGINT)
     eventually(lambda: not bed.processes(), within_s=10)
-    bed.base.rmdir()
+    assert not bed.base.exists()
     bed.runtime.rmdir()
 
 

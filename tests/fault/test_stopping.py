@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,39 @@ def test_node_in_a_c_call_that_keeps_the_gil_is_stopped(bed: Bed, handler: str, 
     assert f"busy  {ending} " in out
     assert launcher.returncode == 130
     assert not Path(f"/proc/{node}").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_signal_between_the_last_node_and_the_summary_still_counts(
+    bed: Bed, number: signal.Signals, code: int
+):
+    bed.write("flow.yml", "nodes: [{id: alone, path: /bin/true}]")
+    late = f"""
+import os
+from dora_rt.__main__ import main
+from dora_rt.launcher.supervision.supervisor import Supervisor
+
+run = Supervisor.run
+
+def run_and_interrupt(*arguments):
+    outcome = run(*arguments)
+    os.kill(os.getpid(), {number})
+    return outcome
+
+Supervisor.run = run_and_interrupt
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", late, "flow.yml"],
+        cwd=bed.folder,
+        env=bed.environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert done.returncode == code
+    assert "alone  finished" in done.stdout
+    assert bed.runs() == set()

@@ -371,7 +371,7 @@ def test_check_says_what_would_run_and_starts_nothing(flow: Flow):
     done = flow.run("--check")
 
     assert done.exit_code == 0
-    assert "2 processes, 1 edges" in done.out
+    assert "2 processes, 1 edge" in done.out
     assert "source/out -> sink/out (queue 10, drop_oldest)" in done.out
     assert "saw the end" not in done.out
 

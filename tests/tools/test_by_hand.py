@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.flows.flow import Flow
 from tests.helpers import eventually
-from tests.tools.verbs import process, start, status, verb
+from tests.tools.verbs import process, start, status, statuses, verb
 
 
 def launch(flow: Flow, nodes: str, *names: str):
@@ -246,3 +246,23 @@ def test_restart_by_hand_loses_nothing_of_a_blocking_queue_and_a_stop_blocks_nob
     assert len(numbers) > count
     assert verb("stop").exit_code == 0
     assert launcher.wait(5) == 0
+
+
+def test_ps_shows_a_plain_program_as_running_while_it_lives(flow: Flow):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: plain, path: /bin/sleep, args: "60"}
+          - {id: node, path: node.py, inputs: {tick: dora/timer/millis/20}}
+        """,
+    )
+    flow.write("node.py", "from dora_rt import Node\nfor event in Node(): pass")
+    launcher = flow.start()
+    eventually(lambda: [one["state"] for one in statuses()] == ["running"], within_s=20)
+
+    states = {one["name"]: one["state"] for one in status()["processes"]}
+
+    assert states == {"plain": "running", "node": "running"}
+    verb("stop")
+    assert launcher.wait(20) == 0

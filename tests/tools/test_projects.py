@@ -71,7 +71,7 @@ def test_check_names_what_would_run_or_every_mistake(flow: Flow):
     wrong = verb("check", str(flow.folder / "wrong.yml"))
 
     assert fine.exit_code == 0
-    assert "flow.yml is fine: 1 processes, 0 edges" in fine.out
+    assert "flow.yml is fine: 1 process, 0 edges" in fine.out
     assert "shared memory at the start: " in fine.out
     assert wrong.exit_code == 2
     assert "wrong.yml:1:" in wrong.err

@@ -36,6 +36,22 @@ RED, RESET = "\x1b[31m", "\x1b[0m"
         # The direction of writing
         ("user\u202e txt.exe\u2066", "user\\u202e txt.exe\\u2066"),
         ("a\u2028b", "a\\u2028b"),
+        ("a\u061cb\u200eb\u200f", "a\\u061cb\\u200eb\\u200f"),
+        # What is not seen
+        ("pass\u200bword\u2060\ufeff\xad", "pass\\u200bword\\u2060\\ufeff\\u00ad"),
+        ("a\u034f\u115f\u3164\ufff9", "a\\u034f\\u115f\\u3164\\ufff9"),
+        ("ok\U000e0001\U000e0072\U000e006d", "ok\\U000e0001\\U000e0072\\U000e006d"),
+        ("🤖\U000e0072\U000e0100", "🤖\\U000e0072\\U000e0100"),
+        ("a\u200db\u200c🤖\u200d", "a\\u200db\\u200c🤖\\u200d"),
+        ("🤖\u200d\u200d🤖", "🤖\\u200d\\u200d🤖"),
+        ("a\ufe0fb\ufe01🤖\ufe0f\ufe0f", "a\\ufe0fb\\ufe01🤖\ufe0f\\ufe0f"),
+        ("\u200d\u202e🤖\u200d\u202e🤖", "\\u200d\\u202e🤖\\u200d\\u202e🤖"),
+        # What is: families, hearts, skin, key caps, Persian, Hindi
+        (
+            "👩\u200d👩\u200d👧 ❤\ufe0f\u200d🔥 👍🏽 1\ufe0f\u20e3",
+            "👩\u200d👩\u200d👧 ❤\ufe0f\u200d🔥 👍🏽 1\ufe0f\u20e3",
+        ),
+        ("می\u200cخواهم क्\u200dष", "می\u200cخواهم क्\u200dष"),
         ("\udcff", "\\udcff"),
         # Colours end with their line
         (f"{RED}red{RESET} plain", f"{RED}red{RESET} plain"),
@@ -45,6 +61,10 @@ RED, RESET = "\x1b[31m", "\x1b[0m"
         # What would hide text
         ("\x1b[8mhidden", "hidden"),
         ("\x1b[1;08mhidden", "hidden"),
+        ("\x1b[38:5:1;5;8mhidden", "hidden"),
+        ("\x1b[48:2::1:2:3;2;1;2;8mhidden", "hidden"),
+        ("\x1b[38;5;8;8mhidden", "hidden"),
+        ("\x1b[38:5:8mgrey", f"\x1b[38:5:8mgrey{RESET}"),
         # No part of a sequence becomes one by what is left out
         ("\x1b\x1b[2J[2J", "\\x1b[2J"),
         ("\x1b\x1b[31m]0;x", f"\\x1b{RED}]0;x{RESET}"),

@@ -39,6 +39,10 @@ def main() -> None:
         import shutil
 
         shutil.rmtree(directory, ignore_errors=True)
+        # The last one of a name space, of which a machine may see many, leaves no folder.
+        if "." in run:
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(directory))
 
 
 def _wait_for_launcher() -> set[int] | None:

@@ -7,6 +7,7 @@ still lives. systemd-tmpfiles spares a folder that is locked like this, however 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -30,7 +31,8 @@ from dora_rt.launcher.cleanup.leftovers import (
     has_objects,
     unlink_objects,
 )
-from dora_rt.runs import RUN_PATTERN
+from dora_rt.runs import RUN_PATTERN, namespace_of_run
+from dora_rt.units import counted
 
 _MANIFEST = "manifest.json"
 _NAME = re.compile(rf"({RUN_PATTERN})|\.new-({RUN_PATTERN})-\d+")
@@ -78,6 +80,10 @@ class Stray:
         return f"{_amount(self.objects, self.nbytes)} of run {self.run}, which has no directory"
 
 
+class _BaseGoneError(LaunchError):
+    """The folder of all runs was removed while it was being used, or cannot be made."""
+
+
 class RunDirectory:
     """The directory of this run, with its lock held; `lock_fd` is for its processes to inherit."""
 
@@ -93,9 +99,19 @@ class RunDirectory:
             FileExistsError: there is a run of this name.
             LaunchError: `base` cannot be trusted or written.
         """
+        # Again and again: the last run of a name space removes the folder.
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(_BaseGoneError):
+                return cls._create_in(base, manifest)
+        return cls._create_in(base, manifest)
+
+    @classmethod
+    def _create_in(cls, base: Path, manifest: Manifest) -> RunDirectory:
         with _opened_base(base, create=True) as base_fd:
             try:
                 unfinished, lock_fd = _make_locked(base_fd, manifest.run)
+            except FileNotFoundError as error:
+                raise _BaseGoneError(str(cannot_make(base / manifest.run, error))) from error
             except OSError as error:
                 raise cannot_make(base / manifest.run, error) from error
             try:
@@ -132,6 +148,7 @@ class RunDirectory:
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self.lock_fd)
         self.lock_fd = -1
+        _leave_base(self.path.parent, self.path.name)
 
     def __enter__(self) -> RunDirectory:
         return self
@@ -172,6 +189,7 @@ def reclaim(base: Path) -> list[Reclaimed]:
             if removed or name == run:
                 file = None if manifest is None else manifest.file
                 nbytes = sum(entry.nbytes for entry in removed)
+                _leave_base(base, run)
                 reclaimed.append(Reclaimed(run, file, len(removed), nbytes))
     return reclaimed
 
@@ -238,7 +256,7 @@ def _opened_base(base: Path, *, create: bool) -> Iterator[int | None]:
         descriptor = os.open(base, _FOLDER)
     except FileNotFoundError as error:
         if create:
-            raise cannot_make(base, error) from error
+            raise _BaseGoneError(str(cannot_make(base, error))) from error
         yield None
         return
     except OSError as error:
@@ -249,6 +267,14 @@ def _opened_base(base: Path, *, create: bool) -> Iterator[int | None]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _leave_base(base: Path, run: str) -> None:
+    """Remove the folder of all runs of a name space, of which a machine may see many, if empty."""
+    if namespace_of_run(run):
+        # Not empty: another run is there, or is just being made.
+        with contextlib.suppress(OSError):
+            base.rmdir()
 
 
 def _make_base(base: Path) -> None:
@@ -348,7 +374,7 @@ def _read_manifest(folder_fd: int) -> Manifest | None:
 
 
 def _amount(objects: int, nbytes: int) -> str:
-    return f"{objects} object{'' if objects == 1 else 's'} ({nbytes / 1e6:.1f} MB)"
+    return f"{counted(objects, 'object')} ({nbytes / 1e6:.1f} MB)"
 
 
 def cannot_make(path: Path, error: OSError) -> LaunchError:

@@ -13,6 +13,7 @@ from dora_rt.launcher.node_output.interruption import InterruptionFilter
 from dora_rt.launcher.node_output.log_files import NodeLogs
 from dora_rt.log_record import LogLevel, level_of, readable
 from dora_rt.terminal import harmless
+from dora_rt.units import counted
 
 SHOWN_LINES_PER_S = 500
 _WINDOW_NS = 1_000_000_000
@@ -121,6 +122,6 @@ class Output:
     def _tell_hidden(self, name: str, window: _Window) -> None:
         if window.hidden:
             self._console.node_line(
-                name, f"... {window.hidden} lines not shown, see {self._logs.path(name)}"
+                name, f"... {counted(window.hidden, 'line')} not shown, see {self._logs.path(name)}"
             )
             window.hidden = 0

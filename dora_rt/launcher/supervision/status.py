@@ -14,7 +14,7 @@ from dora_rt.launcher.memory.edge_totals import Accounts
 from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.processes.kernel_view import read_present
 from dora_rt.launcher.requests import Answer, Requester
-from dora_rt.launcher.supervision.node_state import SupervisedNode
+from dora_rt.launcher.supervision.node_state import State, SupervisedNode
 from dora_rt.launcher.supervision.stop_ladder import StopLadder
 from dora_rt.plan.plan import EdgePlan, Plan, ProcessPlan
 
@@ -63,7 +63,7 @@ class Describing:
         nodes = [
             {
                 "id": node.name,
-                "state": node.state.value,
+                "state": _state(node).value,
                 "is_dynamic": node.plan.is_dynamic,
                 "program": _program(node.plan),
             }
@@ -172,7 +172,7 @@ def _process(node: SupervisedNode) -> dict[str, Any]:
     return {
         "name": node.name,
         "nodes": operators or [node.name],
-        "state": node.state.value,
+        "state": _state(node).value,
         "pid": None if process is None or not process.is_running else process.pid,
         "restarts": node.restarts.count,
         "is_dynamic": node.plan.is_dynamic,
@@ -181,6 +181,14 @@ def _process(node: SupervisedNode) -> dict[str, Any]:
         "threads": 0 if present is None else present.threads,
         "ending": None if node.ending is None else node.ending.text,
     }
+
+
+def _state(node: SupervisedNode) -> State:
+    # A program without inputs and outputs need not know of dora_rt, and so never says that it is
+    # ready; nobody waits for it.
+    if node.state is State.STARTING and node.is_running and not node.plan.has_ports:
+        return State.RUNNING
+    return node.state
 
 
 def _port(process: ProcessPlan, port_id: str) -> str:

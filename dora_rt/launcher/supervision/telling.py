@@ -5,6 +5,7 @@ from __future__ import annotations
 from dora_rt.launcher.node_output.console import Console
 from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.report import Ending
+from dora_rt.units import counted
 
 
 def tell_return(console: Console, node: SupervisedNode, ending: Ending, now_ns: int) -> None:
@@ -27,5 +28,6 @@ def tell_failure(console: Console, node: SupervisedNode, *, is_stopping: bool) -
     given_up = ""
     if node.restarts.count and not is_stopping:
         window_s = node.plan.supervision.restart_window_s
-        given_up = f"; given up after {node.restarts.count} restarts ({window_s:g} s window)"
+        restarts = counted(node.restarts.count, "restart")
+        given_up = f"; given up after {restarts} ({window_s:g} s window)"
     console.alarm(f"node {node.name} {node.ending.text}{given_up}")

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import mmap
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
@@ -22,6 +23,7 @@ BusyError: type[Exception] = posix_ipc.BusyError
 ClosedError: type[Exception] = posix_ipc.ExistentialError
 SignalError: type[Exception] = posix_ipc.SignalError
 _MODE = 0o600
+_MEMORY = Path("/proc/meminfo")
 _MAPPING_LIMIT = Path("/proc/sys/vm/max_map_count")
 # Only a fallback, where the C library has no sem_clockwait: a step of the wall clock may then
 # lengthen one slice, and the next look at the monotonic clock repairs it.
@@ -282,11 +284,24 @@ class Room(NamedTuple):
 def find_room() -> Room:
     """Tell how much shared memory there is."""
     status = os.statvfs(SHM_DIRECTORY)
+    if not status.f_blocks:
+        # Without a limit (size=0, or a ramfs): all the memory that there is.
+        return Room(*_find_memory(), status.f_favail if status.f_files else None)
     return Room(
         status.f_blocks * status.f_frsize,
         status.f_bavail * status.f_frsize,
         status.f_favail if status.f_files else None,
     )
+
+
+def _find_memory() -> tuple[int, int]:
+    """Give the size of the machine's memory, and what of it a program can get."""
+    page_nbytes = os.sysconf("SC_PAGE_SIZE")
+    nbytes = os.sysconf("SC_PHYS_PAGES") * page_nbytes
+    available = re.search(r"^MemAvailable: +(\d+) kB$", _MEMORY.read_text(), re.M)
+    if available is None:
+        return nbytes, os.sysconf("SC_AVPHYS_PAGES") * page_nbytes
+    return nbytes, int(available[1]) * 1024
 
 
 def _explained(error: OSError, what: str) -> SharedMemoryError | SharedMemoryFullError:
