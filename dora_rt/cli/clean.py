@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from dora_rt.cli.verb import EXIT_OK, Verb
+from dora_rt.cli.verb import Verb
+from dora_rt.exit_codes import EXIT_OK
 from dora_rt.launcher.cleanup.leftovers import find_objects_of, unlink_objects
 from dora_rt.launcher.cleanup.run_directory import Stray, find_living, find_strays, reclaim
 from dora_rt.runs import base_folder, namespace_of
@@ -54,4 +55,4 @@ def _treat(stray: Stray, *, removes: bool) -> str:
     return f"removed {stray}: no process mapped them"
 
 
-VERB = Verb("remove what dead runs left behind", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

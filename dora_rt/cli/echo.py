@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.cli.verb import Verb, exit_codes_help
+from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,13 +20,21 @@ _DESCRIPTION = """\
 Print the samples of an output as they come, until the dataflow ends or Ctrl-C. Arrays are
 summed up. No node waits for it, or can tell that it is there; what it misses, it says."""
 
-_EPILOG = """\
+_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "well",
+        EXIT_FAILED: "the dataflow ended before there was a sample",
+        EXIT_USAGE: "no such output",
+    }
+)
+
+_EPILOG = f"""\
 examples:
   dora-rt echo camera/image                 one line for each sample
   dora-rt echo detector/bbox --full --once  one sample, with all its values
   dora-rt echo 9c08/camera/image --json     for programs, a line of JSON each; of run 9c08...
 
-exit codes: 0 well, 1 the dataflow ended before there was a sample, 2 no such output"""
+{_EXIT_CODES}"""
 
 _FEW = 6
 _LONGEST_TEXT = 120
@@ -51,7 +60,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             has_seen = True
             if options.once:
                 break
-    return EXIT_OK if has_seen else EXIT_PROBLEM
+    return EXIT_OK if has_seen else EXIT_FAILED
 
 
 def summarise(event: Event, *, has_all: bool) -> dict[str, Any]:
@@ -133,6 +142,4 @@ def _line(fields: dict[str, Any], event: Event, has_all: bool) -> str:
     return "  ".join(parts)
 
 
-VERB = Verb(
-    "print the samples of an output as they come", _DESCRIPTION, _EPILOG, _add_arguments, _run
-)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -12,16 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from dora_rt.cli.run_client import (
-    RefusedError,
-    RunEndedError,
-    add_run_argument,
-    ask,
-    connect,
-    is_node,
-)
-from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.cli.run_client import add_run_argument, ask, connect, is_node
+from dora_rt.cli.verb import Verb
 from dora_rt.errors import RunNotFoundError
+from dora_rt.exit_codes import EXIT_OK
 from dora_rt.launcher.node_output.log_files import LOG_FILES, kept_logs_folder
 from dora_rt.runs import base_folder
 
@@ -57,9 +51,6 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     except RunNotFoundError as error:
         kept = kept_logs_folder(environ)
         raise RunNotFoundError(f"{error}\nlogs of runs in which a node failed: {kept}") from error
-    except (RunEndedError, RefusedError) as error:
-        print(f"dora-rt: run {error} has ended meanwhile", file=sys.stderr)
-        return EXIT_PROBLEM
     names = [process["name"] for process in status["processes"]]
     if options.node is not None:
         names = [
@@ -175,4 +166,4 @@ def _count(text: str) -> int:
     return int(digits)
 
 
-VERB = Verb("show what nodes print", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from dora_rt.cli.command_errors import RefusedError, RunEndedError
 from dora_rt.errors import RunNotFoundError
 from dora_rt.launcher.cleanup.run_directory import check_base_folder
 from dora_rt.runs import Connection, base_folder, find_runs, open_run
@@ -14,14 +15,6 @@ from dora_rt.runs import Connection, base_folder, find_runs, open_run
 HOW_RUNS_ARE_CALLED = """\
 A run is called by its name, by a beginning of it that no other has, or by its dataflow file
 (dataflow.yml, dataflow). Where only one is running it need not be named."""
-
-
-class RunEndedError(Exception):
-    """The run has ended while it was being asked."""
-
-
-class RefusedError(Exception):
-    """The run does not do what it was asked for; the message says why."""
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:

@@ -9,10 +9,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from dora_rt.cli.command_errors import RunEndedError
 from dora_rt.cli.run_client import (
     HOW_RUNS_ARE_CALLED,
-    RefusedError,
-    RunEndedError,
     add_run_argument,
     ask,
     check_node,
@@ -20,8 +19,9 @@ from dora_rt.cli.run_client import (
     find_statuses,
     is_node,
 )
-from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.errors import RunNotFoundError
+from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from dora_rt.runs import Connection, base_folder
 
 _LOOK_S = 0.02
@@ -30,6 +30,14 @@ _STOP = """\
 Stop a run, or one node of it, as Ctrl-C does: the nodes are told, after their stop_grace get
 SIGINT or SIGTERM, by which their cleanup code runs, and are killed after another one. Returns when
 it has ended."""
+
+_STOP_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "it has ended",
+        EXIT_FAILED: "the run refuses",
+        EXIT_USAGE: "there is no such run or node",
+    }
+)
 
 _STOP_EPILOG = f"""\
 examples:
@@ -43,11 +51,19 @@ examples:
 A node that was stopped by hand is not restarted by its policy. Who reads it waits for it, and
 nobody waits to send to it. With `on_exit: stop_all` it ends the dataflow as ever.
 
-exit codes: 0 it has ended, 1 the run refuses, 2 there is no such run or node"""
+{_STOP_EXIT_CODES}"""
 
 _RESTART = """\
 Restart one node: stop it if it runs, and start it again. It keeps its queues, and its peers go
 on. It does not count as a failure, and its limit of restarts begins anew."""
+
+_RESTART_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "it runs again",
+        EXIT_FAILED: "it does not, or the run refuses",
+        EXIT_USAGE: "there is no such run or node",
+    }
+)
 
 _RESTART_EPILOG = f"""\
 examples:
@@ -60,7 +76,7 @@ Returns when the new process is ready. A node that has ended, failed, or was sto
 started again; nodes that ended because it did are not, restart them as well. A dynamic node is
 started by who started it.
 
-exit codes: 0 it runs again, 1 it does not, or the run refuses, 2 there is no such run or node"""
+{_RESTART_EXIT_CODES}"""
 
 
 def _add_stop_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,9 +102,6 @@ def _stop(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             while os.path.lexists(base_folder(environ) / connection.run):
                 time.sleep(_LOOK_S)
             return EXIT_OK
-        except RefusedError as error:
-            print(f"dora-rt: {error}", file=sys.stderr)
-            return EXIT_PROBLEM
 
 
 def _find_target(
@@ -133,24 +146,17 @@ def _add_restart_arguments(parser: argparse.ArgumentParser) -> None:
 def _restart(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     run = options.run or _find_target(options.name, None, environ)[0]
     with connect(run, environ) as connection:
-        try:
-            before = ask(connection, "status")
-            check_node(before, options.name)
-            ask(connection, "restart", node=options.name)
-            process = _wait_for_successor(connection, _process(before, options.name))
-        except RunEndedError:
-            print(f"dora-rt: run {connection.run} has ended meanwhile", file=sys.stderr)
-            return EXIT_PROBLEM
-        except RefusedError as error:
-            print(f"dora-rt: {error}", file=sys.stderr)
-            return EXIT_PROBLEM
+        before = ask(connection, "status")
+        check_node(before, options.name)
+        ask(connection, "restart", node=options.name)
+        process = _wait_for_successor(connection, _process(before, options.name))
     if process["state"] != "running":
         print(
             f"dora-rt: node {process['name']} is {process['state']}: {process['ending']} "
             f"(dora-rt logs {process['name']})",
             file=sys.stderr,
         )
-        return EXIT_PROBLEM
+        return EXIT_FAILED
     print(f"node {process['name']} runs again (process {process['pid']})")
     return EXIT_OK
 
@@ -183,5 +189,5 @@ def _process(status: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-STOP = Verb("stop a run or a node", _STOP, _STOP_EPILOG, _add_stop_arguments, _stop)
-RESTART = Verb("restart a node", _RESTART, _RESTART_EPILOG, _add_restart_arguments, _restart)
+STOP = Verb(_STOP, _STOP_EPILOG, _add_stop_arguments, _stop)
+RESTART = Verb(_RESTART, _RESTART_EPILOG, _add_restart_arguments, _restart)

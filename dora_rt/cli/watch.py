@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dora_rt.cli.command_errors import RefusedError, RunEndedError
 from dora_rt.cli.imported_files import source_files
-from dora_rt.cli.run_client import (
-    HOW_RUNS_ARE_CALLED,
-    RefusedError,
-    RunEndedError,
-    ask,
-    connect,
-)
-from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, ask, connect
+from dora_rt.cli.verb import Verb, exit_codes_help
+from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from dora_rt.runs import Connection
 from dora_rt.units import counted
 
@@ -29,6 +24,14 @@ node that is made of it, and no other: its queues stay, its peers go on. A file 
 the node's script or module, or is imported by it and lies beside it or in its package. A file with
 a syntax error restarts nothing."""
 
+_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "the run has ended, or Ctrl-C",
+        EXIT_FAILED: "the run does not answer",
+        EXIT_USAGE: "there is no such run",
+    }
+)
+
 _EPILOG = f"""\
 examples:
   dora-rt watch                    the only run, until it ends or Ctrl-C
@@ -37,7 +40,7 @@ examples:
 
 {HOW_RUNS_ARE_CALLED}
 
-exit codes: 0 the run has ended, or Ctrl-C; 1 the run does not answer; 2 there is no such run"""
+{_EXIT_CODES}"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,9 +60,6 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
                     print(f"watch: {line}", flush=True)
     except RunEndedError:
         return EXIT_OK
-    except RefusedError as error:
-        print(f"dora-rt: {error}", file=sys.stderr)
-        return EXIT_PROBLEM
     except KeyboardInterrupt:
         return EXIT_OK  # this is how one ends it
 
@@ -175,4 +175,4 @@ def _syntax_error(path: Path) -> str | None:
     return None
 
 
-VERB = Verb("restart a node when its file has changed", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -15,7 +15,7 @@ from dora_rt.plan.kernel_need import find_footprints
 from dora_rt.plan.memory_need import find_need, no_room, room_note
 from dora_rt.plan.plan import Plan
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY
-from dora_rt.units import counted, mib
+from dora_rt.units import counted, size
 
 _OLDEST_PYTHON = (3, 10)
 _FEWEST_DESCRIPTORS = 1024
@@ -73,7 +73,7 @@ def examine_plan(
     findings = [_judge_interpreter(interpreter, machine) for interpreter in interpreters]
     need = find_need(plan)
     if machine.shm_room is None or need.nbytes <= machine.shm_room.free_nbytes:
-        text = f"{mib(need.nbytes)} before the first sample"
+        text = f"{size(need.nbytes)} before the first sample"
         findings.append(Finding(Level.OK, "memory of the dataflow", text))
     else:
         text, _, remedy = str(no_room(plan, machine.shm_room)).rpartition("\n")
@@ -220,7 +220,7 @@ def _check_shared_memory(machine: Machine) -> Iterator[Finding]:
             f"`sudo chmod 1777 {SHM_DIRECTORY}`, or mount it writable",
         )
         return
-    text = f"{room.nbytes / 2**20:,.0f} MiB, {room.free_nbytes / 2**20:,.0f} MiB free"
+    text = f"{size(room.nbytes)}, {size(room.free_nbytes)} free"
     if room.free_objects is not None:
         text += f", room for {counted(room.free_objects, 'object')}"
     note = room_note(room)

@@ -7,7 +7,6 @@ there, or that it was killed.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from dora_rt.errors import RunNotFoundError, SharedMemoryError
 from dora_rt.event import Event
 from dora_rt.node_config import OutputConfig
 from dora_rt.runs import Connection, base_folder, find_runs
+from dora_rt.spelling import closest
 from dora_rt.transport.input.observer import Observer
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.doorbell import deadline_after
@@ -87,8 +87,8 @@ def find_output(name: str) -> LiveOutput:
             f"{base_folder(os.environ)}): start one with dora-launch"
         )
     sources = list(dict.fromkeys(output.source for output in outputs))
-    near = difflib.get_close_matches(name.split("/", name.count("/") - 1)[-1], sources, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = closest(name.split("/", name.count("/") - 1)[-1], sources)
+    hint = f"did you mean {near!r}? " if near else ""
     raise RunNotFoundError(
         f"no run has an output {name!r}; {hint}there are: {', '.join(map(str, outputs))}"
     )

@@ -15,9 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dora_rt.errors import DescriptorError, LaunchError
+from dora_rt.exit_codes import EXIT_USAGE
 from dora_rt.report import Report
-
-_EXIT_USAGE = 2
 
 
 def run(
@@ -56,7 +55,7 @@ def run(
         exit_code, errors = _follow([*command, *arguments], {**os.environ, **(env or {})}, quiet)
         if path.exists() and (report := path.read_text()):
             return Report.from_json(report)
-    if exit_code == _EXIT_USAGE:
+    if exit_code == EXIT_USAGE:
         raise DescriptorError(errors or f"{file}: dora-launch did not accept it")
     raise LaunchError(errors or f"dora-launch {file} ended with exit code {exit_code}")
 

@@ -157,7 +157,7 @@ def test_dead_run_is_reclaimed_though_its_process_number_lives_and_nobody_is_sig
 
     out = bed.clean()
 
-    assert out == f"reclaimed 1 object (0.1 MB) of dead run {run} (/robot/flow.yml)\n"
+    assert out == f"reclaimed 1 object (97.7 KiB) of dead run {run} (/robot/flow.yml)\n"
     assert not objects(run)
     assert bed.runs() == set()
     assert stranger.poll() is None
@@ -358,7 +358,7 @@ def test_objects_without_a_run_directory_are_told_and_removed_only_when_asked_an
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
-    what = "1 object (0.1 MB) of run {}, which has no directory: "
+    what = "1 object (48.8 KiB) of run {}, which has no directory: "
     left = f"left alone: {what.format(mapped)}a process maps them\n"
 
     def cleaned(*arguments: str) -> set[str]:
