@@ -98,19 +98,37 @@ def find_runs(base: Path) -> list[str]:
     return sorted(name for name in names if _RUN.fullmatch(name))
 
 
+def names_run(called: str, run: str, file: str) -> bool:
+    """Whether somebody who says `called` may mean this run; all that choose a run ask here.
+
+    Args:
+        called: the name of a run, or the beginning of it; or a dataflow file, or its name with or
+            without its ending.
+        run: the name of this run.
+        file: the whole path of its dataflow file.
+    """
+    path = Path(file)
+    return (
+        run.startswith(called)
+        or called in (path.name, path.stem)
+        or path == Path(called).absolute()
+    )
+
+
 def open_run(base: Path, called: str | None = None) -> Connection:
     """Connect to the run that is called so, or to the only one.
 
     Args:
         base: the folder of all runs.
-        called: its name, or a beginning of it that no other run has, or its dataflow file, or
-            that file's name, with or without its ending.
+        called: what `names_run` takes; None: the only run.
 
     Raises:
         RunNotFoundError: there is none, or several; the message lists those that there are.
     """
     found = _open_all(base)
-    matching = [one for one in found if one.is_called(called)]
+    matching = [
+        one for one in found if called is None or names_run(called, one.connection.run, one.file)
+    ]
     for one in found:
         if matching != [one]:
             one.connection.close()
@@ -220,12 +238,6 @@ class _Found:
     connection: Connection
     file: str
     obstacle: str | None
-
-    def is_called(self, called: str | None) -> bool:
-        if called is None or self.connection.run.startswith(called):
-            return True
-        path = Path(self.file)
-        return called in (path.name, path.stem) or path == Path(called).absolute()
 
     def confirmed(self) -> Connection:
         if self.obstacle is None:

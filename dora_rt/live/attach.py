@@ -11,13 +11,12 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dora_rt.errors import RunNotFoundError, SharedMemoryError
 from dora_rt.event import Event
 from dora_rt.node_config import OutputConfig
-from dora_rt.runs import Connection, base_folder, find_runs
+from dora_rt.runs import Connection, base_folder, find_runs, names_run
 from dora_rt.spelling import closest
 from dora_rt.transport.input.observer import Observer
 from dora_rt.transport.primitives import object_names
@@ -43,11 +42,7 @@ class LiveOutput:
         if name == self.source:
             return True
         called, slash, source = name.partition(f"/{self.source}")
-        if not slash or source:
-            return False
-        path = Path(self.file)
-        is_file = called in (path.name, path.stem) or Path(called).absolute() == path
-        return is_file or self.run.startswith(called)
+        return bool(slash) and not source and names_run(called, self.run, self.file)
 
     def __str__(self) -> str:
         return f"{self.run}/{self.source}"

@@ -93,7 +93,8 @@ def test_what_a_dead_run_left_is_removed_in_its_name_space_only(bed: Bed):
     done = dora_rt(bed, "clean", "--strays", inside=other())
     assert done.stdout.splitlines() == [
         f"reclaimed 1 object (48.8 KiB) of dead run {dead_run} (/robot/flow.yml)",
-        f"removed 1 object (48.8 KiB) of run {stray}, which has no directory: no process mapped them",
+        f"removed 1 object (48.8 KiB) of run {stray}, which has no directory: "
+        "no process mapped them",
     ]
     assert not objects()
 
