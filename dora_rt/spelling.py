@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# Comparing one misspelt name with thousands of others takes seconds and helps nobody.
+# Comparing one misspelt name with thousands of others takes seconds.
 _MAX_CANDIDATES = 500
 
 

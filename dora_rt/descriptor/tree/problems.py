@@ -81,26 +81,26 @@ class Problems:
             raise DescriptorProblems(ordered)
 
     def notes(self) -> tuple[str, ...]:
-        """Give the notes in the order of the file, each with its place."""
+        """Return the notes in the order of the file, each with its place."""
         ordered = sorted(self._notes.items(), key=lambda item: _position(item[1]))
         return tuple(f"{place}: {text}" for text, place in ordered)
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:
-    """Give the hint `did you mean '...'?` if one of the candidates is similar."""
+    """Return the hint `did you mean '...'?` if one of the candidates is similar."""
     match = closest(name, candidates)
     return f"did you mean {quote(match)}?" if match is not None else None
 
 
 def listing(names: Iterable[str]) -> str:
-    """Give the names separated by commas, and not more of them than anybody would read."""
+    """Return the first few names, separated by commas, with a count of the rest."""
     every = list(names)
     more = len(every) - _MAX_LISTED
     return ", ".join(every[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def quote(text: str) -> str:
-    """Give text from a file in quotes: short, on one line, with control characters escaped."""
+    """Return text from a file in quotes: short, on one line, with control characters escaped."""
     return repr(text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "...")
 
 
