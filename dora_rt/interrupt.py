@@ -10,7 +10,7 @@ from dora_rt.exit_codes import EXIT_INTERRUPTED
 
 @contextmanager
 def ended_by_ctrl_c() -> Iterator[None]:
-    """Let SIGINT end this process at once, with 130, inside the block; main thread only.
+    """In the block, SIGINT ends this process at once, with 130; main thread only.
 
     A KeyboardInterrupt would not do: extension modules that are being imported print it, or turn it
     into another error. A fork server that has begun ends with this process.

@@ -24,8 +24,8 @@ from dora_rt.launcher.processes.environ import inherited_environ
 from dora_rt.launcher.processes.line_splitter import LineSplitter
 
 _DESCRIPTION = """\
-Run what `build:` of the nodes of a dataflow says: installs and compiles what they need. Each
-line is a command of its own, run in the folder of the file; no shell reads it. `pip` and
+Run the commands in `build:` of the nodes of a dataflow, which install and compile what they need.
+Each line is one command, run in the folder of the file, without a shell. `pip` and
 `python` are those of the Python that the nodes will run in, which is that of this command."""
 
 _EXIT_CODES = exit_codes_help(

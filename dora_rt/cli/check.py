@@ -15,8 +15,8 @@ from dora_rt.plan.plan import Plan, outline
 from dora_rt.units import counted, size
 
 _DESCRIPTION = """\
-Check a dataflow file: tell every mistake with its line and column, and what would run. Nothing is
-started; `dora-rt doctor FILE` also looks whether it fits this machine."""
+Check a dataflow file: list every mistake with its line and column, and what would run. Nothing is
+started; `dora-rt doctor FILE` also checks whether it fits this machine."""
 
 _EXIT_CODES = exit_codes_help({EXIT_OK: "it is fine", EXIT_USAGE: "it is not"})
 

@@ -12,17 +12,17 @@ from dora_rt.launcher.cleanup.run_directory import Stray, find_living, find_stra
 from dora_rt.runs import base_folder, namespace_of
 
 _DESCRIPTION = """\
-Remove the shared memory and the run directories of runs that died: of which not one
-process is left. Every dora-launch does the same when it starts."""
+Remove the shared memory and the run directories of dead runs, of which no process is left. Every
+dora-launch does the same when it starts."""
 
 _EPILOG = """\
 examples:
   dora-rt clean            clean up after a crash
   dora-rt clean --strays   also remove objects that belong to no run directory
 
-A run that lives is never touched, and told. Objects without a run directory are only told,
+A living run is listed and never touched. Objects without a run directory are only listed,
 because their run may live in a container that shares /dev/shm with this machine; --strays
-removes them if no process that can be seen from here maps them.
+removes those that no process you can see from here maps.
 
 Runs in another name space (DORA_RT_NAMESPACE) are not looked at."""
 

@@ -1,4 +1,4 @@
-"""`dora-rt dashboard`: serve a page that shows what runs."""
+"""`dora-rt dashboard`: serves a page that shows what runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DESCRIPTION = """\
 Serve a page that shows a run: its graph with rates, latencies and drops, its nodes with buttons to
 stop and restart them, their logs, and live pictures with boxes. It works without internet, and
 makes no node wait. Without RUN it shows all runs of this user, also those that begin later. The
-address that is printed has a token in it, and without it nobody gets in."""
+address that is printed has a token in it; without the token the page is closed."""
 
 _EXIT_CODES = exit_codes_help(
     {
@@ -33,7 +33,7 @@ examples:
   dora-rt dashboard                   all runs, on http://127.0.0.1:8088
   dora-rt dashboard 9c08 --port 0     one run, on any free port
   dora-rt dashboard --host 0.0.0.0    also for other machines
-  dora-rt dashboard --no-token        for everybody who has an account on this machine
+  dora-rt dashboard --no-token        for all users of this machine
   dora-launch FILE --dashboard        with the run, and ending with it
 
 {_EXIT_CODES}"""

@@ -1,4 +1,4 @@
-"""`dora-rt doctor`: tells what this machine lacks to run dataflows well."""
+"""`dora-rt doctor`: says what this machine lacks to run dataflows well."""
 
 from __future__ import annotations
 

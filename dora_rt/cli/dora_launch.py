@@ -60,7 +60,7 @@ A dataflow file names the programs that it runs: run only files that you trust."
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and exit with its code."""
     _open_standard_streams()
-    # What the console writes, it makes harmless itself.
+    # The standard output is made harmless by the console.
     sys.stderr = HarmlessStream.around(sys.stderr)
     options = _parser().parse_args(arguments)
     with exit_at_error("dora-launch"):
@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         "--no-dora-compat",
         dest="dora_compat",
         action="store_false",
-        help="let `import dora` in the nodes be what is installed, not what dora_rt has for it",
+        help="let `import dora` in the nodes find the installed package, not that of dora_rt",
     )
     parser.add_argument(
         "--dashboard",
@@ -182,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         "--report",
         type=Path,
         metavar="PATH",
-        help="also write what is summed up at the end to PATH, as JSON; until then an older "
+        help="also write the report of the run to PATH at its end, as JSON; until then an older "
         "file stays as it is",
     )
     parser.add_argument(
@@ -194,8 +194,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--otel",
         action="store_true",
-        help="make OpenTelemetry spans of the work of the nodes, and send them to where "
-        "OTEL_EXPORTER_OTLP_ENDPOINT says (which suffices alone), else to localhost:4318",
+        help="make OpenTelemetry spans of the work of the nodes, and send them to "
+        "OTEL_EXPORTER_OTLP_ENDPOINT (which alone does the same), else to localhost:4318",
     )
     parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
     return parser

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Print the samples of an output as they come, until the dataflow ends or Ctrl-C. Arrays are
-summed up. No node waits for it, or can tell that it is there; what it misses, it says."""
+summed up. No node waits for it or notices it; samples that it misses are counted."""
 
 _EXIT_CODES = exit_codes_help(
     {
@@ -48,7 +48,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    # Only who asks for samples pays for numpy.
+    # Here: no other verb pays for numpy.
     from dora_rt.live.attach import attach
 
     has_seen = False
@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def summarise(event: Event, *, has_all: bool) -> dict[str, Any]:
-    """Say of a sample what JSON can say; all of its values, or a few and what sums them up."""
+    """Return a sample as fields for JSON: all of its values, or the first few and statistics."""
     fields: dict[str, Any] = {
         "source": event.id,
         "seq": event.seq,
@@ -101,7 +101,7 @@ def _summarise_array(array: NDArray[Any], has_all: bool) -> dict[str, Any]:
 
     fields: dict[str, Any] = {"type": array.dtype.name, "shape": list(array.shape)}
     if array.size and array.dtype.kind in "biuf":
-        # Neither an overflow nor a NaN keeps the rest from being told.
+        # An overflow or a NaN must not hide the other values.
         finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
         if finite.size:
             numbers = {"min": finite.min(), "max": finite.max()}

@@ -1,4 +1,4 @@
-"""`dora-rt graph`: print a dataflow as a picture, from its file or as it runs."""
+"""`dora-rt graph`: prints a dataflow as a picture, from its file or as it runs."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _find_graph(what: str, environ: Mapping[str, str]) -> Graph:
-    # Also of a file that runs right now: what it says is shown, and by its name how it runs.
+    # Also if that file is running: its run is named by its own name.
     if Path(what).is_file() or Path(what).suffix in (".yml", ".yaml"):
         return graph_of_descriptor(read_file(Path(what), environ))
     with connect(what, environ) as connection:
         before = ask(connection, "status")
-        # Not to wait for something: it is for how long is measured.
+        # It waits for nothing: this is the interval of the measurement.
         time.sleep(_MEASURED_S)
         after = ask(connection, "status")
     return graph_of_status(after, measure(before, after))

@@ -1,4 +1,4 @@
-"""`dora-rt new`: writes a project that runs at once, and has a test."""
+"""`dora-rt new`: writes a project that runs at once and has a test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ examples:
   cd robot && dora-launch dataflow.yml
   cd robot && python -m pytest
 
-What exists is never overwritten.
+An existing file is never overwritten.
 
 {_EXIT_CODES}"""
 

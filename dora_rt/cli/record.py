@@ -1,4 +1,4 @@
-"""`dora-rt record`: keeps what flows in an MCAP file."""
+"""`dora-rt record`: records the outputs of a dataflow into an MCAP file."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _DESCRIPTION = """\
 Record the outputs of a dataflow into an MCAP file: with dora-rt replay they flow again, and
 Foxglove shows the pictures and boxes in it.
 
-Of a FILE, it runs the dataflow with one more node, which has a long queue at every output. Of a
-RUN, it looks at a dataflow that runs already, which no node can tell. Neither slows the flow
-down: what comes faster than it can be written is lost, counted, and told at the end."""
+For a FILE, it runs the dataflow with one more node, which has a long queue at every output. For a
+RUN, it looks at a dataflow that runs already, unnoticed by its nodes. Neither slows the flow down:
+samples that come faster than they can be written are lost, and counted at the end."""
 
 _EXIT_CODES = exit_codes_help(
     {
@@ -84,7 +84,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_queue_size,
         default=_QUEUE_SIZE,
         metavar="N",
-        help=f"of a FILE: samples that may wait for the disk, per output (default {_QUEUE_SIZE})",
+        help=f"for a FILE: samples that may wait for the disk, per output (default {_QUEUE_SIZE})",
     )
     add_stop_after(parser)
     # Written out here, and read by the node: its module would import what not every verb needs.
@@ -226,7 +226,7 @@ def _record_run(options: argparse.Namespace, environ: Mapping[str, str], path: P
 
 
 def _take_all(watch: Watch, recorder: Any) -> int:
-    # Not without end: the others want to be looked at as well.
+    # Bounded, so that the other outputs have their turn.
     for count in range(_MOST_AT_ONCE):
         event = watch.take()
         if event is None:

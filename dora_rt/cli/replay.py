@@ -1,4 +1,4 @@
-"""`dora-rt replay`: lets a dataflow run on what was recorded."""
+"""`dora-rt replay`: runs a dataflow on a recording."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from dora_rt.launcher.node_output.console import Console
 from dora_rt.node_config import QueuePolicy
 
 _DESCRIPTION = """\
-Run a dataflow in which the sources (the nodes that read no other node) are replaced by what they
-sent when it was recorded: same values, same metadata, same pace. All other nodes run as ever."""
+Run a dataflow in which a recording replaces the sources (the nodes that read no other node): same
+values, same metadata, same pace. All other nodes run as ever."""
 
 _EPILOG = f"""\
 examples:
@@ -69,7 +69,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from dora_rt.nodes.replay import Recording, parse_options
 
-    # The node would end with the same message, but only when all others have been started.
+    # The node would refuse them too, but only after all nodes have been started.
     arguments = _arguments(options)
     parse_options(arguments, prog="dora-rt replay")
     recording = Recording.open(options.recording)
@@ -103,7 +103,7 @@ def with_replay(
     arguments: tuple[str, ...],
     wanted: Collection[str] | None,
 ) -> Descriptor:
-    """Put replay nodes in the place of sources that were recorded, or of the wanted nodes.
+    """Return the dataflow with replay nodes in the place of recorded sources or of wanted nodes.
 
     Args:
         descriptor: the dataflow.
@@ -112,7 +112,7 @@ def with_replay(
         wanted: ids of the nodes to replace; None: all recorded sources.
 
     Raises:
-        DescriptorError: there is no node to be replaced.
+        DescriptorError: there is no node to replace.
     """
     chosen = [
         node

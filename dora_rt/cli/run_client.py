@@ -1,4 +1,4 @@
-"""Asks running dataflows for what a verb shows or does."""
+"""Requests of the verbs to running dataflows."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dora_rt.launcher.cleanup.run_directory import check_base_folder
 from dora_rt.runs import Connection, base_folder, find_runs, open_run
 
 HOW_RUNS_ARE_CALLED = """\
-A run is called by its name, by a beginning of it that no other has, or by its dataflow file
-(dataflow.yml, dataflow). Where only one is running it need not be named."""
+You name a run by its name, by the beginning of it, or by its dataflow file (dataflow.yml,
+dataflow). If only one is running, you need not name it."""
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
-    """Let the user say which run."""
+    """Add the option `--run`."""
     parser.add_argument("--run", metavar="RUN", help="which run, if there are several")
 
 
@@ -26,8 +26,8 @@ def connect(called: str | None, environ: Mapping[str, str]) -> Connection:
     """Connect to the run that the user named, or to the only one.
 
     Raises:
-        LaunchError: the folder of this user's runs is somebody else's.
-        RunNotFoundError: there is none, or several.
+        LaunchError: the folder of this user's runs belongs to another user.
+        RunNotFoundError: there is no such run, or several.
     """
     base = base_folder(environ)
     check_base_folder(base)
@@ -35,10 +35,10 @@ def connect(called: str | None, environ: Mapping[str, str]) -> Connection:
 
 
 def ask(connection: Connection, request: str, **fields: Any) -> dict[str, Any]:
-    """Send a request and give the answer.
+    """Send a request and return the answer.
 
     Raises:
-        RunEndedError: there is nobody any more to answer.
+        RunEndedError: the run has ended.
         RefusedError: the answer is an error.
     """
     try:
@@ -55,10 +55,10 @@ def ask(connection: Connection, request: str, **fields: Any) -> dict[str, Any]:
 
 
 def find_statuses(environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Give the status of every run that answers, the oldest first.
+    """Return the status of every run that answers, the oldest first.
 
     Raises:
-        LaunchError: the folder of this user's runs is somebody else's.
+        LaunchError: the folder of this user's runs belongs to another user.
         RefusedError: there are runs, and none of them answers.
     """
     base = base_folder(environ)
@@ -84,7 +84,7 @@ def find_statuses(environ: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def is_node(status: Mapping[str, Any], name: str) -> bool:
-    """Tell whether a run has a node, or an operator, of this name."""
+    """Whether a run has a node or an operator of this name."""
     return any(
         name in (process["name"], *process["nodes"])
         or any(node.startswith(f"{name}/") for node in process["nodes"])
@@ -93,10 +93,10 @@ def is_node(status: Mapping[str, Any], name: str) -> bool:
 
 
 def check_node(status: Mapping[str, Any], name: str) -> None:
-    """See that a run has a node of this name.
+    """Check that a run has a node of this name.
 
     Raises:
-        RunNotFoundError: it has none.
+        RunNotFoundError: the run has no such node.
     """
     if not is_node(status, name):
         known = ", ".join(process["name"] for process in status["processes"])

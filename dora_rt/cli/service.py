@@ -1,4 +1,4 @@
-"""`dora-rt service`: a systemd unit that runs a dataflow at boot."""
+"""`dora-rt service`: prints or installs a systemd unit that runs a dataflow at boot."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ not take away shared memory when you log out, a unit of the system needs it as w
 _UNIT = """\
 [Unit]
 Description=dora_rt dataflow {file}
-{after}# Not again and again what fails again and again.
+{after}# A dataflow that fails again and again is given up.
 StartLimitIntervalSec=300
 StartLimitBurst=5
 
@@ -65,7 +65,7 @@ TimeoutStartSec={start_s}
 TimeoutStopSec={stop_s}
 Restart=on-failure
 RestartSec=5
-# Stopped by a signal, as `systemctl stop` does; and a file that is wrong does not become right.
+# Stopped by a signal, as `systemctl stop` does. A wrong file is not tried again.
 SuccessExitStatus={stopped}
 RestartPreventExitStatus={usage}
 
@@ -83,14 +83,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--system", action="store_true", help="a unit of the system, run as this user or --user"
     )
-    parser.add_argument("--user", metavar="USER", help="with --system: as whom it runs")
+    parser.add_argument("--user", metavar="USER", help="with --system: the user that runs it")
     parser.add_argument("--now", action="store_true", help="with install: also start it now")
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     descriptor = read_file(options.file, environ)
     if options.user is not None and not options.system:
-        raise UsageError("--user goes with --system: a unit of the user is yours")
+        raise UsageError("--user goes with --system: without --system the unit is yours")
     file = options.file.resolve()
     plan = plan_file(file, descriptor)
     user = None
@@ -108,7 +108,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def make_unit(plan: Plan, file: Path, *, user: str | None, namespace: str) -> str:
-    """Write the unit of a dataflow: of the system and run as `user`, or of the user (None).
+    """Return the unit of a dataflow: one of the system, run as `user`; or one of this user (None).
 
     Raises:
         KeyError: there is no such user.

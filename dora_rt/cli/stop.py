@@ -1,4 +1,4 @@
-"""`dora-rt stop` and `dora-rt restart`: do by hand what the launcher does by itself."""
+"""`dora-rt stop` and `dora-rt restart`: stop a run or a node, or restart a node, by hand."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ from dora_rt.runs import Connection, base_folder
 _LOOK_S = 0.02
 
 _STOP = """\
-Stop a run, or one node of it, as Ctrl-C does: the nodes are told, after their stop_grace get
-SIGINT or SIGTERM, by which their cleanup code runs, and are killed after another one. Returns when
-it has ended."""
+Stop a run, or one node of it, as Ctrl-C does. Each node gets a Stop event; after its stop_grace
+SIGINT or SIGTERM, which runs its cleanup code; after another stop_grace SIGKILL. Returns at the end."""
 
 _STOP_EXIT_CODES = exit_codes_help(
     {
@@ -48,8 +47,8 @@ examples:
 
 {HOW_RUNS_ARE_CALLED}
 
-A node that was stopped by hand is not restarted by its policy. Who reads it waits for it, and
-nobody waits to send to it. With `on_exit: stop_all` it ends the dataflow as ever.
+A node that was stopped by hand is not restarted by its policy. Its readers wait for it, and
+no writer waits to send to it. With `on_exit: stop_all` it ends the dataflow as ever.
 
 {_STOP_EXIT_CODES}"""
 
@@ -73,8 +72,8 @@ examples:
 {HOW_RUNS_ARE_CALLED}
 
 Returns when the new process is ready. A node that has ended, failed, or was stopped by hand is
-started again; nodes that ended because it did are not, restart them as well. A dynamic node is
-started by who started it.
+started again; nodes that ended because it did are not: restart them as well. A dynamic node you
+start again yourself.
 
 {_RESTART_EXIT_CODES}"""
 
@@ -107,7 +106,7 @@ def _stop(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _find_target(
     name: str | None, run: str | None, environ: Mapping[str, str]
 ) -> tuple[str | None, str | None]:
-    """Tell which run is meant, and which node of it, if one is."""
+    """Return the run that is meant, and the node of it, if the name is one of a node."""
     if name is None or run is not None:
         return run, name
     having = [status["run"] for status in find_statuses(environ) if is_node(status, name)]
@@ -162,7 +161,7 @@ def _restart(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _wait_for_successor(connection: Connection, before: dict[str, Any]) -> dict[str, Any]:
-    """Wait until there was another process, and that one is ready or has ended."""
+    """Wait until the node has a new process that is ready or has ended; return its status."""
     while True:
         status = ask(connection, "status")
         process = _process(status, before["name"])

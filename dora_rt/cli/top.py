@@ -1,4 +1,4 @@
-"""`dora-rt top`, `hz` and `bw`: what flows in a running dataflow, from the counters it keeps."""
+"""`dora-rt top`, `hz` and `bw`: show what flows in a running dataflow, from its counters."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from dora_rt.units import bandwidth, duration, latency, rate, size, table
 _CLEAR_ALL, _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"
 
 _COUNTED = """\
-The numbers come from the counters that each writer and reader keeps anyway: no node is asked, and
-none is slowed."""
+The numbers come from counters that writers and readers keep anyway: no node is asked or slowed."""
 
 _TOP = f"""\
 Show the nodes and the edges of a running dataflow: state, CPU, memory; rate, bandwidth, queue,
@@ -37,9 +36,9 @@ examples:
   dora-rt top dataflow.yml   this one
   dora-rt top --once --json  measure for a second, for programs
 
-p50 and p99 are from the send to the receipt of a sample, of those of the last interval. The age
-at the receipt counts from the origin: the capture of the picture that led to it. `queue` is
-how many samples wait, of how many there is room for; `dropped` counts from the beginning.
+p50 and p99 are the time from send to receipt, over the samples of the last interval. The age
+counts from the origin instead: the capture of the picture that led to the sample. `queue` is how
+many samples wait, and how many fit; `dropped` counts from the beginning.
 
 {HOW_RUNS_ARE_CALLED}"""
 
@@ -167,7 +166,7 @@ def _show_ports(
 
 
 def _pick(rates: Rates, names: Sequence[str]) -> tuple[list[OutputRate], list[EdgeRate]]:
-    """Give the outputs and edges of these names, or all if there are none."""
+    """Return the outputs and edges of these names; all without names."""
     if not names:
         return list(rates.outputs), list(rates.edges)
     ports = [output.source for output in rates.outputs]
@@ -190,7 +189,7 @@ def _has_name(port: str, names: Sequence[str]) -> bool:
 
 
 def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
-    """Let the user say which run, how often, and in which form."""
+    """Add the options for the run, the interval and the form."""
     add_run_argument(parser)
     parser.add_argument(
         "-i",
@@ -210,7 +209,7 @@ def _show_rates(
     render: Callable[[Rates], str],
     to_fields: Callable[[Rates], object] = Rates.to_fields,
 ) -> int:
-    """Show the rates of a run until it ends, or Ctrl-C; give the exit code.
+    """Show the rates of a run until it ends, or Ctrl-C; return the exit code.
 
     Raises:
         RunNotFoundError: there is no such run, or `render` misses something in it.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Show the pictures of an output as they come: in a window if there is a display, else as a web
-page; or keep one in a file. No node waits for it, or can tell that it is there."""
+page; or keep one in a file. No node waits for it or notices it."""
 
 _EXIT_CODES = exit_codes_help(
     {EXIT_OK: "well", EXIT_FAILED: "there was no picture", EXIT_USAGE: "no such output"}
@@ -64,7 +64,7 @@ def _picture_path(text: str) -> Path:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    # Only who asks for pictures pays for numpy and OpenCV.
+    # Here: no other verb pays for numpy and OpenCV.
     from dora_rt.live.attach import attach
 
     with ExitStack() as stack:
@@ -90,7 +90,7 @@ def _show(options: argparse.Namespace, live: _Live) -> bool:
 
 
 def _save(path: Path, live: _Live) -> bool:
-    """Keep the first picture, or the first one whose boxes came."""
+    """Save the first picture, or the first one whose boxes came; return whether there was one."""
     from dora_rt.nodes.plot.drawing import draw_boxes
     from dora_rt.nodes.plot.matching import Matcher, Picture
     from dora_rt.nodes.plot.received import decode, read_detections
@@ -116,14 +116,14 @@ def _save(path: Path, live: _Live) -> bool:
 
 
 class _Live:
-    """What the loop of the plot node takes for a node: it gives what the watches see."""
+    """The samples of the watches, in the form of a node, for the loop of the plot node."""
 
     def __init__(self, watches: Mapping[str, Watch]) -> None:
         self.watches = watches
         self._is_over = False
 
     def next(self, timeout: float | None = None) -> Event | None:
-        """Wait for a picture or boxes; None when the run has ended, or the user wants no more."""
+        """Wait for a picture or boxes; None when the run has ended or the view was closed."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._is_over and not all(one.has_ended for one in self.watches.values()):
             for input_id, watch in self.watches.items():

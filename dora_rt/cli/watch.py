@@ -1,4 +1,4 @@
-"""`dora-rt watch`: restart a node when one of its files has changed, and no other node."""
+"""`dora-rt watch`: restarts a node, and no other, when one of its files has changed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from dora_rt.units import counted
 _PAUSE_S = 0.2
 
 _DESCRIPTION = """\
-Watch the files of the nodes and operators of a running dataflow. When one has changed, restart the
-node that is made of it, and no other: its queues stay, its peers go on. A file is watched if it is
-the node's script or module, or is imported by it and lies beside it or in its package. A file with
+Watch the files of the nodes and operators of a running dataflow. When one has changed, restart its
+node and no other: its queues stay, its peers go on. A file is watched if it is the node's script or
+module, or if that imports it and it lies beside it or in its package. A file with
 a syntax error restarts nothing."""
 
 _EXIT_CODES = exit_codes_help(
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 class _Watcher:
-    """The files of a run, and what was in them when the nodes that run now were started."""
+    """The files of a run, and their contents when the present processes were started."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -81,14 +81,14 @@ class _Watcher:
         self._contents = {path: _content(path) for path in self._stamps}
 
     def introduction(self) -> str:
-        """Say what is watched."""
+        """Return the line that says what is watched."""
         watched = {path for files in self._files.values() for path in files}
         nodes = sum(bool(files) for files in self._files.values())
         what = f"{counted(len(watched), 'file')} of {counted(nodes, 'node')}"
         return f"watch: {what}; a change restarts its node"
 
     def look(self) -> list[str]:
-        """Restart each node of which a file has changed; give what there is to say."""
+        """Restart each node of which a file has changed; return lines about it."""
         stamps = self._read_stamps()
         pending = {
             path: stamp
@@ -109,7 +109,7 @@ class _Watcher:
         return lines
 
     def _note(self, path: Path, stamp: tuple[int, int]) -> bool:
-        """Remember what is in a file now, and tell whether it is something else than before."""
+        """Store the content of a file; return whether it differs from what was stored."""
         content = _content(path)
         has_changed = content != self._contents.get(path)
         self._stamps[path] = stamp
@@ -119,7 +119,7 @@ class _Watcher:
     def _say_unreadable(self, changed: list[Path]) -> list[str]:
         problems = {path: _syntax_error(path) for path in changed}
         return [
-            f"{self._shown(path)}:{problem}; who is made of it goes on as before"
+            f"{self._shown(path)}:{problem}; its nodes go on as before"
             for path, problem in problems.items()
             if problem is not None
         ]

@@ -9,7 +9,7 @@ from dora_rt.units import latency, size, table
 
 
 def render(report: Report) -> str:
-    """Lay the report out as text."""
+    """Return the report as text."""
     parts = [f"{report.file}: {report.duration_s:.1f} s"]
     parts.append(
         table(
@@ -39,7 +39,7 @@ def _process_row(process: ProcessReport) -> tuple[str, ...]:
 
 
 def _edge_table(edges: Sequence[EdgeReport]) -> str:
-    # Mostly all is read, and the table narrow enough.
+    # Only if there is something to show: the table is wide.
     has_unread = any(edge.unread for edge in edges)
     counts = ("sent", "delivered", "dropped", *(["unread"] if has_unread else []))
     titles = ("edge", *counts, "p50", "p99", "age p50", "age p99")
