@@ -28,7 +28,8 @@ _LOOK_S = 0.02
 
 _STOP = """\
 Stop a run, or one node of it, as Ctrl-C does. Each node gets a Stop event; after its stop_grace
-SIGINT or SIGTERM, which runs its cleanup code; after another stop_grace SIGKILL. Returns at the end."""
+SIGINT or SIGTERM, which runs its cleanup code; after another stop_grace SIGKILL. Returns when that
+is done."""
 
 _STOP_EXIT_CODES = exit_codes_help(
     {
