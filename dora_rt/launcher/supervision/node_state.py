@@ -12,18 +12,7 @@ from dora_rt.launcher.supervision.attached import AttachedProcess
 from dora_rt.launcher.supervision.restart_policy import Restarts
 from dora_rt.plan.plan import ProcessPlan
 from dora_rt.report import Ending, ProcessReport, Usage
-
-
-class State(Enum):
-    """Where a node is in its life; FAILED is an end that the summary explains."""
-
-    ABSENT = "not attached"
-    STARTING = "starting"
-    RUNNING = "running"
-    BACKOFF = "waiting to be restarted"
-    STOPPED = "stopped by hand"
-    ENDED = "ended"
-    FAILED = "failed"
+from dora_rt.run_status import NodeState
 
 
 class Wish(Enum):
@@ -41,7 +30,7 @@ class SupervisedNode:
         self.plan = plan
         self.number = plan.config.number
         self.process: NodeProcess | AttachedProcess | None = None
-        self.state = State.ABSENT if plan.is_dynamic else State.STARTING
+        self.state = NodeState.ABSENT if plan.is_dynamic else NodeState.STARTING
         self.wish = Wish.NONE
         self.began_ns = 0
         self.restart_at_ns: int | None = None
@@ -67,7 +56,11 @@ class SupervisedNode:
     @property
     def is_over(self) -> bool:
         """Tell whether the run need not go on for it."""
-        return self.plan.is_dynamic or self.state in (State.STOPPED, State.ENDED, State.FAILED)
+        return self.plan.is_dynamic or self.state in (
+            NodeState.STOPPED,
+            NodeState.ENDED,
+            NodeState.FAILED,
+        )
 
     @property
     def rung(self) -> Rung:
@@ -79,15 +72,15 @@ class SupervisedNode:
         # -> STARTING, from the beginning or from BACKOFF or ABSENT
         self.wish = Wish.NONE
         self.process = process
-        self.state = State.STARTING
+        self.state = NodeState.STARTING
         self.began_ns = now_ns
         self.restart_at_ns = None
 
     def note_ready(self) -> None:
         """Learn that the process asks for inputs, or sends."""
         # STARTING -> RUNNING
-        if self.state is State.STARTING:
-            self.state = State.RUNNING
+        if self.state is NodeState.STARTING:
+            self.state = NodeState.RUNNING
 
     def next_start_ns(self, now_ns: int, *, is_failure: bool) -> int | None:
         """Decide when to start it again whose process has just ended; None: not by itself."""
@@ -107,19 +100,19 @@ class SupervisedNode:
         self.restart_at_ns = restart_at_ns
         # STARTING or RUNNING -> BACKOFF if it is started again, else the end
         if restart_at_ns is not None:
-            self.state = State.BACKOFF
+            self.state = NodeState.BACKOFF
         elif self.wish is Wish.STOP:
-            self.state = State.STOPPED
+            self.state = NodeState.STOPPED
         else:
-            self.state = State.FAILED if ending.is_failure else State.ENDED
+            self.state = NodeState.FAILED if ending.is_failure else NodeState.ENDED
 
     def restart_by_hand(self, now_ns: int) -> None:
         """Let it be started again at once, without a process or after the present one."""
         # STOPPED, ENDED or FAILED -> BACKOFF, or in BACKOFF; else the end of the process decides
-        if self.state is not State.BACKOFF:
+        if self.state is not NodeState.BACKOFF:
             self.restarts.begin_anew()
         if not self.is_running:
-            self.state = State.BACKOFF
+            self.state = NodeState.BACKOFF
             self.restart_at_ns = now_ns
 
     def detach(self, ending: Ending) -> None:
@@ -127,16 +120,16 @@ class SupervisedNode:
         # STARTING or RUNNING -> ABSENT
         self.process = None
         self.ending = ending
-        self.state = State.ABSENT
+        self.state = NodeState.ABSENT
 
     def give_up(self) -> None:
         """Start it no more: it or the dataflow is being stopped."""
         # BACKOFF -> STOPPED, ENDED or FAILED
         self.restart_at_ns = None
         if self.wish is Wish.STOP:
-            self.state = State.STOPPED
+            self.state = NodeState.STOPPED
         elif self.ending is not None:
-            self.state = State.FAILED if self.ending.is_failure else State.ENDED
+            self.state = NodeState.FAILED if self.ending.is_failure else NodeState.ENDED
 
     def report(self) -> ProcessReport:
         """Sum the node up."""

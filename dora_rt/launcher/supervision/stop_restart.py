@@ -9,8 +9,9 @@ from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.node_output.console import Console
 from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.requests import Answer, Requester
-from dora_rt.launcher.supervision.node_state import State, SupervisedNode, Wish
+from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.launcher.supervision.stop_ladder import StopLadder
+from dora_rt.run_status import NodeState
 
 
 class Commanding:
@@ -65,7 +66,7 @@ class Commanding:
         node = self._find(requester, request)
         if node is None:
             return
-        if not node.is_running and node.state is not State.BACKOFF:
+        if not node.is_running and node.state is not NodeState.BACKOFF:
             requester.refuse(f"node {node.name!r} does not run: it is {node.state.value}")
             return
         self._console.notice(f"stopping node {node.name}: asked by process {requester.pid}")

@@ -19,7 +19,7 @@ from dora_rt.launcher.processes.starter import NodeProcess, NodeStartError, Star
 from dora_rt.launcher.requests import RequestSocket
 from dora_rt.launcher.signals import SignalRecorder
 from dora_rt.launcher.supervision.dynamic_nodes import Attaching
-from dora_rt.launcher.supervision.node_state import State, SupervisedNode, Wish
+from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.launcher.supervision.patience import end_hung, patience_ends_ns
 from dora_rt.launcher.supervision.reach import Reach
 from dora_rt.launcher.supervision.start_barrier import Starting
@@ -32,6 +32,7 @@ from dora_rt.log_record import readable
 from dora_rt.node_config import NodeConfig
 from dora_rt.plan.plan import Plan
 from dora_rt.report import NO_USAGE, Ending, ProcessReport, Report
+from dora_rt.run_status import NodeState
 from dora_rt.transport.status_pipe import Kind, Status, StatusReader
 
 _SECOND_NS = 1_000_000_000
@@ -328,7 +329,7 @@ class Supervisor:
         self._ladder.stop_all(self._clock())
         self._notifier.tell_stopping()
         for node in self._nodes:
-            if node.restart_at_ns is not None or node.state is State.STOPPED:
+            if node.restart_at_ns is not None or node.state is NodeState.STOPPED:
                 node.give_up()
                 self._output.close(node.name)
                 self._memory.mark_dead(node.number, returns=False)
