@@ -81,6 +81,8 @@ class Supervisor:
         try:
             dynamic_nodes.announce(run)
             self._begin_all()
+            # Programs without ports never say that they are ready, so no event may come.
+            self._keep_time(run.clock())
             while not self._is_over():
                 self._turn()
         finally:
