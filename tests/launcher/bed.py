@@ -47,6 +47,10 @@ class FakeMemory:
 
     def __init__(self, plan: Plan, starter: FakeStarter, clock: Clock) -> None:
         self.fates = {process.config.number: "alive" for process in plan.processes}
+        self.told: list[tuple[int, bool]] = []
+        """Who was told to stop, and whether it comes back."""
+        self.marks: list[tuple[int, bool, bool]] = []
+        """Who was marked dead, whether it returns, and whether its queues are kept for it."""
         self.is_full = False
         self.start_ns = 0
         self._plan = plan
@@ -62,12 +66,14 @@ class FakeMemory:
 
     def tell_to_stop(self, process: int, *, comes_back: bool = False) -> None:
         self._starter.kernel.log(f"tell {self._plan.processes[process].name}")
+        self.told.append((process, comes_back))
         self._starter.tell_to_stop(process)
 
     def last_beat_ns(self, process: int) -> int:
         return self._starter.last_beat_ns(process)
 
     def mark_dead(self, process: int, *, returns: bool, keeps_queues: bool = True) -> None:
+        self.marks.append((process, returns, keeps_queues))
         self.fates[process] = "away" if returns else "gone"
         for plan in self._plan.processes:
             if plan.upstream and all(self.fates[number] == "gone" for number in plan.upstream):

@@ -565,6 +565,20 @@ def test_user_is_told_who_is_waited_for_every_now_and_then():
     assert [text.split("(")[1].split(";")[0] for text in told] == ["5 s", "15 s", "25 s"]
 
 
+def test_node_that_drains_while_the_dataflow_stops_is_not_taken_for_hung():
+    text = """
+    nodes:
+      - {id: source, path: a, outputs: [out]}
+      - {id: sink, path: b, inputs: {in: source/out}, heartbeat_timeout: 1}
+    """
+    sink = Program(beats_until_s=3, drains_s=2)
+    bed = Bed(text, {"sink": sink}).at(3.5, interrupt)
+
+    outcome = bed.run()
+
+    assert endings(outcome.report) == {"source": "stopped", "sink": "finished"}
+
+
 # ---------------------------------------------------------------------------------- first starts
 
 
@@ -605,17 +619,36 @@ def test_hundred_nodes_that_stop_share_their_scans():
 def test_program_started_in_the_last_moment_of_a_node_ends_with_it():
     bed = Bed("nodes: [{id: node, path: a}, {id: other, path: b}]", {"node": PLAIN})
 
-    def start_and_end(bed: Bed) -> None:
+    def scan_start_and_end() -> None:
         node = bed.process("node")
-        # What the supervisor may still know of the group is from before.
+        # Within one turn: as if another node was stopped by hand in between.
         bed.machine.members(node.pid)
         bed.machine.begin("late", Program(handlers=DEAF), node.pid, node.group)
         node.end(0)
 
-    bed.at(1, start_and_end).at(2, interrupt).run()
+    bed.at(1, lambda bed: bed.requests.calls.append(scan_start_and_end)).at(2, interrupt).run()
 
     (late,) = [one for one in bed.machine.processes.values() if one.name == "late"]
     assert late.received == [signal.SIGKILL]
+
+
+def test_program_started_since_the_last_scan_is_asked_with_its_node():
+    bed = Bed(
+        "nodes: [{id: node, path: a}, {id: job, path: b}]",
+        {"node": Program(ready_s=None, handlers={signal.SIGTERM: (0.0, 0)}), "job": JOB},
+    )
+
+    def start(bed: Bed) -> None:
+        node = bed.process("node")
+        bed.machine.begin(
+            "late", Program(handlers={signal.SIGTERM: (0.1, 0)}), node.pid, node.group
+        )
+
+    bed.at(3, start).at(5, interrupt).run()
+
+    (late,) = [one for one in bed.machine.processes.values() if one.name == "late"]
+    assert late.received == [signal.SIGTERM]
+    assert bed.now_s == pytest.approx(5.1, abs=0.03)
 
 
 def test_program_of_another_user_is_told_of_once():
@@ -825,3 +858,24 @@ def test_stop_and_restart_by_hand_at_once_start_the_node_once():
     bed.run()
 
     assert bed.when("start filter") == [0.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("what", "comes_back", "mark"),
+    [
+        # Its readers wait in both cases; its writers keep its queue only until a restart.
+        ("stop", True, (1, True, False)),
+        ("restart", True, (1, True, True)),
+    ],
+)
+def test_peers_of_a_node_wait_for_it_as_the_request_says(
+    what: str, comes_back: bool, mark: tuple[int, bool, bool]
+):
+    bed = Bed(CHAIN).at(1, ask, what, "filter").at(5, interrupt)
+
+    bed.run()
+
+    assert bed.memory.told[0] == (1, comes_back)
+    assert bed.memory.told[-1] == (0, False)
+    assert bed.memory.marks[0] == mark
+    assert bed.memory.marks[-1][1:] == (False, True)
