@@ -24,6 +24,7 @@ from dora_rt.transport.status_pipe import Kind
 
 _MOST_TURNS = 200
 """At one moment: a loop that turns more often spins."""
+_MOST_TURNS_OF_A_RUN = 20_000
 _FIRST_PID = 1000
 
 Status = int
@@ -166,6 +167,7 @@ class FakeSelector(selectors.BaseSelector):
         self._turns = (self._clock.now_ns, count)
         self.turns += 1
         assert count < _MOST_TURNS, "the loop spins"
+        assert self.turns < _MOST_TURNS_OF_A_RUN, "the run has no end"
 
 
 class FakeProcess:
@@ -386,6 +388,8 @@ class FakeStarter:
         process = self.present[number]
         until_s = process.program.beats_until_s
         now_ns = self.kernel.clock.now_ns
+        if until_s == 0:
+            return 0  # never, so the word says what it said before
         return now_ns if until_s is None else min(now_ns, process.began_ns + int(until_s * 1e9))
 
     def _number(self, plan: ProcessPlan) -> int:

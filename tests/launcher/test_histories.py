@@ -194,6 +194,20 @@ HISTORIES = {
         ("start node", "the flow starts", "node ends 3", "SIGINT", "the stop begins"),
         {"node": "was waiting for its restart (failed: exit status 3)"},
     ),
+    "the readers of a node that waits for its restart drain at the stop": History(
+        """
+        nodes:
+          - {id: node, path: a, outputs: [out], restart: always, restart_delay: 20}
+          - {id: sink, path: b, inputs: {in: node/out}}
+        """,
+        {"node": Program(ends_s=1)},
+        ((2, interrupt),),
+        (
+            *("start node", "start sink", "the flow starts", "node ends 0", "SIGINT"),
+            *("the stop begins", "sink ends 0"),
+        ),
+        {"node": "was waiting for its restart (finished)", "sink": "finished"},
+    ),
     "no restart after the stop": History(
         alone(restart="always"),
         {},
@@ -233,6 +247,13 @@ HISTORIES = {
             *("start node", "the flow starts", "SIGKILL to node", "node ends -9"),
             *("start node", "node ends 0"),
         ),
+        {"node": "finished"},
+    ),
+    "a restarted node has the whole time-out for its first heartbeat": History(
+        alone(restart="on-failure", max_restarts=1, heartbeat_timeout=2, restart_delay=9),
+        {"node": (CRASH, Program(beats_until_s=0, ends_s=1.5))},
+        (),
+        ("start node", "node ends 1", "the flow starts", "start node", "node ends 0"),
         {"node": "finished"},
     ),
     "a slow import is no missing heartbeat": History(
@@ -381,6 +402,38 @@ HISTORIES = {
         {"source": "finished", "filter": "finished", "sink": "finished"},
         ("source",),
     ),
+    "a node that is root is restarted and stopped by hand": History(
+        alone(stop_grace=1),
+        {"node": replace(C_CALL, becomes_root_s=0.5)},
+        ((1, ask, "restart", "node"), (10, ask, "stop", "node")),
+        (
+            *("start node", "the flow starts", "tell node", "tell node", "tell node"),
+            *("start node", "tell node", "tell node", "tell node"),
+        ),
+        {"node": "left behind: process 1001 belongs to root, and may not be signalled; it goes on"},
+    ),
+    "a node that is root and not ready in time has failed, and is restarted": History(
+        alone(restart="on-failure", max_restarts=1, startup_timeout=1),
+        {"node": Program(ready_s=None, becomes_root_s=0.5, handlers=DEAF)},
+        (),
+        ("start node", "the flow starts", "start node"),
+        {
+            "node": "left behind: not ready within 1 s; process 1001 belongs to root, and may "
+            "not be signalled; it goes on"
+        },
+        ("node",),
+    ),
+    "a node that must be killed to be restarted by hand is no failure": History(
+        alone(stop_grace=1),
+        {"node": (C_CALL, Program())},
+        ((1, ask, "restart", "node"), (20, interrupt)),
+        (
+            *("start node", "the flow starts", "tell node", "tell node", "SIGTERM to node"),
+            *("tell node", "SIGKILL to node", "node ends -9", "start node"),
+            *("SIGINT", "the stop begins", "tell node", "node ends 0"),
+        ),
+        {"node": "stopped"},
+    ),
     "a node is stopped by hand between two restarts": History(
         """
         nodes:
@@ -495,6 +548,44 @@ def test_rungs_keep_their_deadlines():
     assert bed.when("the stop begins") == [1.0]
     assert bed.when("SIGTERM to node") == [5.0]
     assert bed.when("SIGKILL to node") == [9.0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "status", "expected"),
+    [
+        ("never", 0, 1),
+        ("never", 1, 1),
+        ("on-failure", 0, 1),
+        ("on-failure", 1, 3),
+        ("always", 0, 3),
+    ],
+)
+def test_policy_decides_about_each_end(policy: str, status: int, expected: int):
+    text = alone(restart=policy, max_restarts=2, restart_delay=0.05)
+    bed = Bed(text, {"node": Program(ends_s=1, status=status)})
+
+    outcome = bed.run()
+
+    assert len(bed.when("start node")) == expected
+    assert bool(outcome.report.failures) == bool(status)
+
+
+def test_start_waits_for_a_node_that_is_only_slow_and_not_beyond_its_time_out():
+    text = """
+    nodes:
+      - {id: source, path: a, outputs: [out]}
+      - {id: slow, path: b, inputs: {in: source/out}, startup_timeout: 60}
+      - {id: never, path: c, inputs: {in: source/out}, startup_timeout: 30, restart: always,
+         max_restarts: 1}
+    """
+    programs = {"slow": Program(ready_s=20), "never": Program(ready_s=None)}
+    bed = Bed(text, programs).at(100, interrupt)
+
+    bed.run()
+
+    # It has fallen once, so its next start is not waited for.
+    assert bed.when("SIGKILL to never")[0] == 30.0
+    assert bed.when("the flow starts") == [30.0]
 
 
 def test_restarts_keep_their_back_off():
@@ -858,6 +949,8 @@ def test_stop_and_restart_by_hand_at_once_start_the_node_once():
     bed.run()
 
     assert bed.when("start filter") == [0.0, 2.0]
+    assert bed.process("filter").pid == 1003
+    assert bed.run_.nodes[1].restarts.count == 1
 
 
 @pytest.mark.parametrize(
