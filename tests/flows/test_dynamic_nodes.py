@@ -21,7 +21,7 @@ from dora_rt.errors import NodeClosedError, NotInDataflowError
 from dora_rt.launcher.requests import MAX_REQUESTERS
 from dora_rt.node.dynamic import config_of, hang_up
 from dora_rt.node_config import CONFIG_VERSION
-from dora_rt.runs import Connection, base_folder, find_runs, socket_path
+from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, socket_path
 from tests.flows.flow import Flow
 from tests.helpers import eventually
 from tests.tools.verbs import verb
@@ -511,9 +511,9 @@ def test_program_of_another_version_is_refused_before_it_gets_anything(flow: Flo
         connection = Connection.open(base, living_runs()[0])
         assert connection is not None
         with connection:
-            answer, descriptors = connection.ask("attach", node="visitor", version=99)
-            assert descriptors == []
-            assert f"speaks version {CONFIG_VERSION} of the node configuration" in answer["error"]
+            message = f"speaks version {CONFIG_VERSION} of the node configuration"
+            with pytest.raises(RefusedError, match=message):
+                connection.ask("attach", node="visitor", version=99)
 
         # The node is still to be had.
         hang_up(config_of("visitor"))
