@@ -407,39 +407,6 @@ def test_when_the_launcher_is_killed_a_visitor_ends_and_nothing_is_left(flow: Fl
             node.send_output("word", b"too late")
 
 
-def test_flow_may_end_with_a_visitor(flow: Flow):
-    write_counting(flow, "on_exit: stop_all")
-    with running(flow) as launcher:
-        with Node("visitor") as node:
-            assert node.next(timeout=5) is not None
-        out, _ = launcher.communicate(timeout=10)
-
-    assert "visitor has ended, and the dataflow ends with it\n" in out
-    assert launcher.returncode == 0
-
-
-def test_flow_of_dynamic_nodes_only_goes_on_until_it_is_stopped(flow: Flow):
-    flow.write(
-        "flow.yml",
-        """
-        nodes:
-          - {id: ping, path: dynamic, outputs: [out]}
-          - {id: pong, path: dynamic, inputs: {in: ping/out}}
-        """,
-    )
-    with running(flow) as launcher:
-        for _ in range(2):
-            with Node("ping") as node:
-                node.send_output("out", b"x")
-        assert launcher.poll() is None
-
-        launcher.send_signal(signal.SIGINT)
-        out, _ = launcher.communicate(timeout=10)
-
-    assert launcher.returncode == 130
-    assert "pong  was never attached" in out
-
-
 def test_node_that_dora_launch_starts_may_name_itself_as_it_likes(flow: Flow):
     flow.write("flow.yml", "nodes: [{id: a, path: a.py}]")
     flow.write("a.py", "from dora_rt import Node\nprint(Node('opencv-plot').id())")
