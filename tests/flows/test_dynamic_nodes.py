@@ -20,6 +20,7 @@ from dora_rt import Node
 from dora_rt.errors import NodeClosedError, NotInDataflowError
 from dora_rt.launcher.requests import MAX_REQUESTERS
 from dora_rt.node.dynamic import config_of, hang_up
+from dora_rt.node.session import Session
 from dora_rt.node_config import CONFIG_VERSION
 from dora_rt.runs import Connection, base_folder, find_runs, socket_path
 from tests.flows.flow import Flow
@@ -394,7 +395,7 @@ def test_visitor_that_does_not_listen_is_left_alone_and_holds_up_no_stop(flow: F
 def test_when_the_launcher_is_killed_a_visitor_ends_and_nothing_is_left(flow: Flow):
     write_counting(flow)
     with running(flow) as launcher, Node("visitor") as node:
-        run = node.config().run
+        run = Session.of(node).config.run
         assert node.next(timeout=5) is not None
 
         launcher.kill()
@@ -478,7 +479,7 @@ def test_refusals_say_what_there_is(flow: Flow, tmp_path: Path):
                 Node("visitor")
             for name in (run, run[:6], str(flow.folder / "flow.yml")):
                 with Node("visitor", run=name) as node:
-                    assert node.config().run == run
+                    assert Session.of(node).config.run == run
 
 
 def test_run_may_be_named_by_the_environment(flow: Flow, monkeypatch: pytest.MonkeyPatch):
