@@ -145,6 +145,11 @@ def growth():
 
 gc.disable()  # nobody knows when it comes next
 before = None
+node.send_output("word", b"hello")
+node.close()
+# The witness has ended with its source: from now on nobody reads.
+while "the end" not in open("seen").read():
+    time.sleep(0.001)
 for _ in range(20):
     node.close()
     node = Node("visitor")
