@@ -19,7 +19,7 @@ from dora_rt.node_config import InputConfig
 from dora_rt.transport.output.loan import Loan, LoanBook
 from dora_rt.transport.output.origin import Causes, Stamp, make_stamp
 from dora_rt.transport.primitives.doorbell import deadline_after
-from dora_rt.transport.ring.pool import Place
+from dora_rt.transport.ring.pool import SlotMemory
 from dora_rt.transport.values.header import HEADER_NBYTES
 from dora_rt.transport.values.sendable import sendable
 
@@ -307,13 +307,13 @@ class _Output:
         if self._node._is_closed:
             raise NodeClosedError(f"{self.where}: closed, nothing can be sent any more")
 
-    def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, Place]:
+    def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, SlotMemory]:
         """Lend memory."""
         self.check_open()
         room = HEADER_NBYTES + nbytes
-        return 0, Place(mmap.mmap(-1, room), 0, room, 0)
+        return 0, SlotMemory(mmap.mmap(-1, room), 0, room, 0)
 
-    def finish_loan(self, slot: int, place: Place, array: NDArray[Any], stamp: Stamp) -> None:
+    def finish_loan(self, slot: int, place: SlotMemory, array: NDArray[Any], stamp: Stamp) -> None:
         """Keep what was written."""
         self.check_open()
         self._node.sent.append(Sent(self._output_id, array, self.metadata, self.captured_ns))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dora_rt.errors import LoanError
 from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.primitives import forks
-from dora_rt.transport.ring.pool import Place
+from dora_rt.transport.ring.pool import SlotMemory
 from dora_rt.transport.values.header import HEADER_NBYTES
 from dora_rt.transport.values.sendable import METADATA_LIMIT_NBYTES, check_loan
 
@@ -24,7 +24,7 @@ _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry conte
 
 
 class Watch(weakref.ref["NDArray[Any]"]):
-    """One loan of a slot, told from all others of it; tells when nobody can write to it."""
+    """One loan of a slot, distinct from all others of it, alive while its array can be written."""
 
     __slots__ = ("slot",)
     slot: int
@@ -38,7 +38,7 @@ class LoanBook:
     """
 
     def __init__(self, loaned: set[int]) -> None:
-        """Keep the set of slots that are loaned, with what tells these loans from earlier ones."""
+        """Begin without loans."""
         self._loaned = loaned
         self._watches: dict[int, Watch] = {}
         self._abandoned: deque[Watch] = deque()
@@ -49,7 +49,7 @@ class LoanBook:
         self._loaned.add(slot)
 
     def watch(self, slot: int, array: NDArray[Any]) -> Watch:
-        """Let a loaned slot come back when nobody can write to its array any more."""
+        """Free a loaned slot as soon as its array is unreachable; return what watches that."""
         # Every view of the array keeps the array itself alive. The callback has no step in Python,
         # in which an exception out of a signal handler could get lost, and the slot with it.
         watch = Watch(array, self._abandoned.append)
@@ -76,10 +76,10 @@ class Lender(Protocol):
     where: str
     loans: LoanBook
 
-    def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, Place]:
+    def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, SlotMemory]:
         """Take a slot with room for a payload and its metadata."""
 
-    def finish_loan(self, slot: int, place: Place, array: NDArray[Any], stamp: Stamp) -> None:
+    def finish_loan(self, slot: int, place: SlotMemory, array: NDArray[Any], stamp: Stamp) -> None:
         """Publish a loaned slot; if that fails the slot is given back."""
 
     def cancel_loan(self, slot: int) -> None:
@@ -153,7 +153,7 @@ class Loan:
         # To take from a list is one step, which one thread does, once.
         self._begins = [True]
         self._ends = [True]
-        self._held: list[tuple[int, Place]] = []
+        self._held: list[tuple[int, SlotMemory]] = []
         self._array: NDArray[Any] | None = None
 
     def __enter__(self) -> NDArray[Any]:
@@ -170,9 +170,9 @@ class Loan:
             # Claimed and noted in one step, between whose parts no signal handler runs: what is
             # claimed is given back by this method, or the watch knows of it.
             held.extend(map(publisher.begin_loan, (nbytes,), (self._room,)))
-            slot, place = held[0]
+            slot, memory = held[0]
             array: NDArray[Any] = np.ndarray(
-                self._shape, self._dtype, place.buffer, place.offset + HEADER_NBYTES
+                self._shape, self._dtype, memory.buffer, memory.offset + HEADER_NBYTES
             )
             self._array = array
             self._watch = publisher.loans.watch(slot, array)
@@ -243,7 +243,7 @@ class Loan:
             raise self._misused("sent") from None
         self._state = SENT
         array = self._let_go()
-        slot, place = self._held[0]
+        slot, memory = self._held[0]
         try:
             stamp = self._stamp()
         except BaseException:
@@ -251,7 +251,7 @@ class Loan:
             publisher.cancel_loan(slot)
             raise
         try:
-            publisher.finish_loan(slot, place, array, stamp)
+            publisher.finish_loan(slot, memory, array, stamp)
         except BaseException:
             self._state = CANCELLED
             # It has given the slot back, unless it was broken off before it began: the book knows.
