@@ -17,7 +17,7 @@ from dora_rt.node.dora_events import import_arrow, input_event, stop_event, with
 from dora_rt.node.operator import LoadedOperator
 from dora_rt.node_config import InputConfig
 from dora_rt.transport.output.loan import Loan, LoanBook
-from dora_rt.transport.output.origin import Causes, Stamp, make_stamp
+from dora_rt.transport.output.origin import Origins, Stamp, make_stamp
 from dora_rt.transport.primitives.doorbell import deadline_after
 from dora_rt.transport.ring.pool import SlotMemory
 from dora_rt.transport.values.header import HEADER_NBYTES
@@ -69,7 +69,7 @@ def make_event(
     """
     where = f"input {input_id!r}"
     received = _received(sendable(value, where))
-    stamp = make_stamp(Causes(), where, metadata, None, None)
+    stamp = make_stamp(Origins(), where, metadata, None, None)
     return Event(
         input_id, received, stamp.metadata_json, seq=seq, dropped=dropped, origin_ns=origin_ns
     )
@@ -109,7 +109,7 @@ class FakeNode:
         self._node_id = node_id
         self._input_ids = input_ids
         self._output_ids = output_ids
-        self._causes = Causes()
+        self._origins = Origins()
         self._has_ended = self._is_closed = self._saw_stop = False
         self.stopped = False
         self.sent: list[Sent] = []
@@ -215,7 +215,7 @@ class FakeNode:
             ValueError: the time-out is negative or not a number.
         """
         output = self._output(output_id, timeout)
-        make_stamp(self._causes, output.where, metadata, captured_ns, None)
+        make_stamp(self._origins, output.where, metadata, captured_ns, None)
         received = _received(sendable(data, output.where))
         output.check_open()
         self.sent.append(Sent(output_id, received, dict(metadata or {}), captured_ns))
@@ -253,7 +253,7 @@ class FakeNode:
 
         def stamp() -> Stamp:
             # Read when the block has ended, which may have filled the metadata.
-            made = make_stamp(self._causes, output.where, metadata, captured_ns, None)
+            made = make_stamp(self._origins, output.where, metadata, captured_ns, None)
             output.metadata, output.captured_ns = dict(metadata or {}), captured_ns
             return made
 
@@ -369,11 +369,11 @@ def run_operator(
     """
     node = FakeNode(output_ids=output_ids)
     loaded = LoadedOperator.of(operator)
-    if loaded.takes_events:
+    if loaded.uses_event_dicts:
         import_arrow()
 
     def send_output(output_id: str, data: Any, metadata: dict[str, Any] | None = None) -> None:
-        if loaded.takes_events:
+        if loaded.uses_event_dicts:
             data = with_shape(data, metadata)
         node.send_output(output_id, data, metadata)
 
@@ -381,14 +381,14 @@ def run_operator(
     for event in events:
         argument = (
             input_event(event, InputConfig(event.id))
-            if loaded.takes_events
+            if loaded.uses_event_dicts
             else {"id": event.id, "data": event.value, "metadata": event.metadata}
         )
         status = loaded.call(argument, send_output)
         if status is not DoraStatus.CONTINUE:
             break
     else:
-        if loaded.takes_events:
+        if loaded.uses_event_dicts:
             loaded.call(stop_event(was_told=False), send_output)
     loaded.drop()
     return OperatorRun(node.sent, status)

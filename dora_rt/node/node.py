@@ -44,10 +44,10 @@ class Node:
         self._finalizer = weakref.finalize(self, session.close)
         # For each sample: one look less than through the session.
         self._wait = session.wait
-        self._inbox, self._publishers, self._causes = (
+        self._inbox, self._publishers, self._origins = (
             session.inbox,
             session.publishers,
-            session.causes,
+            session.origins,
         )
         self._has_heartbeat = session.config.heartbeat_ns is not None
         self._has_started = False
@@ -198,7 +198,7 @@ class Node:
         publisher = self._publishers.get(output_id) if self._has_started else None
         if publisher is None or self._inbox.was_told_to_stop or forks.is_forked:
             publisher = self._publisher(output_id)
-        stamp = make_stamp(self._causes, publisher.where, metadata, captured_ns, deadline_ns)
+        stamp = make_stamp(self._origins, publisher.where, metadata, captured_ns, deadline_ns)
         if self._has_heartbeat:
             self._inbox.beat()
         if deadline_ns is None:
@@ -251,7 +251,7 @@ class Node:
             (shape,) if isinstance(shape, int) else tuple(shape),
             np.dtype(dtype),
             lambda: make_stamp(
-                self._causes, publisher.where, metadata, captured_ns, deadline_after(timeout)
+                self._origins, publisher.where, metadata, captured_ns, deadline_after(timeout)
             ),
             has_metadata=metadata is not None,
         )

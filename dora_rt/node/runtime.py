@@ -104,7 +104,7 @@ class Runtime:
             self._running[index] = _Running(operator, operator_config, config)
             for port_id, input_id in operator_config.inputs:
                 self._port_owner[port_id] = (index, input_id)
-        if any(running.operator.takes_events for running in self._running.values()):
+        if any(running.operator.uses_event_dicts for running in self._running.values()):
             import_arrow()
             session.follow_rules_of_dora()
         self._senders = {
@@ -175,7 +175,7 @@ class Runtime:
         running = self._running.get(index)
         if running is None:
             return
-        if running.operator.takes_events:
+        if running.operator.uses_event_dicts:
             self._call(index, input_event(event, self._inputs[event.id], input_id))
         else:
             data, metadata = event.value, event.metadata
@@ -184,7 +184,7 @@ class Runtime:
     def _tell(self, change: Change) -> None:
         index, input_id = self._port_owner[change.id]
         running = self._running.get(index)
-        if running is not None and running.operator.takes_events:
+        if running is not None and running.operator.uses_event_dicts:
             self._call(index, change_event(change, self._inputs[change.id], input_id))
         if isinstance(change, InputClosed) and change.is_final:
             if running is not None:
@@ -206,9 +206,9 @@ class Runtime:
             return
         passed = link.pop()
         context = passed.metadata[TELEMETRY_KEY]
-        self._session.causes.cause = passed.origin_ns, b"", context
+        self._session.origins.cause = passed.origin_ns, b"", context
         input_id, value, metadata = link.config.input_id, passed.value, passed.metadata
-        if self._running[index].operator.takes_events:
+        if self._running[index].operator.uses_event_dicts:
             self._call(index, passed_event(input_id, value, metadata, passed.sent_ns))
         else:
             self._call(index, {"id": input_id, "data": value, "metadata": metadata})
@@ -233,7 +233,7 @@ class Runtime:
         if route is None:
             who = f"operator {running.operator.name!r}"
             raise UnknownOutputError.of(who, output_id, running.routes)
-        if running.operator.takes_events:
+        if running.operator.uses_event_dicts:
             data = with_shape(data, metadata)
         if route.external_id is not None:
             self._node.send_output(route.external_id, data, metadata)
@@ -251,7 +251,7 @@ class Runtime:
             value = bytes(value)
         else:
             value = value.array
-        inherited, _, origin_ns = self._session.causes.inherit(metadata, None)
+        inherited, _, origin_ns = self._session.origins.inherit(metadata, None)
         sent_ns = time.monotonic_ns()
         for config in route.links:
             if config.operator in self._running:
@@ -281,7 +281,7 @@ class Runtime:
 
     def _say_stop(self, index: int) -> None:
         operator = self._running[index].operator
-        if operator.takes_events:
+        if operator.uses_event_dicts:
             event = stop_event(was_told=self._session.inbox.was_told_to_stop)
             operator.call(event, self._senders[index])
 

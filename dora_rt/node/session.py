@@ -34,7 +34,7 @@ class Session:
     Attributes:
         config: what the launcher told this process.
         where: the node's name, for errors.
-        ports, inbox, publishers, causes: what the process receives and sends through.
+        ports, inbox, publishers, origins: what the process receives and sends through.
         losses: the samples that could not be read.
         has_started: whether the inputs of the run flow, as far as this process has looked.
     """
@@ -46,7 +46,7 @@ class Session:
         self.config = config
         self.where = f"node {config.node!r}"
         self.ports = ports
-        self.inbox, self.publishers, self.causes = ports.inbox, ports.publishers, ports.causes
+        self.inbox, self.publishers, self.origins = ports.inbox, ports.publishers, ports.origins
         self.losses = Losses()
         self.has_started = False
         self._board = board
@@ -118,7 +118,7 @@ class Session:
         event = self.inbox.wait(deadline_ns)
         if isinstance(event, Event):
             # Only what an answer needs: the event itself would keep its slot in use.
-            self.causes.cause = event.origin_ns, event.metadata_json, ""
+            self.origins.cause = event.origin_ns, event.metadata_json, ""
         return event
 
     def wait_intact(self, deadline_ns: int | None) -> Event | Change | None:
