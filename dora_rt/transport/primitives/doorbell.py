@@ -148,7 +148,8 @@ class _Timespec(ctypes.Structure):
 class _Waits:
     """The waits of glibc 2.30 and later, on a semaphore opened by name."""
 
-    _semaphore = ctypes.c_void_p()  # until it is open
+    _nothing = ctypes.c_void_p()
+    _semaphore = _nothing  # until it is open
 
     def __init__(self, library: ctypes.CDLL, name: str) -> None:
         library.sem_open.restype = ctypes.c_void_p
@@ -176,7 +177,7 @@ class _Waits:
 
     def close(self) -> None:
         """Close it; the C library counts how often it is open."""
-        semaphore, self._semaphore = self._semaphore, ctypes.c_void_p()
+        semaphore, self._semaphore = self._semaphore, self._nothing
         if semaphore:
             self._close(semaphore)
 
