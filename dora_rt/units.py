@@ -11,8 +11,7 @@ import re
 from collections.abc import Sequence
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-# No launcher may sleep for longer at once: poll() counts milliseconds in 31 bits.
-_LONGEST_S = 24 * 24 * 3600.0
+_LONGEST_S = 100 * 365 * 24 * 3600.0
 _PART_OF_A_TIME = r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*"
 _LAST_PORT = 65535
 _SIZES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
@@ -22,7 +21,7 @@ def read_duration_s(text: str) -> float:
     """Return the seconds of a time such as `1h30m`; for `type=` of an option.
 
     Raises:
-        argparse.ArgumentTypeError: the text is no time, or not above 0, or above 24 days.
+        argparse.ArgumentTypeError: the text is no time, or not above 0, or above 100 years.
     """
     parts = re.findall(_PART_OF_A_TIME, text)
     is_time = re.fullmatch(rf"(?:{_PART_OF_A_TIME})+", text.strip()) is not None
@@ -31,7 +30,7 @@ def read_duration_s(text: str) -> float:
         seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
         if seconds > _LONGEST_S:
             raise argparse.ArgumentTypeError(
-                f"{text!r} is longer than {_LONGEST_S / 3600:.0f}h (24 days)"
+                f"{text!r} is longer than {_LONGEST_S / 3600:.0f}h (100 years)"
             )
         if seconds > 0:
             return seconds

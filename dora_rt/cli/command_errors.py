@@ -28,10 +28,6 @@ class RunEndedError(Exception):
     """The run has ended while it was asked; the message is its name."""
 
 
-class RefusedError(Exception):
-    """The run does not do what it was asked for; the message says why."""
-
-
 # The first class that fits counts.
 _EXIT_CODES = (
     (DescriptorError, EXIT_USAGE),
@@ -41,7 +37,6 @@ _EXIT_CODES = (
     (ExtraMissingError, EXIT_ENVIRONMENT),
     (SharedMemoryError, EXIT_ENVIRONMENT),
     (SharedMemoryFullError, EXIT_ENVIRONMENT),
-    (RefusedError, EXIT_FAILED),
     (DoraRtError, EXIT_FAILED),
 )
 
@@ -56,7 +51,7 @@ def exit_at_error(command: str) -> Iterator[None]:
     except RunEndedError as error:
         print(f"{command}: run {error} has ended meanwhile", file=sys.stderr)
         sys.exit(EXIT_FAILED)
-    except (DoraRtError, UsageError, RefusedError) as error:
+    except (DoraRtError, UsageError) as error:
         _fail(f"{command}: {error}", error)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
-from dora_rt.cli.run_client import ask, connect
+from dora_rt.cli.run_client import ask_status, connect
 from dora_rt.cli.run_file import read_file
 from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
@@ -93,10 +93,10 @@ def _find_graph(what: str, environ: Mapping[str, str]) -> Graph:
     if Path(what).is_file() or Path(what).suffix in (".yml", ".yaml"):
         return graph_of_descriptor(read_file(Path(what), environ))
     with connect(what, environ) as connection:
-        before = ask(connection, "status")
+        before = ask_status(connection)
         # It waits for nothing: this is the interval of the measurement.
         time.sleep(_MEASURED_S)
-        after = ask(connection, "status")
+        after = ask_status(connection)
     return graph_of_status(after, measure(before, after))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from dora_rt.cli.run_client import add_run_argument, ask, connect, is_node
+from dora_rt.cli.run_client import add_run_argument, ask_status, connect, process_called
 from dora_rt.cli.verb import Verb
 from dora_rt.errors import RunNotFoundError
 from dora_rt.exit_codes import EXIT_OK
@@ -47,24 +47,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         with connect(options.run, environ) as connection:
-            status = ask(connection, "status")
+            status = ask_status(connection)
     except RunNotFoundError as error:
         kept = kept_logs_folder(environ)
         raise RunNotFoundError(f"{error}\nlogs of runs in which a node failed: {kept}") from error
-    names = [process["name"] for process in status["processes"]]
+    names = [process.name for process in status.processes]
     if options.node is not None:
-        names = [
-            process["name"]
-            for process in status["processes"]
-            if is_node({"processes": [process]}, options.node)
-        ]
-        if not names:
-            known = ", ".join(process["name"] for process in status["processes"])
-            raise RunNotFoundError(
-                f"run {status['run']} has no node {options.node!r}; it has: {known}"
-            )
+        names = [process_called(status, options.node).name]
     width = 0 if len(names) == 1 else max(map(len, names))
-    files = [_Log(Path(status["log_folder"]), name, width) for name in names]
+    files = [_Log(Path(status.log_folder), name, width) for name in names]
     lines: Iterable[str] = heapq.merge(*(log.old() for log in files), key=_moment)
     if options.lines is not None:
         lines = deque(lines, maxlen=options.lines)
@@ -72,7 +63,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         for line in lines:
             print(line)
         if options.follow:
-            _follow(files, base_folder(environ) / status["run"])
+            _follow(files, base_folder(environ) / status.run)
     except KeyboardInterrupt:
         pass  # this is how one ends it
     finally:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dora_rt.cli.command_errors import RunEndedError
-from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, add_run_argument, ask, connect
+from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, add_run_argument, ask_status, connect
 from dora_rt.cli.verb import Verb
 from dora_rt.errors import RunNotFoundError
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK
@@ -75,13 +75,13 @@ def _top(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _render_all(rates: Rates) -> str:
-    title = f"run {rates.run}  {rates.file}  {rates.state} for {duration(rates.running_s)}"
+    title = f"run {rates.run}  {rates.file}  {rates.state.value} for {duration(rates.running_s)}"
     processes = table(
         ("node", "state", "pid", "restarts", "CPU", "memory", "threads"),
         [
             (
                 process.name,
-                process.state,
+                process.state.value,
                 str(process.pid or "-"),
                 str(process.restarts),
                 f"{process.cpu_percent:.0f} %",
@@ -237,10 +237,10 @@ def _show_rates(
 
 
 def _measurements(connection: Connection, interval_s: float) -> Iterator[Rates]:
-    earlier = ask(connection, "status")
+    earlier = ask_status(connection)
     while True:
         time.sleep(interval_s)
-        later = ask(connection, "status")
+        later = ask_status(connection)
         yield measure(earlier, later)
         earlier = later
 
