@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dora_rt.descriptor import read_descriptor
-from tests.tools.verbs import verb
+from tests.harness.verbs import verb
 
 ROOT = Path(__file__).parents[1]
 PAGES = [

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from textwrap import dedent
 
-from tests.own import namespace
+from tests.harness.objects import namespace
 
 ROOT = Path(__file__).parents[1]
 
@@ -126,7 +126,8 @@ def test_children_hear_signals_that_a_shell_in_the_background_ignores(tmp_path: 
 
 def test_each_run_of_the_tests_has_a_name_space_of_its_own(tmp_path: Path):
     text = """
-        from tests.own import namespace, own_objects, own_processes
+        from tests.harness.objects import namespace, own_objects
+        from tests.harness.processes import own_processes
 
         def test_it():
             print("name space:", namespace())

@@ -22,7 +22,8 @@ from dora_rt.transport.primitives.polling import Spin
 from dora_rt.transport.primitives.shm import attach_semaphore, unlink_semaphores
 from dora_rt.transport.ring import protocol as words
 from dora_rt.transport.ring import writer
-from tests.helpers import NO_STAMP, Reader, Wired, eventually, wired
+from tests.harness.ring import NO_STAMP, Reader, Wired, wired
+from tests.harness.waiting import eventually
 
 DROP, BLOCK = QueuePolicy.DROP_OLDEST, QueuePolicy.BLOCK
 

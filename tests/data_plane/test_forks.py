@@ -17,7 +17,7 @@ import pytest
 
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.primitives import forks
-from tests.helpers import Reader, Wired, wired
+from tests.harness.ring import Reader, Wired, wired
 
 
 def frame(value: int) -> np.ndarray:

@@ -16,8 +16,8 @@ from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_semaphore, attach_words, create_semaphore
 from dora_rt.transport.ring import protocol as words
-from tests.helpers import Reader, Wired, plan_of, wired
-from tests.own import new_run, own_objects
+from tests.harness.objects import new_run, own_objects
+from tests.harness.ring import Reader, Wired, plan_of, wired
 
 BLOCK = Reader(3, QueuePolicy.BLOCK)
 

@@ -18,7 +18,7 @@ import dora_rt.transport
 from dora_rt.errors import NodeClosedError
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.output.origin import Stamp
-from tests.helpers import NO_STAMP, Reader, Wired, wired
+from tests.harness.ring import NO_STAMP, Reader, Wired, wired
 
 FOLDER = str(Path(dora_rt.transport.__file__).parent)
 READERS = {

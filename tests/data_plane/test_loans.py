@@ -27,7 +27,8 @@ from dora_rt.transport.output import publisher as publisher_module
 from dora_rt.transport.output.loan import Loan
 from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY
-from tests.helpers import NO_STAMP, Reader, Wired, eventually, wired
+from tests.harness.ring import NO_STAMP, Reader, Wired, wired
+from tests.harness.waiting import eventually
 
 WORD = np.dtype(np.uint8)
 

@@ -19,7 +19,7 @@ from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.input.observer import Observer
 from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.ring.protocol import BEING_WRITTEN, FLOOR
-from tests.helpers import Reader, Wired, wired
+from tests.harness.ring import Reader, Wired, wired
 
 
 def observer_of(live: Wired) -> Observer:

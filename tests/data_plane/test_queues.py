@@ -12,7 +12,8 @@ import pytest
 
 from dora_rt.errors import NodeClosedError, SharedMemoryError
 from dora_rt.node_config import QueuePolicy
-from tests.helpers import NO_STAMP, Reader, eventually, wired
+from tests.harness.ring import NO_STAMP, Reader, wired
+from tests.harness.waiting import eventually
 
 LATEST = Reader(1, QueuePolicy.LATEST)
 BLOCK_TWO = Reader(2, QueuePolicy.BLOCK)

@@ -7,7 +7,7 @@ import pytest
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.ring import protocol as baton
-from tests.helpers import Reader, Wired, wired
+from tests.harness.ring import Reader, Wired, wired
 
 
 class Interrupting:

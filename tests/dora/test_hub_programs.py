@@ -12,7 +12,7 @@ import pytest
 
 from tests.dora.hub import install_programs
 from tests.dora.recording import notes, start_noting
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
 VIDEO = DATA / "vtest.avi"

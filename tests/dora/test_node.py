@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.dora.recording import notes, start_noting
-from tests.flows.flow import Finished, Flow
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
 
 YAML = """
     nodes:

@@ -19,7 +19,7 @@ from dora_rt.compat import dora
 from dora_rt.compat.dora.builder import DataflowBuilder, Operator
 from dora_rt.compat.dora.testing import MockNode
 from dora_rt.errors import LaunchError
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 
 def test_builder_writes_a_file_that_can_be_launched(flow: Flow):

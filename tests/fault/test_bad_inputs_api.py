@@ -16,7 +16,7 @@ import pytest
 
 from dora_rt.node_config import CONFIG_VERSION
 from tests.descriptor.bad_inputs import numbered
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 OUTPUT = "node 'camera', output 'image'"
 SENDABLE = "a bool, integer, float or complex one of at most 8 can"

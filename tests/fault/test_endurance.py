@@ -13,9 +13,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.own import own_objects
+from tests.harness.flow import Flow
+from tests.harness.objects import own_objects
+from tests.harness.processes import children
+from tests.harness.waiting import eventually
 
 IS_SOAK = os.environ.get("SOAK") == "1"
 CHAOS_S = 60 if IS_SOAK else 10
@@ -107,10 +108,6 @@ def write_chaos(flow: Flow) -> None:
                 return DoraStatus.CONTINUE
         """,
     )
-
-
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def nodes_of(launcher: int) -> list[int]:

@@ -33,7 +33,7 @@ from dora_rt.transport.values.header import (
     HeaderReader,
     read_header,
 )
-from tests.helpers import Reader, Wired, wired
+from tests.harness.ring import Reader, Wired, wired
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 1000

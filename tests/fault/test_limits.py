@@ -19,7 +19,7 @@ from dora_rt.plan.memory_need import find_need, most_note
 from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
 from dora_rt.transport.primitives.shm import Room
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 PLENTY = Limits(100_000, 100_000, 1_000_000, None, None)
 GIB = 2**30

@@ -17,9 +17,10 @@ from dora_rt.node_config import NodeConfig, QueuePolicy
 from dora_rt.transport.input.subscriber import Subscriber
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives.shm import attach_semaphore, create_semaphore, unlink_semaphores
-from tests.flows.flow import Flow
-from tests.helpers import NO_STAMP, Reader, Wired, eventually, wired
-from tests.own import own_objects
+from tests.harness.flow import Flow
+from tests.harness.objects import own_objects
+from tests.harness.ring import NO_STAMP, Reader, Wired, wired
+from tests.harness.waiting import eventually
 
 IS_SOAK = os.environ.get("SOAK") == "1"
 RESTARTS = 10_000 if IS_SOAK else 200

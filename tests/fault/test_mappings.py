@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.own import new_run
+from tests.harness.objects import new_run
 
 LIMIT = int(Path("/proc/sys/vm/max_map_count").read_text())
 

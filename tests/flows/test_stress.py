@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 
-from tests.flows.flow import Edge, Flow
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 SECONDS = 20 if os.environ.get("SOAK") == "1" else 5
 

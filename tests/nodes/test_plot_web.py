@@ -14,7 +14,8 @@ from dora_rt.nodes.plot.feed import MAX_WATCHERS, Feed
 from dora_rt.nodes.plot.statistics import Status
 from dora_rt.nodes.plot.web import BOUNDARY, MAX_CONNECTIONS, WebError, WebPage
 
-from tests.nodes.node_helpers import eventually, picture
+from tests.harness.waiting import eventually
+from tests.nodes.node_helpers import picture
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.input.subscriber import Subscriber
-from tests.helpers import NO_STAMP, Reader, Wired, wired
+from tests.harness.ring import NO_STAMP, Reader, Wired, wired
 from tests.protocol.interrupts import Interrupted, Interrupter
 from tests.protocol.scheduler import Process
 

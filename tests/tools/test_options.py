@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.tools.verbs import verb
+from tests.harness.verbs import verb
 
 HUGE = "9" * 20
 LONG = "9" * 5000

@@ -16,9 +16,9 @@ import pytest
 
 from dora_rt.cli.dora_rt import VERBS, make_parser
 from dora_rt.cli.logs import _Log
-from tests.flows.flow import Flow
-from tests.own import namespace
-from tests.tools.verbs import verb
+from tests.harness.flow import Flow
+from tests.harness.objects import namespace
+from tests.harness.verbs import verb
 
 FLOW = "nodes: [{id: node, path: node.py, inputs: {tick: dora/timer/millis/10}}]"
 

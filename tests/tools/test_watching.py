@@ -16,9 +16,9 @@ import pytest
 from dora_rt.errors import RunNotFoundError
 from dora_rt.launcher.requests import MAX_REQUESTERS
 from dora_rt.runs import base_folder, open_run
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.tools.verbs import COMMAND, process, start, status, statuses, verb
+from tests.harness.flow import Flow
+from tests.harness.verbs import COMMAND, process, start, status, statuses, verb
+from tests.harness.waiting import eventually
 
 
 @dataclass(frozen=True)

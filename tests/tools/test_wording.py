@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dora_rt.units import counted, mib
-from tests.tools.verbs import verb
+from tests.harness.verbs import verb
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from dora_rt.errors import ExtraMissingError
 from dora_rt.launcher.trace_options import decide_spans
 from dora_rt.tracing.spans import format_context, parse_context, quieten
-from tests.flows.flow import Finished, Flow
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
 
 FRAMES = 4
 

@@ -13,7 +13,8 @@ import pytest
 
 from dora_rt.launcher.perfetto import check_target
 from dora_rt.tracing.record_file import Kind, Record, TraceWriter, read_trace
-from tests.flows.flow import Finished, Flow
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
 
 FLOW = """
     nodes:

@@ -1,9 +1,8 @@
-"""Helpers for tests that wait for something, or that need a piece of shared memory."""
+"""An output with its readers in real shared memory, all in this process."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,16 +27,9 @@ from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_words
-from tests.own import new_run
+from tests.harness.objects import new_run
 
 NO_STAMP = Stamp(b"", 1, 1)
-
-
-def eventually(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {within_s} s"
-        time.sleep(0.001)
 
 
 @dataclass(frozen=True)
