@@ -139,6 +139,7 @@ def test_fork_of_a_fork_goes_on_with_what_it_inherited():
         os.close(told)
 
 
+@pytest.mark.programs
 def test_fork_that_becomes_another_program_keeps_nothing():
     with wired(Reader(2, max_held=1)) as ring:
         ring.send(frame(7))

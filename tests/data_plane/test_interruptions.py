@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dis
-import functools
 import sys
-import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import dora_rt.transport
 from dora_rt.errors import NodeClosedError
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.output.origin import Stamp
+from tests.harness.interruptions import Interrupted, interrupting
 from tests.harness.ring import NO_STAMP, Reader, Wired, wired
 
 FOLDER = str(Path(dora_rt.transport.__file__).parent)
@@ -27,10 +25,6 @@ READERS = {
     "latest": Reader(1, QueuePolicy.LATEST),
 }
 SMALL, LARGE = np.zeros(4), np.zeros(400)
-
-
-class Interrupted(BaseException):
-    """What a signal handler raised."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,62 +39,8 @@ def finalizers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "unraisablehook", swallow)
 
 
-class Code:
-    """Where in a function the interpreter looks whether a signal has come: behind each call, when
-    it jumps back, and at the beginning."""
-
-    def __init__(self, code: types.CodeType) -> None:
-        self._names = {step.offset: step.opname for step in dis.get_instructions(code)}
-        self._handlers = [
-            (entry.start, entry.end, entry.target)
-            for entry in getattr(dis, "_parse_exception_table", lambda _: ())(code)
-        ]
-
-    def is_moment(self, last: int | None, offset: int) -> bool:
-        if last is None or not self._names[last].startswith(("CALL", "JUMP_BACKWARD", "RESUME")):
-            return False
-        # The exception comes out of the call. Here it is raised before the next opcode, which is
-        # the same only where the same `except` or `with` would have it.
-        return self._handler(last) == self._handler(offset)
-
-    def _handler(self, offset: int) -> int | None:
-        found = [target for start, end, target in self._handlers if start <= offset < end]
-        return found[-1] if found else None
-
-
-code_of = functools.cache(Code)
-
-
-@contextmanager
-def interrupting(at: list[int]) -> Iterator[list[int]]:
-    """Raise at the moments with these numbers, counted in the data plane's own files.
-
-    Gives the number of moments that have passed, which grows.
-    """
-    count = [0]
-    moments = set(at)
-    last: dict[types.FrameType, int] = {}
-
-    def trace(frame, event, argument):
-        if not frame.f_code.co_filename.startswith(FOLDER):
-            return None
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
-        if event == "opcode":
-            is_moment = code_of(frame.f_code).is_moment(last.get(frame), frame.f_lasti)
-            last[frame] = frame.f_lasti
-            if is_moment:
-                count[0] += 1
-                if count[0] in moments:
-                    raise Interrupted
-        return trace
-
-    sys.settrace(trace)
-    try:
-        yield count
-    finally:
-        sys.settrace(None)
-        last.clear()
+def interrupting_the_data_plane(at: list[int]) -> AbstractContextManager[list[int]]:
+    return interrupting(at, lambda file: file.startswith(FOLDER), Interrupted)
 
 
 def interrupt_everywhere(
@@ -128,7 +68,7 @@ def interrupt_everywhere(
             for again in (None, 7):  # the second one comes while the first is being dealt with
                 state = prepare(ring)
                 at = [moment] if again is None else [moment, moment + again]
-                with interrupting(at) as count, suppress(Interrupted):
+                with interrupting_the_data_plane(at) as count, suppress(Interrupted):
                     act(ring, state)
                 is_over = count[0] < moment
                 del state
@@ -316,7 +256,7 @@ def test_reader_that_is_gone_leaves_nothing(policy: str):
         with wired(READERS[policy]) as ring:
             all_slots = ring.free_slots
             leave(ring)
-            with interrupting([moment]) as count, suppress(Interrupted):
+            with interrupting_the_data_plane([moment]) as count, suppress(Interrupted):
                 ring.publisher.notice_readers()
             is_over = count[0] < moment
             settle(ring)
@@ -330,7 +270,7 @@ def test_close_that_is_interrupted_closes_when_it_is_called_again():
         moment += 1
         with wired() as ring:
             ring.send(SMALL)
-            with interrupting([moment]) as count, suppress(Interrupted):
+            with interrupting_the_data_plane([moment]) as count, suppress(Interrupted):
                 ring.publisher.close()
             is_over = count[0] < moment
             ring.publisher.close()

@@ -180,6 +180,7 @@ def test_no_copy_is_torn_while_the_writer_goes_on_at_full_speed():
         assert seen == 300
 
 
+@pytest.mark.programs
 def test_killed_observer_leaves_nothing_and_changes_nothing():
     with wired(Reader(1)) as live:
         live.send(b"here")
