@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import goals, plot, roundtrip
+from benchmarks import plot, roundtrip
 from benchmarks.machine import describe
 from benchmarks.session import Session
 
@@ -43,11 +43,8 @@ def files(folder: Path) -> list[str]:
 
 
 def render(session: Session, measured: Sequence[ModuleType]) -> str:
-    """Give the machine, the aims, a table or more for each benchmark, and what did not work."""
+    """Return the machine, a table or more for each benchmark, and what did not work."""
     parts = [_machine(session)]
-    aims = goals.table(session.rows)
-    if aims.lines:
-        parts.append(str(aims))
     for module in measured:
         rows = [row for row in session.rows if row["benchmark"] == module.NAME]
         parts += [str(table) for table in module.tables(rows) if table.lines]

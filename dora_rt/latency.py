@@ -10,7 +10,7 @@ BUCKETS = 216  # the last one begins at 64 s
 
 
 def bucket(latency_ns: int) -> int:
-    """Give the bucket that counts a latency."""
+    """Return the bucket that counts a latency."""
     units = latency_ns >> UNIT_SHIFT
     if units < _STEPS:
         return max(units, 0)
@@ -24,7 +24,7 @@ SHORT = tuple(map(bucket, range(0, 1 << 20, 1 << UNIT_SHIFT)))
 
 
 def percentile_ns(counts: Sequence[int], fraction: float) -> float | None:
-    """Give the latency that `fraction` of the samples did not exceed; None without samples."""
+    """Return the latency that `fraction` of the samples did not exceed; None without samples."""
     total = sum(counts)
     if not total:
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class LogLevel(Enum):
-    """How loud a line is; `stdout` is what is no record of a log."""
+    """The level of a line; `stdout` is a line that is no log record."""
 
     STDOUT = "stdout"
     TRACE = "trace"
@@ -20,7 +20,7 @@ class LogLevel(Enum):
     ERROR = "error"
 
     def passes(self, least: LogLevel) -> bool:
-        """Tell whether a line of this level is wanted by who asks for at least `least`."""
+        """Return whether this level is at least `least`."""
         return least is LogLevel.STDOUT or _LOUDNESS[self] >= _LOUDNESS[least]
 
 
@@ -39,7 +39,7 @@ class LogRecord:
     timestamp: str | None = None
 
     def readable(self) -> str:
-        """Give the line that a person reads."""
+        """Return the line that a person reads."""
         fields = " ".join(f"{key}={value}" for key, value in (self.fields or {}).items())
         where = f"{self.target}: " if self.target else ""
         text = f"{self.level.value.upper():<5} {where}{self.message}"
@@ -47,7 +47,7 @@ class LogRecord:
 
 
 def parse_record(line: str) -> LogRecord | None:
-    """Give the record that a line is; None if it is plain text."""
+    """Return the record that a line is; None if it is plain text."""
     if not line.startswith("{"):
         return None
     try:
@@ -69,19 +69,19 @@ def parse_record(line: str) -> LogRecord | None:
 
 
 def level_of(line: str) -> LogLevel:
-    """Tell how loud a line is."""
+    """Return the level of a line."""
     record = parse_record(line)
     return LogLevel.STDOUT if record is None else record.level
 
 
 def readable(line: str) -> list[str]:
-    """Give what a person is shown of a line: the lines of the message, if it is a record."""
+    """Return a line as people see it: the lines of the message, if it is a record."""
     record = parse_record(line)
     return [line] if record is None else record.readable().splitlines()
 
 
 def to_log_message(line: str, *, node: str, run: str) -> str:
-    """Give a line as who reads the logs in a dataflow gets it: JSON with all of dora's keys."""
+    """Return a line as readers of `dora/logs` get it: JSON with all of dora's keys."""
     record = parse_record(line) or LogRecord(LogLevel.STDOUT, line)
     # dora writes the levels of records in capitals, and that of plain text not.
     is_record = record.level is not LogLevel.STDOUT

@@ -12,12 +12,12 @@ _ENCODED_KEY = _KEY.encode()
 
 
 def encoded_time(moment: datetime) -> dict[str, str]:
-    """Give the form in which a time travels; one without a zone counts as UTC."""
+    """Return the form in which a time travels; one without a zone counts as UTC."""
     return {_KEY: (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).isoformat()}
 
 
 def has_times(metadata_json: bytes) -> bool:
-    """Tell whether `with_times` will find something."""
+    """Return whether `with_times` has something to convert."""
     return _ENCODED_KEY in metadata_json
 
 
@@ -27,6 +27,6 @@ def with_times(fields: dict[str, Any]) -> Any:
 
 
 def time_of_day(moment_ns: int) -> datetime:
-    """Give the time of day, in UTC, of a `time.monotonic_ns()` of this machine."""
+    """Return the time of day, in UTC, of a `time.monotonic_ns()` of this machine."""
     since_1970_ns = time.time_ns() - (time.monotonic_ns() - moment_ns)
     return datetime.fromtimestamp(since_1970_ns / 1e9, timezone.utc)

@@ -38,7 +38,7 @@ _COLOUR_PARAMETERS = {"5": 2, "2": 4}
 
 
 def harmless(text: str, *, has_colours: bool = True) -> str:
-    """Give text that only shows itself, line by line.
+    """Return text that only shows itself, line by line.
 
     Colours may stay: they end with their line. Other sequences for terminals (ESC [) are left out,
     and every other character that is not to be seen becomes its code, such as \\x1b or \\u202e.
@@ -70,8 +70,8 @@ def _harmless_line(line: str, *, has_colours: bool) -> str:
 
 
 def _conceals(parameters: str) -> bool:
-    """Tell whether a colour sequence would hide text."""
-    # With colons (38:5:8), all of a colour is in one value, and none of what follows belongs to it.
+    """Return whether a colour sequence would hide text."""
+    # With colons (38:5:8), a colour is one value, and later values do not belong to it.
     values = [value.lstrip("0") for value in parameters.split(";")]
     position = 0
     while position < len(values):
@@ -84,7 +84,7 @@ def _conceals(parameters: str) -> bool:
 
 
 class HarmlessStream:
-    """A text stream to which nothing but harmless text is written; else it is what it wraps."""
+    """A text stream that makes all text harmless before it writes it to the stream it wraps."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -100,7 +100,7 @@ class HarmlessStream:
         return len(text)
 
     def write_as_it_is(self, text: str) -> None:
-        """Write what is meant to steer the terminal."""
+        """Write text that is meant to steer the terminal, unchanged."""
         self._stream.write(text)
 
     def __getattr__(self, name: str) -> object:

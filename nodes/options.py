@@ -57,7 +57,7 @@ def add_switch(
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Give a parser for whole numbers from `low` to `high`."""
+    """Return a parser for whole numbers from `low` to `high`."""
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
@@ -68,7 +68,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    """Give a parser for numbers from `low` to `high`."""
+    """Return a parser for numbers from `low` to `high`."""
 
     def parse(text: str) -> float:
         try:
@@ -83,7 +83,7 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """Give a parser for one of a few words."""
+    """Return a parser for one of a few words."""
 
     def parse(text: str) -> str:
         if text.lower() not in words:

@@ -54,7 +54,7 @@ class Sample:
 
     @property
     def value(self) -> Any:
-        """Give the value as it was sent: bytes, an ndarray, or an array of Arrow."""
+        """The value as it was sent: bytes, an ndarray, or an array of Arrow."""
         match self.header["type"]:
             case "bytes":
                 return bytes(self.payload)
@@ -72,7 +72,7 @@ class Sample:
 
 
 def encode(event: Event) -> bytes:
-    """Give the bytes that are recorded of a sample."""
+    """Return the bytes that are recorded of a sample."""
     header: dict[str, Any] = {
         "seq": event.seq,
         "dropped": event.dropped,

@@ -46,6 +46,26 @@ def test_every_page_can_be_reached_from_the_readme():
     assert linked | {"performance-numbers.md"} == {page.name for page in ROOT.glob("docs/*.md")}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths_of_the_project_exist(page: Path):
+    roots = (ROOT, ROOT / "dora_rt")
+    tops = {path.name for root in roots for path in root.iterdir()}
+    named = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.\w+)?)`", page.read_text()))
+    written = {"benchmarks/out/", "nodes/alarm.py", "tests/test_alarm.py"}
+    ours = {path for path in named - written if path.split("/")[0] in tops}
+
+    assert not {path for path in ours if not any((root / path).exists() for root in roots)}
+
+
+def test_picture_of_the_house_has_every_folder_and_no_other():
+    page = (ROOT / "docs/contributing.md").read_text()
+    picture = page.split("```")[1].partition("\nnodes/")[0]
+    shown = set(re.findall(r"^ *(?:compat/)?(\w+)/ ", picture, re.M))
+    folders = {path.parent.name for path in (ROOT / "dora_rt").rglob("*.py")}
+
+    assert shown == folders - {"compat"}
+
+
 @pytest.mark.parametrize("name", ["own-camera", "own-model"])
 def test_dataflow_of_a_page_is_a_good_one(tmp_path: Path, name: str):
     (flow,) = blocks(ROOT / "docs" / f"{name}.md", "yaml")

@@ -196,7 +196,8 @@ def _record_run(options: argparse.Namespace, environ: Mapping[str, str], path: P
         raise RunNotFoundError(f"there is nothing to record; the outputs of the run are: {known}")
     options.file, options.dataflow = path, wanted[0].file
     stops: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # SIGHUP: the terminal that it runs in was closed.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: stops.append(received))
     deadline = None if options.stop_after is None else time.monotonic() + options.stop_after
     with open_recorder(options, {}) as recorder:

@@ -9,6 +9,7 @@ import signal
 import socket
 from pathlib import Path
 
+import h11
 import uvicorn
 
 from dora_rt.dashboard.access import Access, is_loopback
@@ -64,11 +65,22 @@ def serve(base: Path, run: str | None, *, host: str, port: int, has_token: bool)
                 http=Protocol,
             )
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_about_us)
         # While it serves, uvicorn takes these signals; afterwards it raises them again.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _end)
         print(f"dashboard: {_url(host, port, token)}", flush=True)
         server.run(sockets=[listener])
+
+
+def _is_about_us(record: logging.LogRecord) -> bool:
+    """Return whether a message is about the dashboard, and not about what somebody sent to it.
+
+    Anybody may send garbage, any number of times; he is answered, and nobody else need know.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    is_garbage = isinstance(error, h11.ProtocolError)
+    return not is_garbage and record.getMessage() != "Invalid HTTP request received."
 
 
 def _end(*_: object) -> None:

@@ -69,7 +69,7 @@ def parse_builds(descriptor: Descriptor) -> list[tuple[Build, list[tuple[str, ..
 
 
 def expand_dataflow(path: Path) -> str:
-    """Give the text of a dataflow file with its modules written out, and nothing else changed.
+    """Return the text of a dataflow file with its modules written out, and nothing else changed.
 
     Raises:
         DescriptorProblems: a `DescriptorError` with what is wrong with the file or its modules.

@@ -108,16 +108,16 @@ class _Merger:
             begin = {"ph": "X", "name": name, "cat": category, "ts": self._us(record.begin_ns)}
             self._write_slice({**begin, **base}, record, at_latest_ns)
         if record.kind == Kind.SENT:
-            for edge in process.config.outputs[record.place].edges:
+            for edge in process.config.outputs[record.number].edges:
                 self._arrow("s", base, f"e{edge.number}", record.sent_ns, record.sent_ns)
         elif record.kind in (Kind.INPUT, Kind.MEMBER):
-            number = process.edge_number(record.place)
+            number = process.edge_number(record.number)
             if number is not None:
                 self._arrow("f", base, f"e{number}", record.sent_ns, record.begin_ns)
         elif record.kind == Kind.PASSED:
-            sender = _where(process, self._senders[record.place])
-            self._arrow("s", sender, f"l{record.place}", record.sent_ns, record.sent_ns)
-            self._arrow("f", base, f"l{record.place}", record.sent_ns, record.begin_ns)
+            sender = _where(process, self._senders[record.number])
+            self._arrow("s", sender, f"l{record.number}", record.sent_ns, record.sent_ns)
+            self._arrow("f", base, f"l{record.number}", record.sent_ns, record.begin_ns)
 
     def _write_slice(self, event: dict[str, Any], record: Record, at_latest_ns: int) -> None:
         arguments: dict[str, Any] = {"seq": record.seq}
@@ -181,15 +181,15 @@ class _Process:
         """Give the track, the name and the category of a record's slice."""
         config = self.config
         if record.kind in (Kind.INPUT, Kind.MEMBER):
-            input_id = config.inputs[record.place].id
+            input_id = config.inputs[record.number].id
             track, name = self._inputs.get(input_id, (0, input_id))
             return self._track(record, track), name, "input"
         if record.kind == Kind.MATCHED:
             return self._track(record, 0), "sync", "input"
         if record.kind == Kind.PASSED:
-            _, track, name = self._links[record.place]
+            _, track, name = self._links[record.number]
             return self._track(record, track), name, "input"
-        output_id = config.outputs[record.place].id
+        output_id = config.outputs[record.number].id
         track, name = self._outputs.get(output_id, (0, output_id))
         if record.kind == Kind.WAITED:
             return self._track(record, track), f"wait for readers of {name}", "wait"

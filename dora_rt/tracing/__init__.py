@@ -1,1 +1,1 @@
-"""What a node does in addition while it is watched; one that is not imports nothing of it."""
+"""Tracing: timeline and spans of a node; imported only in a traced run."""

@@ -32,20 +32,20 @@ _READ_RECORDS = 4096
 
 
 class Kind(IntEnum):
-    """What a record is about; 0 is where nothing was written."""
+    """Kinds of records; 0 marks unwritten space."""
 
     INPUT = 1
-    """An input is worked on; `place` counts the inputs of the process."""
+    """An input is worked on; `number` counts the inputs of the process."""
     SENT = 2
-    """A send; `place` counts the outputs of the process."""
+    """A send; `number` counts the outputs of the process."""
     WAITED = 3
-    """A send waits for the readers of `block` edges; `place` counts the outputs."""
+    """A send waits for the readers of `block` edges; `number` counts the outputs."""
     PASSED = 4
-    """What an operator got from another one of its process; `place` is the link's number."""
+    """What an operator got from another one of its process; `number` is the link's number."""
     MATCHED = 5
     """A set of `sync` is worked on."""
     MEMBER = 6
-    """One sample of such a set; `place` counts the inputs."""
+    """One sample of such a set; `number` counts the inputs."""
 
 
 class Record(NamedTuple):
@@ -54,7 +54,7 @@ class Record(NamedTuple):
     kind: int
     thread: int
     """Threads count from 0 as they come; the first is that which attached."""
-    place: int
+    number: int
     dropped: int
     seq: int
     begin_ns: int
@@ -85,7 +85,7 @@ class TraceWriter:
         self._offset = _RECORD.size
 
     def write(self, record: Record) -> tuple[mmap.mmap, int] | None:
-        """Write a record; give what `end` wants to know, or None if it was left out."""
+        """Write a record; return its position for `end`, or None if it was left out."""
         with self._lock:
             if self._offset == _PIECE_NBYTES:
                 piece = self._grow()
@@ -94,14 +94,14 @@ class TraceWriter:
                     _LEFT_OUT.pack_into(self._first, _LEFT_OUT_AT, self._left_out)
                     return None
                 self._piece, self._offset = piece, 0
-            place = self._piece, self._offset
-            _RECORD.pack_into(*place, *record)
+            position = self._piece, self._offset
+            _RECORD.pack_into(*position, *record)
             self._offset += _RECORD.size
-        return place
+        return position
 
-    def end(self, place: tuple[mmap.mmap, int], end_ns: int) -> None:
-        """Note when that what was written began has ended."""
-        _LEFT_OUT.pack_into(place[0], place[1] + _END_NS_AT, end_ns)
+    def end(self, position: tuple[mmap.mmap, int], end_ns: int) -> None:
+        """Set the end time of the record at a position that `write` returned."""
+        _LEFT_OUT.pack_into(position[0], position[1] + _END_NS_AT, end_ns)
 
     def _grow(self) -> mmap.mmap | None:
         if self._nbytes + _PIECE_NBYTES > max(self._limit_nbytes, _PIECE_NBYTES):
@@ -117,7 +117,7 @@ class TraceWriter:
 
 
 class Trace(NamedTuple):
-    """What a file of records has."""
+    """The contents of a file of records."""
 
     records: Iterator[Record]
     left_out: int
@@ -125,7 +125,7 @@ class Trace(NamedTuple):
 
 
 def read_trace(path: Path) -> Trace:
-    """Read what a `TraceWriter` wrote, whatever became of its process; a few records at a time.
+    """Read the file of a `TraceWriter`, also of a killed one; a few records at a time.
 
     Raises:
         ValueError: it is no such file.

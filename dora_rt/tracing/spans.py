@@ -69,7 +69,7 @@ class Spans(threading.local):
             self._open = None
 
     def close(self) -> None:
-        """Export what is left, for a moment at most."""
+        """Export the remaining spans, for a moment at most."""
         self.end()
         self._finish.wait(_FLUSH_S)
 
@@ -86,12 +86,12 @@ class Spans(threading.local):
         event.metadata_json = _with_context(event.metadata_json, context)
 
     def begin_passed(self, name: str, parent: str, *, seq: int, dropped: int, sent_ns: int) -> str:
-        """Begin the span of what an operator got from another one; give its context."""
+        """Begin the span of what an operator got from another one; return its context."""
         event = Event(name, None, seq=seq, dropped=dropped, sent_ns=sent_ns)
         return self._begin(name, parent, event, [])
 
     def source(self, captured_ns: int | None) -> str:
-        """Make the span of what no input has caused, from its capture to now; give its context."""
+        """Make a span without a cause, from its capture to now; return its context."""
         now_ns = time.time_ns()
         begin_ns = now_ns
         if captured_ns is not None:
@@ -123,7 +123,7 @@ class Spans(threading.local):
 
 
 class SpanCauses(Causes):
-    """Causes for whose answers there is always a span: if nothing caused them, one of their own."""
+    """Causes that always have a span: a sample without a cause gets one of its own."""
 
     cause: tuple[int, bytes, str] = (0, b"", _NO_CAUSE)
 
@@ -133,7 +133,7 @@ class SpanCauses(Causes):
     def inherit(
         self, metadata: dict[str, Any] | None, captured_ns: int | None
     ) -> tuple[dict[str, Any] | None, int, int]:
-        """Complete what is sent, as `Causes.inherit` does."""
+        """Complete a sample, as `Causes.inherit` does."""
         if self.cause[2] == _NO_CAUSE and not (metadata and metadata.get(TELEMETRY_KEY)):
             metadata = {**(metadata or {}), TELEMETRY_KEY: self._spans.source(captured_ns)}
         return super().inherit(metadata, captured_ns)
@@ -152,9 +152,9 @@ class _OnceOfAKind(logging.Filter):
 
 
 def quieten() -> None:
-    """Let OpenTelemetry say once what it says at every export while the collector is gone.
+    """Limit OpenTelemetry's complaint about a missing collector, made at every export, to one.
 
-    What a program has set up for its own logs gets all of it, as before.
+    Log handlers of the program itself still get all of them.
     """
     logger = logging.getLogger("opentelemetry")
     if not logger.handlers:
@@ -185,7 +185,7 @@ class _Finish:
 
 
 def _names(config: NodeConfig) -> dict[str, str]:
-    """Give what the inputs are called in spans: in a runtime with their operators."""
+    """Return the names of the inputs in spans: in a runtime with their operators."""
     return {
         port_id: f"{operator.name}/{input_id}"
         for operator in config.operators
@@ -210,12 +210,12 @@ def _with_context(metadata_json: bytes, context: str) -> bytes:
         metadata = decode_metadata(metadata_json) if metadata_json else {}
         return encode_metadata({**metadata, TELEMETRY_KEY: context})
     except (CorruptSampleError, UnsupportedValueError):
-        # Who reads them gets that error; or they are as large as metadata may be.
+        # A reader of them gets that error; or they are as large as metadata may be.
         return metadata_json
 
 
 def parse_context(text: str) -> dict[str, str]:
-    """Give the fields of a context; empty if it is none."""
+    """Return the fields of a context; empty if it is none."""
     fields = {}
     for part in text.split(";"):
         key, colon, value = part.partition(":")

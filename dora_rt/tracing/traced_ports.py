@@ -1,4 +1,4 @@
-"""The ports of a node that is watched: each tells its tracer what passes through it."""
+"""The ports of a traced node: each reports to its tracer what passes through it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dora_rt.transport.operator_link import Link, Passed
 from dora_rt.transport.output.origin import Causes, Stamp
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.ports import Ports
-from dora_rt.transport.ring.pool import Place
+from dora_rt.transport.ring.pool import SlotMemory
 from dora_rt.transport.values.header import read_number_and_times
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class Tracer:
-    """Tells the timeline and the spans, as far as there are such, what this thread is at."""
+    """Reports the activity of this thread to the timeline and the spans, if there are any."""
 
     def __init__(self, timeline: Timeline | None, spans: Spans | None) -> None:
         self.timeline = timeline
         self.spans = spans
 
     def end(self) -> None:
-        """Note that this thread asks for what comes next."""
+        """Note that this thread asks for the next event."""
         if self.timeline is not None:
             self.timeline.end()
         if self.spans is not None:
@@ -46,19 +46,19 @@ class Tracer:
             self.spans.begin(event)
 
     def close(self) -> None:
-        """Let go of everything; spans are sent until then."""
+        """Close everything; spans are sent until then."""
         self.end()
         if self.spans is not None:
             self.spans.close()
 
 
 class TracedInbox(Inbox):
-    """An inbox that tells what it gives, and when its node comes back for more."""
+    """An inbox that reports each event, and when its node asks for the next."""
 
     tracer: Tracer
 
     def wait(self, deadline_ns: int | None) -> Event | Change | None:
-        """Give the next event, as `Inbox.wait`."""
+        """Return the next event, as `Inbox.wait`."""
         self.tracer.end()
         event = super().wait(deadline_ns)
         if isinstance(event, Event):
@@ -72,7 +72,7 @@ class TracedMatchingInbox(MatchingInbox):
     tracer: Tracer
 
     def wait(self, deadline_ns: int | None) -> Event | Change | None:
-        """Give the next event, as `MatchingInbox.wait`."""
+        """Return the next event, as `MatchingInbox.wait`."""
         self.tracer.end()
         event = super().wait(deadline_ns)
         if isinstance(event, Event):
@@ -81,30 +81,30 @@ class TracedMatchingInbox(MatchingInbox):
 
 
 class TracedPublisher(Publisher):
-    """A publisher that tells when it sends, and for how long it waits."""
+    """A publisher that reports each send, and how long it waits for room."""
 
     timeline: Timeline
-    place: int
+    number: int
 
     def _publish(
-        self, slot: int, place: Place, description: bytes, nbytes: int, stamp: Stamp
+        self, slot: int, memory: SlotMemory, description: bytes, nbytes: int, stamp: Stamp
     ) -> None:
         begin_ns = time.monotonic_ns()
-        super()._publish(slot, place, description, nbytes, stamp)
-        # The slot cannot be taken for another sample before this thread lets go of the lock.
-        seq, sent_ns, _, _ = read_number_and_times(place.buffer, place.offset)
-        self.timeline.note(Kind.SENT, self.place, seq, begin_ns, sent_ns)
+        super()._publish(slot, memory, description, nbytes, stamp)
+        # The slot cannot be taken for another sample before this thread releases the lock.
+        seq, sent_ns, _, _ = read_number_and_times(memory.buffer, memory.offset)
+        self.timeline.note(Kind.SENT, self.number, seq, begin_ns, sent_ns)
 
     def _wait_for_room(self, deadline_ns: int | None) -> None:
         begin_ns = time.monotonic_ns()
         try:
             super()._wait_for_room(deadline_ns)
         finally:
-            self.timeline.note(Kind.WAITED, self.place, self._ring.head, begin_ns)
+            self.timeline.note(Kind.WAITED, self.number, self._ring.head, begin_ns)
 
 
 class TracedLink(Link):
-    """An edge between two operators that tells what passes."""
+    """An edge between two operators that reports each value."""
 
     def __init__(self, config: LinkConfig, tracer: Tracer, name: str) -> None:
         super().__init__(config)
@@ -141,7 +141,7 @@ class TracedPorts(Ports):
 
     @classmethod
     def open(cls, config: NodeConfig, board: Board) -> Ports:
-        """Attach to what the launcher made, and to what watches."""
+        """Attach to the launcher's objects, and to the tracers."""
         spans = _open_spans(config)
         tracer = Tracer(Timeline.open(config), spans)
         inbox: TracedInbox | TracedMatchingInbox
@@ -151,8 +151,8 @@ class TracedPorts(Ports):
             inbox = TracedMatchingInbox(config, config.sync, board)
         inbox.tracer = tracer
         publishers = {
-            output.id: _open_publisher(config, place, output, board, tracer)
-            for place, output in enumerate(config.outputs)
+            output.id: _open_publisher(config, number, output, board, tracer)
+            for number, output in enumerate(config.outputs)
         }
         ports = cls(inbox, publishers, _open_causes(spans))
         ports._config, ports._tracer = config, tracer
@@ -164,19 +164,19 @@ class TracedPorts(Ports):
         return TracedLink(config, self._tracer, name)
 
     def close(self) -> None:
-        """Receive and send no more; only then see to what is left to tell."""
+        """Receive and send no more; only then finish the trace."""
         super().close()
         self._tracer.close()
 
 
 def _open_publisher(
-    config: NodeConfig, place: int, output: OutputConfig, board: Board, tracer: Tracer
+    config: NodeConfig, number: int, output: OutputConfig, board: Board, tracer: Tracer
 ) -> Publisher:
     arguments: tuple[Any, ...] = config.run, config.node, output, board
     if tracer.timeline is None:
         return Publisher(*arguments, spin_ns=config.spin_ns)
     publisher = TracedPublisher(*arguments, spin_ns=config.spin_ns)
-    publisher.timeline, publisher.place = tracer.timeline, place
+    publisher.timeline, publisher.number = tracer.timeline, number
     return publisher
 
 

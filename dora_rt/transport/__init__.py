@@ -1,1 +1,1 @@
-"""The data plane: how samples get from one process to another; knows nothing of files and plans."""
+"""The data plane: samples between processes; knows nothing of files and plans."""

@@ -1,10 +1,10 @@
-"""The board: the words by which the launcher tells the nodes what they must know.
+"""The board: words of the launcher for its nodes: start, stop, state and generation of peers.
 
-The launcher is the only one who writes it; it rings the doorbell of whom it concerns afterwards.
-For each edge it says what became of the process at either end, and which generation of shared
+Only the launcher writes it. Afterwards it rings the doorbell of each process that must look.
+For each edge it has the state of the process at either end, and which generation of shared
 objects is the newest: a restarted process gets new ones, and its peers move over to them. For each
 process it counts how often such a word changed that this process should know, or that it was asked
-to end: one look tells whether there is anything to look for.
+to end: one look shows whether anything has changed.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _GENERATION_BITS = 31
 
 
 class Fate(Enum):
-    """What became of the process at one end of an edge; AWAY: it will be started again."""
+    """State of the process at one end of an edge; AWAY: it will be started again."""
 
     ALIVE = 0
     AWAY = 1
     GONE = 2
 
 
-# By the two bits of a word; the fourth is nobody's, and a word that has it was overwritten.
+# By the two bits of a word. The fourth value is unused: a word that has it was overwritten.
 _FATES = (Fate.ALIVE, Fate.AWAY, Fate.GONE, Fate.GONE)
 
 
@@ -49,7 +49,7 @@ class Peer(NamedTuple):
     edge_generation: int
 
     def to_word(self) -> int:
-        """Give the one word that the board has for it."""
+        """Return the word of the board that encodes it."""
         generations = self.output_generation << _GENERATION_BITS | self.edge_generation
         return generations << _FATE_BITS | self.fate.value
 
@@ -65,7 +65,7 @@ class Peer(NamedTuple):
 
 
 def board_nbytes(processes: int, edges: int) -> int:
-    """Give the size of the board in bytes."""
+    """Return the size of the board in bytes."""
     return 8 * (_STOP + 2 * processes + 2 * edges)
 
 
@@ -98,7 +98,7 @@ class Board:
 
     @property
     def start_ns(self) -> int:
-        """Tell when the flow started (`time.monotonic_ns()`); 0 while it has not."""
+        """When the flow started (`time.monotonic_ns()`); 0 while it has not."""
         return self._words[_START_NS]
 
     def start(self, now_ns: int) -> None:
@@ -106,11 +106,11 @@ class Board:
         self._words[_START_NS] = now_ns
 
     def is_stopped(self, process: int) -> bool:
-        """Tell whether a process was asked to end."""
+        """Return whether a process was asked to end."""
         return self._words[_STOP + process] != 0
 
     def comes_back(self, process: int) -> bool:
-        """Tell whether a process was asked to end that will be started again."""
+        """Return whether a process was asked to end that will be started again."""
         return self._words[_STOP + process] == _UNTIL_RESTART
 
     def stop(self, process: int, *, comes_back: bool = False) -> None:
@@ -123,40 +123,40 @@ class Board:
         """Ask no more: a new process takes the place of the one that was asked to end."""
         self._words[_STOP + process] = 0
 
-    def news_place(self, process: int) -> memoryview:
-        """Give the place of the word that changes when a process should look at the board.
+    def news_view(self, process: int) -> memoryview:
+        """Return a view of the word that changes when a process should look at the board.
 
-        Because it was asked to end, or a peer of it has changed. Who sees the word change passes a
+        It was asked to end, or a peer has changed. A process that sees the word change passes a
         fence before it looks.
         """
         return self._words[self._news + process :][:1]
 
     def count_news(self, process: int) -> None:
-        """Say that words have changed which a process should look at; a fence comes before."""
+        """Count a change that a process must look at; pass a fence first."""
         self._words[self._news + process] += 1
 
     def reader_word(self, edge: int) -> int:
-        """Give the word about an edge's reader; `Peer.from_word` reads it."""
+        """Return the word about an edge's reader; `Peer.from_word` reads it."""
         return self._words[self._readers + edge]
 
     def writer_word(self, edge: int) -> int:
-        """Give the word about an edge's writer; `Peer.from_word` reads it."""
+        """Return the word about an edge's writer; `Peer.from_word` reads it."""
         return self._words[self._writers + edge]
 
-    def reader_place(self, edge: int) -> memoryview:
-        """Give the place of that word, for who looks at it before each sample."""
+    def reader_word_view(self, edge: int) -> memoryview:
+        """Return a view of that word: cheap to poll before each sample."""
         return self._words[self._readers + edge :][:1]
 
-    def writer_place(self, edge: int) -> memoryview:
-        """Give the place of the word about an edge's writer."""
+    def writer_word_view(self, edge: int) -> memoryview:
+        """Return a view of the word about an edge's writer."""
         return self._words[self._writers + edge :][:1]
 
     def set_reader(self, edge: int, peer: Peer) -> bool:
-        """Say what became of an edge's reader; tell whether that is new."""
+        """Set the state of an edge's reader; return whether it has changed."""
         return self._set(self._readers + edge, peer.to_word())
 
     def set_writer(self, edge: int, peer: Peer) -> bool:
-        """Say what became of an edge's writer; tell whether that is new."""
+        """Set the state of an edge's writer; return whether it has changed."""
         return self._set(self._writers + edge, peer.to_word())
 
     def _set(self, index: int, word: int) -> bool:

@@ -45,12 +45,12 @@ class Link:
         return passed
 
     def clear(self) -> None:
-        """Drop what is left."""
+        """Drop all values that are still queued."""
         self.dropped += len(self.queue)
         self.queue.clear()
 
     def counters(self) -> LinkCounters:
-        """Give what was counted so far."""
+        """Return the counters so far."""
         return LinkCounters(
             self.config.number, self.sent, self.delivered, self.dropped, tuple(self.latencies)
         )

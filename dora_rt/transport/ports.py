@@ -1,4 +1,4 @@
-"""What a node receives and sends through, all of it together."""
+"""All inputs and outputs of one process."""
 
 from __future__ import annotations
 

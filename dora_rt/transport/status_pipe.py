@@ -1,4 +1,4 @@
-"""What a node tells its launcher: short lines of JSON through one pipe that all nodes share."""
+"""The status pipe: short lines of JSON from all nodes to their launcher."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dora_rt.transport.primitives import forks
 
 
 class Kind(Enum):
-    """What a status line is about."""
+    """Kinds of status lines."""
 
     READY = "ready"
     READS_EVENTS = "reads_events"
@@ -34,7 +34,7 @@ class LinkCounters:
     latencies: tuple[int, ...]
 
     def plus(self, later: LinkCounters) -> LinkCounters:
-        """Add what a later start of the same process has counted."""
+        """Add the counters of a later start of the same process."""
         return LinkCounters(
             self.number,
             self.sent + later.sent,
@@ -73,7 +73,7 @@ class StatusWriter:
                 link.dropped,
                 {index: count for index, count in enumerate(link.latencies) if count},
             ]
-        # A launcher that is gone cannot be told anything; the node ends by other means.
+        # The launcher is gone; the node ends by other means.
         with contextlib.suppress(BrokenPipeError):
             os.write(self._descriptor, json.dumps(fields, separators=(",", ":")).encode() + b"\n")
 
@@ -86,10 +86,10 @@ class StatusReader:
         self._rest = b""
 
     def feed(self, received: bytes) -> Iterator[Status]:
-        """Give the lines that are complete by now."""
+        """Return the lines that are complete by now."""
         *lines, self._rest = (self._rest + received).split(b"\n")
         for line in lines:
-            # Whoever inherits the pipe can write to it: a line that is none of ours is no news.
+            # A process that inherits the pipe can write to it: other lines are ignored.
             with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                 fields = json.loads(line)
                 link = self._link(fields.get("link"))

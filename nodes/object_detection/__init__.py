@@ -40,7 +40,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the detection node until its inputs end; give the exit status."""
+    """Run the detection node until its inputs end; return the exit status."""
     options = parse_options(argv, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     # Imported here: the detector can also be used without a dataflow, and without shared memory.
@@ -93,7 +93,7 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Opt
 
 
 def cache_dir(environ: Mapping[str, str]) -> Path:
-    """Give the directory of downloaded models.
+    """Return the directory of downloaded models.
 
     As in https://specifications.freedesktop.org/basedir-spec/latest/, which has relative paths
     ignored.

@@ -16,7 +16,7 @@ _FAR = 1e5
 
 
 def no_boxes() -> NDArray[np.float32]:
-    """Give the answer for a picture with nothing in it: 0 x 6."""
+    """Return the answer for a picture with nothing in it: 0 x 6."""
     return np.empty((0, 6), np.float32)
 
 
@@ -56,7 +56,7 @@ def sort_by_confidence(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 def onto_frame(
     boxes: NDArray[np.float32], ratio: float, frame_height: int, frame_width: int
 ) -> NDArray[np.float32]:
-    """Give boxes of a letterboxed input in pixels of the frame, clipped to it.
+    """Return boxes of a letterboxed input in pixels of the frame, clipped to it.
 
     Boxes that lie outside (in the padding) are left out. `ratio` is what `Letterbox.fit` gave.
     """

@@ -111,7 +111,7 @@ class Detector:
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Give height and width of the network's input, in pixels."""
+        """Height and width of the network's input, in pixels."""
         height, width = self._letterbox.blob.shape[2:]
         return height, width
 
@@ -138,7 +138,7 @@ class Detector:
         return onto_frame(boxes, ratio, frame.shape[0], frame.shape[1])
 
     def label(self, class_number: int) -> str:
-        """Give the name of a class, or its number where the name is not known."""
+        """Return the name of a class, or its number where the name is not known."""
         if 0 <= class_number < len(self.labels):
             return self.labels[class_number]
         return str(class_number)
@@ -163,7 +163,7 @@ def _spell(shape: tuple[int | None, ...]) -> str:
 def _warm_up(
     network: Network, facts: OnnxFacts, height: int, width: int, model_path: Path
 ) -> tuple[int, ...]:
-    """Run the network once, so that what is wrong shows now, and give its output's shape."""
+    """Run the network once, so that what is wrong shows now, and return its output's shape."""
     blob = np.zeros((1, 3, height, width), facts.input_dtype)
     try:
         return network.run(blob).shape
@@ -172,7 +172,7 @@ def _warm_up(
 
 
 def _labels_in(facts: OnnxFacts) -> tuple[str, ...]:
-    """Give the class names in the metadata, or none; ultralytics writes a dict literal."""
+    """Return the class names in the metadata, or none; ultralytics writes a dict literal."""
     try:
         names = ast.literal_eval(facts.metadata.get("names", ""))
     except (ValueError, SyntaxError):

@@ -13,7 +13,7 @@ def mean_average_precision(
     truths: Sequence[NDArray[np.float32]],
     iou_threshold: float = 0.5,
 ) -> float:
-    """Give the mean of the average precisions of all classes that occur in the truth.
+    """Return the mean of the average precisions of all classes that occur in the truth.
 
     Args:
         predictions: for each picture N x 6: x1, y1, x2, y2, score, class.
@@ -50,7 +50,7 @@ def average_precision(
     truths: Sequence[NDArray[np.float32]],
     iou_threshold: float = 0.5,
 ) -> float:
-    """Give the area under the precision-recall curve, at all points, for boxes of one class."""
+    """Return the area under the precision-recall curve, at all points, for boxes of one class."""
     true_count = sum(len(truth) for truth in truths)
     scores = np.concatenate([predicted[:, 4] for predicted in predictions])
     hits = np.concatenate(
@@ -72,7 +72,7 @@ def average_precision(
 
 
 def box_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give the intersection over union of each of N boxes with each of M, as N x M."""
+    """Return the intersection over union of each of N boxes with each of M, as N x M."""
     top_left = np.maximum(first[:, None, :2], second[None, :, :2])
     bottom_right = np.minimum(first[:, None, 2:4], second[None, :, 2:4])
     common = np.prod(np.clip(bottom_right - top_left, 0, None), axis=2)

@@ -31,17 +31,17 @@ class Layout(Enum):
 
     @property
     def is_rgb(self) -> bool:
-        """Tell whether the network wants RGB; YOLOX wants BGR, as OpenCV reads it."""
+        """Whether the network wants RGB; YOLOX wants BGR, as OpenCV reads it."""
         return self is not Layout.YOLOX
 
     @property
     def scale(self) -> float:
-        """Give the factor for pixels of 0 to 255: YOLOX takes them as they are, others 0 to 1."""
+        """The factor for pixels of 0 to 255: YOLOX takes them as they are, others 0 to 1."""
         return 1.0 if self is Layout.YOLOX else 1 / 255
 
     @property
     def needs_suppression(self) -> bool:
-        """Tell whether one object may come out as several boxes."""
+        """Whether one object may come out as several boxes."""
         return self is not Layout.END_TO_END
 
 
@@ -118,7 +118,7 @@ class Decoder:
         return cls(layout, class_count, grid, strides)
 
     def candidates(self, raw: NDArray[np.floating], confidence: float) -> NDArray[np.float32]:
-        """Give what a raw output holds at or above a confidence.
+        """Return what a raw output holds at or above a confidence.
 
         Args:
             raw: the network's output, in the shape given to `create`.
@@ -181,7 +181,7 @@ class Decoder:
 
 
 def _make_grid(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Give column and row (cells x 2) and stride (cells x 1) of each cell, row by row."""
+    """Return column and row (cells x 2) and stride (cells x 1) of each cell, row by row."""
     grids = []
     strides = []
     for stride in STRIDES:

@@ -36,7 +36,7 @@ class Letterbox:
         self._fitted = (height, width)
 
     def fit(self, frame: NDArray[np.uint8]) -> float:
-        """Put a frame into `blob` and give the factor from frame pixels to blob pixels.
+        """Put a frame into `blob` and return the factor from frame pixels to blob pixels.
 
         Args:
             frame: H x W x 3 BGR, H x W grey, H x W x 1 grey or H x W x 4 BGRA, uint8.

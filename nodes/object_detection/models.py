@@ -53,7 +53,7 @@ Progress = Callable[[int, int], None]
 
 
 def find_model(model: str, cache_dir: Path) -> Path:
-    """Give the file of a model, downloading it if it is one of the table and not in the cache.
+    """Return the file of a model, downloading it if it is one of the table and not in the cache.
 
     Args:
         model: a name of `MODELS`, or a path.
@@ -82,7 +82,7 @@ def fetch(
     silence_s: float = SILENCE_S,
     download_s: float = DOWNLOAD_S,
 ) -> Path:
-    """Give the cached file of a model; download it first if it is not there, or not the right one.
+    """Return the cached file of a model; download it first if it is missing or wrong.
 
     Raises:
         ModelError: it could not be downloaded whole and unchanged; nothing is left behind.
@@ -158,7 +158,7 @@ def _is_same(path: Path, model: PublishedModel) -> bool:
 
 
 def _receive(url: str, silence_s: float, download_s: float) -> Iterator[bytes]:
-    """Give the body of a URL in chunks; what goes wrong on the network is a _DownloadError."""
+    """Return the body of a URL in chunks; what goes wrong on the network is a _DownloadError."""
     # Imported late: it brings in http and ssl, and most starts find the model in the cache.
     import http.client
     import urllib.error

@@ -53,7 +53,7 @@ class Network(Protocol):
     provider: str
 
     def run(self, blob: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Give the model's first output for a blob of 1 x 3 x height x width.
+        """Return the model's first output for a blob of 1 x 3 x height x width.
 
         Raises:
             ModelError: the backend cannot do it.
@@ -131,7 +131,7 @@ class OnnxRuntimeNetwork:
         return network
 
     def run(self, blob: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Give the model's first output for a blob."""
+        """Return the model's first output for a blob."""
         try:
             outputs: list[NDArray[np.floating]] = self._session.run(
                 self._output_names, {self._input_name: blob}
@@ -201,7 +201,7 @@ class OpenCvNetwork:
         return cls(net, facts)
 
     def run(self, blob: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Give the model's first output for a blob."""
+        """Return the model's first output for a blob."""
         try:
             self._net.setInput(blob)
             # By name: of a model with several outputs, OpenCV 4 gives the last one otherwise.

@@ -13,7 +13,7 @@ from .letterbox import check_frame
 
 
 def picture_of(value: Any, encoding: object) -> NDArray[np.uint8]:
-    """Give the picture that a sample holds.
+    """Return the picture that a sample holds.
 
     Args:
         value: an array H x W x 3 (BGR), H x W (grey) or H x W x 4 (BGRA) of uint8, given back as

@@ -40,7 +40,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the plot node until the dataflow or its user ends it; give the exit status."""
+    """Run the plot node until the dataflow or its user ends it; return the exit status."""
     options = parse_options(argv, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     from dora_rt import Node

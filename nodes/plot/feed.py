@@ -45,7 +45,7 @@ class Feed:
         self.status = Status()
 
     def canvas(self, shape: tuple[int, ...]) -> Image:
-        """Give an array to draw in that no watcher's thread reads: three take turns."""
+        """Return an array to draw in that no watcher's thread reads: three take turns."""
         with self._condition:
             in_use = [one for one in (self._newest, self._being_encoded) if one is not None]
             for canvas in self._canvases:
@@ -78,13 +78,13 @@ class Feed:
 
     @property
     def watchers(self) -> int:
-        """Tell how many watch at the moment."""
+        """How many watch at the moment."""
         with self._condition:
             return self._watchers
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether there will be no more pictures."""
+        """Whether there will be no more pictures."""
         return self._is_closed
 
     def next_jpeg(self, after: int, timeout_s: float) -> tuple[int, bytes] | None:

@@ -63,11 +63,11 @@ class Matcher(Generic[Pixels]):
 
     @property
     def held(self) -> int:
-        """Tell how many pictures are held at the moment."""
+        """How many pictures are held at the moment."""
         return len(self._pictures)
 
     def add_picture(self, picture: Picture[Pixels], now_ns: int) -> View[Pixels] | None:
-        """Take a picture; give what is to be shown now, if anything."""
+        """Take a picture; return what is to be shown now, if anything."""
         if not self._expects_boxes:
             return View(picture)
         if self._last_boxes_ns is None:
@@ -88,7 +88,7 @@ class Matcher(Generic[Pixels]):
         return None
 
     def add_detections(self, detections: Detections, now_ns: int) -> View[Pixels] | None:
-        """Take what was found in a picture; give what is to be shown now, if anything."""
+        """Take what was found in a picture; return what is to be shown now, if anything."""
         if self._last_boxes_ns is not None:
             # A detector slower than the patience would make the view flicker between its rare
             # pictures and raw ones.
@@ -105,7 +105,7 @@ class Matcher(Generic[Pixels]):
         return None
 
     def take_last(self) -> View[Pixels] | None:
-        """Give the newest picture that is still held, for the end of a flow without boxes."""
+        """Return the newest picture that is still held, for the end of a flow without boxes."""
         return View(self._pictures.pop()) if self._pictures else None
 
     def _hold(self, picture: Picture[Pixels]) -> None:

@@ -61,7 +61,7 @@ def choose_output(
 
 
 def opencv_has_gui() -> bool:
-    """Tell whether this OpenCV was built with windows."""
+    """Return whether this OpenCV was built with windows."""
     try:
         return bool(cv2.currentUIFramework())
     except (AttributeError, cv2.error):

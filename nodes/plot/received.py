@@ -49,12 +49,12 @@ def read_detections(event: Event) -> Detections:
 
 
 def is_picture(value: Any) -> bool:
-    """Tell whether the value is pixels, and not the bytes of a file."""
+    """Return whether the value is pixels, and not the bytes of a file."""
     return isinstance(value, np.ndarray) and value.ndim in (2, 3)
 
 
 def decode(event: Event) -> Image:
-    """Give the picture as H x W x 3 uint8 BGR; read-only where it is the shared memory itself.
+    """Return the picture as H x W x 3 uint8 BGR; read-only where it is the shared memory itself.
 
     Raises:
         InputError: it is no picture.

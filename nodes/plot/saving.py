@@ -35,7 +35,7 @@ class Saver(Protocol):
         """Take a picture; it may be kept until the next call."""
 
     def close(self) -> Path | None:
-        """Finish; give the file that is there now, None if there was nothing to save."""
+        """Finish; return the file that is there now, None if there was nothing to save."""
 
 
 def open_saver(path: Path, clock: Callable[[], int] = time.monotonic_ns) -> Saver:

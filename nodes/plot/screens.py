@@ -21,7 +21,7 @@ class Screen(Protocol):
     attention_s: float | None
 
     def canvas(self, shape: tuple[int, ...]) -> Image:
-        """Give an array to draw the next picture in."""
+        """Return an array to draw the next picture in."""
 
     def show(self, image: Image, status: Status) -> bool:
         """Show a canvas; False if the user wants to end."""
@@ -42,7 +42,7 @@ class HiddenScreen:
         self._canvas: Image = np.empty((0, 0, 3), np.uint8)
 
     def canvas(self, shape: tuple[int, ...]) -> Image:
-        """Give the one array that all pictures are drawn in."""
+        """Return the one array that all pictures are drawn in."""
         if self._canvas.shape != shape:
             self._canvas = np.empty(shape, np.uint8)
         return self._canvas
@@ -102,11 +102,11 @@ class WebScreen:
 
     @property
     def url(self) -> str:
-        """Give the address of the page."""
+        """The address of the page."""
         return self._page.url
 
     def canvas(self, shape: tuple[int, ...]) -> Image:
-        """Give an array that no watcher's picture is made from at the moment."""
+        """Return an array that no watcher's picture is made from at the moment."""
         return self._feed.canvas(shape)
 
     def show(self, image: Image, status: Status) -> bool:

@@ -32,7 +32,7 @@ class Status:
     height: int = 0
 
     def as_dict(self) -> dict[str, float]:
-        """Give the status as JSON wants it."""
+        """Return the status as JSON wants it."""
         return {
             name: round(value, 1) if isinstance(value, float) else value
             for name, value in asdict(self).items()
@@ -69,7 +69,7 @@ class Statistics:
     def add_view(
         self, origin_ns: int, detections: Detections | None, shape: tuple[int, ...]
     ) -> Status:
-        """Count a picture that is shown now; give how things are."""
+        """Count a picture that is shown now; return how things are."""
         now_ns = self._clock()
         latency_ns = max(0, now_ns - origin_ns) if origin_ns else 0
         if self.frames == 0:

@@ -85,12 +85,12 @@ class WebPage:
 
     @property
     def port(self) -> int:
-        """Give the port that is really used."""
+        """The port that is really used."""
         return int(self._server.server_address[1])
 
     @property
     def url(self) -> str:
-        """Give the address to type into a browser on this machine."""
+        """The address to type into a browser on this machine."""
         host = str(self._server.server_address[0])
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
         return f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}"

@@ -33,7 +33,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the record node until its inputs end; give the exit status."""
+    """Run the record node until its inputs end; return the exit status."""
     options = parse_options(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     from dora_rt import Node
@@ -106,7 +106,7 @@ def default_path() -> Path:
 
 
 def _sources(config: object) -> dict[str, str]:
-    """Give the output that each input reads, NODE/OUTPUT; a timer has none."""
+    """Return the output that each input reads, NODE/OUTPUT; a timer has none."""
     sources = {}
     for entry in getattr(config, "inputs", ()):
         if entry.output is None:

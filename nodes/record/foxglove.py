@@ -55,7 +55,7 @@ def showing(event: Event, form: PictureForm, source: str) -> Shown | None:
 
 
 def is_boxes(event: Event) -> bool:
-    """Tell whether a sample is N x 6 numbers, with the names of classes in its metadata."""
+    """Return whether a sample is N x 6 numbers, with the names of classes in its metadata."""
     value = event.value
     return (
         isinstance(value, np.ndarray)

@@ -31,7 +31,7 @@ replay nodes then begin at the same moment:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the replay node to the end of the recording; give the exit status."""
+    """Run the replay node to the end of the recording; return the exit status."""
     options = parse_options(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     from dora_rt import Node

@@ -63,7 +63,7 @@ class Recording:
     def read(
         self, sources: Collection[str], start_ns: int = 0, end_ns: int = 2**63
     ) -> Iterator[Recorded]:
-        """Give the samples of some outputs in the order in which they were sent.
+        """Return the samples of some outputs in the order in which they were sent.
 
         Args:
             sources: names of the outputs, NODE/OUTPUT.
@@ -160,7 +160,7 @@ def _scan(path: Path, file: BinaryIO) -> Recording:
 
 
 def _records(file: BinaryIO) -> Iterator[Any]:
-    """Give the records of a file up to where it ends, also if that is in the middle of one."""
+    """Return the records of a file up to where it ends, also if that is in the middle of one."""
     stream_reader = import_extra(_import_stream_reader)
     exceptions = import_extra(_import_exceptions)
     try:

@@ -39,7 +39,7 @@ _VIEWER = "rerun+http://127.0.0.1:9876/proxy"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the node until its inputs end; give the exit status."""
+    """Run the node until its inputs end; return the exit status."""
     options = parse_options(argv, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     from dora_rt import Node

@@ -62,7 +62,7 @@ class Feed:
 
     @property
     def has_pictures(self) -> bool:
-        """Tell whether a picture was taken."""
+        """Whether a picture was taken."""
         return _PICTURES in self._places
 
     def offer_view(self, view: View[Event]) -> None:

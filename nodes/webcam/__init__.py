@@ -40,7 +40,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the camera node until its source or the dataflow ends; give the exit status."""
+    """Run the camera node until its source or the dataflow ends; return the exit status."""
     options = parse_options(argv, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     if "OPENCV_LOG_LEVEL" not in os.environ:

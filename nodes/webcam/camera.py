@@ -35,7 +35,7 @@ _PLAUSIBLE_AGE_NS = 1_000_000_000
 
 
 def backoff_delays() -> Iterator[float]:
-    """Give the seconds to wait before each further attempt: 0.5, 1, 2, 4, 8, 8, ..."""
+    """Return the seconds to wait before each further attempt: 0.5, 1, 2, 4, 8, 8, ..."""
     for doublings in itertools.count():
         yield min(FIRST_DELAY_S * 2 ** min(doublings, 16), LONGEST_DELAY_S)
 
@@ -166,7 +166,7 @@ class Camera:
                 return
 
     def _grab_until_lost(self, capture: Capture) -> str | None:
-        """Grab frames; give the reason why there are no more, or None after `close`."""
+        """Grab frames; return the reason why there are no more, or None after `close`."""
         failures = 0
         frames = 0
         last_good_ns = self._clock()
@@ -260,7 +260,7 @@ class Camera:
 
 
 def _captured_ns(capture: Capture, now_ns: int) -> int:
-    """Give when the driver took the frame, or `now_ns` where it does not say so credibly."""
+    """Return when the driver took the frame, or `now_ns` where it does not say so credibly."""
     # V4L2 stamps frames with CLOCK_MONOTONIC; other backends tell the position in their stream,
     # which is not near the present except by accident.
     stamp_ns = int(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)

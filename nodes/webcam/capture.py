@@ -21,7 +21,7 @@ class Capture(Protocol):
     """What `cv2.VideoCapture` and the tests' captures have in common."""
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
-        """Tell whether the device or file is open."""
+        """Return whether the device or file is open."""
 
     def grab(self) -> bool:
         """Wait for the next frame, without decoding it."""
@@ -140,7 +140,7 @@ def describe_format(capture: Capture) -> str:
 
 
 def frame_shape(capture: Capture) -> tuple[int, int, int]:
-    """Give height, width, 3, as the capture announces them."""
+    """Return height, width, 3, as the capture announces them."""
     width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
     height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
     # Some backends say 0x0 until the first frame; the slot must have some size all the same.
@@ -148,7 +148,7 @@ def frame_shape(capture: Capture) -> tuple[int, int, int]:
 
 
 def frame_rate(capture: Capture) -> float | None:
-    """Give the frames per second, or None where the capture does not know or cannot mean it."""
+    """Return the frames per second, or None where the capture does not know or cannot mean it."""
     fps = float(capture.get(cv2.CAP_PROP_FPS))
     return fps if math.isfinite(fps) and 0 < fps <= 1000 else None
 
@@ -184,7 +184,7 @@ def retrieve_into(capture: Capture, out: Image) -> None:
 
 
 def as_bgr(image: Any) -> Image:
-    """Give a picture of one, three or four channels as three.
+    """Return a picture of one, three or four channels as three.
 
     Raises:
         SourceError: its pixels are not 8 bit.

@@ -40,7 +40,7 @@ class FrameSource(Protocol):
 
     @property
     def is_finished(self) -> bool:
-        """Tell whether there will be no further frame."""
+        """Whether there will be no further frame."""
 
     def frame(self, timeout_s: float, *, newest: bool) -> AbstractContextManager[Frame | None]:
         """Wait for a frame that was not given before; None after `timeout_s`, or at the end.

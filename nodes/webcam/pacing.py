@@ -24,7 +24,7 @@ class Pacer:
         self._next = 0
 
     def wait_due(self, timeout_s: float, *, newest: bool) -> int | None:
-        """Wait until the next frame is due and give its number; None if it is not in time.
+        """Wait until the next frame is due and return its number; None if it is not in time.
 
         With `newest`, frames whose successor is due as well are skipped; without, they are given
         late, one at each call.

@@ -17,7 +17,7 @@ _JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}
 
 
 def read_size(path: Path) -> tuple[int, int] | None:
-    """Give width and height of a PNG, JPEG, BMP, PNM or WebP file; None of what is none of them.
+    """Return width and height of a PNG, JPEG, BMP, PNM or WebP file; None of what is none of them.
 
     Raises:
         OSError: it cannot be read.

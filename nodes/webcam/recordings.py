@@ -40,7 +40,7 @@ class Recording:
 
     @property
     def is_finished(self) -> bool:
-        """Tell whether the last frame was given."""
+        """Whether the last frame was given."""
         return self._is_finished
 
     @contextmanager

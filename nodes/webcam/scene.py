@@ -80,7 +80,7 @@ def parse_scene(url: str) -> SceneOptions:
 
 
 def scene_metadata(seed: int, index: int, boxes: NDArray[np.float32]) -> dict[str, Any]:
-    """Give what a synthetic frame says of itself; the key `scene` tells it from a real one."""
+    """Return what a synthetic frame says of itself; the key `scene` tells it from a real one."""
     return {
         "scene": "dora_rt",
         "scene_seed": seed,
@@ -111,7 +111,7 @@ class Scene:
         self._toys = [_make_toy(kind, width, height, rng) for kind in kinds[:objects]]
 
     def render(self, index: int, out: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Draw frame `index` into `out` and give its true boxes.
+        """Draw frame `index` into `out` and return its true boxes.
 
         Returns:
             N x 6: x1, y1, x2, y2, 1.0, class; the boxes of the visible pixels.
@@ -164,7 +164,7 @@ class _Toy:
     def draw(
         self, index: int, out: NDArray[np.uint8], owner: NDArray[np.uint8], number: int
     ) -> int:
-        """Draw the toy over what is there, write `number` where it is; give its whole area."""
+        """Draw the toy over what is there, write `number` where it is; return its whole area."""
         matrix, (x, y, side) = self._placement(index)
         size = (side, side)
         cast = matrix.copy()
@@ -192,7 +192,7 @@ class _Toy:
     def visible_box(
         self, index: int, owner: NDArray[np.uint8], number: int, area: int
     ) -> tuple[float, ...] | None:
-        """Give the box of what is seen of the toy, or None if that is too little."""
+        """Return the box of what is seen of the toy, or None if that is too little."""
         _, (x, y, side) = self._placement(index)
         left, top = max(0, x), max(0, y)
         seen = owner[top : y + side, left : x + side] == number
@@ -205,7 +205,7 @@ class _Toy:
         return (x1, y1, x1 + width, y1 + height, 1.0, self.kind)
 
     def _placement(self, index: int) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
-        """Give the sprite's rotation and scale, and the square of the frame it is drawn in."""
+        """Return the sprite's rotation and scale, and the square of the frame it is drawn in."""
         x, y = (
             _bounce(self.start[k] + self.velocity[k] * index, self.low[k], self.high[k])
             for k in range(2)

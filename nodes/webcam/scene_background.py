@@ -43,7 +43,7 @@ def _lamp(width: int, height: int, x: float, y: float) -> Picture:
 
 
 def _clouds(width: int, height: int, cells: int, rng: np.random.Generator) -> Picture:
-    """Give smooth noise, about -1 to 1, with blobs of a `cells`-th of the picture."""
+    """Return smooth noise, about -1 to 1, with blobs of a `cells`-th of the picture."""
     coarse = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
     fine = rng.uniform(-0.4, 0.4, (cells * 5, cells * 5)).astype(np.float32)
     return np.asarray(

@@ -31,7 +31,7 @@ def draw_sprite(label: str, diameter: float, rng: np.random.Generator) -> Sprite
 
 
 def draw_shadow(sprite: Sprite) -> Sprite:
-    """Give a toy's soft shadow: how much of the light behind it is left, 255 for all."""
+    """Return a toy's soft shadow: how much of the light behind it is left, 255 for all."""
     alpha = sprite[:, :, 3]
     blurred = cv2.GaussianBlur(alpha, (0, 0), max(1.0, len(sprite) * 0.035))
     return np.ascontiguousarray(255 - (blurred * 0.42).astype(np.uint8))
@@ -58,20 +58,20 @@ class _Toy:
         self.dark = self.main * 0.4
 
     def polygon(self, points: list[tuple[float, float]]) -> NDArray[np.uint8]:
-        """Give the mask of a polygon."""
+        """Return the mask of a polygon."""
         mask = np.zeros((_CANVAS, _CANVAS), np.uint8)
         corners = (np.array(points) / _HALO + 1) * (_CANVAS / 2)
         cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 255)
         return mask
 
     def disc(self, x: float, y: float, radius: float) -> NDArray[np.uint8]:
-        """Give the mask of a disc."""
+        """Return the mask of a disc."""
         return np.where(np.hypot(self.x - x, self.y - y) < radius, 255, 0).astype(np.uint8)
 
     def box(
         self, x1: float, y1: float, x2: float, y2: float, corner: float = 0.0
     ) -> NDArray[np.uint8]:
-        """Give the mask of an upright rectangle with rounded corners."""
+        """Return the mask of an upright rectangle with rounded corners."""
         dx = np.abs(self.x - (x1 + x2) / 2) - (x2 - x1) / 2 + corner
         dy = np.abs(self.y - (y1 + y2) / 2) - (y2 - y1) / 2 + corner
         outside = np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)) + np.minimum(np.maximum(dx, dy), 0)
@@ -88,11 +88,11 @@ class _Toy:
         self.fill(mask & self.alpha, color, shade)
 
     def slope(self, amount: float = 0.3) -> NDArray[np.float32]:
-        """Give the light of a flat face: brighter towards the lamp."""
+        """Return the light of a flat face: brighter towards the lamp."""
         return (1 - amount * (self.x + self.y) / 2).astype(np.float32)
 
     def premultiplied(self) -> Sprite:
-        """Give BGRA, the colours multiplied with the opacity."""
+        """Return BGRA, the colours multiplied with the opacity."""
         outline = self.alpha - cv2.erode(self.alpha, np.ones((5, 5), np.uint8))
         self.bgr[outline > 0] *= 0.55
         self.bgr[self.alpha == 0] = 0
@@ -106,7 +106,7 @@ def _color(hue: float, saturation: float, value: float) -> Color:
 
 
 def _lambert(nx: NDArray[np.float32], ny: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give the light on a surface from two components of its normal."""
+    """Return the light on a surface from two components of its normal."""
     nz = np.sqrt(np.clip(1 - nx * nx - ny * ny, 0, 1))
     lit = np.clip(nx * _LIGHT[0] + ny * _LIGHT[1] + nz * _LIGHT[2], 0, 1)
     return np.asarray(0.42 + 0.75 * lit + 0.55 * lit**24, np.float32)

@@ -208,13 +208,13 @@ def _opener(
     wanted: CameraFormat,
     open_one: Callable[[Path, CameraFormat], Capture],
 ) -> Callable[[], Capture]:
-    """Give the capture that is open already first: many cameras bear no quick second opening."""
+    """Return the capture that is open already first: many cameras bear no quick second opening."""
     first = [probed]
     return lambda: first.pop() if first else open_one(path, wanted)
 
 
 def _without_secret(url: str) -> str:
-    """Give the URL as a log may show it."""
+    """Return the URL as a log may show it."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import goals, payload
-from benchmarks.contenders import BARE, DORA_RT
+from benchmarks import payload
 from benchmarks.tables import Table, microseconds
 from benchmarks.timing import over_rounds, repeat, summarize
 
@@ -64,21 +63,3 @@ def test_table_is_markdown_with_aligned_columns():
         "| second | 100 |\n\n"
         "A note."
     )
-
-
-def test_aims_compare_medians_of_one_run_and_leave_out_what_was_not_measured():
-    trip = {"benchmark": "roundtrip", "size": "8 B", "way": "produced", "placement": "two cores"}
-    rows = [
-        {**trip, "contender": BARE, "p50_us": 50.0},
-        {**trip, "contender": DORA_RT, "p50_us": 60.0},
-        {**trip, "contender": DORA_RT, "p50_us": 70.0},
-        {**trip, "contender": DORA_RT, "p50_us": 900.0},
-        {**trip, "contender": "pyzmq", "p50_us": 35.0},
-    ]
-
-    lines = goals.table(rows).lines
-
-    assert lines == [
-        ["8 B round trip, two cores: dora_rt / bare semaphores", "at most 1.5 x", "1.4 x", "yes"],
-        ["8 B round trip, two cores: pyzmq / dora_rt", "at least 1 x", "0.5 x", "no"],
-    ]

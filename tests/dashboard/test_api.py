@@ -298,9 +298,9 @@ def test_those_who_only_connect_do_not_shut_out_who_asks(dashboard: Dashboard):
 def test_body_that_never_comes_whole_does_not_hold_a_connection(running: str):
     program = """
 import sys
-from dora_rt.dashboard import protocol
+from dora_rt.dashboard import http_protocol
 from dora_rt.cli import main
-protocol.REQUEST_S = 0.5
+http_protocol.REQUEST_S = 0.5
 main(["dashboard", "--port", "0"])
 """
     process = subprocess.Popen(
@@ -326,6 +326,34 @@ main(["dashboard", "--port", "0"])
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=10)
     assert (process.returncode, said) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x00\xff\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n",
+        b"POST /api/runs/x/stop HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    ],
+)
+def test_garbage_is_answered_and_fills_no_console(running: str, garbage: bytes):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dora_rt.cli", "dashboard", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    dashboard = Dashboard(find_url(process.stdout.readline()), process)
+
+    with socket.create_connection(("127.0.0.1", dashboard.port), timeout=10) as connection:
+        connection.sendall(garbage)
+        assert connection.recv(12).startswith(b"HTTP/1.1 4")
+
+    assert dashboard.ask("/api/runs").status == 200
+    process.send_signal(signal.SIGTERM)
+    out, said = process.communicate(timeout=10)
+    assert (process.returncode, out, said) == (0, "", "")
 
 
 def test_graph_of_the_run_has_live_numbers(running: str):

@@ -336,7 +336,7 @@ def test_news_of_both_ends_are_counted_and_rung_for():
             attach_semaphore(object_names.doorbell(ring.run, number)) for number in range(2)
         ]
         returned = ring.publisher._ends[0].edge.returned
-        news = [ring.board.news_place(number) for number in range(2)]
+        news = [ring.board.news_view(number) for number in range(2)]
 
         def changes() -> tuple[int, ...]:
             now = (*(word[0] for word in news), *(bell.value for bell in doorbells))
@@ -368,7 +368,7 @@ def test_board_has_the_words_of_each_process_and_edge_apart():
         board = ring.board
         assert [board.is_stopped(number) for number in range(3)] == [False, True, False]
         # That the reader of 0 has died, that 1 is to end, and to both that their writer has died.
-        assert [board.news_place(number)[0] for number in range(3)] == [1, 2, 1]
+        assert [board.news_view(number)[0] for number in range(3)] == [1, 2, 1]
         readers = [Peer.from_word(board.reader_word(edge)).fate for edge in range(2)]
         assert readers == [Fate.ALIVE, Fate.GONE]
         writers = [Peer.from_word(board.writer_word(edge)).fate for edge in range(2)]

@@ -199,7 +199,7 @@ def test_damaged_header_is_an_error_and_the_sample_is_skipped(offset: int, damag
         all_slots = ring.free_slots
         ring.send(np.zeros(10))
         slot = ring.publisher._ring.edges[0].pending[0][1]
-        buffer, begin, *_ = ring.publisher._pool.place(slot, 1)
+        buffer, begin, *_ = ring.publisher._pool.allocate(slot, 1)
         buffer[begin + offset : begin + offset + len(damage)] = damage
         ring.send(b"next")
 

@@ -23,7 +23,7 @@ CHAOS_S = 60 if IS_SOAK else 10
 CYCLES = 500 if IS_SOAK else 8
 KILL_EVERY_S = 0.2
 QUEUE = 10
-NODE_PROGRAM = re.compile(rb"/(source|sink)\.py\0|dora_rt\.runtime\0")
+NODE_PROGRAM = re.compile(rb"/(source|sink)\.py\0|dora_rt\.node\.runtime\0")
 
 CHAOS = """
     nodes:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dora_rt.errors import LaunchError
-from dora_rt.launcher import rundir
+from dora_rt.launcher.cleanup import run_directory
 from dora_rt.launcher.cleanup.run_directory import RunDirectory, new_run_name
 from dora_rt.launcher.node_output.log_files import keep_logs
 from dora_rt.runs import NAMESPACE_VARIABLE, RUN_PATTERN, base_folder, namespace_of
@@ -204,7 +204,7 @@ def test_folder_that_another_run_removes_is_made_again(
     isolated: IsolatedFlow, monkeypatch: pytest.MonkeyPatch, look: int
 ):
     looks = []
-    check = rundir._check_base
+    check = run_directory._check_base
 
     def check_and_remove(base: Path, status: os.stat_result) -> None:
         check(base, status)
@@ -212,7 +212,7 @@ def test_folder_that_another_run_removes_is_made_again(
         if len(looks) == look:
             base.rmdir()
 
-    monkeypatch.setattr(rundir, "_check_base", check_and_remove)
+    monkeypatch.setattr(run_directory, "_check_base", check_and_remove)
 
     with RunDirectory.create(isolated.base, manifest(new_run())) as directory:
         assert isolated.runs() == {directory.path.name}

@@ -500,10 +500,10 @@ def test_silence_of_an_input_is_told_and_so_is_its_end(flow: Flow):
 
     # Armed by the first sample: a source may need long to begin.
     assert done.lines("watch") == [
-        "Event('out', 1 bytes, seq=0, dropped=0)",
+        "Event('out', 1 byte, seq=0, dropped=0)",
         "InputClosed('out', is_final=False)",
         "InputRecovered('out')",
-        "Event('out', 1 bytes, seq=1, dropped=0)",
+        "Event('out', 1 byte, seq=1, dropped=0)",
         "InputClosed('out', is_final=True)",
     ]
 

@@ -86,12 +86,16 @@ def test_recording_of_a_run_that_is_killed_has_all_but_the_last_second_and_no_no
     write_camera_flow(flow)
     launcher = flow.start()
     run = started_run(launcher.pid)
-    killed, whole = flow.folder / "killed.mcap", flow.folder / "whole.mcap"
+    killed, whole, hung_up = (flow.folder / f"{name}.mcap" for name in ("killed", "whole", "hup"))
 
     recorder = subprocess.Popen([*COMMAND, "record", run, "-o", str(killed)])
     eventually(lambda: count(killed) > 50, within_s=15)
     recorder.kill()
     recorder.wait()
+    recorder = subprocess.Popen([*COMMAND, "record", run, "-o", str(hung_up)])
+    eventually(hung_up.exists, within_s=15)
+    recorder.send_signal(signal.SIGHUP)
+    assert recorder.wait(10) == 0
     done = verb_apart(
         "record", run[:5], "-o", str(whole), "--only", "camera/*", "--stop-after", "500ms"
     )
@@ -105,6 +109,7 @@ def test_recording_of_a_run_that_is_killed_has_all_but_the_last_second_and_no_no
     assert done.exit_code == 0, done.err
     assert "camera/image: " in done.out
     assert Recording.open(whole).is_whole
+    assert Recording.open(hung_up).is_whole
     assert_complete(whole)
     assert Recording.open(whole).about["dataflow"] == str(flow.folder / "flow.yml")
     assert status["edges"][0]["dropped"] == 0

@@ -19,7 +19,7 @@ _MAX_SCRIPT_NBYTES = 4096
 
 
 def is_compiled_for_dora(file: Path) -> bool:
-    """Tell whether a program looks for dora's daemon by itself; nothing is executed."""
+    """Return whether a program looks for dora's daemon by itself; nothing is executed."""
     # What may be executed need not be readable.
     with contextlib.suppress(OSError):
         with file.open("rb") as opened:
@@ -54,7 +54,7 @@ def _imported(script: bytes) -> list[str]:
 
 
 def _libraries(package: str, script: Path) -> Iterator[Path]:
-    """Give the compiled parts of a package, where the first one of that name is."""
+    """Return the compiled parts of a package, where the first one of that name is."""
     prefix = script.resolve().parent.parent
     folders = [*map(Path, sys.path), prefix, *prefix.glob("lib/python3*/site-packages")]
     for folder in folders:

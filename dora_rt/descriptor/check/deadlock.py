@@ -15,7 +15,7 @@ _Waits = dict[str, dict[str, Place]]
 
 
 def find_deadlocks(nodes: Sequence[Node]) -> Iterator[Deadlock]:
-    """Give each cycle that consists of `block` edges only.
+    """Return each cycle that consists of `block` edges only.
 
     Operators of one process take turns: one that waits keeps all of them from reading, so that a
     process counts as a whole. Between two of them there is no queue to wait for.
@@ -51,10 +51,10 @@ def _block_edges(nodes: Sequence[Node]) -> Iterator[tuple[OutputSource, str, str
 
 
 def _find_cycle(waits: _Waits) -> list[str]:
-    """Give the processes of one cycle, beginning with the first of the file, or nothing."""
+    """Return the processes of one cycle, beginning with the first of the file, or nothing."""
     remaining = {writer: list(readers) for writer, readers in waits.items()}
     while True:
-        # Who waits for nobody is in no cycle, and nobody waits for ever because of them.
+        # A node that waits for no other is in no cycle, and no other waits for ever because of it.
         remaining = {
             writer: [reader for reader in readers if reader in remaining]
             for writer, readers in remaining.items()

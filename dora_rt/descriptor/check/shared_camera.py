@@ -27,7 +27,7 @@ def note_shared_cameras(nodes: Sequence[Node], problems: Problems) -> None:
 
 
 def _device(node: Node) -> str | None:
-    """Give the camera that one of the known camera nodes is told to open."""
+    """Return the camera that a known camera node opens by its arguments."""
     program = node.program
     if program is None:
         return None

@@ -1,4 +1,4 @@
-"""Settle what the nodes of one process have in common: environment, supervision, resources."""
+"""Merge the settings of nodes that share a process: environment, supervision, resources."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _ONLY_FOR_RESTARTS = ("max_restarts", "restart_delay_s", "max_restart_delay_s", 
 def settle_processes(
     nodes: Sequence[Node], settings: Sequence[Settings], problems: Problems
 ) -> tuple[Node, ...]:
-    """Give each node the settings of its process: those that any node of its runtime has.
+    """Give each node the settings of its process: those of all nodes of its runtime.
 
     Args:
         nodes: all nodes.
-        settings: what the file says of each of them.
+        settings: those of each node, as the file has them.
         problems: where to report what contradicts itself.
     """
     _check_names(nodes, problems)
@@ -114,7 +114,7 @@ def _supervision(settings: Settings, problems: Problems) -> Supervision:
             f"{quote(setting.key)} of node {quote(setting.node)} is shorter than 'restart_delay'",
             "the delay grows from 'restart_delay' to 'max_restart_delay'",
         )
-    # Who gives only one of them means it: the default of the other has to follow.
+    # A file that sets only one of them means it: the default of the other follows.
     if "max_restart_delay_s" in settings:
         return replace(supervision, restart_delay_s=supervision.max_restart_delay_s)
     return replace(supervision, max_restart_delay_s=supervision.restart_delay_s)

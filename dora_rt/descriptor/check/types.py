@@ -1,4 +1,4 @@
-"""Check that what an output sends is what the inputs that read it expect, where both say so."""
+"""Check the types of each output against those of the inputs that read it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TypeRules:
 
 @dataclass(slots=True)
 class _Report:
-    """Where findings go: notes, or problems if the file wants to be strict."""
+    """Where findings go: to the notes, or to the problems if the file is strict."""
 
     problems: Problems
     is_strict: bool
@@ -79,7 +79,7 @@ def check_types(
     """Check the annotations of all nodes.
 
     Args:
-        read_nodes: what the file says.
+        read_nodes: the nodes, as the file has them.
         nodes: the same nodes, with the sources of their inputs resolved.
         library: the types that there are.
         rules: what fits where.

@@ -14,7 +14,7 @@ from dora_rt.descriptor.tree.problems import MalformedError, Problems, did_you_m
 
 
 def wire(read_nodes: Sequence[ReadNode], problems: Problems) -> tuple[Node, ...]:
-    """Give the nodes with all sources resolved; what does not fit goes to `problems`."""
+    """Return the nodes with all sources resolved; what does not fit goes to `problems`."""
     by_id = _index(read_nodes, problems)
     nodes = tuple(_resolve_node(read_node.node, by_id, problems) for read_node in read_nodes)
     nodes = settle_processes(nodes, [each.settings for each in read_nodes], problems)

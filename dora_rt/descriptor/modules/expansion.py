@@ -36,13 +36,13 @@ def expand_modules(
     writer = _Writer(folder, problems)
     items: list[YamlValue] = [one for one in nodes.items if not isinstance(one, YamlMapping)]
     items += writer.nodes(level, None, {})
-    # Whatever else is wrong may be so because of what is wrong with a module.
+    # Other problems may follow from those of a module.
     problems.raise_if_any()
     return root.with_entry("nodes", YamlSequence(tuple(items), nodes.place)), tuple(writer.builds)
 
 
 def with_builds(root: YamlMapping, builds: Iterable[Build]) -> YamlMapping:
-    """Give a dataflow whose modules were written out with their builds in it.
+    """Return a dataflow whose modules were written out with their builds in it.
 
     The build of a module is put before that of its first node.
     """
@@ -112,7 +112,7 @@ class _Writer:
                 hint = f"add '{name}: <node>/<output>' to its inputs"
                 self._problems.add(module.node.place_of("inputs"), what, hint)
         nodes = self.nodes(module.level, wiring, parameters)
-        # From the inside to the outside: what is nearer to a node is stronger.
+        # From the inside to the outside: the key nearest to a node is the strongest.
         return [_with_env(one, module.parameters) for one in nodes]
 
     def _with_inputs(self, node: YamlMapping, level: Level, wiring: _Wiring | None) -> YamlMapping:
@@ -136,7 +136,7 @@ class _Writer:
         return node.with_entry("inputs", YamlMapping(entries, inputs.place))
 
     def _resolve(self, value: YamlValue, level: Level, wiring: _Wiring | None) -> YamlValue | None:
-        """Give an input as the whole dataflow has it; None if it is an optional one, unwired."""
+        """Return an input as the whole dataflow has it; None if it is an optional one, unwired."""
         source = value.get("source") if isinstance(value, YamlMapping) else value
         if not isinstance(source, YamlScalar) or is_nothing(source):
             return value
@@ -181,7 +181,7 @@ class _Writer:
 
 
 def _merge(inner: YamlValue, outer: YamlValue | None) -> YamlValue | None:
-    """Give the source of the outer input with the options of both; the inner ones are stronger."""
+    """Return the source of the outer input with the options of both; inner ones are stronger."""
     if outer is None or not isinstance(inner, YamlMapping):
         return outer
     if not isinstance(outer, YamlMapping):
@@ -233,7 +233,7 @@ def _with_paths(
 
 
 def _is_file(path: str, folder: Path) -> bool:
-    """Tell whether a path of a module's node is that of a file, and not a command on PATH."""
+    """Return whether a path of a module's node is that of a file, and not a command on PATH."""
     if path == DYNAMIC or "://" in path or Path(path).is_absolute():
         return False
     return path.endswith(".py") or "/" in path or (folder / path).is_file()

@@ -45,7 +45,7 @@ class Level:
     modules: dict[str, Module] = field(default_factory=dict)
 
     def ids(self) -> list[str]:
-        """Give the ids of its nodes, as far as they have one."""
+        """Return the ids of its nodes, as far as they have one."""
         found = [item.get("id") for item in self.items]
         return [value.text for value in found if isinstance(value, YamlScalar)]
 
@@ -57,7 +57,7 @@ class Module:
     Attributes:
         node: that node.
         inputs: the names of its inputs, and whether each must be wired.
-        outputs: by name, what the whole dataflow calls that output.
+        outputs: by name, the name of that output in the whole dataflow.
         parameters: by name.
         build: what makes it ready to run.
         level: its nodes.
@@ -72,7 +72,7 @@ class Module:
 
 
 def is_module_node(node: YamlMapping) -> bool:
-    """Tell whether a node stands for a module; `module:` may also name Python's."""
+    """Return whether a node stands for a module; `module:` may also name Python's."""
     value = node.get("module")
     return isinstance(value, YamlScalar) and value.text.endswith(_SUFFIXES)
 
@@ -191,7 +191,7 @@ class ModuleLoader:
         outputs = {}
         for name in self._names(header, "outputs"):
             sources = list(_sources_of(name, level))
-            # Who reads one that is missing gets no problem of its own.
+            # A reader of a missing one gets no problem of its own.
             outputs[name] = sources[0] if sources else name
             if len(sources) == 1:
                 continue
@@ -221,7 +221,7 @@ class ModuleLoader:
 
 
 def _sources_of(name: str, level: Level) -> Iterator[str]:
-    """Give what the whole dataflow calls the outputs of this name of a module's nodes."""
+    """Return the names in the whole dataflow of the outputs of this name of a module's nodes."""
     for item in level.items:
         node_id = _text(item.get("id"))
         if is_module_node(item):

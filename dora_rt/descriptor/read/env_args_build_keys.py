@@ -1,4 +1,4 @@
-"""Read what a node's process is given: its environment and its arguments."""
+"""Read `env:`, `args:` and `build:` of a node."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _read_variable(value: YamlValue, what: str, problems: Problems) -> str | Non
     if isinstance(value, YamlScalar):
         if value.kind in (Kind.INTEGER, Kind.FLOAT):
             return value.text
-        # Only these two: whoever writes 'on' may want the word or "true", nobody can tell.
+        # Only these two: 'on' may mean the word or "true", there is no way to tell.
         if value.kind is Kind.BOOLEAN and value.text.lower() in ("true", "false"):
             return value.text.lower()
     if is_nothing(value):
@@ -109,7 +109,7 @@ _SHELL_VARIABLE = re.compile(r"\$(\{|\(|[A-Za-z_])|`")
 
 
 def read_build(fields: Fields, label: str) -> tuple[Build, ...]:
-    """Read the `build:` of a mapping, short of what its lines say; `label` is whose it is."""
+    """Read the `build:` of a mapping without parsing its lines; `label` names its owner."""
     text = None if is_nothing(fields.get("build")) else fields.string("build")
     return () if text is None else (Build(label, text, (), fields.place_of("build")),)
 

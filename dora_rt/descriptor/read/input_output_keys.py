@@ -158,7 +158,7 @@ TIMER_QUEUE = Queue(size=1, is_sized=True, policy=QueuePolicy.LATEST)
 
 
 def read_queue(fields: Fields, default: Queue, problems: Problems) -> Queue:
-    """Read the queue of an input that reads from an output; `default` has what it does not say."""
+    """Read the queue of an input that reads from an output; `default` fills what is missing."""
     policy = _read_policy(fields, problems)
     size = _read_integer(fields, "queue_size", MAX_QUEUE_SIZE)
     max_held = _read_integer(fields, "max_held", MAX_MAX_HELD)

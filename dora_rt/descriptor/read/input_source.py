@@ -37,7 +37,7 @@ def parse_source(text: str) -> TimerSource | LogSource | OutputSource:
         )
     if len(parts) == 2:
         return OutputSource(node=parts[0], output=parts[1])
-    # Or an output with a slash in its name: only who knows the node can tell.
+    # Or an output with a slash in its name: that needs the node, which is not known here.
     return OutputSource(node=parts[0], operator=parts[1], output="/".join(parts[2:]))
 
 

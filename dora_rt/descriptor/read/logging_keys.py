@@ -1,4 +1,4 @@
-"""Read what becomes of the lines that a node prints."""
+"""Read the log keys: `send_stdout_as`, `min_log_level`, `max_log_size` and the like."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_log_settings(fields: Fields, node: str) -> Settings:
 
 
 def merge_settings(own: Settings, others: Iterable[Settings], problems: Problems) -> Settings:
-    """Give the settings of a node together with those of its operators."""
+    """Return the settings of a node together with those of its operators."""
     merged: dict[str, Setting] = dict(own)
     for settings in others:
         for name, setting in settings.items():

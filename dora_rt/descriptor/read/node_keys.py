@@ -53,7 +53,7 @@ class ReadNode:
     Attributes:
         operator_id: by which other nodes may call the operator of a single `operator:`.
         has_all_outputs: False if an error in the node may have hidden some of its outputs.
-        settings: what it says of its process; other nodes of its runtime may say more.
+        settings: those of its process; other nodes of its runtime may add to them.
         builds: what makes it ready to run.
         port_types: the types of its inputs and outputs, or those of each operator.
     """
@@ -74,7 +74,7 @@ def read_node(
     Args:
         value: the entry of the list.
         base_env: the environment that the file gives to all nodes.
-        host: what the node may refer to.
+        host: the computer whose files, variables and cores the node may refer to.
         problems: where to report.
     """
     if not isinstance(value, YamlMapping):
@@ -175,7 +175,7 @@ def _note_useless_keys(fields: Fields, problems: Problems) -> None:
 
 
 def _read_id(mapping: YamlMapping, problems: Problems) -> tuple[str | None, str]:
-    """Give the id if it is valid, and what to call the node in errors in any case."""
+    """Return the id if it is valid, and what to call the node in errors in any case."""
     value = mapping.get("id")
     if value is None:
         problems.add(mapping.place, "this node has no 'id'", "add 'id: <name>'")

@@ -1,4 +1,4 @@
-"""Read what a node or an operator says of the types of its inputs and outputs."""
+"""Read `input_types:`, `output_types:` and the like of a node or an operator."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class PortTypes:
     """What one node or operator says; by the names of its inputs and outputs.
 
     Attributes:
-        owner: whose they are, as in errors.
+        owner: the node or operator, as errors name it.
         operator_id: of an operator in a list, else None.
-        inputs: what it expects.
-        outputs: what it sends.
+        inputs: the type of each input.
+        outputs: the type of each output.
         metadata: outputs of which it says which metadata they have.
     """
 
@@ -43,7 +43,7 @@ class PortTypes:
 
     @property
     def is_something(self) -> bool:
-        """Tell whether it says anything at all."""
+        """Whether any type is declared."""
         return bool(self.inputs or self.outputs or self.metadata)
 
 

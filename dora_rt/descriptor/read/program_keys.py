@@ -1,4 +1,4 @@
-"""Read what a node runs and exchanges: a program, the `custom:` of 2022, or operators."""
+"""Read the program of a node: `path:`, `module:`, the `custom:` of 2022, or operators."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NOT_PATHS = {
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What the key of a node's kind said.
+    """Values of the key that decides a node's kind.
 
     Attributes:
         operator_id: by which other nodes may call the operator of a single `operator:`.
@@ -47,7 +47,7 @@ class Content:
         builds: what makes it ready to run, beside the node's own `build:`.
         port_types: the types of its inputs and outputs, or those of each operator.
         line_outputs: its outputs, or those of its operators, that have the lines it prints.
-        log_settings: what is kept of those lines, as its operators have it.
+        log_settings: how its lines are kept, as its operators have it.
     """
 
     program: Program | None = None
@@ -135,7 +135,7 @@ def _read_path(fields: Fields, key: str, problems: Problems) -> str | None:
 
 
 def _read_edges(program: Program, fields: Fields, label: str, problems: Problems) -> Content:
-    # Whoever looks at a flow from a notebook keeps what it got, and may die with it in its hands.
+    # A notebook that looks at a flow keeps its samples, and may die with them.
     max_held = 0 if program.path == DYNAMIC else DEFAULT_MAX_HELD
     inputs = read_inputs(fields.get("inputs"), label, problems, max_held=max_held)
     nproblems = len(problems)

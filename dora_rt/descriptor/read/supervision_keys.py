@@ -44,12 +44,12 @@ class Setting:
     place: Place
 
 
-# By their names in `Supervision` and `Resources`; what the file does not say is not there.
+# By their names in `Supervision` and `Resources`; only those in the file.
 Settings = Mapping[str, Setting]
 
 
 def read_settings(fields: Fields, node: str, host: Host, problems: Problems) -> Settings:
-    """Read the settings of one node, short of what they must be together."""
+    """Read the settings of one node, each for itself."""
     read = partial(_read, fields, node, problems)
     day = partial(parse_duration_s, greatest_s=_DAY_S)
     found = {

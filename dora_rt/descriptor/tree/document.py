@@ -24,7 +24,7 @@ _TAG_PREFIX = "tag:yaml.org,2002:"
 
 
 class Kind(Enum):
-    """What YAML 1.1 takes a scalar for; the value is the word for it in an error."""
+    """The type of a scalar in YAML 1.1; the value is the word for it in an error."""
 
     STRING = "string"
     BOOLEAN = "boolean"
@@ -74,11 +74,11 @@ class YamlMapping:
     place: Place
 
     def get(self, key: str) -> YamlValue | None:
-        """Give the value of a key, or None if the key is not there."""
+        """Return the value of a key, or None if the key is not there."""
         return next((value for name, value in self.entries if name.text == key), None)
 
     def with_entry(self, key: str, value: YamlValue, place: Place | None = None) -> YamlMapping:
-        """Give this mapping with another value of a key, in its place or at the end."""
+        """Return this mapping with another value of a key, in its place or at the end."""
         name = YamlScalar(key, Kind.STRING, place or value.place)
         entries = tuple(
             (known, value if known.text == key else former) for known, former in self.entries
@@ -137,7 +137,7 @@ def parse_document(text: str, file: str, problems: Problems) -> YamlMapping:
         line, column, what, hint = explain_yaml_error(error, text)
         problems.stop(Place(file, line, column), what, hint)
     if composer.has_merge_keys:
-        # Whatever is missing because of them would be reported as missing.
+        # Else keys that are missing because of them were reported as well.
         problems.raise_if_any()
     root = composer.root
     if root is None or (isinstance(root, YamlScalar) and root.kind is Kind.NULL):
@@ -148,7 +148,7 @@ def parse_document(text: str, file: str, problems: Problems) -> YamlMapping:
 
 
 def describe(value: YamlValue) -> str:
-    """Say what a value is, for the end of "expected ..., got"."""
+    """Return the type of a value in words, for the end of "expected ..., got"."""
     match value:
         case YamlScalar(text="", kind=Kind.NULL):
             return "nothing"
@@ -161,7 +161,7 @@ def describe(value: YamlValue) -> str:
 
 
 def write_document(root: YamlMapping) -> str:
-    """Give the YAML text of a tree; scalars keep their spelling."""
+    """Return the YAML text of a tree; scalars keep their spelling."""
     text: str = yaml.serialize(_node(root), Dumper=yaml.SafeDumper, allow_unicode=True)
     return text.rstrip("\n") + "\n"
 
@@ -169,7 +169,7 @@ def write_document(root: YamlMapping) -> str:
 def _node(value: YamlValue) -> yaml.Node:
     match value:
         case YamlScalar(text=text, kind=Kind.STRING):
-            # With the tag of a string it is quoted where it would be taken for something else.
+            # With the tag of a string it is quoted where YAML reads another type.
             return yaml.ScalarNode(f"{_TAG_PREFIX}str", text)
         case YamlScalar(text=text):
             tag: str = yaml.resolver.Resolver().resolve(  # type: ignore[no-untyped-call]

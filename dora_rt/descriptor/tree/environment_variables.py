@@ -100,7 +100,7 @@ class _Expansion:
             self._problems.spoil(
                 value.place,
                 f"cannot expand {quote(match[0])}",
-                "write ${NAME} or ${NAME:-default}, and $${ for a '${' that is to stay",
+                "write ${NAME} or ${NAME:-default}, and $${ for a '${' that must stay",
             )
             return match[0]
         name, default = inside.groups()

@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 def is_nothing(value: YamlValue | None) -> bool:
-    """Tell whether a key is missing or has no value, as in `inputs:` with nothing below it."""
+    """Return whether a key is missing or has no value, as in `inputs:` with nothing below it."""
     return value is None or (
         isinstance(value, YamlScalar) and value.kind is Kind.NULL and not value.text
     )
 
 
 def read_string(value: YamlValue, what: str, problems: Problems) -> str | None:
-    """Give the text of a value that must be a string; `what` says which one."""
+    """Return the text of a value that must be a string; `what` says which one."""
     if not isinstance(value, YamlScalar) or value.kind is not Kind.STRING:
         problems.add(value.place, f"{what}: {expected_string(value)}")
         return None
@@ -34,7 +34,7 @@ def read_string(value: YamlValue, what: str, problems: Problems) -> str | None:
 
 
 def is_null_word(value: YamlValue | None) -> bool:
-    """Tell whether a value is the word `null`, as programs write for a key that is not there."""
+    """Return whether a value is the word `null`, as programs write for a key that is not there."""
     return isinstance(value, YamlScalar) and value.kind is Kind.NULL and value.text == "null"
 
 
@@ -51,7 +51,7 @@ class Fields:
         """Report each key that is unknown or refused, note those without effect.
 
         Returns:
-            Whether all keys are known; if not, what they should have said is missing.
+            Whether all keys are known; if not, a missing key may be a misspelt one.
         """
         are_known = True
         for key, value in self._mapping.entries:
@@ -73,23 +73,23 @@ class Fields:
         return are_known
 
     def get(self, key: str) -> YamlValue | None:
-        """Give a key's value, or None if the key is not there or its value is the word `null`."""
+        """Return a key's value, or None if the key is not there or its value is the word `null`."""
         value = self._mapping.get(key)
         return None if is_null_word(value) else value
 
     def has(self, key: str) -> bool:
-        """Tell whether the key is there, even with nothing behind it."""
+        """Return whether the key is there, even with nothing behind it."""
         return self.get(key) is not None
 
     def string(self, key: str) -> str | None:
-        """Give a key's text, or None if it is not there or not a string."""
+        """Return a key's text, or None if it is not there or not a string."""
         value = self.get(key)
         if value is None:
             return None
         return read_string(value, f"'{key}' of {self.owner}", self._problems)
 
     def text(self, key: str) -> str | None:
-        """Give a key's text like `string`, and refuse an empty one."""
+        """Return a key's text like `string`, and refuse an empty one."""
         text = self.string(key)
         if text is not None and not text.strip():
             self._problems.add(self.place_of(key), f"'{key}' of {self.owner} is empty")
@@ -97,7 +97,7 @@ class Fields:
         return text
 
     def parsed(self, key: str, parse: Callable[[YamlValue], T]) -> T | None:
-        """Give what `parse` makes of a key's value, or None if it is not there or malformed."""
+        """Return what `parse` makes of a key's value, or None if it is not there or malformed."""
         value = self.get(key)
         if value is None:
             return None
@@ -109,12 +109,12 @@ class Fields:
             return None
 
     def place_of(self, key: str) -> Place:
-        """Give the place of a key's value, or of the mapping if the key is not there."""
+        """Return the place of a key's value, or of the mapping if the key is not there."""
         value = self.get(key)
         return value.place if value else self._mapping.place
 
     def key_place(self, key: str) -> Place:
-        """Give the place of the key itself, or of the mapping if the key is not there."""
+        """Return the place of the key itself, or of the mapping if the key is not there."""
         places = (name.place for name, _ in self._mapping.entries if name.text == key)
         return next(places, self._mapping.place)
 

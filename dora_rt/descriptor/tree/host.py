@@ -12,13 +12,13 @@ _ONLINE_CORES = Path("/sys/devices/system/cpu/online")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a file may refer to; None leaves what depends on it unchecked, as it is written.
+    """The computer that a file refers to; None leaves the values that depend on it unchecked.
 
     Attributes:
         environ: what `${NAME}` stands for.
         cores: numbers of the cores that nodes may be bound to.
         memory_nbytes: of RAM.
-        folder: where the dataflow file is, and what it names.
+        folder: the folder of the dataflow file and of the paths in it.
         has_strict_types: whether types that do not fit are errors, whatever the file says.
     """
 

@@ -14,19 +14,19 @@ _RESERVED = ("dora",)
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text may be a name."""
+    """Return whether a text may be a name."""
     return _NAME.fullmatch(text) is not None and ".." not in text
 
 
 def is_port_name(text: str) -> bool:
-    """Tell whether a text may be the name of an input or an output: several names, with slashes."""
+    """Return whether a text may name an input or an output: several names, with slashes."""
     return len(text) <= _LONGEST and all(is_name(part) for part in text.split("/"))
 
 
 def read_name(
     value: YamlValue, what: str, problems: Problems, *, is_port: bool = False
 ) -> str | None:
-    """Give a value that must be a name; `what` says whose, such as "node id"."""
+    """Return a value that must be a name; `what` says whose, such as "node id"."""
     if not isinstance(value, YamlScalar) or (value.kind is Kind.NULL and not value.text):
         problems.add(value.place, f"{what}: expected a name, got {describe(value)}")
         return None
@@ -40,7 +40,7 @@ def read_name(
 
 
 def read_unreserved_name(value: YamlValue, what: str, problems: Problems) -> str | None:
-    """Give a name of something that stands first in `node/output`, or names a process."""
+    """Return a name of something that stands first in `node/output`, or names a process."""
     name = read_name(value, what, problems)
     if name in _RESERVED:
         problems.add(value.place, f"{what} {quote(name)} is reserved", "choose another name")
@@ -49,7 +49,7 @@ def read_unreserved_name(value: YamlValue, what: str, problems: Problems) -> str
 
 
 def expected_string(value: YamlValue) -> str:
-    """Say that a value should have been a string, and how to make it one."""
+    """Return the error that a value must be a string, and how to make it one."""
     text = f"expected a string, got {describe(value)}"
     if isinstance(value, YamlScalar) and value.kind is not Kind.STRING and value.text:
         # A word such as 'on' looks like a string to everyone but YAML 1.1.

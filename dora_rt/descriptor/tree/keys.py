@@ -1,4 +1,4 @@
-"""List the keys of both dialects: those acted on, those only noted, and those refused."""
+"""Key tables of both dialects: keys acted on, keys only noted, keys refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Vocabulary:
     misplaced: tuple[str, ...] = ()
 
     def every(self) -> tuple[str, ...]:
-        """Give all keys that there is something to say about."""
+        """Return all keys of the table: accepted, noted, refused and misplaced."""
         return (*self.keys, *self.synonyms, *self.noted, *self.refused, *self.misplaced)
 
 

@@ -1,4 +1,4 @@
-"""What a dataflow file says, as frozen data in which every name is already known to be valid."""
+"""The model: a dataflow file as frozen data in which every name is valid."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Supervision:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a node's process may use; None leaves it as it is.
+    """Resources of a node's process; None leaves one as it is.
 
     Attributes:
         memory_limit_nbytes: address space (RLIMIT_AS).
@@ -70,7 +70,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """What is kept of the lines that a node prints; None: as much as of any other.
+    """How the lines that a node prints are kept; None: like those of any other.
 
     Attributes:
         min_level: lines below it are dropped.
@@ -169,7 +169,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class LineOutput:
-    """An output that has the lines that the process of a node prints, and not what it sends.
+    """An output with the lines that the process of a node prints, and not with its samples.
 
     Attributes:
         output: its name.
@@ -188,7 +188,7 @@ class LineOutput:
 class Program:
     """How a custom node is started: a file or a command (`path`), or a Python module.
 
-    The path `dynamic` means that somebody else starts it, during the run. `place` is where the
+    The path `dynamic` means that it is started by hand, during the run. `place` is where the
     path or the module is written.
     """
 
@@ -219,9 +219,9 @@ class Build:
     """What `build:` says, as it is written: a command in each line.
 
     Attributes:
-        label: whose it is, such as `camera`, or `vision/detector` for an operator.
+        label: its owner, such as `camera`, or `vision/detector` for an operator.
         text: the lines.
-        env: what the file adds to the environment of that node.
+        env: the variables that the file adds to the environment of that node.
         place: where it is written.
     """
 
@@ -257,7 +257,7 @@ class Node:
 
     @property
     def is_dynamic(self) -> bool:
-        """Tell whether somebody else starts it, during the run."""
+        """Whether it is started by hand, during the run."""
         return self.program is not None and self.program.path == DYNAMIC
 
 

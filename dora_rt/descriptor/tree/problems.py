@@ -12,7 +12,7 @@ from dora_rt.errors import DescriptorError
 
 _MAX_QUOTED = 100
 _MAX_LISTED = 12
-# Comparing one misspelt name with thousands of others takes seconds and helps nobody.
+# Comparing one misspelt name with thousands of others takes seconds.
 _MAX_CANDIDATES = 500
 
 
@@ -83,19 +83,19 @@ class Problems:
             raise DescriptorProblems(ordered)
 
     def notes(self) -> tuple[str, ...]:
-        """Give the notes in the order of the file, each with its place."""
+        """Return the notes in the order of the file, each with its place."""
         ordered = sorted(self._notes.items(), key=lambda item: _position(item[1]))
         return tuple(f"{place}: {text}" for text, place in ordered)
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:
-    """Give the hint `did you mean '...'?` if one of the candidates is similar."""
+    """Return the hint `did you mean '...'?` if one of the candidates is similar."""
     match = closest(name, candidates)
     return f"did you mean {quote(match)}?" if match is not None else None
 
 
 def closest(name: str, candidates: Iterable[str], *, similarity: float = 0.6) -> str | None:
-    """Give the candidate that is most similar to a name, if any is similar at all."""
+    """Return the candidate that is most similar to a name, if any is similar at all."""
     names = list(candidates)
     if len(names) > _MAX_CANDIDATES:
         return None
@@ -103,14 +103,14 @@ def closest(name: str, candidates: Iterable[str], *, similarity: float = 0.6) ->
 
 
 def listing(names: Iterable[str]) -> str:
-    """Give the names separated by commas, and not more of them than anybody would read."""
+    """Return the first few names, separated by commas, with a count of the rest."""
     every = list(names)
     more = len(every) - _MAX_LISTED
     return ", ".join(every[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def quote(text: str) -> str:
-    """Give text from a file in quotes: short, on one line, with control characters escaped."""
+    """Return text from a file in quotes: short, on one line, with control characters escaped."""
     return repr(text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "...")
 
 

@@ -29,7 +29,7 @@ _PER_SECOND = {"ms": 1000.0, "s": 1.0, "m": 1 / 60, "h": 1 / 3600}
 
 
 def parse_integer(value: YamlValue, least: int, greatest: int) -> int:
-    """Give a whole number within limits.
+    """Return a whole number within limits.
 
     Raises:
         MalformedError: if the value is something else.
@@ -44,7 +44,7 @@ def parse_integer(value: YamlValue, least: int, greatest: int) -> int:
 
 
 def parse_boolean(value: YamlValue) -> bool:
-    """Give what `true` or `false` stands for.
+    """Return what `true` or `false` stands for.
 
     Raises:
         MalformedError: if the value is something else.
@@ -56,7 +56,7 @@ def parse_boolean(value: YamlValue) -> bool:
 
 
 def parse_nbytes(value: YamlValue, least: int, greatest: int) -> int:
-    """Give the size in bytes that `8000000`, `8 MB` or `8 MiB` stands for, if within limits.
+    """Return the size in bytes that `8000000`, `8 MB` or `8 MiB` stands for, if within limits.
 
     Raises:
         MalformedError: if the value is not a size, or out of range.
@@ -85,7 +85,7 @@ def parse_nbytes(value: YamlValue, least: int, greatest: int) -> int:
 
 
 def parse_duration_s(value: YamlValue, least_s: float, greatest_s: float) -> float:
-    """Give the seconds that `2`, `0.5`, `500ms`, `2s`, `1m` or `1h` stands for, if within limits.
+    """Return the seconds that `2`, `0.5`, `500ms`, `2s`, `1m` or `1h` stands for, if within limits.
 
     Raises:
         MalformedError: if the value is not a time, or out of range.

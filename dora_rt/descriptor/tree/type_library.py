@@ -28,7 +28,7 @@ _TYPE = Vocabulary(keys=("arrow", "description", "params", "fields", "metadata")
 _FIELD = Vocabulary(keys=("name", "type", "nullable"))
 _PARAMETERS = re.compile(r"\[(.*)\]", re.DOTALL)
 
-# Fields by name, of what is a struct; the Arrow type of what is none.
+# Fields by name for a struct; else the Arrow type.
 _Shape = str | Mapping[str, str]
 
 _CORE = (
@@ -82,7 +82,7 @@ class TypeName:
     parameters: tuple[tuple[str, str], ...]
 
     def agrees_with(self, other: TypeName) -> bool:
-        """Tell whether two names of one type say nothing different."""
+        """Return whether two names mean one type."""
         own = dict(self.parameters)
         return all(own.get(key, value) == value for key, value in other.parameters)
 
@@ -123,15 +123,15 @@ class TypeLibrary:
         self._types = {**_STANDARD_TYPES, **(own_types or {})}
 
     def names(self) -> list[str]:
-        """Give all names."""
+        """Return all names."""
         return list(self._types)
 
     def has(self, name: TypeName) -> bool:
-        """Tell whether there is a type of this name."""
+        """Return whether there is a type of this name."""
         return name.base in self._types
 
     def difference(self, given: TypeName, expected: TypeName) -> str:
-        """Say how a struct differs from another one that was expected; empty if it is not that."""
+        """Return how a struct differs from an expected one; empty if either is no struct."""
         have, want = self._types[given.base], self._types[expected.base]
         if isinstance(have, str) or isinstance(want, str):
             return ""

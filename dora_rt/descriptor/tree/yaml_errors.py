@@ -1,4 +1,4 @@
-"""Say in plain words what a YAML parser stumbled over."""
+"""Errors of the YAML parser in plain words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _FLOW_ENDS = {"expected ',' or ']'": "[", "expected ',' or '}'": "{"}
 
 
 def explain_yaml_error(error: yaml.YAMLError, text: str) -> tuple[int, int, str, str]:
-    """Give line, column, what is wrong, and a hint (possibly empty)."""
+    """Return line, column, the error in words, and a hint (possibly empty)."""
     if isinstance(error, yaml.reader.ReaderError):
         return _explain_character(error, text)
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
@@ -17,7 +17,7 @@ def explain_yaml_error(error: yaml.YAMLError, text: str) -> tuple[int, int, str,
     line, column = error.problem_mark.line + 1, error.problem_mark.column + 1
     what, hint = _explain_parser_error(error, text)
     if error.problem == "found unexpected end of stream" and error.context_mark:
-        # The parser noticed at the end of the file; what has to be changed is where it began.
+        # The parser noticed at the end of the file; the mistake is where it began.
         line, column = error.context_mark.line + 1, error.context_mark.column + 1
     return line, column, what, hint
 

@@ -1,1 +1,1 @@
-"""The directory of a run, and what removes a run whose launcher is gone."""
+"""The directory of a run, and the removal of a run whose launcher is gone."""

@@ -51,12 +51,12 @@ class RunGuard:
 
     @property
     def run(self) -> str:
-        """Give the name of the run."""
+        """The name of the run."""
         return self.directory.path.name
 
     @property
     def lock_fd(self) -> int:
-        """Give the descriptor that every process of the run must inherit."""
+        """The descriptor that every process of the run must inherit."""
         return self.directory.lock_fd
 
     def describe(self, text: str) -> None:
@@ -71,7 +71,7 @@ class RunGuard:
             raise cannot_make(self.directory.description, error) from error
 
     def make_trace(self) -> Path:
-        """Make the folder for what the nodes record of themselves.
+        """Make the folder for the trace files of the nodes.
 
         Raises:
             LaunchError: it cannot be made.
@@ -84,7 +84,7 @@ class RunGuard:
         return folder
 
     def command(self, argv: Sequence[str], resources: Resources) -> list[str]:
-        """Give the command that becomes `argv`, tied to the life of this process."""
+        """Return the command that becomes `argv`, tied to the life of this process."""
         # Isolated and without site-packages: neither PYTHONPATH nor what is installed can break
         # it or slow it down.
         trampoline = [sys.executable, "-I", "-S", str(_TRAMPOLINE), str(os.getpid())]
@@ -123,7 +123,7 @@ class RunGuard:
         self.close()
 
     def _tell(self, line: str) -> None:
-        # A reaper that somebody killed or stopped is no reason to end a run that goes well.
+        # A reaper that was killed or stopped is no reason to end a run that goes well.
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(self._lifeline, line.encode())
 
@@ -147,7 +147,7 @@ def _start_reaper(
 
 
 def settings_of(resources: Resources) -> list[tuple[str, str]]:
-    """Give what a process is to have, as the trampoline's `apply_setting` takes it."""
+    """Return the limits of a process in the form that the trampoline's `apply_setting` takes."""
     cores = resources.cpu_affinity
     settings = {
         "nice": resources.nice,

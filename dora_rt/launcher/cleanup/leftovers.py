@@ -1,4 +1,4 @@
-"""The shared objects that lie in /dev/shm, seen from outside: whose they are, and who uses them."""
+"""Shared objects in /dev/shm, seen from outside: the runs they belong to, and their users."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def find_objects_of(run: str) -> list[SharedObject]:
 
 
 def has_objects(run: str) -> bool:
-    """Tell whether the name of any shared object, whoever made it, belongs to the run."""
+    """Return whether the name of a shared object belongs to the run."""
     prefixes = (f"drt-{run}-", f"sem.drt-{run}-")
     return any(path.name.startswith(prefixes) for path in SHM_DIRECTORY.iterdir())
 
@@ -56,7 +56,7 @@ def find_mapped_runs() -> set[str]:
     """Find the runs of which a process, as far as it may be looked at from here, maps an object."""
     runs = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
-        # Gone meanwhile, or somebody else's.
+        # Gone meanwhile, or another user's.
         with suppress(OSError):
             for line in maps.read_text(errors="replace").splitlines():
                 match = _FILE_NAME.match(line.partition(f" {SHM_DIRECTORY}/")[2])
@@ -66,8 +66,8 @@ def find_mapped_runs() -> set[str]:
 
 
 def unlink_objects(objects: Iterable[SharedObject]) -> None:
-    """Remove shared objects; who has them mapped keeps the memory."""
+    """Remove shared objects; processes that have them mapped keep the memory."""
     for entry in objects:
-        # As files, which is what they are on Linux: this may be what another version made.
+        # As files, as Linux has them: another version may have made them.
         with suppress(FileNotFoundError):
             (SHM_DIRECTORY / entry.name).unlink()

@@ -1,4 +1,4 @@
-"""End what is left of a run whose launcher was killed.
+"""The reaper: ends a run whose launcher was killed.
 
 Executed by the launcher, and not imported: python -I -S reaper.py RUN DIRECTORY LOCK_FD
 
@@ -31,7 +31,7 @@ def main() -> None:
     _end(groups)
     os.close(int(lock_fd))
     lock = _take_lock(directory)
-    # Also when somebody keeps the lock, like a daemon that a node started: without its launcher the
+    # Also when a process keeps the lock, like a daemon of a node: without its launcher the
     # run is over, and names are all that is taken away. The directory stays then, for `dora-rt
     # clean` and the next launch to come back to.
     _unlink(run)
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _wait_for_launcher() -> set[int] | None:
-    """Read the lifeline to its end; give the groups that are left, or None after "bye"."""
+    """Read the lifeline to its end; return the groups that are left, or None after "bye"."""
     groups: set[int] = set()
     rest = b""
     while received := os.read(0, 4096):
@@ -62,8 +62,8 @@ def _wait_for_launcher() -> set[int] | None:
 
 
 def _end(groups: set[int]) -> None:
-    # The nodes themselves are dead already, by PR_SET_PDEATHSIG; this is for what they started. As
-    # long as anybody is left in a group, its number is not given to another.
+    # The nodes themselves are dead already, by PR_SET_PDEATHSIG; this is for their children. As
+    # long as a process is left in a group, its number is not given to another.
     deadline = time.monotonic() + _TERMINATE_S
     _signal(groups & _living_groups(), signal.SIGTERM)
     while (alive := groups & _living_groups()) and time.monotonic() < deadline:
@@ -94,11 +94,11 @@ def _living_groups() -> set[int]:
 
 
 def _take_lock(directory: str) -> int | None:
-    """Lock the directory anew, which nobody can while one process of the run is left."""
+    """Lock the directory anew, which fails while one process of the run is left."""
     try:
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
-        # The launcher, or somebody who cleaned up after it, has removed it.
+        # The launcher, or a later launch, has removed it.
         return None
     deadline = time.monotonic() + _LOCK_S
     while time.monotonic() < deadline:

@@ -1,7 +1,7 @@
-"""The directory of a run: what it is, behind a lock that is free exactly when nobody is left of it.
+"""The directory of a run, and its lock, which is free exactly when no process of it is left.
 
 The lock is a BSD lock on the directory itself. It belongs to one open descriptor that the launcher,
-its reaper and all nodes share, so it says what no process number can: whether anybody of that run
+its reaper and all nodes share, so it says what no process number can: whether a process of it
 still lives. systemd-tmpfiles spares a folder that is locked like this, however old it is.
 """
 
@@ -42,7 +42,7 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a run is, for who finds its directory; nothing is decided by it."""
+    """The description of a run in its directory, for people and error messages only."""
 
     run: str
     file: str
@@ -55,7 +55,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Reclaimed:
-    """What was removed of a dead run; `file` is None if nobody knows its dataflow file."""
+    """The objects removed of a dead run; `file` is None if its dataflow file is unknown."""
 
     run: str
     file: str | None
@@ -127,21 +127,21 @@ class RunDirectory:
 
     @property
     def logs(self) -> Path:
-        """Tell where the logs of the nodes are."""
+        """The folder of the nodes' log files."""
         return self.path / "logs"
 
     @property
     def trace(self) -> Path:
-        """Tell where the nodes record what they do, if that is wanted."""
+        """The folder of the trace files, which exists only in a traced run."""
         return self.path / "trace"
 
     @property
     def description(self) -> Path:
-        """Tell where nodes find the description of their dataflow."""
+        """The file with the dataflow's description for nodes."""
         return self.path / "dataflow.json"
 
     def close(self) -> None:
-        """Remove the directory, and let go of its lock only then."""
+        """Remove the directory, and release its lock only then."""
         if self.lock_fd < 0:
             return
         # What resists stays behind for the next launch, which tries again.
@@ -163,12 +163,12 @@ def new_run_name(namespace: str) -> str:
 
 
 def has_run(base: Path, run: str) -> bool:
-    """Tell whether a directory or a shared object has the name of this run, whoever made it."""
+    """Return whether a directory or a shared object has the name of this run."""
     return os.path.lexists(base / run) or has_objects(run)
 
 
 def reclaim(base: Path) -> list[Reclaimed]:
-    """Remove the objects and the directory of every run of which nobody is left.
+    """Remove the objects and the directory of every run without a living process.
 
     Raises:
         LaunchError: `base` cannot be trusted.
@@ -195,7 +195,7 @@ def reclaim(base: Path) -> list[Reclaimed]:
 
 
 def find_living(base: Path) -> list[Manifest]:
-    """Find the runs of which somebody is left, but for those that are only just being made.
+    """Find the runs with a living process, but for those that are only just being made.
 
     Raises:
         LaunchError: `base` cannot be trusted.
@@ -240,7 +240,7 @@ def check_base_folder(base: Path) -> None:
     """See that the folder of all runs is this user's, if it is there.
 
     Raises:
-        LaunchError: it is somebody else's, or others may write to it.
+        LaunchError: it belongs to another user, or others may write to it.
     """
     with _opened_base(base, create=False):
         pass
@@ -305,11 +305,11 @@ def _check_base(base: Path, status: os.stat_result) -> None:
 
 
 def _make_locked(base_fd: int | None, run: str) -> tuple[str, int]:
-    """Make a directory under a name of its own; give that name, and the descriptor of the lock."""
+    """Make a directory under a temporary name; return that name and the lock's descriptor."""
     for attempt in range(_ATTEMPTS):
         name = f".new-{run}-{attempt}"
         os.mkdir(name, 0o700, dir_fd=base_fd)
-        # Until it is locked, another launch may take it for what a dead one left, and remove it.
+        # Until it is locked, another launch may take it for one of a dead run, and remove it.
         lock_fd = _take(base_fd, name)
         if lock_fd is not None:
             os.fchmod(lock_fd, 0o700)
@@ -318,7 +318,7 @@ def _make_locked(base_fd: int | None, run: str) -> tuple[str, int]:
 
 
 def _take(base_fd: int | None, name: str) -> int | None:
-    """Open and lock a run directory; None if somebody has it, or it is none (any more)."""
+    """Open and lock a run directory; None if it is locked, or is none (any more)."""
     try:
         descriptor = os.open(name, _FOLDER, dir_fd=base_fd)
     except OSError:
@@ -338,7 +338,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _is_named(base_fd: int | None, name: str, descriptor: int) -> bool:
-    # Who removes a directory holds its lock, and who waited for that lock holds a removed one.
+    # Its lock may be that of a directory that was removed while this process waited for it.
     try:
         named = os.stat(name, dir_fd=base_fd, follow_symlinks=False)
     except FileNotFoundError:
@@ -347,7 +347,7 @@ def _is_named(base_fd: int | None, name: str, descriptor: int) -> bool:
 
 
 def _entries(base_fd: int | None) -> list[tuple[str, str]]:
-    """Give name and run of what looks like a run directory, finished or not."""
+    """Return name and run of a path that looks like a run directory, finished or not."""
     if base_fd is None:
         return []
     with os.scandir(base_fd) as entries:
@@ -378,7 +378,7 @@ def _amount(objects: int, nbytes: int) -> str:
 
 
 def cannot_make(path: Path, error: OSError) -> LaunchError:
-    """Give the error that names what cannot be made in a run directory."""
+    """Return the error that names what cannot be made in a run directory."""
     return LaunchError(
         f"cannot make {path}: {error.strerror}; set XDG_RUNTIME_DIR to a folder of your own"
     )

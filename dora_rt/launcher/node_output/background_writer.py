@@ -1,4 +1,4 @@
-"""Writes to a terminal, pipe or file in a thread of its own: one that is stuck holds up nobody."""
+"""Writes to a terminal, pipe or file in a thread of its own: a stuck one holds up no node."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SPARE_NBYTES = 1024 * 1024  # beyond that, for what must not be missed
 
 
 class Outlet:
-    """One stream, for whole lines; from `open` to `close`, which waits for whoever reads it.
+    """One stream, for whole lines; from `open` to `close`, which waits for its reader.
 
     A terminal takes nothing after Ctrl-S, nor does a pipe to `less` that shows its first page. The
     thread that asks for a line to be written must go on all the same: it supervises robots.
@@ -34,7 +34,7 @@ class Outlet:
         self._thread: threading.Thread | None = None
         self._waiting: deque[bytes] = deque()
         self._nbytes = 0
-        """Of what waits, and of what the thread is writing."""
+        """Size of the queued text and of the text that the thread is writing."""
         self._missed = 0
         self._is_gone = False
         self._is_closing = False
@@ -73,7 +73,7 @@ class Outlet:
             if self._is_gone:
                 return
             room = ROOM_NBYTES + _SPARE_NBYTES if is_vital else ROOM_NBYTES
-            # In one piece: what comes after lines that were left out waits until that was told.
+            # In one piece: lines after a gap wait until the gap was announced.
             is_behind = self._missed > 0 and not is_vital
             if is_behind or self._nbytes + len(line) > room:
                 self._missed += text.count("\n")
@@ -112,7 +112,7 @@ class Outlet:
             try:
                 self._put(text)
             except OSError:
-                # Whoever read along has left, or the disk is full; the robot goes on.
+                # The reader has left, or the disk is full; the robot goes on.
                 self._forget()
                 return
             with self._changed:
@@ -141,7 +141,7 @@ class Outlet:
             try:
                 left = left[os.write(self._descriptor, left) :]
             except BlockingIOError:
-                # Somebody who has the same terminal open made it so.
+                # Another program with the same terminal open made it so.
                 waiting = select.poll()
                 waiting.register(self._descriptor, select.POLLOUT)
                 waiting.poll()

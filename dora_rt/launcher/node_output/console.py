@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: the nodes' lines with their names, and our notices."""
+"""The console: the nodes' lines with their names, and the launcher's notices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BOLD_RED = "1;31"
 
 
 class Console:
-    """Writes whole lines to one stream; a context manager that waits at its end for who reads."""
+    """Writes whole lines to one stream; a context manager that waits at its end for the reader."""
 
     def __init__(self, stream: TextIO, *, has_colour: bool) -> None:
         self._outlet = Outlet(stream)
@@ -30,7 +30,7 @@ class Console:
         }
 
     def node_line(self, name: str, line: str) -> None:
-        """Show a line that a node printed, unless nobody has read for long."""
+        """Show a line that a node printed, unless the stream has been stuck for long."""
         prefix = f"{name:<{self._width}} |"
         shown = f"{self._paint(prefix, str(self._colour_of.get(name, 37)))} {harmless(line)}\n"
         self._outlet.write(shown, is_vital=False)
@@ -40,7 +40,7 @@ class Console:
         self._outlet.write(f"{harmless(text)}\n", is_vital=True)
 
     def alarm(self, text: str) -> None:
-        """Show a line of our own that nobody should miss."""
+        """Show a line of the launcher's own, highlighted."""
         self._outlet.write(f"{self._paint(harmless(text), _BOLD_RED)}\n", is_vital=True)
 
     def drain(self, within_s: float | None = None) -> None:
@@ -53,7 +53,7 @@ class Console:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            # Whoever asks for the end once more does not want to read the rest.
+            # A second Ctrl-C means that the rest need not be read.
             self._outlet.drain(0)
         self._outlet.close()
 

@@ -1,4 +1,4 @@
-"""Hands on what the nodes print to programs that follow it through the socket of the run."""
+"""The `follow` request: the nodes' lines for programs at the socket of the run."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Following:
 
     @property
     def is_wanted(self) -> bool:
-        """Tell whether anybody wants to have lines."""
+        """Whether there is any follower."""
         return self._has_relay or bool(self._followers)
 
     def follow(self, requester: Requester, request: dict[str, Any]) -> None:
-        """Answer a program that wants all lines from now on; the relay those kept for it, too."""
+        """Answer `follow`: send all lines from now on; the relay also gets those kept for it."""
         self._followers.append(requester)
         self._missed[requester] = 0
         if request.get("is_relay"):
@@ -55,13 +55,13 @@ class Following:
                 self._keep(entry)
 
     def end(self, name: str) -> None:
-        """Tell that a node is over and prints no more."""
+        """Announce that a node is over and prints no more."""
         self._over.append(name)
         for follower in self._followers:
             self._tell(follower, {"over": name})
 
     def _send(self, follower: Requester, entry: dict[str, Any]) -> None:
-        # Nobody who is slow may hold up the run, or fill its memory.
+        # A slow follower must neither hold up the run nor fill its memory.
         if follower.unsent_nbytes > _UNSENT_NBYTES:
             self._missed[follower] += 1
         else:

@@ -1,4 +1,4 @@
-"""The traceback with which a Python program says that it was interrupted: that is no news."""
+"""The KeyboardInterrupt traceback of a stopped Python node: in its log file only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class InterruptionFilter:
         """The exception of the traceback that is held, once it is complete."""
 
     def feed(self, lines: list[str]) -> list[str]:
-        """Give what to show by now: a traceback that has begun is held until it is over."""
+        """Return the lines to show by now: a traceback that has begun is held until it is over."""
         shown: list[str] = []
         for line in lines:
             if self._held and not self._belongs(line):
@@ -35,7 +35,7 @@ class InterruptionFilter:
         return shown
 
     def end(self) -> list[str]:
-        """Give what is held and has to be shown, now that nothing of it will follow."""
+        """Return the held lines, which must be shown now that nothing will follow."""
         held, self._held = self._held, []
         last, self._last = self._last, None
         return [] if last == _NAME else held

@@ -77,7 +77,7 @@ class RotatingFile:
         yield b"".join(lines[begin:])
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -101,7 +101,7 @@ class RotatingFile:
 class NodeLogs:
     """The log files of one run, one per node, in one folder.
 
-    A full or read-only disk is told once and tried again later: the flow goes on.
+    A full or read-only disk is reported once and tried again later: the flow goes on.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class NodeLogs:
         clock: Callable[[], int] = time.monotonic_ns,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take the folder, whom to tell of a full disk, and the nodes with limits of their own."""
+        """Take the folder, the function that warns of a full disk, and limits by node."""
         self.folder = folder
         self._limits = limits or {}
         self._warn = warn
@@ -124,13 +124,13 @@ class NodeLogs:
         self._retry_ns = 0
 
     def path(self, name: str) -> Path:
-        """Give the file that has a node's newest lines."""
+        """Return the file that has a node's newest lines."""
         return self.folder / f"{name}.log"
 
     def create(self, names: Iterable[str]) -> None:
         """Make empty files for nodes that have printed nothing yet.
 
-        Who follows a file that goes with the run must have it open before its last lines come.
+        A follower of a file that goes with the run must have it open before its last lines come.
         """
         try:
             for name in names:
@@ -154,7 +154,7 @@ class NodeLogs:
             self._put_off(error)
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         for file in self._files.values():
             file.close()
 
@@ -183,9 +183,9 @@ class NodeLogs:
 
 
 def kept_logs_folder(environ: Mapping[str, str]) -> Path:
-    """Tell where the logs of failed runs are kept: `$XDG_STATE_HOME/dora_rt/logs`."""
+    """Return where the logs of failed runs are kept: `$XDG_STATE_HOME/dora_rt/logs`."""
     state = environ.get("XDG_STATE_HOME", "")
-    # The specification of these folders says: a relative path is to be ignored.
+    # The specification of these folders says to ignore a relative path.
     base = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
     return base / "dora_rt" / "logs"
 

@@ -1,4 +1,4 @@
-"""Where the lines of the nodes go: all to their log files, and to the console what one can read."""
+"""Routes the nodes' lines: all to log files and followers, a readable share to the console."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Output:
             console: what one reads.
             logs: the files.
             least: how loud a line of a node must be to be kept.
-            relay: the node that sends on what the others print, if there is one.
+            relay: the node that sends on the lines of the others, if there is one.
             clock: `time.monotonic_ns`.
         """
         self._console = console
@@ -56,14 +56,14 @@ class Output:
         self._relay = relay
         self._following = Following(has_relay=relay is not None)
         self.follow = self._following.follow
-        """Answers a program that wants to follow the lines."""
+        """Answers `follow` requests."""
         self._clock = clock
         self._windows: dict[str, _Window] = {}
         self._interruptions: dict[str, InterruptionFilter] = {}
 
     @property
     def log_folder(self) -> Path:
-        """Tell where the log files are."""
+        """Where the log files are."""
         return self._logs.folder
 
     def write(self, name: str, lines: Iterable[str], *, is_interrupted: bool = False) -> None:
@@ -71,7 +71,7 @@ class Output:
 
         Args:
             name: the node.
-            lines: what it printed.
+            lines: the lines that it printed.
             is_interrupted: whether it was sent a SIGINT: its traceback of that is not shown.
         """
         least = self._least.get(name, LogLevel.STDOUT)
@@ -108,7 +108,7 @@ class Output:
             window.hidden += len(lines) - len(shown)
 
     def end(self, name: str) -> None:
-        """Tell what was not shown of a node that has ended."""
+        """Announce how many lines of an ended node were left out."""
         if name in self._interruptions:
             self._show(name, self._interruptions.pop(name).end())
         if name in self._windows:

@@ -34,11 +34,11 @@ class Inbox:
         self.has_ended = False
         self._config = config
         self._board = board
-        self._news_place = board.news_place(config.number)
+        self._news_view = board.news_view(config.number)
         self._heard = 0
         self._is_stopped = False
         self.publishers: tuple[Publisher, ...] = ()
-        """Those of this process, which learn of readers that come and go while nothing is sent."""
+        """Publishers of this process: they learn here of readers that come and go between sends."""
         self._start_ns = 0  # as soon as it is known
         self._spin = Spin(config.spin_ns)
         self._doorbell = Doorbell(object_names.doorbell(config.run, config.number), self._spin)
@@ -67,16 +67,16 @@ class Inbox:
         self._receiving = threading.Lock()
         self._is_closed = False
         self._is_woken = False
-        # Whether one of these two, or the pulse, wants something at the next look.
+        # True if the next loop must check `_is_closed`, `_is_woken` or the heartbeat.
         self._has_calls = self._pulse is not None
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether nothing can come any more: no sample, and no tick of a timer."""
+        """Whether no sample and no tick of a timer can come any more."""
         return not self._open and not self._timers
 
     def wait(self, deadline_ns: int | None) -> Event | Change | None:
-        """Give the next event; None at the end.
+        """Return the next event; None at the end.
 
         Args:
             deadline_ns: of `time.monotonic_ns()`, or None to wait as long as it takes.
@@ -101,7 +101,7 @@ class Inbox:
     def wait_for_start(self) -> None:
         """Wait until inputs may flow, or the node is told to stop, or it is closed."""
         while not self._may_go_on():
-            # The start rings once. Who waits for an input may have heard it; else it is for us.
+            # The start rings once. A thread that waits for an input may have heard it; else we do.
             has_turn: list[bool] = []
             try:
                 locking(self._receiving, has_turn, _START_SLICE_S)
@@ -118,7 +118,7 @@ class Inbox:
 
     @property
     def pulse(self) -> Callable[[], int] | None:
-        """Give what shows that this process lives and tells when to do so again, if need be."""
+        """Writes the heartbeat and returns when the next is due; None without a heartbeat."""
         heartbeat_ns = self._config.heartbeat_ns
         if heartbeat_ns is None:
             return None
@@ -131,7 +131,7 @@ class Inbox:
         return beat
 
     def wake(self) -> None:
-        """Let a thread that waits give up, as if its time were over."""
+        """Raise TimeoutError in a thread that waits, as if its time were over."""
         self._is_woken = self._has_calls = True
         self._doorbell.ring()
 
@@ -156,7 +156,7 @@ class Inbox:
         self._doorbell.ring()
 
     def closing(self) -> int:
-        """Give what the peers are to be told when this process ends."""
+        """Return the closing that this process writes for its peers when it ends."""
         comes_back = self._board.comes_back(self._config.number)
         return protocol.CLOSED_FOR_NOW if comes_back else protocol.CLOSED
 
@@ -169,7 +169,7 @@ class Inbox:
         while True:
             if self._has_calls:
                 self._answer_calls()
-            if self._news_place[0] != self._heard:
+            if self._news_view[0] != self._heard:
                 self.hear_news()
             if self._is_stopped:
                 self.was_told_to_stop = self.has_ended = True
@@ -193,8 +193,8 @@ class Inbox:
             self._doorbell.silence()
 
     def hear_news(self) -> None:
-        """Look what the board has for this process, if that has changed."""
-        heard = self._news_place[0]
+        """Read the board's words about this process and its peers, if they have changed."""
+        heard = self._news_view[0]
         if heard == self._heard:
             return
         Fence().pass_through()
@@ -257,7 +257,7 @@ class Inbox:
                 self._turn = turn
                 return self._note(event) if self._silences else event
             if self._is_over():
-                continue  # only what the node has sent itself is still to come
+                continue  # only samples from the node itself can still come
             event = port.take(start_ns, time.monotonic_ns())
             if event is not None:
                 self._turn = turn
@@ -306,7 +306,7 @@ class Inbox:
 
 
 class _Silence:
-    """How long an input has been silent; counted from its first sample on."""
+    """The `input_timeout` of an input, counted from its first sample on."""
 
     def __init__(self, timeout_ns: int) -> None:
         self.due_ns: int | None = None
@@ -314,13 +314,13 @@ class _Silence:
         self._is_closed = False
 
     def ends(self, now_ns: int) -> bool:
-        """Note a sample; tell whether the input was closed until now."""
+        """Note a sample; return whether the input was closed until now."""
         was_closed, self._is_closed = self._is_closed, False
         self.due_ns = now_ns + self._timeout_ns
         return was_closed
 
     def is_over(self, now_ns: int) -> bool:
-        """Tell, once, that the silence has lasted too long."""
+        """Return True, once, when the silence has lasted too long."""
         if self.due_ns is None or now_ns < self.due_ns:
             return False
         self.due_ns = None

@@ -1,6 +1,6 @@
-"""`Observer`: looks at an output of a running flow, and nobody notices.
+"""`Observer`: reads an output of a running flow, unnoticed by its nodes.
 
-It has no place in anybody's queue, holds nothing, and writes nothing: it copies the newest sample,
+It has no queue, holds nothing, and writes nothing: it copies the newest sample,
 and finds out whether the writer has begun to overwrite it meanwhile. So any number of observers may
 come and go, also by SIGKILL, and none of them can slow a node down.
 """
@@ -34,7 +34,7 @@ class Observer:
         Args:
             run: the name of the run.
             config: the output, in the generation to look at.
-            from_start: count what was sent before the first look as missed: an observer of the
+            from_start: count samples sent before the first look as missed: an observer of the
                 generation before this one has seen it to its end.
 
         Raises:
@@ -55,7 +55,7 @@ class Observer:
 
     @property
     def behind(self) -> int:
-        """Tell how many samples were sent since the one that was given last."""
+        """The number of samples sent since the last one that was returned."""
         return self._words[HEAD] - 1 - self._seq if self._counts else 0
 
     def newest(self, input_id: str) -> Event | None:
@@ -65,7 +65,7 @@ class Observer:
         process copies, and the next call may be luckier.
 
         Args:
-            input_id: what the event is to be called.
+            input_id: the id of the event.
         """
         for _ in range(_ATTEMPTS):
             head = self._words[HEAD]
@@ -79,10 +79,10 @@ class Observer:
     def following(self, input_id: str) -> Event | None:
         """Copy the oldest sample since the last call that is still whole; None if there is none.
 
-        At first, the newest: what was sent before somebody looked is not missed.
+        The first call returns the newest: earlier samples do not count as missed.
 
         Args:
-            input_id: what the event is to be called.
+            input_id: the id of the event.
         """
         if not self._counts:
             return self.newest(input_id)
@@ -134,7 +134,7 @@ def _shaped(payload: bytes, encoding: int, array_type: ArrayType) -> Any:
     dtype, shape = array_type
     array = np.frombuffer(payload, dtype)
     if encoding == ENCODING_ARROW:
-        # Only who looks at such a sample needs pyarrow.
+        # Only readers of such a sample need pyarrow.
         from dora_rt.transport.values.arrow import decoded
 
         return decoded(array)

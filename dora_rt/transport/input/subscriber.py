@@ -61,7 +61,7 @@ class Subscriber:
         self._entry = entry
         self._edge = edge
         self._board = board
-        self._board_place = board.writer_place(edge.number)
+        self._board_word = board.writer_word_view(edge.number)
         self._peer = Peer(Fate.ALIVE, output.generation, edge.generation)
         self._peer_word = self._peer.to_word()
         self._output_words = attach_words(
@@ -96,7 +96,7 @@ class Subscriber:
         forks.note_lender(self)
         self._let_go_of = [partial(self._lose_view, slot) for slot in range(edge.slots)]
         # Slots whose last view is gone. A finalizer may run at any moment in any thread, also in
-        # the middle of `take`: it only appends, and gives back if nobody else is about to.
+        # the middle of `take`: it only appends, and gives back if no other thread is about to.
         self._let_go: deque[int] = deque()
         self._lock = threading.Lock()
         self._writer_is_gone = False
@@ -105,7 +105,7 @@ class Subscriber:
         self._ages = [0] * BUCKETS
 
     def take(self) -> Event | None:
-        """Give the next sample that is there, or None.
+        """Return the next sample that is there, or None.
 
         Raises:
             CorruptSampleError: its header makes no sense; the sample is skipped.
@@ -153,14 +153,14 @@ class Subscriber:
         return event
 
     def has_news(self) -> bool:
-        """Tell whether the writer has closed its output, died, or come back."""
+        """Return whether the writer has closed its output, died, or come back."""
         return (
-            self._board_place[0] != self._peer_word
+            self._board_word[0] != self._peer_word
             or self._output_words[protocol.WRITER_CLOSED] != protocol.OPEN
         )
 
     def notices_end(self) -> bool:
-        """Tell, once, that the writer has gone; the next `take` that finds nothing is the last.
+        """Return True, once, when the writer has gone; the next empty `take` is the last.
 
         Between this look and that `take` the caller must pass through a semaphore, so that all
         that the writer wrote before is visible.
@@ -189,7 +189,7 @@ class Subscriber:
             try:
                 successor = self._attach_to(generation)
             except SharedMemoryError:
-                # Nobody needed it any more. The newest may be gone as well: its writer has died
+                # It was removed as unneeded. The newest may be gone as well: its writer has died
                 # once more meanwhile.
                 newer = self._board.writer_word(self._edge.number)
                 if newer == word and generation == newest.output_generation:
@@ -222,14 +222,14 @@ class Subscriber:
         return Subscriber(self._config, entry, self._board)
 
     def _retire(self) -> None:
-        # Its writer is gone, so nobody waits for what views still hold.
+        # Its writer is gone, so no process waits for slots that views still hold.
         with self._lock:
             self._words[protocol.LEFT] = 1
             self.is_ended = self._is_retired = True
             self._ring.close()
             with suppress(ClosedError):
                 self._returned.close()
-            # Else all that is mapped here would stay until the collector of circles comes by, which
+            # Else the mappings stay until the collector of circles comes by, which
             # may never be in a node that is at rest.
             self._let_go_of.clear()
 
@@ -237,7 +237,7 @@ class Subscriber:
         """Take no more; the writer stops feeding this input.
 
         Args:
-            closing: how: one of the closings of `dora_rt.transport.ring.protocol`.
+            closing: one of the closings of `dora_rt.transport.ring.protocol`.
         """
         self.is_ended = self._is_closed = True
         self._return_slots()
@@ -251,7 +251,7 @@ class Subscriber:
             self._close_newer(closing)
 
     def _close_newer(self, closing: int) -> None:
-        """Close what a restarted writer has got for this input as well.
+        """Close the input for the writer's next generation as well.
 
         The launcher looks at READER_CLOSED once it has said on the board that there are new
         objects, and this looks at the board once it has written READER_CLOSED: behind a fence
@@ -261,7 +261,7 @@ class Subscriber:
         edge = self._edge
         newest = Peer.from_word(self._board.writer_word(edge.number)).edge_generation
         for generation in range(self._peer.edge_generation + 1, newest + 1):
-            # Where it is gone already, nobody looks at it.
+            # Where it is gone already, no process looks at it.
             with suppress(SharedMemoryError):
                 words = attach_words(
                     object_names.edge(self._config.run, edge.number, generation),
@@ -276,7 +276,7 @@ class Subscriber:
                 returned.close()
 
     def keep_for(self, heirs: forks.Heirs) -> bool:
-        """Give nothing that is held now back before a fork of this process is gone."""
+        """Keep all slots that are held now until a fork of this process is gone."""
         for slot in list(self._ring.held):
             # A set of its own each time: `_forget_heirs` may be emptying the one before.
             earlier = self._inherited.get(slot, ())
@@ -288,7 +288,7 @@ class Subscriber:
         is_leased = is_copied = False
         value: Any
         try:
-            place = self._pool.places[slot]
+            place = self._pool.memories[slot]
             if place is None or place[3] != growth:
                 place = self._pool.locate(slot, growth)
             buffer, offset, room, _ = place
@@ -316,7 +316,7 @@ class Subscriber:
             if encoding == ENCODING_ARROW:
                 value = _decoded(value)
         except _UNREADABLE as error:
-            # Nothing else: what a signal handler raises, a time limit say, costs no sample.
+            # Only this: an exception of a signal handler, a time limit say, costs no sample.
             reader.leave(reader.seq, slot)
             if isinstance(error, CorruptSampleError):
                 raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
@@ -325,7 +325,7 @@ class Subscriber:
         words, latencies = self._words, self._latencies
         units = now_ns - sent_ns >> UNIT_SHIFT
         place_of = SHORT[units] if 0 <= units < _SHORT else bucket(now_ns - sent_ns)
-        # Never from the words themselves: who overwrote one must not stop this node by an overflow.
+        # Never from the words themselves: an overwritten one must not be an overflow here.
         words[LATENCIES + place_of] = latencies[place_of] = latencies[place_of] + 1
         ages = self._ages
         units = now_ns - origin_ns >> UNIT_SHIFT
@@ -369,8 +369,8 @@ class Subscriber:
                 heirs.clear()
 
     def _find_lost_views(self) -> None:
-        # A signal handler may have raised in the finalizer of a view, and nobody was told. And
-        # nobody tells that a fork is gone.
+        # A signal handler may have raised in the finalizer of a view, unseen. And
+        # the end of a fork is not announced.
         for slot, view in list(self._ring.held.items()):
             if view() is None and not self._inherited.get(slot):
                 self._let_go.append(slot)
@@ -382,7 +382,7 @@ class Subscriber:
         self._return_slots()
 
     def _return_slots(self) -> None:
-        # Whoever has the lock looks once more after letting go of it, so nothing is forgotten.
+        # The thread that has the lock looks once more after releasing it, so nothing is forgotten.
         while (
             (self._let_go and not forks.under_way)
             or self._has_claims_left()
@@ -411,7 +411,7 @@ class Subscriber:
         reader = self._ring
         while self._let_go:
             slot = self._let_go[0]
-            # Who says so late may find the slot in use again.
+            # A late one may find the slot in use again.
             view = reader.held.get(slot)
             is_lost = view is not None and view() is None
             # Looked at behind that: what began before may have the view, and all that begins later
@@ -430,7 +430,7 @@ def _find_token(run: str, edge: EdgeConfig, slot: int) -> Semaphore | None:
 
 
 def _decoded(array: NDArray[Any]) -> Any:
-    # Only who receives such a sample needs pyarrow.
+    # Only receivers of such a sample need pyarrow.
     from dora_rt.transport.values.arrow import decoded
 
     return decoded(array)

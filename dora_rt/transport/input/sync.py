@@ -1,4 +1,4 @@
-"""Put samples of several inputs together that belong to the same moment, by their origin.
+"""`sync:`: samples of several inputs that belong to the same moment, matched by their origin.
 
 Boxes carry the origin of the picture in which they were found, so with a tolerance of 0 they find
 that very picture; the samples of two cameras find each other within a tolerance.
@@ -17,7 +17,7 @@ from dora_rt.transport.input.inbox import Inbox
 
 
 class Matcher:
-    """Holds what has not found its partners yet, at most `depth` samples of each input."""
+    """Holds samples without partners so far, at most `depth` of each input."""
 
     def __init__(self, input_ids: Sequence[str], *, slop_ns: int, depth: int) -> None:
         """Match the inputs of these names.
@@ -28,9 +28,9 @@ class Matcher:
             depth: how many samples of an input may wait for their partners.
         """
         self.unmatched = dict.fromkeys(input_ids, 0)
-        """Samples that have found no partners, by input."""
+        """The number of samples that found no partners, by input."""
         self.sets = 0
-        """Sets that were complete."""
+        """The number of complete sets."""
         self._slop_ns = slop_ns
         self._depth = depth
         self._waiting: dict[str, deque[Event]] = {name: deque() for name in input_ids}
@@ -39,11 +39,11 @@ class Matcher:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether no set can be complete any more."""
+        """Whether no set can be complete any more."""
         return any(not self._waiting[name] for name in self._closed)
 
     def add(self, event: Event) -> MatchedEvents | None:
-        """Take a sample; give the set that it completes, if it completes one."""
+        """Take a sample; return the set that it completes, if it completes one."""
         self._waiting[event.id].append(event)
         self.unmatched[event.id] += event.dropped
         if len(self._waiting[event.id]) > self._depth:
@@ -51,7 +51,7 @@ class Matcher:
         return self.take()
 
     def take(self) -> MatchedEvents | None:
-        """Give a set that is complete, if there is one."""
+        """Return a complete set, or None."""
         while all(self._waiting.values()):
             # No partner of what is older than this can still come: origins only grow.
             newest_ns = max(waiting[0].origin_ns for waiting in self._waiting.values())
@@ -69,17 +69,17 @@ class Matcher:
         return None
 
     def close(self, input_id: str) -> None:
-        """Learn that nothing more comes from an input."""
+        """Note that an input has ended."""
         self._closed.add(input_id)
         if self.is_over:
             self._discard_all()
 
     def reopen(self, input_id: str) -> None:
-        """Learn that an input is there again: a dynamic node has come back."""
+        """Note that an input is back: a dynamic node has attached again."""
         self._closed.discard(input_id)
 
     def totals(self) -> dict[str, int]:
-        """Give the samples without partners by input, with those that still wait for some."""
+        """Return the samples without partners by input, with those that still wait for some."""
         return {name: self.unmatched[name] + len(self._waiting[name]) for name in self.unmatched}
 
     def _take_nearest(self, moment_ns: int) -> MatchedEvents:
@@ -106,7 +106,7 @@ class Matcher:
 
 
 def open_inbox(config: NodeConfig, board: Board) -> Inbox:
-    """Attach to the inputs of a node, as its dataflow file wants them."""
+    """Attach to the inputs of a node, matched if its dataflow file says `sync:`."""
     if config.sync is None:
         return Inbox(config, board)
     return MatchingInbox(config, config.sync, board)
@@ -151,7 +151,7 @@ class MatchingInbox(Inbox):
         return matched
 
     def close(self) -> None:
-        """Take no more, and say how many samples found no partners."""
+        """Take no more, and log how many samples found no partners."""
         super().close()
         unmatched = self._matcher.totals()
         if any(unmatched.values()):

@@ -14,11 +14,11 @@ class Timer:
         self._next = 0
 
     def due_ns(self, start_ns: int) -> int:
-        """Tell when the next tick is due."""
+        """Return when the next tick is due."""
         return start_ns + self._next * self._period_ns
 
     def take(self, start_ns: int, now_ns: int) -> Event | None:
-        """Give the newest tick that is due, or None; `dropped` counts those before it."""
+        """Return the newest tick that is due, or None; `dropped` counts those before it."""
         if now_ns < self.due_ns(start_ns):
             return None
         tick = (now_ns - start_ns) // self._period_ns

@@ -1,4 +1,4 @@
-"""Samples that have arrived and cannot be read: they are lost, and no reason to end a node."""
+"""Samples that arrive unreadable: they are lost and counted, and the node goes on."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dora_rt.event import Change, Event, MatchedEvents
 
 
 class Losses:
-    """What a node leaves out, told once for each input."""
+    """Samples that a node leaves out, reported once for each input."""
 
     def __init__(self) -> None:
         self._told: set[str | None] = set()
         self._lost: Counter[str] = Counter()
 
     def tell(self, error: CorruptSampleError) -> None:
-        """Say that a sample is lost, unless that was said of its input before."""
+        """Report a lost sample, unless one of its input was reported before."""
         if error.input_id not in self._told:
             self._told.add(error.input_id)
             sys.stderr.write(
@@ -28,7 +28,7 @@ class Losses:
     def pass_over(
         self, take: Callable[[int | None], Event | Change | None], deadline_ns: int | None
     ) -> Event | Change | None:
-        """Give the next that can be read, metadata included, of what `take(deadline_ns)` gives."""
+        """Return the next event of `take(deadline_ns)` that can be read, metadata included."""
         while True:
             try:
                 event = take(deadline_ns)

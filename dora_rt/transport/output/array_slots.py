@@ -1,4 +1,4 @@
-"""Arrays of one dtype and shape, as a writer sends them again and again."""
+"""Cached slot views for a writer that sends arrays of one dtype and shape again and again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.transport.ring.pool import Place
+from dora_rt.transport.ring.pool import SlotMemory
 from dora_rt.transport.values.header import HEADER_NBYTES, describe_array, metadata_start
 
 
-class Form:
-    """What sending an array of this dtype and shape takes, worked out once for all of them."""
+class ArraySlots:
+    """Header and slot views for arrays of one dtype and shape, made once for all of them."""
 
     __slots__ = (
         "_native",
@@ -38,14 +38,14 @@ class Form:
         """The payloads of the slots in the pool of a growth, as far as they were used."""
         self.growth = -1
         self.description = b""
-        """For the header of one with so many bytes of metadata."""
+        """Header bytes, valid while the metadata have `metadata_nbytes` bytes."""
         self.metadata_nbytes = -1
 
-    def view(self, slot: int, place: Place) -> NDArray[Any]:
+    def view(self, slot: int, memory: SlotMemory) -> NDArray[Any]:
         """Make the view of a slot, and forget those of an earlier pool."""
-        self.forget_all_but(place.growth)
-        begin = place.offset + HEADER_NBYTES
-        view: NDArray[Any] = np.ndarray(self.shape, self._native, place.buffer, begin)
+        self.forget_all_but(memory.growth)
+        begin = memory.offset + HEADER_NBYTES
+        view: NDArray[Any] = np.ndarray(self.shape, self._native, memory.buffer, begin)
         self.views[slot] = view
         return view
 

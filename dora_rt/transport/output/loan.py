@@ -21,13 +21,13 @@ from dora_rt.transport.values.sendable import METADATA_LIMIT_NBYTES, check_loan
 
 if TYPE_CHECKING:
     from dora_rt.transport.output.publisher import Publisher
-    from dora_rt.transport.ring.pool import Place
+    from dora_rt.transport.ring.pool import SlotMemory
 
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 
 
 class Watch(weakref.ref["NDArray[Any]"]):
-    """One loan of a slot, told from all others of it; tells when nobody can write to it."""
+    """One loan of a slot, distinct from all others of it, alive while its array can be written."""
 
     __slots__ = ("slot",)
     slot: int
@@ -41,7 +41,7 @@ class LoanBook:
     """
 
     def __init__(self, loaned: set[int]) -> None:
-        """Keep the set of slots that are loaned, with what tells these loans from earlier ones."""
+        """Begin without loans."""
         self._loaned = loaned
         self._watches: dict[int, Watch] = {}
         self._abandoned: deque[Watch] = deque()
@@ -52,7 +52,7 @@ class LoanBook:
         self._loaned.add(slot)
 
     def watch(self, slot: int, array: NDArray[Any]) -> Watch:
-        """Let a loaned slot come back when nobody can write to its array any more."""
+        """Free a loaned slot as soon as its array is unreachable; return what watches that."""
         # Every view of the array keeps the array itself alive. The callback has no step in Python,
         # in which an exception out of a signal handler could get lost, and the slot with it.
         watch = Watch(array, self._abandoned.append)
@@ -123,7 +123,7 @@ class Loan:
         # To take from a list is one step, which one thread does, once.
         self._begins = [True]
         self._ends = [True]
-        self._held: list[tuple[int, Place]] = []
+        self._held: list[tuple[int, SlotMemory]] = []
         self._array: NDArray[Any] | None = None
 
     def __enter__(self) -> NDArray[Any]:
@@ -140,9 +140,9 @@ class Loan:
             # Claimed and noted in one step, between whose parts no signal handler runs: what is
             # claimed is given back by this method, or the watch knows of it.
             held.extend(map(publisher.begin_loan, (nbytes,), (self._room,)))
-            slot, place = held[0]
+            slot, memory = held[0]
             array: NDArray[Any] = np.ndarray(
-                self._shape, self._dtype, place.buffer, place.offset + HEADER_NBYTES
+                self._shape, self._dtype, memory.buffer, memory.offset + HEADER_NBYTES
             )
             self._array = array
             self._watch = publisher.loans.watch(slot, array)
@@ -208,7 +208,7 @@ class Loan:
             raise self._misused("sent") from None
         self._state = SENT
         array = self._let_go()
-        slot, place = self._held[0]
+        slot, memory = self._held[0]
         try:
             stamp = self._stamp()
         except BaseException:
@@ -216,7 +216,7 @@ class Loan:
             publisher.cancel_loan(slot)
             raise
         try:
-            publisher.finish_loan(slot, place, array, stamp)
+            publisher.finish_loan(slot, memory, array, stamp)
         except BaseException:
             self._state = CANCELLED
             # It has given the slot back, unless it was broken off before it began: the book knows.

@@ -35,7 +35,7 @@ def make_stamp(
     captured_ns: int | None,
     deadline_ns: int | None,
 ) -> Stamp:
-    """Check what the user gave, and add what it inherits.
+    """Check the user's metadata and time, and add what they inherit.
 
     Raises:
         UnsupportedValueError: it cannot travel; names `where`.
@@ -81,7 +81,7 @@ class Causes(threading.local):
     def inherit(
         self, metadata: dict[str, Any] | None, captured_ns: int | None
     ) -> tuple[dict[str, Any] | None, int, int]:
-        """Complete what is sent with what it inherits from the input that this thread answers.
+        """Complete a sample with what it inherits from the input that this thread answers.
 
         Returns:
             The metadata with the telemetry context, the source time, and the origin time.

@@ -21,7 +21,7 @@ from dora_rt.errors import (
 )
 from dora_rt.node_config import OutputConfig
 from dora_rt.transport.board import Board
-from dora_rt.transport.output.array_slots import Form
+from dora_rt.transport.output.array_slots import ArraySlots
 from dora_rt.transport.output.loan import Loan, LoanBook
 from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.output.reader_end import ReaderEnd
@@ -29,7 +29,7 @@ from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.noted_operations import locking
 from dora_rt.transport.primitives.shm import attach_words
 from dora_rt.transport.ring import protocol
-from dora_rt.transport.ring.pool import Place, PoolWriter
+from dora_rt.transport.ring.pool import PoolWriter, SlotMemory
 from dora_rt.transport.ring.writer import RingWriter
 from dora_rt.transport.values.header import (
     DESCRIPTION_OFFSET,
@@ -67,7 +67,7 @@ class Publisher:
 
         Args:
             run: the name of the run.
-            node: what the node is called in errors.
+            node: the name of the node in errors.
             config: the output.
             board: the board of the run.
             spin_ns: for how long to poll before each sleep; None: while that pays.
@@ -81,8 +81,8 @@ class Publisher:
         self._ends = [ReaderEnd(run, edge, board, spin_ns=spin_ns) for edge in config.edges]
         self._ring = RingWriter(self._words, config.slots, [end.edge for end in self._ends])
         self._edges = self._ring.edges
-        # Without an edge there is nobody to hear of.
-        self._board_news = board.news_place(config.edges[0].writer) if config.edges else _NO_NEWS
+        # Without an edge there is no peer to hear of.
+        self._board_news = board.news_view(config.edges[0].writer) if config.edges else _NO_NEWS
         self._heard = self._board_news[0]
         self._ring.pass_fence()
         for end in self._ends:
@@ -95,9 +95,9 @@ class Publisher:
         self._is_closed = False
         self._closing = protocol.OPEN
         self._slots = config.slots
-        self._form = Form(np.dtype(np.uint8), (), self._slots)
+        self._array_slots = ArraySlots(np.dtype(np.uint8), (), self._slots)
         self.pulse: Callable[[], int] | None = None
-        """Shows that this process lives, and gives when to do so again, if that is asked for."""
+        """Writes the heartbeat and returns when the next one is due; None without a heartbeat."""
         self.loans = LoanBook(self._ring.loaned)
         """Which slots are loaned."""
 
@@ -113,27 +113,27 @@ class Publisher:
         with self._lock:
             if self._is_midway:
                 self._recover()
-            form = self._form
+            array_slots = self._array_slots
             if (
                 type(value) is not np.ndarray
-                or value.dtype is not form.dtype
-                or value.shape != form.shape
+                or value.dtype is not array_slots.dtype
+                or value.shape != array_slots.shape
             ):
                 value = sendable(value, self.where)
                 if not isinstance(value, np.ndarray):
                     self._send_bytes(value, stamp)
                     return
-                self._form = form = Form(value.dtype, value.shape, self._slots)
+                self._array_slots = array_slots = ArraySlots(value.dtype, value.shape, self._slots)
             metadata_nbytes = len(stamp[0])
             try:
-                slot, place = self._claim(form.metadata_start + metadata_nbytes)
-                view = form.views[slot]
-                if view is None or place[3] != form.growth:
-                    view = form.view(slot, place)
+                slot, memory = self._claim(array_slots.metadata_start + metadata_nbytes)
+                view = array_slots.views[slot]
+                if view is None or memory[3] != array_slots.growth:
+                    view = array_slots.view(slot, memory)
                 view[...] = value
-                if metadata_nbytes != form.metadata_nbytes:
-                    form.describe(metadata_nbytes)
-                self._publish(slot, place, form.description, form.nbytes, stamp)
+                if metadata_nbytes != array_slots.metadata_nbytes:
+                    array_slots.describe(metadata_nbytes)
+                self._publish(slot, memory, array_slots.description, array_slots.nbytes, stamp)
                 self._look_ahead()
             except BaseException:
                 self._end_midway()
@@ -171,15 +171,15 @@ class Publisher:
     ) -> None:
         nbytes, metadata_nbytes = len(value), len(stamp[0])
         try:
-            slot, place = self._claim(metadata_start(nbytes) + metadata_nbytes)
-            begin = place.offset + HEADER_NBYTES
+            slot, memory = self._claim(metadata_start(nbytes) + metadata_nbytes)
+            begin = memory.offset + HEADER_NBYTES
             encoding = ENCODING_BYTES
             if isinstance(value, (bytes, bytearray, memoryview)):
-                place.buffer[begin : begin + nbytes] = value
+                memory.buffer[begin : begin + nbytes] = value
             else:
                 encoding = ENCODING_ARROW
-                value.write(memoryview(place.buffer)[begin : begin + nbytes])
-            self._publish(slot, place, describe(nbytes, metadata_nbytes, encoding), nbytes, stamp)
+                value.write(memoryview(memory.buffer)[begin : begin + nbytes])
+            self._publish(slot, memory, describe(nbytes, metadata_nbytes, encoding), nbytes, stamp)
             self._look_ahead()
         except BaseException:
             self._end_midway()
@@ -203,7 +203,7 @@ class Publisher:
         readers hear of it when that send is over.
 
         Args:
-            closing: how: one of the closings of `dora_rt.transport.ring.protocol`.
+            closing: one of the closings of `dora_rt.transport.ring.protocol`.
         """
         if not self._is_closed:
             self._closing = closing
@@ -231,7 +231,7 @@ class Publisher:
         while self._heard != self._board_news[0] and not self._is_closed:
             has_lock: list[bool] = []
             try:
-                # Who waits for room, with the lock, is woken by the same news and notices as well.
+                # A thread that waits for room, with the lock, is woken by the same news as well.
                 locking(self._lock, has_lock, _SLICE_S)
                 if has_lock[0]:
                     if self._is_midway:
@@ -242,14 +242,14 @@ class Publisher:
                     self._notice_readers()
                     self._is_midway = False
             except (SharedMemoryError, SharedMemoryFullError):
-                # There is no room for what a reader takes. The next send tries again, and tells.
+                # There is no room for a reader's tokens. The next send tries again, and raises.
                 self._end_midway()
                 return
             finally:
                 if True in has_lock:
                     self._lock.release()
 
-    def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, Place]:
+    def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, SlotMemory]:
         """Take a slot with room for a payload and its metadata; `finish_loan` ends it."""
         slot = -1
         try:
@@ -257,21 +257,21 @@ class Publisher:
                 if self._is_midway:
                     self._recover()
                 try:
-                    slot, place = self._claim(metadata_start(nbytes) + metadata_nbytes)
-                    # What the caller writes comes after the lock.
+                    slot, memory = self._claim(metadata_start(nbytes) + metadata_nbytes)
+                    # The caller's writes come after the lock.
                     self._ring.pass_fence()
                     self.loans.begin(slot)
                     self._is_midway = False
                 except BaseException:
                     self._end_midway()
                     raise
-            return slot, place
+            return slot, memory
         except BaseException:
             # Also one that came when the lock was let go of.
             self._ring.loaned.discard(slot)
             raise
 
-    def finish_loan(self, slot: int, place: Place, array: NDArray[Any], stamp: Stamp) -> None:
+    def finish_loan(self, slot: int, memory: SlotMemory, array: NDArray[Any], stamp: Stamp) -> None:
         """Publish a loaned slot; if that fails the slot is given back."""
         with self._lock:
             if self._is_midway:
@@ -283,14 +283,14 @@ class Publisher:
                     raise self._closed()
                 nbytes = array.nbytes
                 description = describe_array(array.dtype, array.shape, nbytes, len(stamp[0]))
-                self._publish(slot, place, description, nbytes, stamp)
+                self._publish(slot, memory, description, nbytes, stamp)
                 self._look_ahead()
             except BaseException:
                 self._end_midway()
                 raise
 
     def cancel_loan(self, slot: int) -> None:
-        """Give a loaned slot back unsent, without waiting for anybody.
+        """Take a loaned slot back unsent, without waiting.
 
         In the middle of a send, of this thread or another one, the slot is found when it is needed.
         """
@@ -305,9 +305,9 @@ class Publisher:
                 self._lock.release()
 
     def _is_nested(self) -> bool:
-        """Tell whether this very thread is in the middle of a call to this publisher.
+        """Return whether this very thread is in the middle of a call to this publisher.
 
-        Else an exception has broken one off, and even what was to clean up after it.
+        Else an exception has broken one off, and the cleanup after it as well.
         """
         calls = 0
         frame = inspect.currentframe()
@@ -325,7 +325,7 @@ class Publisher:
         self._end_midway()
 
     def _end_midway(self) -> None:
-        """Bring what was going on to an end, wherever it was broken off."""
+        """Finish the operation that an exception broke off, wherever it was."""
         self._ring.recover()
         self._ring.has_news = True
         if self._is_closed:
@@ -339,13 +339,13 @@ class Publisher:
             for edge in self._edges:
                 edge.doorbell.release()
 
-    def _claim(self, nbytes: int) -> tuple[int, Place]:
+    def _claim(self, nbytes: int) -> tuple[int, SlotMemory]:
         self._is_midway = True
         if self._is_closed:
             raise self._closed()
         writer, pool = self._ring, self._pool
         if writer.has_news:
-            # What could not be done behind the last sample is told here, before another one.
+            # An error behind the last sample is raised here, before another one.
             self._notice_readers()
         if pool.has_old_pools:
             # The slot of a loan that was forgotten would keep one there.
@@ -360,15 +360,15 @@ class Publisher:
             pool.retire({slot, *free})
         if slot != writer.opened:
             writer.open(slot)
-        place = pool.places[slot]
-        if place is None or place[2] < nbytes:
-            place = pool.place(slot, nbytes)
-            # Something else may have made the pool grow, and no array of this form may come again.
-            self._form.forget_all_but(place.growth)
-        return slot, place
+        memory = pool.memories[slot]
+        if memory is None or memory[2] < nbytes:
+            memory = pool.allocate(slot, nbytes)
+            # Something else may have made the pool grow, and no array of this shape may come again.
+            self._array_slots.forget_all_but(memory.growth)
+        return slot, memory
 
     def _look_ahead(self) -> None:
-        """Do what can wait until the readers are awake, and what the next send then need not."""
+        """Do the work that can wait until the readers are awake, ahead of the next send."""
         writer = self._ring
         for edge in self._edges:
             posts = edge.returned.value
@@ -380,7 +380,7 @@ class Publisher:
             try:
                 self._notice_readers()
             except (SharedMemoryError, SharedMemoryFullError):
-                # This sample was sent. The next send tries again, and tells.
+                # This sample was sent. The next send tries again, and raises.
                 writer.has_news = True
         if self._is_closed:
             self._shut()
@@ -419,13 +419,13 @@ class Publisher:
         return NodeClosedError(f"{self.where}: closed, nothing can be sent any more")
 
     def _publish(
-        self, slot: int, place: Place, description: bytes, nbytes: int, stamp: Stamp
+        self, slot: int, memory: SlotMemory, description: bytes, nbytes: int, stamp: Stamp
     ) -> None:
         metadata_json, source_ns, origin_ns, deadline_ns = stamp
         for end in self._blocking:
             if len(end.edge.pending) >= end.edge.queue_size:
                 self._wait_for_room(deadline_ns)
-        buffer, offset, room, growth = place
+        buffer, offset, room, growth = memory
         if metadata_json:
             begin = metadata_start(nbytes)
             if begin + len(metadata_json) > room:
@@ -447,12 +447,12 @@ class Publisher:
 
     def _wait_for_room(self, deadline_ns: int | None) -> None:
         for end in self._blocking:
-            # Looked at before each wait: the post that told of it may be taken already.
+            # Checked before each wait: the post that announced it may be taken already.
             self._look_up(end)
             while end.edge.is_full:
                 until_ns = deadline_ns
                 if self.pulse is not None:
-                    # Whoever waits for room lives.
+                    # A writer that waits for room is alive.
                     next_ns = self.pulse()
                     until_ns = next_ns if deadline_ns is None else min(next_ns, deadline_ns)
                 if not end.wait(until_ns) and until_ns == deadline_ns:

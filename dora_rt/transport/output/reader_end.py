@@ -1,4 +1,4 @@
-"""What a publisher knows of one of its readers, and how it follows that reader's fate."""
+"""One reader of a publisher: its state on the board, its queue, its restarts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ReaderEnd:
         self._connect(config.generation)
 
     def has_news(self) -> bool:
-        """Tell whether the reader has closed its input, died, or come back."""
+        """Return whether the reader has closed its input, died, or come back."""
         edge = self.edge
         return (
             self._board.reader_word(self._config.number) != self._word
@@ -48,10 +48,10 @@ class ReaderEnd:
         )
 
     def notice(self, writer: RingWriter) -> None:
-        """Act on what is new, or for the first time; if this raises, it stays to be noticed.
+        """Act on a change of the reader's state; if this raises, the next call tries again.
 
         Raises:
-            SharedMemoryError, SharedMemoryFullError: there is no room for what it takes.
+            SharedMemoryError, SharedMemoryFullError: there is no room for the reader's tokens.
         """
         edge = self.edge
         word = self._board.reader_word(self._config.number)

@@ -1,1 +1,1 @@
-"""Shared memory, semaphores, fences and forks: what the data plane is built of."""
+"""Building blocks of the data plane: shared memory, semaphores, fences, forks."""

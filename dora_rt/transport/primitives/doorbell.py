@@ -21,7 +21,7 @@ _FOR_EVER_S = 366 * 24 * 3600
 
 
 def deadline_after(timeout_s: float | None) -> int | None:
-    """Give the `time.monotonic_ns()` at which a time-out in seconds is over; None: never.
+    """Return the `time.monotonic_ns()` at which a time-out in seconds is over; None: never.
 
     Raises:
         ValueError: the time-out is negative or not a number.
@@ -134,7 +134,7 @@ class Doorbell:
         self._semaphore.release()
 
     def close(self) -> None:
-        """Let go of the semaphore; nobody waits any more."""
+        """Close the semaphore; no thread may wait on it any more."""
         with suppress(ClosedError):
             self._semaphore.close()
         if self._waits is not None:
@@ -148,14 +148,15 @@ class _Timespec(ctypes.Structure):
 class _Waits:
     """The waits of glibc 2.30 and later, on a semaphore opened by name."""
 
-    _semaphore = ctypes.c_void_p()  # until it is open
+    _nothing = ctypes.c_void_p()
+    _semaphore = _nothing  # until it is open
 
     def __init__(self, library: ctypes.CDLL, name: str) -> None:
         library.sem_open.restype = ctypes.c_void_p
         self._close = library.sem_close
         self._semaphore = ctypes.c_void_p(library.sem_open(name.encode(), 0))
         if not self._semaphore:
-            # Removed a moment ago; to wait on nothing would be a segmentation fault.
+            # Removed a moment ago; a wait on nothing is a segmentation fault.
             raise SharedMemoryError(f"semaphore {name} is gone: its process has ended")
         self._wait = library.sem_wait
         self._clock_wait = library.sem_clockwait
@@ -175,8 +176,8 @@ class _Waits:
         self.close()
 
     def close(self) -> None:
-        """Let go of it; the C library counts how often it is open."""
-        semaphore, self._semaphore = self._semaphore, ctypes.c_void_p()
+        """Close it; the C library counts how often it is open."""
+        semaphore, self._semaphore = self._semaphore, self._nothing
         if semaphore:
             self._close(semaphore)
 

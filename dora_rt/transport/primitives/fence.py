@@ -1,4 +1,4 @@
-"""A memory fence in pure Python, for what is read without a claim."""
+"""A memory fence in pure Python, for words that are read without a claim."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _IN_ORDER = frozenset({"x86_64", "i686"})
 
 
 def stores_need_fences() -> bool:
-    """Tell whether this machine may show the stores of a thread to others in another order."""
+    """Return whether this machine may show the stores of a thread to others in another order."""
     return os.uname().machine not in _IN_ORDER
 
 
 class Fence:
     """Orders what this thread does before it and after it, as others see it.
 
-    Letting go of a lock publishes what was done before, taking one keeps what comes after from
+    Releasing a lock publishes what was done before, taking one keeps what comes after from
     being done earlier, and the two stay in this order also on ARM. Not to be shared by threads.
     """
 

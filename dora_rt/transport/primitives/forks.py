@@ -25,10 +25,10 @@ _is_watching = False
 
 
 class Lender(Protocol):
-    """Whoever may have given out views of shared memory."""
+    """An object that may have handed out views of shared memory."""
 
     def keep_for(self, heirs: Heirs) -> bool:
-        """Do not let what is lent now be overwritten before `heirs` are gone.
+        """Keep memory that is lent now from being overwritten before `heirs` are gone.
 
         Called in any thread, at any moment.
 
@@ -64,8 +64,8 @@ class Heirs:
         self.forget()
 
     def are_gone(self) -> bool:
-        """Tell, in the parent, whether nobody is left."""
-        # Without waiting: if somebody else looks just now, perhaps further down in this very
+        """Whether all heirs are gone; call it in the parent."""
+        # Without waiting: if another thread looks just now, perhaps further down in this very
         # thread, the next look is early enough.
         if self._page is None and self._lock.acquire(blocking=False):
             try:
@@ -84,7 +84,7 @@ class Heirs:
 
 
 def _is_sealed(descriptor: int) -> bool:
-    """Tell whether nobody has mapped this file writable, by seeing to it that nobody ever does."""
+    """Seal a file against writable mappings; return False if one still exists."""
     try:
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
     except OSError as error:
@@ -100,7 +100,7 @@ under_way: dict[int, Heirs] = {}
 """Forks that have begun and not ended yet, by thread: several may fork at the same time.
 
 Until then no lender gives anything back: between the hooks of other modules, which are called
-before and after a fork as well, other threads go on, and what they let go of the fork may have.
+before and after a fork as well, other threads go on, and the fork may have what they release.
 """
 # In a fork: for the pages, which go with it.
 _ancestors: list[Heirs] = []
@@ -123,7 +123,7 @@ def note_lender(lender: Lender) -> None:
 
 
 def refuse(where: str, what: str) -> None:
-    """Let nobody do in a fork what only the node itself can do.
+    """Refuse in a fork what only the node itself can do.
 
     Raises:
         NodeClosedError: this process is a fork of the node.

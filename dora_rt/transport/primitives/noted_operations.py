@@ -16,7 +16,7 @@ from dora_rt.transport.primitives.shm import Semaphore
 
 
 def claiming(token: Semaphore, note: list[int], mark: int) -> Callable[[], Any]:
-    """Give a function that takes one count at once, and then appends `mark` to `note`.
+    """Return a function that takes one count at once, and then appends `mark` to `note`.
 
     It raises BusyError, and notes nothing, if there is no count to take.
     """
@@ -25,7 +25,7 @@ def claiming(token: Semaphore, note: list[int], mark: int) -> Callable[[], Any]:
 
 
 def posting(token: Semaphore, note: list[None]) -> Callable[[], Any]:
-    """Give a function that adds one count, and then appends None to `note`."""
+    """Return a function that adds one count, and then appends None to `note`."""
     return map(note.append, starmap(token.release, repeat(()))).__next__
 
 
@@ -34,7 +34,7 @@ def locking(lock: Any, note: list[bool], timeout_s: float) -> None:
 
     Args:
         lock: of `threading`.
-        note: gets True or False; who finds True in it lets go of the lock, whatever was raised.
+        note: gets True or False; on True the caller releases the lock, whatever was raised.
         timeout_s: seconds to wait; 0: do not wait.
     """
     if timeout_s > 0:

@@ -1,10 +1,10 @@
-"""The names of the shared objects of a run, in one place for all who create or attach them."""
+"""Names of the shared objects of a run, in one place for creators and for attachers."""
 
 from __future__ import annotations
 
 
 def board(run: str) -> str:
-    """Name the segment in which the launcher tells all nodes what they must know."""
+    """Return the name of the board of a run."""
     return f"/drt-{run}-board"
 
 
@@ -24,7 +24,7 @@ def pool(run: str, number: int, generation: int, growth: int) -> str:
 
 
 def pools(run: str, number: int, generation: int) -> str:
-    """Give what the names of all pools of an output begin with."""
+    """Return the common prefix of the names of all pools of an output."""
     return f"/drt-{run}-o{number}.{generation}g"
 
 
@@ -34,7 +34,7 @@ def edge(run: str, number: int, generation: int) -> str:
 
 
 def returned(run: str, number: int, generation: int) -> str:
-    """Name the semaphore by which an edge's reader gives slots back."""
+    """Return the name of the semaphore that announces slots given back by an edge's reader."""
     return f"/drt-{run}-e{number}.{generation}r"
 
 

@@ -1,7 +1,7 @@
 """Polling for a moment before sleeping, because to wake a sleeping process costs far more.
 
 The rule of competitive spinning (Karlin and others, 1991, "Empirical studies of competitive
-spinning for a shared-memory multiprocessor"): who polls for at most as long as a wake-up costs
+spinning for a shared-memory multiprocessor"): a poll of at most as long as a wake-up costs
 never pays more than twice the best that was possible. On top of that a waiter here polls only
 while its recent waits were that short, so a camera's 33 ms are slept from the first microsecond.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_FIRST_LIMIT_NS = 50_000  # until the first wake-ups have shown what they cost
+_FIRST_LIMIT_NS = 50_000  # until the first wake-ups have been measured
 _LEAST_LIMIT_NS = 5_000
 _MOST_LIMIT_NS = 100_000
 _LEARNING = 8  # an expensive wake-up counts for an eighth; a cheap one at once
@@ -30,8 +30,8 @@ class Spin:
 
     Attributes:
         limit_ns: for how long to poll now; 0: sleep at once.
-        cost_ns: what a wake-up costs, as far as was seen.
-        is_learning: whether the rule is in force, and wants to know of each sleep.
+        cost_ns: estimated cost of a wake-up.
+        is_learning: False with a fixed `spin_us`; else every sleep must be reported to `slept`.
     """
 
     def __init__(self, fixed_ns: int | None) -> None:
@@ -49,7 +49,7 @@ class Spin:
         self._until_look = _LOOK_EVERY
 
     def paid(self) -> None:
-        """Note that a poll has found what was waited for."""
+        """Note that a poll was successful."""
         if self._score < _MOST_SCORE:
             self._score += _PAID
         self._until_look -= 1
@@ -95,10 +95,10 @@ class Spin:
 
 
 def has_idle_core() -> bool:
-    """Tell whether no more threads want to run at this moment than there are cores."""
+    """Return whether at most as many threads are runnable at this moment as there are cores."""
     cores = os.cpu_count() or 1
     if cores < 2:
         return False
-    # "0.20 0.18 0.12 1/80 11206": the fourth field is what wants to run now, of all (proc(5)).
+    # "0.20 0.18 0.12 1/80 11206": the fourth field is runnable threads / all threads (proc(5)).
     running = Path("/proc/loadavg").read_text().split()[3].partition("/")[0]
     return int(running) <= cores

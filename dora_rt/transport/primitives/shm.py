@@ -38,7 +38,7 @@ class Semaphore(Protocol):
 
     @property
     def value(self) -> int:
-        """Give the count."""
+        """The count."""
 
     def acquire(self, timeout: float | None = None) -> None:
         """Take one count, or raise BusyError after `timeout` seconds (0: at once)."""
@@ -55,10 +55,12 @@ class _Semaphore(posix_ipc.Semaphore):  # type: ignore[misc]
 
     __slots__ = ()
 
-    def __del__(self) -> None:
-        # Done by hand already, or it was never opened.
-        with contextlib.suppress(ClosedError):
+    # At the end of an interpreter the names of its modules are gone before its objects are.
+    def __del__(self, closed_error: type[Exception] = ClosedError) -> None:
+        try:  # noqa: SIM105
             self.close()
+        except closed_error:
+            pass  # by hand already, or it was never opened
 
 
 class Segment:
@@ -150,18 +152,18 @@ class Segment:
 
     def words(self) -> memoryview:
         """View the segment as native 8-byte words."""
-        # Somebody may have cut the object at any byte; who attaches looks at the size then.
+        # The object may be truncated at any moment; `attach` checks the size.
         whole = len(self.mapping) // 8 * 8
         return memoryview(self.mapping)[:whole].cast("Q")
 
     def close(self) -> None:
-        """Let go of the descriptor; the mapping goes with the last view of it."""
+        """Close the descriptor; the mapping goes with the last view of it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def unlink(self) -> None:
-        """Remove the name; who has it mapped keeps the memory."""
+        """Remove the name; processes that have it mapped keep the memory."""
         try:
             posix_ipc.unlink_shared_memory(self.name)
         except posix_ipc.ExistentialError:
@@ -169,7 +171,7 @@ class Segment:
 
 
 def segment_exists(name: str) -> bool:
-    """Tell whether there is a segment of this name (at the moment)."""
+    """Return whether there is a segment of this name (at the moment)."""
     return (SHM_DIRECTORY / name.removeprefix("/")).exists()
 
 
@@ -203,7 +205,7 @@ def create_semaphore(name: str) -> Semaphore:
 
 
 def open_semaphore(name: str) -> Semaphore:
-    """Open a semaphore that nobody else makes; create it, with count 0, if it does not exist yet.
+    """Open a semaphore that only this process creates; create it with count 0 if missing.
 
     Raises:
         SharedMemoryError: it cannot be made or mapped.
@@ -259,7 +261,7 @@ def unlink_semaphores(semaphores: Iterable[str]) -> None:
 
 
 def unlink_run(run: str) -> list[str]:
-    """Remove every shared object whose name belongs to the run; give their file names."""
+    """Remove every shared object whose name belongs to the run; return their file names."""
     removed = []
     for entry in [path.name for path in SHM_DIRECTORY.iterdir()]:
         if entry.startswith(f"drt-{run}-"):
@@ -282,7 +284,7 @@ class Room(NamedTuple):
 
 
 def find_room() -> Room:
-    """Tell how much shared memory there is."""
+    """Return the size of shared memory, and how much of it is free."""
     status = os.statvfs(SHM_DIRECTORY)
     if not status.f_blocks:
         # Without a limit (size=0, or a ramfs): all the memory that there is.
@@ -295,7 +297,7 @@ def find_room() -> Room:
 
 
 def _find_memory() -> tuple[int, int]:
-    """Give the size of the machine's memory, and what of it a program can get."""
+    """Return the size of the machine's memory, and how much of it is available."""
     page_nbytes = os.sysconf("SC_PAGE_SIZE")
     nbytes = os.sysconf("SC_PHYS_PAGES") * page_nbytes
     available = re.search(r"^MemAvailable: +(\d+) kB$", _MEMORY.read_text(), re.M)
@@ -305,14 +307,14 @@ def _find_memory() -> tuple[int, int]:
 
 
 def _explained(error: OSError, what: str) -> SharedMemoryError | SharedMemoryFullError:
-    """Say why an object could not be made; also a tmpfs that has bytes may be out of inodes."""
+    """Return the error for an object that could not be made; a tmpfs may lack inodes, too."""
     if error.errno == errno.ENOSPC:
         return SharedMemoryFullError(f"no room in {SHM_DIRECTORY} for one more object ({what})")
     return SharedMemoryError(f"{what} cannot be made in {SHM_DIRECTORY}: {error.strerror}")
 
 
 def _has_all_mappings() -> bool:
-    """Tell whether this process may map nothing more; each segment and semaphore is a mapping."""
+    """Return whether this process may map nothing more; each segment and semaphore is a mapping."""
     limit, count = _count_mappings()
     # The kernel keeps some that it does not show.
     return limit is not None and count > 0.95 * limit
@@ -371,7 +373,7 @@ def _fill(descriptor: int, offset: int, nbytes: int) -> None:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
         # A C library that does not make up for a file system without fallocate (musl). Never
-        # ftruncate alone: the first touch of a page that is not there would be a SIGBUS.
+        # After ftruncate alone, the first touch of a page that does not fit is a SIGBUS.
         page = bytes(mmap.PAGESIZE)
         for begin in range(offset, offset + nbytes, len(page)):
             os.pwrite(descriptor, page[: offset + nbytes - begin], begin)

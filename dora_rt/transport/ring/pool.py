@@ -22,7 +22,7 @@ _SMALLEST_SLOT_NBYTES = 256 * 1024
 _MOST_GROWTHS = 64  # each time it has twice the size, or more
 
 
-class Place(NamedTuple):
+class SlotMemory(NamedTuple):
     """Where a slot is: memory, offset and size in bytes, and the number of its pool."""
 
     buffer: mmap.mmap
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 
 class PoolWriter:
-    """The writer's side: gives a slot as much memory as the next sample needs."""
+    """The writer's side: allocates for a slot as much memory as the next sample needs."""
 
     def __init__(self, run: str, config: OutputConfig) -> None:
         """Attach to what the launcher made, which is pool 0 if `slot_nbytes` > 0, else nothing."""
@@ -41,7 +41,7 @@ class PoolWriter:
         self._segments: dict[int, Segment] = {}
         # Number of the newest pool, and the size of its slots: both at once.
         self._newest = (-1, 0)
-        self.places: list[Place | None] = [None] * config.slots
+        self.memories: list[SlotMemory | None] = [None] * config.slots
         """Where each slot is in the newest pool, as far as it was used there."""
         self.has_old_pools = False
         """Whether the pool has grown, and an earlier one is still there."""
@@ -52,13 +52,13 @@ class PoolWriter:
             self._segments[0] = Segment.attach(self._name(0), writable=True)
             self._committed = [config.slot_nbytes] * config.slots
 
-    def place(self, slot: int, nbytes: int) -> Place:
+    def allocate(self, slot: int, nbytes: int) -> SlotMemory:
         """Make room for a sample of `nbytes` (header and metadata included) in a slot.
 
         Raises:
             SharedMemoryFullError: /dev/shm has no room.
         """
-        before = self._newest, self._committed, self.places[:]
+        before = self._newest, self._committed, self.memories[:]
         if nbytes > self._newest[1]:
             self._grow(nbytes)
         growth, slot_nbytes = self._newest
@@ -70,17 +70,17 @@ class PoolWriter:
                 segment.commit(offset, room)
             except DoraRtError:
                 if growth != before[0][0]:
-                    # What is smaller still fits into the pool before.
-                    self._newest, self._committed, self.places[:] = before
+                    # Smaller samples still fit into the pool before.
+                    self._newest, self._committed, self.memories[:] = before
                     self._segments.pop(growth).unlink()
                     segment.close()
                     self.has_old_pools = len(self._segments) > 1
                 raise
             self._committed[slot] = room
-        place = Place(segment.mapping, offset, self._committed[slot], growth)
-        self.places[slot] = place
+        memory = SlotMemory(segment.mapping, offset, self._committed[slot], growth)
+        self.memories[slot] = memory
         self._growth_of[slot] = growth
-        return place
+        return memory
 
     def retire(self, free: Collection[int]) -> None:
         """Remove earlier pools of which every slot is in `free`."""
@@ -93,7 +93,7 @@ class PoolWriter:
         self.has_old_pools = len(self._segments) > 1
 
     def close(self) -> None:
-        """Let go of the memory; the launcher removes the names."""
+        """Unmap the memory; the launcher removes the names."""
         for segment in self._segments.values():
             segment.close()
 
@@ -105,7 +105,7 @@ class PoolWriter:
         segment = Segment.create(self._name(growth), self._config.slots * slot_nbytes, sparse=True)
         self._segments[growth] = segment
         self._committed = [0] * self._config.slots
-        self.places[:] = [None] * self._config.slots
+        self.memories[:] = [None] * self._config.slots
         self.has_old_pools = len(self._segments) > 1
         self._newest = growth, slot_nbytes
 
@@ -120,10 +120,10 @@ class PoolReader:
         self._run = run
         self._config = config
         self._mappings: dict[int, tuple[mmap.mmap, int]] = {}
-        self.places: list[Place | None] = [None] * config.slots
+        self.memories: list[SlotMemory | None] = [None] * config.slots
         """Where each slot was when a sample was last found in it."""
 
-    def locate(self, slot: int, growth: int) -> Place:
+    def locate(self, slot: int, growth: int) -> SlotMemory:
         """Find a slot that a sample is in.
 
         Raises:
@@ -134,8 +134,8 @@ class PoolReader:
         if found is None:
             found = self._attach(growth)
         mapping, slot_nbytes = found
-        self.places[slot] = place = Place(mapping, slot * slot_nbytes, slot_nbytes, growth)
-        return place
+        self.memories[slot] = memory = SlotMemory(mapping, slot * slot_nbytes, slot_nbytes, growth)
+        return memory
 
     def _attach(self, growth: int) -> tuple[mmap.mmap, int]:
         config = self._config
@@ -152,8 +152,8 @@ class PoolReader:
             known: mapping for known, mapping in self._mappings.items() if known >= growth - 1
         }
         self._mappings[growth] = segment.mapping, slot_nbytes
-        # Else a slot that is not used any more would keep a pool mapped that nobody needs.
-        self.places[:] = [None] * config.slots
+        # Else a slot that is no longer used keeps an old pool mapped.
+        self.memories[:] = [None] * config.slots
         return self._mappings[growth]
 
 

@@ -100,27 +100,27 @@ LOG_SHIFT = SLOT_BITS + 1
 
 
 def floor_word(generation: int, seq: int) -> int:
-    """Give the word of FLOOR or BEGIN for the reader of a generation."""
+    """Return the word of FLOOR or BEGIN for the reader of a generation."""
     return (generation & 0xFFFF) << SEQ_BITS | seq
 
 
 def begin_index(edges: int, position: int) -> int:
-    """Give the index of an edge's BEGIN word."""
+    """Return the index of an edge's BEGIN word."""
     return FLOOR + edges + position
 
 
 def writer_dropped_index(edges: int, position: int) -> int:
-    """Give the index of an edge's WRITER_DROPPED word."""
+    """Return the index of an edge's WRITER_DROPPED word."""
     return FLOOR + 2 * edges + position
 
 
 def output_nbytes(slots: int, edges: int) -> int:
-    """Give the size of an output segment in bytes."""
+    """Return the size of an output segment in bytes."""
     return 8 * (FLOOR + 3 * edges + 2 * slots)
 
 
 def edge_nbytes(slots: int) -> int:
-    """Give the size of an edge segment in bytes."""
+    """Return the size of an edge segment in bytes."""
     # Each slot can be in the log twice: taken, and given back.
     return 8 * (LOG + 2 * slots)
 

@@ -64,7 +64,7 @@ class RingReader:
         """Number of the sample that was counted as delivered last (at first, of the one before
         those that are for this reader), and how many were so far."""
         self.held: dict[int, weakref.ref[Any]] = {}
-        """Slots that views look at, with what tells that the last of them is gone."""
+        """Slots that views look at, each with the weak reference that ends with the last view."""
         self._words = output_words
         self._edge_words = edge_words
         self._find_token = find_token
@@ -95,14 +95,14 @@ class RingReader:
         this reader will have dropped itself then."""
 
     def take_newest(self, head: int, is_final: bool) -> tuple[int, int] | None:
-        """Take the newest sample, and give all older ones back; else as `take`."""
+        """Take the newest sample and give all older ones back; otherwise like `take`."""
         taken = self.take(head, is_final)
         while taken is not None and (head := self._words[HEAD]) != self.next_seq:
             seq, next_seq = self.seq, self.next_seq
             try:
                 newer = self.take(head, is_final)
             except CorruptSampleError:
-                # Else it would be found again, and this one behind it, for ever.
+                # Else the next look finds it again, and this one behind it, for ever.
                 self.pass_over(taken[0])
                 raise
             if newer is None:
@@ -185,7 +185,7 @@ class RingReader:
             self.next_seq = next_seq
 
     def recover(self) -> None:
-        """Bring to an end what an exception has broken off: what has not arrived comes again."""
+        """Finish the operation that an exception broke off: unarrived samples come again."""
         if self.logging is not None:
             self._finish_log()
         for slot in list(self.arriving):
@@ -204,7 +204,7 @@ class RingReader:
 
         Args:
             slot: its slot.
-            tells: whether a writer that waits for room in the queue is to hear of it.
+            tells: whether to wake a writer that waits for room in the queue.
         """
         if tells:
             self.logging = self._logged, TAKEN | slot, self._own_dropped
@@ -212,8 +212,8 @@ class RingReader:
         self._forget(slot)
 
     def give_back(self, slot: int) -> None:
-        """Let go of a slot; the writer may write it again."""
-        # As `_finish_log`, with what is always so here known.
+        """Give a slot back; the writer may write it again."""
+        # `_finish_log`, specialised for this path.
         number = self._logged
         self.logging = number, slot, self._own_dropped
         self._edge_words[LOG + number % self._log_length] = number + 1 << LOG_SHIFT | slot  # 10
@@ -229,17 +229,17 @@ class RingReader:
         self.logging = None
 
     def pass_over(self, slot: int) -> None:
-        """Let go of a slot whose sample did not arrive, and count that."""
+        """Give back the slot of a sample that did not arrive, and count it."""
         self.logging = self._logged, slot, self._own_dropped + 1
         self._finish_log()
 
     @property
     def has_claims(self) -> bool:
-        """Tell whether there is anything that was claimed and has not arrived."""
+        """Whether a claimed sample has not arrived yet."""
         return bool(self._early or self.arriving)
 
     def give_claims_back(self) -> None:
-        """Let go of all that was claimed and will not arrive."""
+        """Give back all claimed slots whose samples will not arrive."""
         self.recover()
         for seq in list(self._early):
             slot, _ = self._early[seq]
@@ -282,7 +282,7 @@ class RingReader:
         return slot, growth
 
     def leave(self, seq: int, slot: int) -> None:
-        """Let go of a sample that shall not arrive."""
+        """Give back a sample that must not arrive."""
         if seq == self.arrived[0]:
             self.give_back(slot)  # it counts as delivered, though an exception took its place
         else:
@@ -291,7 +291,7 @@ class RingReader:
     def _is_gone(self, seq: int, slot: int) -> bool:
         """Do step 9: find out whether a token that is not here will never come."""
         words = self._words
-        # What is kept was posted later, too; and its own token cannot be won again.
+        # The kept sample was posted later, too; and its own token cannot be won again.
         if not self._early:
             word = words[self._order + (seq + 1) % self._slots]
             later = word & SLOT_MASK

@@ -28,7 +28,7 @@ from dora_rt.transport.ring.protocol import (
 
 
 class ReaderState(Enum):
-    """What the writer knows of a reader; AWAY: it will be back, and its queue waits for it."""
+    """State of a reader as its writer knows it; AWAY: it comes back, and its queue waits for it."""
 
     HERE = "here"
     AWAY = "away"
@@ -39,7 +39,7 @@ class ReaderState(Enum):
 HERE, AWAY, CLOSED = ReaderState.HERE, ReaderState.AWAY, ReaderState.CLOSED
 
 
-# A reader that is always behind never comes to listen, and a semaphore has a largest count. Who
+# A reader that is always behind never listens, and a semaphore has a largest count. A reader that
 # finds so many rings to take before it sleeps sees what was written before one more was spared:
 # to take them lasts for microseconds, and no processor delays a store by that (`value` is a plain
 # load, which ARM may do before the tokens are posted).
@@ -47,7 +47,7 @@ _ENOUGH_RINGS = 64
 
 
 class WriterEdge:
-    """The writer's side of one edge: what it knows of the reader, and the queue it keeps."""
+    """The writer's side of one edge: the reader's state, and the queue kept for it."""
 
     __slots__ = (
         "bit",
@@ -90,10 +90,10 @@ class WriterEdge:
         # reader took meanwhile: the writer learns of those only when it tries their token, or
         # gets their slot back.
         self.pending: deque[tuple[int, int]] = deque()
-        # Of a reader that is AWAY: what is pending below has a token, which it may have won.
+        # Of a reader that is AWAY: each pending sample below this number has a token, maybe won.
         self.posted_below = 0
         self.won: list[int] = []
-        """Has the slot whose token is being taken back, as soon as that is certain."""
+        """The slot whose token is being taken back, as soon as that is certain."""
 
     def connect(
         self,
@@ -108,7 +108,7 @@ class WriterEdge:
         Args:
             generation: of the edge.
             reader_words: the segment that the reader writes.
-            returned: what the reader posts.
+            returned: the semaphore that the reader posts.
             make_token: makes the token of a slot, which must not exist yet.
             slots: how many there are.
         """
@@ -123,11 +123,11 @@ class WriterEdge:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether the writer has to wait for this reader."""
+        """Whether the writer has to wait for this reader."""
         return self.blocking and len(self.pending) >= self.queue_size and self.state is not CLOSED
 
     def token(self, slot: int) -> Semaphore:
-        """Give the token of a slot, which is made when it is first needed.
+        """Return the token of a slot, which is made when it is first needed.
 
         Raises:
             SharedMemoryError, SharedMemoryFullError: it cannot be made.
@@ -159,11 +159,11 @@ class RingWriter:
         self._words = words
         self.pass_fence = Fence().pass_through
         self._stores_need_fences = stores_need_fences()
-        # Of the edges, as their states are: who gets tokens, and whose baton each new sample has.
+        # `_listening` get tokens; `_all_batons`: mask of readers that must return a new slot.
         self._listening: tuple[WriterEdge, ...] = ()
         self._waited_for: tuple[WriterEdge, ...] = ()
         self._all_batons = 0
-        # By slot: what posts its token for each of `_listening`; None: one is still to be made.
+        # By slot: the posts of its token, one for each of `_listening`; None: a token is missing.
         self.posts: list[tuple[Callable[[], Any], ...] | None] = [None] * slots
         self.opened = -1
         """The slot of which observers know already that it will change."""
@@ -175,12 +175,12 @@ class RingWriter:
         self._dropped = self._begin + len(self.edges)
         self._place = self._dropped + len(self.edges)
         self._order = self._place + slots
-        # What is going on: noted before the first step of it, and looked at after an exception.
+        # The operation in progress: noted before its first step, and read after an exception.
         # Slot, number, growth of the pool, and the bytes sent with it:
         self._publishing: tuple[int, int, int, int] | None = None
-        # Edge, number, slot, what will have been dropped with it, and whether it has a token:
+        # Edge, number, slot, the count of drops with it, and whether it has a token:
         self._dropping: tuple[WriterEdge, int, int, int, bool] | None = None
-        # Edge, and what waited for its reader when that came:
+        # Edge, and the queue when its reader came:
         self._welcoming: tuple[WriterEdge, tuple[tuple[int, int], ...]] | None = None
         self._posted: list[None] = []
         self._derive()
@@ -202,14 +202,14 @@ class RingWriter:
         self.opened = slot
 
     def open_next(self) -> None:
-        """Open the slot that comes next already now, when nobody waits for this process.
+        """Open the next slot ahead of time, while no reader waits for this process.
 
-        Its fence is the publisher's lock, which is let go of and taken again before the slot is
+        Its fence is the publisher's lock, which is released and taken again before the slot is
         written.
         """
         if self.free:
             slot = self.free[-1]
-            if self._seqs[slot] != self.head - 1:  # the newest is what observers look at
+            if self._seqs[slot] != self.head - 1:  # observers look at the newest
                 self._words[self._place + slot] = BEING_WRITTEN
                 self.opened = slot
 
@@ -258,7 +258,7 @@ class RingWriter:
         self._publishing = None
 
     def recover(self) -> None:
-        """Bring to an end what an exception has broken off, so that it is done once and whole."""
+        """Finish the operation that an exception broke off, so that it is done once and whole."""
         if self._publishing is None:
             # While the slot of an entry that was acted on, and not passed yet, is not used again.
             for edge in self.edges:
@@ -348,7 +348,7 @@ class RingWriter:
                 # An entry that is read a second time finds its slot gone from both.
                 if batons & edge.bit:
                     if pending and pending[0][1] == slot:
-                        # Also of what is given back: nobody says "taken" of what is given back at
+                        # Also for "given back": "taken" is not logged for a slot given back at
                         # once, nor on an edge that drops.
                         pending.popleft()
                     if entry < TAKEN:
@@ -395,7 +395,7 @@ class RingWriter:
         self._welcoming = None
 
     def keep_for_later(self, edge: WriterEdge) -> None:
-        """Post nothing more to a reader that will be restarted; it may still take what it has."""
+        """Post nothing more to a reader that will be restarted; it may still take the queue."""
         if edge.state is HERE:
             edge.posted_below = self.head
             self._set_state(edge, AWAY)
@@ -416,9 +416,9 @@ class RingWriter:
                 self._free_baton(slot, edge.bit)
 
     def close_edge(self, edge: WriterEdge) -> None:
-        """Stop feeding a reader that has closed its input; what it holds comes back by itself."""
+        """Stop feeding a reader that has closed its input; slots that it holds come back."""
         while edge.pending:
-            # Not counted: dropped is what a reader is too slow for, and this one reads no more.
+            # Not counted: "dropped" means that a reader was too slow, and this one reads no more.
             self._drop(edge, counted=0)
         self._set_state(edge, CLOSED)
 
@@ -453,7 +453,7 @@ class RingWriter:
     def _drop(self, edge: WriterEdge, *, counted: int = 1) -> bool:
         """Drop the oldest of the queue; False if the reader had taken it meanwhile."""
         seq, slot = edge.pending[0]
-        # Who is away has no token of what came since: that is the writer's to take.
+        # A reader that is AWAY has no token of later samples: they are the writer's to take.
         has_token = edge.state is not AWAY or seq < edge.posted_below
         if has_token and not (self._seqs[slot] == seq and self._waits(edge, slot)):
             edge.pending.popleft()

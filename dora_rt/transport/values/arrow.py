@@ -1,4 +1,4 @@
-"""pyarrow arrays as samples and back; nobody imports this module who has nothing to do with them.
+"""pyarrow arrays as samples and back; imported only by processes that use them.
 
 An array of plain numbers without nulls is sent as the ndarray that it is. Any other travels in
 Arrow's IPC format, and its reader uses the buffers in it where they are.
@@ -106,7 +106,7 @@ def _values_start(schema_nbytes: int) -> int:
 
 
 def sendable_array(data: Any) -> NDArray[Any] | ArrowSample:
-    """Give the form in which an array travels: plain numbers as they are, without a copy.
+    """Return the form in which an array travels: plain numbers as they are, without a copy.
 
     Args:
         data: a pyarrow.Array, or whatever else has the method `__arrow_c_array__`.
@@ -117,7 +117,7 @@ def sendable_array(data: Any) -> NDArray[Any] | ArrowSample:
 
 
 def as_numbers(data: Any) -> NDArray[Any] | None:
-    """Give the numbers of an array in place; None if it has anything else, or nulls."""
+    """Return the numbers of an array in place; None if it has anything else, or nulls."""
     if not isinstance(data, pyarrow.Array) or data.type.id not in _NUMBER_IDS or data.null_count:
         return None
     numbers: NDArray[Any] = data.to_numpy()
@@ -125,7 +125,7 @@ def as_numbers(data: Any) -> NDArray[Any] | None:
 
 
 def decoded(payload: NDArray[Any]) -> Any:
-    """Give the array that was written to `payload`; it refers to that memory.
+    """Return the array that was written to `payload`; it refers to that memory.
 
     Raises:
         CorruptSampleError: there is none.
@@ -163,7 +163,7 @@ def _read(payload: NDArray[Any]) -> Any:
 
 
 def as_arrow(value: Any) -> Any:
-    """Give what was received as the flat pyarrow.Array that dora's nodes expect, in place.
+    """Return a received value as the flat pyarrow.Array that dora's nodes expect, in place.
 
     Args:
         value: bytes, an ndarray, a pyarrow.Array, or None, as of the tick of a timer. Of bools a
@@ -180,7 +180,7 @@ def as_arrow(value: Any) -> Any:
 
 
 def as_strings(*texts: str) -> Any:
-    """Give strings as a pyarrow.Array."""
+    """Return strings as a pyarrow.Array."""
     return pyarrow.array(texts, pyarrow.string())
 
 

@@ -1,4 +1,4 @@
-"""How dora's nodes say in metadata what an array is, since their arrays are flat."""
+"""dora's flat arrays: their dtype, shape and encoding in the metadata."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shaped(array: NDArray[Any], metadata: Mapping[str, Any]) -> NDArray[Any]:
 
 
 def add_shape(metadata: dict[str, Any], array: NDArray[Any]) -> None:
-    """Say in metadata what shape an array had; what the sender says itself stays."""
+    """Add an array's shape to its metadata; the sender's own keys stay."""
     encoding = metadata.get("encoding")
     if encoding is None and array.ndim == 3 and array.dtype == np.uint8:
         encoding = _OWN_ENCODINGS.get(array.shape[2])

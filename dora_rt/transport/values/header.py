@@ -73,24 +73,24 @@ read_number_and_times = _NUMBER_AND_TIMES.unpack_from
 
 
 def is_sendable_dtype(dtype: np.dtype[Any]) -> bool:
-    """Tell whether arrays of this dtype can be sent: bool and numeric ones can."""
+    """Return whether arrays of this dtype can be sent: bool and numeric ones can."""
     return dtype.char in SENDABLE_CHARS
 
 
 def metadata_start(payload_nbytes: int) -> int:
-    """Give the offset of the metadata from the start of the header."""
+    """Return the offset of the metadata from the start of the header."""
     return HEADER_NBYTES + (payload_nbytes + 7 & -8)
 
 
 def describe(payload_nbytes: int, metadata_nbytes: int, encoding: int = ENCODING_BYTES) -> bytes:
-    """Give the description of a sample that is no ndarray; it goes to `DESCRIPTION_OFFSET`."""
+    """Return the description of a sample that is no ndarray; it goes to `DESCRIPTION_OFFSET`."""
     return _FIXED.pack(payload_nbytes, metadata_nbytes, encoding, 0, 0, VERSION)
 
 
 def describe_array(
     dtype: np.dtype[Any], shape: tuple[int, ...], payload_nbytes: int, metadata_nbytes: int
 ) -> bytes:
-    """Give the description of a sample that is an ndarray of a dtype that can be sent."""
+    """Return the description of a sample that is an ndarray of a dtype that can be sent."""
     return _DESCRIPTIONS[len(shape)].pack(
         payload_nbytes,
         metadata_nbytes,
@@ -196,7 +196,7 @@ class HeaderReader:
 
 
 def has_strides(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    """Tell whether numpy can make an array of this shape.
+    """Return whether numpy can make an array of this shape.
 
     Also one with nothing in it has strides, and those must fit into a word.
     """

@@ -28,7 +28,7 @@ def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memory
         UnsupportedValueError: it is neither bytes nor a bool or numeric array, nor one of Arrow;
             names `where`.
     """
-    # First what nearly everything is.
+    # The most common case first.
     if type(data) is bytes or (
         type(data) is np.ndarray and data.dtype.char in SENDABLE_CHARS and data.ndim <= MAX_NDIM
     ):
@@ -50,7 +50,7 @@ def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memory
     if isinstance(data, memoryview):
         return data.cast("B") if data.c_contiguous and data.nbytes else data.tobytes()
     if hasattr(data, "__arrow_c_array__"):
-        # Only who has one in hand has imported pyarrow, or something like it.
+        # A caller that has one has imported pyarrow, or something like it.
         from dora_rt.transport.values.arrow import sendable_array
 
         return sendable_array(data)
@@ -61,7 +61,7 @@ def sendable(data: Any, where: str) -> NDArray[Any] | bytes | bytearray | memory
 
 
 def check_loan(shape: Sequence[SupportsIndex], dtype: np.dtype[Any], where: str) -> tuple[int, ...]:
-    """Check that an array to be filled in place can be sent, and give its shape as plain numbers.
+    """Check that an array to be filled in place can be sent, and return its shape as plain numbers.
 
     Raises:
         UnsupportedValueError: it cannot, for its dtype or its number of dimensions.

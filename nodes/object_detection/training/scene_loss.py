@@ -15,7 +15,7 @@ _SCORE_WEIGHT = 0.5
 
 
 def scene_loss(network: SceneNetwork, raw: Tensor, boxes: Tensor) -> Tensor:
-    """Give the loss of raw predictions (B, 4 + C, A) against boxes (B, G, x1 y1 x2 y2 class)."""
+    """Return the loss of raw predictions (B, 4 + C, A) against boxes (B, G, x1 y1 x2 y2 class)."""
     decoded = network.decode(raw).transpose(1, 2)
     middle, size = decoded[..., 0:2], decoded[..., 2:4]
     predicted = torch.cat((middle - size / 2, middle + size / 2), 2)
@@ -71,7 +71,7 @@ def _assign(
 
 
 def box_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Give the intersection over union of boxes x1 y1 x2 y2, broadcast against each other."""
+    """Return the intersection over union of boxes x1 y1 x2 y2, broadcast against each other."""
     low = torch.maximum(first[..., :2], second[..., :2])
     high = torch.minimum(first[..., 2:], second[..., 2:])
     common = (high - low).clamp(min=0).prod(-1)
@@ -80,7 +80,7 @@ def box_iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def box_ciou(first: Tensor, second: Tensor) -> Tensor:
-    """Give the complete IoU: less for distant middles and for different proportions."""
+    """Return the complete IoU: less for distant middles and for different proportions."""
     hull = torch.maximum(first[:, 2:], second[:, 2:]) - torch.minimum(first[:, :2], second[:, :2])
     shift = (first[:, :2] + first[:, 2:] - second[:, :2] - second[:, 2:]) / 2
     sides = [boxes[:, 2:] - boxes[:, :2] for boxes in (first, second)]

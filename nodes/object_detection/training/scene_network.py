@@ -46,7 +46,7 @@ class _Head(nn.Module):
 
 
 class SceneNetwork(nn.Module):
-    """Give raw predictions (batch, 4 + classes, cells) in training, decoded ones for export."""
+    """Return raw predictions (batch, 4 + classes, cells) in training, decoded ones for export."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class SceneNetwork(nn.Module):
         self.register_buffer("scales", scales, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the raw predictions."""
+        """Return the raw predictions."""
         eighth = self.eighth(images)
         sixteenth = self.sixteenth(eighth)
         wide = self.wide(sixteenth)
@@ -85,7 +85,7 @@ class SceneNetwork(nn.Module):
         )
 
     def decode(self, raw: Tensor) -> Tensor:
-        """Give cx, cy, w, h in pixels of the input and class probabilities."""
+        """Return cx, cy, w, h in pixels of the input and class probabilities."""
         middle = (raw[:, 0:2] + self.cells) * self.scales
         size = torch.exp(raw[:, 2:4]) * self.scales
         return torch.cat((middle, size, torch.sigmoid(raw[:, 4:])), 1)
@@ -99,12 +99,12 @@ class Exported(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give decoded boxes."""
+        """Return decoded boxes."""
         return self.network.decode(self.network(images))
 
 
 def make_cells() -> tuple[Tensor, Tensor]:
-    """Give the middle of each grid cell in units of its stride, and each cell's stride."""
+    """Return the middle of each grid cell in units of its stride, and each cell's stride."""
     cells, scales = [], []
     for stride in STRIDES:
         rows, columns = INPUT_HEIGHT // stride, INPUT_WIDTH // stride

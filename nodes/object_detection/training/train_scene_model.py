@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def train(training: Frames, validation: Frames, epochs: int) -> SceneNetwork:
-    """Give the running average of a network that was trained for some epochs."""
+    """Return the running average of a network that was trained for some epochs."""
     network = SceneNetwork(len(SCENE_LABELS)).to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(network).eval()
     decayed = [weight for weight in network.parameters() if weight.ndim > 1]
@@ -145,7 +145,7 @@ def export(network: SceneNetwork, path: Path) -> None:
 
 @torch.no_grad()
 def measure(network: SceneNetwork, frames: Frames, iou: float) -> float:
-    """Give the mean average precision on frames, in the pixels of the letterbox."""
+    """Return the mean average precision on frames, in the pixels of the letterbox."""
     predictions, truths = [], []
     for start in range(0, len(frames.images), BATCH):
         images = _tensor(frames.images[start : start + BATCH])
@@ -182,7 +182,7 @@ def _rate(step: int, steps: int) -> float:
 def _batch(
     frames: Frames, index: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Give a batch with mirrored, recoloured and relit frames."""
+    """Return a batch with mirrored, recoloured and relit frames."""
     images, boxes = frames.images[index].copy(), frames.boxes[index].copy()
     for image, targets in zip(images, boxes, strict=True):
         if rng.random() < 0.5:
