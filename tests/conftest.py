@@ -55,6 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     programs.mark(items)
+    # The files with slow tests first: whoever gets one last lets the others wait.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -169,6 +172,11 @@ def isolated(tmp_path: Path) -> Iterator[IsolatedFlow]:
     isolated = IsolatedFlow(tmp_path)
     yield isolated
     isolated.close()
+
+
+@pytest.fixture(scope="session")
+def starts_programs() -> None:
+    """Mark all tests that use the fixture which takes this one."""
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,11 @@ import time
 from pathlib import Path
 from textwrap import dedent
 
+import pytest
+
 from tests.harness.objects import namespace
+
+pytestmark = pytest.mark.programs
 
 ROOT = Path(__file__).parents[1]
 

@@ -20,6 +20,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
     return done.stdout
 
 
+@pytest.mark.programs
 def test_import_layers_are_kept():
     # The contracts are in setup.cfg.
     linter = Path(sys.executable).with_name("lint-imports")
@@ -52,7 +53,7 @@ def test_files_can_be_read_in_a_sitting():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(starts_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     # Of a copy: setuptools would take stale files from a build/ that lies about.
     source = shutil.copytree(
@@ -108,6 +109,7 @@ def test_installed_from_the_wheel_nodes_are_dora_rt_nodes_and_nothing_else(
     assert out.split() == [str(site / "dora_rt/nodes/webcam/__init__.py"), "None", "None"]
 
 
+@pytest.mark.programs
 def test_installed_editable_nodes_are_those_of_the_checkout(tmp_path: Path):
     out = run(
         sys.executable,

@@ -23,6 +23,8 @@ from benchmarks.roundtrip import IN_PLACE, PRODUCED, SIZES
 from benchmarks.session import Options, Session, make_job
 from tests.harness.objects import SHM, namespace
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).parents[2]
 
 

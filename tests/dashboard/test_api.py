@@ -24,6 +24,8 @@ pytest.importorskip("starlette", reason="the extra [web] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [web] is not installed")
 from dora_rt.dashboard.http_protocol import MAX_CONNECTIONS
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture(scope="module")
 def running(own_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

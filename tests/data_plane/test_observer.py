@@ -154,6 +154,7 @@ def test_loan_that_is_open_does_not_show_through():
         assert (event.value == 7).all()
 
 
+@pytest.mark.slow
 def test_no_copy_is_torn_while_the_writer_goes_on_at_full_speed():
     with wired(Reader(2)) as live:
         stop = threading.Event()

@@ -48,6 +48,7 @@ def video() -> Path:
     return VIDEO
 
 
+@pytest.mark.slow
 def test_sender_that_ends_at_once_is_heard_each_time(flow: Flow, programs: Mapping[str, str]):
     flow.write("flow.yml", CHAIN)
 

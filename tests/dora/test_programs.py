@@ -306,6 +306,7 @@ def check_types(folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.programs
 def test_type_checker_knows_every_method(tmp_path: Path):
     (tmp_path / "client.py").write_text(dedent(CLIENT))
     (tmp_path / "wrong.py").write_text(

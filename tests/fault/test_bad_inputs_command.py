@@ -11,6 +11,8 @@ import pytest
 from tests.descriptor.bad_inputs import numbered
 from tests.harness.objects import own_objects
 
+pytestmark = pytest.mark.programs
+
 
 def dora_launch(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

@@ -15,6 +15,8 @@ from tests.descriptor.bad_inputs import numbered, refusal_lines
 from tests.harness.flow import Flow
 from tests.harness.verbs import started_run, verb_apart
 
+pytestmark = pytest.mark.programs
+
 TYPED = """\
 nodes:
 - {id: camera, path: a.py, outputs: [image], output_types: {image: SENT}}

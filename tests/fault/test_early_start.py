@@ -38,6 +38,7 @@ def servers() -> Iterator[Servers]:
 
 
 @needs_two_cores
+@pytest.mark.programs
 def test_server_that_was_begun_is_taken_by_a_run_with_its_environment(servers: Servers):
     early_start.begin(["flow.yml"], os.environ)
     (begun,) = servers()
@@ -53,6 +54,7 @@ def test_server_that_was_begun_is_taken_by_a_run_with_its_environment(servers: S
 
 
 @needs_two_cores
+@pytest.mark.programs
 def test_server_that_was_begun_with_another_environment_is_replaced(servers: Servers):
     early_start.begin(["flow.yml"], os.environ)
     (begun,) = servers()

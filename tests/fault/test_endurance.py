@@ -13,6 +13,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.harness.flow import Flow
 from tests.harness.objects import own_objects
 from tests.harness.processes import children
@@ -140,6 +142,7 @@ def settled_resources(pid: int) -> tuple[int, int]:
     return seen[-1]
 
 
+@pytest.mark.slow
 def test_chaos_leaks_nothing_and_loses_only_what_was_in_the_hands_of_the_killed(flow: Flow):
     write_chaos(flow)
     rng = random.Random(7)
@@ -194,6 +197,7 @@ def test_chaos_leaks_nothing_and_loses_only_what_was_in_the_hands_of_the_killed(
             assert dropped == 0
 
 
+@pytest.mark.slow
 def test_starting_and_stopping_again_and_again_leaves_nothing(flow: Flow):
     flow.write(
         "flow.yml",

@@ -170,6 +170,7 @@ def test_launcher_that_lacks_something_says_what_in_one_sentence(
 
 
 @needs_root
+@pytest.mark.programs
 def test_shared_memory_that_this_user_may_not_write_is_told():
     program = """
 import os

@@ -191,6 +191,7 @@ def test_flow_of_many_nodes_with_five_inputs_each_takes_what_was_computed(flow: 
         assert course.stopped_s <= 4
 
 
+@pytest.mark.slow
 def test_one_output_may_have_200_readers(flow: Flow):
     lines = ["nodes:", "  - {id: writer, path: node.py, inputs: {tick: dora/timer/secs/1},"]
     lines.append("     outputs: [out]}")

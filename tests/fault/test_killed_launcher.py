@@ -170,6 +170,7 @@ def test_killed_launcher_takes_along_what_a_node_started_but_not_what_left_its_s
     os.kill(escaped, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_launcher_killed_before_any_of_its_steps_leaves_nothing_behind(isolated: IsolatedFlow):
     # F08
     isolated.write_ticking()
@@ -193,6 +194,7 @@ def test_launcher_killed_before_any_of_its_steps_leaves_nothing_behind(isolated:
     assert not isolated.runs()
 
 
+@pytest.mark.slow
 def test_launcher_killed_at_50_random_moments_of_start_run_and_stop_leaves_nothing(
     isolated: IsolatedFlow,
 ):

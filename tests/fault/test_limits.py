@@ -131,6 +131,7 @@ def test_limits_of_this_machine_are_found():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.programs
 def test_processes_that_a_user_has_count_against_what_it_may_have(tmp_path: Path):
     program = (
         "import os, resource, threading; os.setuid(54321);"

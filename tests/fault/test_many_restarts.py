@@ -88,6 +88,7 @@ def config_of(ring: Wired, config: NodeConfig) -> NodeConfig:
     return replace(config, run=ring.run, node="node")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.value)
 def test_restarts_of_a_reader_cost_its_writer_and_the_launcher_nothing(policy: QueuePolicy):
     with wired(Reader(3, policy)) as ring:
@@ -121,6 +122,7 @@ def test_restarts_of_a_reader_cost_its_writer_and_the_launcher_nothing(policy: Q
     assert counters.delivered > RESTARTS / 2, "the readers did read"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.value)
 def test_restarts_of_a_writer_cost_its_reader_and_the_launcher_nothing(policy: QueuePolicy):
     with wired(Reader(3, policy)) as ring:

@@ -50,6 +50,7 @@ unlink_semaphores([f"{prefix}-{number}" for number in range(2)])
 
 
 @pytest.mark.skipif(LIMIT > 200_000, reason="it would take long to use up so many")
+@pytest.mark.programs
 def test_process_without_mappings_left_is_told_the_limit_and_leaves_nothing():
     prefix = f"/drt-{new_run()}"
 

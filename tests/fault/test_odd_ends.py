@@ -24,7 +24,7 @@ USER, OTHER_USER = 65534, 65533
 
 
 @pytest.fixture
-def ordinary() -> Iterator[IsolatedFlow]:
+def ordinary(starts_programs: None) -> Iterator[IsolatedFlow]:
     """Give a flow whose launchers are an ordinary user, whose nodes may become another one."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("only root can prepare it, and it takes setpriv (util-linux)")
@@ -83,7 +83,7 @@ def test_end_of_a_node_that_has_become_another_user_is_an_end_like_any_other(
 ):
     write_driver(ordinary, "sys.exit(3)", restart="on-failure")
 
-    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "4s"))
+    code, out = ordinary.finish(command=as_ordinary_user(ordinary, "--stop-after", "4s"))
 
     assert out.count("node driver failed: exit status 3") == 4, "three starts, and the summary"
     assert re.search(r"^driver +failed: exit status 3 +2 ", out, re.M)
@@ -97,7 +97,7 @@ def test_node_that_may_not_be_signalled_is_named_at_the_stop_and_all_others_drai
 ):
     write_driver(ordinary, "time.sleep(60)")
 
-    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "1s"))
+    code, out = ordinary.finish(command=as_ordinary_user(ordinary, "--stop-after", "1s"))
 
     pid = int(re.search(r"^driver \| pid (\d+)$", out, re.M)[1])
     try:
@@ -130,7 +130,7 @@ def test_what_has_become_another_user_below_a_shell_is_named_and_left_behind(
     shell = f"path: bash, args: '-c \"{sys.executable} -u driver.py; true\"'"
     (ordinary.folder / "flow.yml").write_text(text.replace("path: driver.py", shell))
 
-    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "1s"))
+    code, out = ordinary.finish(command=as_ordinary_user(ordinary, "--stop-after", "1s"))
 
     pid = pid_of("driver", out)
     try:
@@ -143,6 +143,7 @@ def test_what_has_become_another_user_below_a_shell_is_named_and_left_behind(
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.programs
 def test_node_that_has_become_another_user_can_be_stopped_and_restarted_by_hand(
     ordinary: IsolatedFlow,
 ):
@@ -180,7 +181,7 @@ def test_node_that_is_another_user_and_not_ready_in_time_has_failed_and_is_resta
     ports = "startup_timeout: 1, inputs: {tick: dora/timer/secs/1}, max_restarts: 1"
     path.write_text(path.read_text().replace("max_restarts: 2", ports))
 
-    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "4s"))
+    code, out = ordinary.finish(command=as_ordinary_user(ordinary, "--stop-after", "4s"))
 
     pids = [int(pid) for pid in re.findall(r"^driver \| pid (\d+)$", out, re.M)]
     try:

@@ -18,6 +18,8 @@ from tests.harness.isolated_flow import IsolatedFlow
 from tests.harness.processes import is_alive
 from tests.harness.waiting import eventually
 
+pytestmark = pytest.mark.programs
+
 TRAMPOLINE = Path(dora_rt.__file__).parent / "launcher" / "processes" / "trampoline.py"
 NO_RESOURCES = Resources()
 

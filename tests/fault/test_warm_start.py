@@ -22,6 +22,8 @@ from tests.harness.processes import children, is_alive, is_suspended
 from tests.harness.ring import Reader, plan_of
 from tests.harness.waiting import eventually
 
+pytestmark = pytest.mark.programs
+
 # Whatever begins with PYTHON is read at the start of an interpreter only.
 PLAIN = "env: {PYTHONNODEBUGRANGES: ''}"
 FORK_SERVER = re.compile(rb"dora_rt\0fork\0server\0")

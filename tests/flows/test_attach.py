@@ -27,6 +27,8 @@ from tests.harness.processes import open_files
 from tests.harness.verbs import started_run, status_of, verb
 from tests.harness.waiting import eventually
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, own_runs: Path) -> Iterator[str]:

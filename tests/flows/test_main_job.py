@@ -16,6 +16,8 @@ import pytest
 from tests.harness.finished import Edge, Finished
 from tests.harness.flow import Flow
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).parents[2]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 

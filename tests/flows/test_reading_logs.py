@@ -58,7 +58,7 @@ def messages(flow: Flow, node: str, input_id: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Flow, Finished]:
+def told(starts_programs: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Flow, Finished]:
     """Give a flow in which everything there is was read once, and how it ended."""
     flow = Flow(tmp_path_factory.mktemp("told"))
     flow.write(

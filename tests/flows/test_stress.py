@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.harness.finished import Edge
 from tests.harness.flow import Flow
 
@@ -92,6 +94,7 @@ READER = """
 """
 
 
+@pytest.mark.slow
 def test_no_sample_is_torn_and_every_one_is_accounted_for(flow: Flow):
     flow.write("flow.yml", FLOW)
     flow.write("writer.py", WRITER)

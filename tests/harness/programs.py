@@ -8,14 +8,12 @@ their file does. A test without the mark that starts a program all the same fail
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pytest
 
-FIXTURES = frozenset({"flow", "shared_flow", "isolated"})
+FIXTURES = frozenset({"flow", "shared_flow", "isolated", "starts_programs"})
 MARK = "programs"
 # What Python reports before it starts a program; a fork that goes on with the test is none.
 _EVENTS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.exec"})
@@ -45,10 +43,6 @@ def watched(item: pytest.Item) -> Iterator[None]:
 
 def _watch(event: str, _: object) -> None:
     if event in _EVENTS and _current and not may_start(_current[-1]):
-        if os.environ.get("REPORT_PROGRAMS"):
-            with Path(os.environ["REPORT_PROGRAMS"]).open("a") as file:
-                file.write(f"{_current[-1].nodeid}\n")
-            return
         raise AssertionError(f"{_current[-1].nodeid} starts a program and has no mark {MARK!r}")
 
 

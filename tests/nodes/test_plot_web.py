@@ -162,6 +162,7 @@ def threads_of_pages() -> int:
     return sum("process_request_thread" in thread.name for thread in threading.enumerate())
 
 
+@pytest.mark.slow
 def test_those_who_only_connect_take_neither_all_threads_nor_the_room_of_others(page):
     with ExitStack() as stack:
         for _ in range(3 * MAX_CONNECTIONS):

@@ -9,6 +9,8 @@ import pytest
 
 from tests.harness.verbs import verb
 
+pytestmark = pytest.mark.programs
+
 HUGE = "9" * 20
 LONG = "9" * 5000
 

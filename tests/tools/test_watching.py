@@ -20,6 +20,8 @@ from tests.harness.flow import Flow
 from tests.harness.verbs import COMMAND, process, start, status, statuses, verb
 from tests.harness.waiting import eventually
 
+pytestmark = pytest.mark.programs
+
 
 @dataclass(frozen=True)
 class Running:

@@ -32,6 +32,7 @@ def test_little_memory_is_not_shown_as_none(nbytes: int, text: str):
     assert mib(nbytes) == text
 
 
+@pytest.mark.programs
 def test_check_and_doctor_speak_of_one_thing_as_one(tmp_path: Path):
     (tmp_path / "node.py").write_text("")
     path = tmp_path / "flow.yml"

@@ -143,7 +143,7 @@ def read_spans(request: ExportTraceServiceRequest) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def exported(
-    collector: Collector, tmp_path_factory: pytest.TempPathFactory
+    starts_programs: None, collector: Collector, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Finished, Collector]:
     flow = Flow(tmp_path_factory.mktemp("spans"))
     flow.write("flow.yml", FLOW)
