@@ -243,6 +243,30 @@ def test_many_forks_beside_one_array_that_is_held_leave_no_descriptor():
         assert (hands[0] == 7).all()
 
 
+def test_fork_while_another_thread_forgets_those_that_are_gone_keeps_the_slot():
+    with wired(Reader(2)) as ring:
+        ring.send(frame(7))
+        hands = [ring.take().value]
+        (slot,) = ring.subscribers[0]._ring.held
+        known: set[forks.Heirs] = ring.subscribers[0]._inherited.setdefault(slot, set())
+
+        class Forgotten(forks.Heirs):
+            """The other thread has its turn while this is asked."""
+
+            def are_gone(self) -> bool:
+                known.discard(self)
+                self.forget()
+                return True
+
+        known.update(Forgotten() for _ in range(3))
+        for one in tuple(known):
+            one.begin()
+        child = Child(lambda: bool((hands[0] == 7).all()))
+
+        assert len(ring.subscribers[0]._inherited[slot]) == 1
+        assert child.finish()
+
+
 def worker(told: Any, results: Any, value: np.ndarray) -> None:
     told.wait(20)
     results.put((int(value.min()), int(value.max())))
