@@ -37,6 +37,7 @@ from dora_rt.launcher.processes.starter import Starter
 from dora_rt.launcher.requests import RequestSocket
 from dora_rt.launcher.signals import recorded_signals
 from dora_rt.launcher.summary import render
+from dora_rt.launcher.supervision.run import Run
 from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
 from dora_rt.launcher.systemd_notify import Notifier
 from dora_rt.launcher.trace_options import Watching, watched
@@ -115,11 +116,10 @@ def launch(
             least = {process.name: process.logging.min_level for process in plan.processes}
             relay = None if plan.relay is None else plan.processes[plan.relay].name
             output = Output(console, logs, least=least, relay=relay)
-            supervisor = Supervisor(
-                plan, memory, console, output, signals, notifier, stop_after_ns=stop_after_ns
-            )
+            run = Run.of(plan, memory, starter, console, output, notifier)
+            supervisor = Supervisor(run, signals, requests, stop_after_ns=stop_after_ns)
             began_ns = time.monotonic_ns()
-            outcome = supervisor.run(starter, requests)
+            outcome = supervisor.run()
         if watching.trace is not None:
             outcome = _with_trace(outcome, plan, guard, watching.trace, began_ns, console)
         if outcome.report.failures and folder.is_dir():

@@ -361,7 +361,7 @@ def test_news_of_both_ends_are_counted_and_rung_for():
 
 def test_board_has_the_words_of_each_process_and_edge_apart():
     with wired(BLOCK, BLOCK) as ring:
-        ring.memory.stop(1)
+        ring.memory.tell_to_stop(1)
         ring.memory.mark_dead(2, returns=False)
         ring.memory.mark_dead(0, returns=True)
 

@@ -13,7 +13,7 @@ import pytest
 import dora_rt
 from dora_rt.descriptor.tree.model import Resources
 from dora_rt.launcher.cleanup.guard import settings_of
-from dora_rt.launcher.processes.program import find_obstacle
+from dora_rt.launcher.processes.starter import find_obstacle
 from tests.harness.isolated_flow import IsolatedFlow
 from tests.harness.processes import is_alive
 from tests.harness.waiting import eventually

@@ -90,7 +90,7 @@ class RunMemory:
         """Tell when the first input could flow; 0 while it could not."""
         return self._board.start_ns
 
-    def stop(self, process: int, *, comes_back: bool = False) -> None:
+    def tell_to_stop(self, process: int, *, comes_back: bool = False) -> None:
         """Tell a process to end; its peers wait for another one if it comes back."""
         self._board.stop(process, comes_back=comes_back)
         self._doorbells[process].release()

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from dora_rt import __version__
-from dora_rt.launcher.memory.edge_totals import Accounts
+from dora_rt.launcher.memory.edge_totals import EdgeTotals
 from dora_rt.launcher.memory.run_memory import RunMemory
-from dora_rt.launcher.processes.kernel_view import read_present
+from dora_rt.launcher.processes.kernel import read_present
 from dora_rt.launcher.requests import Answer, Requester
 from dora_rt.launcher.supervision.node_state import State, SupervisedNode
 from dora_rt.launcher.supervision.stop_ladder import StopLadder
@@ -40,7 +40,7 @@ class Describing:
         plan: Plan,
         nodes: Sequence[SupervisedNode],
         memory: RunMemory,
-        accounts: Accounts,
+        accounts: EdgeTotals,
         ladder: StopLadder,
         *,
         log_folder: Path,
