@@ -41,6 +41,8 @@ _own_folder = pytest.StashKey[Path]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    for what in (programs.MARK_TEXT, "slow: takes many seconds by design; not in `make check`"):
+        config.addinivalue_line("markers", what)
     os.environ[NAMESPACE_VARIABLE] = f"test{secrets.token_hex(4)}"
     if config.option.basetemp is None:
         # By itself pytest takes a folder beside those of other runs, and in the end removes old

@@ -15,6 +15,7 @@ import pytest
 
 FIXTURES = frozenset({"flow", "shared_flow", "isolated", "starts_programs"})
 MARK = "programs"
+MARK_TEXT = f"{MARK}: starts programs, such as dora-launch; not in `make check`"
 # What Python reports before it starts a program; a fork that goes on with the test is none.
 _EVENTS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.exec"})
 
