@@ -158,7 +158,7 @@ def test_flow_with_a_blocked_writer_can_be_stopped(flow: Flow):
     flow.write(
         "source.py",
         "from dora_rt import Node\nnode = Node()\n"
-        "while not node.is_suspended():\n    node.send_output('out', b'x')\n",
+        "while not node.is_stopped():\n    node.send_output('out', b'x')\n",
     )
     flow.write(
         "sink.py",
