@@ -247,7 +247,7 @@ def test_fork_while_another_thread_forgets_those_that_are_gone_keeps_the_slot():
     with wired(Reader(2)) as ring:
         ring.send(frame(7))
         hands = [ring.take().value]
-        (slot,) = ring.subscribers[0]._ring.held
+        (slot,) = ring.reader().held
         known: set[forks.Heirs] = ring.subscribers[0]._inherited.setdefault(slot, set())
 
         class Forgotten(forks.Heirs):

@@ -79,7 +79,7 @@ def interrupt_everywhere(
 
 def check(ring: Wired, all_slots: int, when: str) -> None:
     """Let both sides go on as if nothing had been: all is accounted for, in order."""
-    ring.publisher.notice_readers()
+    ring.look_at_readers()
     for number in range(12):
         if number:  # at first the queue may be full
             ring.send(SMALL)
@@ -94,12 +94,12 @@ def check(ring: Wired, all_slots: int, when: str) -> None:
     for number, subscriber in enumerate(ring.subscribers):
         assert subscriber.take() is None, when
         counters = ring.counters(number)
-        assert subscriber._ring.arrived[0] == ring.publisher._ring.head - 1, when
+        assert subscriber._ring.arrived[0] == ring.writer.head - 1, when
         assert counters.delivered + counters.dropped == counters.sent, (when, counters)
         for token in subscriber._ring._tokens:
             assert token is None or token.value == 0, when
     assert ring.free_slots == all_slots, when
-    assert sorted(ring.publisher._ring.free) == list(range(ring.output.slots)), when
+    assert sorted(ring.writer.free) == list(range(ring.output.slots)), when
 
 
 def nothing(_: Wired) -> None:
@@ -159,7 +159,7 @@ def test_take_of_the_newest_that_is_interrupted_counts_each_sample_once():
     def overtake(ring: Wired) -> None:
         # The writer publishes another one between the two looks of the reader.
         ring.send(SMALL)
-        reader = ring.subscribers[0]._ring
+        reader = ring.reader()
         find = reader._find_token
 
         def find_late(slot: int) -> Any:
@@ -235,9 +235,7 @@ def test_reader_that_dies_and_comes_back_is_met_once(policy: str):
         (entry,) = config.inputs
         ring.subscribers[0] = Subscriber(replace(config, run=ring.run), entry, ring.board)
 
-    interrupt_everywhere(
-        restart, lambda ring, _: ring.publisher.notice_readers(), READERS[policy], step=4
-    )
+    interrupt_everywhere(restart, lambda ring, _: ring.look_at_readers(), READERS[policy], step=4)
 
 
 @pytest.mark.parametrize("policy", READERS)
@@ -247,7 +245,7 @@ def test_reader_that_is_gone_leaves_nothing(policy: str):
         ring.memory.mark_dead(1, returns=False)
 
     def settle(ring: Wired) -> None:
-        ring.publisher.notice_readers()
+        ring.look_at_readers()
         ring.send(SMALL)
 
     moment, is_over = 0, False
@@ -257,7 +255,7 @@ def test_reader_that_is_gone_leaves_nothing(policy: str):
             all_slots = ring.free_slots
             leave(ring)
             with interrupting_the_data_plane([moment]) as count, suppress(Interrupted):
-                ring.publisher.notice_readers()
+                ring.look_at_readers()
             is_over = count[0] < moment
             settle(ring)
             assert ring.free_slots == all_slots, moment

@@ -327,7 +327,7 @@ def test_exception_of_a_signal_handler_at_any_step_neither_leaks_nor_doubles(
             assert all((event.value == 7).all() for event in events), f"step {steps}"
             sent += len(events)
             del events
-            free = ring.publisher._ring.free
+            free = ring.writer.free
             # What a send broke off, the next one brings to an end.
             assert ring.publisher._is_midway or len(set(free)) == len(free), f"step {steps}"
             assert ring.free_slots == ring.output.slots, f"step {steps}"

@@ -148,7 +148,7 @@ def test_close_whose_wake_up_was_taken_by_somebody_else_is_seen_all_the_same():
         ring.send(b"fills the queue")
         ring.subscribers[0].close()
         for end in ring.publisher._ends:
-            ring.publisher._ring.collect(end.edge)
+            ring.writer.collect(end.edge)
 
         ring.send(b"does not wait")
 

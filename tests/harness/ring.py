@@ -27,6 +27,8 @@ from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_words
+from dora_rt.transport.ring.reader import RingReader
+from dora_rt.transport.ring.writer import RingWriter
 from tests.harness.objects import new_run
 
 NO_STAMP = Stamp(b"", 1, 1)
@@ -66,12 +68,25 @@ class Wired:
         return counters
 
     @property
+    def writer(self) -> RingWriter:
+        """The end of the ring that the publisher writes, for what only its protocol shows."""
+        return self.publisher._ring
+
+    def reader(self, reader: int = 0) -> RingReader:
+        """Return the end of the ring that a subscriber reads."""
+        return self.subscribers[reader]._ring
+
+    def look_at_readers(self) -> None:
+        """Let the writer see at once which readers have come, died or closed."""
+        self.publisher.notice_readers()
+
+    @property
     def free_slots(self) -> int:
         for end in self.publisher._ends:
-            self.publisher._ring.collect(end.edge)
+            self.writer.collect(end.edge)
         self.publisher.loans.collect()
-        self.publisher._ring.find_free()
-        return len(self.publisher._ring.free)
+        self.writer.find_free()
+        return len(self.writer.free)
 
 
 @contextmanager
