@@ -279,7 +279,8 @@ class Subscriber:
         """Keep all slots that are held now until a fork of this process is gone."""
         for slot in list(self._ring.held):
             # A set of its own each time: `_forget_heirs` may be emptying the one before.
-            earlier = self._inherited.get(slot, ())
+            # And a copy of that one, which it changes in another thread meanwhile.
+            earlier = tuple(self._inherited.get(slot, ()))
             self._inherited[slot] = {heirs, *(one for one in earlier if not one.are_gone())}
         return any(list(self._inherited.values()))
 
