@@ -78,7 +78,7 @@ class RunMemory:
         return memory
 
     def start(self) -> int:
-        """Open the barrier: let the first inputs flow. Gives the time of the start."""
+        """Let the first inputs flow, and return the time of the start."""
         now_ns = time.monotonic_ns()
         self._board.start(now_ns)
         for doorbell in self._doorbells:
@@ -87,7 +87,7 @@ class RunMemory:
 
     @property
     def start_ns(self) -> int:
-        """Tell when the first input could flow; 0 while it could not."""
+        """When the first input could flow; 0 while it could not."""
         return self._board.start_ns
 
     def tell_to_stop(self, process: int, *, comes_back: bool = False) -> None:
@@ -96,7 +96,7 @@ class RunMemory:
         self._doorbells[process].release()
 
     def last_beat_ns(self, process: int) -> int:
-        """Tell when a process with a heartbeat last showed that it is alive."""
+        """Return when a process with a heartbeat last showed that it is alive."""
         return self._pulses[process][0]
 
     def mark_dead(self, process: int, *, returns: bool, keeps_queues: bool = True) -> None:
@@ -177,12 +177,12 @@ class RunMemory:
         )
 
     def note_attached(self, process: int) -> None:
-        """Learn that a process has attached to what its configuration names."""
+        """Note that a process has attached to the objects that its configuration names."""
         self._unattached.discard(process)
 
     @property
     def has_outdated(self) -> bool:
-        """Tell whether objects of earlier generations are still there."""
+        """Whether objects of earlier generations are still there."""
         return bool(self._outdated)
 
     def tidy(self, now_ns: int) -> None:
@@ -196,7 +196,7 @@ class RunMemory:
             self.remove_outdated()
 
     def remove_outdated(self) -> None:
-        """Remove the earlier generations that nobody needs any more."""
+        """Remove the earlier generations that no process needs any more."""
         kept: list[Outdated] = []
         removed: list[Outdated] = []
         for outdated in self._outdated:
@@ -214,7 +214,7 @@ class RunMemory:
         unlink_outdated(self._run, removed, kept, present)
 
     def counters(self, output: OutputConfig, edge: EdgeConfig) -> EdgeCounters | None:
-        """Read what an edge has counted, over all its generations; None if nobody can tell."""
+        """Return the counters of an edge over all its generations; None if one is not known."""
         present = self._edges[edge.number]
         earlier = [one.counters(edge.number) for one in self._outdated if edge.number in one.count]
         now = read_present(self._run, self._outputs[output.number].config, present.config)
@@ -223,7 +223,7 @@ class RunMemory:
         return add((present.before, *earlier, now))
 
     def sent(self, output: int) -> tuple[int, int]:
-        """Read how many samples an output has sent, and their bytes, over all generations."""
+        """Return the samples and bytes that an output has sent, over all generations."""
         present = self._outputs[output]
         samples, nbytes = read_sent(self._run, present.config)
         return present.sent_before + samples, present.nbytes_before + nbytes
@@ -322,7 +322,7 @@ class RunMemory:
         )
 
     def _announce(self, edges: Iterable[Edge]) -> None:
-        """Tell the peers at both ends of edges what is new."""
+        """Write the state of edges to the board, and wake the peers at both ends."""
         board, concerned = self._board, set()
         woken: dict[int, EdgeConfig] = {}
         for edge in edges:
@@ -353,7 +353,7 @@ class RunMemory:
     def _is_drained(
         self, edge: Edge, config: EdgeConfig, reader_starts: int, output: OutputConfig
     ) -> bool:
-        """Tell whether a reader has read an earlier generation of an output to its end."""
+        """Whether a reader has read an earlier generation of an output to its end."""
         if edge.reader_fate is not Fate.ALIVE or edge.reader_starts != reader_starts:
             return True
         return has_read_all(self._run, output, config)
