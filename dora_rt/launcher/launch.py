@@ -24,7 +24,7 @@ from dora_rt.launcher.node_output.log_files import (
     keep_logs,
     kept_logs_folder,
 )
-from dora_rt.launcher.node_output.router import Output
+from dora_rt.launcher.node_output.router import LineRouter
 from dora_rt.launcher.perfetto import write_trace
 from dora_rt.launcher.preconditions import (
     check_limits,
@@ -37,7 +37,7 @@ from dora_rt.launcher.processes.starter import Starter
 from dora_rt.launcher.requests import RequestSocket
 from dora_rt.launcher.signals import recorded_signals
 from dora_rt.launcher.summary import render
-from dora_rt.launcher.supervision.run import Run
+from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
 from dora_rt.launcher.systemd_notify import Notifier
 from dora_rt.launcher.trace_options import Watching, watched
@@ -180,10 +180,10 @@ def _log_limits(plan: Plan) -> dict[str, LogLimit]:
     return limits
 
 
-def _open_output(plan: Plan, console: Console, logs: NodeLogs) -> Output:
+def _open_output(plan: Plan, console: Console, logs: NodeLogs) -> LineRouter:
     least = {process.name: process.logging.min_level for process in plan.processes}
     relay = None if plan.relay is None else plan.processes[plan.relay].name
-    return Output(console, logs, least=least, relay=relay)
+    return LineRouter(console, logs, least=least, relay=relay)
 
 
 def _open_requests(guard: RunGuard) -> RequestSocket:

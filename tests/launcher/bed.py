@@ -19,7 +19,7 @@ from dora_rt.errors import SharedMemoryFullError
 from dora_rt.launcher.memory.counters import NOTHING, EdgeCounters
 from dora_rt.launcher.requests import Answer
 from dora_rt.launcher.signals import SignalRecorder
-from dora_rt.launcher.supervision.run import Run
+from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
 from dora_rt.node_config import CONFIG_VERSION
 from dora_rt.plan.plan import Plan

@@ -78,7 +78,7 @@ def unlink_outdated(
 
 
 @dataclass(slots=True)
-class Output:
+class OutputMemory:
     """The present generation of an output, and the totals of those before it."""
 
     config: OutputConfig
@@ -87,7 +87,7 @@ class Output:
 
 
 @dataclass(slots=True)
-class Edge:
+class EdgeMemory:
     """The present generation of an edge, and the totals of the removed ones before it."""
 
     config: EdgeConfig

@@ -19,9 +19,9 @@ from dora_rt.launcher.memory.counters import (
     read_writer,
 )
 from dora_rt.launcher.memory.generations import (
-    Edge,
+    EdgeMemory,
     Outdated,
-    Output,
+    OutputMemory,
     create_edge,
     create_output,
     create_words,
@@ -48,9 +48,11 @@ class RunMemory:
         self._pass_fence = Fence().pass_through
         self._doorbells: list[Semaphore] = []
         self._pulses: dict[int, memoryview] = {}
-        self._outputs: dict[int, Output] = {}
-        self._edges: dict[int, Edge] = {}
-        self._edges_of: defaultdict[int, list[Edge]] = defaultdict(list)  # by process, both ends
+        self._outputs: dict[int, OutputMemory] = {}
+        self._edges: dict[int, EdgeMemory] = {}
+        self._edges_of: defaultdict[int, list[EdgeMemory]] = defaultdict(
+            list
+        )  # by process, both ends
         self._outdated: list[Outdated] = []
         self._tidied_ns = 0
         # Processes that may still have to attach to what their configuration names.
@@ -156,7 +158,7 @@ class RunMemory:
         for config in left:
             wake_writer(self._run, config.number, config.generation)
         self._unattached.add(process)
-        self._board.let_go_on(process)
+        self._board.clear_stop(process)
         return self.current(self._plan.processes[process].config)
 
     def current(self, config: NodeConfig) -> NodeConfig:
@@ -259,10 +261,10 @@ class RunMemory:
                 self._pulses[number] = create_words(object_names.pulse(run, number), 8)
         for output in self._plan.outputs:
             create_output(run, output)
-            self._outputs[output.number] = Output(output)
+            self._outputs[output.number] = OutputMemory(output)
             for config in output.edges:
                 create_edge(run, config)
-                self._edges[config.number] = edge = Edge(config, output.number)
+                self._edges[config.number] = edge = EdgeMemory(config, output.number)
                 for process_number in {config.writer, config.reader}:
                     self._edges_of[process_number].append(edge)
 
@@ -298,7 +300,7 @@ class RunMemory:
                 # board. So one of the two sees the other, whatever their order.
                 keep_closed(run, before, edge.config)
 
-    def _renew_edge(self, edge: Edge, is_read: Callable[[], bool]) -> None:
+    def _renew_edge(self, edge: EdgeMemory, is_read: Callable[[], bool]) -> None:
         run, old = self._run, edge.config
         number, generation = old.number, old.generation
         self._outdate(
@@ -321,7 +323,7 @@ class RunMemory:
             config, edges=tuple(self._edges[edge.number].config for edge in config.edges)
         )
 
-    def _announce(self, edges: Iterable[Edge]) -> None:
+    def _announce(self, edges: Iterable[EdgeMemory]) -> None:
         """Write the state of edges to the board, and wake the peers at both ends."""
         board, concerned = self._board, set()
         woken: dict[int, EdgeConfig] = {}
@@ -351,7 +353,7 @@ class RunMemory:
         self._outdated.append(outdated)
 
     def _is_drained(
-        self, edge: Edge, config: EdgeConfig, reader_starts: int, output: OutputConfig
+        self, edge: EdgeMemory, config: EdgeConfig, reader_starts: int, output: OutputConfig
     ) -> bool:
         """Whether a reader has read an earlier generation of an output to its end."""
         if edge.reader_fate is not Fate.ALIVE or edge.reader_starts != reader_starts:
