@@ -6,18 +6,17 @@ there, or that it was killed.
 
 from __future__ import annotations
 
-import difflib
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from dora_rt.errors import RunNotFoundError, SharedMemoryError, VersionMismatchError
 from dora_rt.event import Event
 from dora_rt.node_config import OutputConfig
 from dora_rt.run_status import RunStatus
-from dora_rt.runs import Connection, RefusedError, base_folder, find_runs
+from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, names_run
+from dora_rt.spelling import closest
 from dora_rt.transport.input.observer import Observer
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.doorbell import deadline_after
@@ -42,11 +41,7 @@ class LiveOutput:
         if name == self.source:
             return True
         called, slash, source = name.partition(f"/{self.source}")
-        if not slash or source:
-            return False
-        path = Path(self.file)
-        is_file = called in (path.name, path.stem) or Path(called).absolute() == path
-        return is_file or self.run.startswith(called)
+        return bool(slash) and not source and names_run(called, self.run, self.file)
 
     def __str__(self) -> str:
         return f"{self.run}/{self.source}"
@@ -88,8 +83,8 @@ def find_output(name: str) -> LiveOutput:
             f"{base_folder(os.environ)}): start one with dora-launch"
         )
     sources = list(dict.fromkeys(output.source for output in outputs))
-    near = difflib.get_close_matches(name.split("/", name.count("/") - 1)[-1], sources, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = closest(name.split("/", name.count("/") - 1)[-1], sources)
+    hint = f"did you mean {near!r}? " if near else ""
     raise RunNotFoundError(
         f"no run has an output {name!r}; {hint}there are: {', '.join(map(str, outputs))}"
     )

@@ -11,13 +11,12 @@ import threading
 import weakref
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from dora_rt.errors import LaunchError, NotInDataflowError
 from dora_rt.node_config import CONFIG_VARIABLE, CONFIG_VERSION, NodeConfig
 from dora_rt.run_status import NodeDescription
-from dora_rt.runs import RUN_VARIABLE, Connection, RefusedError, base_folder, find_runs
+from dora_rt.runs import RUN_VARIABLE, Connection, RefusedError, base_folder, find_runs, names_run
 from dora_rt.transport.board import Board
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
@@ -79,9 +78,9 @@ def config_of(node_id: str, run: str | None = None) -> NodeConfig:
 
     Args:
         node_id: the node's id in the dataflow file.
-        run: the name of the run, or a beginning of it that no other has, or the name of its
-            dataflow file; None: the one that `DORA_RT_RUN` names, or the only one that has such
-            a node.
+        run: the name of the run, or the beginning of it, or its dataflow file (see
+            `dora_rt.runs.names_run`); None: the one that `DORA_RT_RUN` names, or the only one that
+            has such a node.
 
     Raises:
         NotInDataflowError: no run has such a node to give, or several have it.
@@ -185,9 +184,6 @@ class _Run:
         self.dynamic = [node.id for node in nodes if node.is_dynamic]
         self.others = [node.id for node in nodes if not node.is_dynamic]
 
-    def is_called(self, run: str) -> bool:
-        return self.name.startswith(run) or run in (self.file, Path(self.file).name)
-
     def __str__(self) -> str:
         return f"{self.name} ({self.error or self.file})"
 
@@ -202,7 +198,7 @@ def _connections() -> list[Connection]:
 
 
 def _choose(found: list[_Run], node_id: str, run: str | None) -> _Run:
-    called = [one for one in found if run is None or one.is_called(run)]
+    called = [one for one in found if run is None or names_run(run, one.name, one.file)]
     having = [one for one in called if node_id in one.dynamic]
     if len(having) == 1:
         return having[0]

@@ -84,7 +84,7 @@ def test_ps_lists_runs_and_their_nodes(running: Running):
     out = verb("ps").out
 
     assert re.search(rf"^{running.name}  {running.flow.folder}/flow.yml  running for ", out, re.M)
-    assert re.search(r"^  source +running +\d+ +0 +[\d.]+ +[\d.]+ MB$", out, re.M)
+    assert re.search(r"^  source +running +\d+ +0 +[\d.]+ +[\d.]+ MiB$", out, re.M)
     assert verb("ps", "--json").json[0]["run"] == running.name
     assert verb("ps", "-q").out.split() == [running.name, "source", "sink", "pair"]
 
@@ -128,8 +128,8 @@ def test_top_measures_rate_bandwidth_drops_and_latency(running: Running):
 def test_top_shows_a_table_of_nodes_and_one_of_edges(running: Running):
     out = verb("top", running.name[:6], "--once", "-i", "0.2").out
 
-    assert re.search(r"^source +running +\d+ +0 +\d+ % +[\d.]+ MB +\d+$", out, re.M)
-    edge = r"^source/out -> sink/out +[\d.]+ +[\d.]+ kB/s +\d+/10 +0(?: +[\d.]+ [um]s){4}$"
+    assert re.search(r"^source +running +\d+ +0 +\d+ % +[\d.]+ MiB +\d+$", out, re.M)
+    edge = r"^source/out -> sink/out +[\d.]+ +[\d.]+ KiB/s +\d+/10 +0(?: +[\d.]+ [um]s){4}$"
     assert re.search(edge, out, re.M)
     assert re.search(r"^pair/first/out -> pair/second/in(?: +-){8}$", out, re.M)
 
