@@ -19,7 +19,7 @@ from dora_rt.launcher.cleanup.guard import RunGuard
 from dora_rt.launcher.cleanup.run_directory import Manifest, new_run_name
 from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.node_output.console import Console
-from dora_rt.launcher.node_output.router import Output
+from dora_rt.launcher.node_output.router import LineRouter
 from dora_rt.launcher.processes.child import NodeProcess
 from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.processes.kernel import Kernel
@@ -317,7 +317,7 @@ def test_program_that_is_not_there_is_named(stage: Stage):
         (FakeMemory, RunMemory),
         (FakeRequester, Requester),
         (FakeConsole, Console),
-        (FakeOutput, Output),
+        (FakeOutput, LineRouter),
         (FakeNotifier, Notifier),
     ],
 )
