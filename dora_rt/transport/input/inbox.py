@@ -249,7 +249,7 @@ class Inbox:
             if type(port) is Subscriber:
                 event = port.take()
                 if event is None:
-                    if port.is_ended or port.has_news() or self._silences:
+                    if port.is_ended or port.writer_state_changed() or self._silences:
                         change = self._look_for_change(port)
                         if change is not None:
                             return change

@@ -152,7 +152,7 @@ class Subscriber:
                 self._return_slots()
         return event
 
-    def has_news(self) -> bool:
+    def writer_state_changed(self) -> bool:
         """Return whether the writer has closed its output, died, or come back."""
         return (
             self._board_word[0] != self._peer_word
@@ -165,7 +165,7 @@ class Subscriber:
         Between this look and that `take` the caller must pass through a semaphore, so that all
         that the writer wrote before is visible.
         """
-        if self._writer_is_gone or not self.has_news():
+        if self._writer_is_gone or not self.writer_state_changed():
             return False
         peer = Peer.from_word(self._board.writer_word(self._edge.number))
         closing = self._output_words[protocol.WRITER_CLOSED]

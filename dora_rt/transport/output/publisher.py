@@ -408,7 +408,7 @@ class Publisher:
         writer.has_news = False
         try:
             for end in self._ends:
-                if end.has_news():
+                if end.reader_state_changed():
                     end.notice(writer)
         except BaseException:
             writer.has_news = True
