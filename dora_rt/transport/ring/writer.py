@@ -143,7 +143,7 @@ class WriterEdge:
 class RingWriter:
     """The one writer of an output. Not thread-safe: its publisher has the lock.
 
-    Whoever calls one of its methods calls `recover` first if an exception came out of an earlier
+    The caller of a method calls `recover` first if an exception came out of an earlier
     call.
     """
 
