@@ -39,7 +39,7 @@ class ReaderEnd:
         )
         self._connect(config.generation)
 
-    def reader_state_changed(self) -> bool:
+    def reader_changed(self) -> bool:
         """Return whether the reader has closed its input, died, or come back."""
         edge = self.edge
         return (
