@@ -118,7 +118,7 @@ class Subscriber:
             and not self._writer_is_gone
             and not self._is_midway
         ):
-            # Nothing was published since the last sample taken, and nothing is to be tidied up. A
+            # Nothing was published since the last sample taken, and there is nothing to tidy up. A
             # HEAD that is seen late does no harm: the doorbell rings after it was written.
             if reader.held:
                 self._find_lost_views()
