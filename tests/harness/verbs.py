@@ -61,7 +61,7 @@ def start(*words: str) -> subprocess.Popen[str]:
 
 
 def status_of(run: str) -> dict[str, Any]:
-    """Ask a run for its status, without a verb: waiting must be quick. {}: it refuses, or is gone."""
+    """Ask a run for its status, without a verb: waiting must be quick. {}: it is gone, or full."""
     connection = Connection.open(base_folder(os.environ), run)
     if connection is not None:
         with connection, contextlib.suppress(OSError, RefusedError):
