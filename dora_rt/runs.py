@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dora_rt.errors import LaunchError, RunNotFoundError
+from dora_rt.errors import DoraRtError, LaunchError, RunNotFoundError, VersionMismatchError
+from dora_rt.run_status import RunDescription, RunStatus
 
 SOCKET_NAME = "control"
 RUN_VARIABLE = "DORA_RT_RUN"
@@ -127,6 +128,10 @@ def open_run(base: Path, called: str | None = None) -> Connection:
     raise RunNotFoundError(f"{len(matching)} runs {which}; say which:{listed}")
 
 
+class RefusedError(DoraRtError):
+    """A run does not do what it was asked for, or cannot be understood; the message says why."""
+
+
 class Connection:
     """A connection to a run; a context manager, unless somebody takes it over by `detach`."""
 
@@ -155,11 +160,38 @@ class Connection:
             os.close(folder)
         return cls(run, link)
 
-    def ask(self, request: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
-        """Send one request, and give the answer and the descriptors that came with it.
+    def status(self, timeout_s: float = _ANSWER_S) -> RunStatus:
+        """Ask for everything that the run counts.
+
+        Raises:
+            OSError: the run has ended, or does not answer in time.
+            RefusedError: it refuses, or is of another version of dora_rt.
+        """
+        self.send("status")
+        answer, _ = self.receive(timeout_s)
+        try:
+            return RunStatus.from_json(answer)
+        except VersionMismatchError as error:
+            raise RefusedError(str(error)) from error
+
+    def describe(self) -> RunDescription:
+        """Ask what runs there.
 
         Raises:
             OSError: the run has ended, or does not answer.
+            RefusedError: it refuses, or is of another version of dora_rt.
+        """
+        try:
+            return RunDescription.from_json(self.ask("describe")[0])
+        except VersionMismatchError as error:
+            raise RefusedError(str(error)) from error
+
+    def ask(self, request: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
+        """Send one request; return the answer and the descriptors that came with it.
+
+        Raises:
+            OSError: the run has ended, or does not answer.
+            RefusedError: the run refuses.
         """
         self.send(request, **fields)
         return self.receive()
@@ -176,10 +208,11 @@ class Connection:
             self._link.sendall(line.encode() + b"\n")
 
     def receive(self, timeout_s: float | None = _ANSWER_S) -> tuple[dict[str, Any], list[int]]:
-        """Wait for the next answer, and give it with the descriptors that came with it.
+        """Wait for the next answer; return it and the descriptors that came with it.
 
         Raises:
             OSError: the run has ended, or nothing came in time.
+            RefusedError: the answer is a refusal.
         """
         self._link.settimeout(timeout_s)
         descriptors: list[int] = []
@@ -189,8 +222,11 @@ class Connection:
             if not received:
                 raise ConnectionResetError("the run has ended")
             self._rest += received
-        answer, self._rest = self._rest.split(b"\n", 1)
-        return json.loads(answer), descriptors
+        line, self._rest = self._rest.split(b"\n", 1)
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise RefusedError(str(answer["error"]))
+        return answer, descriptors
 
     def detach(self) -> int:
         """Give the descriptor of the connection to the caller, who closes it."""
@@ -244,15 +280,17 @@ def _open_all(base: Path) -> list[_Found]:
         connection = Connection.open(base, run)
         if connection is None:
             continue
+        file, obstacle = "", None
         try:
-            description, _ = connection.ask("describe")
+            file = connection.describe().file
         except TimeoutError:
-            description = {"error": "does not answer: is its dora-launch held (Ctrl-Z)?"}
+            obstacle = "does not answer: is its dora-launch held (Ctrl-Z)?"
+        except RefusedError as error:
+            obstacle = str(error)
         except (OSError, ValueError):
             connection.close()  # it has just ended
             continue
-        obstacle = description.get("error")
-        found.append(_Found(connection, str(description.get("file", "")), obstacle))
+        found.append(_Found(connection, file, obstacle))
     return found
 
 

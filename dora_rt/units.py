@@ -6,15 +6,14 @@ import argparse
 import re
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-# No launcher may sleep for longer at once: poll() counts milliseconds in 31 bits.
-_LONGEST_S = 24 * 24 * 3600.0
+_LONGEST_S = 100 * 365 * 24 * 3600.0
 _PART_OF_A_TIME = r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*"
 _LAST_PORT = 65535
 _KIB, _MIB = 2**10, 2**20
 
 
 def duration_s(text: str) -> float:
-    """Give a time above 0, and of 24 days at most, in seconds, as `type=` of an option.
+    """Give a time above 0, and of 100 years at most, in seconds, as `type=` of an option.
 
     Raises:
         argparse.ArgumentTypeError: it is none.
@@ -26,7 +25,7 @@ def duration_s(text: str) -> float:
         seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
         if seconds > _LONGEST_S:
             raise argparse.ArgumentTypeError(
-                f"{text!r} is longer than {_LONGEST_S / 3600:.0f}h (24 days)"
+                f"{text!r} is longer than {_LONGEST_S / 3600:.0f}h (100 years)"
             )
         if seconds > 0:
             return seconds

@@ -31,7 +31,6 @@ from dora_rt.cli import (
     view,
     watch,
 )
-from dora_rt.cli.run_client import RefusedError
 from dora_rt.cli.verb import (
     EXIT_ENVIRONMENT,
     EXIT_INTERRUPTED,
@@ -40,6 +39,7 @@ from dora_rt.cli.verb import (
     Verb,
 )
 from dora_rt.errors import LaunchError, RunNotFoundError
+from dora_rt.runs import RefusedError
 from dora_rt.terminal import HarmlessStream
 
 # What a verb needs only when it runs (numpy, extras), its module imports only then.

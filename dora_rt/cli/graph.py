@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, Verb
 from dora_rt.descriptor import read_descriptor
@@ -16,7 +15,7 @@ from dora_rt.graph.mermaid_dot import render_dot, render_mermaid
 from dora_rt.graph.picture import Graph, graph_of_descriptor, graph_of_status
 from dora_rt.graph.svg import render_html, render_svg
 from dora_rt.live.rates import measure
-from dora_rt.runs import Connection, base_folder, open_run
+from dora_rt.runs import RefusedError, base_folder, open_run
 
 _DESCRIPTION = """\
 Print the graph of a dataflow: what a file says, or what a run does, with rates, latencies (median
@@ -75,7 +74,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     except DescriptorError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
-    except OSError as error:
+    except (OSError, RefusedError) as error:
         return _fail(EXIT_PROBLEM, f"run {options.what}: {error}")
     text = _FORMATS[chosen or "mermaid"](graph)
     if options.output is None:
@@ -93,18 +92,11 @@ def _find_graph(what: str, environ: Mapping[str, str]) -> Graph:
     if Path(what).is_file() or Path(what).suffix in (".yml", ".yaml"):
         return graph_of_descriptor(read_descriptor(Path(what), environ))
     with open_run(base_folder(environ), what) as connection:
-        before = _ask(connection)
+        before = connection.status()
         # Not to wait for something: it is for how long is measured.
         time.sleep(_MEASURED_S)
-        after = _ask(connection)
+        after = connection.status()
     return graph_of_status(after, measure(before, after))
-
-
-def _ask(connection: Connection) -> dict[str, Any]:
-    answer, _ = connection.ask("status")
-    if "error" in answer:
-        raise ConnectionError(answer["error"])
-    return answer
 
 
 def _fail(code: int, why: str) -> int:

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any
+
+from dora_rt.run_status import OperatorProgram, Program
 
 _LIBRARIES = {"site-packages", "dist-packages"}
 
 
-def source_files(program: Mapping[str, Any]) -> set[Path]:
-    """List the files of a program, as a run describes it; nothing of it is imported.
-
-    Args:
-        program: its `argv`, the `folder` in which it runs, and its `operators`.
-    """
-    folder = Path(program["folder"])
+def source_files(program: Program) -> set[Path]:
+    """List the files of a program, as a run describes it; nothing of it is imported."""
+    folder = Path(program.folder)
     found: set[Path] = set()
-    begins = [_Module.of_operator(operator, folder) for operator in program["operators"]]
+    begins = [_Module.of_operator(operator, folder) for operator in program.operators]
     # The command of operators is that of their runtime, which is no code of the user.
-    begins = begins or [_Module.of_command(program["argv"], folder)]
+    begins = begins or [_Module.of_command(program.argv, folder)]
     for begin in begins:
         if begin is not None:
             _collect(begin, found)
@@ -48,11 +45,11 @@ class _Module:
         return cls(folder / words[0], []) if words else None
 
     @classmethod
-    def of_operator(cls, operator: Mapping[str, str | None], folder: Path) -> _Module | None:
-        if operator["path"] is not None:
-            path = folder / operator["path"]
+    def of_operator(cls, operator: OperatorProgram, folder: Path) -> _Module | None:
+        if operator.path is not None:
+            path = folder / operator.path
             return cls(path, [path.parent, folder])
-        return cls.of_name(str(operator["module"]), folder)
+        return cls.of_name(str(operator.module), folder)
 
     @classmethod
     def of_name(cls, name: str, folder: Path) -> _Module | None:

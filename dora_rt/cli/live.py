@@ -10,15 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from dora_rt.cli.run_client import (
-    RefusedError,
     RunEndedError,
     add_run_argument,
-    ask,
+    ask_status,
     connect,
 )
 from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM
 from dora_rt.live.rates import Rates, measure
-from dora_rt.runs import Connection
+from dora_rt.runs import Connection, RefusedError
 from dora_rt.terminal import harmless, steer
 
 _CLEAR_ALL, _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"
@@ -76,10 +75,10 @@ def show_rates(
 
 
 def _measurements(connection: Connection, interval_s: float) -> Iterator[Rates]:
-    earlier = ask(connection, "status")
+    earlier = ask_status(connection)
     while True:
         time.sleep(interval_s)
-        later = ask(connection, "status")
+        later = ask_status(connection)
         yield measure(earlier, later)
         earlier = later
 

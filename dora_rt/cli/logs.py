@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import IO
 
 from dora_rt.cli.run_client import (
-    RefusedError,
     RunEndedError,
     add_run_argument,
-    ask,
+    ask_status,
     connect,
-    is_node,
+    process_called,
 )
 from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
 from dora_rt.errors import RunNotFoundError
 from dora_rt.launcher.node_output.log_files import LOG_FILES, kept_logs_folder
-from dora_rt.runs import base_folder
+from dora_rt.runs import RefusedError, base_folder
 
 _LOOK_S = 0.1
 _MOST_LINES = 999_999_999  # far more than a log can hold
@@ -53,27 +52,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         with connect(options.run, environ) as connection:
-            status = ask(connection, "status")
+            status = ask_status(connection)
     except RunNotFoundError as error:
         kept = kept_logs_folder(environ)
         raise RunNotFoundError(f"{error}\nlogs of runs in which a node failed: {kept}") from error
     except (RunEndedError, RefusedError) as error:
         print(f"dora-rt: run {error} has ended meanwhile", file=sys.stderr)
         return EXIT_PROBLEM
-    names = [process["name"] for process in status["processes"]]
+    names = [process.name for process in status.processes]
     if options.node is not None:
-        names = [
-            process["name"]
-            for process in status["processes"]
-            if is_node({"processes": [process]}, options.node)
-        ]
-        if not names:
-            known = ", ".join(process["name"] for process in status["processes"])
-            raise RunNotFoundError(
-                f"run {status['run']} has no node {options.node!r}; it has: {known}"
-            )
+        names = [process_called(status, options.node).name]
     width = 0 if len(names) == 1 else max(map(len, names))
-    files = [_Log(Path(status["log_folder"]), name, width) for name in names]
+    files = [_Log(Path(status.log_folder), name, width) for name in names]
     lines: Iterable[str] = heapq.merge(*(log.old() for log in files), key=_moment)
     if options.lines is not None:
         lines = deque(lines, maxlen=options.lines)
@@ -81,7 +71,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         for line in lines:
             print(line)
         if options.follow:
-            _follow(files, base_folder(environ) / status["run"])
+            _follow(files, base_folder(environ) / status.run)
     except KeyboardInterrupt:
         pass  # this is how one ends it
     finally:

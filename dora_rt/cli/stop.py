@@ -7,22 +7,22 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from dora_rt.cli.run_client import (
     HOW_RUNS_ARE_CALLED,
-    RefusedError,
     RunEndedError,
     add_run_argument,
     ask,
-    check_node,
+    ask_description,
+    ask_status,
     connect,
     find_statuses,
-    is_node,
+    process_called,
 )
 from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
 from dora_rt.errors import RunNotFoundError
-from dora_rt.runs import Connection, base_folder
+from dora_rt.run_status import NodeState, ProcessStatus
+from dora_rt.runs import Connection, RefusedError, base_folder
 
 _LOOK_S = 0.02
 
@@ -73,13 +73,13 @@ def _stop(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     with connect(run, environ) as connection:
         try:
             if node is not None:
-                check_node(ask(connection, "status"), node)
+                process_called(ask_status(connection), node)
                 ask(connection, "stop", node=node)
                 _wait_until_stopped(connection, node)
                 return EXIT_OK
             ask(connection, "stop")
             while True:
-                ask(connection, "describe")
+                ask_description(connection)
                 time.sleep(_LOOK_S)
         except RunEndedError:
             # Its memory goes after its socket, and its directory last.
@@ -97,7 +97,7 @@ def _find_target(
     """Tell which run is meant, and which node of it, if one is."""
     if name is None or run is not None:
         return run, name
-    having = [status["run"] for status in find_statuses(environ) if is_node(status, name)]
+    having = [status.run for status in find_statuses(environ) if status.find_process(name)]
     try:
         with connect(name, environ) as connection:
             called = connection.run
@@ -121,7 +121,7 @@ def _find_target(
 
 
 def _wait_until_stopped(connection: Connection, node: str) -> None:
-    while _process(ask(connection, "status"), node)["pid"] is not None:
+    while process_called(ask_status(connection), node).pid is not None:
         time.sleep(_LOOK_S)
 
 
@@ -134,53 +134,36 @@ def _restart(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     run = options.run or _find_target(options.name, None, environ)[0]
     with connect(run, environ) as connection:
         try:
-            before = ask(connection, "status")
-            check_node(before, options.name)
+            before = process_called(ask_status(connection), options.name)
             ask(connection, "restart", node=options.name)
-            process = _wait_for_successor(connection, _process(before, options.name))
+            process = _wait_for_successor(connection, before)
         except RunEndedError:
             print(f"dora-rt: run {connection.run} has ended meanwhile", file=sys.stderr)
             return EXIT_PROBLEM
         except RefusedError as error:
             print(f"dora-rt: {error}", file=sys.stderr)
             return EXIT_PROBLEM
-    if process["state"] != "running":
+    if process.state is not NodeState.RUNNING:
         print(
-            f"dora-rt: node {process['name']} is {process['state']}: {process['ending']} "
-            f"(dora-rt logs {process['name']})",
+            f"dora-rt: node {process.name} is {process.state.value}: {process.ending} "
+            f"(dora-rt logs {process.name})",
             file=sys.stderr,
         )
         return EXIT_PROBLEM
-    print(f"node {process['name']} runs again (process {process['pid']})")
+    print(f"node {process.name} runs again (process {process.pid})")
     return EXIT_OK
 
 
-def _wait_for_successor(connection: Connection, before: dict[str, Any]) -> dict[str, Any]:
+def _wait_for_successor(connection: Connection, before: ProcessStatus) -> ProcessStatus:
     """Wait until there was another process, and that one is ready or has ended."""
     while True:
-        status = ask(connection, "status")
-        process = _process(status, before["name"])
-        if process["pid"] not in (before["pid"], None):
-            if not _has_ports(status, process):
-                return {**process, "state": "running"}  # it will never say that it is ready
-            if process["state"] == "running":
-                return process
-        if process["pid"] is None and process["state"] in ("ended", "failed"):
+        status = ask_status(connection)
+        process = process_called(status, before.name)
+        if process.pid not in (before.pid, None) and process.state is NodeState.RUNNING:
+            return process
+        if process.pid is None and process.state in (NodeState.ENDED, NodeState.FAILED):
             return process
         time.sleep(_LOOK_S)
-
-
-def _has_ports(status: Mapping[str, Any], process: Mapping[str, Any]) -> bool:
-    ports = [output["source"] for output in status["outputs"]]
-    ports += [entry["target"] for entry in (*status["edges"], *status["inputs"])]
-    return any(port.startswith(f"{node}/") for port in ports for node in process["nodes"])
-
-
-def _process(status: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(
-        process for process in status["processes"] if is_node({"processes": [process]}, name)
-    )
-    return found
 
 
 STOP = Verb("stop a run or a node", _STOP, _STOP_EPILOG, _add_stop_arguments, _stop)

@@ -68,13 +68,13 @@ def _top(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _render_all(rates: Rates) -> str:
-    title = f"run {rates.run}  {rates.file}  {rates.state} for {duration(rates.running_s)}"
+    title = f"run {rates.run}  {rates.file}  {rates.state.value} for {duration(rates.running_s)}"
     processes = table(
         ("node", "state", "pid", "restarts", "CPU", "memory", "threads"),
         [
             (
                 process.name,
-                process.state,
+                process.state.value,
                 str(process.pid or "-"),
                 str(process.restarts),
                 f"{process.cpu_percent:.0f} %",

@@ -7,18 +7,18 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from dora_rt.cli.imported_files import source_files
 from dora_rt.cli.run_client import (
     HOW_RUNS_ARE_CALLED,
-    RefusedError,
     RunEndedError,
     ask,
+    ask_description,
     connect,
 )
 from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
-from dora_rt.runs import Connection
+from dora_rt.run_status import Program
+from dora_rt.runs import Connection, RefusedError
 from dora_rt.units import counted
 
 _PAUSE_S = 0.2
@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             while True:
                 time.sleep(_PAUSE_S)
                 # The run may end without a change of any file.
-                ask(connection, "describe")
+                ask_description(connection)
                 for line in watcher.look():
                     print(f"watch: {line}", flush=True)
     except RunEndedError:
@@ -69,12 +69,10 @@ class _Watcher:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        description = ask(connection, "describe")
-        self._dataflow = Path(description["file"])
-        self._programs: dict[str, Mapping[str, Any]] = {
-            node["id"]: node["program"]
-            for node in description["nodes"]
-            if node["program"] is not None
+        description = ask_description(connection)
+        self._dataflow = Path(description.file)
+        self._programs: dict[str, Program] = {
+            node.id: node.program for node in description.nodes if node.program is not None
         }
         self._files = {node: source_files(one) for node, one in self._programs.items()}
         self._stamps = self._read_stamps()

@@ -16,7 +16,8 @@ from typing import Any
 
 from dora_rt.errors import LaunchError, NotInDataflowError
 from dora_rt.node_config import CONFIG_VARIABLE, CONFIG_VERSION, NodeConfig
-from dora_rt.runs import RUN_VARIABLE, Connection, base_folder, find_runs
+from dora_rt.run_status import NodeDescription
+from dora_rt.runs import RUN_VARIABLE, Connection, RefusedError, base_folder, find_runs
 from dora_rt.transport.board import Board
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
@@ -87,15 +88,9 @@ def config_of(node_id: str, run: str | None = None) -> NodeConfig:
     """
     run = run or os.environ.get(RUN_VARIABLE) or None
     with contextlib.ExitStack() as connections:
-        found = [_Run.of(connections.enter_context(one)) for one in _connections()]
+        found = [_Run(connections.enter_context(one)) for one in _connections()]
         chosen = _choose(found, node_id, run)
-        answer, descriptors = _ask(chosen, "attach", node=node_id, version=CONFIG_VERSION)
-        if "error" in answer or len(descriptors) != 2:
-            raise NotInDataflowError(
-                f"node {node_id!r} of run {chosen} cannot be attached to: "
-                f"{answer.get('error', 'the answer had no descriptors')}"
-            )
-        status_fd, lock_fd = descriptors
+        answer, (status_fd, lock_fd) = _attach(chosen, node_id)
         # The launcher has looked at the version: this cannot fail and leave descriptors behind.
         config = NodeConfig.from_json(answer["config"])
         return replace(
@@ -175,21 +170,20 @@ class Attachment:
 class _Run:
     """A run as it describes itself, and a connection to it."""
 
-    def __init__(self, connection: Connection, description: dict[str, Any]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.name = connection.run
-        self.error = str(description.get("error", ""))
-        self.file = str(description.get("file", ""))
-        nodes: list[dict[str, Any]] = description.get("nodes", [])
-        self.dynamic = [str(node["id"]) for node in nodes if node.get("is_dynamic")]
-        self.others = [str(node["id"]) for node in nodes if not node.get("is_dynamic")]
-
-    @classmethod
-    def of(cls, connection: Connection) -> _Run:
+        self.error, self.file = "", ""
+        nodes: tuple[NodeDescription, ...] = ()
         try:
-            return cls(connection, connection.ask("describe")[0])
+            description = connection.describe()
+            self.file, nodes = description.file, description.nodes
         except (OSError, ValueError) as error:
-            return cls(connection, {"error": f"no answer ({error})"})
+            self.error = f"no answer ({error})"
+        except RefusedError as error:
+            self.error = str(error)
+        self.dynamic = [node.id for node in nodes if node.is_dynamic]
+        self.others = [node.id for node in nodes if not node.is_dynamic]
 
     def is_called(self, run: str) -> bool:
         return self.name.startswith(run) or run in (self.file, Path(self.file).name)
@@ -241,11 +235,17 @@ def _explain_absence(found: list[_Run], called: list[_Run], node_id: str, run: s
     return f"no run has a dynamic node {node_id!r}; run {'; run '.join(dynamic)}"
 
 
-def _ask(chosen: _Run, request: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
+def _attach(chosen: _Run, node_id: str) -> tuple[dict[str, Any], list[int]]:
+    obstacle = f"node {node_id!r} of run {chosen} cannot be attached to: "
     try:
-        return chosen.connection.ask(request, **fields)
+        answer, descriptors = chosen.connection.ask("attach", node=node_id, version=CONFIG_VERSION)
     except OSError as error:
         raise NotInDataflowError(f"run {chosen} has ended meanwhile: {error}") from error
+    except RefusedError as error:
+        raise NotInDataflowError(f"{obstacle}{error}") from error
+    if len(descriptors) != 2:
+        raise NotInDataflowError(f"{obstacle}the answer had no descriptors")
+    return answer, descriptors
 
 
 def _forget_all() -> None:

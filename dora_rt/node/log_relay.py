@@ -14,6 +14,7 @@ from typing import Any
 
 from dora_rt.log_record import LogLevel, level_of, to_log_message
 from dora_rt.node.node import Node
+from dora_rt.node.session import Session
 from dora_rt.runs import Connection
 from dora_rt.units import counted
 
@@ -21,7 +22,8 @@ from dora_rt.units import counted
 def main() -> None:
     """Send on lines until the last output has come to its end."""
     with Node() as node:
-        run, path = node.config().run, node.config().description_path
+        config = Session.of(node).config
+        run, path = config.run, config.description_path
         assert path is not None, "dora-launch describes the dataflow to each node"
         connection = Connection.open(Path(path).parent.parent, run)
         if connection is None:
@@ -38,7 +40,8 @@ class Relay:
 
     def __init__(self, node: Node, outputs: Iterable[dict[str, Any]]) -> None:
         self._node = node
-        self._run = node.config().run
+        self._session = Session.of(node)
+        self._run = self._session.config.run
         self._outputs = {output["output"]: output for output in outputs}
         self._until = {name: set(output["until"]) for name, output in self._outputs.items()}
         self._close_ended()
@@ -77,7 +80,7 @@ class Relay:
     def _close_ended(self) -> None:
         for output_id in [one for one, left in self._until.items() if not left]:
             del self._until[output_id]
-            self._node.close_output(output_id)
+            self._session.close_output(output_id)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class LoadedOperator:
 
     def __init__(self, name: str, instance: Any, method: str) -> None:
         self.name = name
-        self.takes_events = method == _EVENT_METHOD
+        self.uses_event_dicts = method == _EVENT_METHOD
         """Whether it is called with the event dicts of dora 1.x."""
         self._instance = instance
         self._method = method

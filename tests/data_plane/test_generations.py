@@ -120,12 +120,12 @@ def test_reader_reads_a_dead_writer_to_its_end_and_then_the_new_one():
         ring.send(b"old 1")
         ring.memory.mark_dead(0, returns=True)
         old = ring.subscribers[0]
-        assert not old.notices_end(), "away is not gone"
+        assert not old.notice_end(), "away is not gone"
 
         restart_writer(ring)
         ring.send(b"new 0")
 
-        assert old.notices_end()
+        assert old.notice_end()
         assert values(old) == [b"old 0", b"old 1"]
         assert old.is_ended
         new = old.successor()
@@ -145,7 +145,7 @@ def test_writer_that_dies_again_before_its_reader_looked_is_skipped_over():
             ring.memory.remove_outdated()
         ring.send(b"last")
         old = ring.subscribers[0]
-        old.notices_end()
+        old.notice_end()
         assert values(old) == [b"first"]
 
         new = old.successor()
@@ -195,7 +195,7 @@ def test_what_a_slow_reader_has_not_read_yet_is_not_removed():
 
         assert ring.memory.has_outdated
         old = ring.subscribers[0]
-        old.notices_end()
+        old.notice_end()
         assert values(old) == [b"unread"]
         ring.memory.remove_outdated()
         assert not ring.memory.has_outdated
@@ -218,7 +218,7 @@ def test_objects_stay_for_a_process_that_has_not_attached_to_them_yet():
         config = replace(plan.processes[1].config, run=run, node="reader")
         reader = Subscriber(config, config.inputs[0], board)
 
-        assert reader.notices_end()
+        assert reader.notice_end()
         assert reader.take() is None
         assert reader.successor() is not None
 
@@ -278,7 +278,7 @@ def test_writers_that_their_reader_was_too_busy_to_meet_leave_nothing_and_lose_n
             ring.memory.remove_outdated()
 
         received = values(reader)
-        while reader.notices_end():
+        while reader.notice_end():
             received += values(reader)
             successor = reader.successor()
             assert successor is not None

@@ -274,6 +274,6 @@ def test_close_that_is_interrupted_closes_when_it_is_called_again():
             ring.publisher.close()
 
             assert ring.take().seq == 0
-            assert ring.subscribers[0].notices_end(), moment
+            assert ring.subscribers[0].notice_end(), moment
             with pytest.raises(NodeClosedError):
                 ring.send(SMALL)

@@ -181,7 +181,7 @@ def test_dead_writer_ends_the_input_after_its_last_sample():
         ring.memory.mark_dead(0, returns=False)
 
         subscriber = ring.subscribers[0]
-        assert subscriber.notices_end()
+        assert subscriber.notice_end()
         assert ring.take().value == b"last words"
         assert subscriber.take() is None
         assert subscriber.is_ended
@@ -200,7 +200,7 @@ def test_token_that_a_dead_writer_never_posted_does_not_hold_up_the_end():
         event = ring.take()
         assert (event.value, event.dropped) == (b"2", 2)
         subscriber = ring.subscribers[0]
-        assert subscriber.notices_end()
+        assert subscriber.notice_end()
         assert subscriber.take() is None
         assert subscriber.is_ended
 
@@ -336,7 +336,7 @@ def test_close_in_the_middle_of_a_send_comes_behind_its_sample():
         ring.send(b"last")
 
         subscriber = ring.subscribers[0]
-        assert subscriber.notices_end()
+        assert subscriber.notice_end()
         assert ring.take().value == b"last"
         assert subscriber.take() is None
         assert subscriber.is_ended

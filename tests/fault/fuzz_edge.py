@@ -102,7 +102,7 @@ def fuzz(seed: int) -> Counter[str]:
                 elif step < 0.8:
                     held.clear()
                 elif step < 0.82:
-                    random.choice(live.subscribers).notices_end()
+                    random.choice(live.subscribers).notice_end()
                 else:
                     _corrupt(targets, random)
                     met["corrupted"] += 1

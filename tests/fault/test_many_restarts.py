@@ -136,7 +136,7 @@ def test_restarts_of_a_writer_cost_its_reader_and_the_launcher_nothing(policy: Q
             ring.memory.mark_dead(0, returns=True)
             config = config_of(ring, ring.memory.renew(0))
             ring.memory.note_attached(0)
-            reader.notices_end()
+            reader.notice_end()
             while reader.take() is not None:
                 received += 1
             successor = reader.successor()

@@ -290,7 +290,14 @@ def test_form_of_its_inputs_is_told_to_the_node(flow: Flow):
           - {id: told, path: a.py, api: tuples}
         """,
     )
-    flow.write("a.py", "from dora_rt import Node\nprint(Node().config().api.value)\n")
+    flow.write(
+        "a.py",
+        """
+        from dora_rt import Node
+        from dora_rt.node.session import Session
+        print(Session.of(Node()).config.api.value)
+        """,
+    )
 
     done = flow.run()
 

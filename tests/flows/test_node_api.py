@@ -429,7 +429,14 @@ def test_spin_us_of_the_file_reaches_the_node(flow: Flow):
           - {id: fixed, path: node.py, spin_us: 30, inputs: {out: plain/out}}
         """,
     )
-    flow.write("node.py", "from dora_rt import Node\nprint(Node().config().spin_ns)\n")
+    flow.write(
+        "node.py",
+        """
+        from dora_rt import Node
+        from dora_rt.node.session import Session
+        print(Session.of(Node()).config.spin_ns)
+        """,
+    )
 
     run = flow.run()
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dora_rt.cli.imported_files import source_files
+from dora_rt.run_status import OperatorProgram, Program
 from tests.harness.flow import Flow
 from tests.harness.verbs import process, start, status, statuses
 from tests.harness.waiting import eventually
@@ -161,11 +162,11 @@ def test_files_of_a_node_are_what_it_imports_of_its_own(
         (tmp_path / name).write_text(text)
 
     found = source_files(
-        {
-            "argv": [sys.executable, *(word.format(tmp_path) for word in argv)],
-            "folder": str(tmp_path),
-            "operators": operators,
-        }
+        Program(
+            (sys.executable, *(word.format(tmp_path) for word in argv)),
+            str(tmp_path),
+            tuple(OperatorProgram(**operator) for operator in operators),
+        )
     )
 
     assert names <= {str(path.relative_to(tmp_path)) for path in found if tmp_path in path.parents}

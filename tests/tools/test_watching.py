@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from dora_rt import attach, run_status
 from dora_rt.errors import RunNotFoundError
 from dora_rt.launcher.requests import MAX_REQUESTERS
 from dora_rt.runs import base_folder, open_run
@@ -289,3 +290,20 @@ def test_run_to_which_too_many_programs_are_connected_says_so(running: Running):
             open_run(base)
 
     eventually(lambda: statuses() != [])
+
+
+def test_run_of_another_version_is_named_and_its_answers_are_not_guessed_at(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run_status, "STATUS_VERSION", 99)
+
+    ps = verb("ps")
+    found = verb("top", "--once", "--run", running.name)
+    with pytest.raises(RunNotFoundError) as attached:
+        attach("source/out")
+
+    expected = "answers in format 1, this dora_rt .* reads format 99: use the dora_rt that started"
+    assert (ps.exit_code, found.exit_code) == (1, 2)
+    for told in (ps.err, found.err, str(attached.value)):
+        assert running.name in told
+        assert re.search(expected, told)

@@ -70,10 +70,11 @@ PLOT = """
 FRAGILE = """
     import os, signal
     from dora_rt import Node
+    from dora_rt.node.session import Session
     node = Node()
     for number, event in enumerate(node):
         if number == 3:
-            if node.config().restart_count == 0:
+            if Session.of(node).config.restart_count == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             node.send_output("end", b"")
 """

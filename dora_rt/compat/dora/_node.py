@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from dora_rt.errors import UnsupportedValueError
 from dora_rt.node.dora_events import import_arrow, with_shape
 from dora_rt.node.node import Node as NativeNode
+from dora_rt.node.session import Session
 from dora_rt.node_config import Api
 
 from ._logging import bridge_logging, write_log
@@ -37,6 +38,7 @@ class Node:
     """
 
     _node: NativeNode
+    _session: Session
     _stream: EventStream
     _abandoned: deque[Loan]
 
@@ -54,14 +56,16 @@ class Node:
         """
         run, _, name = (node_id or "").rpartition("/")
         native = NativeNode(name or None, run or None)
-        if native.config().api is Api.TUPLES:
+        session = Session.of(native)
+        if session.config.api is Api.TUPLES:
             return cast(Node, native)
         import_arrow()
         node = super().__new__(cls)
         node._node = native
-        node._stream = EventStream(native)
+        node._session = session
+        node._stream = EventStream(session)
         node._abandoned = deque()
-        native.follow_rules_of_dora()
+        session.follow_rules_of_dora()
         bridge_logging(native.id())
         return node
 
@@ -171,7 +175,7 @@ class Node:
 
     def dataflow_descriptor(self) -> dict[str, Any]:
         """Give the whole dataflow, with defaults filled in."""
-        path = self._node.config().description_path
+        path = self._session.config.description_path
         assert path is not None, "dora-launch describes the dataflow to each node"
         description: dict[str, Any] = json.loads(Path(path).read_text())
         return description
@@ -179,7 +183,7 @@ class Node:
     def dataflow_id(self) -> str:
         """Give a UUID that begins with the name of the run."""
         # Version 8: made in a way of one's own.
-        name, _, _ = self._node.config().run.partition(".")
+        name, _, _ = self._session.config.run.partition(".")
         return f"{name}-0000-8000-8000-000000000000"
 
     def is_restart(self) -> bool:
@@ -188,7 +192,7 @@ class Node:
 
     def restart_count(self) -> int:
         """Tell how often this node was started again."""
-        return self._node.config().restart_count
+        return self._session.config.restart_count
 
     def timestamp(self) -> datetime:
         """Give the time of day, in UTC."""

@@ -152,20 +152,20 @@ class Subscriber:
                 self._return_slots()
         return event
 
-    def has_news(self) -> bool:
+    def writer_changed(self) -> bool:
         """Return whether the writer has closed its output, died, or come back."""
         return (
             self._board_word[0] != self._peer_word
             or self._output_words[protocol.WRITER_CLOSED] != protocol.OPEN
         )
 
-    def notices_end(self) -> bool:
+    def notice_end(self) -> bool:
         """Return True, once, when the writer has gone; the next empty `take` is the last.
 
         Between this look and that `take` the caller must pass through a semaphore, so that all
         that the writer wrote before is visible.
         """
-        if self._writer_is_gone or not self.has_news():
+        if self._writer_is_gone or not self.writer_changed():
             return False
         peer = Peer.from_word(self._board.writer_word(self._edge.number))
         closing = self._output_words[protocol.WRITER_CLOSED]

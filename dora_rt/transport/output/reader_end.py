@@ -39,7 +39,7 @@ class ReaderEnd:
         )
         self._connect(config.generation)
 
-    def has_news(self) -> bool:
+    def reader_changed(self) -> bool:
         """Return whether the reader has closed its input, died, or come back."""
         edge = self.edge
         return (

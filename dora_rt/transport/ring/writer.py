@@ -150,7 +150,7 @@ class RingWriter:
     def __init__(self, words: memoryview, slots: int, edges: Sequence[WriterEdge]) -> None:
         self.edges = tuple(edges)
         self.head = 0
-        self.has_news = False
+        self.readers_changed = False
         """Whether a reader has closed its input since the readers were last looked at."""
         # Last in, first out: the slot used a moment ago is still in the cache.
         self.free = list(range(slots - 1, -1, -1))
@@ -310,7 +310,7 @@ class RingWriter:
                 returned.acquire(0)
         self.read_log(edge)
         if edge.reader_words[READER_CLOSED] != edge.closing:
-            self.has_news = True
+            self.readers_changed = True
 
     def collect_one(self, edge: WriterEdge) -> None:
         """Do step 12 where `returned` has one post: as `collect`, of what that is mostly for."""
