@@ -25,8 +25,6 @@ from ._stream import EventStream
 if TYPE_CHECKING:
     from dora_rt.transport.output.loan import Loan
 
-    from ._ros2 import Ros2Subscription
-
 _REQUEST_ID = "request_id"
 _logger = logging.getLogger("dora")
 
@@ -232,7 +230,7 @@ class Node:
         """Write a log line of level trace."""
         self.log("trace", message)
 
-    def merge_external_events(self, subscription: Ros2Subscription) -> NoReturn:
+    def merge_external_events(self, subscription: Any) -> NoReturn:
         """Refuse: there is no bridge to ROS 2."""
         raise NotImplementedError("merge_external_events: dora_rt has no bridge to ROS 2")
 
