@@ -60,8 +60,12 @@ def attach(output: str) -> Watch:
         output: `camera/image`, or `run/camera/image` if several runs have one; the run is its
             name, or the beginning of it, or its dataflow file.
 
+    Returns:
+        The watch, a context manager.
+
     Raises:
-        RunNotFoundError: there is no such output, or several runs have it.
+        RunNotFoundError: there is no such output, several runs have it, or its run has just ended.
+        LaunchError: the folder of this user's runs cannot be used.
     """
     return Watch(find_output(output))
 
