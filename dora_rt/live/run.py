@@ -28,15 +28,15 @@ def run(
     log_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
 ) -> Report:
-    """Run a dataflow to its end, as dora-launch does, and give its report.
+    """Run a dataflow to its end, as dora-launch does, and return its report.
 
-    What dora-launch prints is printed here. An exception, such as KeyboardInterrupt, stops the
-    dataflow before it goes on.
+    The launcher is a process of its own, and what it prints is printed here. An exception, such as
+    KeyboardInterrupt, stops the dataflow before it goes on.
 
     Args:
         file: the dataflow file.
-        stop_after: stop it after so many seconds.
-        env: set in the environment beside what this process has.
+        stop_after: seconds after which to stop it; None: it ends by itself.
+        env: variables for its environment, beside those of this process.
         log_dir: where the log files of the nodes go, and stay.
         quiet: print nothing.
 
@@ -44,7 +44,7 @@ def run(
         The report; `report.failures` has the nodes that failed.
 
     Raises:
-        DescriptorError: there is no such file, or it has problems.
+        DescriptorError: there is no such file, it has problems, or `stop_after` is no time.
         LaunchError: the environment does not allow the run.
     """
     arguments = [] if stop_after is None else ["--stop-after", f"{stop_after:f}s"]
