@@ -71,14 +71,9 @@ class OutputConfig:
         """Give what a reader or an observer is told."""
         return dataclasses.replace(self, edges=())
 
-    def to_fields(self) -> dict[str, Any]:
-        """Give it as what JSON can say."""
-        fields: dict[str, Any] = _to_fields(self)
-        return fields
-
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> OutputConfig:
-        """Read what `to_fields` gave."""
+        """Read what `to_fields` returned."""
         return _output(fields)
 
 
@@ -180,7 +175,7 @@ class NodeConfig:
 
     def to_json(self) -> str:
         """Give the text that crosses into the child."""
-        return json.dumps(_to_fields(self), separators=(",", ":"))
+        return json.dumps(to_fields(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> NodeConfig:
@@ -208,8 +203,11 @@ class NodeConfig:
         )
 
 
-def _to_fields(value: Any) -> Any:
-    """Give dataclasses as dicts, but edges as rows: a program gets 128 KiB at most this way."""
+def to_fields(value: Any) -> Any:
+    """Return dataclasses, tuples and enums as values of JSON.
+
+    Edges are rows: a program gets at most 128 KiB through its environment.
+    """
     if isinstance(value, EdgeConfig):
         return [
             field.value if isinstance(field, Enum) else field
@@ -217,11 +215,10 @@ def _to_fields(value: Any) -> Any:
         ]
     if dataclasses.is_dataclass(value):
         return {
-            field.name: _to_fields(getattr(value, field.name))
-            for field in dataclasses.fields(value)
+            field.name: to_fields(getattr(value, field.name)) for field in dataclasses.fields(value)
         }
     if isinstance(value, tuple):
-        return [_to_fields(item) for item in value]
+        return [to_fields(item) for item in value]
     return value.value if isinstance(value, Enum) else value
 
 

@@ -1,4 +1,4 @@
-"""`dora-rt logs`: what the nodes of a running dataflow have printed."""
+"""`dora-rt logs`: shows what the nodes of a running dataflow have printed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from dora_rt.cli.run_client import (
-    RefusedError,
-    RunEndedError,
-    add_run_argument,
-    ask,
-    connect,
-    is_node,
-)
-from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.cli.run_client import add_run_argument, ask_status, connect, process_called
+from dora_rt.cli.verb import Verb
 from dora_rt.errors import RunNotFoundError
+from dora_rt.exit_codes import EXIT_OK
 from dora_rt.launcher.node_output.log_files import LOG_FILES, kept_logs_folder
 from dora_rt.runs import base_folder
 
@@ -37,13 +31,13 @@ examples:
   dora-rt logs camera -n 20 the last 20 lines of one node
   dora-rt logs -f           and what comes, until the run ends or Ctrl-C
 
-Each node keeps 30 MB at most. If a node of a run failed, its logs are kept when it has ended; its
-summary says where."""
+Each node keeps 30 MB at most. The logs of a run in which a node failed are kept after its
+end; its summary says where."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("node", nargs="?", metavar="NODE", help="only this node")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with new lines")
     parser.add_argument(
         "-n", "--lines", type=_count, metavar="N", help="only the last N lines of what is there"
     )
@@ -53,27 +47,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         with connect(options.run, environ) as connection:
-            status = ask(connection, "status")
+            status = ask_status(connection)
     except RunNotFoundError as error:
         kept = kept_logs_folder(environ)
         raise RunNotFoundError(f"{error}\nlogs of runs in which a node failed: {kept}") from error
-    except (RunEndedError, RefusedError) as error:
-        print(f"dora-rt: run {error} has ended meanwhile", file=sys.stderr)
-        return EXIT_PROBLEM
-    names = [process["name"] for process in status["processes"]]
+    names = [process.name for process in status.processes]
     if options.node is not None:
-        names = [
-            process["name"]
-            for process in status["processes"]
-            if is_node({"processes": [process]}, options.node)
-        ]
-        if not names:
-            known = ", ".join(process["name"] for process in status["processes"])
-            raise RunNotFoundError(
-                f"run {status['run']} has no node {options.node!r}; it has: {known}"
-            )
+        names = [process_called(status, options.node).name]
     width = 0 if len(names) == 1 else max(map(len, names))
-    files = [_Log(Path(status["log_folder"]), name, width) for name in names]
+    files = [_Log(Path(status.log_folder), name, width) for name in names]
     lines: Iterable[str] = heapq.merge(*(log.old() for log in files), key=_moment)
     if options.lines is not None:
         lines = deque(lines, maxlen=options.lines)
@@ -81,7 +63,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         for line in lines:
             print(line)
         if options.follow:
-            _follow(files, base_folder(environ) / status["run"])
+            _follow(files, base_folder(environ) / status.run)
     except KeyboardInterrupt:
         pass  # this is how one ends it
     finally:
@@ -103,7 +85,7 @@ def _follow(files: list[_Log], directory: Path) -> None:
 
 
 class _Log:
-    """The log of one node, which the launcher goes on to write, and now and then puts aside."""
+    """The log of one node, which the launcher writes on and rotates meanwhile."""
 
     def __init__(self, folder: Path, name: str, width: int) -> None:
         self._path = folder / f"{name}.log"
@@ -112,7 +94,7 @@ class _Log:
         self._rest = b""
 
     def old(self) -> Iterator[str]:
-        """Give the lines that are there, the oldest first."""
+        """Yield the lines that are there, the oldest first."""
         for age in range(LOG_FILES - 1, 0, -1):
             try:
                 with Path(f"{self._path}.{age}").open("rb") as file:
@@ -123,7 +105,7 @@ class _Log:
         yield from self.new()
 
     def new(self) -> Iterator[str]:
-        """Give the lines that came since."""
+        """Yield the lines written since the last call."""
         yield from self._read()
         if self._was_put_aside():
             # What was written to it between that read and now.
@@ -137,7 +119,7 @@ class _Log:
             yield from self._read()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -175,4 +157,4 @@ def _count(text: str) -> int:
     return int(digits)
 
 
-VERB = Verb("show what nodes print", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from typing import Any
 
-from dora_rt.cli.layout import duration, size
 from dora_rt.cli.run_client import find_statuses
-from dora_rt.cli.verb import EXIT_OK, Verb
-from dora_rt.launcher.summary import table
+from dora_rt.cli.verb import Verb
+from dora_rt.exit_codes import EXIT_OK
+from dora_rt.run_status import RunStatus
+from dora_rt.units import duration, size, table
 
 _DESCRIPTION = """\
 List the dataflows of this user that are running, and their nodes."""
@@ -31,33 +31,33 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     statuses = find_statuses(environ)
     if options.json:
-        print(json.dumps(statuses, indent=1))
+        print(json.dumps([status.to_json() for status in statuses], indent=1))
     elif options.quiet:
         for status in statuses:
-            print(status["run"], *(process["name"] for process in status["processes"]), sep="\n")
+            print(status.run, *(process.name for process in status.processes), sep="\n")
     else:
         print("\n\n".join(map(_describe, statuses)) or "no dataflow is running")
     return EXIT_OK
 
 
-def _describe(status: dict[str, Any]) -> str:
+def _describe(status: RunStatus) -> str:
     title = (
-        f"{status['run']}  {status['file']}  {status['state']} for "
-        f"{duration(status['running_s'])} (launcher {status['pid']})"
+        f"{status.run}  {status.file}  {status.state.value} for "
+        f"{duration(status.running_s)} (launcher {status.pid})"
     )
     rows = [
         (
-            f"  {process['name']}",
-            process["state"],
-            str(process["pid"] or "-"),
-            str(process["restarts"]),
-            f"{process['cpu_s']:.2f}",
-            size(process["rss_nbytes"]),
+            f"  {process.name}",
+            process.state.value,
+            str(process.pid or "-"),
+            str(process.restarts),
+            f"{process.cpu_s:.2f}",
+            size(process.rss_nbytes),
         )
-        for process in status["processes"]
+        for process in status.processes
     ]
     titles = ("  node", "state", "pid", "restarts", "CPU s", "memory")
     return f"{title}\n{table(titles, rows, numbers=(2, 3, 4, 5))}"
 
 
-VERB = Verb("list runs and their nodes", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,31 +1,27 @@
-"""Asks running dataflows for what a verb shows or does."""
+"""Requests of the verbs to running dataflows."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
+from dora_rt.cli.command_errors import RunEndedError
 from dora_rt.errors import RunNotFoundError
 from dora_rt.launcher.cleanup.run_directory import check_base_folder
-from dora_rt.runs import Connection, base_folder, find_runs, open_run
+from dora_rt.run_status import ProcessStatus, RunDescription, RunStatus
+from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, open_run
 
+Answer = TypeVar("Answer")
 HOW_RUNS_ARE_CALLED = """\
-A run is called by its name, by a beginning of it that no other has, or by its dataflow file
-(dataflow.yml, dataflow). Where only one is running it need not be named."""
-
-
-class RunEndedError(Exception):
-    """The run has ended while it was being asked."""
-
-
-class RefusedError(Exception):
-    """The run does not do what it was asked for; the message says why."""
+You name a run by its name, by the beginning of it, or by its dataflow file (dataflow.yml,
+dataflow). If only one is running, you need not name it."""
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
-    """Let the user say which run."""
+    """Add the option `--run`."""
     parser.add_argument("--run", metavar="RUN", help="which run, if there are several")
 
 
@@ -33,39 +29,64 @@ def connect(called: str | None, environ: Mapping[str, str]) -> Connection:
     """Connect to the run that the user named, or to the only one.
 
     Raises:
-        LaunchError: the folder of this user's runs is somebody else's.
-        RunNotFoundError: there is none, or several.
+        LaunchError: the folder of this user's runs belongs to another user.
+        RunNotFoundError: there is no such run, or several.
     """
     base = base_folder(environ)
     check_base_folder(base)
     return open_run(base, called)
 
 
-def ask(connection: Connection, request: str, **fields: Any) -> dict[str, Any]:
-    """Send a request and give the answer.
+def ask(connection: Connection, request: str, **fields: Any) -> None:
+    """Send a request that the run grants.
 
     Raises:
-        RunEndedError: there is nobody any more to answer.
-        RefusedError: the answer is an error.
+        RunEndedError: the run has ended.
+        RefusedError: the run refuses, or does not answer.
     """
-    try:
-        answer, _ = connection.ask(request, **fields)
-    except TimeoutError as error:
-        raise RefusedError(
-            f"run {connection.run} does not answer: is it stopped (Ctrl-Z)?"
-        ) from error
-    except OSError as error:
-        raise RunEndedError(connection.run) from error
-    if "error" in answer:
-        raise RefusedError(str(answer["error"]))
-    return answer
+    with _explained(connection):
+        connection.ask(request, **fields)
 
 
-def find_statuses(environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Give the status of every run that answers, the oldest first.
+def ask_status(connection: Connection) -> RunStatus:
+    """Return the status of a run.
 
     Raises:
-        LaunchError: the folder of this user's runs is somebody else's.
+        RunEndedError: the run has ended.
+        RefusedError: the run refuses, does not answer, or is of another version of dora_rt.
+    """
+    return _read(connection, connection.status)
+
+
+def ask_description(connection: Connection) -> RunDescription:
+    """Return the description of a run; raises what `ask_status` raises."""
+    return _read(connection, connection.describe)
+
+
+def _read(connection: Connection, look: Callable[[], Answer]) -> Answer:
+    with _explained(connection):
+        try:
+            return look()
+        except RefusedError as error:
+            raise RefusedError(f"run {connection.run}: {error}") from error
+
+
+@contextlib.contextmanager
+def _explained(connection: Connection) -> Iterator[None]:
+    run = connection.run
+    try:
+        yield
+    except TimeoutError as error:
+        raise RefusedError(f"run {run} does not answer: is it stopped (Ctrl-Z)?") from error
+    except OSError as error:
+        raise RunEndedError(run) from error
+
+
+def find_statuses(environ: Mapping[str, str]) -> list[RunStatus]:
+    """Return the status of every run that answers, the oldest first.
+
+    Raises:
+        LaunchError: the folder of this user's runs belongs to another user.
         RefusedError: there are runs, and none of them answers.
     """
     base = base_folder(environ)
@@ -78,33 +99,26 @@ def find_statuses(environ: Mapping[str, str]) -> list[dict[str, Any]]:
             continue
         with connection:
             try:
-                statuses.append(ask(connection, "status"))
+                statuses.append(ask_status(connection))
             except RunEndedError:
                 continue
             except RefusedError as error:
-                refusals.append(f"run {run}: {error}")
+                refusals.append(str(error))
     if refusals and not statuses:
         raise RefusedError("\n".join(refusals))
     for refusal in refusals:
         print(f"dora-rt: {refusal}", file=sys.stderr)
-    return sorted(statuses, key=lambda status: float(status["began"]))
+    return sorted(statuses, key=lambda status: status.began)
 
 
-def is_node(status: Mapping[str, Any], name: str) -> bool:
-    """Tell whether a run has a node, or an operator, of this name."""
-    return any(
-        name in (process["name"], *process["nodes"])
-        or any(node.startswith(f"{name}/") for node in process["nodes"])
-        for process in status["processes"]
-    )
-
-
-def check_node(status: Mapping[str, Any], name: str) -> None:
-    """See that a run has a node of this name.
+def process_called(status: RunStatus, name: str) -> ProcessStatus:
+    """Return the process of a node or an operator.
 
     Raises:
-        RunNotFoundError: it has none.
+        RunNotFoundError: the run has no node of this name.
     """
-    if not is_node(status, name):
-        known = ", ".join(process["name"] for process in status["processes"])
-        raise RunNotFoundError(f"run {status['run']} has no node {name!r}; it has: {known}")
+    process = status.find_process(name)
+    if process is None:
+        known = ", ".join(process.name for process in status.processes)
+        raise RunNotFoundError(f"run {status.run} has no node {name!r}; it has: {known}")
+    return process

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from dora_rt.dashboard.run_poller import RunWatch
 from dora_rt.graph.picture import graph_of_status
 from dora_rt.graph.svg import STYLE, render_svg
-from dora_rt.runs import Connection, find_runs
+from dora_rt.runs import Connection, RefusedError, find_runs
 from dora_rt.terminal import harmless
 
 _PAGE = Path(__file__).parent / "page"
@@ -48,10 +48,10 @@ class Runs:
         for name in dict.fromkeys((*names, *self._watches)):
             watch = self.find(name)
             if watch is not None:
-                state = "ended" if watch.has_ended else watch.status["state"]
                 status = watch.status
-                began, file = status["began"], status["file"]
-                found.append({"run": name, "file": file, "state": state, "began": began})
+                state = "ended" if watch.has_ended else status.state.value
+                run = {"run": name, "file": status.file, "state": state, "began": status.began}
+                found.append(run)
         return sorted(found, key=lambda run: run["began"])
 
     def find(self, run: str) -> RunWatch | None:
@@ -66,17 +66,18 @@ class Runs:
                     self._watches[run] = watch
             return watch
 
-    def ask(self, run: str, request: str, **fields: str) -> dict[str, Any]:
+    def ask(self, run: str, request: str, **fields: str) -> None:
         """Ask something of a run.
 
         Raises:
             OSError: it has ended.
+            RefusedError: it refuses.
         """
         connection = Connection.open(self._base, run)
         if connection is None:
             raise ConnectionError("the run has ended")
         with connection:
-            return connection.ask(request, **fields)[0]
+            connection.ask(request, **fields)
 
     def close(self) -> None:
         """Ask no more."""
@@ -139,11 +140,11 @@ def _log(request: Request) -> Response:
     status = _find(request).status
     node = request.path_params["node"]
     # Only of names that the run itself gave is a path made.
-    if node not in [process["name"] for process in status["processes"]]:
-        raise HTTPException(404, f"run {status['run']} has no node {node!r}")
+    if node not in [process.name for process in status.processes]:
+        raise HTTPException(404, f"run {status.run} has no node {node!r}")
     offset = _number(request, "after")
     try:
-        text, offset = read_tail(Path(status["log_folder"]) / f"{node}.log", offset)
+        text, offset = read_tail(Path(status.log_folder) / f"{node}.log", offset)
     except OSError:
         # It has printed nothing yet, or the run has ended and its files are gone.
         text = ""
@@ -196,10 +197,12 @@ async def _act(request: Request) -> Response:
     fields = {} if node is None else {"node": node}
     runs: Runs = request.app.state.runs
     try:
-        answer = await asyncio.to_thread(runs.ask, watch.run, action, **fields)
+        await asyncio.to_thread(runs.ask, watch.run, action, **fields)
     except OSError as error:
         raise HTTPException(409, f"run {watch.run}: {error}") from error
-    return JSONResponse(answer, 409 if "error" in answer else 200)
+    except RefusedError as error:
+        raise HTTPException(409, str(error)) from error
+    return JSONResponse({"ok": True})
 
 
 def _find(request: Request) -> RunWatch:

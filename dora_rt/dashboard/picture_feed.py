@@ -13,6 +13,7 @@ from dora_rt.dashboard.picture_codec import Encoded, Kind, as_numpy, encode, kin
 from dora_rt.errors import DoraRtError
 from dora_rt.event import Event
 from dora_rt.node_config import OutputConfig
+from dora_rt.run_status import OutputStatus
 from dora_rt.transport.input.observer import Observer
 
 logger = logging.getLogger(__name__)
@@ -71,10 +72,10 @@ class Pictures:
         self._taps: dict[str, Tap] = {}
         self._feeds: dict[str, Feed] = {}
 
-    def follow(self, outputs: Sequence[Mapping[str, Any]]) -> None:
+    def follow(self, outputs: Sequence[OutputStatus]) -> None:
         """Learn where the outputs are now, and look at those that were never seen yet."""
         for output in outputs:
-            source, config = output["source"], OutputConfig.from_fields(output["config"])
+            source, config = output.source, output.config
             tap = self._taps.get(source)
             if tap is None:
                 tap = Tap(self._run, source, config)

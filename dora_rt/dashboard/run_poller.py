@@ -10,7 +10,9 @@ from typing import Any
 
 from dora_rt.dashboard.picture_feed import Pictures
 from dora_rt.live.rates import EdgeRate, ProcessRate, measure
-from dora_rt.runs import Connection
+from dora_rt.node_config import to_fields
+from dora_rt.run_status import EdgeStatus, ProcessStatus, RunStatus
+from dora_rt.runs import Connection, RefusedError
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ _JOIN_S = 6.0
 class RunWatch:
     """One run, asked by a thread of its own until it ends; the last answer stays."""
 
-    def __init__(self, connection: Connection, status: dict[str, Any]) -> None:
+    def __init__(self, connection: Connection, status: RunStatus) -> None:
         self.run = connection.run
         self.pictures = Pictures(connection.run)
         self._connection = connection
@@ -44,8 +46,9 @@ class RunWatch:
         if connection is None:
             return None
         try:
-            status = _ask(connection)
-        except OSError:
+            status = connection.status()
+        except (OSError, RefusedError) as error:
+            logger.debug("run %s cannot be shown: %s", run, error)
             connection.close()
             return None
         return cls(connection, status)
@@ -56,8 +59,8 @@ class RunWatch:
         return self._has_ended
 
     @property
-    def status(self) -> dict[str, Any]:
-        """Give the last answer to `status`."""
+    def status(self) -> RunStatus:
+        """Return the last answer to `status`."""
         with self._lock:
             return self._answers[-1]
 
@@ -69,14 +72,13 @@ class RunWatch:
             points = list(self._points)[len(self._points) - fresh :]
         return {
             "run": self.run,
-            "file": status["file"],
-            "state": "ended" if self._has_ended else status["state"],
-            "running_s": status["running_s"],
+            "file": status.file,
+            "state": "ended" if self._has_ended else status.state.value,
+            "running_s": status.running_s,
             "processes": [
-                _page_process(*each)
-                for each in zip(status["processes"], rates.processes, strict=True)
+                _page_process(*each) for each in zip(status.processes, rates.processes, strict=True)
             ],
-            "edges": [_page_edge(*each) for each in zip(status["edges"], rates.edges, strict=True)],
+            "edges": [_page_edge(*each) for each in zip(status.edges, rates.edges, strict=True)],
             "pictures": self.pictures.sources(),
             "at": count,
             "points": points,
@@ -92,15 +94,15 @@ class RunWatch:
         with self._connection:
             while not self._closing.wait(PERIOD_S):
                 try:
-                    status = _ask(self._connection)
-                except OSError as error:
+                    status = self._connection.status()
+                except (OSError, RefusedError) as error:
                     logger.debug("run %s answers no more: %s", self.run, error)
                     break
                 self._take(status)
-                self.pictures.follow(status["outputs"])
+                self.pictures.follow(status.outputs)
         self._has_ended = True
 
-    def _take(self, status: dict[str, Any]) -> None:
+    def _take(self, status: RunStatus) -> None:
         with self._lock:
             self._answers.append(status)
             self._rates = measure(self._answers[0], status)
@@ -108,22 +110,19 @@ class RunWatch:
             self._count += 1
 
 
-def _ask(connection: Connection) -> dict[str, Any]:
-    answer, _ = connection.ask("status")
-    if "error" in answer:
-        raise ConnectionError(answer["error"])
-    return answer
+def _page_process(process: ProcessStatus, rate: ProcessRate) -> dict[str, Any]:
+    return {**to_fields(process), "cpu_percent": rate.cpu_percent}
 
 
-def _page_process(process: dict[str, Any], rate: ProcessRate) -> dict[str, Any]:
-    keys = ("name", "nodes", "state", "pid", "restarts", "is_dynamic", "rss_nbytes", "ending")
-    return {**{key: process[key] for key in keys}, "cpu_percent": rate.cpu_percent}
-
-
-def _page_edge(edge: dict[str, Any], rate: EdgeRate) -> dict[str, Any]:
-    keys = ("source", "target", "queue_size", "queue_policy", "is_local", "waiting", "dropped")
+def _page_edge(edge: EdgeStatus, rate: EdgeRate) -> dict[str, Any]:
     return {
-        **{key: edge[key] for key in keys},
+        "source": edge.source,
+        "target": edge.target,
+        "queue_size": edge.queue_size,
+        "queue_policy": edge.queue_policy.value,
+        "is_local": edge.is_local,
+        "waiting": rate.waiting,
+        "dropped": rate.dropped,
         "rate_hz": rate.rate_hz,
         "dropped_hz": rate.drops_hz,
         "p50_ns": rate.p50_ns,

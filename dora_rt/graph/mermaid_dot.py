@@ -37,7 +37,7 @@ def render_dot(graph: Graph) -> str:
 
 
 def _box_text(box: Box) -> str:
-    state = () if box.state is None else (box.state,)
+    state = () if box.state is None else (box.state.value,)
     return "\n".join((box.id, *state, *box.notes))
 
 

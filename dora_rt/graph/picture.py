@@ -1,16 +1,16 @@
-"""What a picture of a dataflow shows: boxes and the arrows between them, as plain data."""
+"""The boxes and arrows of a picture of a dataflow, as plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dora_rt.descriptor.tree.model import Descriptor, Input, LogSource, Node, Operator, TimerSource
 from dora_rt.graph.labels import dropped_text, flow_text
 from dora_rt.live.rates import EdgeRate, Rates
 from dora_rt.node_config import QueuePolicy
+from dora_rt.run_status import NodeState, RunStatus
 
 _LOGS = "dora"
 
@@ -25,7 +25,7 @@ class Box:
     id: str
     process: str
     notes: tuple[str, ...] = ()
-    state: str | None = None
+    state: NodeState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,39 +35,38 @@ class Arrow:
     source: str
     target: str
     queue_size: int
-    queue_policy: str
+    queue_policy: QueuePolicy
     is_local: bool = False
     """Whether both ends are operators of one process."""
     measured: EdgeRate | None = None
 
     @property
     def source_box(self) -> str:
-        """Give the id of the box that it leaves."""
+        """Return the id of the box that it leaves."""
         # What nodes print comes from no node: `dora/logs/info/camera`.
         is_log = self.source.startswith(f"{_LOGS}/")
         return _LOGS if is_log else self.source.rpartition("/")[0]
 
     @property
     def target_box(self) -> str:
-        """Give the id of the box that it enters."""
+        """Return the id of the box that it enters."""
         return self.target.rpartition("/")[0]
 
     @property
     def name(self) -> str:
-        """Name what flows: the output, and the input if that is called otherwise."""
+        """Return the name of the output, and that of the input if it differs."""
         output = self.source[len(self.source_box) + 1 :]
         entry = self.target.rpartition("/")[2]
         return output if output == entry else f"{output} → {entry}"
 
     @property
     def note(self) -> str:
-        """Say what was measured, or else how it queues."""
+        """Return the measured flow, or else the queue policy."""
         if self.measured is not None:
             texts = (flow_text(self.measured), dropped_text(self.measured))
             return " · ".join(text for text in texts if text)
-        if self.queue_policy == QueuePolicy.LATEST.value:
-            return "latest"
-        return f"{self.queue_policy} {self.queue_size}"
+        policy = self.queue_policy
+        return policy.value if policy is QueuePolicy.LATEST else f"{policy.value} {self.queue_size}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class Graph:
 
 
 def graph_of_descriptor(descriptor: Descriptor) -> Graph:
-    """Give the graph of a dataflow file."""
+    """Return the graph of a dataflow file."""
     boxes, arrows = [], []
     for node in descriptor.nodes:
         for operator in node.operators or (None,):
@@ -94,7 +93,7 @@ def graph_of_descriptor(descriptor: Descriptor) -> Graph:
                     str(entry.source),
                     f"{box_id}/{entry.id}",
                     entry.queue_size,
-                    entry.queue_policy.value,
+                    entry.queue_policy,
                     is_local=operator is not None and _is_beside(descriptor, node, entry),
                 )
                 for entry in inputs
@@ -105,31 +104,31 @@ def graph_of_descriptor(descriptor: Descriptor) -> Graph:
     return Graph(Path(descriptor.file).name, tuple(boxes), tuple(arrows))
 
 
-def graph_of_status(status: Mapping[str, Any], rates: Rates | None = None) -> Graph:
-    """Give the graph of a run, from what it answers to `status`, with what was measured if any."""
+def graph_of_status(status: RunStatus, rates: Rates | None = None) -> Graph:
+    """Return the graph of a run, with measured flows on its arrows if there are any."""
     edges = () if rates is None else rates.edges
     measured = {(edge.source, edge.target): edge for edge in edges}
     timers: dict[str, list[str]] = {}
-    for entry in status["inputs"]:
-        box_id = entry["target"].rpartition("/")[0]
-        timers.setdefault(box_id, []).append(_every(entry["period_ns"]))
+    for entry in status.inputs:
+        box_id = entry.target.rpartition("/")[0]
+        timers.setdefault(box_id, []).append(_every(entry.period_ns))
     boxes = [
-        Box(node, process["name"], tuple(timers.get(node, ())), process["state"])
-        for process in status["processes"]
-        for node in process["nodes"]
+        Box(node, process.name, tuple(timers.get(node, ())), process.state)
+        for process in status.processes
+        for node in process.nodes
     ]
     arrows = [
         Arrow(
-            edge["source"],
-            edge["target"],
-            edge["queue_size"],
-            edge["queue_policy"],
-            is_local=edge["is_local"],
-            measured=measured.get((edge["source"], edge["target"])),
+            edge.source,
+            edge.target,
+            edge.queue_size,
+            edge.queue_policy,
+            is_local=edge.is_local,
+            measured=measured.get((edge.source, edge.target)),
         )
-        for edge in status["edges"]
+        for edge in status.edges
     ]
-    title = f"{Path(status['file']).name} ({status['run']})"
+    title = f"{Path(status.file).name} ({status.run})"
     return Graph(title, tuple(boxes), tuple(arrows), is_live=True)
 
 

@@ -114,7 +114,7 @@ def _shortened(text: str) -> str:
 def _box_notes(box: Box) -> list[str]:
     notes = [_shortened(note) for note in box.notes]
     # Its line is always there, so that the picture stays as it is when the state changes.
-    return notes if box.state is None else [box.state, *notes]
+    return notes if box.state is None else [box.state.value, *notes]
 
 
 def _box_size(box: Box) -> Size:
@@ -200,7 +200,7 @@ def _flow_text(arrow: Arrow) -> str:
 
 def _box(box: Box, place: Placed) -> str:
     left, top = place.x - place.width / 2, place.y - place.height / 2
-    state = "" if box.state is None else f' data-state="{escape(box.state)}"'
+    state = "" if box.state is None else f' data-state="{escape(box.state.value)}"'
     lines = [
         f'<text class="note" x="{place.x:.1f}" y="{top + 39 + _NOTE_HEIGHT * line:.1f}">'
         f"{escape(note)}</text>"

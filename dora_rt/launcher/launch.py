@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,40 +87,31 @@ def launch(
     environ = {name: value for name, value in environ.items() if name != NOTIFY_VARIABLE}
     for reclaimed in reclaim(base):
         console.notice(str(reclaimed))
-    notes = check_limits(plan, find_limits())
+    _note_needs(plan, console)
     console.introduce(process.name for process in plan.processes)
+    compat = COMPAT_FOLDER if has_dora_compat else None
     stop_after_ns = None if stop_after_s is None else int(stop_after_s * 1e9)
-    room = find_room()
-    if note := room_note(room):
-        console.notice(f"note: {note}")
-    check_room(plan, room)
-    if note := most_note(plan, room):
-        notes.append(note)
-    for note in notes:
-        console.notice(f"note: {note}")
     # In this order, so that whatever exists is known to those who clean up after a killed launcher.
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
         guard.describe(plan.description)
-        compat = COMPAT_FOLDER if has_dora_compat else None
         plan = _watched(plan, guard, watching)
-        with (
-            _make_memory(plan, guard.run) as memory,
-            _open_requests(guard) as requests,
-            Starter(guard, environ, plan.processes, compat=compat) as starter,
-            NodeLogs(folder, warn=console.alarm, limits=_log_limits(plan)) as logs,
-            _accompanied(companions, guard, environ),
-        ):
+        with contextlib.ExitStack() as stack:
+            memory = stack.enter_context(_make_memory(plan, guard.run))
+            requests = stack.enter_context(_open_requests(guard))
+            starter = stack.enter_context(Starter(guard, environ, plan.processes, compat=compat))
+            limits = _log_limits(plan)
+            logs = stack.enter_context(NodeLogs(folder, warn=console.alarm, limits=limits))
+            for argv in companions:
+                stack.enter_context(Companion.start([*argv, guard.run], guard, environ))
             if log_folder is None:
                 logs.create(process.name for process in plan.processes)
-            least = {process.name: process.logging.min_level for process in plan.processes}
-            relay = None if plan.relay is None else plan.processes[plan.relay].name
-            output = Output(console, logs, least=least, relay=relay)
+            output = _open_output(plan, console, logs)
             run = Run.of(plan, memory, starter, console, output, notifier)
             supervisor = Supervisor(run, signals, requests, stop_after_ns=stop_after_ns)
-            began_ns = time.monotonic_ns()
             outcome = supervisor.run()
         if watching.trace is not None:
+            began_ns = run.barrier.began_ns
             outcome = _with_trace(outcome, plan, guard, watching.trace, began_ns, console)
         if outcome.report.failures and folder.is_dir():
             kept = folder if log_folder is not None else _keep(folder, guard.run, environ, console)
@@ -131,23 +122,26 @@ def launch(
 
 
 def show_summary(outcome: Outcome, console: Console) -> None:
-    """Show how the run went, and wait until it was read: nothing is left of the run meanwhile.
+    """Show the summary of a run, and wait until it was read; the run itself is gone by then.
 
-    Who ends a run by SIGTERM or SIGHUP waits for its end, and may well have nobody who reads.
+    A program that ends a run by SIGTERM or SIGHUP waits for its end, and often nobody reads.
     """
     console.notice("\n" + render(outcome.report))
     is_urgent = outcome.interrupted_by in (signal.SIGTERM, signal.SIGHUP)
     console.drain(_LAST_WORDS_S if is_urgent else None)
 
 
-@contextlib.contextmanager
-def _accompanied(
-    companions: Sequence[Sequence[str]], guard: RunGuard, environ: dict[str, str]
-) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for argv in companions:
-            stack.enter_context(Companion.start([*argv, guard.run], guard, environ))
-        yield
+def _note_needs(plan: Plan, console: Console) -> None:
+    """Compare what a plan needs with what this machine has, and tell what may become too little."""
+    notes = check_limits(plan, find_limits())
+    room = find_room()
+    if note := room_note(room):
+        console.notice(f"note: {note}")
+    check_room(plan, room)
+    if note := most_note(plan, room):
+        notes.append(note)
+    for note in notes:
+        console.notice(f"note: {note}")
 
 
 def _watched(plan: Plan, guard: RunGuard, watching: Watching) -> Plan:
@@ -184,6 +178,12 @@ def _log_limits(plan: Plan) -> dict[str, LogLimit]:
             LOG_NBYTES if nbytes is None else nbytes, LOG_FILES if rotated is None else rotated + 1
         )
     return limits
+
+
+def _open_output(plan: Plan, console: Console, logs: NodeLogs) -> Output:
+    least = {process.name: process.logging.min_level for process in plan.processes}
+    relay = None if plan.relay is None else plan.processes[plan.relay].name
+    return Output(console, logs, least=least, relay=relay)
 
 
 def _open_requests(guard: RunGuard) -> RequestSocket:

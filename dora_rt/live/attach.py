@@ -6,19 +6,17 @@ it was killed.
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from dora_rt.errors import RunNotFoundError, SharedMemoryError
+from dora_rt.errors import RunNotFoundError, SharedMemoryError, VersionMismatchError
 from dora_rt.event import Event
 from dora_rt.node_config import OutputConfig
-from dora_rt.runs import Connection, base_folder, find_runs
+from dora_rt.run_status import RunStatus
+from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, names_run
+from dora_rt.spelling import closest
 from dora_rt.transport.input.observer import Observer
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.doorbell import deadline_after
@@ -43,11 +41,7 @@ class LiveOutput:
         if name == self.source:
             return True
         called, slash, source = name.partition(f"/{self.source}")
-        if not slash or source:
-            return False
-        path = Path(self.file)
-        is_file = called in (path.name, path.stem) or Path(called).absolute() == path
-        return is_file or self.run.startswith(called)
+        return bool(slash) and not source and names_run(called, self.run, self.file)
 
     def __str__(self) -> str:
         return f"{self.run}/{self.source}"
@@ -76,7 +70,7 @@ def find_output(name: str) -> LiveOutput:
     Raises:
         RunNotFoundError: there is none, or several runs have it.
     """
-    outputs = find_outputs()
+    outputs, refusals = _find_outputs()
     found = [output for output in outputs if output.is_called(name)]
     if len(found) == 1:
         return found[0]
@@ -85,49 +79,57 @@ def find_output(name: str) -> LiveOutput:
             f"{len(found)} runs have an output {name!r}; say which: "
             + ", ".join(f"{output} ({output.file})" for output in found)
         )
+    if refusals:
+        raise RunNotFoundError(f"no run has an output {name!r}, but {'; '.join(refusals)}")
     if not outputs:
         raise RunNotFoundError(
             f"there is no output {name!r}, because no dataflow of this user is running (looked in "
             f"{base_folder(os.environ)}): start one with dora-launch"
         )
     sources = list(dict.fromkeys(output.source for output in outputs))
-    near = difflib.get_close_matches(name.split("/", name.count("/") - 1)[-1], sources, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = closest(name.split("/", name.count("/") - 1)[-1], sources)
+    hint = f"did you mean {near!r}? " if near else ""
     raise RunNotFoundError(
         f"no run has an output {name!r}; {hint}there are: {', '.join(map(str, outputs))}"
     )
 
 
-def find_outputs() -> list[LiveOutput]:
-    """List the outputs of all runs of this user."""
-    return [output for run in find_runs(base_folder(os.environ)) for output in outputs_of(run)]
+def _find_outputs() -> tuple[list[LiveOutput], list[str]]:
+    """List the outputs of all runs of this user, and which runs do not tell theirs."""
+    outputs, refusals = [], []
+    for run in find_runs(base_folder(os.environ)):
+        try:
+            outputs += outputs_of(run)
+        except (RefusedError, VersionMismatchError) as error:
+            refusals.append(f"run {run} cannot be asked: {error}")
+    return outputs, refusals
 
 
 def outputs_of(run: str) -> list[LiveOutput]:
-    """List the outputs of a run; none if it has ended."""
+    """List the outputs of a run; none if it has ended.
+
+    Raises:
+        RefusedError: the run does not answer so many at once.
+        VersionMismatchError: the run is of another version of dora_rt.
+    """
+    refusal = RefusedError()
     for _ in range(_ATTEMPTS):
-        status = _ask_status(run)
-        if "outputs" in status:
-            return [
-                LiveOutput(
-                    run, status["file"], one["source"], OutputConfig.from_fields(one["config"])
-                )
-                for one in status["outputs"]
-            ]
-        if "error" not in status:
-            break
-        # Too many ask at the same time: a run answers only so many at once.
-        time.sleep(_ATTEMPT_S)
-    return []
-
-
-def _ask_status(run: str) -> dict[str, Any]:
-    connection = Connection.open(base_folder(os.environ), run)
-    if connection is None:
-        return {}
-    with connection, contextlib.suppress(OSError, ValueError):
-        return connection.ask("status")[0]
-    return {}  # it ends at this moment
+        connection = Connection.open(base_folder(os.environ), run)
+        if connection is None:
+            return []
+        try:
+            with connection:
+                answer, _ = connection.ask("status")
+        except (OSError, ValueError):
+            return []  # it ends at this moment
+        except RefusedError as error:
+            # Too many ask at the same time: a run answers only so many at once.
+            refusal = error
+            time.sleep(_ATTEMPT_S)
+            continue
+        status = RunStatus.from_json(answer)
+        return [LiveOutput(run, status.file, one.source, one.config) for one in status.outputs]
+    raise refusal
 
 
 class Watch:
@@ -256,7 +258,11 @@ class Watch:
     def _move_on(self) -> None:
         """Go on with the node's next start, or end."""
         assert self._observer is not None
-        present = [one for one in outputs_of(self.output.run) if one.source == self.output.source]
+        try:
+            outputs = outputs_of(self.output.run)
+        except RefusedError:
+            outputs = []  # the next look asks again
+        present = [one for one in outputs if one.source == self.output.source]
         if not present:
             if not segment_exists(object_names.board(self.output.run)):
                 self._missed += self._observer.behind

@@ -1,21 +1,29 @@
-"""What flowed between two looks at a run: from the counters alone, so that nothing is disturbed."""
+"""What flowed between two answers to `status`, computed from their counters."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dora_rt.latency import BUCKETS, percentile_ns
+from dora_rt.node_config import to_fields
+from dora_rt.run_status import (
+    EdgeStatus,
+    NodeState,
+    OutputStatus,
+    ProcessStatus,
+    RunState,
+    RunStatus,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessRate:
-    """One process of a run: what it is now, and how much of a core it used."""
+    """One process of a run: its present state, and the share of a core that it used."""
 
     name: str
-    state: str
+    state: NodeState
     pid: int | None
     restarts: int
     cpu_percent: float
@@ -62,7 +70,7 @@ class Rates:
 
     run: str
     file: str
-    state: str
+    state: RunState
     running_s: float
     interval_s: float
     processes: tuple[ProcessRate, ...]
@@ -70,83 +78,81 @@ class Rates:
     edges: tuple[EdgeRate, ...]
 
     def to_fields(self) -> dict[str, Any]:
-        """Give them as what JSON can say."""
-        return dataclasses.asdict(self)
+        """Return the rates as values of JSON."""
+        fields: dict[str, Any] = to_fields(self)
+        return fields
 
 
-def measure(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> Rates:
-    """Compare two answers of one run to "status"."""
-    interval_s = max(later["now_ns"] - earlier["now_ns"], 1) / 1e9
+def measure(earlier: RunStatus, later: RunStatus) -> Rates:
+    """Compare two answers of one run."""
+    interval_s = max(later.now_ns - earlier.now_ns, 1) / 1e9
     outputs = tuple(
         _output(before, after, interval_s)
-        for before, after in zip(earlier["outputs"], later["outputs"], strict=True)
+        for before, after in zip(earlier.outputs, later.outputs, strict=True)
     )
     mean_nbytes = {
-        output.source: (output.mean_nbytes or fields["nbytes"] / max(fields["sent"], 1))
-        for output, fields in zip(outputs, later["outputs"], strict=True)
+        output.source: (output.mean_nbytes or status.nbytes / max(status.sent, 1))
+        for output, status in zip(outputs, later.outputs, strict=True)
     }
     return Rates(
-        run=later["run"],
-        file=later["file"],
-        state=later["state"],
-        running_s=later["running_s"],
+        run=later.run,
+        file=later.file,
+        state=later.state,
+        running_s=later.running_s,
         interval_s=interval_s,
         processes=tuple(
             _process(before, after, interval_s)
-            for before, after in zip(earlier["processes"], later["processes"], strict=True)
+            for before, after in zip(earlier.processes, later.processes, strict=True)
         ),
         outputs=outputs,
         edges=tuple(
-            _edge(before, after, interval_s, mean_nbytes.get(after["source"], 0.0))
-            for before, after in zip(earlier["edges"], later["edges"], strict=True)
+            _edge(before, after, interval_s, mean_nbytes.get(after.source, 0.0))
+            for before, after in zip(earlier.edges, later.edges, strict=True)
         ),
     )
 
 
-def _process(before: Mapping[str, Any], after: Mapping[str, Any], interval_s: float) -> ProcessRate:
+def _process(before: ProcessStatus, after: ProcessStatus, interval_s: float) -> ProcessRate:
     # A dynamic node counts anew with each program.
-    used_s = max(after["cpu_s"] - before["cpu_s"], 0.0)
+    used_s = max(after.cpu_s - before.cpu_s, 0.0)
     return ProcessRate(
-        name=after["name"],
-        state=after["state"],
-        pid=after["pid"],
-        restarts=after["restarts"],
+        name=after.name,
+        state=after.state,
+        pid=after.pid,
+        restarts=after.restarts,
         cpu_percent=100 * used_s / interval_s,
-        rss_nbytes=after["rss_nbytes"],
-        threads=after["threads"],
+        rss_nbytes=after.rss_nbytes,
+        threads=after.threads,
     )
 
 
-def _output(before: Mapping[str, Any], after: Mapping[str, Any], interval_s: float) -> OutputRate:
-    sent = after["sent"] - before["sent"]
-    nbytes = after["nbytes"] - before["nbytes"]
+def _output(before: OutputStatus, after: OutputStatus, interval_s: float) -> OutputRate:
+    sent = after.sent - before.sent
+    nbytes = after.nbytes - before.nbytes
     return OutputRate(
-        source=after["source"],
-        sent=after["sent"],
+        source=after.source,
+        sent=after.sent,
         rate_hz=sent / interval_s,
         bytes_per_s=nbytes / interval_s,
         mean_nbytes=nbytes / sent if sent else None,
     )
 
 
-def _edge(
-    before: Mapping[str, Any], after: Mapping[str, Any], interval_s: float, mean_nbytes: float
-) -> EdgeRate:
-    source, target, size = after["source"], after["target"], after["queue_size"]
-    if after["is_local"]:
-        return EdgeRate(source, target, size, *[None] * 10)
-    rate_hz = (after["delivered"] - before["delivered"]) / interval_s
-    latencies = _difference(before["latencies"], after["latencies"])
-    ages = _difference(before["ages"], after["ages"])
+def _edge(before: EdgeStatus, after: EdgeStatus, interval_s: float, mean_nbytes: float) -> EdgeRate:
+    names = (after.source, after.target, after.queue_size)
+    if before.counts is None or after.counts is None:
+        return EdgeRate(*names, *[None] * 10)
+    earlier, later = before.counts, after.counts
+    rate_hz = (later.delivered - earlier.delivered) / interval_s
+    latencies = _difference(earlier.latencies, later.latencies)
+    ages = _difference(earlier.ages, later.ages)
     return EdgeRate(
-        source,
-        target,
-        size,
-        waiting=after["waiting"],
-        delivered=after["delivered"],
-        dropped=after["dropped"],
+        *names,
+        waiting=later.waiting,
+        delivered=later.delivered,
+        dropped=later.dropped,
         rate_hz=rate_hz,
-        drops_hz=max(after["dropped"] - before["dropped"], 0) / interval_s,
+        drops_hz=max(later.dropped - earlier.dropped, 0) / interval_s,
         bytes_per_s=rate_hz * mean_nbytes,
         p50_ns=percentile_ns(latencies, 0.5),
         p99_ns=percentile_ns(latencies, 0.99),
@@ -155,8 +161,8 @@ def _edge(
     )
 
 
-def _difference(before: Mapping[str, int], after: Mapping[str, int]) -> list[int]:
+def _difference(before: Mapping[int, int], after: Mapping[int, int]) -> list[int]:
     counts = [0] * BUCKETS
     for index, count in after.items():
-        counts[int(index)] = max(count - before.get(index, 0), 0)
+        counts[index] = max(count - before.get(index, 0), 0)
     return counts

@@ -11,12 +11,12 @@ import threading
 import weakref
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from dora_rt.errors import LaunchError, NotInDataflowError
 from dora_rt.node_config import CONFIG_VARIABLE, CONFIG_VERSION, NodeConfig
-from dora_rt.runs import RUN_VARIABLE, Connection, base_folder, find_runs
+from dora_rt.run_status import NodeDescription
+from dora_rt.runs import RUN_VARIABLE, Connection, RefusedError, base_folder, find_runs, names_run
 from dora_rt.transport.board import Board
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
@@ -26,7 +26,7 @@ _GOODBYE_S = 1.0
 
 
 def find_config(node_id: str | None, run: str | None) -> NodeConfig:
-    """Return the configuration of this process, from the environment or, for a dynamic node, the run.
+    """Return this process' configuration, from the environment or, for a dynamic node, the run.
 
     Raises:
         NotInDataflowError: there is none: neither in the environment, nor for this node id in a
@@ -73,29 +73,23 @@ def _check_place(config: NodeConfig) -> None:
 def config_of(node_id: str, run: str | None = None) -> NodeConfig:
     """Ask a run to let this process be its dynamic node of that name.
 
-    The connection in the configuration belongs to the caller: `Attachment` keeps it and ends it. Its
-    end, however it comes, is the end of the node for the run.
+    The connection in the configuration belongs to the caller: `Attachment` keeps it and ends it.
+    Its end, however it comes, is the end of the node for the run.
 
     Args:
         node_id: the node's id in the dataflow file.
-        run: the name of the run, or a beginning of it that no other has, or the name of its
-            dataflow file; None: the one that `DORA_RT_RUN` names, or the only one that has such
-            a node.
+        run: the name of the run, or the beginning of it, or its dataflow file (see
+            `dora_rt.runs.names_run`); None: the one that `DORA_RT_RUN` names, or the only one that
+            has such a node.
 
     Raises:
         NotInDataflowError: no run has such a node to give, or several have it.
     """
     run = run or os.environ.get(RUN_VARIABLE) or None
     with contextlib.ExitStack() as connections:
-        found = [_Run.of(connections.enter_context(one)) for one in _connections()]
+        found = [_Run(connections.enter_context(one)) for one in _connections()]
         chosen = _choose(found, node_id, run)
-        answer, descriptors = _ask(chosen, "attach", node=node_id, version=CONFIG_VERSION)
-        if "error" in answer or len(descriptors) != 2:
-            raise NotInDataflowError(
-                f"node {node_id!r} of run {chosen} cannot be attached to: "
-                f"{answer.get('error', 'the answer had no descriptors')}"
-            )
-        status_fd, lock_fd = descriptors
+        answer, (status_fd, lock_fd) = _attach(chosen, node_id)
         # The launcher has looked at the version: this cannot fail and leave descriptors behind.
         config = NodeConfig.from_json(answer["config"])
         return replace(
@@ -175,24 +169,20 @@ class Attachment:
 class _Run:
     """A run as it describes itself, and a connection to it."""
 
-    def __init__(self, connection: Connection, description: dict[str, Any]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.name = connection.run
-        self.error = str(description.get("error", ""))
-        self.file = str(description.get("file", ""))
-        nodes: list[dict[str, Any]] = description.get("nodes", [])
-        self.dynamic = [str(node["id"]) for node in nodes if node.get("is_dynamic")]
-        self.others = [str(node["id"]) for node in nodes if not node.get("is_dynamic")]
-
-    @classmethod
-    def of(cls, connection: Connection) -> _Run:
+        self.error, self.file = "", ""
+        nodes: tuple[NodeDescription, ...] = ()
         try:
-            return cls(connection, connection.ask("describe")[0])
+            description = connection.describe()
+            self.file, nodes = description.file, description.nodes
         except (OSError, ValueError) as error:
-            return cls(connection, {"error": f"no answer ({error})"})
-
-    def is_called(self, run: str) -> bool:
-        return self.name.startswith(run) or run in (self.file, Path(self.file).name)
+            self.error = f"no answer ({error})"
+        except RefusedError as error:
+            self.error = str(error)
+        self.dynamic = [node.id for node in nodes if node.is_dynamic]
+        self.others = [node.id for node in nodes if not node.is_dynamic]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.error or self.file})"
@@ -208,7 +198,7 @@ def _connections() -> list[Connection]:
 
 
 def _choose(found: list[_Run], node_id: str, run: str | None) -> _Run:
-    called = [one for one in found if run is None or one.is_called(run)]
+    called = [one for one in found if run is None or names_run(run, one.name, one.file)]
     having = [one for one in called if node_id in one.dynamic]
     if len(having) == 1:
         return having[0]
@@ -241,11 +231,17 @@ def _explain_absence(found: list[_Run], called: list[_Run], node_id: str, run: s
     return f"no run has a dynamic node {node_id!r}; run {'; run '.join(dynamic)}"
 
 
-def _ask(chosen: _Run, request: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
+def _attach(chosen: _Run, node_id: str) -> tuple[dict[str, Any], list[int]]:
+    obstacle = f"node {node_id!r} of run {chosen} cannot be attached to: "
     try:
-        return chosen.connection.ask(request, **fields)
+        answer, descriptors = chosen.connection.ask("attach", node=node_id, version=CONFIG_VERSION)
     except OSError as error:
         raise NotInDataflowError(f"run {chosen} has ended meanwhile: {error}") from error
+    except RefusedError as error:
+        raise NotInDataflowError(f"{obstacle}{error}") from error
+    if len(descriptors) != 2:
+        raise NotInDataflowError(f"{obstacle}the answer had no descriptors")
+    return answer, descriptors
 
 
 def _forget_all() -> None:

@@ -142,7 +142,7 @@ class OnnxRuntimeNetwork:
 
 
 def explain_fallback(device: str, offered: Sequence[str], provider: str) -> str | None:
-    """Say why a model runs on another device than it could or should; None if it does not.
+    """Return why a model runs on another device than it could or should; None if it does not.
 
     Args:
         device: the one asked for.

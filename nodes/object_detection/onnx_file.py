@@ -39,7 +39,7 @@ _DTYPES: Mapping[int, type[np.floating]] = {1: np.float32, 10: np.float16}
 
 @dataclass(frozen=True, slots=True)
 class OnnxFacts:
-    """What a detector needs to know about an ONNX file before it runs it.
+    """The facts of an ONNX file that a detector needs before it runs it.
 
     Attributes:
         input_name: name of the graph's one input.

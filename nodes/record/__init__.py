@@ -59,13 +59,13 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--file", type=Path, metavar="FILE", help="the .mcap file [default: the time, .mcap]"
     )
     _add_file_options(parser)
-    # Of what the command `dora-rt record` runs, for the file to tell.
+    # Of the dataflow that `dora-rt record` runs, as text for the file.
     parser.add_argument("--dataflow", default="", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def _add_file_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what the file is like."""
+    """Add the options about the file's contents."""
     parser.add_argument(
         "--pictures",
         type=one_of(*(form.value for form in PictureForm)),

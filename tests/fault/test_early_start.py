@@ -40,7 +40,7 @@ def servers() -> Iterator[Servers]:
 
 @needs_two_cores
 def test_server_that_was_begun_is_taken_by_a_run_with_its_environment(servers: Servers):
-    early_start.begin(["flow.yml"], os.environ)
+    early_start.begin(os.environ)
     (begun,) = servers()
 
     server = early_start.take(
@@ -55,7 +55,7 @@ def test_server_that_was_begun_is_taken_by_a_run_with_its_environment(servers: S
 
 @needs_two_cores
 def test_server_that_was_begun_with_another_environment_is_replaced(servers: Servers):
-    early_start.begin(["flow.yml"], os.environ)
+    early_start.begin(os.environ)
     (begun,) = servers()
 
     server = early_start.take(node_environ(inherited_environ(os.environ), compat=None), [2])
@@ -64,11 +64,34 @@ def test_server_that_was_begun_with_another_environment_is_replaced(servers: Ser
     server.kill()
 
 
-@pytest.mark.parametrize("command", ["", "flow.yml --check", "--help", "--vers"])
-def test_nothing_begins_for_a_command_that_starts_nothing(servers: Servers, command: str):
-    early_start.begin(command.split(), os.environ)
+@needs_two_cores
+@pytest.mark.parametrize(
+    ("arguments", "begins"),
+    [
+        ("", False),
+        ("flow.yml --check", False),
+        ("flow.yml --che", False),
+        ("--help", False),
+        ("--vers", False),
+        ("flow.yml --stop-after soon", False),
+        ("flow.yml", True),
+        ("--no-dora-compat flow.yml", True),
+    ],
+)
+def test_server_begins_only_for_a_command_that_runs_something(arguments: str, begins: bool):
+    program = """
+import sys
+from dora_rt.launcher.processes import early_start
+early_start.begin = lambda environ, has_dora_compat: print("begun", has_dora_compat)
+from dora_rt.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments.split()], capture_output=True, text=True
+    )
 
-    assert servers() == []
+    has_compat = "--no-dora-compat" not in arguments
+    assert (f"begun {has_compat}" in done.stdout.splitlines()) is begins
 
 
 @pytest.mark.parametrize("file", ["flow.yml", "no_such_file.yml"])

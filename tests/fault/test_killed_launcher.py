@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dora_rt.units import size
 from tests.fault.bed import Bed, cpu_ticks, new_objects, objects
 from tests.helpers import eventually
 
@@ -23,7 +24,7 @@ LIMIT_S = 2.0
 KILLED_AT_STEP = """
     import os, signal, sys
     import posix_ipc
-    from dora_rt.cli import dora_launch as cli
+    from dora_rt.cli import dora_launch, run_file
 
     EFFECTS = {
         "os.mkdir", "os.chmod", "os.rename", "os.truncate", "os.remove", "os.rmdir", "os.scandir",
@@ -46,14 +47,14 @@ KILLED_AT_STEP = """
 
     def launch(*arguments, **options):
         sys.addaudithook(lambda event, arguments: count() if event in EFFECTS else None)
-        outcome = cli_launch(*arguments, **options)
+        outcome = run_launch(*arguments, **options)
         print("steps:", steps)
         return outcome
 
-    cli_launch, cli.launch = cli.launch, launch
+    run_launch, run_file.launch = run_file.launch, launch
     for name in ("Semaphore", "SharedMemory", "unlink_semaphore", "unlink_shared_memory"):
         setattr(posix_ipc, name, counted(getattr(posix_ipc, name)))
-    cli.main([file, "--stop-after", "20ms"])
+    dora_launch.main([file, "--stop-after", "20ms"])
 """
 
 
@@ -251,7 +252,7 @@ def test_run_that_died_with_its_reaper_is_reclaimed_by_the_next_launch_and_livin
 
     assert code == 0, out
     assert out.splitlines()[0] == (
-        f"reclaimed {len(left)} objects ({sum(left.values()) / 1e6:.1f} MB) of dead run {dead} "
+        f"reclaimed {len(left)} objects ({size(sum(left.values()))}) of dead run {dead} "
         f"({bed.folder / 'flow.yml'})"
     )
     assert out.count("reclaimed") == 1

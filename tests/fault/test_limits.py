@@ -107,7 +107,7 @@ def test_tokens_that_may_not_find_room_are_noted(flow: Flow):
     objects = need.objects + need.most_tokens - 1
     note = most_note(plan, Room(GIB, GIB, objects))
     assert note is not None
-    assert f"1024.0 MiB free and room for {objects:,} objects" in note
+    assert f"1.0 GiB free and room for {objects:,} objects" in note
 
 
 def test_memory_is_counted_in_the_pages_of_the_machine(flow: Flow):

@@ -84,7 +84,7 @@ def test_what_a_dead_run_left_is_removed_in_its_name_space_only(bed: Bed):
     dead = RunDirectory.create(base, manifest(dead_run))
     os.close(dead.lock_fd)
     for run in (dead_run, stray):
-        (SHM / f"drt-{run}-o0").write_bytes(bytes(50_000))
+        (SHM / f"drt-{run}-o0").write_bytes(bytes(2**16))
 
     assert bed.clean("--strays") == "nothing to clean up\n"
     assert objects(dead_run)
@@ -92,8 +92,9 @@ def test_what_a_dead_run_left_is_removed_in_its_name_space_only(bed: Bed):
 
     done = dora_rt(bed, "clean", "--strays", inside=other())
     assert done.stdout.splitlines() == [
-        f"reclaimed 1 object (0.1 MB) of dead run {dead_run} (/robot/flow.yml)",
-        f"removed 1 object (0.1 MB) of run {stray}, which has no directory: no process mapped them",
+        f"reclaimed 1 object (64.0 KiB) of dead run {dead_run} (/robot/flow.yml)",
+        f"removed 1 object (64.0 KiB) of run {stray}, which has no directory: "
+        "no process mapped them",
     ]
     assert not objects()
 

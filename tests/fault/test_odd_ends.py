@@ -17,7 +17,6 @@ import pytest
 from dora_rt.launcher.processes.ending import Rung, describe_ending
 from tests.fault.bed import Bed
 from tests.flows.flow import Flow
-from tests.helpers import eventually
 
 USER, OTHER_USER = 65534, 65533
 
@@ -136,55 +135,6 @@ def test_what_has_become_another_user_below_a_shell_is_named_and_left_behind(ord
         os.kill(pid, signal.SIGKILL)
 
 
-def test_node_that_has_become_another_user_can_be_stopped_and_restarted_by_hand(ordinary: Bed):
-    write_driver(ordinary, "Path('pids').open('a').write(f'{os.getpid()}\\n'); time.sleep(60)")
-    launcher = ordinary.start(command=as_ordinary_user(ordinary))
-    pids: list[int] = []
-
-    def has_started(count: int) -> bool:
-        path = ordinary.folder / "pids"
-        pids[:] = map(int, path.read_text().split()) if path.exists() else []
-        return len(pids) == count
-
-    try:
-        eventually(lambda: has_started(1), within_s=20)
-        restart = ask(ordinary, "restart", "driver")
-        eventually(lambda: has_started(2), within_s=20)
-        stop = ask(ordinary, "stop", "driver")
-
-        launcher.send_signal(signal.SIGINT)
-        out, _ = launcher.communicate(timeout=20)
-        assert (restart, stop) == (0, 0)
-        assert f"node driver left behind: {left_behind(pids[0])}; starting it again\n" in out
-        assert f"node driver left behind: {left_behind(pids[1])}; `dora-rt restart driver`" in out
-        assert launcher.returncode == 130
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-
-
-def test_node_that_is_another_user_and_not_ready_in_time_has_failed_and_is_restarted(ordinary: Bed):
-    write_driver(ordinary, "time.sleep(60)", restart="on-failure")
-    path = ordinary.folder / "flow.yml"
-    ports = "startup_timeout: 1, inputs: {tick: dora/timer/secs/1}, max_restarts: 1"
-    path.write_text(path.read_text().replace("max_restarts: 2", ports))
-
-    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "4s"))
-
-    pids = [int(pid) for pid in re.findall(r"^driver \| pid (\d+)$", out, re.M)]
-    try:
-        assert len(pids) == 2
-        for pid in pids:
-            ending = f"left behind: not ready within 1 s; {left_behind(pid)}"
-            assert f"node driver {ending}; " in out
-        assert re.search(rf"^driver +{ending} +1 ", out, re.M)
-        assert re.search(r"^source/out -> sink/out +\d\d+ ", out, re.M), "all others go on"
-        assert code == 1
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-
-
 def test_node_that_dies_before_it_has_a_process_group_of_its_own_has_failed(bed: Bed):
     bed.write_ticking()
     bed.write(
@@ -293,34 +243,6 @@ def test_node_that_comes_late_joins_the_flow_that_has_begun_without_it(flow: Flo
     next(line for line in launcher.stdout if line == "sink   | image\n")
     launcher.send_signal(signal.SIGINT)
     launcher.communicate(timeout=20)
-
-
-def test_start_waits_no_longer_than_the_start_up_time_out_whatever_a_node_does(flow: Flow):
-    write_crashing(flow, "import time\ntime.sleep(60)\n")
-    path = flow.folder / "flow.yml"
-    path.write_text(path.read_text() + "    startup_timeout: 0.5\n")
-
-    done = flow.run("--stop-after", "300ms", timeout_s=20)
-
-    assert "killed: not ready within 0.5 s" in done.out, "the fault took place"
-    assert "out" in done.lines("sink")
-    assert "stopping after 0.3 s" in done.out
-
-
-def test_node_that_is_only_slow_to_begin_is_waited_for(flow: Flow):
-    write_crashing(
-        flow, "from pathlib import Path\nPath('began').touch()\nimport time\ntime.sleep(60)\n"
-    )
-    launcher = flow.start()
-
-    eventually(lambda: (flow.folder / "began").exists(), within_s=20)
-
-    launcher.send_signal(signal.SIGINT)
-    out, _ = launcher.communicate(timeout=20)
-    # The stop lets everybody out of `Node()`, and a sample may still arrive after that.
-    before_the_stop, said, _ = out.partition("SIGINT: stopping")
-    assert said
-    assert "sink   | out" not in before_the_stop
 
 
 def test_launcher_that_is_init_lets_go_of_what_nodes_leave_behind(bed: Bed):

@@ -152,12 +152,12 @@ def test_dead_run_is_reclaimed_though_its_process_number_lives_and_nobody_is_sig
     run = run_named("deadbeef")
     dead = RunDirectory.create(bed.base, manifest(run, stranger.pid))
     os.close(dead.lock_fd)
-    (SHM / f"drt-{run}-o0").write_bytes(bytes(100_000))
+    (SHM / f"drt-{run}-o0").write_bytes(bytes(2**17))
     assert stranger.poll() is None
 
     out = bed.clean()
 
-    assert out == f"reclaimed 1 object (0.1 MB) of dead run {run} (/robot/flow.yml)\n"
+    assert out == f"reclaimed 1 object (128.0 KiB) of dead run {run} (/robot/flow.yml)\n"
     assert not objects(run)
     assert bed.runs() == set()
     assert stranger.poll() is None
@@ -352,13 +352,13 @@ def test_objects_without_a_run_directory_are_told_and_removed_only_when_asked_an
 ):
     unmapped, mapped = new_run(), new_run()
     for run in (unmapped, mapped):
-        (SHM / f"drt-{run}-o0").write_bytes(bytes(50_000))
+        (SHM / f"drt-{run}-o0").write_bytes(bytes(2**16))
     maps_it = f"import mmap, os; m = mmap.mmap(os.open('/dev/shm/drt-{mapped}-o0', 2), 0)"
     command = [sys.executable, "-c", f"{maps_it}; print(flush=True); input()"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
-    what = "1 object (0.1 MB) of run {}, which has no directory: "
+    what = "1 object (64.0 KiB) of run {}, which has no directory: "
     left = f"left alone: {what.format(mapped)}a process maps them\n"
 
     def cleaned(*arguments: str) -> set[str]:

@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 
 from dora_rt import Node
-from dora_rt.errors import NodeClosedError, NotInDataflowError
+from dora_rt.errors import NodeClosedError, NotInDataflowError, RunNotFoundError
 from dora_rt.launcher.requests import MAX_REQUESTERS
+from dora_rt.live.attach import find_output
 from dora_rt.node.dynamic import config_of, hang_up
 from dora_rt.node.session import Session
 from dora_rt.node_config import CONFIG_VERSION
-from dora_rt.runs import Connection, base_folder, find_runs, socket_path
+from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, open_run, socket_path
 from tests.flows.flow import Flow
 from tests.helpers import eventually
 from tests.tools.verbs import verb
@@ -413,39 +414,6 @@ def test_when_the_launcher_is_killed_a_visitor_ends_and_nothing_is_left(flow: Fl
             node.send_output("word", b"too late")
 
 
-def test_flow_may_end_with_a_visitor(flow: Flow):
-    write_counting(flow, "on_exit: stop_all")
-    with running(flow) as launcher:
-        with Node("visitor") as node:
-            assert node.next(timeout=5) is not None
-        out, _ = launcher.communicate(timeout=10)
-
-    assert "visitor has ended, and the dataflow ends with it\n" in out
-    assert launcher.returncode == 0
-
-
-def test_flow_of_dynamic_nodes_only_goes_on_until_it_is_stopped(flow: Flow):
-    flow.write(
-        "flow.yml",
-        """
-        nodes:
-          - {id: ping, path: dynamic, outputs: [out]}
-          - {id: pong, path: dynamic, inputs: {in: ping/out}}
-        """,
-    )
-    with running(flow) as launcher:
-        for _ in range(2):
-            with Node("ping") as node:
-                node.send_output("out", b"x")
-        assert launcher.poll() is None
-
-        launcher.send_signal(signal.SIGINT)
-        out, _ = launcher.communicate(timeout=10)
-
-    assert launcher.returncode == 130
-    assert "pong  was never attached" in out
-
-
 def test_node_that_dora_launch_starts_may_name_itself_as_it_likes(flow: Flow):
     flow.write("flow.yml", "nodes: [{id: a, path: a.py}]")
     flow.write("a.py", "from dora_rt import Node\nprint(Node('opencv-plot').id())")
@@ -485,6 +453,28 @@ def test_refusals_say_what_there_is(flow: Flow, tmp_path: Path):
             for name in (run, run[:6], str(flow.folder / "flow.yml")):
                 with Node("visitor", run=name) as node:
                     assert Session.of(node).config.run == run
+
+
+def test_run_has_the_same_names_for_a_node_for_attach_and_for_a_verb(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+):
+    write_counting(flow)
+    monkeypatch.chdir(flow.folder)
+    with running(flow):
+        (run,) = living_runs()
+        for name in (run, run[:6], "flow.yml", "flow", "./flow.yml", str(flow.folder / "flow.yml")):
+            with Node("visitor", run=name) as node:
+                assert Session.of(node).config.run == run
+            assert find_output(f"{name}/counter/count").run == run
+            with open_run(base_folder(os.environ), name) as connection:
+                assert connection.run == run
+
+        with pytest.raises(NotInDataflowError, match=r"no run is called 'flo'"):
+            Node("visitor", run="flo")
+        with pytest.raises(RunNotFoundError, match=r"no run has an output 'flo/counter/count'"):
+            find_output("flo/counter/count")
+        with pytest.raises(RunNotFoundError, match=r"no run is called 'flo'"):
+            open_run(base_folder(os.environ), "flo")
 
 
 def test_run_may_be_named_by_the_environment(flow: Flow, monkeypatch: pytest.MonkeyPatch):
@@ -550,9 +540,9 @@ def test_program_of_another_version_is_refused_before_it_gets_anything(flow: Flo
         connection = Connection.open(base, living_runs()[0])
         assert connection is not None
         with connection:
-            answer, descriptors = connection.ask("attach", node="visitor", version=99)
-            assert descriptors == []
-            assert f"speaks version {CONFIG_VERSION} of the node configuration" in answer["error"]
+            message = f"speaks version {CONFIG_VERSION} of the node configuration"
+            with pytest.raises(RefusedError, match=message):
+                connection.ask("attach", node="visitor", version=99)
 
         # The node is still to be had.
         hang_up(config_of("visitor"))

@@ -9,12 +9,14 @@ from xml.etree import ElementTree
 import pytest
 
 from dora_rt.descriptor import read_descriptor
-from dora_rt.graph.labels import duration_text
 from dora_rt.graph.layout import Layout, Placed, lay_out
 from dora_rt.graph.mermaid_dot import render_dot, render_mermaid
 from dora_rt.graph.picture import Arrow, Box, Graph, graph_of_descriptor
 from dora_rt.graph.svg import render_html, render_svg
 from dora_rt.live.rates import EdgeRate
+from dora_rt.node_config import QueuePolicy
+from dora_rt.run_status import NodeState
+from dora_rt.units import latency
 
 FLOW = """
 nodes:
@@ -49,7 +51,9 @@ def robot(*ways: str) -> Graph:
         "robot",
         tuple(Box(box_id, box_id) for box_id in ids),
         tuple(
-            Arrow(f"{way.split('>')[0]}/out", f"{way.split('>')[1]}/in{number}", 1, "latest")
+            Arrow(
+                f"{way.split('>')[0]}/out", f"{way.split('>')[1]}/in{number}", 1, QueuePolicy.LATEST
+            )
             for number, way in enumerate(ways)
         ),
     )
@@ -146,8 +150,8 @@ def test_graph_without_nodes_is_an_empty_picture():
 def test_svg_is_xml_and_says_what_it_shows_also_of_hostile_names():
     graph = Graph(
         '<script>"&',
-        (Box("a<b", "a<b", ('"&</text>',)), Box("c", "c", state="running")),
-        (Arrow("a<b/x", "c/<y>", 1, "latest"),),
+        (Box("a<b", "a<b", ('"&</text>',)), Box("c", "c", state=NodeState.RUNNING)),
+        (Arrow("a<b/x", "c/<y>", 1, QueuePolicy.LATEST),),
     )
 
     drawing = ElementTree.fromstring(render_svg(graph))
@@ -205,7 +209,7 @@ def test_what_nodes_print_comes_from_a_box_of_its_own(tmp_path: Path):
     [(164e3, "164 us"), (3.44e6, "3.4 ms"), (213e6, "213 ms"), (1.25e9, "1.2 s")],
 )
 def test_durations_have_two_or_three_digits(duration_ns: float, text: str):
-    assert duration_text(duration_ns) == text
+    assert latency(duration_ns) == text
 
 
 def test_arrow_says_what_was_measured():
@@ -225,7 +229,7 @@ def test_arrow_says_what_was_measured():
         p99_ns=3.4e6,
     )
 
-    arrow = Arrow("a/x", "b/x", 1, "latest", measured=edge)
+    arrow = Arrow("a/x", "b/x", 1, QueuePolicy.LATEST, measured=edge)
 
     assert arrow.note == "30.0 Hz · 164 us / 3.4 ms · 12 dropped"
     assert 'data-flow="flows"' in render_svg(

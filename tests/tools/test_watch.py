@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dora_rt.cli.imported_files import source_files
+from dora_rt.run_status import OperatorProgram, Program
 from tests.flows.flow import Flow
 from tests.helpers import eventually
 from tests.tools.verbs import process, start, status, statuses
@@ -108,7 +109,7 @@ def test_syntax_error_restarts_nothing_and_a_touched_file_neither(written: Flow)
         written.write("sink.py", "for event in Node(:\n")
         line = watch.stdout.readline()
         assert line.startswith("watch: sink.py:1: ")
-        assert line.endswith("; who is made of it goes on as before\n")
+        assert line.endswith("; its nodes go on as before\n")
         written.write("flow.yml", FLOW + "    # other\n")
         line = watch.stdout.readline()
         assert line == "watch: flow.yml has changed: that takes a new start of the run\n"
@@ -161,11 +162,11 @@ def test_files_of_a_node_are_what_it_imports_of_its_own(
         (tmp_path / name).write_text(text)
 
     found = source_files(
-        {
-            "argv": [sys.executable, *(word.format(tmp_path) for word in argv)],
-            "folder": str(tmp_path),
-            "operators": operators,
-        }
+        Program(
+            (sys.executable, *(word.format(tmp_path) for word in argv)),
+            str(tmp_path),
+            tuple(OperatorProgram(**operator) for operator in operators),
+        )
     )
 
     assert names <= {str(path.relative_to(tmp_path)) for path in found if tmp_path in path.parents}

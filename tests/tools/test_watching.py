@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from dora_rt import attach, run_status
 from dora_rt.errors import RunNotFoundError
 from dora_rt.launcher.requests import MAX_REQUESTERS
 from dora_rt.runs import base_folder, open_run
@@ -83,7 +84,7 @@ def test_ps_lists_runs_and_their_nodes(running: Running):
     out = verb("ps").out
 
     assert re.search(rf"^{running.name}  {running.flow.folder}/flow.yml  running for ", out, re.M)
-    assert re.search(r"^  source +running +\d+ +0 +[\d.]+ +[\d.]+ MB$", out, re.M)
+    assert re.search(r"^  source +running +\d+ +0 +[\d.]+ +[\d.]+ MiB$", out, re.M)
     assert verb("ps", "--json").json[0]["run"] == running.name
     assert verb("ps", "-q").out.split() == [running.name, "source", "sink", "pair"]
 
@@ -127,8 +128,8 @@ def test_top_measures_rate_bandwidth_drops_and_latency(running: Running):
 def test_top_shows_a_table_of_nodes_and_one_of_edges(running: Running):
     out = verb("top", running.name[:6], "--once", "-i", "0.2").out
 
-    assert re.search(r"^source +running +\d+ +0 +\d+ % +[\d.]+ MB +\d+$", out, re.M)
-    edge = r"^source/out -> sink/out +[\d.]+ +[\d.]+ kB/s +\d+/10 +0(?: +[\d.]+ [um]s){4}$"
+    assert re.search(r"^source +running +\d+ +0 +\d+ % +[\d.]+ MiB +\d+$", out, re.M)
+    edge = r"^source/out -> sink/out +[\d.]+ +[\d.]+ KiB/s +\d+/10 +0(?: +[\d.]+ [um]s){4}$"
     assert re.search(edge, out, re.M)
     assert re.search(r"^pair/first/out -> pair/second/in(?: +-){8}$", out, re.M)
 
@@ -287,3 +288,20 @@ def test_run_to_which_too_many_programs_are_connected_says_so(running: Running):
             open_run(base)
 
     eventually(lambda: statuses() != [])
+
+
+def test_run_of_another_version_is_named_and_its_answers_are_not_guessed_at(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run_status, "STATUS_VERSION", 99)
+
+    ps = verb("ps")
+    found = verb("top", "--once", "--run", running.name)
+    with pytest.raises(RunNotFoundError) as attached:
+        attach("source/out")
+
+    expected = "answers in format 1, this dora_rt .* reads format 99: use the dora_rt that started"
+    assert (ps.exit_code, found.exit_code) == (1, 2)
+    for told in (ps.err, found.err, str(attached.value)):
+        assert running.name in told
+        assert re.search(expected, told)

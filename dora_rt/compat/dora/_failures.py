@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dora_rt.node_config import InputConfig, NodeConfig
-from dora_rt.runs import Connection
+from dora_rt.run_status import NodeState, ProcessStatus
+from dora_rt.runs import Connection, RefusedError
+
+logger = logging.getLogger(__name__)
 
 # An input closes a little before the launcher has seen its process end. A node may also close an
 # output and go on for hours: nobody asks that long.
@@ -16,15 +20,13 @@ _PATIENCE_NS = 2_000_000_000
 _PAUSE_NS = 20_000_000
 # A node waits for inputs meanwhile: never long, whatever keeps the launcher.
 _ANSWER_S = 0.2
-# Of `dora_rt.launcher.supervision.node_state.State`: those of a process that will not come back.
-_FAILED, _ENDED = "failed", "ended"
 
 
 class Failures:
     """Finds the sources that have failed, for a node that goes on with other inputs."""
 
     def __init__(self, config: NodeConfig) -> None:
-        """Prepare for the sources of one node; the launcher is asked only after an input has closed."""
+        """Prepare for the sources of one node; the launcher is asked after an input has closed."""
         self._config = config
         self._doubtful: dict[str, int] = {}  # nodes that have closed an output: asked until then
         self._told: set[str] = set()
@@ -60,13 +62,13 @@ class Failures:
         processes = self._ask()
         self._asked_ns = time.monotonic_ns()
         for source, until_ns in list(self._doubtful.items()):
-            process = _process_of(source, processes)
-            state = "" if process is None else process["state"]
-            if state in (_FAILED, _ENDED) or now_ns >= until_ns:
+            process = next((one for one in processes if one.has_name(source)), None)
+            state = None if process is None else process.state
+            if state in (NodeState.FAILED, NodeState.ENDED) or now_ns >= until_ns:
                 del self._doubtful[source]
-            if process is not None and state == _FAILED:
+            if process is not None and state is NodeState.FAILED:
                 self._told.add(source)
-                return self._failed(source, str(process["ending"]))
+                return self._failed(source, str(process.ending))
         return None
 
     def _failed(self, source: str, ending: str) -> dict[str, Any]:
@@ -78,7 +80,7 @@ class Failures:
         }
         return {"type": "NODE_FAILED", "id": source, "kind": "dora", "value": value}
 
-    def _ask(self) -> Sequence[dict[str, Any]]:
+    def _ask(self) -> Sequence[ProcessStatus]:
         path = self._config.description_path
         assert path is not None, "dora-launch describes the dataflow to each node"
         connection = Connection.open(Path(path).parent.parent, self._config.run)
@@ -86,17 +88,10 @@ class Failures:
             return ()  # the run is ending
         with connection:
             try:
-                connection.send("status")
-                answer, _ = connection.receive(_ANSWER_S)
+                return connection.status(_ANSWER_S).processes
             except OSError:
                 return ()  # the run has just ended, or its dora-launch is held
-        processes: Sequence[dict[str, Any]] = answer.get("processes", ())
-        return processes
-
-
-def _process_of(source: str, processes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    for process in processes:
-        # Operators are named node/operator.
-        if source == process["name"] or source in (one.split("/")[0] for one in process["nodes"]):
-            return process
-    return None
+            except RefusedError as error:
+                # Others may just have taken all connections; the next look is soon.
+                logger.debug("run %s does not tell how its nodes are: %s", connection.run, error)
+                return ()

@@ -137,7 +137,7 @@ class Node:
     def send_service_request(
         self, output_id: str, data: Any, metadata: dict[str, Any] | None = None
     ) -> str:
-        """Send a request, and return its `request_id`, which the metadata of the answer have as well.
+        """Send a request; return its `request_id`, which the answer has in its metadata.
 
         Raises:
             UnknownOutputError, UnsupportedValueError: as for `send_output`.

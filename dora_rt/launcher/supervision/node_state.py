@@ -13,18 +13,7 @@ from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.supervision.restart_policy import Restarts
 from dora_rt.plan.plan import ProcessPlan
 from dora_rt.report import Ending, ProcessReport, Usage
-
-
-class State(Enum):
-    """Where a node is in its life; FAILED is an end that the summary explains."""
-
-    ABSENT = "not attached"
-    STARTING = "starting"
-    RUNNING = "running"
-    BACKOFF = "waiting to be restarted"
-    STOPPED = "stopped by hand"
-    ENDED = "ended"
-    FAILED = "failed"
+from dora_rt.run_status import NodeState
 
 
 class Wish(Enum):
@@ -73,7 +62,7 @@ class SupervisedNode:
         self.plan = plan
         self.number = plan.config.number
         self.process: Process | None = None
-        self.state = State.ABSENT if plan.is_dynamic else State.STARTING
+        self.state = NodeState.ABSENT if plan.is_dynamic else NodeState.STARTING
         self.wish = Wish.NONE
         self.began_ns = 0
         self.restart_at_ns: int | None = None
@@ -106,7 +95,11 @@ class SupervisedNode:
     @property
     def is_over(self) -> bool:
         """Whether the run need not go on for it."""
-        return self.plan.is_dynamic or self.state in (State.STOPPED, State.ENDED, State.FAILED)
+        return self.plan.is_dynamic or self.state in (
+            NodeState.STOPPED,
+            NodeState.ENDED,
+            NodeState.FAILED,
+        )
 
     @property
     def rung(self) -> Rung:
@@ -118,15 +111,15 @@ class SupervisedNode:
         # -> STARTING, from the beginning or from BACKOFF or ABSENT
         self.wish = Wish.NONE
         self.process = process
-        self.state = State.STARTING
+        self.state = NodeState.STARTING
         self.began_ns = now_ns
         self.restart_at_ns = None
 
     def note_ready(self) -> None:
         """Note that the process asks for inputs, or sends."""
         # STARTING -> RUNNING
-        if self.state is State.STARTING:
-            self.state = State.RUNNING
+        if self.state is NodeState.STARTING:
+            self.state = NodeState.RUNNING
 
     def next_start_ns(self, now_ns: int, *, is_failure: bool) -> int | None:
         """Return when to start the next process after one that just ended; None: not by itself."""
@@ -146,19 +139,19 @@ class SupervisedNode:
         self.restart_at_ns = restart_at_ns
         # STARTING or RUNNING -> BACKOFF if it is started again, else the end
         if restart_at_ns is not None:
-            self.state = State.BACKOFF
+            self.state = NodeState.BACKOFF
         elif self.wish is Wish.STOP:
-            self.state = State.STOPPED
+            self.state = NodeState.STOPPED
         else:
-            self.state = State.FAILED if ending.is_failure else State.ENDED
+            self.state = NodeState.FAILED if ending.is_failure else NodeState.ENDED
 
     def restart_by_hand(self, now_ns: int) -> None:
         """Start it again at once, or as soon as its present process has ended."""
         # STOPPED, ENDED or FAILED -> BACKOFF, or in BACKOFF; else the end of the process decides
-        if self.state is not State.BACKOFF:
+        if self.state is not NodeState.BACKOFF:
             self.restarts.begin_anew()
         if not self.is_running:
-            self.state = State.BACKOFF
+            self.state = NodeState.BACKOFF
             self.restart_at_ns = now_ns
 
     def detach(self, ending: Ending) -> None:
@@ -166,13 +159,13 @@ class SupervisedNode:
         # STARTING or RUNNING -> ABSENT
         self.process = None
         self.ending = ending
-        self.state = State.ABSENT
+        self.state = NodeState.ABSENT
 
     def cancel_restart(self) -> None:
         """Drop a restart that is pending: the node or the dataflow is being stopped."""
         # BACKOFF -> STOPPED or ENDED
         self.restart_at_ns = None
-        self.state = State.STOPPED if self.wish is Wish.STOP else State.ENDED
+        self.state = NodeState.STOPPED if self.wish is Wish.STOP else NodeState.ENDED
         if self.ending is not None:
             self.ending = Ending(False, f"was waiting for its restart ({self.ending.text})")
 
@@ -186,10 +179,10 @@ class SupervisedNode:
         supervision = self.plan.supervision
         if self.child is None or self.rung is not Rung.NONE:
             return None
-        if self.state is State.STARTING and self.plan.has_ports:
+        if self.state is NodeState.STARTING and self.plan.has_ports:
             return self.began_ns + int(supervision.startup_timeout_s * 1e9)
         timeout_s = supervision.heartbeat_timeout_s
-        if self.state is State.RUNNING and timeout_s is not None and started_ns is not None:
+        if self.state is NodeState.RUNNING and timeout_s is not None and started_ns is not None:
             last_ns = max(started_ns, self.began_ns, memory.last_beat_ns(self.number))
             return last_ns + int(timeout_s * 1e9)
         return None
@@ -198,7 +191,7 @@ class SupervisedNode:
         """Kill the process of a node that counts as hung; its ending says why."""
         assert self.child is not None, "only what the launcher started can hang"
         supervision = self.plan.supervision
-        if self.state is State.STARTING:
+        if self.state is NodeState.STARTING:
             why = f"not ready within {supervision.startup_timeout_s:g} s"
         else:
             why = f"hung: no heartbeat for {supervision.heartbeat_timeout_s:g} s"

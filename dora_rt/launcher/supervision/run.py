@@ -12,11 +12,12 @@ from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.node_output.console import Console
 from dora_rt.launcher.node_output.router import Output
 from dora_rt.launcher.processes.starter import Starter
-from dora_rt.launcher.supervision.node_state import State, SupervisedNode
+from dora_rt.launcher.supervision.node_state import SupervisedNode
 from dora_rt.launcher.supervision.start_barrier import StartBarrier
 from dora_rt.launcher.supervision.stop_ladder import StopLadder
 from dora_rt.launcher.systemd_notify import Notifier
 from dora_rt.plan.plan import Plan
+from dora_rt.run_status import NodeState
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def begin_stop(run: Run) -> None:
     run.ladder.stop_all(run.clock())
     run.notifier.tell_stopping()
     for node in run.nodes:
-        is_waiting = node.restart_at_ns is not None or node.state is State.STOPPED
+        is_waiting = node.restart_at_ns is not None or node.state is NodeState.STOPPED
         if node.restart_at_ns is not None:
             node.cancel_restart()
         if is_waiting:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.node_output.console import Console
 from dora_rt.launcher.processes.ending import Rung
-from dora_rt.launcher.supervision.node_state import State, SupervisedNode
+from dora_rt.launcher.supervision.node_state import SupervisedNode
+from dora_rt.run_status import NodeState
 
 _FIRST_PROGRESS_NS = 5_000_000_000
 _PROGRESS_NS = 10_000_000_000
@@ -59,4 +60,4 @@ def _holds_up(node: SupervisedNode) -> bool:
     if not node.plan.has_ports or node.plan.is_dynamic or node.has_fallen:
         return False
     # One that was killed and does not end, as in a driver that hangs, is not ready either.
-    return node.state in (State.STARTING, State.BACKOFF) and node.rung is not Rung.KILLED
+    return node.state in (NodeState.STARTING, NodeState.BACKOFF) and node.rung is not Rung.KILLED

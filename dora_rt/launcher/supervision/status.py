@@ -1,164 +1,136 @@
-"""What a run says of itself to who asks; nothing of it disturbs a node."""
+"""Answers `describe` and `status` from the launcher's own mappings; no node is interrupted."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from dora_rt import __version__
-from dora_rt.launcher.memory.edge_totals import EdgeTotals
-from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.processes.kernel import read_present
-from dora_rt.launcher.requests import Answer, Requester
-from dora_rt.launcher.supervision.node_state import State, SupervisedNode
-from dora_rt.launcher.supervision.stop_ladder import StopLadder
-from dora_rt.plan.plan import EdgePlan, Plan, ProcessPlan
+from dora_rt.launcher.requests import Requester
+from dora_rt.launcher.supervision.node_state import SupervisedNode
+from dora_rt.launcher.supervision.run import Run
+from dora_rt.plan.plan import EdgePlan, ProcessPlan
+from dora_rt.run_status import (
+    EdgeCounts,
+    EdgeStatus,
+    NodeDescription,
+    NodeState,
+    OperatorProgram,
+    OutputStatus,
+    ProcessStatus,
+    Program,
+    RunDescription,
+    RunState,
+    RunStatus,
+    TimerStatus,
+)
 
 
-class RunState(Enum):
-    """Where a run is in its life."""
+def describe(run: Run, requester: Requester, _: dict[str, Any]) -> None:
+    """Answer with what a program needs to find its place in the run."""
+    description = RunDescription(
+        run=run.starter.run,
+        file=_file(run),
+        version=__version__,
+        nodes=tuple(
+            NodeDescription(node.name, _state(node), node.plan.is_dynamic, _program(node.plan))
+            for node in run.nodes
+        ),
+    )
+    requester.reply(description.to_json())
 
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
+
+def status(run: Run, requester: Requester, _: dict[str, Any]) -> None:
+    """Answer with the state of every process, and all counters."""
+    now_ns = run.clock()
+    started_ns = run.barrier.started_ns
+    status = RunStatus(
+        run=run.starter.run,
+        file=_file(run),
+        pid=os.getpid(),
+        version=__version__,
+        state=_run_state(run),
+        began=time.time() - (now_ns - run.barrier.began_ns) / 1e9,
+        running_s=0 if started_ns is None else (now_ns - started_ns) / 1e9,
+        now_ns=now_ns,
+        log_folder=str(run.output.log_folder.absolute()),
+        processes=tuple(map(_process, run.nodes)),
+        outputs=tuple(
+            _output(run, process, output.number)
+            for process in run.plan.processes
+            for output in process.config.outputs
+        ),
+        edges=tuple(_edge(run, edge) for edge in run.plan.edges),
+        inputs=tuple(
+            TimerStatus(_port(process, entry.id), entry.period_ns)
+            for process in run.plan.processes
+            for entry in process.config.inputs
+            if entry.period_ns is not None
+        ),
+    )
+    requester.reply(status.to_json())
 
 
-class Describing:
-    """The requests `describe` and `status`; everything in the supervisor's loop.
+def _file(run: Run) -> str:
+    return str(Path(run.plan.file).absolute())
 
-    `describe` has what a program needs to find its place; `status` has all counters, read from the
-    launcher's own mappings of the shared memory.
-    """
 
-    def __init__(
-        self,
-        run: str,
-        plan: Plan,
-        nodes: Sequence[SupervisedNode],
-        memory: RunMemory,
-        accounts: EdgeTotals,
-        ladder: StopLadder,
-        *,
-        log_folder: Path,
-    ) -> None:
-        self._run = run
-        self._plan = plan
-        self._nodes = nodes
-        self._memory = memory
-        self._accounts = accounts
-        self._log_folder = log_folder
-        self._ladder = ladder
-        self._began_s = time.time()
-        self._file = str(Path(plan.file).absolute())
+def _run_state(run: Run) -> RunState:
+    if run.is_stopping:
+        return RunState.STOPPING
+    return RunState.STARTING if run.barrier.started_ns is None else RunState.RUNNING
 
-    def answers(self) -> dict[str, Answer]:
-        """Give the requests, and what answers them."""
-        return {"describe": self._describe, "status": self._status}
 
-    def _describe(self, requester: Requester, _: dict[str, Any]) -> None:
-        nodes = [
-            {
-                "id": node.name,
-                "state": _state(node).value,
-                "is_dynamic": node.plan.is_dynamic,
-                "program": _program(node.plan),
-            }
-            for node in self._nodes
-        ]
-        requester.reply({"run": self._run, "file": self._file, "nodes": nodes})
+def _output(run: Run, process: ProcessPlan, number: int) -> OutputStatus:
+    config = run.memory.present(number)
+    sent, nbytes = run.memory.sent(number)
+    return OutputStatus(_port(process, config.id), config.for_reader(), sent, nbytes)
 
-    def _status(self, requester: Requester, _: dict[str, Any]) -> None:
-        now_ns = time.monotonic_ns()
-        start_ns = self._memory.start_ns
-        requester.reply(
-            {
-                "run": self._run,
-                "file": self._file,
-                "pid": os.getpid(),
-                "version": __version__,
-                "state": self._state(start_ns).value,
-                "began": self._began_s,
-                "running_s": (now_ns - start_ns) / 1e9 if start_ns else 0,
-                "now_ns": now_ns,
-                "log_folder": str(self._log_folder.absolute()),
-                "processes": [_process(node) for node in self._nodes],
-                "outputs": [
-                    self._output(process, output.number)
-                    for process in self._plan.processes
-                    for output in process.config.outputs
-                ],
-                "edges": [self._edge(edge) for edge in self._plan.edges],
-                "inputs": [
-                    {"target": _port(process, entry.id), "period_ns": entry.period_ns}
-                    for process in self._plan.processes
-                    for entry in process.config.inputs
-                    if entry.period_ns is not None
-                ],
-            }
+
+def _edge(run: Run, edge: EdgePlan) -> EdgeStatus:
+    counters = run.totals.read(edge)
+    counts = None
+    if counters is not None:
+        counts = EdgeCounts(
+            sent=counters.sent,
+            delivered=counters.delivered,
+            dropped=counters.dropped,
+            copied=counters.copied,
+            waiting=counters.waiting,
+            latencies=_histogram(counters.latencies),
+            ages=_histogram(counters.ages),
         )
-
-    def _state(self, start_ns: int) -> RunState:
-        if self._ladder.is_stopping_all:
-            return RunState.STOPPING
-        return RunState.RUNNING if start_ns else RunState.STARTING
-
-    def _output(self, process: ProcessPlan, number: int) -> dict[str, Any]:
-        config = self._memory.present(number)
-        sent, nbytes = self._memory.sent(number)
-        return {
-            "source": _port(process, config.id),
-            "config": config.for_reader().to_fields(),
-            "sent": sent,
-            "nbytes": nbytes,
-        }
-
-    def _edge(self, edge: EdgePlan) -> dict[str, Any]:
-        counters = self._accounts.read(edge)
-        fields = {
-            "source": edge.source,
-            "target": edge.target,
-            "queue_size": edge.queue_size,
-            "queue_policy": edge.queue_policy.value,
-            "is_timer": False,
-            "is_local": edge.edge is None,
-        }
-        if counters is None or edge.edge is None:
-            keys = ("sent", "delivered", "dropped", "copied", "waiting", "latencies", "ages")
-            return {**fields, **dict.fromkeys(keys)}
-        return {
-            **fields,
-            "sent": counters.sent,
-            "delivered": counters.delivered,
-            "dropped": counters.dropped,
-            "copied": counters.copied,
-            "waiting": counters.waiting,
-            "latencies": _histogram(counters.latencies),
-            "ages": _histogram(counters.ages),
-        }
+    return EdgeStatus(
+        edge.source,
+        edge.target,
+        edge.queue_size,
+        edge.queue_policy,
+        is_local=edge.edge is None,
+        counts=counts,
+    )
 
 
-def _histogram(counts: Sequence[int]) -> dict[str, int]:
-    return {str(index): count for index, count in enumerate(counts) if count}
+def _histogram(counts: Sequence[int]) -> dict[int, int]:
+    return {index: count for index, count in enumerate(counts) if count}
 
 
-def _program(plan: ProcessPlan) -> dict[str, Any] | None:
-    """Say what is started; None if somebody else starts it."""
+def _program(plan: ProcessPlan) -> Program | None:
+    """Return what the run starts; None if somebody else starts it."""
     if plan.is_dynamic:
         return None
-    return {
-        "argv": plan.argv,
-        "folder": plan.folder,
-        "operators": [
-            {"path": operator.path, "module": operator.module} for operator in plan.config.operators
-        ],
-    }
+    operators = plan.config.operators
+    return Program(
+        plan.argv,
+        plan.folder,
+        tuple(OperatorProgram(operator.path, operator.module) for operator in operators),
+    )
 
 
-def _process(node: SupervisedNode) -> dict[str, Any]:
+def _process(node: SupervisedNode) -> ProcessStatus:
     process = node.process
     present = None
     if process is not None and process.is_running:
@@ -168,26 +140,26 @@ def _process(node: SupervisedNode) -> dict[str, Any]:
         cpu_s += present.cpu_s
     elif present is not None:
         cpu_s = present.cpu_s
-    operators = [operator.name for operator in node.plan.config.operators]
-    return {
-        "name": node.name,
-        "nodes": operators or [node.name],
-        "state": _state(node).value,
-        "pid": None if process is None or not process.is_running else process.pid,
-        "restarts": node.restarts.count,
-        "is_dynamic": node.plan.is_dynamic,
-        "cpu_s": cpu_s,
-        "rss_nbytes": 0 if present is None else present.rss_nbytes,
-        "threads": 0 if present is None else present.threads,
-        "ending": None if node.ending is None else node.ending.text,
-    }
+    operators = tuple(operator.name for operator in node.plan.config.operators)
+    return ProcessStatus(
+        name=node.name,
+        nodes=operators or (node.name,),
+        state=_state(node),
+        pid=None if process is None or not process.is_running else process.pid,
+        restarts=node.restarts.count,
+        is_dynamic=node.plan.is_dynamic,
+        cpu_s=cpu_s,
+        rss_nbytes=0 if present is None else present.rss_nbytes,
+        threads=0 if present is None else present.threads,
+        ending=None if node.ending is None else node.ending.text,
+    )
 
 
-def _state(node: SupervisedNode) -> State:
+def _state(node: SupervisedNode) -> NodeState:
     # A program without inputs and outputs need not know of dora_rt, and so never says that it is
     # ready; nobody waits for it.
-    if node.state is State.STARTING and node.is_running and not node.plan.has_ports:
-        return State.RUNNING
+    if node.state is NodeState.STARTING and node.is_running and not node.plan.has_ports:
+        return NodeState.RUNNING
     return node.state
 
 

@@ -60,7 +60,7 @@ class StopLadder:
                 if self._since_ns is None:
                     continue
                 is_late = now_ns >= self._since_ns + _grace_ns(node)
-                if is_late or _is_first_to_stop(node.plan, running):
+                if is_late or self._is_first_to_stop(node.plan, running):
                     self.push(node, Rung.TOLD, now_ns)
             else:
                 deadline_ns = node.process.rung_deadline_ns
@@ -93,6 +93,16 @@ class StopLadder:
             rung = node.process.gentlest_rung()
         node.process.push(rung, None if rung is Rung.KILLED else now_ns + _grace_ns(node))
 
+    def _is_first_to_stop(self, plan: ProcessPlan, running: set[int]) -> bool:
+        """Whether a node is a source, or in a circle that nothing feeds any more.
+
+        All others read the rest of their queues, and end by themselves when their sources are gone.
+        """
+        if not plan.upstream:
+            return True
+        feeding = {other for number in plan.circle for other in self._nodes[number].plan.upstream}
+        return bool(plan.circle) and not (feeding - plan.circle) & running
+
 
 def _next_rung(process: Process) -> Rung:
     match process.rung:
@@ -106,12 +116,3 @@ def _next_rung(process: Process) -> Rung:
 
 def _grace_ns(node: SupervisedNode) -> int:
     return int(node.plan.supervision.stop_grace_s * 1e9)
-
-
-def _is_first_to_stop(plan: ProcessPlan, running: set[int]) -> bool:
-    """Whether a node is a source, or in a circle that nothing feeds any more.
-
-    All others read the rest of their queues, and end by themselves when their sources are gone.
-    """
-    outside = plan.upstream - plan.circle
-    return not plan.upstream or (bool(plan.circle) and not outside & running)

@@ -11,8 +11,9 @@ from typing import Any
 
 from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.requests import Requester
-from dora_rt.launcher.supervision.node_state import State, SupervisedNode, Wish
+from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.launcher.supervision.run import Run, begin_stop, end_flow_if_it_ends_with
+from dora_rt.run_status import NodeState
 
 
 def stop(run: Run, requester: Requester, request: dict[str, Any]) -> None:
@@ -26,7 +27,7 @@ def stop(run: Run, requester: Requester, request: dict[str, Any]) -> None:
     node = _find(run, requester, request)
     if node is None:
         return
-    if not node.is_running and node.state is not State.BACKOFF:
+    if not node.is_running and node.state is not NodeState.BACKOFF:
         requester.refuse(f"node {node.name!r} does not run: it is {node.state.value}")
         return
     run.console.notice(f"stopping node {node.name}: asked by process {requester.pid}")

@@ -13,10 +13,9 @@ from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.processes.starter import NodeStartError
 from dora_rt.launcher.requests import Answer, RequestSocket
 from dora_rt.launcher.signals import SignalRecorder
-from dora_rt.launcher.supervision import dynamic_nodes, stop_restart
+from dora_rt.launcher.supervision import dynamic_nodes, status, stop_restart
 from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.launcher.supervision.run import Run, begin_stop, end_flow_if_it_ends_with
-from dora_rt.launcher.supervision.status import Describing
 from dora_rt.log_record import readable
 from dora_rt.node_config import NodeConfig
 from dora_rt.report import NO_USAGE, Ending, ProcessReport, Report
@@ -81,6 +80,8 @@ class Supervisor:
         try:
             dynamic_nodes.announce(run)
             self._begin_all()
+            # Programs without ports never say that they are ready, so no event may come.
+            self._keep_time(run.clock())
             while not self._is_over():
                 self._turn()
         finally:
@@ -92,17 +93,9 @@ class Supervisor:
 
     def _answers(self) -> dict[str, Answer]:
         run = self._run
-        describing = Describing(
-            run.starter.run,
-            run.plan,
-            run.nodes,
-            run.memory,
-            run.totals,
-            run.ladder,
-            log_folder=run.output.log_folder,
-        )
         return {
-            **describing.answers(),
+            "describe": partial(status.describe, run),
+            "status": partial(status.status, run),
             "follow": run.output.follow,
             "stop": partial(stop_restart.stop, run),
             "restart": partial(stop_restart.restart, run),
@@ -250,23 +243,23 @@ class Supervisor:
 
     def _read_statuses(self) -> None:
         run = self._run
-        for status in self._status_reader.feed(run.starter.read_statuses()):
-            if 0 <= status.process < len(run.nodes):
-                self._hear(run.nodes[status.process], status)
+        for told in self._status_reader.feed(run.starter.read_statuses()):
+            if 0 <= told.process < len(run.nodes):
+                self._hear(run.nodes[told.process], told)
 
-    def _hear(self, node: SupervisedNode, status: Status) -> None:
+    def _hear(self, node: SupervisedNode, told: Status) -> None:
         run, process = self._run, node.process
         if process is None:
             return
-        if status.kind is Kind.READY:
+        if told.kind is Kind.READY:
             node.note_ready()
             run.memory.note_attached(node.number)
-        elif status.kind is Kind.READS_EVENTS:
+        elif told.kind is Kind.READS_EVENTS:
             process.reads_events = True
-        elif status.kind is Kind.SENT_AFTER_STOP:
+        elif told.kind is Kind.SENT_AFTER_STOP:
             process.sent_after_stop = True
-        elif status.kind is Kind.LINK and status.link is not None:
-            run.totals.add_link(status.link)
+        elif told.kind is Kind.LINK and told.link is not None:
+            run.totals.add_link(told.link)
         elif not run.is_stopping:
             run.console.notice(f"{node.name} asks to stop the dataflow")
             begin_stop(run)
