@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 import dora_rt
-from dora_rt import Event, Node, NodeLike
+from dora_rt import Event, Loan, Node, NodeLike
 from dora_rt.compat.dora import Node as DoraNode
 from dora_rt.compat.dora.testing import MockNode
 from dora_rt.event import InputClosed
@@ -165,3 +167,47 @@ def test_package_shows_its_public_names_and_each_of_them_is_there():
     for call, kind in returned.items():
         assert kind.__name__ in str(inspect.signature(call).return_annotation)
         assert kind.__name__ in shown
+
+
+PUBLIC = [
+    Node,
+    Node.next,
+    Node.next_event,
+    Node.try_next,
+    Node.send_output,
+    Node.loan,
+    Node.stop_dataflow,
+    Loan.send,
+    Loan.cancel,
+    Event.metadata,
+    dora_rt.attach,
+    dora_rt.run,
+]
+
+
+def raised(docstring: str) -> set[str]:
+    """Return the exceptions that a docstring lists."""
+    _, _, listed = inspect.cleandoc(docstring).partition("Raises:\n")
+    lines = itertools.takewhile(lambda line: line.startswith(" "), listed.splitlines())
+    entries = [line for line in lines if re.match(r" {4}\w", line)]
+    return {name for entry in entries for name in entry.partition(":")[0].strip().split(", ")}
+
+
+def test_docstrings_and_the_table_of_errors_tell_of_the_same_exceptions():
+    text = (ROOT / "docs/python-api.md").read_text().partition("## Errors")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|", text.replace("| |", "|  |"), re.M)
+    documented = {
+        (name, place) for name, _, places in rows for place in re.findall(r"`([\w.]+)`", places)
+    }
+
+    told = set()
+    for member in PUBLIC:
+        made = member.fget if isinstance(member, property) else member
+        docstring = (Node.__init__ if made is Node else made).__doc__
+        place = made.__qualname__.removeprefix("Node.")
+        told |= {(name, place) for name in raised(docstring) if hasattr(dora_rt.errors, name)}
+
+    assert told == documented
+    for name, also, _ in rows:
+        bases = {base.__name__ for base in getattr(dora_rt.errors, name).__mro__}
+        assert set(re.findall(r"\w+", also)) <= bases, name
