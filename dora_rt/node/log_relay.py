@@ -48,7 +48,7 @@ class Relay:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether nothing can come any more."""
+        """Return whether nothing can come any more."""
         return not self._until
 
     def take(self, told: dict[str, Any]) -> None:
