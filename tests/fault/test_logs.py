@@ -20,7 +20,7 @@ from dora_rt.launcher.node_output.log_files import (
 )
 from dora_rt.launcher.node_output.router import SHOWN_LINES_PER_S, LineRouter
 from dora_rt.launcher.processes.line_splitter import LineSplitter
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from dora_rt.launcher.processes.starter import NodeStartError, Starter
 from dora_rt.launcher.requests import Requester
 from dora_rt.launcher.systemd_notify import Notifier
 from dora_rt.runs import namespace_of
-from tests.helpers import eventually
+from tests.harness.waiting import eventually
 from tests.launcher.bed import (
     FakeConsole,
     FakeMemory,
@@ -183,7 +183,12 @@ STAGES = {
 }
 
 
-@pytest.fixture(params=STAGES)
+PARAMETERS = [
+    pytest.param(name, marks=() if name == "fake" else pytest.mark.programs) for name in STAGES
+]
+
+
+@pytest.fixture(params=PARAMETERS)
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     with STAGES[request.param](tmp_path) as stage:
         yield stage

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from dora_rt.terminal import harmless
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.tools.verbs import start, status, verb
+from tests.harness.flow import Flow
+from tests.harness.verbs import start, status, verb
+from tests.harness.waiting import eventually
 
 RED, RESET = "\x1b[31m", "\x1b[0m"
 
