@@ -21,7 +21,7 @@ def read_duration_s(text: str) -> float:
     """Return the seconds of a time such as `1h30m`; for `type=` of an option.
 
     Raises:
-        argparse.ArgumentTypeError: the text is no time, or not above 0, or above 24 days.
+        argparse.ArgumentTypeError: the text is no time, or not above 0, or above 100 years.
     """
     parts = re.findall(_PART_OF_A_TIME, text)
     is_time = re.fullmatch(rf"(?:{_PART_OF_A_TIME})+", text.strip()) is not None

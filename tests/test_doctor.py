@@ -226,6 +226,7 @@ def plan(folder: Path) -> Plan:
     return make_plan(descriptor, folder=folder, interpreter=sys.executable)
 
 
+@pytest.mark.programs
 def test_interpreters_of_a_dataflow_are_asked_for_their_dora_rt(tmp_path: Path):
     flow = plan(tmp_path)
     other = tmp_path / "python"
@@ -351,6 +352,7 @@ def test_findings_are_printed_with_their_way_out_below():
     }
 
 
+@pytest.mark.programs
 def test_this_machine_is_examined_in_seconds():
     began = time.monotonic()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
+from dora_rt.units import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,7 +121,7 @@ def _line(fields: dict[str, Any], event: Event, has_all: bool) -> str:
     if "shape" in fields:
         parts.append(str(tuple(fields["shape"])))
     if "nbytes" in fields:
-        parts.append(f"{fields['nbytes']} byte{'s' * (fields['nbytes'] != 1)}")
+        parts.append(counted(fields["nbytes"], "byte"))
     if "min" in fields:
         parts.append(f"min {fields['min']:.6g} max {fields['max']:.6g} mean {fields['mean']:.6g}")
     if "not_finite" in fields:

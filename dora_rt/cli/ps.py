@@ -52,7 +52,7 @@ def _describe(status: RunStatus) -> str:
             str(process.pid or "-"),
             str(process.restarts),
             f"{process.cpu_s:.2f}",
-            size(process.rss_nbytes),
+            size(process.rss_nbytes or None),
         )
         for process in status.processes
     ]

@@ -1,4 +1,4 @@
-"""From a plan to a finished run: shared memory made, nodes supervised, everything removed."""
+"""From a plan to a finished run: make shared memory, supervise the nodes, remove everything."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dora_rt.launcher.node_output.log_files import (
     keep_logs,
     kept_logs_folder,
 )
-from dora_rt.launcher.node_output.router import Output
+from dora_rt.launcher.node_output.router import LineRouter
 from dora_rt.launcher.perfetto import write_trace
 from dora_rt.launcher.preconditions import (
     check_limits,
@@ -37,7 +37,7 @@ from dora_rt.launcher.processes.starter import Starter
 from dora_rt.launcher.requests import RequestSocket
 from dora_rt.launcher.signals import recorded_signals
 from dora_rt.launcher.summary import render
-from dora_rt.launcher.supervision.run import Run
+from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
 from dora_rt.launcher.systemd_notify import Notifier
 from dora_rt.launcher.trace_options import Watching, watched
@@ -73,7 +73,7 @@ def launch(
         has_dora_compat: whether `import dora` in the nodes is what this package has.
         companions: programs that look at the run and end with it; each gets the run's name as its
             last argument.
-        watching: what to record of what the nodes do; None: nothing.
+        watching: which traces and spans the nodes record; None: none.
 
     Raises:
         LaunchError: a program cannot be executed, or the environment does not allow the run.
@@ -91,7 +91,7 @@ def launch(
     console.introduce(process.name for process in plan.processes)
     compat = COMPAT_FOLDER if has_dora_compat else None
     stop_after_ns = None if stop_after_s is None else int(stop_after_s * 1e9)
-    # In this order, so that whatever exists is known to those who clean up after a killed launcher.
+    # In this order, so that the reaper of a killed launcher knows of everything that exists.
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
         guard.describe(plan.description)
@@ -180,10 +180,10 @@ def _log_limits(plan: Plan) -> dict[str, LogLimit]:
     return limits
 
 
-def _open_output(plan: Plan, console: Console, logs: NodeLogs) -> Output:
+def _open_output(plan: Plan, console: Console, logs: NodeLogs) -> LineRouter:
     least = {process.name: process.logging.min_level for process in plan.processes}
     relay = None if plan.relay is None else plan.processes[plan.relay].name
-    return Output(console, logs, least=least, relay=relay)
+    return LineRouter(console, logs, least=least, relay=relay)
 
 
 def _open_requests(guard: RunGuard) -> RequestSocket:
@@ -208,7 +208,7 @@ def _guarded(plan: Plan, base: Path, environ: dict[str, str]) -> RunGuard:
     namespace = namespace_of(environ)
     for _ in range(_ATTEMPTS):
         run = new_run_name(namespace)
-        # What is there of this name is somebody else's, and would be removed with the run.
+        # Objects of this name belong to another run, and would be removed with this one.
         if has_run(base, run):
             continue
         manifest = Manifest(

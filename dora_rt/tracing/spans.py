@@ -2,7 +2,7 @@
 
 The exporter speaks OTLP over HTTP, and not over gRPC: that is plain Python which installs and
 forks everywhere. It has a thread and a bounded queue of its own, so a collector that is slow or
-gone makes nobody wait; then spans are lost.
+gone holds up no node; then spans are lost.
 """
 
 from __future__ import annotations

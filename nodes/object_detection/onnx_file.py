@@ -1,4 +1,4 @@
-"""Read from an ONNX file what it says about itself: the names, the input size, the metadata.
+"""The facts in an ONNX file: the names of the classes, the input size, the metadata.
 
 OpenCV's `Net` gives neither the input shape of a model nor its metadata, and the `onnx` package is
 a large dependency for five numbers and a few strings. So this walks the protobuf by hand, skipping

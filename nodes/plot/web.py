@@ -108,6 +108,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # A watcher that does not read must not keep the node from ending.
     block_on_close = False
+    # Of those that connect at once, one that does not fit tries again only a second later.
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], feed: Feed) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET

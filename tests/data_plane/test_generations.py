@@ -16,8 +16,8 @@ from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_semaphore, attach_words, create_semaphore
 from dora_rt.transport.ring import protocol as words
-from tests.helpers import Reader, Wired, plan_of, wired
-from tests.own import new_run, own_objects
+from tests.harness.objects import new_run, own_objects
+from tests.harness.ring import Reader, Wired, plan_of, wired
 
 BLOCK = Reader(3, QueuePolicy.BLOCK)
 
@@ -48,7 +48,7 @@ def test_queue_of_a_dead_reader_waits_for_the_next_one():
 
         reader = restart_reader(ring)
         assert reader.take() is None, "the writer has not noticed yet"
-        ring.publisher._notice_readers()
+        ring.look_at_readers()
 
         assert values(reader) == [b"1", b"2", b"3"]
         assert ring.counters().sent == ring.counters().delivered == 4
@@ -63,7 +63,7 @@ def test_drops_while_nobody_reads_are_counted():
             ring.send(str(value).encode())
 
         reader = restart_reader(ring)
-        ring.publisher._notice_readers()
+        ring.look_at_readers()
 
         assert values(reader) == [b"9", b"10"]
         counters = ring.counters()
@@ -77,7 +77,7 @@ def test_drops_that_a_killed_reader_had_not_seen_are_counted():
         ring.memory.mark_dead(1, returns=True)
 
         reader = restart_reader(ring)
-        ring.publisher._notice_readers()
+        ring.look_at_readers()
 
         assert values(reader) == [b"8", b"9"]
         counters = ring.counters()
@@ -106,9 +106,9 @@ def test_slots_of_all_dead_readers_come_back():
                 ring.send(b"x" * 1000)
             assert reader.take() is not None
             ring.memory.mark_dead(1, returns=True)
-            ring.publisher._notice_readers()
+            ring.look_at_readers()
             reader = restart_reader(ring)
-            ring.publisher._notice_readers()
+            ring.look_at_readers()
         values(reader)
 
         assert ring.free_slots == all_slots
@@ -176,7 +176,7 @@ def test_objects_of_earlier_generations_are_removed_when_nobody_needs_them():
             ring.memory.mark_dead(1, returns=True)
             restart_reader(ring)
             ring.memory.note_attached(1)
-            ring.publisher._notice_readers()
+            ring.look_at_readers()
         assert len(objects(ring.memory)) > len(names)
 
         ring.memory.remove_outdated()
@@ -255,7 +255,7 @@ def test_restarted_reader_opens_again_what_the_one_before_it_had_closed():
         ring.memory.mark_dead(1, returns=True)
         restart_writer(ring)
         reader = restart_reader(ring)
-        ring.publisher._notice_readers()
+        ring.look_at_readers()
 
         ring.send(b"0")
 
@@ -325,7 +325,7 @@ def test_token_made_for_a_reader_that_is_long_gone_goes_with_the_next_restart():
                 # By a writer that had not looked yet, and was killed before it did.
                 create_semaphore(object_names.token(ring.run, 0, 0, 9)).close()
             ring.memory.remove_outdated()
-            ring.publisher._notice_readers()
+            ring.look_at_readers()
 
         assert f"sem.drt-{ring.run}-e0.0t9" not in objects(ring.memory)
 

@@ -26,7 +26,7 @@ from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY
 from dora_rt.transport.ring.protocol import LATENCIES, LOG
 from dora_rt.transport.values.header import DTYPES, HEADER_NBYTES
-from tests.helpers import NO_STAMP, Reader, Wired, wired
+from tests.harness.ring import NO_STAMP, Reader, Wired, wired
 
 SLOT_NBYTES = 4096
 STEPS = 60

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.flows.flow import Edge, Flow
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 # Sends 0; when the reader has it and waits, sends the others, overwrites what it sent, and says so.
 SOURCE = """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.flows.flow import Edge, Flow
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 ATTEMPTS = """
 import json, os, sys, time

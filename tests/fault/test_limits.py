@@ -19,7 +19,7 @@ from dora_rt.plan.memory_need import find_need, most_note
 from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
 from dora_rt.transport.primitives.shm import Room
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 PLENTY = Limits(100_000, 100_000, 1_000_000, None, None)
 GIB = 2**30
@@ -131,6 +131,7 @@ def test_limits_of_this_machine_are_found():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.programs
 def test_processes_that_a_user_has_count_against_what_it_may_have(tmp_path: Path):
     program = (
         "import os, resource, threading; os.setuid(54321);"

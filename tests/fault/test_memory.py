@@ -20,9 +20,10 @@ from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
 from dora_rt.transport.primitives import shm
 from dora_rt.transport.primitives.shm import Room, Segment
-from tests.flows.flow import Finished, Flow
-from tests.helpers import wired
-from tests.own import new_run
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
+from tests.harness.objects import new_run
+from tests.harness.ring import wired
 
 MIB = 2**20
 

@@ -11,7 +11,8 @@ import pytest
 
 from dora_rt.descriptor.tree.model import RestartPolicy, Supervision
 from dora_rt.launcher.supervision.restart_policy import Restarts
-from tests.flows.flow import Edge, Flow
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 SECOND_NS = 1_000_000_000
 

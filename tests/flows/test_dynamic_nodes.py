@@ -24,9 +24,9 @@ from dora_rt.node.dynamic import config_of, hang_up
 from dora_rt.node.session import Session
 from dora_rt.node_config import CONFIG_VERSION
 from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, open_run, socket_path
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.tools.verbs import verb
+from tests.harness.flow import Flow
+from tests.harness.verbs import verb
+from tests.harness.waiting import eventually
 
 # Counts up until it is told to stop; counts only what its block edge has room for, if it has one.
 COUNTER = """
@@ -503,7 +503,7 @@ def test_visitor_for_whom_there_is_no_room_is_refused_and_all_others_go_on(flow:
         "driver.py",
         f"""
         import subprocess, sys
-        from tests.flows.flow import Flow
+        from tests.harness.flow import Flow
         from tests.flows.test_dynamic_nodes import *
         flow = Flow(Path({str(flow.folder)!r}))
         with running(flow) as launcher:

@@ -7,8 +7,9 @@ import signal
 
 import pytest
 
-from tests.flows.flow import Edge, Flow
-from tests.helpers import eventually
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
+from tests.harness.waiting import eventually
 
 ENDLESS = """
     from dora_rt import Node

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.flows.flow import Edge, Flow
+import pytest
+
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 PAIR = """
     nodes:
@@ -264,6 +267,7 @@ def test_last_result_may_be_sent_after_all_inputs_have_ended(flow: Flow):
     assert done.lines("sink") == ["array(10, dtype=int32) int32"]
 
 
+@pytest.mark.programs
 def test_node_outside_a_dataflow_says_what_to_do():
     done = subprocess.run(
         [sys.executable, "-c", "from dora_rt import Node; Node()"], capture_output=True, text=True

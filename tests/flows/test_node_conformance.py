@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.flows.flow import Flow
 
 import dora_rt
 from dora_rt import Event, Loan, Node, NodeLike
@@ -27,7 +28,6 @@ from tests.flows.behaviours import (
     SESSION_BEHAVIOURS,
     seen,
 )
-from tests.flows.flow import Flow
 
 ROOT = Path(__file__).parents[2]
 NAMES = [*BEHAVIOURS, *DORA_BEHAVIOURS, *SESSION_BEHAVIOURS]

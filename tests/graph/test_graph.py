@@ -246,6 +246,7 @@ def graph_verb(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.programs
 def test_verb_writes_the_format_of_the_suffix(tmp_path: Path):
     (tmp_path / "a.py").touch()
     file = tmp_path / "flow.yml"
@@ -257,6 +258,7 @@ def test_verb_writes_the_format_of_the_suffix(tmp_path: Path):
     assert ElementTree.parse(tmp_path / "graph.svg").getroot().tag.endswith("svg")
 
 
+@pytest.mark.programs
 def test_verb_names_the_suffixes_that_it_knows(tmp_path: Path):
     done = graph_verb(tmp_path / "flow.yml", "-o", tmp_path / "graph.png")
 

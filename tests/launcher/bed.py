@@ -19,12 +19,12 @@ from dora_rt.errors import SharedMemoryFullError
 from dora_rt.launcher.memory.counters import NOTHING, EdgeCounters
 from dora_rt.launcher.requests import Answer
 from dora_rt.launcher.signals import SignalRecorder
-from dora_rt.launcher.supervision.run import Run
+from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
 from dora_rt.node_config import CONFIG_VERSION
 from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
-from dora_rt.report import ProcessReport
+from dora_rt.report import ProcessReport, Report
 from tests.launcher.machine import Clock, FakeProcess, FakeSelector, FakeStarter, Machine, Program
 
 CHAIN = """
@@ -34,6 +34,17 @@ CHAIN = """
       - {id: sink, path: c, inputs: {in: filter/out}}
 """
 ALONE = "nodes: [{id: node, path: a, outputs: [out]}]"
+
+
+def alone(**settings: object) -> str:
+    """Give the dataflow of one node with these keys."""
+    keys = ", ".join(f"{name}: {value}" for name, value in settings.items())
+    return f"nodes: [{{id: node, path: a, outputs: [out], {keys}}}]"
+
+
+def endings(report: Report) -> dict[str, str]:
+    """Say how each node of a run ended."""
+    return {process.name: process.ending.text for process in report.processes}
 
 
 @lru_cache(maxsize=512)

@@ -66,6 +66,10 @@ CRASH = Program(ready_s=None, ends_s=0.05, status=1)
 MISSING = Program(why_not="No such file or directory")
 JOB = Program(ends_s=1.0)
 """Ends by itself."""
+C_CALL = Program(stops_s=None, handlers=DEAF)
+"""In a C call that keeps the GIL: neither the stop event nor a signal is looked at."""
+PLAIN = Program(ready_s=None, handlers={})
+"""Knows nothing of dora_rt, and handles no signal."""
 
 
 class Clock:

@@ -19,7 +19,7 @@ from dora_rt.launcher.cleanup.guard import RunGuard
 from dora_rt.launcher.cleanup.run_directory import Manifest, new_run_name
 from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.node_output.console import Console
-from dora_rt.launcher.node_output.router import Output
+from dora_rt.launcher.node_output.router import LineRouter
 from dora_rt.launcher.processes.child import NodeProcess
 from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.processes.kernel import Kernel
@@ -27,7 +27,7 @@ from dora_rt.launcher.processes.starter import NodeStartError, Starter
 from dora_rt.launcher.requests import Requester
 from dora_rt.launcher.systemd_notify import Notifier
 from dora_rt.runs import namespace_of
-from tests.helpers import eventually
+from tests.harness.waiting import eventually
 from tests.launcher.bed import (
     FakeConsole,
     FakeMemory,
@@ -183,7 +183,12 @@ STAGES = {
 }
 
 
-@pytest.fixture(params=STAGES)
+PARAMETERS = [
+    pytest.param(name, marks=() if name == "fake" else pytest.mark.programs) for name in STAGES
+]
+
+
+@pytest.fixture(params=PARAMETERS)
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     with STAGES[request.param](tmp_path) as stage:
         yield stage
@@ -312,7 +317,7 @@ def test_program_that_is_not_there_is_named(stage: Stage):
         (FakeMemory, RunMemory),
         (FakeRequester, Requester),
         (FakeConsole, Console),
-        (FakeOutput, Output),
+        (FakeOutput, LineRouter),
         (FakeNotifier, Notifier),
     ],
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.tools.verbs import process, start, status, statuses, verb
+from tests.harness.flow import Flow
+from tests.harness.verbs import process, start, status, statuses, verb
+from tests.harness.waiting import eventually
 
 
 def launch(flow: Flow, nodes: str, *names: str):

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from dora_rt.cli.dora_rt import VERBS
-from tests.tools.verbs import verb
+from tests.harness.verbs import verb
+
+pytestmark = pytest.mark.programs
 
 HUGE = "9" * 20
 LONG = "9" * 5000

@@ -10,9 +10,9 @@ import pytest
 
 from dora_rt.cli.imported_files import source_files
 from dora_rt.run_status import OperatorProgram, Program
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.tools.verbs import process, start, status, statuses
+from tests.harness.flow import Flow
+from tests.harness.verbs import process, start, status, statuses
+from tests.harness.waiting import eventually
 
 FLOW = """
     nodes:

@@ -17,9 +17,11 @@ from dora_rt import attach, run_status
 from dora_rt.errors import RunNotFoundError
 from dora_rt.launcher.requests import MAX_REQUESTERS
 from dora_rt.runs import base_folder, open_run
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.tools.verbs import COMMAND, process, start, status, statuses, verb
+from tests.harness.flow import Flow
+from tests.harness.verbs import COMMAND, process, start, status, statuses, verb
+from tests.harness.waiting import eventually
+
+pytestmark = pytest.mark.programs
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dora_rt.units import counted, size
-from tests.tools.verbs import verb
+from tests.harness.verbs import verb
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,7 @@ def test_memory_is_shown_in_the_unit_that_fits(nbytes: int | None, text: str):
     assert size(nbytes) == text
 
 
+@pytest.mark.programs
 def test_check_and_doctor_speak_of_one_thing_as_one(tmp_path: Path):
     (tmp_path / "node.py").write_text("")
     path = tmp_path / "flow.yml"

@@ -22,10 +22,10 @@ class ReadEnd(Protocol):
         """Return its descriptor."""
 
     def read(self, nbytes: int, /) -> bytes | None:
-        """Return what is there; None: nothing yet; empty: nobody has the other end any more."""
+        """Return the bytes that are there; None: none yet; empty: the other end is closed."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
 
 
 class NodeProcess:

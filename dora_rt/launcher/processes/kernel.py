@@ -1,4 +1,4 @@
-"""What the launcher asks the kernel about processes: who is there, who has ended, signals."""
+"""Processes as the kernel shows, signals and reaps them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INIT = 1
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What a process has used until now: CPU seconds (user and system), resident bytes, threads."""
+    """Usage of a running process: CPU seconds (user and system), resident bytes, threads."""
 
     cpu_s: float
     rss_nbytes: int
@@ -31,7 +31,7 @@ class Present:
 
 
 def read_present(pid: int) -> Present | None:
-    """Return what a process uses; None if it is gone, or in another PID namespace."""
+    """Return the usage of a process; None if it is gone, or in another PID namespace."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
@@ -65,7 +65,7 @@ class Kernel:
         self._groups: dict[int, list[int]] | None = None
 
     def adopt(self, pid: int, popen: subprocess.Popen[bytes] | None = None) -> None:
-        """Look after a child that has just begun; `popen` is the one that started it, if any."""
+        """Look after a child that has just begun; `popen` if `subprocess` has started it."""
         self._guard.watch(pid)
         if popen is not None:
             self._popens[pid] = popen

@@ -1,4 +1,4 @@
-"""A node's process with all that it has started: asked to end one by one, and killed together."""
+"""A node's process and all that it has started: asked to end one by one, killed together."""
 
 from __future__ import annotations
 
@@ -145,13 +145,13 @@ def _gentlest_rung(member: Member, members: list[Member]) -> Rung:
     """Return the signal by which a program's own cleanup code runs, as far as it has any.
 
     Python has no handler for SIGTERM, which so ends a program without its `finally`, but one for
-    SIGINT. Who has one for SIGTERM means it.
+    SIGINT. A program with a handler for SIGTERM has it for its cleanup.
     """
     if _handles(member, signal.SIGTERM) or member.ignored & _bit(signal.SIGINT):
         return Rung.TERMINATED
     if _handles(member, signal.SIGINT):
         return Rung.INTERRUPTED
-    # A shell goes on with its next command, unless what it waits for dies of SIGINT.
+    # A shell goes on with its next command, unless the one that it waits for dies of SIGINT.
     return Rung.INTERRUPTED if len(members) > 1 else Rung.TERMINATED
 
 

@@ -12,7 +12,7 @@ from dora_rt.errors import SharedMemoryError, SharedMemoryFullError
 from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.requests import Requester
 from dora_rt.launcher.supervision.node_state import SupervisedNode
-from dora_rt.launcher.supervision.run import Run, end_flow_if_it_ends_with
+from dora_rt.launcher.supervision.run_parts import Run, end_flow_if_it_ends_with
 from dora_rt.node_config import CONFIG_VERSION
 from dora_rt.report import Ending
 

@@ -37,7 +37,7 @@ class StartBarrier:
 
     @property
     def may_open(self) -> bool:
-        """Whether nobody has to be waited for."""
+        """Whether all nodes are ready, or have fallen."""
         return not any(map(_holds_up, self._nodes))
 
     def open(self, memory: RunMemory) -> None:

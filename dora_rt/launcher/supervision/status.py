@@ -12,7 +12,7 @@ from dora_rt import __version__
 from dora_rt.launcher.processes.kernel import read_present
 from dora_rt.launcher.requests import Requester
 from dora_rt.launcher.supervision.node_state import SupervisedNode
-from dora_rt.launcher.supervision.run import Run
+from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.plan.plan import EdgePlan, ProcessPlan
 from dora_rt.run_status import (
     EdgeCounts,

@@ -12,7 +12,7 @@ from typing import Any
 from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.requests import Requester
 from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
-from dora_rt.launcher.supervision.run import Run, begin_stop, end_flow_if_it_ends_with
+from dora_rt.launcher.supervision.run_parts import Run, begin_stop, end_flow_if_it_ends_with
 from dora_rt.run_status import NodeState
 
 

@@ -15,7 +15,7 @@ from dora_rt.launcher.requests import Answer, RequestSocket
 from dora_rt.launcher.signals import SignalRecorder
 from dora_rt.launcher.supervision import dynamic_nodes, status, stop_restart
 from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
-from dora_rt.launcher.supervision.run import Run, begin_stop, end_flow_if_it_ends_with
+from dora_rt.launcher.supervision.run_parts import Run, begin_stop, end_flow_if_it_ends_with
 from dora_rt.log_record import readable
 from dora_rt.node_config import NodeConfig
 from dora_rt.report import NO_USAGE, Ending, ProcessReport, Report

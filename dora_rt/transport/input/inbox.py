@@ -44,7 +44,7 @@ class Inbox:
         self._doorbell = Doorbell(object_names.doorbell(config.run, config.number), self._spin)
         self._ports = [_attach(config, entry, board) for entry in config.inputs]
         self._timers = [port for port in self._ports if isinstance(port, Timer)]
-        # What a node sends to itself does not keep it alive.
+        # Samples that a node sends to itself do not keep it alive.
         self._countable = {
             entry.id
             for entry in config.inputs

@@ -118,7 +118,7 @@ class Subscriber:
             and not self._writer_is_gone
             and not self._is_midway
         ):
-            # Nothing was published since the last sample taken, and nothing is to be tidied up. A
+            # Nothing was published since the last sample taken, and there is nothing to tidy up. A
             # HEAD that is seen late does no harm: the doorbell rings after it was written.
             if reader.held:
                 self._find_lost_views()
@@ -279,7 +279,8 @@ class Subscriber:
         """Keep all slots that are held now until a fork of this process is gone."""
         for slot in list(self._ring.held):
             # A set of its own each time: `_forget_heirs` may be emptying the one before.
-            earlier = self._inherited.get(slot, ())
+            # And a copy of that one, which it changes in another thread meanwhile.
+            earlier = tuple(self._inherited.get(slot, ()))
             self._inherited[slot] = {heirs, *(one for one in earlier if not one.are_gone())}
         return any(list(self._inherited.values()))
 

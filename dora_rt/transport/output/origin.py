@@ -1,4 +1,4 @@
-"""What goes into a sample's header and metadata beside the value itself."""
+"""The times, origin and telemetry context of a sample, for its header and metadata."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def make_stamp(
     if metadata is None and captured_ns is None:
         origin_ns, metadata_json, context = origins.cause
         if not metadata_json and not context:
-            # What is sent most often.
+            # The most common case.
             source_ns = time.monotonic_ns()
             return _stamp((b"", source_ns, origin_ns or source_ns, deadline_ns))
     if metadata is not None and not isinstance(metadata, dict):

@@ -197,7 +197,7 @@ class Publisher:
         return Loan(self, shape, dtype, stamp, has_metadata)
 
     def close(self, closing: int = protocol.CLOSED) -> None:
-        """Publish no more, and tell the readers; what they have not read yet stays readable.
+        """Publish no more, and tell the readers; unread samples stay readable.
 
         In the middle of a send of this very thread, from a signal handler or a destructor, the
         readers hear of it when that send is over.

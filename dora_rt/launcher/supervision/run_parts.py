@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dora_rt.launcher.memory.edge_totals import EdgeTotals
 from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.node_output.console import Console
-from dora_rt.launcher.node_output.router import Output
+from dora_rt.launcher.node_output.router import LineRouter
 from dora_rt.launcher.processes.starter import Starter
 from dora_rt.launcher.supervision.node_state import SupervisedNode
 from dora_rt.launcher.supervision.start_barrier import StartBarrier
@@ -46,7 +46,7 @@ class Run:
     barrier: StartBarrier
     ladder: StopLadder
     console: Console
-    output: Output
+    output: LineRouter
     notifier: Notifier
     clock: Callable[[], int]
 
@@ -57,7 +57,7 @@ class Run:
         memory: RunMemory,
         starter: Starter,
         console: Console,
-        output: Output,
+        output: LineRouter,
         notifier: Notifier,
         *,
         clock: Callable[[], int] = time.monotonic_ns,
