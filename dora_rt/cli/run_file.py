@@ -19,7 +19,7 @@ from dora_rt.launcher.node_output.console import Console
 from dora_rt.launcher.perfetto import check_target
 from dora_rt.launcher.processes.environ import inherited_environ
 from dora_rt.launcher.report_file import ReportFile
-from dora_rt.launcher.trace_options import Watching, decide_spans
+from dora_rt.launcher.trace_options import TraceOptions, decide_spans
 from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
 from dora_rt.units import read_duration_s
@@ -155,11 +155,11 @@ def _prepare_report(path: Path) -> ReportFile:
         raise UsageError(f"--report {path}: {error.strerror}") from error
 
 
-def _decide_watching(options: RunOptions, environ: Mapping[str, str]) -> Watching:
+def _decide_watching(options: RunOptions, environ: Mapping[str, str]) -> TraceOptions:
     if options.trace is not None:
         try:
             check_target(options.trace)
         except OSError as error:
             raise UsageError(str(error)) from error
     has_spans, note = decide_spans(environ, are_wanted=options.wants_spans)
-    return Watching(options.trace, has_spans, note)
+    return TraceOptions(options.trace, has_spans, note)

@@ -40,7 +40,7 @@ from dora_rt.launcher.summary import render
 from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
 from dora_rt.launcher.systemd_notify import Notifier
-from dora_rt.launcher.trace_options import Watching, watched
+from dora_rt.launcher.trace_options import TraceOptions, watched
 from dora_rt.plan.memory_need import check_room, most_note, room_note
 from dora_rt.plan.plan import Plan
 from dora_rt.runs import base_folder, check_proc, namespace_of
@@ -59,7 +59,7 @@ def launch(
     log_folder: Path | None,
     has_dora_compat: bool = True,
     companions: Sequence[Sequence[str]] = (),
-    watching: Watching | None = None,
+    watching: TraceOptions | None = None,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
 
@@ -81,7 +81,7 @@ def launch(
     """
     check_proc()
     check_shared_memory()
-    watching = watching or Watching()
+    watching = watching or TraceOptions()
     base = base_folder(environ)
     notifier = Notifier(environ)
     environ = {name: value for name, value in environ.items() if name != NOTIFY_VARIABLE}
@@ -144,7 +144,7 @@ def _note_needs(plan: Plan, console: Console) -> None:
         console.notice(f"note: {note}")
 
 
-def _watched(plan: Plan, guard: RunGuard, watching: Watching) -> Plan:
+def _watched(plan: Plan, guard: RunGuard, watching: TraceOptions) -> Plan:
     folder = None if watching.trace is None else guard.make_trace()
     if folder is None and not watching.has_spans:
         return plan

@@ -1,4 +1,4 @@
-"""How a program that dora-launch did not start becomes a dynamic node of a run, and leaves it."""
+"""Dynamic nodes: a program that dora-launch did not start attaches to a run, and leaves it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _GOODBYE_S = 1.0
 
 
 def find_config(node_id: str | None, run: str | None) -> NodeConfig:
-    """Give what the launcher told this process, or what it tells it now to be a dynamic node.
+    """Return this process' configuration, from the environment or, for a dynamic node, the run.
 
     Raises:
-        NotInDataflowError: nobody has told it, or has told only the process that started it, and
-            it does not say which node it is, or no run has such a node to give.
+        NotInDataflowError: there is none: neither in the environment, nor for this node id in a
+            run; or it is that of the process that started this one.
     """
     text = os.environ.get(CONFIG_VARIABLE)
     if text is not None:
@@ -49,10 +49,10 @@ def find_config(node_id: str | None, run: str | None) -> NodeConfig:
 
 
 def _check_place(config: NodeConfig) -> None:
-    """See that this process has more of its node than the environment, which every child has.
+    """Check that this process is the node itself, and no child that inherited its environment.
 
     Raises:
-        NotInDataflowError: it has not.
+        NotInDataflowError: it is a child.
     """
     try:
         # Other files may have got their numbers in a child.
@@ -73,8 +73,8 @@ def _check_place(config: NodeConfig) -> None:
 def config_of(node_id: str, run: str | None = None) -> NodeConfig:
     """Ask a run to let this process be its dynamic node of that name.
 
-    The connection that the configuration names belongs to the caller: `Attachment` keeps it, and
-    ends it. The run takes its end, however it comes, for the end of the node.
+    The connection in the configuration belongs to the caller: `Attachment` keeps it and ends it.
+    Its end, however it comes, is the end of the node for the run.
 
     Args:
         node_id: the node's id in the dataflow file.
@@ -128,9 +128,9 @@ class Attachment:
         self._thread.start()
 
     def leave(self) -> None:
-        """Say goodbye, and be the node no more; the run may be over already.
+        """Tell the run that this process is no longer the node; the run may be over already.
 
-        Until the run has heard it, within a second: then somebody else may be the node.
+        Waits up to a second for the answer: then another process may be the node.
         """
         with self._lock:
             if self._has_left:
@@ -255,9 +255,9 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 def when_abandoned(config: NodeConfig, publishers: Collection[Publisher]) -> Callable[[], None]:
-    """Give a function that ends the node's loop and its sends, in any thread.
+    """Return a function that ends the node's loop and its sends, in any thread.
 
-    What it needs is attached to now: its name may be gone when the launcher is.
+    It attaches now: the names may be gone when the launcher is.
     """
     # The launcher alone writes the board; this says in its place what it can no longer say.
     segment = Segment.attach(object_names.board(config.run), writable=True)

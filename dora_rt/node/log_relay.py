@@ -1,6 +1,6 @@
 """The relay: a node that dora-launch adds to send on what the others print.
 
-It follows the lines of the run through its socket, so a flood of them holds up nobody: what is too
+It follows the lines of the run through its socket, so a flood of them holds up no node: what is too
 much for it is left out and counted.
 """
 
@@ -48,7 +48,7 @@ class Relay:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether nothing can come any more."""
+        """Return whether nothing can come any more."""
         return not self._until
 
     def take(self, told: dict[str, Any]) -> None:

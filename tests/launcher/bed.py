@@ -110,6 +110,12 @@ class FakeMemory:
     def tidy(self, now_ns: int) -> None:
         self._outdated_ns = [one for one in self._outdated_ns if now_ns < one + 1_500_000_000]
 
+    def present(self, number: int) -> Any:
+        return self._plan.outputs[number]
+
+    def sent(self, output: int) -> tuple[int, int]:
+        return 5, 500
+
     def counters(self, output: object, edge: object) -> EdgeCounters | None:
         return replace(NOTHING, sent=5, delivered=3, dropped=1)
 

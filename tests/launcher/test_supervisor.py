@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dora_rt.errors import LaunchError
+from dora_rt.run_status import RunStatus
 from tests.launcher.bed import (
     ALONE,
     CHAIN,
@@ -484,3 +485,34 @@ def test_signal_to_what_a_node_left_behind_does_not_excuse_its_exit_status():
     (child,) = [one for one in bed.machine.processes.values() if one.parent != 1]
     assert child.received == [signal.SIGINT]
     assert endings(outcome.report) == {"node": "failed: exit status 130"}
+
+
+def test_status_tells_the_states_of_the_run_and_of_its_nodes():
+    text = """
+    nodes:
+      - {id: source, path: a, outputs: [out]}
+      - {id: weak, path: b, inputs: {in: source/out}, restart: always, restart_delay: 5}
+      - {id: visitor, path: dynamic, inputs: {in: source/out}}
+    """
+    asked: dict[float, list[Any]] = {at_s: [] for at_s in (0.05, 0.2, 2.0, 3.0, 4.1)}
+    bed = Bed(text, {"source": Program(stops_s=1), "weak": Program(ends_s=1)})
+    for at_s, answers in asked.items():
+        bed.at(at_s, ask, "status", None, answers)
+    bed.at(2.5, ask, "stop", "weak").at(4, interrupt)
+
+    bed.run()
+
+    told = {at_s: RunStatus.from_json(answers[0]) for at_s, answers in asked.items()}
+    states = {at_s: [one.state.value for one in run.processes] for at_s, run in told.items()}
+    assert states == {
+        0.05: ["starting", "starting", "not attached"],
+        0.2: ["running", "running", "not attached"],
+        2.0: ["running", "waiting to be restarted", "not attached"],
+        3.0: ["running", "stopped by hand", "not attached"],
+        4.1: ["running", "stopped by hand", "not attached"],
+    }
+    assert [run.state.value for run in told.values()] == [
+        *("starting", "running", "running", "running", "stopping")
+    ]
+    assert told[2.0].running_s == pytest.approx(1.9)
+    assert told[3.0].processes[1].ending == "was waiting for its restart (finished)"

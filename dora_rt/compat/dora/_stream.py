@@ -29,7 +29,7 @@ class EventStream:
         self._session = session
         self._inputs = {entry.id: entry for entry in session.config.inputs}
         self._turn = threading.Lock()
-        # Taken to see whether there was one, or for a coroutine that was cancelled meanwhile.
+        # Events taken by `is_empty`, or for a coroutine that was cancelled meanwhile.
         self._ahead: deque[dict[str, Any]] = deque()
         self._failures = Failures(session.config)
         self._has_ended = False
@@ -46,14 +46,14 @@ class EventStream:
             return timeout_event()
 
     def poll(self) -> dict[str, Any] | None:
-        """Give an event that is there; None if there is none, and at the end."""
+        """Return an event that is there; None if there is none, and at the end."""
         try:
             return self._wait(0)
         except TimeoutError:
             return None
 
     def drain(self) -> list[dict[str, Any]]:
-        """Give all events that are there.
+        """Return all events that are there.
 
         Raises:
             RuntimeError: the STOP event was given before, so none will ever come.
@@ -66,7 +66,7 @@ class EventStream:
         return events
 
     def is_empty(self) -> bool:
-        """Tell whether no event is there."""
+        """Return whether no event is there."""
         try:
             with self._turn_until(0):
                 if not self._ahead and (event := self._take(0)) is not None:
@@ -77,7 +77,7 @@ class EventStream:
 
     async def receive(self, timeout: float | None) -> dict[str, Any] | None:
         """Do what `next` does; other tasks go on meanwhile. A cancelled wait loses no event."""
-        # Of a size that only those should load who use it.
+        # Large: only programs that use it load it.
         import asyncio
 
         deadline_ns = _deadline_after(timeout)

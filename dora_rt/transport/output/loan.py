@@ -229,7 +229,9 @@ class Loan:
             LoanError: the block has not begun, or the loan was sent or given up before.
             UnsupportedValueError: metadata or `captured_ns` cannot be sent.
             NodeClosedError: the node is closed, or this process is a fork of it.
+            SharedMemoryFullError: /dev/shm has no room for an object of a reader.
             SharedMemoryError: an object of a reader cannot be made or mapped.
+            DoraRtError: a signal handler or a destructor sends in the middle of a send.
             TimeoutError: a blocking reader had no room in time; nothing was sent to any reader.
         """
         publisher = self._publisher
