@@ -29,6 +29,8 @@ from tests.flows.behaviours import (
 )
 from tests.harness.flow import Flow
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).parents[2]
 NAMES = [*BEHAVIOURS, *DORA_BEHAVIOURS, *SESSION_BEHAVIOURS]
 QUEUE = "queue_size: 100"
