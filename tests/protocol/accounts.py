@@ -236,8 +236,8 @@ class Accounts:
         elif self._is_single(edge):
             early = life.claims[edge.number] - wait.claims - 1
             dropped = self._dropped_by_writer(edge.number) - wait.dropped
-            # Step 9 may win two more: of the next sample, and of what is in the slot by then.
-            if early > dropped + 2:
+            # One more may be won to learn that a token will never come (step 9).
+            if early > dropped + 1:
                 self._fail(
                     f"claimed early: {where} won {early + 1} tokens to deliver {sample}, while the "
                     f"writer dropped {dropped}"
