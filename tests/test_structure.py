@@ -31,17 +31,12 @@ PACKAGE = sorted(
 )
 MODULES = [path for path in PACKAGE if path.name not in ("__init__.py", "__main__.py")]
 
-# Each holds the name of dora's own module, or the loop that every node of the folder has.
+# Why two files may have one name.
 SAME_NAMES = {
     "testing.py": "`dora.testing` is the name that dora's users import",
     "loop.py": "each node keeps its loop there: one thing, in each node",
-}
-# These are still to be renamed or merged with what they serve.
-OPEN_NAMES = {"errors.py", "feed.py", "layout.py", "ports.py", "run.py"}
-OPEN_SPLINTERS = {
-    "dora_rt/node/ports.py",
-    "dora_rt/node/uncaught.py",
-    "dora_rt/transport/input/timer.py",
+    "feed.py": "what a node of pictures shows next, in plot and in rerun",
+    "errors.py": "what a package raises: dora_rt, and the ready node that has errors of its own",
 }
 
 
@@ -90,7 +85,7 @@ def test_small_files_serve_more_than_one_other_or_are_programs():
         if importers[name] < 2 and path.parent.name != "cli" and "__main__" not in path.read_text()
     }
 
-    assert splinters <= OPEN_SPLINTERS
+    assert not splinters
 
 
 def test_no_two_files_have_one_name_for_different_things():
@@ -99,7 +94,7 @@ def test_no_two_files_have_one_name_for_different_things():
         folders.setdefault(path.name, []).append(str(path.parent.relative_to(ROOT)))
     twice = {name: found for name, found in folders.items() if len(found) > 1}
 
-    assert twice.keys() <= SAME_NAMES.keys() | OPEN_NAMES, twice
+    assert twice.keys() <= SAME_NAMES.keys(), twice
 
 
 def test_each_package_is_installed_and_says_what_it_is_for():

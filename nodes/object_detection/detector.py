@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .box_layout import Decoder, Layout
 from .boxes import onto_frame, sort_by_confidence, suppress
 from .coco import COCO_LABELS
 from .errors import ModelError
-from .layout import Decoder, Layout
 from .letterbox import Letterbox
 from .networks import Network, open_network
 from .onnx_file import OnnxFacts, read_onnx_facts

@@ -46,6 +46,10 @@ def tell(kind):
     os.write(config["status_fd"], line)
 def handle(number, action):
     signal.signal(number, action)
+def rest():
+    # A signal that comes just before one long sleep begins would not be handled until its end.
+    while True:
+        time.sleep(0.05)
 """
 
 
@@ -67,20 +71,20 @@ BEHAVIOURS = {
         Program(ready_s=None, ends_s=0.1, status=-signal.SIGSEGV),
     ),
     "node": Behaviour(
-        "tell('ready'); tell('reads_events'); time.sleep(60)",
+        "tell('ready'); tell('reads_events'); rest()",
         Program(handlers=PYTHON),
     ),
     "plain": Behaviour(
-        "handle(signal.SIGINT, signal.SIG_DFL); tell('ready'); time.sleep(60)",
+        "handle(signal.SIGINT, signal.SIG_DFL); tell('ready'); rest()",
         Program(reads_events=False, handlers={}),
     ),
     "cleaning": Behaviour(
-        "handle(signal.SIGTERM, lambda *_: sys.exit(0)); tell('ready'); time.sleep(60)",
+        "handle(signal.SIGTERM, lambda *_: sys.exit(0)); tell('ready'); rest()",
         Program(reads_events=False, handlers={**PYTHON, signal.SIGTERM: (0.01, 0)}),
     ),
     "deaf": Behaviour(
         "handle(signal.SIGINT, lambda *_: None); handle(signal.SIGTERM, lambda *_: None)\n"
-        "tell('ready')\nwhile True: time.sleep(60)",
+        "tell('ready')\nwhile True: rest()",
         Program(reads_events=False, handlers=DEAF),
     ),
     "parent": Behaviour(

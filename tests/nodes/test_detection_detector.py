@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dora_rt.nodes.object_detection.box_layout import Layout
 from dora_rt.nodes.object_detection.coco import COCO_LABELS
 from dora_rt.nodes.object_detection.detector import load_detector
 from dora_rt.nodes.object_detection.errors import FrameError, ModelError
-from dora_rt.nodes.object_detection.layout import Layout
 from numpy.typing import NDArray
 
 from tests.nodes.tiny_onnx import write_model

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dora_rt.nodes.object_detection.box_layout import Decoder, Layout, count_cells, find_layout
 from dora_rt.nodes.object_detection.errors import ModelError
-from dora_rt.nodes.object_detection.layout import Decoder, Layout, count_cells, find_layout
 from numpy.typing import NDArray
 
 # One box on an input of 128 (high) x 192 (wide): centre 100, 60, size 40 x 20.
