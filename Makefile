@@ -26,9 +26,8 @@ check: $(VENV)/.installed-test lint
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not programs and not slow"
 
 # By file: many share one run. The long files come first, so that none is left for the end.
-# Three at a time on two cores, because those that start programs wait a third of the time.
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
