@@ -24,7 +24,13 @@ FOUND_LATER = [
     (kinds.CLOSES, 110_000_334),
     # A reader took two more samples in step 9 while it had one in hand.
     (kinds.SLOW, 1_090_004_004),
-    (kinds.OBSERVERS_KILLS, 110_002_625),
+    pytest.param(
+        kinds.OBSERVERS_KILLS,
+        110_002_625,
+        marks=pytest.mark.xfail(
+            strict=True, reason="step 9 has two samples in hand, and the plan one slot for that"
+        ),
+    ),
 ]
 
 
