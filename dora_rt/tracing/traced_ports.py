@@ -66,18 +66,8 @@ class TracedInbox(Inbox):
         return event
 
 
-class TracedMatchingInbox(MatchingInbox):
+class TracedMatchingInbox(TracedInbox, MatchingInbox):
     """The same for an inbox that matches its inputs."""
-
-    tracer: Tracer
-
-    def wait(self, deadline_ns: int | None) -> Event | Change | None:
-        """Return the next event, as `MatchingInbox.wait`."""
-        self.tracer.end()
-        event = super().wait(deadline_ns)
-        if isinstance(event, Event):
-            self.tracer.begin(event)
-        return event
 
 
 class TracedPublisher(Publisher):
