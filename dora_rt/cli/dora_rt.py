@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and exit with its code."""
     words = sys.argv[1:] if arguments is None else arguments
     sys.stdout, sys.stderr = map(HarmlessStream.around, (sys.stdout, sys.stderr))
-    # No option before the verb has a value.
-    asked = next((word for word in words if not word.startswith("-")), None)
+    # What follows an option that comes before the verb is for the parser to judge.
+    asked = words[0] if words and not words[0].startswith("-") else None
     if asked is not None and asked not in VERBS:
         print(_say_unknown(asked), file=sys.stderr)
         sys.exit(EXIT_USAGE)

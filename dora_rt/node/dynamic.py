@@ -238,7 +238,7 @@ def _attach(chosen: _Run, node_id: str) -> tuple[dict[str, Any], list[int]]:
     except OSError as error:
         raise NotInDataflowError(f"run {chosen} has ended meanwhile: {error}") from error
     except RefusedError as error:
-        raise NotInDataflowError(f"{obstacle}{error}") from error
+        raise NotInDataflowError(f"{obstacle}{error}") from None  # it says nothing else
     if len(descriptors) != 2:
         raise NotInDataflowError(f"{obstacle}the answer had no descriptors")
     return answer, descriptors

@@ -446,8 +446,10 @@ def test_refusals_say_what_there_is(flow: Flow, tmp_path: Path):
         with Node("visitor"):
             with pytest.raises(NotInDataflowError, match="in use in this process already"):
                 Node("visitor")
-            with pytest.raises(NotInDataflowError, match=f"already, by process {os.getpid()}"):
+            by_whom = f"already, by process {os.getpid()}"
+            with pytest.raises(NotInDataflowError, match=by_whom) as refused:
                 config_of("visitor")
+            assert refused.value.__cause__ is None, "one traceback says it"
 
         with running(other):
             with pytest.raises(NotInDataflowError, match="2 runs have a dynamic node 'visitor'"):

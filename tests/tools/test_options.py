@@ -129,3 +129,9 @@ def test_every_verb_is_where_the_table_says_and_in_the_help():
         assert name in shown
         assert summary in shown
         assert f"usage: dora-rt {name} [-h]" in verb(name, "--help").out
+
+
+def test_version_is_shown_whatever_follows_it():
+    done = verb("--version", "extra")
+
+    assert (done.exit_code, done.out.split()[0]) == (0, "dora_rt")
