@@ -39,7 +39,8 @@ from dora_rt.launcher.signals import recorded_signals
 from dora_rt.launcher.summary import render
 from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
 from dora_rt.launcher.systemd_notify import Notifier
-from dora_rt.launcher.trace_options import Watching, watched
+from dora_rt.launcher.trace_options import Watching
+from dora_rt.node_config import RunLinks
 from dora_rt.plan.memory_need import check_room, most_note, room_note
 from dora_rt.plan.plan import Plan
 from dora_rt.runs import base_folder, check_proc, namespace_of
@@ -102,11 +103,11 @@ def launch(
         folder = log_folder or guard.directory.logs
         guard.describe(plan.description)
         compat = COMPAT_FOLDER if has_dora_compat else None
-        plan = _watched(plan, guard, watching)
+        links = _links(guard, watching)
         with (
             _make_memory(plan, guard.run) as memory,
             _open_requests(guard) as requests,
-            Starter(guard, environ, plan.processes, compat=compat) as starter,
+            Starter(guard, environ, plan.processes, links=links, compat=compat) as starter,
             NodeLogs(folder, warn=console.alarm, limits=_log_limits(plan)) as logs,
             _accompanied(companions, guard, environ),
         ):
@@ -150,11 +151,13 @@ def _accompanied(
         yield
 
 
-def _watched(plan: Plan, guard: RunGuard, watching: Watching) -> Plan:
-    folder = None if watching.trace is None else guard.make_trace()
-    if folder is None and not watching.has_spans:
-        return plan
-    return watched(plan, folder, has_spans=watching.has_spans)
+def _links(guard: RunGuard, watching: Watching) -> RunLinks:
+    return RunLinks(
+        guard.run,
+        str(guard.directory.description),
+        trace_path=None if watching.trace is None else str(guard.make_trace()),
+        has_spans=watching.has_spans,
+    )
 
 
 def _with_trace(

@@ -22,7 +22,6 @@ def main() -> None:
     """Send on lines until the last output has come to its end."""
     with Node() as node:
         run, path = node.config().run, node.config().description_path
-        assert path is not None, "dora-launch describes the dataflow to each node"
         connection = Connection.open(Path(path).parent.parent, run)
         if connection is None:
             sys.exit(f"the launcher of run {run} does not listen")

@@ -86,7 +86,7 @@ class Node:
         self._has_heartbeat = config.heartbeat_ns is not None
         self._has_started = self._is_ready = self._reads_events = self._goes_on_after_stop = False
         attachment = None
-        if config.connection_fd >= 0:
+        if config.connection_fd is not None:
             attachment = Attachment(config, when_abandoned(config, self._publishers.values()))
         self._finalizer = weakref.finalize(self, _close, ports, attachment)
         if not config.inputs:

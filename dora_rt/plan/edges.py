@@ -25,7 +25,7 @@ from dora_rt.node_config import (
     QueuePolicy,
 )
 from dora_rt.plan.plan import EdgePlan
-from dora_rt.plan.relay_process import RELAY, Relayed, line_sources, needs_relay
+from dora_rt.plan.relay_process import RELAY, Relayed, line_sources, needs_relay, relay_node
 
 _OPEN_LOANS = 4  # slots beyond what can be queued and held, to write the next samples in
 _ROOM_NBYTES = 128 + 4096  # header and metadata of a slot with a given `slot_bytes`
@@ -101,8 +101,25 @@ class Edges:
         for source, reader in self._log_readers:
             self._connect_log(source, reader)
 
+    def processes(self) -> list[tuple[str, list[Node]]]:
+        """Return the name and the nodes of each process, by number; the relay is the last one."""
+        if self.relay is None:
+            return self.groups
+        return [*self.groups, (RELAY, [self._relay_node()])]
+
     def upstream(self) -> dict[int, set[int]]:
-        """Give, for each process, those that write the inputs for which it goes on."""
+        """Return, for each process, those that write the inputs for which it goes on."""
+        upstream = self._written_by()
+        if self.relay is not None:
+            # It is the last to be stopped: the others print until their end.
+            upstream[self.relay] = set().union(*self.until().values())
+        return upstream
+
+    def _relay_node(self) -> Node:
+        place = self.groups[0][1][0].place
+        return relay_node(self.relayed, self.until(), self.names, place)
+
+    def _written_by(self) -> dict[int, set[int]]:
         upstream: dict[int, set[int]] = {number: set() for number in self.names}
         for edge in self.edges:
             if edge.edge is not None and edge.number not in self._aside:
@@ -110,11 +127,11 @@ class Edges:
         return upstream
 
     def until(self) -> dict[str, frozenset[int]]:
-        """Give, for each output of the relay, the processes of which the last one ends it.
+        """Return, for each output of the relay, the processes of which the last one ends it.
 
         Logs end when all have ended that do not wait for just that.
         """
-        upstream = self.upstream()
+        upstream = self._written_by()
         waiting = {reader.process for _, reader in self._log_readers if reader.keeps_alive}
         waiting |= {number for number in self.names if waiting & reach(number, upstream)}
         others = frozenset(

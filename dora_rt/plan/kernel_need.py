@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dora_rt.node_config import NodeConfig
+from dora_rt.node_config import NodePlan
 from dora_rt.plan.plan import Plan
 from dora_rt.runs import MAX_REQUESTERS
 
@@ -71,7 +71,7 @@ def find_footprints(plan: Plan, open_files: int = 0) -> Footprints:
     )
 
 
-def _of(name: str, config: NodeConfig) -> Footprint:
+def _of(name: str, config: NodePlan) -> Footprint:
     mappings = _PYTHON_MAPPINGS + 3  # board, doorbell, sign of life
     descriptors = _NODE_DESCRIPTORS
     slots = 0

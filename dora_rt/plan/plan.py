@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dora_rt.descriptor.tree.model import Logging, Resources, Supervision
-from dora_rt.node_config import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
+from dora_rt.node_config import EdgeConfig, NodePlan, OutputConfig, QueuePolicy
 from dora_rt.units import counted
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
-    """One process to start; `config` is complete but for the run's id and the status pipe."""
+    """One process of a run: what it runs, what it is told, how it is looked after."""
 
     name: str
     argv: tuple[str, ...]
     folder: str
     env: tuple[tuple[str, str], ...]
-    config: NodeConfig
+    config: NodePlan
     upstream: frozenset[int]
     """Numbers of the other processes that write this one's inputs."""
     circle: frozenset[int]

@@ -22,7 +22,7 @@ from dora_rt.transport.primitives.polling import Spin
 from dora_rt.transport.primitives.shm import attach_semaphore, unlink_semaphores
 from dora_rt.transport.ring import protocol as words
 from dora_rt.transport.ring import writer
-from tests.helpers import NO_STAMP, Reader, Wired, eventually, wired
+from tests.helpers import NO_STAMP, Reader, Wired, config_of, eventually, wired
 
 DROP, BLOCK = QueuePolicy.DROP_OLDEST, QueuePolicy.BLOCK
 
@@ -191,9 +191,7 @@ def test_idle_writer_that_waits_for_an_input_hands_the_queue_over():
             ring.send(value)
         ring.memory.mark_dead(1, returns=True)
         reader = restart(ring)
-        client = replace(
-            ring.memory._plan.processes[0].config, run=ring.run, node="client", inputs=()
-        )
+        client = config_of(ring.memory._plan.processes[0].config, ring.run)
         inbox = Inbox(client, ring.board)
         inbox.publishers = (ring.publisher,)
 

@@ -16,7 +16,7 @@ from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_semaphore, attach_words, create_semaphore
 from dora_rt.transport.ring import protocol as words
-from tests.helpers import Reader, Wired, plan_of, wired
+from tests.helpers import Reader, Wired, config_of, plan_of, wired
 from tests.own import new_run, own_objects
 
 BLOCK = Reader(3, QueuePolicy.BLOCK)
@@ -215,7 +215,7 @@ def test_objects_stay_for_a_process_that_has_not_attached_to_them_yet():
 
         name = object_names.board(run)
         board = Board(attach_words(name, lambda *_: None, writable=False), 2, 1, name)
-        config = replace(plan.processes[1].config, run=run, node="reader")
+        config = config_of(plan.processes[1].config, run)
         reader = Subscriber(config, config.inputs[0], board)
 
         assert reader.notices_end()

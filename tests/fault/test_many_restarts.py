@@ -8,7 +8,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from dora_rt.transport.input.subscriber import Subscriber
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives.shm import attach_semaphore, create_semaphore, unlink_semaphores
 from tests.flows.flow import Flow
-from tests.helpers import NO_STAMP, Reader, Wired, eventually, wired
+from tests.helpers import NO_STAMP, Reader, config_of, eventually, wired
 from tests.own import own_objects
 
 IS_SOAK = os.environ.get("SOAK") == "1"
@@ -83,10 +83,6 @@ def live(work: Callable[[], object]) -> None:
     assert os.WTERMSIG(status) == signal.SIGKILL
 
 
-def config_of(ring: Wired, config: NodeConfig) -> NodeConfig:
-    return replace(config, run=ring.run, node="node")
-
-
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.value)
 def test_restarts_of_a_reader_cost_its_writer_and_the_launcher_nothing(policy: QueuePolicy):
     with wired(Reader(3, policy)) as ring:
@@ -95,7 +91,7 @@ def test_restarts_of_a_reader_cost_its_writer_and_the_launcher_nothing(policy: Q
         before = None
 
         for life in range(RESTARTS):
-            config = config_of(ring, ring.memory.renew(1))
+            config = config_of(ring.memory.renew(1), ring.run)
             for _ in range(2):
                 ring.send(b"x" * 2000)
 
@@ -131,7 +127,7 @@ def test_restarts_of_a_writer_cost_its_reader_and_the_launcher_nothing(policy: Q
 
         for life in range(RESTARTS):
             ring.memory.mark_dead(0, returns=True)
-            config = config_of(ring, ring.memory.renew(0))
+            config = config_of(ring.memory.renew(0), ring.run)
             ring.memory.note_attached(0)
             reader.notices_end()
             while reader.take() is not None:

@@ -172,7 +172,6 @@ class Node:
     def dataflow_descriptor(self) -> dict[str, Any]:
         """Give the whole dataflow, with defaults filled in."""
         path = self._node.config().description_path
-        assert path is not None, "dora-launch describes the dataflow to each node"
         description: dict[str, Any] = json.loads(Path(path).read_text())
         return description
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -20,7 +19,7 @@ from dora_rt.launcher.processes.fork_client import WarmStart
 from dora_rt.launcher.processes.line_splitter import LineSplitter
 from dora_rt.launcher.processes.process_group import ProcessGroup, describe_foreign
 from dora_rt.launcher.processes.program import find_obstacle
-from dora_rt.node_config import CONFIG_VARIABLE, NodeConfig
+from dora_rt.node_config import CONFIG_VARIABLE, Descriptors, NodePlan, RunLinks, make_config
 from dora_rt.plan.plan import ProcessPlan
 from dora_rt.report import NO_USAGE, Ending, Usage
 
@@ -47,9 +46,11 @@ class Starter:
         environ: dict[str, str],
         plans: Sequence[ProcessPlan],
         *,
+        links: RunLinks,
         compat: Path | None = None,
     ):
         """Prepare to start the processes of `plans`; `compat`: where they find `dora` first."""
+        self.links = links
         self._guard = guard
         self._compat = compat
         self._environ = node_environ(environ, compat=compat)
@@ -66,33 +67,28 @@ class Starter:
     @property
     def run(self) -> str:
         """Give the name of the run."""
-        return self._guard.run
-
-    @property
-    def description_path(self) -> str:
-        """Tell where a process finds the description of its dataflow."""
-        return str(self._guard.directory.description)
+        return self.links.run
 
     @property
     def descriptors(self) -> tuple[int, int]:
         """Give what every process of the run must have: the status pipe, and the run's lock."""
         return self._status_write, self._guard.lock_fd
 
-    def start(self, plan: ProcessPlan, config: NodeConfig) -> NodeProcess:
+    def start(self, plan: ProcessPlan, present: NodePlan, restart_count: int) -> NodeProcess:
         """Start a program, with its configuration in the environment.
+
+        Args:
+            plan: the process.
+            present: what it is told by the plan, with the present generations.
+            restart_count: how often it was started again.
 
         Raises:
             NodeStartError: the program cannot be executed.
         """
         if not Path(plan.folder).is_dir():
             raise NodeStartError(plan.name, f"{plan.folder}: there is no such folder")
-        config = replace(
-            config,
-            run=self._guard.run,
-            status_fd=self._status_write,
-            lock_fd=self._guard.lock_fd,
-            description_path=self.description_path,
-        )
+        descriptors = Descriptors(self._status_write, self._guard.lock_fd)
+        config = make_config(present, self.links, descriptors, restart_count)
         variables = {**dict(plan.env), CONFIG_VARIABLE: config.to_json()}
         if self._compat is not None:
             # By this, programs for dora know that they run in a dataflow.

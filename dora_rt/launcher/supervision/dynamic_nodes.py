@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,7 @@ from dora_rt.launcher.processes.starter import Starter
 from dora_rt.launcher.requests import Answer, Requester
 from dora_rt.launcher.supervision.attached import AttachedProcess
 from dora_rt.launcher.supervision.node_state import SupervisedNode
-from dora_rt.node_config import CONFIG_VERSION
+from dora_rt.node_config import CONFIG_VERSION, to_fields
 
 
 class Attaching:
@@ -92,14 +91,10 @@ class Attaching:
             return
         process = AttachedProcess(requester)
         requester.on_gone = partial(self._end, node, process)
-        config = replace(
-            admitted,
-            run=self._starter.run,
-            description_path=self._starter.description_path,
-        )
         node.begin(process, self._clock())
         self._console.notice(f"node {node.name} is attached (process {process.pid})")
-        requester.reply({"config": config.to_json()}, self._starter.descriptors)
+        answer = {"plan": to_fields(admitted), "links": to_fields(self._starter.links)}
+        requester.reply(answer, self._starter.descriptors)
 
     def leave(self, requester: Requester, request: dict[str, Any]) -> None:
         """Let a program go that says goodbye: the end of its connection is the answer."""

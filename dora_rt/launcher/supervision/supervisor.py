@@ -6,7 +6,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dora_rt.latency import BUCKETS
 from dora_rt.launcher.memory.edge_totals import Accounts
@@ -29,7 +29,7 @@ from dora_rt.launcher.supervision.stop_restart import Commanding
 from dora_rt.launcher.supervision.telling import tell_failure, tell_return
 from dora_rt.launcher.systemd_notify import Notifier
 from dora_rt.log_record import readable
-from dora_rt.node_config import NodeConfig
+from dora_rt.node_config import NodePlan
 from dora_rt.plan.plan import Plan
 from dora_rt.report import NO_USAGE, Ending, ProcessReport, Report
 from dora_rt.run_status import NodeState
@@ -183,16 +183,15 @@ class Supervisor:
                 self._turn()
             raise
 
-    def _begin(self, node: SupervisedNode, config: NodeConfig) -> None:
-        config = replace(config, restart_count=node.restarts.count)
-        process = self._starter.start(node.plan, config)
+    def _begin(self, node: SupervisedNode, present: NodePlan) -> None:
+        process = self._starter.start(node.plan, present, node.restarts.count)
         node.begin(process, self._clock())
         self._selector.register(process.output, selectors.EVENT_READ, node)
 
     def _begin_again(self, node: SupervisedNode) -> None:
-        config = self._memory.renew(node.number)
+        present = self._memory.renew(node.number)
         try:
-            self._begin(node, config)
+            self._begin(node, present)
         except NodeStartError as error:
             # Its program may just be built anew; no reason to end all others.
             node.wish = Wish.NONE
