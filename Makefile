@@ -4,12 +4,13 @@ BIN := $(VENV)/bin
 # Of its own: dora-rs among others would stand in the way of the tests.
 BENCH_VENV := .venv-bench
 
-.PHONY: help run test lint soak prove prove-model bench bench-docs wheel clean
+.PHONY: help run check test lint soak prove prove-model bench bench-docs wheel clean
 
 help:
 	@echo "make run    see the demo: camera (or a drawn scene), detection, picture"
-	@echo "make test   everything that must pass: linters, types, tests"
-	@echo "make lint   only ruff and mypy"
+	@echo "make check  linters, types, contracts, and the tests that start no programs: under a minute"
+	@echo "make test   everything that must pass: linters, types, contracts, all tests"
+	@echo "make lint   only linters, types and contracts"
 	@echo "make soak   the endurance tests at full length, about twelve minutes"
 	@echo "make prove  explore schedules of the data plane for an hour, then do make prove-model"
 	@echo "make prove-model  check the model of the ring in all its states, about 20 minutes (spin, gcc)"
@@ -20,13 +21,19 @@ help:
 run: $(VENV)/.installed
 	$(BIN)/dora-launch launch/dataflow.yml
 
+# Before a commit; which tests start programs, tests/harness/programs.py decides.
+check: $(VENV)/.installed-test lint
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not programs and not slow"
+
+# By file: many share one run. The long files come first, so that none is left for the end.
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg --no-cache
 
 soak: $(VENV)/.installed-test
 	SOAK=1 $(BIN)/python -m pytest -rP --timeout 3600 tests/fault/test_endurance.py \

@@ -1,4 +1,7 @@
-"""The exceptions that a user of dora_rt can meet, one class per thing that can be done about it."""
+"""The exceptions that a user of dora_rt can meet, one class per thing that can be done about it.
+
+Import them from here: `from dora_rt.errors import NodeClosedError`.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,38 @@ from collections.abc import Iterable
 
 
 class DoraRtError(RuntimeError):
-    """Be the base of every error that dora_rt itself raises."""
+    """Any error that dora_rt itself raises; catch it to catch them all.
+
+    Of this class itself is only what no program should do: send in a signal handler or destructor
+    that interrupts a send of the same thread. Set a flag there, and send in the loop.
+    """
 
 
 class NotInDataflowError(DoraRtError):
-    """`Node()` was called in a process that dora-launch did not start."""
+    """`Node()` found no dataflow that this process is a node of.
+
+    You started the program by hand, it is a child of a node, it has a `Node` already, or no run has
+    the dynamic node that you named. Start it with dora-launch, or give the right name; the message
+    lists the runs there are.
+    """
 
 
 class VersionMismatchError(DoraRtError):
-    """The launcher and a node run versions of dora_rt that do not understand each other."""
+    """The launcher and a node run versions of dora_rt that do not understand each other.
+
+    Install the same dora_rt in the interpreters of both.
+    """
 
 
 class UnknownOutputError(DoraRtError, KeyError):
-    """A node sent to an output that its dataflow file does not declare."""
+    """A node or an operator sent to an output that its dataflow file does not declare.
+
+    Correct the name, or add it to `outputs:`; the message lists what is there.
+    """
 
     @classmethod
     def of(cls, who: str, output_id: str, declared: Iterable[str]) -> UnknownOutputError:
-        """Say which outputs there are."""
+        """Return an error that lists the outputs of `who`."""
         return cls(
             f"{who} has no output {output_id!r}; its outputs in the dataflow file: "
             f"{', '.join(declared) or 'none'}"
@@ -34,40 +52,64 @@ class UnknownOutputError(DoraRtError, KeyError):
 
 
 class UnsupportedValueError(DoraRtError, TypeError):
-    """A node sent something that is neither bytes nor a numeric or bool array."""
+    """The value, its metadata or its `captured_ns` are of a type that cannot be sent.
+
+    Nothing was sent. Send bytes, an array of numbers or an array of Arrow; in metadata, what JSON
+    knows. The message names the output, and what to use instead.
+    """
 
 
 class TooManyLoansError(DoraRtError):
-    """More loans of one output are open at the same time than it has slots for."""
+    """More loans of one output are open at the same time than it has slots for.
+
+    End a loan before the next one begins: leave its block, or `cancel` it.
+    """
 
 
 class LoanError(DoraRtError):
-    """A loan was used twice, or sent outside of its block."""
+    """A loan was used a second time, or sent outside of its block.
+
+    Call `loan()` again for each sample.
+    """
 
 
 class NodeClosedError(DoraRtError):
-    """A node was used after `close()` or in a fork of it, or sent after a stop ended its loop."""
+    """A node was used that is closed, in a fork of its process, or after its run has ended.
+
+    Nothing can be received or sent any more: end the loop. In a fork, let the parent do it.
+    """
 
 
 class SentAfterStopError(NodeClosedError):
-    """A node sent after it had seen that the dataflow is being stopped."""
+    """A node sent after `next` had returned None because the dataflow is being stopped.
+
+    Send last results before the loop ends. A program that ends by this error has not failed.
+    """
 
 
 class SharedMemoryFullError(DoraRtError, MemoryError):
-    """There is no room left in /dev/shm for a sample, or for a dataflow."""
+    """There is no room left in /dev/shm for a sample, or for a dataflow.
+
+    The message has the numbers. Make /dev/shm larger, shorten queues, or remove what others left
+    there with `dora-rt clean`. A node may drop the sample and go on.
+    """
 
 
 class SharedMemoryError(DoraRtError):
-    """A shared object is missing, foreign, or not what its header should say."""
+    """A shared object is missing, foreign, or not what its header should say.
+
+    Mostly the dataflow has ended meanwhile: end the loop. Else something removes or overwrites
+    files in /dev/shm, or the process has as many mappings as the system allows.
+    """
 
 
 class CorruptSampleError(DoraRtError):
     """A sample was overwritten in shared memory: what is there contradicts itself.
 
     It costs that sample and no more. `next`, `try_next` and `for event in node` go on with the next
-    one, say once for each input that they do, and count it in `event.dropped`, as operators and
-    nodes of dora do. `next_event` raises this error; ask it again for what comes next. `metadata`
-    of an event, which are read when they are looked at, raise it then.
+    one, print so once for each input, and count it in `event.dropped`, as operators and nodes of
+    dora do. `next_event` raises this error; the next call goes on behind the sample. `metadata` of
+    an event are decoded when you look at them, and raise it then.
 
     Attributes:
         input_id: the input that lost a sample, if the error is of one.
@@ -79,20 +121,30 @@ class CorruptSampleError(DoraRtError):
 
 
 class OperatorError(DoraRtError):
-    """An operator could not be loaded, or broke the contract of `on_input` or `on_event`."""
+    """An operator could not be loaded, or broke the contract of `on_input` or `on_event`.
+
+    It ends the process of the operator. The message names the operator and the input, and the
+    cause is the exception that the operator raised, if it raised one.
+    """
 
 
 class ExtraMissingError(DoraRtError, ImportError):
-    """A package is needed that only an extra of dora_rt installs; the message names the extra."""
+    """A package is needed that only an extra of dora_rt installs.
+
+    Install the extra that the message names, such as `pip install 'dora_rt[arrow]'`.
+    """
 
 
 class DescriptorError(DoraRtError):
-    """A dataflow file has problems; the message lists all of them, one per line."""
+    """A dataflow file has problems; the message lists all of them, one per line, with places."""
 
 
 class LaunchError(DoraRtError):
-    """A dataflow could not be started in this environment."""
+    """A dataflow could not be started in this environment; the message says what is missing."""
 
 
 class RunNotFoundError(DoraRtError):
-    """No run is called so, or several are; or a run has no such node or output."""
+    """The name matches no run or several, or the run has no such node or output.
+
+    The message lists what there is.
+    """

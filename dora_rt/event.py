@@ -1,4 +1,4 @@
-"""What a node's loop sees: one received sample, one tick of a timer, or an input's end."""
+"""Events of a node's loop: a sample, a tick of a timer, or a change of an input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ _ENCODED_TELEMETRY_KEY = TELEMETRY_KEY.encode()
 
 
 class DoraStatus(Enum):
-    """What an operator's `on_input` returns: go on, end this operator, or end the dataflow."""
+    """What `on_input` of an operator returns.
+
+    Attributes:
+        CONTINUE: go on.
+        STOP: end this operator.
+        STOP_ALL: end the dataflow.
+    """
 
     CONTINUE = 0
     STOP = 1
@@ -29,14 +35,16 @@ class Event:
 
     Attributes:
         id: name of the input.
-        value: bytes, or a read-only ndarray of the sender's shape and dtype, or a pyarrow array
-            of what is no plain number. The array is the shared memory itself, and its slot stays
-            yours until the last view of it is gone; arrays of at most 1 KiB are copied out.
+        value: bytes; or a read-only numpy array of the sender's shape and dtype, in C order and
+            native byte order; or a pyarrow array of what is no plain number; `b""` for a tick. An
+            array is the shared memory itself, and its slot stays yours until the last view of it
+            is gone; arrays of at most 1 KiB are copied out.
         seq: the sample's number at its sender, from 0; for a timer, the number of the tick.
         dropped: samples of this input that were lost since the previous event of this input.
-        sent_ns: when it was sent, `time.monotonic_ns()` of this machine.
-        origin_ns: when the sample that caused this one was captured; its own time at a source.
-        metadata_json: the metadata as they came, undecoded.
+        sent_ns: when it was sent, in nanoseconds of `time.monotonic_ns()`: one clock for all
+            processes of this machine.
+        origin_ns: when the sample at the start of the chain was captured, by the same clock.
+        metadata_json: the metadata as they came: JSON in UTF-8, or nothing.
         copied: whether `value` is a private copy, because more samples were held than `max_held`.
     """
 
@@ -75,10 +83,12 @@ class Event:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Give what the sender attached, as a dict of your own; always has the telemetry key.
+        """Return what the sender attached: a dict of your own, the same one each time.
+
+        It always has the key `open_telemetry_context`, with "" if the sender gave none.
 
         Raises:
-            CorruptSampleError: the memory of the sample was overwritten.
+            CorruptSampleError: the metadata were overwritten in shared memory.
         """
         # Decoded on first use: most readers of most samples never look.
         if self._metadata is None:
@@ -114,8 +124,9 @@ class MatchedEvents(Event):
     """One sample of each input that `sync` names, all of the same moment: `event["image"].value`.
 
     Attributes:
-        value: the events by the names of their inputs.
-        seq: the number of the set.
+        id: "sync".
+        value: the events, a dict by the names of their inputs.
+        seq: the number of the set, from 0.
         dropped: samples that found no partners since the set before.
         sent_ns, origin_ns, metadata_json: of the sample with the earliest origin.
     """
@@ -179,7 +190,8 @@ class InputClosed:
 
     Attributes:
         id: name of the input.
-        is_final: all that its source ever sent was delivered, and the source is gone.
+        is_final: True if the source is gone, and all that it sent was delivered; False if the
+            input is silent, and may recover.
     """
 
     __slots__ = ("id", "is_final")
@@ -193,7 +205,11 @@ class InputClosed:
 
 
 class InputRecovered:
-    """An input that was closed because of its silence has a sample again, which comes next."""
+    """An input that was closed because of its silence has a sample again, which comes next.
+
+    Attributes:
+        id: name of the input.
+    """
 
     __slots__ = ("id",)
 
@@ -205,7 +221,11 @@ class InputRecovered:
 
 
 class SourceRestarted:
-    """The node that writes an input was started again; `seq` of the input begins at 0 again."""
+    """The node that writes an input was started again; `seq` of the input begins at 0 again.
+
+    Attributes:
+        id: name of the input.
+    """
 
     __slots__ = ("id",)
 
@@ -217,4 +237,4 @@ class SourceRestarted:
 
 
 Change = InputClosed | InputRecovered | SourceRestarted
-"""What else than samples and ticks can happen to an input."""
+"""What `Node.next_event` returns beside events."""

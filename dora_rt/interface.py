@@ -8,17 +8,32 @@ from typing import Any, Protocol
 
 from numpy.typing import DTypeLike, NDArray
 
-from dora_rt.event import Event
+from dora_rt.event import Change, Event
 
 
 class NodeLike(Protocol):
-    """What `dora_rt.Node` and `dora_rt.testing.FakeNode` have in common."""
+    """What `dora_rt.Node` and `dora_rt.testing.FakeNode` have in common; `Node` describes it."""
+
+    def id(self) -> str:
+        """Return the node's id."""
+
+    def input_ids(self) -> tuple[str, ...]:
+        """Return the names of the inputs."""
+
+    def output_ids(self) -> tuple[str, ...]:
+        """Return the names of the outputs."""
+
+    def is_stopped(self) -> bool:
+        """Return whether the loop must end."""
 
     def next(self, timeout: float | None = None) -> Event | None:
-        """Wait for the next input; None at the end; TimeoutError after `timeout` seconds."""
+        """Wait for the next event; None at the end; TimeoutError after `timeout` seconds."""
+
+    def next_event(self, timeout: float | None = None) -> Event | Change | None:
+        """Wait for the next event, or for something else that happens to an input."""
 
     def try_next(self) -> Event | None:
-        """Give an input that is already there, else None."""
+        """Return an event that is already there, else None."""
 
     def __iter__(self) -> Iterator[Event]: ...
 
@@ -43,16 +58,10 @@ class NodeLike(Protocol):
         captured_ns: int | None = None,
         timeout: float | None = None,
     ) -> AbstractContextManager[NDArray[Any]]:
-        """Give an uninitialised array in shared memory; it is sent when the block ends.
-
-        `metadata` is read at the end of the block, which may fill it.
-        """
-
-    def input_ids(self) -> tuple[str, ...]:
-        """Name the inputs that the dataflow wires to this node."""
-
-    def is_stopped(self) -> bool:
-        """Tell whether the node was asked to end."""
+        """Prepare an array in shared memory to write in place; it is sent when the block ends."""
 
     def stop_dataflow(self) -> None:
         """Ask the launcher to stop the whole dataflow."""
+
+    def close(self) -> None:
+        """Send and receive no more."""

@@ -1,22 +1,22 @@
-"""Ctrl-C while a command still imports, before anything exists that had to be cleaned up."""
+"""Ctrl-C while a command still imports, when there is nothing to clean up yet."""
 
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-EXIT_INTERRUPTED = 130
+from dora_rt.exit_codes import EXIT_INTERRUPTED
 
 
 @contextmanager
 def ended_by_ctrl_c() -> Iterator[None]:
-    """Let SIGINT end this process at once, with 130, inside the block; main thread only.
+    """In the block, SIGINT ends this process at once, with 130; main thread only.
 
-    A KeyboardInterrupt would not do: extension modules that are being imported print it, or make
-    another error of it. A fork server that was begun ends with this process.
+    A KeyboardInterrupt would not do: extension modules that are being imported print it, or turn it
+    into another error. A fork server that has begun ends with this process.
     """
     before = signal.getsignal(signal.SIGINT)
-    # Who ignores it, as a shell lets what it starts with `&`, means it.
+    # A shell makes what it starts with `&` ignore it; that stays so.
     if before is not signal.default_int_handler:
         yield
         return

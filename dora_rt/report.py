@@ -30,7 +30,7 @@ NO_USAGE = Usage(0.0, 0)
 
 @dataclass(frozen=True, slots=True)
 class TraceReport:
-    """The file that was made, how many events it has, and how many had no room on the way."""
+    """The trace file, its number of events, and how many events were left out for lack of room."""
 
     path: str
     events: int
@@ -59,10 +59,10 @@ class ProcessReport:
 
 @dataclass(frozen=True, slots=True)
 class EdgeReport:
-    """One edge; the counters are None where the process that kept them did not tell.
+    """One edge; the counters are None if the process that kept them left none.
 
-    `sent` is always `delivered + dropped + unread`: what was sent when nobody was there to read it,
-    or nobody any more, or was in the hands of a process that was killed, is unread.
+    `sent` is always `delivered + dropped + unread`. A sample is unread if its reader was not there
+    yet, or no more, or was killed while it held it.
     """
 
     source: str
@@ -82,7 +82,7 @@ class EdgeReport:
             fraction: 0.5 is the median, 0.99 the 99th percentile.
 
         Returns:
-            Nanoseconds, within 7 %; None if nothing was delivered, or nobody told.
+            Nanoseconds, within 7 %; None if nothing was delivered, or it is unknown.
         """
         return percentile_ns(self.latencies, fraction)
 
@@ -93,7 +93,7 @@ class EdgeReport:
             fraction: 0.5 is the median, 0.99 the 99th percentile.
 
         Returns:
-            Nanoseconds, within 7 %; None if nothing was delivered, or nobody told.
+            Nanoseconds, within 7 %; None if nothing was delivered, or it is unknown.
         """
         return percentile_ns(self.ages, fraction)
 
@@ -114,12 +114,12 @@ class Report:
     trace: TraceReport | None = None
 
     def to_json(self) -> str:
-        """Write it down, as `dora-launch --report` does."""
+        """Return the report as JSON, as `dora-launch --report` writes it."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """Read what `to_json` wrote."""
+        """Return the report that `to_json` wrote."""
         fields = json.loads(text)
         trace = fields["trace"]
         return cls(

@@ -40,23 +40,23 @@ _MAX_DESCRIPTORS = 8
 
 
 def check_proc() -> None:
-    """See that there is /proc, without which no run can be found, asked or started.
+    """Check that there is /proc, without which no run can be found, asked or started.
 
     Raises:
-        LaunchError: there is none.
+        LaunchError: there is no /proc.
     """
     if not Path("/proc/self/fd").is_dir():
         raise LaunchError(
-            "/proc is not there, and nothing can be told of processes without it: mount it "
+            "there is no /proc, and without it no process can be found: mount it "
             "(mount -t proc proc /proc)"
         )
 
 
 def namespace_of(environ: Mapping[str, str]) -> str:
-    """Give the name space that $DORA_RT_NAMESPACE names; it is empty if there is no such variable.
+    """Return the name space in $DORA_RT_NAMESPACE; empty if there is no such variable.
 
     Raises:
-        LaunchError: it cannot be part of a name.
+        LaunchError: the value cannot be part of a name.
     """
     namespace = environ.get(NAMESPACE_VARIABLE, "")
     if namespace and _NAMESPACE.fullmatch(namespace) is None:
@@ -68,30 +68,30 @@ def namespace_of(environ: Mapping[str, str]) -> str:
 
 
 def namespace_of_run(run: str) -> str:
-    """Give the name space that the run of this name is in."""
+    """Return the name space of a run, which is in its name."""
     return run.partition(".")[2]
 
 
 def base_folder(environ: Mapping[str, str]) -> Path:
-    """Give the folder of all runs of this user and name space: in $XDG_RUNTIME_DIR, or in /tmp.
+    """Return the folder of all runs of this user and name space: in $XDG_RUNTIME_DIR, or in /tmp.
 
     Raises:
-        LaunchError: $DORA_RT_NAMESPACE cannot be part of a name, or there is no /proc: who looked
-            for runs in that folder would find none, and take that for an answer.
+        LaunchError: $DORA_RT_NAMESPACE cannot be part of a name; or there is no /proc, so that a
+            look into that folder would find no run and seem to be an answer.
     """
     check_proc()
     namespace = namespace_of(environ)
     suffix = f".{namespace}" if namespace else ""
     runtime = Path(environ.get("XDG_RUNTIME_DIR", ""))
-    # Not that of somebody else: `sudo -E` leaves root with the user's, and a folder that root makes
-    # there would lock the user out.
+    # Not the folder of another user: `sudo -E` leaves root with the user's, and a folder that root
+    # makes there would lock the user out.
     if runtime.is_absolute() and runtime.is_dir() and runtime.stat().st_uid == os.geteuid():
         return runtime / f"dora_rt{suffix}"
     return Path(f"/tmp/dora_rt-{os.geteuid()}{suffix}")
 
 
 def find_runs(base: Path) -> list[str]:
-    """Give the names of the runs that have a directory; some of them may be dead."""
+    """Return the names of the runs that have a directory; some of them may be dead."""
     try:
         names = [path.name for path in base.iterdir()]
     except OSError:
@@ -99,19 +99,37 @@ def find_runs(base: Path) -> list[str]:
     return sorted(name for name in names if _RUN.fullmatch(name))
 
 
+def names_run(called: str, run: str, file: str) -> bool:
+    """Whether `called` names this run: the one rule for all that choose a run.
+
+    Args:
+        called: the name of a run, or the beginning of it; or a dataflow file, or its name with or
+            without its ending.
+        run: the name of this run.
+        file: the whole path of its dataflow file.
+    """
+    path = Path(file)
+    return (
+        run.startswith(called)
+        or called in (path.name, path.stem)
+        or path == Path(called).absolute()
+    )
+
+
 def open_run(base: Path, called: str | None = None) -> Connection:
     """Connect to the run that is called so, or to the only one.
 
     Args:
         base: the folder of all runs.
-        called: its name, or a beginning of it that no other run has, or its dataflow file, or
-            that file's name, with or without its ending.
+        called: what `names_run` takes; None: the only run.
 
     Raises:
-        RunNotFoundError: there is none, or several; the message lists those that there are.
+        RunNotFoundError: there is no such run, or several; the message lists them.
     """
     found = _open_all(base)
-    matching = [one for one in found if one.is_called(called)]
+    matching = [
+        one for one in found if called is None or names_run(called, one.connection.run, one.file)
+    ]
     for one in found:
         if matching != [one]:
             one.connection.close()
@@ -133,7 +151,7 @@ class RefusedError(DoraRtError):
 
 
 class Connection:
-    """A connection to a run; a context manager, unless somebody takes it over by `detach`."""
+    """A connection to a run; a context manager, unless `detach` hands it over."""
 
     def __init__(self, run: str, link: socket.socket) -> None:
         self.run = run
@@ -142,7 +160,7 @@ class Connection:
 
     @classmethod
     def open(cls, base: Path, run: str) -> Connection | None:
-        """Connect to a run; None if nobody listens (any more), or it is not a run of this user."""
+        """Connect to a run; None if it does not listen (any more), or is not of this user."""
         try:
             folder = os.open(base / run, _FOLDER)
         except OSError:
@@ -150,7 +168,7 @@ class Connection:
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if os.fstat(folder).st_uid != os.geteuid():
-                raise PermissionError(f"{base / run} belongs to somebody else")
+                raise PermissionError(f"{base / run} belongs to another user")
             link.settimeout(_ANSWER_S)
             link.connect(socket_path(folder))
         except OSError:
@@ -203,12 +221,12 @@ class Connection:
             OSError: the run has ended.
         """
         line = json.dumps({"request": request, **fields}, separators=(",", ":"))
-        # Who refuses a connection says so and ends it; that can be read all the same.
+        # A run that refuses a connection says so and closes it; the answer can still be read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._link.sendall(line.encode() + b"\n")
 
     def receive(self, timeout_s: float | None = _ANSWER_S) -> tuple[dict[str, Any], list[int]]:
-        """Wait for the next answer; return it and the descriptors that came with it.
+        """Wait for the next answer; return it with the descriptors that came with it.
 
         Raises:
             OSError: the run has ended, or nothing came in time.
@@ -229,7 +247,7 @@ class Connection:
         return answer, descriptors
 
     def detach(self) -> int:
-        """Give the descriptor of the connection to the caller, who closes it."""
+        """Return the descriptor of the connection, which the caller closes."""
         self._link.settimeout(None)
         return self._link.detach()
 
@@ -245,23 +263,17 @@ class Connection:
 
 
 def socket_path(folder_fd: int) -> str:
-    """Name the socket in an opened run directory, in few bytes: a socket's path has at most 107."""
+    """Return a path of the socket in an opened run directory; a short one: 107 bytes must do."""
     return f"/proc/self/fd/{folder_fd}/{SOCKET_NAME}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A run that is connected to; `obstacle` if it cannot be asked anything."""
+    """A connected run and its dataflow file; `obstacle`: why it cannot be asked."""
 
     connection: Connection
     file: str
     obstacle: str | None
-
-    def is_called(self, called: str | None) -> bool:
-        if called is None or self.connection.run.startswith(called):
-            return True
-        path = Path(self.file)
-        return called in (path.name, path.stem) or path == Path(called).absolute()
 
     def confirmed(self) -> Connection:
         if self.obstacle is None:
@@ -274,7 +286,7 @@ class _Found:
 
 
 def _open_all(base: Path) -> list[_Found]:
-    """Connect to every run, and learn its dataflow file."""
+    """Connect to every run, and ask it for its dataflow file."""
     found = []
     for run in find_runs(base):
         connection = Connection.open(base, run)

@@ -1,7 +1,7 @@
 """Text from others on its way to a terminal: what would steer the terminal is made harmless.
 
-What a node prints may be what a camera, a file or a program in the network told it; names and paths
-are somebody's as well. A terminal that is sent the wrong bytes erases what was said before, writes
+A line of a node may come from a camera, a file or a program in the network; names and paths
+may as well. A terminal that is sent the wrong bytes erases earlier lines, writes
 its clipboard, or shows text in another order than it is read by a program.
 """
 

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import mmap
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dora_rt.errors import UnknownOutputError
-from dora_rt.event import DoraStatus, Event
+from dora_rt.errors import NodeClosedError, SentAfterStopError, UnknownOutputError
+from dora_rt.event import Change, DoraStatus, Event
 from dora_rt.node.dora_events import import_arrow, input_event, stop_event, with_shape
 from dora_rt.node.operator import LoadedOperator
 from dora_rt.node_config import InputConfig
-from dora_rt.transport.output.origin import Causes, make_stamp
+from dora_rt.transport.output.loan import Loan, LoanBook
+from dora_rt.transport.output.origin import Origins, Stamp, make_stamp
 from dora_rt.transport.primitives.doorbell import deadline_after
-from dora_rt.transport.values.sendable import check_loan, sendable
+from dora_rt.transport.ring.pool import SlotMemory
+from dora_rt.transport.values.header import HEADER_NBYTES
+from dora_rt.transport.values.sendable import sendable
+
+if TYPE_CHECKING:
+    from dora_rt.transport.values.arrow import ArrowSample
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One sample that the loop under test sent."""
+    """One sample that the loop under test sent.
+
+    Attributes:
+        output_id: name of the output.
+        value: bytes, a read-only array of the test's own, or an array of Arrow.
+        metadata: a copy of the dict that the loop gave, without what a real node inherits.
+        captured_ns: what the loop gave.
+    """
 
     output_id: str
     value: Any
@@ -42,58 +55,138 @@ def make_event(
 ) -> Event:
     """Make what a node or an operator receives: bytes, or an array that nobody may write to.
 
+    Args:
+        input_id: name of the input.
+        value: what the sender sends, as for `Node.send_output`; it is copied.
+        metadata: as for `Node.send_output`.
+        seq: number of the sample at its sender.
+        dropped: samples of this input that were lost before this one.
+        origin_ns: when the sample at the start of the chain was captured, `time.monotonic_ns()`.
+
     Raises:
         UnsupportedValueError: no node could have sent this value, or these metadata.
+        ExtraMissingError: an array of Arrow, and the extra `arrow` is not installed.
     """
     where = f"input {input_id!r}"
-    sent = sendable(value, where)
-    received: Any
-    if isinstance(sent, np.ndarray):
-        received = sent.copy()
-        received.flags.writeable = False
-    elif isinstance(sent, (bytes, bytearray, memoryview)):
-        received = bytes(sent)
-    else:
-        received = sent.array  # of Arrow
-    stamp = make_stamp(Causes(), where, metadata, None, None)
+    received = _received(sendable(value, where))
+    stamp = make_stamp(Origins(), where, metadata, None, None)
     return Event(
         input_id, received, stamp.metadata_json, seq=seq, dropped=dropped, origin_ns=origin_ns
     )
 
 
 class FakeNode:
-    """Give `events` to a loop and keep what it sends in `sent`; the stream ends after the last.
+    """A node without a dataflow: it gives `events` to a loop, and keeps what the loop sends.
 
-    What a real node refuses to send, this one refuses as well, and with the same error.
+    It refuses what a `Node` refuses, with the same exceptions. It never waits, so it raises no
+    TimeoutError, and its memory never ends. The end comes after the last event, or when the test
+    sets `stopped`, or when the loop has called `stop_dataflow`.
+
+    Attributes:
+        sent: what the loop sent, in its order, as `Sent`.
+        stopped: False; set it to stop the node.
+        dataflow_stopped: whether the loop called `stop_dataflow`.
     """
 
     def __init__(
         self,
-        events: Iterable[Event] = (),
+        events: Iterable[Event | Change] = (),
         *,
+        node_id: str = "node",
         input_ids: tuple[str, ...] | None = None,
         output_ids: tuple[str, ...] | None = None,
     ) -> None:
-        """Prepare the events; outputs are checked by name if `output_ids` are given."""
+        """Prepare the events.
+
+        Args:
+            events: what comes, in its order: `make_event` makes events. `InputClosed`,
+                `InputRecovered` and `SourceRestarted` are seen by `next_event` only.
+            node_id: what `id` returns.
+            input_ids: what `input_ids` returns; None: the inputs of the events.
+            output_ids: the outputs that the dataflow file declares; None: any.
+        """
         self._events = deque(events)
+        self._node_id = node_id
         self._input_ids = input_ids
         self._output_ids = output_ids
-        self._causes = Causes()
+        self._origins = Origins()
+        self._has_ended = self._is_closed = self._saw_stop = False
         self.stopped = False
         self.sent: list[Sent] = []
         self.dataflow_stopped = False
 
+    def id(self) -> str:
+        """Return the id given at construction."""
+        return self._node_id
+
+    def input_ids(self) -> tuple[str, ...]:
+        """Return the names given at construction, else those of the events that are left."""
+        if self._input_ids is not None:
+            return self._input_ids
+        return tuple(dict.fromkeys(event.id for event in self._events))
+
+    def output_ids(self) -> tuple[str, ...]:
+        """Return the names given at construction, else those of the outputs sent on so far."""
+        if self._output_ids is not None:
+            return self._output_ids
+        return tuple(dict.fromkeys(sent.output_id for sent in self.sent))
+
+    def is_stopped(self) -> bool:
+        """Return whether `stopped` is set, the loop asked for the end or saw it, or closed."""
+        return self.stopped or self.dataflow_stopped or self._has_ended or self._is_closed
+
     def next(self, timeout: float | None = None) -> Event | None:
-        """Give the next prepared event, or None when there is none left."""
-        return self._events.popleft() if self._events else None
+        """Return the next event, or None when there is none left, or the node is stopped.
+
+        Args:
+            timeout: checked, and otherwise of no effect.
+
+        Raises:
+            ValueError: the time-out is negative or not a number.
+            NodeClosedError: the node is closed.
+        """
+        while True:
+            event = self.next_event(timeout)
+            if event is None or isinstance(event, Event):
+                return event
+
+    def next_event(self, timeout: float | None = None) -> Event | Change | None:
+        """Return what `next` returns, or a prepared `InputClosed` or the like.
+
+        Args:
+            timeout: checked, and otherwise of no effect.
+
+        Raises:
+            ValueError: the time-out is negative or not a number.
+            NodeClosedError: the node is closed.
+        """
+        deadline_after(timeout)
+        if self._is_closed:
+            raise NodeClosedError(f"node {self._node_id!r}: closed, no more inputs")
+        if self.stopped or self.dataflow_stopped:
+            self._saw_stop = True
+            return None
+        if not self._events:
+            self._has_ended = True
+            return None
+        return self._events.popleft()
 
     def try_next(self) -> Event | None:
-        """Give the next prepared event, or None when there is none left."""
+        """Return what `next` returns.
+
+        Raises:
+            NodeClosedError: the node is closed.
+        """
         return self.next()
 
     def __iter__(self) -> Iterator[Event]:
-        while (event := self.next()) is not None:
-            yield event
+        return self
+
+    def __next__(self) -> Event:
+        event = self.next()
+        if event is None:
+            raise StopIteration
+        return event
 
     def send_output(
         self,
@@ -106,22 +199,27 @@ class FakeNode:
     ) -> None:
         """Keep a copy of the sample in `sent`.
 
-        Raises:
-            UnknownOutputError, UnsupportedValueError, ValueError: as for `Node.send_output`.
-        """
-        where = self._check(output_id, timeout)
-        value = sendable(data, where)
-        make_stamp(self._causes, where, metadata, captured_ns, None)
-        copy: Any
-        if isinstance(value, np.ndarray):
-            copy = value.copy()
-        elif isinstance(value, (bytes, bytearray, memoryview)):
-            copy = bytes(value)
-        else:
-            copy = value.array  # of Arrow, which nobody can change
-        self.sent.append(Sent(output_id, copy, dict(metadata or {}), captured_ns))
+        Args:
+            output_id: name of the output.
+            data: as for `Node.send_output`.
+            metadata: as for `Node.send_output`.
+            captured_ns: as for `Node.send_output`.
+            timeout: checked, and otherwise of no effect.
 
-    @contextmanager
+        Raises:
+            UnknownOutputError: the output is not among the `output_ids` of this node.
+            UnsupportedValueError: data, metadata or `captured_ns` cannot be sent.
+            ExtraMissingError: an array of Arrow, and the extra `arrow` is not installed.
+            NodeClosedError: the node is closed.
+            SentAfterStopError: `next` has returned None because the node is stopped.
+            ValueError: the time-out is negative or not a number.
+        """
+        output = self._output(output_id, timeout)
+        make_stamp(self._origins, output.where, metadata, captured_ns, None)
+        received = _received(sendable(data, output.where))
+        output.check_open()
+        self.sent.append(Sent(output_id, received, dict(metadata or {}), captured_ns))
+
     def loan(
         self,
         output_id: str,
@@ -131,46 +229,118 @@ class FakeNode:
         *,
         captured_ns: int | None = None,
         timeout: float | None = None,
-    ) -> Iterator[NDArray[Any]]:
-        """Give an array to fill; it is in `sent` after the block, unless the block raised.
+    ) -> Loan:
+        """Prepare an array to fill; it is in `sent` after the block, unless the block raised.
+
+        Args:
+            output_id: name of the output.
+            shape: as for `Node.loan`.
+            dtype: as for `Node.loan`.
+            metadata: as for `Node.loan`.
+            captured_ns: as for `Node.loan`.
+            timeout: checked, and otherwise of no effect.
 
         Raises:
-            UnknownOutputError, UnsupportedValueError, ValueError: as for `Node.loan`.
+            UnknownOutputError: the output is not among the `output_ids` of this node.
+            UnsupportedValueError: there are no such arrays of this dtype, or of so many dimensions.
+            TypeError: the shape is not of whole numbers, or there is no such dtype.
+            ValueError: the shape is negative or too large, or the time-out no time.
+            SentAfterStopError: `next` has returned None because the node is stopped.
+
+        The beginning and the end of the block raise what those of `Node.loan` raise.
         """
-        where = self._check(output_id, timeout)
-        check_loan((shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype), where)
-        array = np.empty(shape, dtype)
-        yield array
-        make_stamp(self._causes, where, metadata, captured_ns, None)
-        self.sent.append(Sent(output_id, array, dict(metadata or {}), captured_ns))
+        output = self._output(output_id, timeout)
 
-    def input_ids(self) -> tuple[str, ...]:
-        """Name the inputs given at construction, else those of the prepared events."""
-        if self._input_ids is not None:
-            return self._input_ids
-        return tuple(dict.fromkeys(event.id for event in self._events))
+        def stamp() -> Stamp:
+            # Read when the block has ended, which may have filled the metadata.
+            made = make_stamp(self._origins, output.where, metadata, captured_ns, None)
+            output.metadata, output.captured_ns = dict(metadata or {}), captured_ns
+            return made
 
-    def is_stopped(self) -> bool:
-        """Tell whether the test set `stopped`, or the loop asked for the end."""
-        return self.stopped or self.dataflow_stopped
+        lengths = (shape,) if isinstance(shape, int) else tuple(shape)
+        return Loan(output, lengths, np.dtype(dtype), stamp, metadata is not None)
 
     def stop_dataflow(self) -> None:
-        """Remember that the loop asked for the end."""
+        """Set `dataflow_stopped`, and end the loop."""
         self.dataflow_stopped = True
 
-    def _check(self, output_id: str, timeout: float | None) -> str:
+    def close(self) -> None:
+        """Send and receive no more; a second time it does nothing."""
+        self._is_closed = True
+
+    def __enter__(self) -> FakeNode:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _output(self, output_id: str, timeout: float | None) -> _Output:
         deadline_after(timeout)
         if self._output_ids is not None and output_id not in self._output_ids:
-            raise UnknownOutputError(
-                f"this node has no output {output_id!r}; "
-                f"its outputs: {', '.join(self._output_ids) or 'none'}"
+            raise UnknownOutputError.of(f"node {self._node_id!r}", output_id, self._output_ids)
+        output = _Output(self, output_id)
+        if self._saw_stop:
+            raise SentAfterStopError(
+                f"{output.where}: sent after next() returned None because the node is stopped; "
+                "send before the loop ends"
             )
-        return f"output {output_id!r}"
+        return output
+
+
+class _Output:
+    """An output of a `FakeNode`, which lends memory for one sample."""
+
+    def __init__(self, node: FakeNode, output_id: str) -> None:
+        self.where = f"output {output_id!r}"
+        self.loans = LoanBook(set())
+        self.metadata: dict[str, Any] = {}
+        self.captured_ns: int | None = None
+        self._node = node
+        self._output_id = output_id
+
+    def check_open(self) -> None:
+        """Refuse what a node that is closed refuses.
+
+        Raises:
+            NodeClosedError: it is closed.
+        """
+        if self._node._is_closed:
+            raise NodeClosedError(f"{self.where}: closed, nothing can be sent any more")
+
+    def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, SlotMemory]:
+        """Lend memory."""
+        self.check_open()
+        room = HEADER_NBYTES + nbytes
+        return 0, SlotMemory(mmap.mmap(-1, room), 0, room, 0)
+
+    def finish_loan(self, slot: int, place: SlotMemory, array: NDArray[Any], stamp: Stamp) -> None:
+        """Keep what was written."""
+        self.check_open()
+        self._node.sent.append(Sent(self._output_id, array, self.metadata, self.captured_ns))
+
+    def cancel_loan(self, slot: int) -> None:
+        """Keep nothing."""
+
+
+def _received(value: NDArray[Any] | bytes | bytearray | memoryview | ArrowSample) -> Any:
+    """Return a value that `sendable` gave as its receiver gets it."""
+    if isinstance(value, np.ndarray):
+        received = np.array(value, value.dtype.newbyteorder("="), order="C")
+        received.flags.writeable = False
+        return received
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    return value.array  # of Arrow, which nobody can change
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorRun:
-    """What an operator did: all that it sent, and the status that it returned last."""
+    """What an operator did.
+
+    Attributes:
+        sent: all that it sent, in its order.
+        status: the status that it returned last.
+    """
 
     sent: list[Sent]
     status: DoraStatus
@@ -189,16 +359,21 @@ def run_operator(
         events: its inputs; `make_event` makes them.
         output_ids: if given, other outputs are errors, as in a dataflow.
 
+    Returns:
+        What it sent, and the status that it returned last.
+
     Raises:
-        OperatorError: it raised, or returned no status.
+        OperatorError: it has neither `on_input` nor `on_event`, raised (also because
+            `send_output` refused what it sent: the cause says so), or returned no status.
+        ExtraMissingError: it has `on_event`, and the extra `arrow` is not installed.
     """
     node = FakeNode(output_ids=output_ids)
     loaded = LoadedOperator.of(operator)
-    if loaded.takes_events:
+    if loaded.uses_event_dicts:
         import_arrow()
 
     def send_output(output_id: str, data: Any, metadata: dict[str, Any] | None = None) -> None:
-        if loaded.takes_events:
+        if loaded.uses_event_dicts:
             data = with_shape(data, metadata)
         node.send_output(output_id, data, metadata)
 
@@ -206,14 +381,14 @@ def run_operator(
     for event in events:
         argument = (
             input_event(event, InputConfig(event.id))
-            if loaded.takes_events
+            if loaded.uses_event_dicts
             else {"id": event.id, "data": event.value, "metadata": event.metadata}
         )
         status = loaded.call(argument, send_output)
         if status is not DoraStatus.CONTINUE:
             break
     else:
-        if loaded.takes_events:
+        if loaded.uses_event_dicts:
             loaded.call(stop_event(was_told=False), send_output)
     loaded.drop()
     return OperatorRun(node.sent, status)

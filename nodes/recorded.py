@@ -46,7 +46,7 @@ class RecordingError(DoraRtError):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was recorded of a sample; the value is not decoded."""
+    """A recorded sample; the value is not decoded."""
 
     header: dict[str, Any]
     metadata_json: bytes

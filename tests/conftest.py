@@ -23,8 +23,12 @@ import pytest_timeout
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from dora_rt.runs import NAMESPACE_VARIABLE, base_folder
-from tests.helpers import eventually
-from tests.own import SHM, kill_started_processes, namespace, own_objects, own_processes, run_of
+from tests.harness import programs
+from tests.harness.flow import Flow
+from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.objects import namespace, own_objects
+from tests.harness.processes import kill_started_processes, own_processes
+from tests.harness.remains import check_objects, no_remains, run_directories
 
 # How long the second way to end a test waits for the first.
 GRACE_S = 30.0
@@ -37,6 +41,8 @@ _own_folder = pytest.StashKey[Path]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    for what in (programs.MARK_TEXT, "slow: takes many seconds by design; not in `make check`"):
+        config.addinivalue_line("markers", what)
     os.environ[NAMESPACE_VARIABLE] = f"test{secrets.token_hex(4)}"
     if config.option.basetemp is None:
         # By itself pytest takes a folder beside those of other runs, and in the end removes old
@@ -47,6 +53,19 @@ def pytest_configure(config: pytest.Config) -> None:
     # As on an ordinary machine: else each of a thousand processes compiles the package anew.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     _stop_ignoring_signals()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    programs.mark(items)
+    # The files with slow tests first: whoever gets one last lets the others wait.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with programs.watched(item):
+        return (yield)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -125,34 +144,41 @@ def own_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind(own_runs: Path) -> Iterator[None]:
-    with no_remains(own_runs):
+def nothing_left_behind(request: pytest.FixtureRequest, own_runs: Path) -> Iterator[None]:
+    if programs.may_start(request.node):
+        with no_remains(own_runs):
+            yield
+    else:
+        objects = own_objects()
         yield
+        check_objects(objects)
 
 
-@contextlib.contextmanager
-def no_remains(own_runs: Path) -> Iterator[None]:
-    objects, processes, runs = own_objects(), own_processes(), run_directories(own_runs)
-    yield
-    try:
-        eventually(lambda: own_processes().keys() <= processes.keys(), within_s=2)
-    except AssertionError:
-        left = {pid: line for pid, line in own_processes().items() if pid not in processes}
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        pytest.fail(f"the test left processes behind: {left}")
-    # What a run that several tests look at makes as it goes on is left by none of them.
-    runs_before = {run_of(name) for name in objects}
-    left_objects = {name for name in own_objects() - objects if run_of(name) not in runs_before}
-    for name in left_objects:
-        (SHM / name).unlink()
-    assert not left_objects, f"the test left shared objects behind: {sorted(left_objects)[:5]}"
-    assert run_directories(own_runs) <= runs
+@pytest.fixture
+def flow(tmp_path: Path) -> Iterator[Flow]:
+    flow = Flow(tmp_path)
+    yield flow
+    flow.close()
 
 
-def run_directories(base: Path) -> set[str]:
-    return {path.name for path in base.iterdir()} if base.exists() else set()
+@pytest.fixture(scope="module")
+def shared_flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
+    """Give a folder for one run that all tests of a module look at."""
+    flow = Flow(tmp_path_factory.mktemp("flow"))
+    yield flow
+    flow.close()
+
+
+@pytest.fixture
+def isolated(tmp_path: Path) -> Iterator[IsolatedFlow]:
+    isolated = IsolatedFlow(tmp_path)
+    yield isolated
+    isolated.close()
+
+
+@pytest.fixture(scope="session")
+def starts_programs() -> None:
+    """Mark all tests that use the fixture which takes this one."""
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dora_rt.descriptor import read_descriptor
-from tests.tools.verbs import verb
+from tests.harness.verbs import verb
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -75,6 +75,7 @@ def test_dataflow_of_a_page_is_a_good_one(tmp_path: Path, name: str):
     assert len(read_descriptor(path, {}).nodes) > 1
 
 
+@pytest.mark.programs
 def test_page_about_own_nodes_can_be_followed_to_its_end(tmp_path: Path):
     page = ROOT / "docs" / "own-node.md"
     folder = tmp_path / "robot"
@@ -102,6 +103,7 @@ def test_page_about_own_nodes_can_be_followed_to_its_end(tmp_path: Path):
 
 
 @pytest.mark.skipif(any(Path("/dev").glob("video*")), reason="here is a camera, which never ends")
+@pytest.mark.programs
 def test_dataflow_of_the_readme_ends_by_itself_where_there_is_no_camera(tmp_path: Path):
     readme = ROOT / "README.md"
     (flow,) = blocks(readme, "yaml")

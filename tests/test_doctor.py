@@ -114,7 +114,7 @@ def test_machine_on_which_all_is_well_has_no_complaint():
         (
             {"shm_room": Room(1000 * MIB, 90 * MIB)},
             Level.WARNING,
-            "1,000 MiB, 90 MiB free: less than a tenth",
+            "1000.0 MiB, 90.0 MiB free: less than a tenth",
             "dora-rt clean",
         ),
         (
@@ -226,6 +226,7 @@ def plan(folder: Path) -> Plan:
     return make_plan(descriptor, folder=folder, interpreter=sys.executable)
 
 
+@pytest.mark.programs
 def test_interpreters_of_a_dataflow_are_asked_for_their_dora_rt(tmp_path: Path):
     flow = plan(tmp_path)
     other = tmp_path / "python"
@@ -274,7 +275,7 @@ def test_limits_that_a_dataflow_is_compared_with_are_shown():
     found = examine(dataclasses.replace(FINE, shm_room=room, limits=limits))
 
     texts = {finding.subject: finding.text for finding in found}
-    assert texts["/dev/shm"] == "4,000 MiB, 3,900 MiB free, room for 1,234 objects"
+    assert texts["/dev/shm"] == "3.9 GiB, 3.8 GiB free, room for 1,234 objects"
     assert texts["open files"] == "at most 1024 a process (`ulimit -n` raises it to 4096)"
     assert texts["mappings"] == "at most 65,530 a process (vm.max_map_count)"
     assert texts["processes"] == (
@@ -351,6 +352,7 @@ def test_findings_are_printed_with_their_way_out_below():
     }
 
 
+@pytest.mark.programs
 def test_this_machine_is_examined_in_seconds():
     began = time.monotonic()
 

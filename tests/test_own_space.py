@@ -9,7 +9,11 @@ import time
 from pathlib import Path
 from textwrap import dedent
 
-from tests.own import namespace
+import pytest
+
+from tests.harness.objects import namespace
+
+pytestmark = pytest.mark.programs
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,11 +32,14 @@ HANGS = """
 """
 
 
+MARKED = "import pytest\npytestmark = pytest.mark.programs\n"
+
+
 def run_pytest(
-    folder: Path, text: str, *arguments: str, shell: str = ""
+    folder: Path, text: str, *arguments: str, shell: str = "", before: str = MARKED
 ) -> subprocess.CompletedProcess[str]:
     """Run tests of a file with what `conftest.py` has for all tests."""
-    (folder / "test_it.py").write_text(dedent(text))
+    (folder / "test_it.py").write_text(before + dedent(text))
     command = [sys.executable, "-m", "pytest", "-c", "/dev/null", "-p", "tests.conftest"]
     command += ["--basetemp", str(folder / "files")]
     return subprocess.run(
@@ -126,7 +133,8 @@ def test_children_hear_signals_that_a_shell_in_the_background_ignores(tmp_path: 
 
 def test_each_run_of_the_tests_has_a_name_space_of_its_own(tmp_path: Path):
     text = """
-        from tests.own import namespace, own_objects, own_processes
+        from tests.harness.objects import namespace, own_objects
+        from tests.harness.processes import own_processes
 
         def test_it():
             print("name space:", namespace())
@@ -144,3 +152,20 @@ def test_each_run_of_the_tests_has_a_name_space_of_its_own(tmp_path: Path):
     stray.unlink()
     assert len(found | {namespace()}) == 3
     assert all(len(name) == len(namespace()) for name in found)
+
+
+def test_test_that_starts_a_program_without_the_mark_fails(tmp_path: Path):
+    text = """
+        import subprocess
+
+        def test_starts():
+            subprocess.run(["true"])
+
+        def test_needs_none():
+            pass
+    """
+
+    done = run_pytest(tmp_path, text, before="")
+
+    assert "test_starts starts a program and has no mark 'programs'" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout

@@ -52,7 +52,7 @@ def test_outputs_are_checked_when_the_test_names_them():
     node = FakeNode(output_ids=("image",))
     node.send_output("image", b"x")
 
-    with pytest.raises(UnknownOutputError, match="its outputs: image"):
+    with pytest.raises(UnknownOutputError, match="its outputs in the dataflow file: image"):
         node.send_output("imgae", b"x")
 
     assert [sent.output_id for sent in node.sent] == ["image"]

@@ -1,10 +1,11 @@
-"""The command `dora-rt`: what one asks beside running a dataflow."""
+"""The commands `dora-launch` and `dora-rt`; here the entry point of the second."""
 
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from dora_rt.interrupt import EXIT_INTERRUPTED, ended_by_ctrl_c
+from dora_rt.exit_codes import EXIT_INTERRUPTED
+from dora_rt.interrupt import ended_by_ctrl_c
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

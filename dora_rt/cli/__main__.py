@@ -1,4 +1,4 @@
-"""Lets `python -m dora_rt.cli` be `dora-rt`."""
+"""Makes `python -m dora_rt.cli` the same as `dora-rt`."""
 
 from dora_rt.cli import main
 

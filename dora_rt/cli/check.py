@@ -3,52 +3,40 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dora_rt.cli.layout import size
-from dora_rt.cli.verb import EXIT_OK, EXIT_USAGE, Verb
-from dora_rt.descriptor import read_descriptor
-from dora_rt.errors import DescriptorError
-from dora_rt.launcher.processes.environ import inherited_environ
+from dora_rt.cli.run_file import add_file_argument, plan_file, read_file
+from dora_rt.cli.verb import Verb, exit_codes_help
+from dora_rt.exit_codes import EXIT_OK, EXIT_USAGE
 from dora_rt.plan.kernel_need import find_footprints
 from dora_rt.plan.memory_need import find_need
-from dora_rt.plan.plan import outline
-from dora_rt.plan.planner import make_plan
-from dora_rt.units import counted
+from dora_rt.plan.plan import Plan, outline
+from dora_rt.units import counted, size
 
 _DESCRIPTION = """\
-Check a dataflow file: tell every mistake with its line and column, and what would run. Nothing is
-started; `dora-rt doctor FILE` also looks whether it fits this machine."""
+Check a dataflow file: list every mistake with its line and column, and what would run. Nothing is
+started; `dora-rt doctor FILE` also checks whether it fits this machine."""
 
-_EPILOG = """\
+_EXIT_CODES = exit_codes_help({EXIT_OK: "it is fine", EXIT_USAGE: "it is not"})
+
+_EPILOG = f"""\
 examples:
   dora-rt check dataflow.yml
   dora-rt check dataflow.yml --strict-types
 
-exit codes: 0 it is fine, 2 it is not"""
+{_EXIT_CODES}"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
+    add_file_argument(parser)
     parser.add_argument(
         "--strict-types", action="store_true", help="treat types that do not fit as errors"
     )
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    try:
-        descriptor = read_descriptor(
-            options.file, inherited_environ(environ), has_strict_types=options.strict_types
-        )
-    except DescriptorError as error:
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
-    for note in descriptor.notes:
-        print(f"note: {note}")
-    plan = make_plan(descriptor, folder=options.file.resolve().parent, interpreter=sys.executable)
-    print(outline(plan))
+    plan = show_outline(options.file, environ, has_strict_types=options.strict_types)
     need = find_need(plan)
     growing = sum(not output.slot_nbytes for output in need.outputs)
     later = f", and what {counted(growing, 'output')} without slot_bytes" if growing else ""
@@ -66,8 +54,22 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return EXIT_OK
 
 
+def show_outline(file: Path, environ: Mapping[str, str], *, has_strict_types: bool) -> Plan:
+    """Print the notes about a dataflow file and what would run; return the plan.
+
+    Raises:
+        DescriptorError: the file has problems.
+    """
+    descriptor = read_file(file, environ, has_strict_types=has_strict_types)
+    for note in descriptor.notes:
+        print(f"note: {note}")
+    plan = plan_file(file, descriptor)
+    print(outline(plan))
+    return plan
+
+
 def _up_to(least: int, most: int) -> str:
     return f", up to {most:,}" if most > least else ""
 
 
-VERB = Verb("check a dataflow file", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from dora_rt.cli.verb import EXIT_OK, Verb
+from dora_rt.cli.verb import Verb
+from dora_rt.exit_codes import EXIT_OK
 from dora_rt.launcher.cleanup.leftovers import find_objects_of, unlink_objects
 from dora_rt.launcher.cleanup.run_directory import Stray, find_living, find_strays, reclaim
 from dora_rt.runs import base_folder, namespace_of
 
 _DESCRIPTION = """\
-Remove the shared memory and the run directories of runs that died: of which not one
-process is left. Every dora-launch does the same when it starts."""
+Remove the shared memory and the run directories of dead runs, of which no process is left. Every
+dora-launch does the same when it starts."""
 
 _EPILOG = """\
 examples:
   dora-rt clean            clean up after a crash
   dora-rt clean --strays   also remove objects that belong to no run directory
 
-A run that lives is never touched, and told. Objects without a run directory are only told,
+A living run is listed and never touched. Objects without a run directory are only listed,
 because their run may live in a container that shares /dev/shm with this machine; --strays
-removes them if no process that can be seen from here maps them.
+removes those that no process you can see from here maps.
 
 Runs in another name space (DORA_RT_NAMESPACE) are not looked at."""
 
@@ -54,4 +55,4 @@ def _treat(stray: Stray, *, removes: bool) -> str:
     return f"removed {stray}: no process mapped them"
 
 
-VERB = Verb("remove what dead runs left behind", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

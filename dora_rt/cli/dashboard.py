@@ -1,32 +1,42 @@
-"""`dora-rt dashboard`: serve a page that shows what runs."""
+"""`dora-rt dashboard`: serves a page that shows what runs."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 
-from dora_rt.cli.verb import EXIT_ENVIRONMENT, EXIT_OK, Verb
+from dora_rt.cli.run_client import connect
+from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.dashboard.installed import MISSING_EXTRA, is_installed
-from dora_rt.runs import base_folder, open_run
-from dora_rt.units import web_port
+from dora_rt.errors import ExtraMissingError, LaunchError
+from dora_rt.exit_codes import EXIT_ENVIRONMENT, EXIT_OK, EXIT_USAGE
+from dora_rt.runs import base_folder
+from dora_rt.units import read_port
 
 DEFAULT_PORT = 8088
 _DESCRIPTION = """\
 Serve a page that shows a run: its graph with rates, latencies and drops, its nodes with buttons to
 stop and restart them, their logs, and live pictures with boxes. It works without internet, and
 makes no node wait. Without RUN it shows all runs of this user, also those that begin later. The
-address that is printed has a token in it, and without it nobody gets in."""
+address that is printed has a token in it; without the token the page is closed."""
 
-_EPILOG = """\
+_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "ended by Ctrl-C or SIGTERM",
+        EXIT_USAGE: "no such run",
+        EXIT_ENVIRONMENT: "it cannot be served there",
+    }
+)
+
+_EPILOG = f"""\
 examples:
   dora-rt dashboard                   all runs, on http://127.0.0.1:8088
   dora-rt dashboard 9c08 --port 0     one run, on any free port
   dora-rt dashboard --host 0.0.0.0    also for other machines
-  dora-rt dashboard --no-token        for everybody who has an account on this machine
+  dora-rt dashboard --no-token        for all users of this machine
   dora-launch FILE --dashboard        with the run, and ending with it
 
-exit codes: 0 ended by Ctrl-C or SIGTERM, 2 no such run, 3 it cannot be served there"""
+{_EXIT_CODES}"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +46,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--port",
-        type=web_port,
+        type=read_port,
         default=DEFAULT_PORT,
         help=f"port, or the next free one; 0: any (default: {DEFAULT_PORT})",
     )
@@ -50,21 +60,24 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if not is_installed():
-        print(f"dora-rt: {MISSING_EXTRA}", file=sys.stderr)
-        return EXIT_ENVIRONMENT
-    base = base_folder(environ)
+        raise ExtraMissingError(MISSING_EXTRA)
     run = None
     if options.run is not None:
-        with open_run(base, options.run) as connection:
+        with connect(options.run, environ) as connection:
             run = connection.run
     from dora_rt.dashboard.server import ServingError, serve
 
     try:
-        serve(base, run, host=options.host, port=options.port, has_token=options.has_token)
+        serve(
+            base_folder(environ),
+            run,
+            host=options.host,
+            port=options.port,
+            has_token=options.has_token,
+        )
     except ServingError as error:
-        print(f"dora-rt dashboard: {error}", file=sys.stderr)
-        return EXIT_ENVIRONMENT
+        raise LaunchError(str(error)) from error
     return EXIT_OK
 
 
-VERB = Verb("serve a page that shows what runs", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

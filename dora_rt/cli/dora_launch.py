@@ -1,4 +1,8 @@
-"""The command `dora-launch`: the only module that prints, and decides exit codes."""
+"""The command `dora-launch`: its options, and what they mean for a run.
+
+Only what parsing needs is imported before the options are known: a fork server can import beside
+the rest.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +14,37 @@ from pathlib import Path
 from typing import NoReturn
 
 from dora_rt import __version__
+from dora_rt.cli.command_errors import exit_at_error
+from dora_rt.cli.verb import exit_codes_help
 from dora_rt.dashboard.installed import MISSING_EXTRA
 from dora_rt.dashboard.installed import is_installed as has_dashboard
-from dora_rt.descriptor import read_descriptor
-from dora_rt.errors import (
-    DescriptorError,
-    ExtraMissingError,
-    LaunchError,
-    SharedMemoryError,
-    SharedMemoryFullError,
+from dora_rt.errors import ExtraMissingError
+from dora_rt.exit_codes import (
+    EXIT_ENVIRONMENT,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
 )
-from dora_rt.launcher.launch import launch, show_summary
-from dora_rt.launcher.node_output.console import Console
-from dora_rt.launcher.perfetto import check_target
-from dora_rt.launcher.processes.environ import inherited_environ
-from dora_rt.launcher.report_file import ReportFile
-from dora_rt.launcher.trace_options import Watching, decide_spans
-from dora_rt.plan.plan import outline
-from dora_rt.plan.planner import make_plan
+from dora_rt.interrupt import ended_by_ctrl_c
 from dora_rt.terminal import HarmlessStream
-from dora_rt.units import duration_s, web_port
+from dora_rt.units import read_duration_s, read_port
 
 _DESCRIPTION = """\
 Run a dataflow: start every node of FILE, connect them by shared memory, and stop
 them all when the flow is over, when a node asks for it, or at Ctrl-C."""
 
-_EPILOG = """\
+_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "all well",
+        EXIT_FAILED: "a node failed",
+        EXIT_USAGE: "bad file or usage",
+        EXIT_ENVIRONMENT: "this machine does not allow it (shared memory, permissions, packages)",
+        "128 + signal": f"interrupted ({EXIT_INTERRUPTED}: Ctrl-C)",
+    }
+)
+
+_EPILOG = f"""\
 examples:
   dora-launch launch/dataflow.yml                   run until the flow is over, or Ctrl-C
   dora-launch launch/dataflow.yml --stop-after 10s  run for ten seconds
@@ -43,31 +52,56 @@ examples:
   dora-launch launch/dataflow.yml --dashboard       and see it on a page
   dora-launch launch/dataflow.yml --watch           restart each node whose file you save
 
-exit codes: 0 all well, 1 a node failed, 2 bad file or usage, 3 the environment does not
-allow it (shared memory, permissions), 128 + signal when interrupted (130: Ctrl-C)
+{_EXIT_CODES}
 
 A dataflow file names the programs that it runs: run only files that you trust."""
-
-EXIT_OK, EXIT_NODE_FAILED, EXIT_USAGE, EXIT_ENVIRONMENT = 0, 1, 2, 3
-EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and exit with its code."""
     _open_standard_streams()
-    # What the console writes, it makes harmless itself.
+    # The standard output is made harmless by the console.
     sys.stderr = HarmlessStream.around(sys.stderr)
     options = _parser().parse_args(arguments)
-    is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    with exit_at_error("dora-launch"):
+        sys.exit(_check(options) if options.check else _run(options))
+
+
+def _check(options: argparse.Namespace) -> int:
+    with ended_by_ctrl_c():
+        from dora_rt.cli.check import show_outline
+
+    sys.stdout = HarmlessStream.around(sys.stdout)
+    show_outline(options.file, os.environ, has_strict_types=options.strict_types)
+    return EXIT_OK
+
+
+def _run(options: argparse.Namespace) -> int:
+    if _wants_dashboard(options) and not has_dashboard():
+        raise ExtraMissingError(MISSING_EXTRA)
+    with ended_by_ctrl_c():
+        from dora_rt.launcher.processes import early_start
     try:
-        with Console(sys.stdout, has_colour=sys.stdout.isatty() and not is_plain) as console:
-            code = _run(options, console)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-    except LaunchError as error:
-        print(f"dora-launch: {error}", file=sys.stderr)
-        sys.exit(EXIT_ENVIRONMENT)
-    sys.exit(code)
+        with ended_by_ctrl_c():
+            early_start.begin(os.environ, has_dora_compat=options.dora_compat)
+            # Not before: it imports for as long as the fork server.
+            from dora_rt.cli.run_file import RunOptions, run_file
+        return run_file(
+            options.file,
+            os.environ,
+            RunOptions(
+                stop_after_s=options.stop_after,
+                has_strict_types=options.strict_types,
+                has_dora_compat=options.dora_compat,
+                log_folder=options.log_dir,
+                report=options.report,
+                trace=options.trace,
+                wants_spans=options.otel,
+                companions=_companions(options),
+            ),
+        )
+    finally:
+        early_start.dismiss()
 
 
 def _open_standard_streams() -> None:
@@ -95,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--stop-after",
-        type=duration_s,
+        type=read_duration_s,
         metavar="TIME",
         help="stop this long after the start: 10s, 500ms, 5m, 1h",
     )
@@ -115,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         "--no-dora-compat",
         dest="dora_compat",
         action="store_false",
-        help="let `import dora` in the nodes be what is installed, not what dora_rt has for it",
+        help="let `import dora` in the nodes find the installed package, not that of dora_rt",
     )
     parser.add_argument(
         "--dashboard",
@@ -130,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--dashboard-port",
-        type=web_port,
+        type=read_port,
         metavar="PORT",
         help="its port, or the next free one; 0: any",
     )
@@ -148,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         "--report",
         type=Path,
         metavar="PATH",
-        help="also write what is summed up at the end to PATH, as JSON; until then an older "
+        help="also write the report of the run to PATH at its end, as JSON; until then an older "
         "file stays as it is",
     )
     parser.add_argument(
@@ -160,72 +194,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--otel",
         action="store_true",
-        help="make OpenTelemetry spans of the work of the nodes, and send them to where "
-        "OTEL_EXPORTER_OTLP_ENDPOINT says (which suffices alone), else to localhost:4318",
+        help="make OpenTelemetry spans of the work of the nodes, and send them to "
+        "OTEL_EXPORTER_OTLP_ENDPOINT (which alone does the same), else to localhost:4318",
     )
     parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
     return parser
-
-
-def _run(options: argparse.Namespace, console: Console) -> int:
-    environ = inherited_environ(os.environ)
-    try:
-        descriptor = read_descriptor(options.file, environ, has_strict_types=options.strict_types)
-    except DescriptorError as error:
-        _complain(console, str(error))
-        return EXIT_USAGE
-    for note in descriptor.notes:
-        console.notice(f"note: {note}")
-    plan = make_plan(descriptor, folder=options.file.resolve().parent, interpreter=sys.executable)
-    if options.check:
-        console.notice(outline(plan))
-        return EXIT_OK
-    companions = _companions(options)
-    if _wants_dashboard(options) and not has_dashboard():
-        _complain(console, f"dora-launch: {MISSING_EXTRA}")
-        return EXIT_ENVIRONMENT
-    report = None
-    if options.report is not None:
-        try:
-            report = ReportFile.prepare(options.report)
-        except OSError as error:
-            _complain(console, f"dora-launch: --report {options.report}: {error.strerror}")
-            return EXIT_USAGE
-    try:
-        watching = _watching(options, environ)
-    except (OSError, ExtraMissingError) as error:
-        _complain(console, f"dora-launch: {error}")
-        return EXIT_USAGE
-    if watching.note is not None:
-        console.notice(f"note: {watching.note}")
-    try:
-        outcome = launch(
-            plan,
-            console,
-            environ=environ,
-            has_dora_compat=options.dora_compat,
-            stop_after_s=options.stop_after,
-            log_folder=options.log_dir,
-            companions=companions,
-            watching=watching,
-        )
-    except (LaunchError, SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
-        _complain(console, f"dora-launch: {error}")
-        return EXIT_ENVIRONMENT
-    if report is not None:
-        try:
-            report.write(outcome.report.to_json())
-        except OSError as error:
-            console.alarm(f"--report {options.report}: {error.strerror}")
-    show_summary(outcome, console)
-    if outcome.interrupted_by is not None:
-        return 128 + outcome.interrupted_by
-    return EXIT_NODE_FAILED if outcome.report.failures else EXIT_OK
-
-
-def _complain(console: Console, text: str) -> None:
-    console.drain()
-    print(text, file=sys.stderr)
 
 
 def _wants_dashboard(options: argparse.Namespace) -> bool:
@@ -235,7 +208,7 @@ def _wants_dashboard(options: argparse.Namespace) -> bool:
 
 
 def _companions(options: argparse.Namespace) -> list[list[str]]:
-    """Give the commands of what runs beside the nodes, and looks at them."""
+    """Return the commands of the programs that run beside the nodes and look at the run."""
     command = [sys.executable, "-m", "dora_rt.cli"]
     companions = []
     if _wants_dashboard(options):
@@ -251,11 +224,3 @@ def _companions(options: argparse.Namespace) -> list[list[str]]:
     if options.watch:
         companions.append([*command, "watch"])
     return companions
-
-
-def _watching(options: argparse.Namespace, environ: dict[str, str]) -> Watching:
-    trace: Path | None = options.trace
-    if trace is not None:
-        check_target(trace)
-    has_spans, note = decide_spans(environ, are_wanted=options.otel)
-    return Watching(trace, has_spans, note)

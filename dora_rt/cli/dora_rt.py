@@ -1,71 +1,46 @@
-"""The verbs of `dora-rt`, and what becomes of their words, errors and exit codes."""
+"""The command `dora-rt`: the table of its verbs, and the parser of its words."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from dora_rt import __version__
-from dora_rt.cli import (
-    build,
-    check,
-    clean,
-    completion,
-    dashboard,
-    doctor,
-    echo,
-    expand,
-    graph,
-    logs,
-    new,
-    ps,
-    record,
-    replay,
-    service,
-    stop,
-    top,
-    view,
-    watch,
-)
-from dora_rt.cli.verb import (
-    EXIT_ENVIRONMENT,
-    EXIT_INTERRUPTED,
-    EXIT_PROBLEM,
-    EXIT_USAGE,
-    Verb,
-)
-from dora_rt.errors import LaunchError, RunNotFoundError
-from dora_rt.runs import RefusedError
+from dora_rt.cli.command_errors import exit_at_error
+from dora_rt.cli.verb import Verb
+from dora_rt.exit_codes import EXIT_USAGE
+from dora_rt.interrupt import ended_by_ctrl_c
+from dora_rt.spelling import closest
 from dora_rt.terminal import HarmlessStream
 
-# What a verb needs only when it runs (numpy, extras), its module imports only then.
-VERBS: Mapping[str, Verb] = {
-    "build": build.VERB,
-    "bw": top.BW,
-    "check": check.VERB,
-    "clean": clean.VERB,
-    "completion": completion.VERB,
-    "dashboard": dashboard.VERB,
-    "doctor": doctor.VERB,
-    "echo": echo.VERB,
-    "expand": expand.VERB,
-    "graph": graph.VERB,
-    "hz": top.HZ,
-    "logs": logs.VERB,
-    "new": new.VERB,
-    "ps": ps.VERB,
-    "record": record.VERB,
-    "replay": replay.VERB,
-    "restart": stop.RESTART,
-    "service": service.VERB,
-    "stop": stop.STOP,
-    "top": top.TOP,
-    "view": view.VERB,
-    "watch": watch.VERB,
+# Where each verb is, and its line of help: a verb is imported when it is asked for.
+VERBS: Mapping[str, tuple[str, str]] = {
+    "build": ("build:VERB", "run the build commands of a dataflow"),
+    "bw": ("top:BW", "show how much outputs send"),
+    "check": ("check:VERB", "check a dataflow file"),
+    "clean": ("clean:VERB", "remove what dead runs left behind"),
+    "completion": ("completion:VERB", "print the completion for bash"),
+    "dashboard": ("dashboard:VERB", "serve a page that shows what runs"),
+    "doctor": ("doctor:VERB", "say what this machine lacks to run dataflows well"),
+    "echo": ("echo:VERB", "print the samples of an output as they come"),
+    "expand": ("expand:VERB", "print a dataflow with its modules written out"),
+    "graph": ("graph:VERB", "print a dataflow or a run as a picture"),
+    "hz": ("top:HZ", "show how often outputs send"),
+    "logs": ("logs:VERB", "show what nodes print"),
+    "new": ("new:VERB", "write a project that runs at once"),
+    "ps": ("ps:VERB", "list runs and their nodes"),
+    "record": ("record:VERB", "keep what flows in a file"),
+    "replay": ("replay:VERB", "run a dataflow on what was recorded"),
+    "restart": ("stop:RESTART", "restart a node"),
+    "service": ("service:VERB", "run a dataflow at boot (systemd)"),
+    "stop": ("stop:STOP", "stop a run or a node"),
+    "top": ("top:TOP", "watch nodes and edges live"),
+    "view": ("view:VERB", "show the pictures of an output"),
+    "watch": ("watch:VERB", "restart a node when its file has changed"),
 }
 
 
@@ -73,41 +48,41 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and exit with its code."""
     words = sys.argv[1:] if arguments is None else arguments
     sys.stdout, sys.stderr = map(HarmlessStream.around, (sys.stdout, sys.stderr))
-    if words and not words[0].startswith("-") and words[0] not in VERBS:
-        print(_say_unknown(words[0]), file=sys.stderr)
+    # No option before the verb has a value.
+    asked = next((word for word in words if not word.startswith("-")), None)
+    if asked is not None and asked not in VERBS:
+        print(_say_unknown(asked), file=sys.stderr)
         sys.exit(EXIT_USAGE)
-    options = make_parser().parse_args(words)
-    try:
-        sys.exit(VERBS[options.verb].run(options, os.environ))
-    except LaunchError as error:
-        print(f"dora-rt: {error}", file=sys.stderr)
-        sys.exit(EXIT_ENVIRONMENT)
-    except RunNotFoundError as error:
-        print(f"dora-rt: {error}", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
-    except RefusedError as error:
-        print(f"dora-rt: {error}", file=sys.stderr)
-        sys.exit(EXIT_PROBLEM)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # As in `dora-rt logs | head`: nobody reads on. What is buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_INTERRUPTED)
+    with exit_at_error("dora-rt"):
+        verbs = {} if asked is None else {asked: load_verb(asked)}
+        options = make_parser(verbs).parse_args(words)
+        sys.exit(verbs[options.verb].run(options, os.environ))
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Give the parser of all verbs."""
+def load_verb(name: str) -> Verb:
+    """Import a verb."""
+    module, _, attribute = VERBS[name][0].partition(":")
+    with ended_by_ctrl_c():
+        verb: Verb = getattr(import_module(f"dora_rt.cli.{module}"), attribute)
+    return verb
+
+
+def make_parser(loaded: Mapping[str, Verb]) -> argparse.ArgumentParser:
+    """Return the parser of the command, which knows the arguments of the loaded verbs only."""
     parser = argparse.ArgumentParser(
         "dora-rt", description="Look at dataflows that run, and look after this machine."
     )
     parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, verb in VERBS.items():
+    for name, (_, summary) in VERBS.items():
+        if name not in loaded:
+            verbs.add_parser(name, help=summary)
+            continue
+        verb = loaded[name]
         verb.add_arguments(
             verbs.add_parser(
                 name,
-                help=verb.summary,
+                help=summary,
                 description=verb.description,
                 epilog=verb.epilog,
                 formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -117,6 +92,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _say_unknown(verb: str) -> str:
-    close = difflib.get_close_matches(verb, VERBS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(VERBS)}"
+    match = closest(verb, VERBS)
+    hint = f"did you mean {match!r}?" if match else f"expected one of: {', '.join(VERBS)}"
     return f"dora-rt: there is no verb {verb!r}; {hint} (dora-rt --help)"

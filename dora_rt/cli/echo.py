@@ -8,7 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.cli.verb import Verb, exit_codes_help
+from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
+from dora_rt.units import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,15 +19,23 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Print the samples of an output as they come, until the dataflow ends or Ctrl-C. Arrays are
-summed up. No node waits for it, or can tell that it is there; what it misses, it says."""
+summed up. No node waits for it or notices it; samples that it misses are counted."""
 
-_EPILOG = """\
+_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "well",
+        EXIT_FAILED: "the dataflow ended before there was a sample",
+        EXIT_USAGE: "no such output",
+    }
+)
+
+_EPILOG = f"""\
 examples:
   dora-rt echo camera/image                 one line for each sample
   dora-rt echo detector/bbox --full --once  one sample, with all its values
   dora-rt echo 9c08/camera/image --json     for programs, a line of JSON each; of run 9c08...
 
-exit codes: 0 well, 1 the dataflow ended before there was a sample, 2 no such output"""
+{_EXIT_CODES}"""
 
 _FEW = 6
 _LONGEST_TEXT = 120
@@ -39,7 +49,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    # Only who asks for samples pays for numpy.
+    # Here: no other verb pays for numpy.
     from dora_rt.live.attach import attach
 
     has_seen = False
@@ -51,11 +61,11 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             has_seen = True
             if options.once:
                 break
-    return EXIT_OK if has_seen else EXIT_PROBLEM
+    return EXIT_OK if has_seen else EXIT_FAILED
 
 
 def summarise(event: Event, *, has_all: bool) -> dict[str, Any]:
-    """Say of a sample what JSON can say; all of its values, or a few and what sums them up."""
+    """Return a sample as fields for JSON: all of its values, or the first few and statistics."""
     fields: dict[str, Any] = {
         "source": event.id,
         "seq": event.seq,
@@ -92,7 +102,7 @@ def _summarise_array(array: NDArray[Any], has_all: bool) -> dict[str, Any]:
 
     fields: dict[str, Any] = {"type": array.dtype.name, "shape": list(array.shape)}
     if array.size and array.dtype.kind in "biuf":
-        # Neither an overflow nor a NaN keeps the rest from being told.
+        # An overflow or a NaN must not hide the other values.
         finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
         if finite.size:
             numbers = {"min": finite.min(), "max": finite.max()}
@@ -111,7 +121,7 @@ def _line(fields: dict[str, Any], event: Event, has_all: bool) -> str:
     if "shape" in fields:
         parts.append(str(tuple(fields["shape"])))
     if "nbytes" in fields:
-        parts.append(f"{fields['nbytes']} byte{'s' * (fields['nbytes'] != 1)}")
+        parts.append(counted(fields["nbytes"], "byte"))
     if "min" in fields:
         parts.append(f"min {fields['min']:.6g} max {fields['max']:.6g} mean {fields['mean']:.6g}")
     if "not_finite" in fields:
@@ -133,6 +143,4 @@ def _line(fields: dict[str, Any], event: Event, has_all: bool) -> str:
     return "  ".join(parts)
 
 
-VERB = Verb(
-    "print the samples of an output as they come", _DESCRIPTION, _EPILOG, _add_arguments, _run
-)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

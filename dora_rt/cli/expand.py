@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dora_rt.cli.verb import EXIT_OK, EXIT_USAGE, Verb
+from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.descriptor import expand_dataflow
-from dora_rt.errors import DescriptorError
+from dora_rt.exit_codes import EXIT_OK, EXIT_USAGE
 
 _DESCRIPTION = """\
 Print a dataflow with its modules written out, as dora-launch sees it."""
 
-_EPILOG = """\
+_EXIT_CODES = exit_codes_help({EXIT_OK: "well", EXIT_USAGE: "bad file or usage"})
+
+_EPILOG = f"""\
 example:
   dora-rt expand dataflow.yml
 
-exit codes: 0 well, 2 bad file or usage"""
+{_EXIT_CODES}"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,14 +27,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    try:
-        print(expand_dataflow(options.file), end="")
-    except DescriptorError as error:
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
+    print(expand_dataflow(options.file), end="")
     return EXIT_OK
 
 
-VERB = Verb(
-    "print a dataflow with its modules written out", _DESCRIPTION, _EPILOG, _add_arguments, _run
-)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,4 +1,4 @@
-"""Which files a node is made of: its script or module, and what that imports of the same code."""
+"""The files that a node is made of: its script or module, and what that imports beside it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def source_files(program: Program) -> set[Path]:
     folder = Path(program.folder)
     found: set[Path] = set()
     begins = [_Module.of_operator(operator, folder) for operator in program.operators]
-    # The command of operators is that of their runtime, which is no code of the user.
+    # The command of operators is that of their runtime, which is not the user's code.
     begins = begins or [_Module.of_command(program.argv, folder)]
     for begin in begins:
         if begin is not None:
@@ -27,7 +27,7 @@ def source_files(program: Program) -> set[Path]:
 
 
 class _Module:
-    """A file, and where what it imports is looked for: relative imports need its package."""
+    """A file, the folders in which its imports are looked for, and its package, if it has one."""
 
     def __init__(self, path: Path, roots: Sequence[Path], package: Path | None = None) -> None:
         self.path = path
@@ -53,7 +53,7 @@ class _Module:
 
     @classmethod
     def of_name(cls, name: str, folder: Path) -> _Module | None:
-        """Find a module as `python -m` does in a folder; None if it is no code of the user."""
+        """Find a module as `python -m` does in a folder; None if it is not the user's code."""
         top, *rest = name.split(".")
         spec = _own_spec(top, [folder]) or _installed_spec(top)
         package = None
@@ -81,7 +81,7 @@ def _collect(module: _Module, found: set[Path]) -> None:
 
 
 def _imports(module: _Module) -> Iterator[_Module]:
-    """Give what a file imports, if it lies beside it or in its package."""
+    """Yield the modules that a file imports from its own folder or package."""
     try:
         tree = ast.parse(module.path.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -104,7 +104,7 @@ def _imports(module: _Module) -> Iterator[_Module]:
 def _resolve(
     words: Sequence[str], places: Sequence[Path], roots: Sequence[Path]
 ) -> Iterator[_Module]:
-    """Give the files on the way to a dotted name, each package's `__init__.py` included."""
+    """Yield the files on the way to a dotted name, each package's `__init__.py` included."""
     package: Path | None = None
     for word in words:
         spec = _own_spec(word, places)

@@ -1,4 +1,4 @@
-"""`dora-rt logs`: what the nodes of a running dataflow have printed."""
+"""`dora-rt logs`: shows what the nodes of a running dataflow have printed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from dora_rt.cli.run_client import (
-    RunEndedError,
-    add_run_argument,
-    ask_status,
-    connect,
-    process_called,
-)
-from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.cli.run_client import add_run_argument, ask_status, connect, process_called
+from dora_rt.cli.verb import Verb
 from dora_rt.errors import RunNotFoundError
+from dora_rt.exit_codes import EXIT_OK
 from dora_rt.launcher.node_output.log_files import LOG_FILES, kept_logs_folder
-from dora_rt.runs import RefusedError, base_folder
+from dora_rt.runs import base_folder
 
 _LOOK_S = 0.1
 _MOST_LINES = 999_999_999  # far more than a log can hold
@@ -36,13 +31,13 @@ examples:
   dora-rt logs camera -n 20 the last 20 lines of one node
   dora-rt logs -f           and what comes, until the run ends or Ctrl-C
 
-Each node keeps 30 MB at most. If a node of a run failed, its logs are kept when it has ended; its
-summary says where."""
+Each node keeps 30 MB at most. The logs of a run in which a node failed are kept after its
+end; its summary says where."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("node", nargs="?", metavar="NODE", help="only this node")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with new lines")
     parser.add_argument(
         "-n", "--lines", type=_count, metavar="N", help="only the last N lines of what is there"
     )
@@ -56,9 +51,6 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     except RunNotFoundError as error:
         kept = kept_logs_folder(environ)
         raise RunNotFoundError(f"{error}\nlogs of runs in which a node failed: {kept}") from error
-    except (RunEndedError, RefusedError) as error:
-        print(f"dora-rt: run {error} has ended meanwhile", file=sys.stderr)
-        return EXIT_PROBLEM
     names = [process.name for process in status.processes]
     if options.node is not None:
         names = [process_called(status, options.node).name]
@@ -93,7 +85,7 @@ def _follow(files: list[_Log], directory: Path) -> None:
 
 
 class _Log:
-    """The log of one node, which the launcher goes on to write, and now and then puts aside."""
+    """The log of one node, which the launcher writes on and rotates meanwhile."""
 
     def __init__(self, folder: Path, name: str, width: int) -> None:
         self._path = folder / f"{name}.log"
@@ -102,7 +94,7 @@ class _Log:
         self._rest = b""
 
     def old(self) -> Iterator[str]:
-        """Give the lines that are there, the oldest first."""
+        """Yield the lines that are there, the oldest first."""
         for age in range(LOG_FILES - 1, 0, -1):
             try:
                 with Path(f"{self._path}.{age}").open("rb") as file:
@@ -113,7 +105,7 @@ class _Log:
         yield from self.new()
 
     def new(self) -> Iterator[str]:
-        """Give the lines that came since."""
+        """Yield the lines written since the last call."""
         yield from self._read()
         if self._was_put_aside():
             # What was written to it between that read and now.
@@ -127,7 +119,7 @@ class _Log:
             yield from self._read()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -165,4 +157,4 @@ def _count(text: str) -> int:
     return int(digits)
 
 
-VERB = Verb("show what nodes print", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,28 +1,37 @@
-"""`dora-rt new`: writes a project that runs at once, and has a test."""
+"""`dora-rt new`: writes a project that runs at once and has a test."""
 
 from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dora_rt.cli.verb import EXIT_OK, EXIT_USAGE, Verb
+from dora_rt.cli.command_errors import UsageError
+from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.errors import LaunchError
+from dora_rt.exit_codes import EXIT_ENVIRONMENT, EXIT_OK, EXIT_USAGE
 
 _DESCRIPTION = """\
 Write a project: a dataflow of three nodes, and a test of one of them that needs no dataflow."""
 
-_EPILOG = """\
+_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "written",
+        EXIT_USAGE: "there is something already",
+        EXIT_ENVIRONMENT: "it cannot be written",
+    }
+)
+
+_EPILOG = f"""\
 examples:
   dora-rt new robot
   cd robot && dora-launch dataflow.yml
   cd robot && python -m pytest
 
-What exists is never overwritten.
+An existing file is never overwritten.
 
-exit codes: 0 written, 2 there is something already, 3 it cannot be written"""
+{_EXIT_CODES}"""
 
 _FILES = {
     "dataflow.yml": """\
@@ -147,12 +156,10 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     folder: Path = options.folder
     name = folder.resolve().name
     if not re.fullmatch(r"[\w. -]+", name):
-        print(f"dora-rt: {name!r} is not a name for a folder", file=sys.stderr)
-        return EXIT_USAGE
+        raise UsageError(f"{name!r} is not a name for a folder")
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            print(f"dora-rt: {folder} exists already, and is not an empty folder", file=sys.stderr)
-            return EXIT_USAGE
+            raise UsageError(f"{folder} exists already, and is not an empty folder")
         for path, text in _FILES.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text.replace("NAME", name) if path == "README.md" else text)
@@ -162,4 +169,4 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return EXIT_OK
 
 
-VERB = Verb("write a project that runs at once", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

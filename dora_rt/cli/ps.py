@@ -6,11 +6,11 @@ import argparse
 import json
 from collections.abc import Mapping
 
-from dora_rt.cli.layout import duration, size
 from dora_rt.cli.run_client import find_statuses
-from dora_rt.cli.verb import EXIT_OK, Verb
-from dora_rt.launcher.summary import table
+from dora_rt.cli.verb import Verb
+from dora_rt.exit_codes import EXIT_OK
 from dora_rt.run_status import RunStatus
+from dora_rt.units import duration, size, table
 
 _DESCRIPTION = """\
 List the dataflows of this user that are running, and their nodes."""
@@ -52,7 +52,7 @@ def _describe(status: RunStatus) -> str:
             str(process.pid or "-"),
             str(process.restarts),
             f"{process.cpu_s:.2f}",
-            size(process.rss_nbytes),
+            size(process.rss_nbytes or None),
         )
         for process in status.processes
     ]
@@ -60,4 +60,4 @@ def _describe(status: RunStatus) -> str:
     return f"{title}\n{table(titles, rows, numbers=(2, 3, 4, 5))}"
 
 
-VERB = Verb("list runs and their nodes", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,11 +1,10 @@
-"""`dora-rt record`: keeps what flows in an MCAP file."""
+"""`dora-rt record`: records the outputs of a dataflow into an MCAP file."""
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dora_rt.cli.run_client import connect
-from dora_rt.cli.run_file import add_stop_after, free_id, run_changed, whole_path
-from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.cli.run_file import RunOptions, add_stop_after, run_file, whole_path
+from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.descriptor.tree.model import (
     DEFAULT_MAX_HELD,
     Descriptor,
@@ -24,7 +23,8 @@ from dora_rt.descriptor.tree.model import (
     Program,
     Supervision,
 )
-from dora_rt.errors import DescriptorError, DoraRtError, RunNotFoundError
+from dora_rt.errors import DescriptorError, RunNotFoundError
+from dora_rt.exit_codes import EXIT_ENVIRONMENT, EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from dora_rt.launcher.node_output.console import Console
 from dora_rt.node_config import QueuePolicy
 
@@ -35,17 +35,27 @@ _DESCRIPTION = """\
 Record the outputs of a dataflow into an MCAP file: with dora-rt replay they flow again, and
 Foxglove shows the pictures and boxes in it.
 
-Of a FILE, it runs the dataflow with one more node, which has a long queue at every output. Of a
-RUN, it looks at a dataflow that runs already, which no node can tell. Neither slows the flow
-down: what comes faster than it can be written is lost, counted, and told at the end."""
+For a FILE, it runs the dataflow with one more node, which has a long queue at every output. For a
+RUN, it looks at a dataflow that runs already, unnoticed by its nodes. Neither slows the flow down:
+samples that come faster than they can be written are lost, and counted at the end."""
 
-_EPILOG = """\
+_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "well",
+        EXIT_FAILED: "the recording failed",
+        EXIT_USAGE: "no such run",
+        EXIT_ENVIRONMENT: "mcap is not installed",
+    }
+)
+
+_EPILOG = f"""\
 examples:
   dora-rt record launch/dataflow.yml -o drive.mcap    run it and record everything
   dora-rt record 9c08 --only 'camera/*'               what runs as 9c08..., until Ctrl-C
   dora-rt record --stop-after 10s                     the only run there is, for ten seconds
 
-exit codes: as of dora-launch for a FILE; of a RUN 0 well, 1 the recording failed, 2 no such run
+For a FILE the exit codes are those of dora-launch, for a RUN:
+{_EXIT_CODES}
 
 Needs the extra `record`: pip install 'dora_rt[record]'"""
 
@@ -74,7 +84,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_queue_size,
         default=_QUEUE_SIZE,
         metavar="N",
-        help=f"of a FILE: samples that may wait for the disk, per output (default {_QUEUE_SIZE})",
+        help=f"for a FILE: samples that may wait for the disk, per output (default {_QUEUE_SIZE})",
     )
     add_stop_after(parser)
     # Written out here, and read by the node: its module would import what not every verb needs.
@@ -99,25 +109,16 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from dora_rt.nodes.record import check_path, default_path
 
     path = options.output or default_path()
-    try:
-        check_path(path, overwrites=options.overwrite)
-    except DoraRtError as error:
-        print(f"dora-rt: {error}", file=sys.stderr)
-        return EXIT_PROBLEM
+    check_path(path, overwrites=options.overwrite)
     if options.what is not None and Path(options.what).is_file():
         file = Path(options.what)
 
         def add_recorder(descriptor: Descriptor, console: Console) -> Descriptor:
             return with_recorder(descriptor, options, path)
 
-        return run_changed(file, add_recorder, environ=environ, stop_after_s=options.stop_after)
-    try:
-        return _record_run(options, environ, path)
-    except RunNotFoundError:
-        raise
-    except DoraRtError as error:
-        print(f"dora-rt: {error}", file=sys.stderr)
-        return EXIT_PROBLEM
+        run_options = RunOptions(stop_after_s=options.stop_after, change=add_recorder)
+        return run_file(file, environ, run_options)
+    return _record_run(options, environ, path)
 
 
 def with_recorder(descriptor: Descriptor, options: argparse.Namespace, path: Path) -> Descriptor:
@@ -138,7 +139,7 @@ def with_recorder(descriptor: Descriptor, options: argparse.Namespace, path: Pat
     args += [f"--pictures={options.pictures}", f"--compression={options.compression}"]
     args += ["--overwrite"] if options.overwrite else []
     recorder = Node(
-        id=free_id("recorder", descriptor),
+        id=_free_id("recorder", descriptor),
         name=None,
         description=None,
         env=(),
@@ -163,6 +164,13 @@ def with_recorder(descriptor: Descriptor, options: argparse.Namespace, path: Pat
         supervision=Supervision(stop_grace_s=_STOP_GRACE_S),
     )
     return replace(descriptor, nodes=(*descriptor.nodes, recorder))
+
+
+def _free_id(wanted: str, descriptor: Descriptor) -> str:
+    """Return an id that no node of the dataflow has."""
+    taken = {node.id for node in descriptor.nodes}
+    candidates = (wanted, *(f"{wanted}_{number}" for number in range(2, len(taken) + 3)))
+    return next(name for name in candidates if name not in taken)
 
 
 def all_outputs(descriptor: Descriptor) -> list[OutputSource]:
@@ -218,7 +226,7 @@ def _record_run(options: argparse.Namespace, environ: Mapping[str, str], path: P
 
 
 def _take_all(watch: Watch, recorder: Any) -> int:
-    # Not without end: the others want to be looked at as well.
+    # Bounded, so that the other outputs have their turn.
     for count in range(_MOST_AT_ONCE):
         event = watch.take()
         if event is None:
@@ -227,4 +235,4 @@ def _take_all(watch: Watch, recorder: Any) -> int:
     return _MOST_AT_ONCE
 
 
-VERB = Verb("keep what flows in a file", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

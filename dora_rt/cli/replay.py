@@ -1,15 +1,15 @@
-"""`dora-rt replay`: lets a dataflow run on what was recorded."""
+"""`dora-rt replay`: runs a dataflow on a recording."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dora_rt.cli.run_file import add_stop_after, run_changed, whole_path
-from dora_rt.cli.verb import EXIT_PROBLEM, EXIT_USAGE, Verb
+from dora_rt.cli.command_errors import UsageError
+from dora_rt.cli.run_file import RunOptions, add_stop_after, run_file, whole_path
+from dora_rt.cli.verb import Verb
 from dora_rt.descriptor.tree.model import (
     Descriptor,
     Input,
@@ -19,22 +19,23 @@ from dora_rt.descriptor.tree.model import (
     Supervision,
     TimerSource,
 )
-from dora_rt.errors import DescriptorError, DoraRtError
+from dora_rt.errors import DescriptorError
+from dora_rt.exit_codes import EXIT_FAILED
 from dora_rt.launcher.node_output.console import Console
 from dora_rt.node_config import QueuePolicy
 
 _DESCRIPTION = """\
-Run a dataflow in which the sources (the nodes that read no other node) are replaced by what they
-sent when it was recorded: same values, same metadata, same pace. All other nodes run as ever."""
+Run a dataflow in which a recording replaces the sources (the nodes that read no other node): same
+values, same metadata, same pace. All other nodes run as ever."""
 
-_EPILOG = """\
+_EPILOG = f"""\
 examples:
   dora-rt replay drive.mcap                           the dataflow file that was recorded
   dora-rt replay drive.mcap launch/other.yml          another one, with a node of the same id
   dora-rt replay drive.mcap --rate 0.5 --start 12 --end 20
   dora-rt replay drive.mcap --nodes camera,detector   also what the detector had found
 
-exit codes: as of dora-launch; 1 also: the recording cannot be read
+The exit codes are those of dora-launch; {EXIT_FAILED} also if the recording cannot be read.
 
 Needs the extra `record`: pip install 'dora_rt[record]'"""
 
@@ -68,19 +69,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from dora_rt.nodes.replay import Recording, parse_options
 
-    # The node would end with the same message, but only when all others have been started.
+    # The node would refuse them too, but only after all nodes have been started.
     arguments = _arguments(options)
     parse_options(arguments, prog="dora-rt replay")
-    try:
-        recording = Recording.open(options.recording)
-    except DoraRtError as error:
-        print(f"dora-rt: {error}", file=sys.stderr)
-        return EXIT_PROBLEM
+    recording = Recording.open(options.recording)
     file = options.file or Path(recording.about.get("dataflow", ""))
     if not file.is_file():
         where = f"{file}, which was recorded, is gone" if file.name else "it does not say which"
-        print(f"dora-rt: say which dataflow file to run: {where}", file=sys.stderr)
-        return EXIT_USAGE
+        raise UsageError(f"say which dataflow file to run: {where}")
     nodes = None if options.nodes is None else options.nodes.split(",")
 
     def replace_sources(descriptor: Descriptor, console: Console) -> Descriptor:
@@ -90,7 +86,8 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 console.notice(f"{old.id} is replayed from {options.recording}")
         return changed
 
-    return run_changed(file, replace_sources, environ=environ, stop_after_s=options.stop_after)
+    run_options = RunOptions(stop_after_s=options.stop_after, change=replace_sources)
+    return run_file(file, environ, run_options)
 
 
 def _arguments(options: argparse.Namespace) -> tuple[str, ...]:
@@ -106,7 +103,7 @@ def with_replay(
     arguments: tuple[str, ...],
     wanted: Collection[str] | None,
 ) -> Descriptor:
-    """Put replay nodes in the place of sources that were recorded, or of the wanted nodes.
+    """Return the dataflow with replay nodes in the place of recorded sources or of wanted nodes.
 
     Args:
         descriptor: the dataflow.
@@ -115,7 +112,7 @@ def with_replay(
         wanted: ids of the nodes to replace; None: all recorded sources.
 
     Raises:
-        DescriptorError: there is no node to be replaced.
+        DescriptorError: there is no node to replace.
     """
     chosen = [
         node
@@ -167,4 +164,4 @@ def _replay(node: Node, recorded: Collection[str], arguments: tuple[str, ...]) -
     )
 
 
-VERB = Verb("run a dataflow on what was recorded", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,4 +1,4 @@
-"""Asks running dataflows for what a verb shows or does."""
+"""Requests of the verbs to running dataflows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from dora_rt.cli.command_errors import RunEndedError
 from dora_rt.errors import RunNotFoundError
 from dora_rt.launcher.cleanup.run_directory import check_base_folder
 from dora_rt.run_status import ProcessStatus, RunDescription, RunStatus
@@ -15,16 +16,12 @@ from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, open_
 
 Answer = TypeVar("Answer")
 HOW_RUNS_ARE_CALLED = """\
-A run is called by its name, by a beginning of it that no other has, or by its dataflow file
-(dataflow.yml, dataflow). Where only one is running it need not be named."""
-
-
-class RunEndedError(Exception):
-    """The run has ended while it was being asked."""
+You name a run by its name, by the beginning of it, or by its dataflow file (dataflow.yml,
+dataflow). If only one is running, you need not name it."""
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
-    """Let the user say which run."""
+    """Add the option `--run`."""
     parser.add_argument("--run", metavar="RUN", help="which run, if there are several")
 
 
@@ -32,8 +29,8 @@ def connect(called: str | None, environ: Mapping[str, str]) -> Connection:
     """Connect to the run that the user named, or to the only one.
 
     Raises:
-        LaunchError: the folder of this user's runs is somebody else's.
-        RunNotFoundError: there is none, or several.
+        LaunchError: the folder of this user's runs belongs to another user.
+        RunNotFoundError: there is no such run, or several.
     """
     base = base_folder(environ)
     check_base_folder(base)
@@ -89,7 +86,7 @@ def find_statuses(environ: Mapping[str, str]) -> list[RunStatus]:
     """Return the status of every run that answers, the oldest first.
 
     Raises:
-        LaunchError: the folder of this user's runs is somebody else's.
+        LaunchError: the folder of this user's runs belongs to another user.
         RefusedError: there are runs, and none of them answers.
     """
     base = base_folder(environ)

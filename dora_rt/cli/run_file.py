@@ -1,89 +1,165 @@
-"""Runs a dataflow file with a change that only this run has."""
+"""From a dataflow file to a finished run and its exit code, for every command that runs one."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from dora_rt.cli.verb import EXIT_ENVIRONMENT, EXIT_OK, EXIT_PROBLEM, EXIT_USAGE
+from dora_rt.cli.command_errors import UsageError
 from dora_rt.descriptor import read_descriptor
 from dora_rt.descriptor.tree.model import Descriptor
-from dora_rt.errors import DescriptorError, SharedMemoryError, SharedMemoryFullError
+from dora_rt.errors import LaunchError
+from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, interrupted_by
 from dora_rt.launcher.launch import launch, show_summary
 from dora_rt.launcher.node_output.console import Console
+from dora_rt.launcher.perfetto import check_target
 from dora_rt.launcher.processes.environ import inherited_environ
+from dora_rt.launcher.report_file import ReportFile
+from dora_rt.launcher.trace_options import TraceOptions, decide_spans
+from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
-from dora_rt.units import duration_s
+from dora_rt.units import read_duration_s
 
 Change = Callable[[Descriptor, Console], Descriptor]
 
 
-def add_stop_after(parser: argparse.ArgumentParser) -> None:
-    """Add the option `--stop-after`, as dora-launch has it."""
-    parser.add_argument(
-        "--stop-after",
-        type=duration_s,
-        metavar="TIME",
-        help="stop so long after the start: 10s, 500ms, 5m, 1h30m",
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a command says of a run beside its file.
+
+    Attributes:
+        stop_after_s: stop it this many seconds after its start.
+        has_strict_types: whether types that do not fit are errors.
+        has_dora_compat: whether `import dora` in the nodes is what this package has.
+        log_folder: where the log files of the nodes stay.
+        report: the file for the report.
+        trace: the file for the trace.
+        wants_spans: whether the nodes make spans of OpenTelemetry.
+        companions: commands of programs that look at the run and end with it.
+        change: returns what runs in the place of what the file says; may raise DescriptorError.
+    """
+
+    stop_after_s: float | None = None
+    has_strict_types: bool = False
+    has_dora_compat: bool = True
+    log_folder: Path | None = None
+    report: Path | None = None
+    trace: Path | None = None
+    wants_spans: bool = False
+    companions: Sequence[Sequence[str]] = ()
+    change: Change | None = None
+
+
+def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int:
+    """Run a dataflow file to its end; return the exit code.
+
+    Raises:
+        DescriptorError: the file has problems.
+        UsageError: the report or the trace cannot be written where the options say.
+        ExtraMissingError: spans are wanted, and their packages are not installed.
+        LaunchError, SharedMemoryError, SharedMemoryFullError: the environment does not allow it.
+    """
+    # An error leaves the console first: what it shows comes before the message.
+    with open_console(environ) as console:
+        environ = inherited_environ(environ)
+        descriptor = read_file(file, environ, has_strict_types=options.has_strict_types)
+        if options.change is not None:
+            descriptor = options.change(descriptor, console)
+        for note in descriptor.notes:
+            console.notice(f"note: {note}")
+        plan = plan_file(file, descriptor)
+        report = None if options.report is None else _prepare_report(options.report)
+        watching = _decide_watching(options, environ)
+        if watching.note is not None:
+            console.notice(f"note: {watching.note}")
+        try:
+            outcome = launch(
+                plan,
+                console,
+                environ=environ,
+                has_dora_compat=options.has_dora_compat,
+                stop_after_s=options.stop_after_s,
+                log_folder=options.log_folder,
+                companions=options.companions,
+                watching=watching,
+            )
+        except PermissionError as error:
+            raise LaunchError(str(error)) from error
+        if report is not None:
+            try:
+                report.write(outcome.report.to_json())
+            except OSError as error:
+                console.alarm(f"--report {options.report}: {error.strerror}")
+        show_summary(outcome, console)
+    if outcome.interrupted_by is not None:
+        return interrupted_by(outcome.interrupted_by)
+    return EXIT_FAILED if outcome.report.failures else EXIT_OK
+
+
+def open_console(environ: Mapping[str, str]) -> Console:
+    """Return a console at the standard output, in colour on a terminal that may have it."""
+    is_plain = "NO_COLOR" in environ or environ.get("TERM") == "dumb"
+    return Console(sys.stdout, has_colour=sys.stdout.isatty() and not is_plain)
+
+
+def read_file(
+    file: Path,
+    environ: Mapping[str, str],
+    *,
+    has_strict_types: bool = False,
+    is_built: bool = True,
+) -> Descriptor:
+    """Read a dataflow file and check it, in the environment that its nodes will have.
+
+    Raises:
+        DescriptorError: it has problems.
+    """
+    return read_descriptor(
+        file, inherited_environ(environ), has_strict_types=has_strict_types, is_built=is_built
     )
 
 
-def run_changed(
-    file: Path, change: Change, *, environ: Mapping[str, str], stop_after_s: float | None
-) -> int:
-    """Run a file as dora-launch does, and give the exit code that dora-launch would give.
-
-    Args:
-        file: the dataflow file.
-        change: gives what is to run in the place of what the file says; may raise DescriptorError.
-        environ: the environment.
-        stop_after_s: stop it so many seconds after its start.
-
-    Raises:
-        LaunchError: the environment does not allow the run.
-    """
-    is_plain = "NO_COLOR" in environ or environ.get("TERM") == "dumb"
-    has_colour = sys.stdout.isatty() and not is_plain
-    with Console(sys.stdout, has_colour=has_colour) as console:
-        return _run(file, change, console, inherited_environ(environ), stop_after_s)
+def plan_file(file: Path, descriptor: Descriptor) -> Plan:
+    """Return the plan of a file that was read, with the Python of this command."""
+    return make_plan(descriptor, folder=file.resolve().parent, interpreter=sys.executable)
 
 
-def _run(
-    file: Path,
-    change: Change,
-    console: Console,
-    environ: dict[str, str],
-    stop_after_s: float | None,
-) -> int:
-    try:
-        descriptor = change(read_descriptor(file, environ), console)
-    except DescriptorError as error:
-        console.drain()
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
-    plan = make_plan(descriptor, folder=file.resolve().parent, interpreter=sys.executable)
-    try:
-        outcome = launch(plan, console, environ=environ, stop_after_s=stop_after_s, log_folder=None)
-    except (SharedMemoryError, SharedMemoryFullError, PermissionError) as error:
-        console.drain()
-        print(f"dora-rt: {error}", file=sys.stderr)
-        return EXIT_ENVIRONMENT
-    show_summary(outcome, console)
-    if outcome.interrupted_by is not None:
-        return 128 + outcome.interrupted_by
-    return EXIT_PROBLEM if outcome.report.failures else EXIT_OK
+def add_file_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument FILE."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
 
 
-def free_id(wanted: str, descriptor: Descriptor) -> str:
-    """Give a node's id that the dataflow does not use yet."""
-    taken = {node.id for node in descriptor.nodes}
-    candidates = (wanted, *(f"{wanted}_{number}" for number in range(2, len(taken) + 3)))
-    return next(name for name in candidates if name not in taken)
+def add_stop_after(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--stop-after`."""
+    parser.add_argument(
+        "--stop-after",
+        type=read_duration_s,
+        metavar="TIME",
+        help="stop this long after the start: 10s, 500ms, 5m, 1h30m",
+    )
 
 
 def whole_path(path: Path) -> str:
-    """Give a path that means the same in the folder of the dataflow file, where nodes run."""
+    """Return a path that means the same in the folder of the dataflow file, where nodes run."""
     return os.path.abspath(path)  # noqa: PTH100 - Path.absolute() keeps `..`
+
+
+def _prepare_report(path: Path) -> ReportFile:
+    try:
+        return ReportFile.prepare(path)
+    except OSError as error:
+        raise UsageError(f"--report {path}: {error.strerror}") from error
+
+
+def _decide_watching(options: RunOptions, environ: Mapping[str, str]) -> TraceOptions:
+    if options.trace is not None:
+        try:
+            check_target(options.trace)
+        except OSError as error:
+            raise UsageError(str(error)) from error
+    has_spans, note = decide_spans(environ, are_wanted=options.wants_spans)
+    return TraceOptions(options.trace, has_spans, note)

@@ -1,4 +1,4 @@
-"""`dora-rt service`: a systemd unit that runs a dataflow at boot."""
+"""`dora-rt service`: prints or installs a systemd unit that runs a dataflow at boot."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import getpass
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, Verb
-from dora_rt.descriptor import read_descriptor
-from dora_rt.errors import DescriptorError, LaunchError
-from dora_rt.launcher.processes.environ import inherited_environ
+from dora_rt.cli.command_errors import UsageError
+from dora_rt.cli.run_file import add_file_argument, plan_file, read_file
+from dora_rt.cli.verb import Verb, exit_codes_help
+from dora_rt.errors import LaunchError
+from dora_rt.exit_codes import EXIT_ENVIRONMENT, EXIT_FAILED, EXIT_OK, EXIT_USAGE, interrupted_by
 from dora_rt.plan.plan import Plan
-from dora_rt.plan.planner import make_plan
 from dora_rt.runs import NAMESPACE_VARIABLE, namespace_of
 
 _DESCRIPTION = """\
@@ -25,7 +26,16 @@ Print or install a systemd unit that runs a dataflow at boot, with the Python of
 counts as started when all nodes are ready, is stopped as by Ctrl-C, and is started again if a
 node has failed for good."""
 
-_EPILOG = """\
+_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "well",
+        EXIT_FAILED: "systemctl failed",
+        EXIT_USAGE: "bad file or usage",
+        EXIT_ENVIRONMENT: "the unit cannot be written",
+    }
+)
+
+_EPILOG = f"""\
 examples:
   dora-rt service print dataflow.yml    look at it first
   dora-rt service install dataflow.yml  for this user, without root
@@ -34,12 +44,12 @@ examples:
 A unit of the user starts at boot only with `loginctl enable-linger`, once. So that systemd does
 not take away shared memory when you log out, a unit of the system needs it as well.
 
-exit codes: 0 well, 1 systemctl failed, 2 bad file or usage, 3 the unit cannot be written"""
+{_EXIT_CODES}"""
 
 _UNIT = """\
 [Unit]
 Description=dora_rt dataflow {file}
-{after}# Not again and again what fails again and again.
+{after}# A dataflow that fails again and again is given up.
 StartLimitIntervalSec=300
 StartLimitBurst=5
 
@@ -55,9 +65,9 @@ TimeoutStartSec={start_s}
 TimeoutStopSec={stop_s}
 Restart=on-failure
 RestartSec=5
-# Stopped by a signal, as `systemctl stop` does; and a file that is wrong does not become right.
-SuccessExitStatus=130 143
-RestartPreventExitStatus=2
+# Stopped by a signal, as `systemctl stop` does. A wrong file is not tried again.
+SuccessExitStatus={stopped}
+RestartPreventExitStatus={usage}
 
 [Install]
 WantedBy={target}
@@ -66,36 +76,30 @@ WantedBy={target}
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("print", "install"), help="what to do with the unit")
-    parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
+    add_file_argument(parser)
     parser.add_argument(
         "--name", type=_name, help="name of the unit (default: of the file, or of its folder)"
     )
     parser.add_argument(
         "--system", action="store_true", help="a unit of the system, run as this user or --user"
     )
-    parser.add_argument("--user", metavar="USER", help="with --system: as whom it runs")
+    parser.add_argument("--user", metavar="USER", help="with --system: the user that runs it")
     parser.add_argument("--now", action="store_true", help="with install: also start it now")
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    try:
-        descriptor = read_descriptor(options.file, inherited_environ(environ))
-    except DescriptorError as error:
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
+    descriptor = read_file(options.file, environ)
     if options.user is not None and not options.system:
-        print("dora-rt: --user goes with --system: a unit of the user is yours", file=sys.stderr)
-        return EXIT_USAGE
+        raise UsageError("--user goes with --system: without --system the unit is yours")
     file = options.file.resolve()
-    plan = make_plan(descriptor, folder=file.parent, interpreter=sys.executable)
+    plan = plan_file(file, descriptor)
     user = None
     if options.system:
         user = options.user or environ.get("SUDO_USER") or getpass.getuser()
     try:
         unit = make_unit(plan, file, user=user, namespace=namespace_of(environ))
-    except KeyError:
-        print(f"dora-rt: this machine has no user {user!r}", file=sys.stderr)
-        return EXIT_USAGE
+    except KeyError as error:
+        raise UsageError(f"this machine has no user {user!r}") from error
     if options.action == "print":
         print(unit, end="")
         return EXIT_OK
@@ -104,7 +108,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def make_unit(plan: Plan, file: Path, *, user: str | None, namespace: str) -> str:
-    """Write the unit of a dataflow: of the system and run as `user`, or of the user (None).
+    """Return the unit of a dataflow: one of the system, run as `user`; or one of this user (None).
 
     Raises:
         KeyError: there is no such user.
@@ -132,6 +136,8 @@ def make_unit(plan: Plan, file: Path, *, user: str | None, namespace: str) -> st
         start_s=f"{startup_s + 30:g}",
         # Draining and three rungs of the ladder, each with the grace of the slowest node.
         stop_s=f"{4 * grace_s + 5:g}",
+        stopped=f"{interrupted_by(signal.SIGINT)} {interrupted_by(signal.SIGTERM)}",
+        usage=EXIT_USAGE,
         target="default.target" if user is None else "multi-user.target",
     )
 
@@ -155,7 +161,7 @@ def _install(
         if not _call(command):
             shown = " ".join([*control, "daemon-reload", "&&", *enable])
             print(f"dora-rt: where systemd runs, write: {shown}", file=sys.stderr)
-            return EXIT_PROBLEM
+            return EXIT_FAILED
     scope = "" if is_system else "--user "
     print(
         f"it starts at boot; for that, once: loginctl enable-linger\n"
@@ -209,4 +215,4 @@ def _quote(word: str) -> str:
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-VERB = Verb("run a dataflow at boot (systemd)", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,4 +1,4 @@
-"""`dora-rt stop` and `dora-rt restart`: do by hand what the launcher does by itself."""
+"""`dora-rt stop` and `dora-rt restart`: stop a run or a node, or restart a node, by hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Mapping
 
+from dora_rt.cli.command_errors import RunEndedError
 from dora_rt.cli.run_client import (
     HOW_RUNS_ARE_CALLED,
-    RunEndedError,
     add_run_argument,
     ask,
     ask_description,
@@ -19,17 +19,26 @@ from dora_rt.cli.run_client import (
     find_statuses,
     process_called,
 )
-from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.errors import RunNotFoundError
+from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from dora_rt.run_status import NodeState, ProcessStatus
-from dora_rt.runs import Connection, RefusedError, base_folder
+from dora_rt.runs import Connection, base_folder
 
 _LOOK_S = 0.02
 
 _STOP = """\
-Stop a run, or one node of it, as Ctrl-C does: the nodes are told, after their stop_grace get
-SIGINT or SIGTERM, by which their cleanup code runs, and are killed after another one. Returns when
-it has ended."""
+Stop a run, or one node of it, as Ctrl-C does. Each node gets a Stop event; after its stop_grace
+SIGINT or SIGTERM, which runs its cleanup code; after another stop_grace SIGKILL. Returns when that
+is done."""
+
+_STOP_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "it has ended",
+        EXIT_FAILED: "the run refuses",
+        EXIT_USAGE: "there is no such run or node",
+    }
+)
 
 _STOP_EPILOG = f"""\
 examples:
@@ -40,14 +49,22 @@ examples:
 
 {HOW_RUNS_ARE_CALLED}
 
-A node that was stopped by hand is not restarted by its policy. Who reads it waits for it, and
-nobody waits to send to it. With `on_exit: stop_all` it ends the dataflow as ever.
+A node that was stopped by hand is not restarted by its policy. Its readers wait for it, and
+no writer waits to send to it. With `on_exit: stop_all` it ends the dataflow as ever.
 
-exit codes: 0 it has ended, 1 the run refuses, 2 there is no such run or node"""
+{_STOP_EXIT_CODES}"""
 
 _RESTART = """\
 Restart one node: stop it if it runs, and start it again. It keeps its queues, and its peers go
 on. It does not count as a failure, and its limit of restarts begins anew."""
+
+_RESTART_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "it runs again",
+        EXIT_FAILED: "it does not, or the run refuses",
+        EXIT_USAGE: "there is no such run or node",
+    }
+)
 
 _RESTART_EPILOG = f"""\
 examples:
@@ -57,10 +74,10 @@ examples:
 {HOW_RUNS_ARE_CALLED}
 
 Returns when the new process is ready. A node that has ended, failed, or was stopped by hand is
-started again; nodes that ended because it did are not, restart them as well. A dynamic node is
-started by who started it.
+started again; nodes that ended because it did are not: restart them as well. A dynamic node you
+start again yourself.
 
-exit codes: 0 it runs again, 1 it does not, or the run refuses, 2 there is no such run or node"""
+{_RESTART_EXIT_CODES}"""
 
 
 def _add_stop_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,15 +103,12 @@ def _stop(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             while os.path.lexists(base_folder(environ) / connection.run):
                 time.sleep(_LOOK_S)
             return EXIT_OK
-        except RefusedError as error:
-            print(f"dora-rt: {error}", file=sys.stderr)
-            return EXIT_PROBLEM
 
 
 def _find_target(
     name: str | None, run: str | None, environ: Mapping[str, str]
 ) -> tuple[str | None, str | None]:
-    """Tell which run is meant, and which node of it, if one is."""
+    """Return the run that is meant, and the node of it, if the name is one of a node."""
     if name is None or run is not None:
         return run, name
     having = [status.run for status in find_statuses(environ) if status.find_process(name)]
@@ -133,29 +147,22 @@ def _add_restart_arguments(parser: argparse.ArgumentParser) -> None:
 def _restart(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     run = options.run or _find_target(options.name, None, environ)[0]
     with connect(run, environ) as connection:
-        try:
-            before = process_called(ask_status(connection), options.name)
-            ask(connection, "restart", node=options.name)
-            process = _wait_for_successor(connection, before)
-        except RunEndedError:
-            print(f"dora-rt: run {connection.run} has ended meanwhile", file=sys.stderr)
-            return EXIT_PROBLEM
-        except RefusedError as error:
-            print(f"dora-rt: {error}", file=sys.stderr)
-            return EXIT_PROBLEM
+        before = process_called(ask_status(connection), options.name)
+        ask(connection, "restart", node=options.name)
+        process = _wait_for_successor(connection, before)
     if process.state is not NodeState.RUNNING:
         print(
             f"dora-rt: node {process.name} is {process.state.value}: {process.ending} "
             f"(dora-rt logs {process.name})",
             file=sys.stderr,
         )
-        return EXIT_PROBLEM
+        return EXIT_FAILED
     print(f"node {process.name} runs again (process {process.pid})")
     return EXIT_OK
 
 
 def _wait_for_successor(connection: Connection, before: ProcessStatus) -> ProcessStatus:
-    """Wait until there was another process, and that one is ready or has ended."""
+    """Wait until the node has a new process that is ready or has ended; return its status."""
     while True:
         status = ask_status(connection)
         process = process_called(status, before.name)
@@ -166,5 +173,5 @@ def _wait_for_successor(connection: Connection, before: ProcessStatus) -> Proces
         time.sleep(_LOOK_S)
 
 
-STOP = Verb("stop a run or a node", _STOP, _STOP_EPILOG, _add_stop_arguments, _stop)
-RESTART = Verb("restart a node", _RESTART, _RESTART_EPILOG, _add_restart_arguments, _restart)
+STOP = Verb(_STOP, _STOP_EPILOG, _add_stop_arguments, _stop)
+RESTART = Verb(_RESTART, _RESTART_EPILOG, _add_restart_arguments, _restart)

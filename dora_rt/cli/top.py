@@ -1,23 +1,30 @@
-"""`dora-rt top`, `hz` and `bw`: what flows in a running dataflow, from the counters it keeps."""
+"""`dora-rt top`, `hz` and `bw`: show what flows in a running dataflow, from its counters."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dora_rt.cli.layout import bandwidth, duration, latency, rate, size
-from dora_rt.cli.live import add_live_arguments, show_rates
-from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED
+from dora_rt.cli.command_errors import RunEndedError
+from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, add_run_argument, ask_status, connect
 from dora_rt.cli.verb import Verb
 from dora_rt.errors import RunNotFoundError
-from dora_rt.launcher.summary import table
-from dora_rt.live.rates import EdgeRate, OutputRate, Rates
+from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK
+from dora_rt.live.rates import EdgeRate, OutputRate, Rates, measure
+from dora_rt.runs import Connection
+from dora_rt.terminal import harmless, steer
+from dora_rt.units import bandwidth, duration, latency, rate, size, table
+
+_CLEAR_ALL, _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"
 
 _COUNTED = """\
-The numbers come from the counters that each writer and reader keeps anyway: no node is asked, and
-none is slowed."""
+The numbers come from counters that writers and readers keep anyway: no node is asked or slowed."""
 
 _TOP = f"""\
 Show the nodes and the edges of a running dataflow: state, CPU, memory; rate, bandwidth, queue,
@@ -29,9 +36,9 @@ examples:
   dora-rt top dataflow.yml   this one
   dora-rt top --once --json  measure for a second, for programs
 
-p50 and p99 are from the send to the receipt of a sample, of those of the last interval. The age
-at the receipt counts from the origin: the capture of the picture that led to it. `queue` is
-how many samples wait, of how many there is room for; `dropped` counts from the beginning.
+p50 and p99 are the time from send to receipt, over the samples of the last interval. The age
+counts from the origin instead: the capture of the picture that led to the sample. `queue` is how
+many samples wait, and how many fit; `dropped` counts from the beginning.
 
 {HOW_RUNS_ARE_CALLED}"""
 
@@ -59,12 +66,12 @@ Only payloads are counted. No edge copies them: many readers of one output share
 
 def _add_top_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="RUN", help="which run, if there are several")
-    add_live_arguments(parser)
+    _add_live_arguments(parser)
 
 
 def _top(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     options.run = options.name or options.run
-    return show_rates(options, environ, _render_all)
+    return _show_rates(options, environ, _render_all)
 
 
 def _render_all(rates: Rates) -> str:
@@ -78,7 +85,7 @@ def _render_all(rates: Rates) -> str:
                 str(process.pid or "-"),
                 str(process.restarts),
                 f"{process.cpu_percent:.0f} %",
-                size(process.rss_nbytes),
+                size(process.rss_nbytes or None),
                 str(process.threads or "-"),
             )
             for process in rates.processes
@@ -110,7 +117,7 @@ def _add_port_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="a node, an output or an input (default: all)"
     )
-    add_live_arguments(parser)
+    _add_live_arguments(parser)
 
 
 def _hz(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -128,7 +135,7 @@ def _bw(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         options,
         environ,
         ("", "bandwidth", "sample"),
-        lambda output: (bandwidth(output.bytes_per_s), size(output.mean_nbytes)),
+        lambda output: (bandwidth(output.bytes_per_s), size(output.mean_nbytes or None)),
         lambda edge: (bandwidth(edge.bytes_per_s), ""),
     )
 
@@ -155,11 +162,11 @@ def _show_ports(
             "edges": [dataclasses.asdict(edge) for edge in edges],
         }
 
-    return show_rates(options, environ, render, to_fields)
+    return _show_rates(options, environ, render, to_fields)
 
 
 def _pick(rates: Rates, names: Sequence[str]) -> tuple[list[OutputRate], list[EdgeRate]]:
-    """Give the outputs and edges of these names, or all if there are none."""
+    """Return the outputs and edges of these names; all without names."""
     if not names:
         return list(rates.outputs), list(rates.edges)
     ports = [output.source for output in rates.outputs]
@@ -181,6 +188,81 @@ def _has_name(port: str, names: Sequence[str]) -> bool:
     return any(port == name or port.startswith(f"{name}/") for name in names)
 
 
-TOP = Verb("watch nodes and edges live", _TOP, _TOP_EPILOG, _add_top_arguments, _top)
-HZ = Verb("show how often outputs send", _HZ, _HZ_EPILOG, _add_port_arguments, _hz)
-BW = Verb("show how much outputs send", _BW, _BW_EPILOG, _add_port_arguments, _bw)
+def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the run, the interval and the form."""
+    add_run_argument(parser)
+    parser.add_argument(
+        "-i",
+        "--interval",
+        type=_interval_s,
+        default=1.0,
+        metavar="SECONDS",
+        help="how long each measurement takes (default: 1)",
+    )
+    parser.add_argument("--once", action="store_true", help="measure once, and end")
+    parser.add_argument("--json", action="store_true", help="print a line of JSON each time")
+
+
+def _show_rates(
+    options: argparse.Namespace,
+    environ: Mapping[str, str],
+    render: Callable[[Rates], str],
+    to_fields: Callable[[Rates], object] = Rates.to_fields,
+) -> int:
+    """Show the rates of a run until it ends, or Ctrl-C; return the exit code.
+
+    Raises:
+        RunNotFoundError: there is no such run, or `render` misses something in it.
+    """
+    is_terminal = sys.stdout.isatty() and not options.json and not options.once
+    if is_terminal:
+        steer(sys.stdout, _CLEAR_ALL)
+    try:
+        with connect(options.run, environ) as connection:
+            for rates in _measurements(connection, options.interval):
+                if options.json:
+                    print(json.dumps(to_fields(rates)), flush=True)
+                elif is_terminal:
+                    _redraw(render(rates))
+                else:
+                    print(render(rates), end="\n" if options.once else "\n\n", flush=True)
+                if options.once:
+                    break
+    except RunEndedError as error:
+        print(f"run {error} has ended", file=sys.stderr)
+        return EXIT_FAILED if options.once else EXIT_OK
+    except KeyboardInterrupt:
+        pass  # this is how one ends it
+    return EXIT_OK
+
+
+def _measurements(connection: Connection, interval_s: float) -> Iterator[Rates]:
+    earlier = ask_status(connection)
+    while True:
+        time.sleep(interval_s)
+        later = ask_status(connection)
+        yield measure(earlier, later)
+        earlier = later
+
+
+def _redraw(text: str) -> None:
+    columns, rows = shutil.get_terminal_size()
+    lines = [line[:columns] for line in harmless(text, has_colours=False).split("\n")[: rows - 1]]
+    shown = "".join(f"{line}{_CLEAR_LINE}\n" for line in lines)
+    steer(sys.stdout, f"{_HOME}{shown}{_CLEAR_BELOW}")
+    sys.stdout.flush()
+
+
+def _interval_s(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.05 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.05 to 3600")
+    return seconds
+
+
+TOP = Verb(_TOP, _TOP_EPILOG, _add_top_arguments, _top)
+HZ = Verb(_HZ, _HZ_EPILOG, _add_port_arguments, _hz)
+BW = Verb(_BW, _BW_EPILOG, _add_port_arguments, _bw)

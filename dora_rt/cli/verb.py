@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-EXIT_OK, EXIT_PROBLEM, EXIT_USAGE, EXIT_ENVIRONMENT, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+_HELP_COLUMNS = 98
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One thing that the command can do."""
+    """One thing that the command can do; its one-line help is in the table of `dora-rt`."""
 
-    summary: str
     description: str
     epilog: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Mapping[str, str]], int]
+
+
+def exit_codes_help(meanings: Mapping[int | str, str]) -> str:
+    """Return the lines of a help text that say what the exit codes of a command mean."""
+    listed = ", ".join(f"{code} {meaning}" for code, meaning in meanings.items())
+    return textwrap.fill(f"exit codes: {listed}", _HELP_COLUMNS)

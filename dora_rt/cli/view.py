@@ -11,9 +11,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
-from dora_rt.errors import DoraRtError, RunNotFoundError
-from dora_rt.units import web_port
+from dora_rt.cli.verb import Verb, exit_codes_help
+from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
+from dora_rt.units import read_port
 
 if TYPE_CHECKING:
     from dora_rt.event import Event
@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Show the pictures of an output as they come: in a window if there is a display, else as a web
-page; or keep one in a file. No node waits for it, or can tell that it is there."""
+page; or keep one in a file. No node waits for it or notices it."""
 
-_EPILOG = """\
+_EXIT_CODES = exit_codes_help(
+    {EXIT_OK: "well", EXIT_FAILED: "there was no picture", EXIT_USAGE: "no such output"}
+)
+
+_EPILOG = f"""\
 examples:
   dora-rt view camera/image                        a window or a web page, until Ctrl-C
   dora-rt view camera/image --boxes detector/bbox  with boxes around what was found
   dora-rt view camera/image --save now.png         one picture into a file
   dora-rt view camera/image --output web --port 0  a web page at any free port
 
-exit codes: 0 well, 1 there was no picture, 2 no such output"""
+{_EXIT_CODES}"""
 
 _PAUSE_S = 0.002
 
@@ -47,7 +51,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", choices=("auto", "window", "web"), default="auto", help="where to show them"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address of the web page")
-    parser.add_argument("--port", type=web_port, default=8080, help="port of the web page; 0: any")
+    parser.add_argument("--port", type=read_port, default=8080, help="port of the web page; 0: any")
 
 
 def _picture_path(text: str) -> Path:
@@ -60,24 +64,18 @@ def _picture_path(text: str) -> Path:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    # Only who asks for pictures pays for numpy and OpenCV.
+    # Here: no other verb pays for numpy and OpenCV.
     from dora_rt.live.attach import attach
 
     with ExitStack() as stack:
         watches = {"image": stack.enter_context(attach(options.image))}
         if options.boxes is not None:
             watches["bbox"] = stack.enter_context(attach(options.boxes))
-        try:
-            live = _Live(watches)
-            has_seen = _show(options, live) if options.save is None else _save(options.save, live)
-        except RunNotFoundError:
-            raise
-        except DoraRtError as error:
-            print(f"dora-rt: {error}", file=sys.stderr)
-            return EXIT_PROBLEM
+        live = _Live(watches)
+        has_seen = _show(options, live) if options.save is None else _save(options.save, live)
     if not has_seen:
         print(f"dora-rt: there was no picture in {options.image}", file=sys.stderr)
-    return EXIT_OK if has_seen else EXIT_PROBLEM
+    return EXIT_OK if has_seen else EXIT_FAILED
 
 
 def _show(options: argparse.Namespace, live: _Live) -> bool:
@@ -92,7 +90,7 @@ def _show(options: argparse.Namespace, live: _Live) -> bool:
 
 
 def _save(path: Path, live: _Live) -> bool:
-    """Keep the first picture, or the first one whose boxes came."""
+    """Save the first picture, or the first one whose boxes came; return whether there was one."""
     from dora_rt.nodes.plot.drawing import draw_boxes
     from dora_rt.nodes.plot.matching import Matcher, Picture
     from dora_rt.nodes.plot.received import decode, read_detections
@@ -118,14 +116,14 @@ def _save(path: Path, live: _Live) -> bool:
 
 
 class _Live:
-    """What the loop of the plot node takes for a node: it gives what the watches see."""
+    """The samples of the watches, in the form of a node, for the loop of the plot node."""
 
     def __init__(self, watches: Mapping[str, Watch]) -> None:
         self.watches = watches
         self._is_over = False
 
     def next(self, timeout: float | None = None) -> Event | None:
-        """Wait for a picture or boxes; None when the run has ended, or the user wants no more."""
+        """Wait for a picture or boxes; None when the run has ended or the view was closed."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._is_over and not all(one.has_ended for one in self.watches.values()):
             for input_id, watch in self.watches.items():
@@ -143,4 +141,4 @@ class _Live:
         self._is_over = True
 
 
-VERB = Verb("show the pictures of an output", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

@@ -1,22 +1,17 @@
-"""`dora-rt watch`: restart a node when one of its files has changed, and no other node."""
+"""`dora-rt watch`: restarts a node, and no other, when one of its files has changed."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from dora_rt.cli.command_errors import RunEndedError
 from dora_rt.cli.imported_files import source_files
-from dora_rt.cli.run_client import (
-    HOW_RUNS_ARE_CALLED,
-    RunEndedError,
-    ask,
-    ask_description,
-    connect,
-)
-from dora_rt.cli.verb import EXIT_OK, EXIT_PROBLEM, Verb
+from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, ask, ask_description, connect
+from dora_rt.cli.verb import Verb, exit_codes_help
+from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from dora_rt.run_status import Program
 from dora_rt.runs import Connection, RefusedError
 from dora_rt.units import counted
@@ -24,10 +19,18 @@ from dora_rt.units import counted
 _PAUSE_S = 0.2
 
 _DESCRIPTION = """\
-Watch the files of the nodes and operators of a running dataflow. When one has changed, restart the
-node that is made of it, and no other: its queues stay, its peers go on. A file is watched if it is
-the node's script or module, or is imported by it and lies beside it or in its package. A file with
+Watch the files of the nodes and operators of a running dataflow. When one has changed, restart its
+node and no other: its queues stay, its peers go on. A file is watched if it is the node's script or
+module, or if that imports it and it lies beside it or in its package. A file with
 a syntax error restarts nothing."""
+
+_EXIT_CODES = exit_codes_help(
+    {
+        EXIT_OK: "the run has ended, or Ctrl-C",
+        EXIT_FAILED: "the run does not answer",
+        EXIT_USAGE: "there is no such run",
+    }
+)
 
 _EPILOG = f"""\
 examples:
@@ -37,7 +40,7 @@ examples:
 
 {HOW_RUNS_ARE_CALLED}
 
-exit codes: 0 the run has ended, or Ctrl-C; 1 the run does not answer; 2 there is no such run"""
+{_EXIT_CODES}"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,15 +60,12 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
                     print(f"watch: {line}", flush=True)
     except RunEndedError:
         return EXIT_OK
-    except RefusedError as error:
-        print(f"dora-rt: {error}", file=sys.stderr)
-        return EXIT_PROBLEM
     except KeyboardInterrupt:
         return EXIT_OK  # this is how one ends it
 
 
 class _Watcher:
-    """The files of a run, and what was in them when the nodes that run now were started."""
+    """The files of a run, and their contents when the present processes were started."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -79,14 +79,14 @@ class _Watcher:
         self._contents = {path: _content(path) for path in self._stamps}
 
     def introduction(self) -> str:
-        """Say what is watched."""
+        """Return the line that says what is watched."""
         watched = {path for files in self._files.values() for path in files}
         nodes = sum(bool(files) for files in self._files.values())
         what = f"{counted(len(watched), 'file')} of {counted(nodes, 'node')}"
         return f"watch: {what}; a change restarts its node"
 
     def look(self) -> list[str]:
-        """Restart each node of which a file has changed; give what there is to say."""
+        """Restart each node of which a file has changed; return lines about it."""
         stamps = self._read_stamps()
         pending = {
             path: stamp
@@ -107,7 +107,7 @@ class _Watcher:
         return lines
 
     def _note(self, path: Path, stamp: tuple[int, int]) -> bool:
-        """Remember what is in a file now, and tell whether it is something else than before."""
+        """Store the content of a file; return whether it differs from what was stored."""
         content = _content(path)
         has_changed = content != self._contents.get(path)
         self._stamps[path] = stamp
@@ -117,7 +117,7 @@ class _Watcher:
     def _say_unreadable(self, changed: list[Path]) -> list[str]:
         problems = {path: _syntax_error(path) for path in changed}
         return [
-            f"{self._shown(path)}:{problem}; who is made of it goes on as before"
+            f"{self._shown(path)}:{problem}; its nodes go on as before"
             for path, problem in problems.items()
             if problem is not None
         ]
@@ -173,4 +173,4 @@ def _syntax_error(path: Path) -> str | None:
     return None
 
 
-VERB = Verb("restart a node when its file has changed", _DESCRIPTION, _EPILOG, _add_arguments, _run)
+VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

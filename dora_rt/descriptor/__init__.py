@@ -33,7 +33,7 @@ def read_descriptor(
     has_strict_types: bool = False,
     is_built: bool = True,
 ) -> Descriptor:
-    """Read a dataflow file and check it, together with what it names of this computer.
+    """Read a dataflow file and check it, together with the programs and cores that it names.
 
     Args:
         path: the file.
@@ -72,7 +72,7 @@ def expand_dataflow(path: Path) -> str:
     """Return the text of a dataflow file with its modules written out, and nothing else changed.
 
     Raises:
-        DescriptorProblems: a `DescriptorError` with what is wrong with the file or its modules.
+        DescriptorProblems: a `DescriptorError` with all problems of the file or its modules.
     """
     problems = Problems()
     document = parse_document(read_text(path, problems), str(path), problems)

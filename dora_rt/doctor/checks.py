@@ -1,4 +1,4 @@
-"""`dora-rt doctor`: what of this machine may keep a dataflow from running, and the way out."""
+"""What on this machine may keep a dataflow from running, each with a way out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dora_rt.plan.kernel_need import find_footprints
 from dora_rt.plan.memory_need import find_need, no_room, room_note
 from dora_rt.plan.plan import Plan
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY
-from dora_rt.units import counted, mib
+from dora_rt.units import counted, size
 
 _OLDEST_PYTHON = (3, 10)
 _FEWEST_DESCRIPTORS = 1024
@@ -32,7 +32,7 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `remedy` is what to do about it, empty if all is well."""
+    """The result of one check; `remedy` is what to do about it, empty if all is well."""
 
     level: Level
     subject: str
@@ -41,7 +41,7 @@ class Finding:
 
 
 def examine(machine: Machine) -> list[Finding]:
-    """Judge what was found out about the machine."""
+    """Return the findings about a machine."""
     checks = (
         _check_python,
         _check_packages,
@@ -63,17 +63,17 @@ def examine(machine: Machine) -> list[Finding]:
 def examine_plan(
     plan: Plan, machine: Machine, interpreters: Sequence[Interpreter]
 ) -> list[Finding]:
-    """Judge one dataflow on this machine.
+    """Return the findings about one dataflow on a machine.
 
     Args:
         plan: what would run.
-        machine: where.
+        machine: the machine.
         interpreters: the Pythons that the plan's nodes run in, this one included.
     """
     findings = [_judge_interpreter(interpreter, machine) for interpreter in interpreters]
     need = find_need(plan)
     if machine.shm_room is None or need.nbytes <= machine.shm_room.free_nbytes:
-        text = f"{mib(need.nbytes)} before the first sample"
+        text = f"{size(need.nbytes)} before the first sample"
         findings.append(Finding(Level.OK, "memory of the dataflow", text))
     else:
         text, _, remedy = str(no_room(plan, machine.shm_room)).rpartition("\n")
@@ -129,12 +129,12 @@ def _judge_limits(plan: Plan, machine: Machine) -> Iterator[Finding]:
 
 
 def is_healthy(findings: Sequence[Finding]) -> bool:
-    """Tell whether no finding is a problem."""
+    """Whether no finding is a problem."""
     return all(finding.level is not Level.PROBLEM for finding in findings)
 
 
 def render_findings(findings: Sequence[Finding]) -> str:
-    """Lay findings out as text, one a line, each way out below its finding."""
+    """Return findings as text, one a line, each way out below its finding."""
     width = max(len(finding.subject) for finding in findings)
     indent = " " * (len("problem  ") + width + 2)
     lines = []
@@ -156,7 +156,7 @@ def render_findings(findings: Sequence[Finding]) -> str:
 
 
 def findings_as_json(findings: Sequence[Finding]) -> str:
-    """Give findings as a JSON list of objects: level, subject, text, remedy."""
+    """Return findings as a JSON list of objects: level, subject, text, remedy."""
     return json.dumps(
         [dataclasses.asdict(finding) for finding in findings],
         default=lambda level: level.value,
@@ -220,7 +220,7 @@ def _check_shared_memory(machine: Machine) -> Iterator[Finding]:
             f"`sudo chmod 1777 {SHM_DIRECTORY}`, or mount it writable",
         )
         return
-    text = f"{room.nbytes / 2**20:,.0f} MiB, {room.free_nbytes / 2**20:,.0f} MiB free"
+    text = f"{size(room.nbytes)}, {size(room.free_nbytes)} free"
     if room.free_objects is not None:
         text += f", room for {counted(room.free_objects, 'object')}"
     note = room_note(room)
@@ -298,11 +298,11 @@ def _check_mappings(machine: Machine) -> Iterator[Finding]:
 
 
 def _check_tasks(machine: Machine) -> Iterator[Finding]:
-    who = {
+    rooms = {
         "this user": machine.limits.user_tasks,
         "this container or service": machine.limits.group_tasks,
     }
-    known = [f"{room:,} more of {name}" for name, room in who.items() if room is not None]
+    known = [f"{room:,} more of {name}" for name, room in rooms.items() if room is not None]
     text = "no limit for this user" if not known else f"{', '.join(known)}, threads included"
     yield Finding(Level.OK, "processes", text)
 
@@ -394,16 +394,16 @@ def _judge_camera(camera: Camera, machine: Machine) -> Finding:
 
 
 def _judge_interpreter(interpreter: Interpreter, machine: Machine) -> Finding:
-    who = ", ".join(interpreter.nodes)
+    nodes = ", ".join(interpreter.nodes)
     subject, own = "interpreter", machine.packages.get("dora_rt")
     if interpreter.path == machine.executable:
-        text = f"this Python runs {who}: dora_rt {own}, the same as the launcher's"
+        text = f"this Python runs {nodes}: dora_rt {own}, the same as the launcher's"
         return Finding(Level.OK, subject, text)
     remedy = f"{interpreter.path} -m pip install dora_rt=={own}"
     if interpreter.version is None:
-        text = f"{interpreter.path} (runs {who}) has no dora_rt: {interpreter.error}"
+        text = f"{interpreter.path} (runs {nodes}) has no dora_rt: {interpreter.error}"
         return Finding(Level.PROBLEM, subject, text, remedy)
-    text = f"{interpreter.path} (runs {who}) has dora_rt {interpreter.version}"
+    text = f"{interpreter.path} (runs {nodes}) has dora_rt {interpreter.version}"
     if interpreter.version != own:
         return Finding(Level.PROBLEM, subject, f"{text}, the launcher has {own}", remedy)
     return Finding(Level.OK, subject, text)

@@ -1,4 +1,4 @@
-"""Finds out about this machine what `dora-rt doctor` judges; imports nothing heavy itself."""
+"""The facts about this machine that `dora-rt doctor` judges; nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The facts; `packages` has the versions of those that are installed."""
+    """The facts about a machine; `packages` has the versions of the installed ones."""
 
     platform: str
     python: tuple[int, int, int]
@@ -123,11 +123,11 @@ class Machine:
 
 
 def find_machine(environ: Mapping[str, str], *, dead_runs: Collection[str]) -> Machine:
-    """Look at this machine; starts an interpreter each for what is slow to import.
+    """Return the facts about this machine; packages that are slow to import get a process each.
 
     Args:
-        environ: where DISPLAY and WAYLAND_DISPLAY are looked for.
-        dead_runs: ids of runs that are over and have left objects.
+        environ: the environment, with DISPLAY or WAYLAND_DISPLAY.
+        dead_runs: names of dead runs that have left objects.
     """
     user = _user_name()
     return Machine(
@@ -157,7 +157,7 @@ def find_machine(environ: Mapping[str, str], *, dead_runs: Collection[str]) -> M
 
 
 def find_interpreters(plan: Plan) -> list[Interpreter]:
-    """Name the Pythons that a plan's nodes run in, and ask each for its dora_rt."""
+    """Return the Pythons that a plan's nodes run in, each with its version of dora_rt."""
     nodes: defaultdict[str, list[str]] = defaultdict(list)
     for process in plan.processes:
         # Other programs may be anything; those that dora_rt calls Python are started with -u.
@@ -175,9 +175,10 @@ def find_interpreters(plan: Plan) -> list[Interpreter]:
 
 
 def removes_ipc(settings: str) -> bool:
-    """Read logind's settings, concatenated in the order in which they apply: the last one counts.
+    """Whether logind removes shared memory at logout: by default, and unless its settings say no.
 
-    Without any, logind removes.
+    Args:
+        settings: its files, concatenated in the order in which they apply: the last one counts.
     """
     values = re.findall(r"^\s*RemoveIPC\s*=\s*(\w*)", settings, re.M)
     return not values or values[-1].lower() not in ("no", "false", "off", "0", "n", "f")

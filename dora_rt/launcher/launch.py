@@ -1,4 +1,4 @@
-"""From a plan to a finished run: shared memory made, nodes supervised, everything removed."""
+"""From a plan to a finished run: make shared memory, supervise the nodes, remove everything."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from dora_rt.launcher.node_output.log_files import (
     keep_logs,
     kept_logs_folder,
 )
-from dora_rt.launcher.node_output.router import Output
+from dora_rt.launcher.node_output.router import LineRouter
 from dora_rt.launcher.perfetto import write_trace
 from dora_rt.launcher.preconditions import (
     check_limits,
@@ -37,9 +37,10 @@ from dora_rt.launcher.processes.starter import Starter
 from dora_rt.launcher.requests import RequestSocket
 from dora_rt.launcher.signals import recorded_signals
 from dora_rt.launcher.summary import render
+from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
 from dora_rt.launcher.systemd_notify import Notifier
-from dora_rt.launcher.trace_options import Watching
+from dora_rt.launcher.trace_options import TraceOptions
 from dora_rt.node_config import RunLinks
 from dora_rt.plan.memory_need import check_room, most_note, room_note
 from dora_rt.plan.plan import Plan
@@ -59,7 +60,7 @@ def launch(
     log_folder: Path | None,
     has_dora_compat: bool = True,
     companions: Sequence[Sequence[str]] = (),
-    watching: Watching | None = None,
+    watching: TraceOptions | None = None,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
 
@@ -73,7 +74,7 @@ def launch(
         has_dora_compat: whether `import dora` in the nodes is what this package has.
         companions: programs that look at the run and end with it; each gets the run's name as its
             last argument.
-        watching: what to record of what the nodes do; None: nothing.
+        watching: which traces and spans the nodes record; None: none.
 
     Raises:
         LaunchError: a program cannot be executed, or the environment does not allow the run.
@@ -81,47 +82,39 @@ def launch(
     """
     check_proc()
     check_shared_memory()
-    watching = watching or Watching()
+    watching = watching or TraceOptions()
     base = base_folder(environ)
     notifier = Notifier(environ)
     environ = {name: value for name, value in environ.items() if name != NOTIFY_VARIABLE}
     for reclaimed in reclaim(base):
         console.notice(str(reclaimed))
-    notes = check_limits(plan, find_limits())
+    _note_needs(plan, console)
     console.introduce(process.name for process in plan.processes)
+    compat = COMPAT_FOLDER if has_dora_compat else None
     stop_after_ns = None if stop_after_s is None else int(stop_after_s * 1e9)
-    room = find_room()
-    if note := room_note(room):
-        console.notice(f"note: {note}")
-    check_room(plan, room)
-    if note := most_note(plan, room):
-        notes.append(note)
-    for note in notes:
-        console.notice(f"note: {note}")
-    # In this order, so that whatever exists is known to those who clean up after a killed launcher.
+    # In this order, so that the reaper of a killed launcher knows of everything that exists.
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
         guard.describe(plan.description)
-        compat = COMPAT_FOLDER if has_dora_compat else None
         links = _links(guard, watching)
-        with (
-            _make_memory(plan, guard.run) as memory,
-            _open_requests(guard) as requests,
-            Starter(guard, environ, plan.processes, links=links, compat=compat) as starter,
-            NodeLogs(folder, warn=console.alarm, limits=_log_limits(plan)) as logs,
-            _accompanied(companions, guard, environ),
-        ):
+        with contextlib.ExitStack() as stack:
+            memory = stack.enter_context(_make_memory(plan, guard.run))
+            requests = stack.enter_context(_open_requests(guard))
+            starter = stack.enter_context(
+                Starter(guard, environ, plan.processes, links=links, compat=compat)
+            )
+            limits = _log_limits(plan)
+            logs = stack.enter_context(NodeLogs(folder, warn=console.alarm, limits=limits))
+            for argv in companions:
+                stack.enter_context(Companion.start([*argv, guard.run], guard, environ))
             if log_folder is None:
                 logs.create(process.name for process in plan.processes)
-            least = {process.name: process.logging.min_level for process in plan.processes}
-            relay = None if plan.relay is None else plan.processes[plan.relay].name
-            output = Output(console, logs, least=least, relay=relay)
-            supervisor = Supervisor(
-                plan, memory, console, output, signals, notifier, stop_after_ns=stop_after_ns
-            )
-            began_ns = time.monotonic_ns()
-            outcome = supervisor.run(starter, requests)
+            output = _open_output(plan, console, logs)
+            run = Run.of(plan, memory, starter, console, output, notifier)
+            supervisor = Supervisor(run, signals, requests, stop_after_ns=stop_after_ns)
+            outcome = supervisor.run()
         if watching.trace is not None:
+            began_ns = run.barrier.began_ns
             outcome = _with_trace(outcome, plan, guard, watching.trace, began_ns, console)
         if outcome.report.failures and folder.is_dir():
             kept = folder if log_folder is not None else _keep(folder, guard.run, environ, console)
@@ -132,26 +125,29 @@ def launch(
 
 
 def show_summary(outcome: Outcome, console: Console) -> None:
-    """Show how the run went, and wait until it was read: nothing is left of the run meanwhile.
+    """Show the summary of a run, and wait until it was read; the run itself is gone by then.
 
-    Who ends a run by SIGTERM or SIGHUP waits for its end, and may well have nobody who reads.
+    A program that ends a run by SIGTERM or SIGHUP waits for its end, and often nobody reads.
     """
     console.notice("\n" + render(outcome.report))
     is_urgent = outcome.interrupted_by in (signal.SIGTERM, signal.SIGHUP)
     console.drain(_LAST_WORDS_S if is_urgent else None)
 
 
-@contextlib.contextmanager
-def _accompanied(
-    companions: Sequence[Sequence[str]], guard: RunGuard, environ: dict[str, str]
-) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for argv in companions:
-            stack.enter_context(Companion.start([*argv, guard.run], guard, environ))
-        yield
+def _note_needs(plan: Plan, console: Console) -> None:
+    """Compare what a plan needs with what this machine has, and tell what may become too little."""
+    notes = check_limits(plan, find_limits())
+    room = find_room()
+    if note := room_note(room):
+        console.notice(f"note: {note}")
+    check_room(plan, room)
+    if note := most_note(plan, room):
+        notes.append(note)
+    for note in notes:
+        console.notice(f"note: {note}")
 
 
-def _links(guard: RunGuard, watching: Watching) -> RunLinks:
+def _links(guard: RunGuard, watching: TraceOptions) -> RunLinks:
     return RunLinks(
         guard.run,
         str(guard.directory.description),
@@ -189,6 +185,12 @@ def _log_limits(plan: Plan) -> dict[str, LogLimit]:
     return limits
 
 
+def _open_output(plan: Plan, console: Console, logs: NodeLogs) -> LineRouter:
+    least = {process.name: process.logging.min_level for process in plan.processes}
+    relay = None if plan.relay is None else plan.processes[plan.relay].name
+    return LineRouter(console, logs, least=least, relay=relay)
+
+
 def _open_requests(guard: RunGuard) -> RequestSocket:
     try:
         return RequestSocket.open(guard.lock_fd)
@@ -211,7 +213,7 @@ def _guarded(plan: Plan, base: Path, environ: dict[str, str]) -> RunGuard:
     namespace = namespace_of(environ)
     for _ in range(_ATTEMPTS):
         run = new_run_name(namespace)
-        # What is there of this name is somebody else's, and would be removed with the run.
+        # Objects of this name belong to another run, and would be removed with this one.
         if has_run(base, run):
             continue
         manifest = Manifest(

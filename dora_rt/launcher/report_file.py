@@ -1,4 +1,4 @@
-"""The file of `--report`: it is whole or it is not there, and an older one stays until then."""
+"""The file of `--report`: written whole at the end; until then an older one stays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class ReportFile:
-    """Where the report of a run goes at its end."""
+    """The file for the report of a run."""
 
     def __init__(self, path: Path) -> None:
         # The file that a link points to is replaced, and not the link; a pipe has no other name.
@@ -18,10 +18,10 @@ class ReportFile:
 
     @classmethod
     def prepare(cls, path: Path) -> ReportFile:
-        """See, before the run, that the file can be written at its end; nothing is changed.
+        """Check, before the run, that the file can be written at its end; nothing is changed.
 
         Raises:
-            OSError: it cannot.
+            OSError: it cannot be written.
         """
         file = cls(path)
         target = file._path
@@ -41,11 +41,11 @@ class ReportFile:
         """Write the report, in the place of an older one.
 
         Raises:
-            OSError: it cannot be written; an older one is as it was.
+            OSError: it cannot be written; an older one is unchanged.
         """
         is_ordinary = self._path.is_file() or not self._path.exists()
         if not is_ordinary or not os.access(self._path.parent, os.W_OK):
-            # A pipe or a terminal; or a file in a folder that is not for us.
+            # A pipe or a terminal; or a file in a folder that we may not write to.
             self._path.write_text(text)
             return
         part = self._path.with_name(f".{self._path.name}.{os.getpid()}")

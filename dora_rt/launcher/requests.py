@@ -1,7 +1,7 @@
 """The socket of a run, through which other programs of its user ask something of it.
 
 A request is a line of JSON with the key "request"; the answer is a line of JSON, with "error" in it
-if the request could not be granted. Who may open the run directory may ask: it is 0700.
+if the request could not be granted. A program that may open the run directory (0700) may ask.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Requester:
         link.setblocking(False)
         self.pid = _peer_pid(link)
         self.on_gone: Callable[[], None] | None = None
-        """Called once, when the connection has ended, whoever ended it."""
+        """Called once, when either side has ended the connection."""
         self.has_asked = False
         self._link = link
         self._selector = selector
@@ -43,16 +43,16 @@ class Requester:
 
     @property
     def is_gone(self) -> bool:
-        """Tell whether the connection has ended."""
+        """Whether the connection has ended."""
         return self._link.fileno() < 0
 
     @property
     def unsent_nbytes(self) -> int:
-        """Tell how much the other program has not read yet, beyond what the kernel holds."""
+        """Bytes that the other program has not read yet, beyond those that the kernel holds."""
         return self._unsent_nbytes
 
     def has_ended(self) -> bool:
-        """Look whether the other program has ended just now, and end the connection if so."""
+        """Return whether the other program is gone, and run `on_gone` first if it just went."""
         with contextlib.suppress(BlockingIOError, OSError):
             if not self.is_gone and not self._link.recv(1, socket.MSG_PEEK):
                 self.close()
@@ -130,7 +130,7 @@ class Requester:
             except BlockingIOError:
                 break
             except OSError:
-                # It is gone; what it has asked before may still be there to read.
+                # It is gone; its last requests may still be there to read.
                 self._unsent.clear()
                 self._unsent_nbytes = 0
                 break
@@ -144,7 +144,7 @@ class Requester:
 
 
 class RequestSocket:
-    """Where a run listens; a context manager that ends all connections."""
+    """The listening socket of a run; a context manager that ends all connections."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -153,7 +153,7 @@ class RequestSocket:
 
     @classmethod
     def open(cls, folder_fd: int) -> RequestSocket:
-        """Make the socket in an opened run directory, which nobody else may enter.
+        """Make the socket in an opened run directory, which no other user may enter.
 
         Raises:
             OSError: it cannot be made there.
@@ -199,7 +199,7 @@ class RequestSocket:
         requester.serve(self._answers)
         self._requesters.append(requester)
         if len(self._requesters) > MAX_REQUESTERS:
-            # Who only connects does not shut out who asks: the oldest of them leaves, else the new.
+            # A program that only connects shuts nobody out: the oldest of them has to leave.
             one = next(one for one in self._requesters if not one.has_asked)
             self._requesters.remove(one)
             one.refuse(f"{MAX_REQUESTERS} programs are connected to this run already")

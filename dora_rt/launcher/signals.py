@@ -13,18 +13,18 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SignalRecorder:
-    """Signals that have come and were not taken yet; `descriptor` is readable when there are."""
+    """Signals that were received and not taken yet; `descriptor` is readable when there are."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._received: deque[signal.Signals] = deque()
 
     def record(self, number: int, _frame: FrameType | None) -> None:
-        """Be the handler."""
+        """Handle a signal: only record it."""
         self._received.append(signal.Signals(number))
 
     def take(self) -> Iterator[signal.Signals]:
-        """Give the recorded signals, oldest first, and empty the pipe."""
+        """Yield the recorded signals, oldest first, and empty the pipe."""
         try:
             while os.read(self.descriptor, 512):
                 pass
@@ -35,7 +35,7 @@ class SignalRecorder:
 
     @property
     def untaken(self) -> signal.Signals | None:
-        """Give the first signal to stop that came too late to be taken; None if there is none."""
+        """The first signal to stop that came too late to be taken; None if there is none."""
         return next((number for number in self._received if number in _STOPPING), None)
 
 
@@ -50,7 +50,7 @@ def recorded_signals() -> Iterator[SignalRecorder]:
     previous = {
         number: signal.signal(number, recorder.record)
         for number in (*_STOPPING, signal.SIGCHLD)
-        # Who started this with nohup means it.
+        # nohup has ignored SIGHUP on purpose.
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
     }
     try:

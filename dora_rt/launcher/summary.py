@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dora_rt.report import EdgeReport, ProcessReport, Report
+from dora_rt.units import latency, size, table
 
 
 def render(report: Report) -> str:
-    """Lay the report out as text."""
+    """Return the report as text."""
     parts = [f"{report.file}: {report.duration_s:.1f} s"]
     parts.append(
         table(
@@ -33,12 +34,12 @@ def _process_row(process: ProcessReport) -> tuple[str, ...]:
         process.ending.text,
         str(process.restarts),
         "-" if usage is None else f"{usage.cpu_s:.2f}",
-        "-" if usage is None else f"{usage.peak_nbytes / 2**20:.0f} MiB",
+        "-" if usage is None else size(usage.peak_nbytes),
     )
 
 
 def _edge_table(edges: Sequence[EdgeReport]) -> str:
-    # Mostly all is read, and the table narrow enough.
+    # Only if there is something to show: the table is wide.
     has_unread = any(edge.unread for edge in edges)
     counts = ("sent", "delivered", "dropped", *(["unread"] if has_unread else []))
     titles = ("edge", *counts, "p50", "p99", "age p50", "age p99")
@@ -46,10 +47,10 @@ def _edge_table(edges: Sequence[EdgeReport]) -> str:
         (
             f"{edge.source} -> {edge.target}",
             *(_count(getattr(edge, name)) for name in counts),
-            _duration(edge.latency_ns(0.5)),
-            _duration(edge.latency_ns(0.99)),
-            _duration(edge.age_ns(0.5)),
-            _duration(edge.age_ns(0.99)),
+            latency(edge.latency_ns(0.5)),
+            latency(edge.latency_ns(0.99)),
+            latency(edge.age_ns(0.5)),
+            latency(edge.age_ns(0.99)),
         )
         for edge in edges
     ]
@@ -58,16 +59,6 @@ def _edge_table(edges: Sequence[EdgeReport]) -> str:
 
 def _count(count: int | None) -> str:
     return "-" if count is None else str(count)
-
-
-def _duration(latency_ns: float | None) -> str:
-    if latency_ns is None:
-        return "-"
-    if latency_ns < 1e6:
-        return f"{latency_ns / 1e3:.0f} us"
-    if latency_ns < 1e9:
-        return f"{latency_ns / 1e6:.1f} ms"
-    return f"{latency_ns / 1e9:.1f} s"
 
 
 def _first_failure(failures: tuple[ProcessReport, ...], log_folder: str | None) -> str:
@@ -80,18 +71,4 @@ def _first_failure(failures: tuple[ProcessReport, ...], log_folder: str | None) 
         lines.extend(f"  {line}" for line in first.tail)
     else:
         lines.append("it had printed nothing")
-    return "\n".join(lines)
-
-
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int]) -> str:
-    """Lay rows out in columns; those in `numbers` are aligned to the right."""
-    columns = list(zip(titles, *rows, strict=True))
-    widths = [max(len(cell) for cell in column) for column in columns]
-    lines = []
-    for row in (titles, *rows):
-        cells = [
-            cell.rjust(width) if column in numbers else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)

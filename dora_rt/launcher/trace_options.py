@@ -1,4 +1,4 @@
-"""Whether the nodes of a run are watched, and what they are told for that."""
+"""Turn --trace and --otel into settings of every node."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http"
 
 
 @dataclass(frozen=True, slots=True)
-class Watching:
-    """What is to be watched: `trace` is the file to make; `note` is for the user."""
+class TraceOptions:
+    """The file of the trace, whether nodes make spans, and a note for the user."""
 
     trace: Path | None = None
     has_spans: bool = False
@@ -24,7 +24,7 @@ class Watching:
 
 
 def decide_spans(environ: Mapping[str, str], *, are_wanted: bool) -> tuple[bool, str | None]:
-    """Decide whether the nodes make spans of OpenTelemetry, as its own variables say.
+    """Return whether the nodes make spans of OpenTelemetry, by its own variables.
 
     Args:
         environ: the environment of the nodes.

@@ -1,23 +1,22 @@
 """`attach`: the live samples of an output, in a notebook, a script or a debugger.
 
-Who watches has no place in anybody's queue: no node waits for it, and none can tell that it is
-there, or that it was killed.
+A watch has no place in any queue: no node waits for it, and none notices that it is there, or that
+it was killed.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from dora_rt.errors import RunNotFoundError, SharedMemoryError, VersionMismatchError
 from dora_rt.event import Event
 from dora_rt.node_config import OutputConfig
 from dora_rt.run_status import RunStatus
-from dora_rt.runs import Connection, RefusedError, base_folder, find_runs
+from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, names_run
+from dora_rt.spelling import closest
 from dora_rt.transport.input.observer import Observer
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.doorbell import deadline_after
@@ -38,15 +37,11 @@ class LiveOutput:
     config: OutputConfig
 
     def is_called(self, name: str) -> bool:
-        """Tell whether `name` is NODE/OUTPUT, or that behind the run's name or file."""
+        """Return whether `name` is NODE/OUTPUT, or that behind the run's name or file."""
         if name == self.source:
             return True
         called, slash, source = name.partition(f"/{self.source}")
-        if not slash or source:
-            return False
-        path = Path(self.file)
-        is_file = called in (path.name, path.stem) or Path(called).absolute() == path
-        return is_file or self.run.startswith(called)
+        return bool(slash) and not source and names_run(called, self.run, self.file)
 
     def __str__(self) -> str:
         return f"{self.run}/{self.source}"
@@ -57,10 +52,14 @@ def attach(output: str) -> Watch:
 
     Args:
         output: `camera/image`, or `run/camera/image` if several runs have one; the run is its
-            name, or the beginning of it, or its dataflow file.
+            name, or a beginning of its name, or its dataflow file.
+
+    Returns:
+        The watch, a context manager.
 
     Raises:
-        RunNotFoundError: there is no such output, or several runs have it.
+        RunNotFoundError: there is no such output, several runs have it, or its run has just ended.
+        LaunchError: the folder of this user's runs cannot be used.
     """
     return Watch(find_output(output))
 
@@ -88,8 +87,8 @@ def find_output(name: str) -> LiveOutput:
             f"{base_folder(os.environ)}): start one with dora-launch"
         )
     sources = list(dict.fromkeys(output.source for output in outputs))
-    near = difflib.get_close_matches(name.split("/", name.count("/") - 1)[-1], sources, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = closest(name.split("/", name.count("/") - 1)[-1], sources)
+    hint = f"did you mean {near!r}? " if near else ""
     raise RunNotFoundError(
         f"no run has an output {name!r}; {hint}there are: {', '.join(map(str, outputs))}"
     )
@@ -134,14 +133,15 @@ def outputs_of(run: str) -> list[LiveOutput]:
 
 
 class Watch:
-    """The live samples of one output; a context manager, for one thread.
+    """The live samples of one output; `attach` makes it.
 
-    It goes on with the next start of the node, and ends with the run. Each value is a copy of its
-    own that nobody changes.
+    A context manager, for one thread. A loop over it gives the events until the run ends. It begins
+    with the newest sample and goes on when the node is started again (`event.seq` begins at 0
+    again). Each `event.value` is a private copy. A sample that cannot be read counts as missed.
 
     Attributes:
-        output: what is watched.
-        dropped: samples that were missed so far, since the first that was seen.
+        output: the output; `str(watch.output)` is `run/node/output`.
+        dropped: samples missed since the first event; `event.dropped` has those since the previous.
     """
 
     def __init__(self, output: LiveOutput) -> None:
@@ -160,25 +160,37 @@ class Watch:
 
     @property
     def has_ended(self) -> bool:
-        """Tell whether the run has ended, or the watch was closed."""
+        """Return whether the run has ended, or the watch was closed."""
         return self._observer is None
 
     def newest(self) -> Event | None:
-        """Give the newest sample without waiting; None if there is none since the last look."""
+        """Return the newest sample, without waiting.
+
+        Returns:
+            The event, or None if nothing was sent since the last look, and at the end of the run.
+        """
         return self._take(wants_newest=True)
 
     def take(self) -> Event | None:
-        """Give the next sample that is there, without waiting; None if there is none."""
+        """Return the next sample that can still be had, without waiting.
+
+        Returns:
+            The event, or None if there is none; `has_ended` tells whether the run is over.
+        """
         return self._take(wants_newest=False)
 
     def next(self, timeout: float | None = None) -> Event | None:
-        """Wait for the next sample; None when the run has ended.
+        """Wait for the next sample that can still be had; looks every 2 ms.
 
         Args:
-            timeout: seconds to wait at most; None waits as long as it takes.
+            timeout: seconds to wait at most, 0 or more; None waits as long as it takes.
+
+        Returns:
+            The event, or None when the run has ended, or the watch was closed.
 
         Raises:
             TimeoutError: nothing came in time.
+            ValueError: the time-out is negative or not a number.
         """
         deadline_ns = deadline_after(timeout)
         while not self.has_ended:
@@ -191,7 +203,7 @@ class Watch:
         return None
 
     def close(self) -> None:
-        """Watch no more; may be called twice."""
+        """Watch no more; a second time it does nothing."""
         self._observer = None
 
     def __iter__(self) -> Iterator[Event]:

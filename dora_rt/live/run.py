@@ -1,7 +1,7 @@
 """`run`: a dataflow from Python, in a notebook, a script or a test.
 
-The launcher is a process of its own: it handles signals, wants to be the main thread, and shares no
-memory with what the calling program has imported.
+The launcher is a process of its own: it handles signals, needs the main thread, and must not share
+the calling program's imports.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dora_rt.errors import DescriptorError, LaunchError
+from dora_rt.exit_codes import EXIT_USAGE
 from dora_rt.report import Report
-
-_EXIT_USAGE = 2
 
 
 def run(
@@ -28,16 +27,16 @@ def run(
     log_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
 ) -> Report:
-    """Run a dataflow to its end, as dora-launch does, and give its report.
+    """Run a dataflow to its end, as dora-launch does; return its report.
 
     What dora-launch prints is printed here. An exception, such as KeyboardInterrupt, stops the
     dataflow before it goes on.
 
     Args:
         file: the dataflow file.
-        stop_after: stop it after so many seconds.
-        env: set in the environment beside what this process has.
-        log_dir: where the log files of the nodes go, and stay.
+        stop_after: seconds after which it is stopped.
+        env: variables to set beside those of this process.
+        log_dir: the folder for the log files of the nodes, where they stay.
         quiet: print nothing.
 
     Returns:
@@ -56,13 +55,13 @@ def run(
         exit_code, errors = _follow([*command, *arguments], {**os.environ, **(env or {})}, quiet)
         if path.exists() and (report := path.read_text()):
             return Report.from_json(report)
-    if exit_code == _EXIT_USAGE:
+    if exit_code == EXIT_USAGE:
         raise DescriptorError(errors or f"{file}: dora-launch did not accept it")
     raise LaunchError(errors or f"dora-launch {file} ended with exit code {exit_code}")
 
 
 def _follow(command: list[str], environ: Mapping[str, str], quiet: bool) -> tuple[int, str]:
-    # By a file and not by a pipe: who reads the lines does not have to read two things at once.
+    # A file, not a pipe: the loop below reads one stream only.
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What nodes and operators of dora 1.x get, event dicts, and what they send."""
+"""Event dicts, as nodes and operators of dora 1.x get them, and the values that they send."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def import_arrow() -> None:
 
 
 def input_event(event: Event, entry: InputConfig, input_id: str | None = None) -> dict[str, Any]:
-    """Give the dict for what came to an input; `input_id`: the name that it has for its reader."""
+    """Return the dict of a sample; `input_id` is the name of the input for its operator."""
     metadata: dict[str, Any] = {"timestamp": time_of_day(event.sent_ns)}
     if event.metadata_json:
-        # A timestamp that somebody sent on goes before that of this hop, as in dora.
+        # A timestamp that a node has passed on goes before that of this hop, as in dora.
         metadata.update(decode_metadata(event.metadata_json))
     value = event.value if entry.period_ns is None else None
     if entry.is_text and isinstance(value, bytes):
@@ -53,13 +53,13 @@ def input_event(event: Event, entry: InputConfig, input_id: str | None = None) -
 def passed_event(
     input_id: str, value: Any, metadata: dict[str, Any], sent_ns: int
 ) -> dict[str, Any]:
-    """Give the dict for what an operator got from another one in its process."""
+    """Return the dict of a value that another operator of the same process has sent."""
     given = {key: value for key, value in metadata.items() if key != TELEMETRY_KEY or value}
     return _value_event(input_id, value, {"timestamp": time_of_day(sent_ns), **given})
 
 
 def change_event(change: Change, entry: InputConfig, input_id: str | None = None) -> dict[str, Any]:
-    """Give the dict for what happened to an input."""
+    """Return the dict of a change of an input."""
     if isinstance(change, SourceRestarted):
         return {"type": "NODE_RESTARTED", "id": entry.source_node, "kind": "dora"}
     kind = "INPUT_CLOSED" if isinstance(change, InputClosed) else "INPUT_RECOVERED"
@@ -67,18 +67,18 @@ def change_event(change: Change, entry: InputConfig, input_id: str | None = None
 
 
 def stop_event(*, was_told: bool) -> dict[str, Any]:
-    """Give the dict for the end: somebody stopped the dataflow, or all inputs have ended."""
+    """Return the dict of the end: the dataflow is being stopped, or all inputs have ended."""
     reason = "MANUAL" if was_told else "ALL_INPUTS_CLOSED"
     return {"type": "STOP", "id": reason, "kind": "dora"}
 
 
 def timeout_event() -> dict[str, Any]:
-    """Give the dict that a wait in vain ends with; dora's nodes know it as an error."""
+    """Return the dict of a time-out, which is an error event in dora."""
     return {"type": "ERROR", "error": TIMED_OUT, "kind": "dora"}
 
 
 def with_shape(data: Any, metadata: Any) -> Any:
-    """Give numbers of an array of Arrow in the shape that the metadata tell; others as they are."""
+    """Return an array of numbers in the shape that its metadata name; other values unchanged."""
     if not isinstance(metadata, dict) or not ("encoding" in metadata or "shape" in metadata):
         return data
     numbers = _arrow.as_numbers(data)

@@ -1,4 +1,4 @@
-"""How a program that dora-launch did not start becomes a dynamic node of a run, and leaves it."""
+"""Dynamic nodes: a program that dora-launch did not start attaches to a run, and leaves it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import stat
 import threading
 import weakref
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Any
 
 from dora_rt.errors import LaunchError, NotInDataflowError
@@ -24,7 +23,7 @@ from dora_rt.node_config import (
     make_config,
 )
 from dora_rt.run_status import NodeDescription
-from dora_rt.runs import RUN_VARIABLE, Connection, RefusedError, base_folder, find_runs
+from dora_rt.runs import RUN_VARIABLE, Connection, RefusedError, base_folder, find_runs, names_run
 from dora_rt.transport.board import Board
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
@@ -34,11 +33,11 @@ _GOODBYE_S = 1.0
 
 
 def find_config(node_id: str | None, run: str | None) -> NodeConfig:
-    """Give what the launcher told this process, or what it tells it now to be a dynamic node.
+    """Return this process' configuration, from the environment or, for a dynamic node, the run.
 
     Raises:
-        NotInDataflowError: nobody has told it, or has told only the process that started it, and
-            it does not say which node it is, or no run has such a node to give.
+        NotInDataflowError: there is none: neither in the environment, nor for this node id in a
+            run; or it is that of the process that started this one.
     """
     text = os.environ.get(CONFIG_VARIABLE)
     if text is not None:
@@ -57,10 +56,10 @@ def find_config(node_id: str | None, run: str | None) -> NodeConfig:
 
 
 def _check_place(config: NodeConfig) -> None:
-    """See that this process has more of its node than the environment, which every child has.
+    """Check that this process is the node itself, and no child that inherited its environment.
 
     Raises:
-        NotInDataflowError: it has not.
+        NotInDataflowError: it is a child.
     """
     try:
         # Other files may have got their numbers in a child.
@@ -81,14 +80,14 @@ def _check_place(config: NodeConfig) -> None:
 def config_of(node_id: str, run: str | None = None) -> NodeConfig:
     """Ask a run to let this process be its dynamic node of that name.
 
-    The connection that the configuration names belongs to the caller: `Attachment` keeps it, and
-    ends it. The run takes its end, however it comes, for the end of the node.
+    The connection in the configuration belongs to the caller: `Attachment` keeps it and ends it.
+    Its end, however it comes, is the end of the node for the run.
 
     Args:
         node_id: the node's id in the dataflow file.
-        run: the name of the run, or a beginning of it that no other has, or the name of its
-            dataflow file; None: the one that `DORA_RT_RUN` names, or the only one that has such
-            a node.
+        run: the name of the run, or the beginning of it, or its dataflow file (see
+            `dora_rt.runs.names_run`); None: the one that `DORA_RT_RUN` names, or the only one that
+            has such a node.
 
     Raises:
         NotInDataflowError: no run has such a node to give, or several have it.
@@ -132,9 +131,9 @@ class Attachment:
         self._thread.start()
 
     def leave(self) -> None:
-        """Say goodbye, and be the node no more; the run may be over already.
+        """Tell the run that this process is no longer the node; the run may be over already.
 
-        Until the run has heard it, within a second: then somebody else may be the node.
+        Waits up to a second for the answer: then another process may be the node.
         """
         with self._lock:
             if self._has_left:
@@ -188,9 +187,6 @@ class _Run:
         self.dynamic = [node.id for node in nodes if node.is_dynamic]
         self.others = [node.id for node in nodes if not node.is_dynamic]
 
-    def is_called(self, run: str) -> bool:
-        return self.name.startswith(run) or run in (self.file, Path(self.file).name)
-
     def __str__(self) -> str:
         return f"{self.name} ({self.error or self.file})"
 
@@ -205,7 +201,7 @@ def _connections() -> list[Connection]:
 
 
 def _choose(found: list[_Run], node_id: str, run: str | None) -> _Run:
-    called = [one for one in found if run is None or one.is_called(run)]
+    called = [one for one in found if run is None or names_run(run, one.name, one.file)]
     having = [one for one in called if node_id in one.dynamic]
     if len(having) == 1:
         return having[0]
@@ -262,9 +258,9 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 def when_abandoned(config: NodeConfig, publishers: Collection[Publisher]) -> Callable[[], None]:
-    """Give a function that ends the node's loop and its sends, in any thread.
+    """Return a function that ends the node's loop and its sends, in any thread.
 
-    What it needs is attached to now: its name may be gone when the launcher is.
+    It attaches now: the names may be gone when the launcher is.
     """
     # The launcher alone writes the board; this says in its place what it can no longer say.
     segment = Segment.attach(object_names.board(config.run), writable=True)

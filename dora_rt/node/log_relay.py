@@ -1,6 +1,6 @@
 """The relay: a node that dora-launch adds to send on what the others print.
 
-It follows the lines of the run through its socket, so a flood of them holds up nobody: what is too
+It follows the lines of the run through its socket, so a flood of them holds up no node: what is too
 much for it is left out and counted.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from dora_rt.log_record import LogLevel, level_of, to_log_message
 from dora_rt.node.node import Node
+from dora_rt.node.session import Session
 from dora_rt.runs import Connection
 from dora_rt.units import counted
 
@@ -21,7 +22,8 @@ from dora_rt.units import counted
 def main() -> None:
     """Send on lines until the last output has come to its end."""
     with Node() as node:
-        run, path = node.config().run, node.config().description_path
+        config = Session.of(node).config
+        run, path = config.run, config.description_path
         connection = Connection.open(Path(path).parent.parent, run)
         if connection is None:
             sys.exit(f"the launcher of run {run} does not listen")
@@ -37,14 +39,15 @@ class Relay:
 
     def __init__(self, node: Node, outputs: Iterable[dict[str, Any]]) -> None:
         self._node = node
-        self._run = node.config().run
+        self._session = Session.of(node)
+        self._run = self._session.config.run
         self._outputs = {output["output"]: output for output in outputs}
         self._until = {name: set(output["until"]) for name, output in self._outputs.items()}
         self._close_ended()
 
     @property
     def is_over(self) -> bool:
-        """Tell whether nothing can come any more."""
+        """Return whether nothing can come any more."""
         return not self._until
 
     def take(self, told: dict[str, Any]) -> None:
@@ -76,7 +79,7 @@ class Relay:
     def _close_ended(self) -> None:
         for output_id in [one for one, left in self._until.items() if not left]:
             del self._until[output_id]
-            self._node.close_output(output_id)
+            self._session.close_output(output_id)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,12 @@
-"""Operators: classes with `on_input`, or dora's `on_event`, and the contract with them."""
+"""Load and call operators: classes with `on_input`, or with the `on_event` of dora.
+
+An operator is a class `Operator` without arguments, with:
+    on_input(dora_input, send_output): called for each sample, in one thread. `dora_input` is a
+        dict: `id` (str), `data` (as `Event.value`), `metadata` (dict). `send_output(output_id,
+        data, metadata=None)` raises what `Node.send_output` raises, and NodeClosedError when the
+        operator has ended. It returns a `DoraStatus`. An exception of it ends the process.
+    drop_operator(): optional, called once at the end, also after an exception.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +36,8 @@ class LoadedOperator:
 
     def __init__(self, name: str, instance: Any, method: str) -> None:
         self.name = name
-        self.takes_events = method == _EVENT_METHOD
-        """Whether it is called with the event dicts of dora 1.x."""
+        self.uses_event_dicts = method == _EVENT_METHOD
+        """True if it has `on_event`, which gets the event dicts of dora 1.x."""
         self._instance = instance
         self._method = method
         self._call = getattr(instance, method)
@@ -39,7 +47,7 @@ class LoadedOperator:
         """Import the module and make its operator.
 
         Args:
-            config: what it is.
+            config: its name, and its file or module.
             description_path: file with the description of the dataflow, which operators with
                 `on_event` get as `self.dataflow_descriptor`.
 
@@ -71,10 +79,10 @@ class LoadedOperator:
 
     @classmethod
     def of(cls, instance: Any) -> LoadedOperator:
-        """Take an instance that somebody has made.
+        """Wrap an instance of an operator's class.
 
         Raises:
-            OperatorError: it is no operator.
+            OperatorError: it has neither `on_input` nor `on_event`.
         """
         name = type(instance).__name__
         for method in _METHODS:
@@ -86,7 +94,7 @@ class LoadedOperator:
         """Let the operator handle an input, or an event.
 
         Raises:
-            OperatorError: it raised, or returned something that is no status.
+            OperatorError: it raised, or did not return a status.
         """
         kind = argument.get("type", "INPUT")
         occasion = f"input {argument['id']!r}" if kind == "INPUT" else kind

@@ -1,4 +1,4 @@
-"""Modules beside an operator's file, which are its own, whatever other operators have there."""
+"""Imports of operators: each finds the modules beside its own file, also where names repeat."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OperatorModules:
         self._import, self._import_module = builtins.__import__, importlib.import_module
 
     def install(self) -> None:
-        """Let modules be looked for in these folders last of all, and by their own first."""
+        """Add the folders to the end of the path; operators search their own folder first."""
         sys.path += [folder for folder in self._own if folder not in sys.path]
         self._apart = {folder: _names_apart(folder, sys.path) for folder in self._own}
         if any(self._apart.values()):
@@ -40,7 +40,7 @@ class OperatorModules:
             importlib.import_module = self.import_module
 
     def uninstall(self) -> None:
-        """Let imports be as they were."""
+        """Restore the imports of Python."""
         builtins.__import__ = self._import
         importlib.import_module = self._import_module
 
@@ -88,7 +88,7 @@ class OperatorModules:
                 sys.modules.update(others)
 
     def _folder_of(self, importer: Mapping[str, object]) -> str | None:
-        """Give the folder of an operator if a module, or the package that it is in, is there."""
+        """Return the operator's folder in which a module or its package is, else None."""
         file, name = importer.get("__file__"), str(importer.get("__name__"))
         if not isinstance(file, str):
             return None
@@ -99,7 +99,7 @@ class OperatorModules:
 
 
 def _taken(tops: frozenset[str]) -> dict[str, ModuleType]:
-    """Take the modules of these names, and what is in them, out of `sys.modules`."""
+    """Remove these modules and their submodules from `sys.modules`, and return them."""
     names = [name for name in sys.modules if name.partition(".")[0] in tops]
     return {name: sys.modules.pop(name) for name in names}
 

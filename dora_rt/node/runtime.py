@@ -29,6 +29,7 @@ from dora_rt.node.dora_events import (
 from dora_rt.node.node import Node
 from dora_rt.node.operator import LoadedOperator
 from dora_rt.node.operator_modules import OperatorModules
+from dora_rt.node.session import Session
 from dora_rt.node_config import NodeConfig, OperatorConfig, Route
 from dora_rt.transport.operator_link import Link, Passed
 from dora_rt.transport.values.sendable import sendable
@@ -38,7 +39,7 @@ def main() -> None:
     """Run the operators that the launcher describes in the environment."""
     with Node() as node:
         try:
-            Runtime(node, node.config()).run()
+            Runtime(node).run()
         except OperatorError as error:
             _show(error)
             sys.exit(1)
@@ -80,13 +81,15 @@ class _Running:
 class Runtime:
     """Delivers inputs to operators, one at a time, until each of them has come to its end."""
 
-    def __init__(self, node: Node, config: NodeConfig) -> None:
+    def __init__(self, node: Node) -> None:
         """Load every operator.
 
         Raises:
             OperatorError: one of them cannot be loaded.
         """
         self._node = node
+        self._session = session = Session.of(node)
+        config = session.config
         self._running: dict[int, _Running] = {}
         self._port_owner: dict[str, tuple[int, str]] = {}
         self._links: dict[int, Link] = {}
@@ -101,16 +104,16 @@ class Runtime:
             self._running[index] = _Running(operator, operator_config, config)
             for port_id, input_id in operator_config.inputs:
                 self._port_owner[port_id] = (index, input_id)
-        if any(running.operator.takes_events for running in self._running.values()):
+        if any(running.operator.uses_event_dicts for running in self._running.values()):
             import_arrow()
-            node.follow_rules_of_dora()
+            session.follow_rules_of_dora()
         self._senders = {
             index: partial(self._send_output, index) for index in range(len(config.operators))
         }
         for index, operator_config in enumerate(config.operators):
             for route in operator_config.routes:
                 for link in route.links:
-                    self._links[link.number] = node.link(link)
+                    self._links[link.number] = session.ports.link(link)
                     # What an operator sends to itself does not keep it alive.
                     if link.operator != index:
                         reader = self._running[link.operator]
@@ -147,16 +150,16 @@ class Runtime:
                 raise errors[0]
         finally:
             for link in self._links.values():
-                self._node.report(link.counters())
+                self._session.report_link(link.counters())
 
     def _work(self) -> bool:
         self._deliver_passed()
         if not self._running:
             return False
-        if not self._turns and not self._node.has_inputs():
+        if not self._turns and self._session.inbox.is_empty:
             return False  # a circle of operators in which nothing moves any more
         try:
-            event = self._node.next_intact(timeout=0 if self._turns else None)
+            event = self._session.wait_intact(0 if self._turns else None)
         except TimeoutError:
             return True
         if event is None:
@@ -172,7 +175,7 @@ class Runtime:
         running = self._running.get(index)
         if running is None:
             return
-        if running.operator.takes_events:
+        if running.operator.uses_event_dicts:
             self._call(index, input_event(event, self._inputs[event.id], input_id))
         else:
             data, metadata = event.value, event.metadata
@@ -181,7 +184,7 @@ class Runtime:
     def _tell(self, change: Change) -> None:
         index, input_id = self._port_owner[change.id]
         running = self._running.get(index)
-        if running is not None and running.operator.takes_events:
+        if running is not None and running.operator.uses_event_dicts:
             self._call(index, change_event(change, self._inputs[change.id], input_id))
         if isinstance(change, InputClosed) and change.is_final:
             if running is not None:
@@ -203,9 +206,9 @@ class Runtime:
             return
         passed = link.pop()
         context = passed.metadata[TELEMETRY_KEY]
-        self._node.answer_to(passed.origin_ns, context)
+        self._session.origins.cause = passed.origin_ns, b"", context
         input_id, value, metadata = link.config.input_id, passed.value, passed.metadata
-        if self._running[index].operator.takes_events:
+        if self._running[index].operator.uses_event_dicts:
             self._call(index, passed_event(input_id, value, metadata, passed.sent_ns))
         else:
             self._call(index, {"id": input_id, "data": value, "metadata": metadata})
@@ -230,7 +233,7 @@ class Runtime:
         if route is None:
             who = f"operator {running.operator.name!r}"
             raise UnknownOutputError.of(who, output_id, running.routes)
-        if running.operator.takes_events:
+        if running.operator.uses_event_dicts:
             data = with_shape(data, metadata)
         if route.external_id is not None:
             self._node.send_output(route.external_id, data, metadata)
@@ -248,7 +251,7 @@ class Runtime:
             value = bytes(value)
         else:
             value = value.array
-        inherited, _, origin_ns = self._node.inherit(metadata)
+        inherited, _, origin_ns = self._session.origins.inherit(metadata, None)
         sent_ns = time.monotonic_ns()
         for config in route.links:
             if config.operator in self._running:
@@ -258,7 +261,7 @@ class Runtime:
                 self._turns.append(link)
         if threading.get_ident() != self._thread:
             # The loop may be asleep: an operator sends from a thread of its own.
-            self._node.wake()
+            self._session.inbox.wake()
 
     def _end_finished(self) -> None:
         """End the operators to which nothing can come any more; that may end others."""
@@ -278,8 +281,8 @@ class Runtime:
 
     def _say_stop(self, index: int) -> None:
         operator = self._running[index].operator
-        if operator.takes_events:
-            event = stop_event(was_told=self._node.was_told_to_stop())
+        if operator.uses_event_dicts:
+            event = stop_event(was_told=self._session.inbox.was_told_to_stop)
             operator.call(event, self._senders[index])
 
     def _end(self, index: int) -> None:
@@ -288,13 +291,13 @@ class Runtime:
         for other in self._running.values():
             other.feeders.discard(index)
         for port_id in running.ports:
-            self._node.close_input(port_id)
+            self._session.close_input(port_id)
         try:
             self._drop(index)
         finally:
             for route in running.routes.values():
                 if route.external_id is not None:
-                    self._node.close_output(route.external_id)
+                    self._session.close_output(route.external_id)
 
     def _drop(self, index: int) -> None:
         self._is_ending = True

@@ -11,7 +11,7 @@ from dora_rt.plan.plan import Plan
 from dora_rt.transport.board import board_nbytes
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY, Room
 from dora_rt.transport.ring import protocol
-from dora_rt.units import counted, mib
+from dora_rt.units import counted, size
 
 DOCKER_DEFAULT_NBYTES = 64 * 2**20
 _MIB = 2**20
@@ -105,8 +105,8 @@ def most_note(plan: Plan, room: Room) -> str | None:
     )
     return (
         f"if every slot of every edge is used at some time, {plan.file} needs "
-        f"{mib(most_nbytes)} and {most_objects:,} objects before the samples, and {SHM_DIRECTORY} "
-        f"has {mib(room.free_nbytes)} free{free}; shorter queues (queue_size, max_held) need less"
+        f"{size(most_nbytes)} and {most_objects:,} objects before the samples, and {SHM_DIRECTORY} "
+        f"has {size(room.free_nbytes)} free{free}; shorter queues (queue_size, max_held) need less"
     )
 
 
@@ -115,15 +115,15 @@ def no_room(plan: Plan, room: Room) -> SharedMemoryFullError:
     need = find_need(plan)
     outputs = sorted(need.outputs, key=lambda output: output.nbytes, reverse=True)
     lines = [
-        f"{plan.file} needs {mib(need.nbytes)} of shared memory, {SHM_DIRECTORY} has "
-        f"{mib(room.free_nbytes)} free (of {mib(room.nbytes)}):"
+        f"{plan.file} needs {size(need.nbytes)} of shared memory, {SHM_DIRECTORY} has "
+        f"{size(room.free_nbytes)} free (of {size(room.nbytes)}):"
     ]
-    lines += [f"  {mib(output.nbytes):>10}  {_explain(output)}" for output in outputs]
+    lines += [f"  {size(output.nbytes):>10}  {_explain(output)}" for output in outputs]
     if len(outputs) > _SHOWN_OUTPUTS:
         rest = outputs[_SHOWN_OUTPUTS:]
         del lines[1 + _SHOWN_OUTPUTS :]
         rest_nbytes = sum(output.nbytes for output in rest)
-        lines.append(f"  {mib(rest_nbytes):>10}  {counted(len(rest), 'more output')}")
+        lines.append(f"  {size(rest_nbytes):>10}  {counted(len(rest), 'more output')}")
     used_nbytes = room.nbytes - room.free_nbytes
     lines.append(
         "lower slot_bytes, queue_size or max_held of their inputs, or make it larger: "
@@ -138,7 +138,7 @@ def room_note(room: Room) -> str | None:
     if room.nbytes > DOCKER_DEFAULT_NBYTES:
         return None
     return (
-        f"{SHM_DIRECTORY} has only {mib(room.nbytes)} ({mib(room.free_nbytes)} free), as in a "
+        f"{SHM_DIRECTORY} has only {size(room.nbytes)} ({size(room.free_nbytes)} free), as in a "
         "container that was started without --shm-size; pictures may not find room: "
         "docker run --shm-size=512m"
     )
@@ -159,7 +159,7 @@ def _output_nbytes(output: OutputConfig, page_nbytes: int) -> int:
 def _explain(output: OutputNeed) -> str:
     if not output.slot_nbytes:
         return f"{output.source} (its samples come on top: no slot_bytes)"
-    return f"{output.source} ({counted(output.slots, 'slot')} of {mib(output.slot_nbytes)})"
+    return f"{output.source} ({counted(output.slots, 'slot')} of {size(output.slot_nbytes)})"
 
 
 def _pages(nbytes: int, page_nbytes: int) -> int:

@@ -2,7 +2,7 @@
 
 The exporter speaks OTLP over HTTP, and not over gRPC: that is plain Python which installs and
 forks everywhere. It has a thread and a bounded queue of its own, so a collector that is slow or
-gone makes nobody wait; then spans are lost.
+gone holds up no node; then spans are lost.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from dora_rt.errors import CorruptSampleError, UnsupportedValueError
 from dora_rt.event import TELEMETRY_KEY, Event, MatchedEvents, decode_metadata, telemetry_context
 from dora_rt.node_config import NodeConfig
-from dora_rt.transport.output.origin import Causes
+from dora_rt.transport.output.origin import Origins
 from dora_rt.transport.values.sendable import encode_metadata
 
 _FLUSH_S = 1.0
@@ -122,8 +122,8 @@ class Spans(threading.local):
         return _context_of(self._open)
 
 
-class SpanCauses(Causes):
-    """Causes that always have a span: a sample without a cause gets one of its own."""
+class SpanOrigins(Origins):
+    """Origins that always have a span: a sample without a cause gets one of its own."""
 
     cause: tuple[int, bytes, str] = (0, b"", _NO_CAUSE)
 
@@ -133,7 +133,7 @@ class SpanCauses(Causes):
     def inherit(
         self, metadata: dict[str, Any] | None, captured_ns: int | None
     ) -> tuple[dict[str, Any] | None, int, int]:
-        """Complete a sample, as `Causes.inherit` does."""
+        """Complete a sample, as `Origins.inherit` does."""
         if self.cause[2] == _NO_CAUSE and not (metadata and metadata.get(TELEMETRY_KEY)):
             metadata = {**(metadata or {}), TELEMETRY_KEY: self._spans.source(captured_ns)}
         return super().inherit(metadata, captured_ns)

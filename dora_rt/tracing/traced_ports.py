@@ -14,7 +14,7 @@ from dora_rt.transport.board import Board
 from dora_rt.transport.input.inbox import Inbox
 from dora_rt.transport.input.sync import MatchingInbox
 from dora_rt.transport.operator_link import Link, Passed
-from dora_rt.transport.output.origin import Causes, Stamp
+from dora_rt.transport.output.origin import Origins, Stamp
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.ports import Ports
 from dora_rt.transport.ring.pool import SlotMemory
@@ -154,7 +154,7 @@ class TracedPorts(Ports):
             output.id: _open_publisher(config, number, output, board, tracer)
             for number, output in enumerate(config.outputs)
         }
-        ports = cls(inbox, publishers, _open_causes(spans))
+        ports = cls(inbox, publishers, _open_origins(spans))
         ports._config, ports._tracer = config, tracer
         return ports
 
@@ -180,12 +180,12 @@ def _open_publisher(
     return publisher
 
 
-def _open_causes(spans: Spans | None) -> Causes:
+def _open_origins(spans: Spans | None) -> Origins:
     if spans is None:
-        return Causes()
-    from dora_rt.tracing.spans import SpanCauses
+        return Origins()
+    from dora_rt.tracing.spans import SpanOrigins
 
-    return SpanCauses(spans)
+    return SpanOrigins(spans)
 
 
 def _open_spans(config: NodeConfig) -> Spans | None:

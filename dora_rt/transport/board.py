@@ -119,7 +119,7 @@ class Board:
         Fence().pass_through()
         self.count_news(process)
 
-    def let_go_on(self, process: int) -> None:
+    def clear_stop(self, process: int) -> None:
         """Ask no more: a new process takes the place of the one that was asked to end."""
         self._words[_STOP + process] = 0
 

@@ -7,20 +7,20 @@ from dora_rt.transport.board import Board
 from dora_rt.transport.input.inbox import Inbox
 from dora_rt.transport.input.sync import open_inbox
 from dora_rt.transport.operator_link import Link
-from dora_rt.transport.output.origin import Causes
+from dora_rt.transport.output.origin import Origins
 from dora_rt.transport.output.publisher import Publisher
 
 
 class Ports:
     """The inbox and the publishers of a node, and what connects the two."""
 
-    def __init__(self, inbox: Inbox, publishers: dict[str, Publisher], causes: Causes) -> None:
+    def __init__(self, inbox: Inbox, publishers: dict[str, Publisher], origins: Origins) -> None:
         self.inbox = inbox
         self.publishers = publishers
         inbox.publishers = tuple(publishers.values())
         for publisher in inbox.publishers:
             publisher.pulse = inbox.pulse
-        self.causes = causes
+        self.origins = origins
 
     @classmethod
     def open(cls, config: NodeConfig, board: Board) -> Ports:
@@ -29,7 +29,7 @@ class Ports:
             output.id: Publisher(config.run, config.node, output, board, spin_ns=config.spin_ns)
             for output in config.outputs
         }
-        return cls(open_inbox(config, board), publishers, Causes())
+        return cls(open_inbox(config, board), publishers, Origins())
 
     def link(self, config: LinkConfig) -> Link:
         """Make an edge between two operators of this process."""

@@ -34,7 +34,7 @@ def suppress(candidates: NDArray[np.float32], iou: float) -> NDArray[np.float32]
         return no_boxes()
     # OpenCV keeps the classes apart by moving each to an area of its own, and finds the size of
     # such an area from the largest coordinate only: negative ones would reach into a neighbour's.
-    # (And one absurdly large one, which an untrained network does give, would blur all others.)
+    # (And one absurdly large one, which an untrained network does give, blurs all others.)
     corners = np.clip(candidates[:, :4].astype(np.float64), -_FAR, _FAR)
     corners -= np.min(corners)
     sides = corners[:, 2:] - corners[:, :2]
@@ -58,7 +58,7 @@ def onto_frame(
 ) -> NDArray[np.float32]:
     """Return boxes of a letterboxed input in pixels of the frame, clipped to it.
 
-    Boxes that lie outside (in the padding) are left out. `ratio` is what `Letterbox.fit` gave.
+    Boxes that lie outside (in the padding) are left out. `ratio` comes from `Letterbox.fit`.
     """
     placed = boxes.copy()
     placed[:, :4] /= ratio

@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user of the node decides; see `--help` of the node for each."""
+    """The options of the node; see its `--help` for each."""
 
     model: str
     backend: str

@@ -81,7 +81,7 @@ class Detector:
 
     Attributes:
         model_path: the ONNX file.
-        labels: the class names, by class number; empty where nobody knows them.
+        labels: the class names, by class number; empty where they are unknown.
         backend: "onnxruntime" or "opencv".
         provider: what really computes, for example "CPUExecutionProvider".
         layout: how the network writes its boxes.
@@ -163,7 +163,7 @@ def _spell(shape: tuple[int | None, ...]) -> str:
 def _warm_up(
     network: Network, facts: OnnxFacts, height: int, width: int, model_path: Path
 ) -> tuple[int, ...]:
-    """Run the network once, so that what is wrong shows now, and return its output's shape."""
+    """Run the network once, so that errors show now, and return its output's shape."""
     blob = np.zeros((1, 3, height, width), facts.input_dtype)
     try:
         return network.run(blob).shape

@@ -1,4 +1,4 @@
-"""What can go wrong with a model or a picture, one class per thing that can be done about it."""
+"""Errors of models and pictures, one class for each remedy."""
 
 from dora_rt.errors import DoraRtError
 

@@ -18,7 +18,7 @@ def mean_average_precision(
     Args:
         predictions: for each picture N x 6: x1, y1, x2, y2, score, class.
         truths: for each picture the boxes that are there, same columns; the score is not read.
-        iou_threshold: what a prediction and a true box of its class must at least have in common.
+        iou_threshold: least overlap of a prediction and a true box of its class, 0 to 1.
 
     Raises:
         ValueError: there are not as many pictures with predictions as with truths, or no truth.
@@ -84,7 +84,7 @@ def box_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[
 def _hits(
     predicted: NDArray[np.float32], truth: NDArray[np.float32], iou_threshold: float
 ) -> NDArray[np.bool_]:
-    """Tell for each prediction of one picture whether it is the first to find a true box."""
+    """Return for each prediction of one picture whether it is the first to find a true box."""
     hits = np.zeros(len(predicted), np.bool_)
     if not len(truth):
         return hits
@@ -93,6 +93,6 @@ def _hits(
         best = int(np.argmax(ious[row]))
         if ious[row, best] >= iou_threshold:
             hits[row] = True
-            # Found once: whoever finds it again is wrong.
+            # Found once: a second prediction of it is wrong.
             ious[:, best] = -1
     return hits

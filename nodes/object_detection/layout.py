@@ -1,4 +1,4 @@
-"""Tell the output layouts of the YOLO families apart, and turn each into candidate boxes.
+"""Output layouts of the YOLO families: recognised, and turned into candidate boxes.
 
 Sources: YOLOX demo/ONNXRuntime and yolox/utils/demo_utils.py (`demo_postprocess`) of
 https://github.com/Megvii-BaseDetection/YOLOX; YOLOv5 models/yolo.py (`Detect.forward`) of
@@ -22,7 +22,7 @@ _ANCHORS_PER_CELL = 3
 
 
 class Layout(Enum):
-    """How a network writes its boxes, and with it what picture it wants."""
+    """The layout of a network's boxes, and the picture format that goes with it."""
 
     YOLOX = "YOLOX"
     YOLOV5 = "YOLOv5"
@@ -51,7 +51,7 @@ def count_cells(height: int, width: int) -> int:
 
 
 def find_layout(output_shape: tuple[int, ...], height: int, width: int) -> Layout:
-    """Tell the layout from the shape of the output and the size of the input.
+    """Return the layout that fits the shape of the output and the size of the input.
 
     Raises:
         ModelError: the shape belongs to none of them; the message lists what does.
@@ -83,7 +83,7 @@ class Decoder:
 
     Attributes:
         layout: how the network writes its boxes.
-        class_count: number of classes; None where the output does not tell (end-to-end).
+        class_count: number of classes; None where the output does not show it (end-to-end).
         grid: cells x 2, column and row of each cell; only YOLOX needs it.
         strides: cells x 1, pixels of the input per cell; only YOLOX needs it.
     """
@@ -118,7 +118,7 @@ class Decoder:
         return cls(layout, class_count, grid, strides)
 
     def candidates(self, raw: NDArray[np.floating], confidence: float) -> NDArray[np.float32]:
-        """Return what a raw output holds at or above a confidence.
+        """Return the boxes of a raw output at or above a confidence.
 
         Args:
             raw: the network's output, in the shape given to `create`.

@@ -1,4 +1,4 @@
-"""Answer each picture with the boxes of what is in it, and count."""
+"""The loop of the detection node: one answer with boxes for each picture."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Tally:
-    """What a run of the node saw.
+    """Counters of a run of the node.
 
     Attributes:
         frames: pictures that were looked at.
@@ -74,9 +74,9 @@ def run(
     open_detector: Callable[[bool], Detector],
     clock: Callable[[], int] = time.monotonic_ns,
 ) -> Tally:
-    """Answer each `image` with a `bbox`, until the inputs end, and log what was seen.
+    """Answer each `image` with a `bbox` until the inputs end, and log the counters.
 
-    Every image gets exactly one answer, also one that is no picture, so that nobody waits for it:
+    Every image gets exactly one answer, also one that is no picture, so that no reader waits:
     N x 6 float32 (x1, y1, x2, y2 in pixels of the picture, confidence, class) with the metadata
     `labels` (all class names), `width` and `height` (of the picture, in pixels), `model` (file
     name) and `detect_ms`.
@@ -84,7 +84,7 @@ def run(
     Args:
         node: the node.
         open_detector: called at the first picture, with whether it is of the synthetic scene.
-        clock: gives nanoseconds.
+        clock: returns nanoseconds.
 
     Raises:
         ModelError: from `open_detector`.

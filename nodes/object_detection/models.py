@@ -158,7 +158,7 @@ def _is_same(path: Path, model: PublishedModel) -> bool:
 
 
 def _receive(url: str, silence_s: float, download_s: float) -> Iterator[bytes]:
-    """Return the body of a URL in chunks; what goes wrong on the network is a _DownloadError."""
+    """Return the body of a URL in chunks; errors of the network are a _DownloadError."""
     # Imported late: it brings in http and ssl, and most starts find the model in the cache.
     import http.client
     import urllib.error
@@ -167,7 +167,7 @@ def _receive(url: str, silence_s: float, download_s: float) -> Iterator[bytes]:
     deadline = time.monotonic() + download_s
     try:
         with urllib.request.urlopen(url, timeout=silence_s) as response:
-            # read1 returns with what has come: a server that trickles meets the deadline, too.
+            # read1 returns the bytes there are: a server that trickles meets the deadline, too.
             while chunk := response.read1(_CHUNK_NBYTES):
                 yield chunk
                 if time.monotonic() > deadline:

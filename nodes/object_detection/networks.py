@@ -21,7 +21,7 @@ BACKENDS = ("auto", "onnxruntime", "opencv")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino", "coreml")
 
 _CPU = "CPUExecutionProvider"
-# What is not listed is not used. TensorRT is not in "auto", although it is the fastest: it compiles
+# Others are not used. TensorRT is not in "auto", although it is the fastest: it compiles
 # each model for minutes at its first start, which looks like a node that hangs.
 _PROVIDERS = {
     "auto": ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CoreMLExecutionProvider"),
@@ -142,7 +142,7 @@ class OnnxRuntimeNetwork:
 
 
 def explain_fallback(device: str, offered: Sequence[str], provider: str) -> str | None:
-    """Say why a model runs on another device than it could or should; None if it does not.
+    """Return why a model runs on another device than it could or should; None if it does not.
 
     Args:
         device: the one asked for.

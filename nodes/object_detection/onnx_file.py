@@ -1,4 +1,4 @@
-"""Read from an ONNX file what it says about itself: the names, the input size, the metadata.
+"""The facts in an ONNX file: the names of the classes, the input size, the metadata.
 
 OpenCV's `Net` gives neither the input shape of a model nor its metadata, and the `onnx` package is
 a large dependency for five numbers and a few strings. So this walks the protobuf by hand, skipping
@@ -39,7 +39,7 @@ _DTYPES: Mapping[int, type[np.floating]] = {1: np.float32, 10: np.float16}
 
 @dataclass(frozen=True, slots=True)
 class OnnxFacts:
-    """What a detector needs to know about an ONNX file before it runs it.
+    """The facts of an ONNX file that a detector needs before it runs it.
 
     Attributes:
         input_name: name of the graph's one input.

@@ -1,4 +1,4 @@
-"""Show the pictures of a dataflow with boxes around what was found in them."""
+"""Show the pictures of a dataflow with boxes around the objects found in them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def open_screen(options: argparse.Namespace) -> Screen:
-    """Open what the options ask for, or what can be had instead, and say which.
+    """Open the screen that the options ask for, or the nearest one there is, and log which.
 
     Raises:
         WebError: the web page cannot be served.
@@ -94,7 +94,7 @@ def open_screen(options: argparse.Namespace) -> Screen:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    """Read the command line, and the environment for what it does not say."""
+    """Read the options: each from the command line, or else from the environment."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.plot",
         description=__doc__,

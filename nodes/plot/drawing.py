@@ -76,14 +76,14 @@ def text_colour(background: Colour) -> Colour:
 
 
 def label_of(class_id: int, labels: Sequence[str]) -> str:
-    """Name a class; `class 7` where the sender gave no name for it."""
+    """Return the name of a class; `class 7` where the sender has no name for it."""
     return labels[class_id] if 0 <= class_id < len(labels) else f"class {class_id}"
 
 
 def draw_boxes(canvas: Image, boxes: Boxes, labels: Sequence[str]) -> None:
     """Draw N x 6 boxes (x1, y1, x2, y2, confidence, class) with their labels."""
     style = text_style(canvas.shape)
-    # A box that is no number, or is far outside, would be an overflow in OpenCV.
+    # A box that is no number, or is far outside, is an overflow in OpenCV.
     drawable = boxes[np.isfinite(boxes).all(axis=1)]
     # The surest box is drawn last, and so lies on top; all labels lie above all boxes.
     drawable = drawable[np.argsort(drawable[:, 4], kind="stable")]

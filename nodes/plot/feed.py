@@ -1,4 +1,4 @@
-"""Give every watcher of the web page the newest picture as JPEG, encoded once for all."""
+"""The feed of the web page: the newest picture as JPEG, encoded once for all watchers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Feed:
     """The newest picture, which the loop publishes and the web server's threads encode.
 
     The loop only swaps a reference: the thread of the first watcher that wants a picture encodes
-    it, the others take its JPEG. So nobody encodes when nobody looks, and no watcher, however
+    it, the others take its JPEG. So nothing is encoded while nobody looks, and no watcher, however
     slow, is ever waited for.
 
     Args:
@@ -57,7 +57,7 @@ class Feed:
             return canvas
 
     def publish(self, image: Image, status: Status) -> None:
-        """Make `image` the newest picture; it stays untouched until `canvas` gives it again."""
+        """Make `image` the newest picture; it stays untouched until `canvas` returns it again."""
         with self._condition:
             self.status = status
             self._newest = image

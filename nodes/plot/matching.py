@@ -1,4 +1,4 @@
-"""Decide which boxes belong on which picture, and which picture is to be seen next."""
+"""Match boxes with pictures, and decide which picture is shown next."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Picture(Generic[Pixels]):
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What was found in the picture that was captured at `origin_ns`."""
+    """The boxes of the picture that was captured at `origin_ns`."""
 
     origin_ns: int
     boxes: Boxes
@@ -34,7 +34,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class View(Generic[Pixels]):
-    """What is to be shown: a picture, with the boxes found in it if there are any.
+    """A picture to show, with the boxes found in it if there are any.
 
     `is_exact` is False for boxes of an earlier picture, where the right one is gone.
     """
@@ -67,7 +67,7 @@ class Matcher(Generic[Pixels]):
         return len(self._pictures)
 
     def add_picture(self, picture: Picture[Pixels], now_ns: int) -> View[Pixels] | None:
-        """Take a picture; return what is to be shown now, if anything."""
+        """Take a picture; return the picture to show now, or None."""
         if not self._expects_boxes:
             return View(picture)
         if self._last_boxes_ns is None:
@@ -88,7 +88,7 @@ class Matcher(Generic[Pixels]):
         return None
 
     def add_detections(self, detections: Detections, now_ns: int) -> View[Pixels] | None:
-        """Take what was found in a picture; return what is to be shown now, if anything."""
+        """Take the boxes of a picture; return the picture to show now, or None."""
         if self._last_boxes_ns is not None:
             # A detector slower than the patience would make the view flicker between its rare
             # pictures and raw ones.
@@ -111,7 +111,7 @@ class Matcher(Generic[Pixels]):
     def _hold(self, picture: Picture[Pixels]) -> None:
         self._pictures.append(picture)
         if len(self._pictures) > HELD_PICTURES:
-            # The last but one: a slow detector takes what was newest when it was done before,
+            # The last but one: a slow detector takes the newest picture of when it was last done,
             # which is among the oldest here, and never one from the middle.
             del self._pictures[-2]
 

@@ -42,7 +42,7 @@ def choose_output(
     """Decide on an output that works here; a window that cannot be becomes a web page.
 
     Args:
-        wanted: what the user asked for.
+        wanted: the choice of the user.
         environ: DISPLAY, WAYLAND_DISPLAY and CI are looked at.
         has_gui: whether this OpenCV can make windows.
         can_open_window: tries it; called only if all else speaks for a window.

@@ -1,4 +1,4 @@
-"""Read what comes in as `image` and `bbox`, whoever sent it."""
+"""Read the inputs `image` and `bbox` of any sender."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_detections(event: Event) -> Detections:
         )
     # A copy, so that no slot of the detector is held; it is a few hundred bytes.
     boxes: Boxes = numbers.reshape(-1, _BOX_COLUMNS).astype(np.float32)
-    # What is not a number cannot be drawn or counted.
+    # A box that is not a number cannot be drawn or counted.
     boxes = boxes[np.isfinite(boxes).all(axis=1)]
     labels = event.metadata.get("labels")
     names = tuple(str(label) for label in labels) if isinstance(labels, list) else ()

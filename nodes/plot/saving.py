@@ -1,4 +1,4 @@
-"""Save what was shown: the last picture, or all of them as a video."""
+"""Save the pictures that were shown: the last one, or all of them as a video."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FALLBACK_FPS = 10.0
 
 
 class SaveError(DoraRtError):
-    """What was shown cannot be saved to the path that was asked for."""
+    """The pictures cannot be saved to this path."""
 
 
 class Saver(Protocol):
-    """Something that keeps what is shown, and writes it at the end at the latest."""
+    """Keeps the pictures that are shown, and writes them at the end at the latest."""
 
     def add(self, image: Image) -> None:
         """Take a picture; it may be kept until the next call."""
@@ -123,7 +123,7 @@ class VideoSaver:
             self._open()
 
     def close(self) -> Path | None:
-        """Finish the video and give it its name.
+        """Finish the video and rename it to its final name.
 
         Raises:
             SaveError: the video cannot be written there.

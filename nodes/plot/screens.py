@@ -110,7 +110,7 @@ class WebScreen:
         return self._feed.canvas(shape)
 
     def show(self, image: Image, status: Status) -> bool:
-        """Offer it to whoever watches."""
+        """Offer it to the watchers."""
         self._feed.publish(image, status)
         return True
 

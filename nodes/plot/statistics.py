@@ -1,4 +1,4 @@
-"""Count what was shown, how late it was, and what was found."""
+"""Statistics of the pictures shown: how many, how late, and the objects in them."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class Status:
     height: int = 0
 
     def as_dict(self) -> dict[str, float]:
-        """Return the status as JSON wants it."""
+        """Return the status in a form for JSON."""
         return {
             name: round(value, 1) if isinstance(value, float) else value
             for name, value in asdict(self).items()
         }
 
     def line(self) -> str:
-        """Say the most important in one line."""
+        """Return the most important in one line."""
         things = "object" if self.objects == 1 else "objects"
         return f"{self.fps:.1f} fps   {self.latency_ms:.0f} ms   {self.objects} {things}"
 
 
 class Statistics:
-    """What was shown, counted in bounded memory.
+    """Counters of the pictures shown, in bounded memory.
 
     Args:
         clock: nanoseconds of a monotonic clock, the one that `origin_ns` is of.
@@ -69,7 +69,7 @@ class Statistics:
     def add_view(
         self, origin_ns: int, detections: Detections | None, shape: tuple[int, ...]
     ) -> Status:
-        """Count a picture that is shown now; return how things are."""
+        """Count a picture that is shown now; return the status."""
         now_ns = self._clock()
         latency_ns = max(0, now_ns - origin_ns) if origin_ns else 0
         if self.frames == 0:
@@ -98,7 +98,7 @@ class Statistics:
         )
 
     def summary(self) -> list[str]:
-        """Say in a few lines what was seen."""
+        """Return a summary of a few lines."""
         if self.frames == 0:
             return ["shown: no picture"]
         last_ns = self._recent_ns[-1]

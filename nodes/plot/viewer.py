@@ -1,4 +1,4 @@
-"""The loop of the plot node: from received pictures and boxes to what a person sees."""
+"""The loop of the plot node: from received pictures and boxes to the screen."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Viewer:
     def _show(self, view: View[Event]) -> bool:
         image = decode(view.picture.pixels)
         canvas = self._screen.canvas(image.shape)
-        # What was received is shared with all its readers: drawing goes into a copy.
+        # A received picture is shared with all its readers: drawing goes into a copy.
         np.copyto(canvas, image)
         if view.detections is not None:
             draw_boxes(canvas, view.detections.boxes, view.detections.labels)

@@ -1,4 +1,4 @@
-"""Serve the picture as a web page, on this machine unless told otherwise."""
+"""Serve the picture as a web page, on this machine unless `--host` says otherwise."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class WebError(DoraRtError):
 
 
 class WebPage:
-    """A running web server that shows what a feed has."""
+    """A running web server that shows the pictures of a feed."""
 
     def __init__(self, server: _Server, feed: Feed) -> None:
         self._server = server
@@ -108,6 +108,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # A watcher that does not read must not keep the node from ending.
     block_on_close = False
+    # Of those that connect at once, one that does not fit tries again only a second later.
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], feed: Feed) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -226,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_POST  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-        """Log requests for who develops this, not for who watches."""
+        """Log requests at DEBUG: they are for developers only."""
         logger.debug("web page: %s: %s", self.client_address[0], format % args)
 
     def _is_meant_for_us(self) -> bool:
@@ -276,7 +278,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"".join((head.encode(), jpeg, f"\r\n--{BOUNDARY}\r\n".encode())))
 
     def _has_hung_up(self) -> bool:
-        """Look whether the browser closed the connection, which writing alone would tell."""
+        """Return whether the browser closed the connection, which otherwise only a write shows."""
         try:
             return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:

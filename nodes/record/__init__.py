@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         with Node() as node:
-            run(node, _sources(node.config()), lambda: open_recorder(options, os.environ))
+            run(node, node.input_sources(), lambda: open_recorder(options, os.environ))
     except DoraRtError as error:
         logger.error("%s", error)
         return 1
@@ -59,13 +59,13 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--file", type=Path, metavar="FILE", help="the .mcap file [default: the time, .mcap]"
     )
     _add_file_options(parser)
-    # Of what the command `dora-rt record` runs, for the file to tell.
+    # Of the dataflow that `dora-rt record` runs, as text for the file.
     parser.add_argument("--dataflow", default="", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def _add_file_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what the file is like."""
+    """Add the options about the file's contents."""
     parser.add_argument(
         "--pictures",
         type=one_of(*(form.value for form in PictureForm)),
@@ -103,16 +103,3 @@ def open_recorder(options: argparse.Namespace, environ: Mapping[str, str]) -> Re
 def default_path() -> Path:
     """Name a file by the time."""
     return Path(time.strftime("%Y-%m-%d_%H-%M-%S.mcap"))
-
-
-def _sources(config: object) -> dict[str, str]:
-    """Return the output that each input reads, NODE/OUTPUT; a timer has none."""
-    sources = {}
-    for entry in getattr(config, "inputs", ()):
-        if entry.output is None:
-            continue
-        # The outputs of operators have their operator's name already.
-        output_id = entry.output.id
-        is_whole = "/" in output_id
-        sources[entry.id] = output_id if is_whole else f"{entry.source_node}/{output_id}"
-    return sources

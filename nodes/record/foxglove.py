@@ -1,4 +1,4 @@
-"""Samples in the schemas of Foxglove: pictures, and boxes around what is in them."""
+"""Samples in the schemas of Foxglove: pictures, and boxes around objects in them."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class _RawPictures:
 
 
 def _boxes(event: Event, wall_ns: int) -> bytes | None:
-    """Draw around what was found; the time is that of the picture, by which Foxglove pairs them."""
+    """Return boxes as annotations; Foxglove pairs them with the picture of the same time."""
     if not is_boxes(event):
         return None
     from ..plot.drawing import class_colour, label_of

@@ -1,4 +1,4 @@
-"""The loop of the record node, and what it says at the end."""
+"""The loop of the record node, and its last words."""
 
 from __future__ import annotations
 

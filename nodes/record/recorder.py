@@ -26,7 +26,7 @@ from ..recorded import (
 )
 
 FLUSH_S = 1.0
-"""What a recording may lose of its end when its process is killed, in seconds."""
+"""How much of its end a recording may lose when its process is killed, in seconds."""
 
 _CHUNK_NBYTES = 4 * 1024 * 1024
 _LARGEST_SEQUENCE = 2**32 - 1
@@ -80,7 +80,7 @@ class Recorder:
         self._writer = writer
         self._pictures = pictures
         self._channels: dict[str, _Channel] = {}
-        # Wall time is what other programs show; the samples keep the clock that they came with.
+        # Other programs show wall time; the samples keep the clock that they came with.
         self._wall_ns = time.time_ns() - time.monotonic_ns()
         self._flush_at_ns = 0
         self._is_dirty = True
@@ -106,7 +106,7 @@ class Recorder:
             pictures: how Foxglove gets pictures.
             compression: of the chunks.
             overwrites: whether a file that exists is replaced.
-            about: what the file tells of itself.
+            about: the metadata of the file.
 
         Raises:
             RecordingError: the file exists, or cannot be written.
@@ -131,7 +131,7 @@ class Recorder:
         return recorder
 
     def add(self, source: str, event: Event) -> None:
-        """Record a sample of an output; what it says to have been dropped counts as lost.
+        """Record a sample of an output; its count of dropped ones counts as lost.
 
         Raises:
             RecordingError: the file cannot be written.
@@ -153,7 +153,7 @@ class Recorder:
         self.flush_if_due()
 
     def count_lost(self, source: str, count: int) -> None:
-        """Set how many samples were missed, by who knows of more than the samples tell."""
+        """Set how many samples were missed, for callers that know of more than the samples show."""
         self.lost[source] = count
 
     def flush_if_due(self) -> None:
@@ -197,7 +197,7 @@ class Recorder:
             raise self._broken(error) from error
 
     def summary(self) -> str:
-        """Say what was recorded, and what was lost."""
+        """Return what was recorded and what was lost, in words."""
         lines = [f"{self.path}: {self.path.stat().st_size / 1e6:.1f} MB"]
         for source, count in self._samples.items():
             lost = self.lost[source]
@@ -211,7 +211,7 @@ class Recorder:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, RecordingError):
-            # Told already; what was written before stays readable.
+            # Reported already; earlier samples stay readable.
             with contextlib.suppress(OSError):
                 self._file.close()
             return
@@ -238,7 +238,7 @@ class Recorder:
 
 
 def check_path(path: Path, *, overwrites: bool) -> None:
-    """Look whether there can be a recording, before anything is started for it.
+    """Check that a recording is possible, before anything is started for it.
 
     Raises:
         RecordingError: the file exists.

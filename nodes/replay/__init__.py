@@ -1,4 +1,4 @@
-"""Send again what a node sent when it was recorded: as much, and at the same pace."""
+"""Send the samples of a recorded node again, at the same pace."""
 
 from __future__ import annotations
 

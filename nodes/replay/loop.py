@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LOOK_UP_S = 0.05  # how long the loop may take to notice that it was told to stop
+_LOOK_UP_S = 0.05  # how long the loop may take to notice a stop
 _LOOP_PAUSE_NS = 40_000_000  # between the last sample and the first one of the next round
 
 
@@ -49,7 +49,7 @@ def run(
 ) -> None:
     """Send the samples of a recording until its end.
 
-    What was captured at the same moment has the same `origin_ns` again: boxes find their pictures.
+    Samples captured at the same moment have the same `origin_ns` again: boxes find their pictures.
 
     Args:
         node: the node; with inputs, the first of them starts it.
@@ -117,7 +117,7 @@ def _scaled(nanoseconds: int, rate: float) -> int:
 
 
 def _wait_until(node: NodeLike, due_ns: int, clock: Callable[[], int]) -> bool:
-    """Sleep until it is time; False if the node was told to stop."""
+    """Sleep until it is time; return False if the node must stop."""
     while not node.is_stopped():
         left_s = (due_ns - clock()) / 1e9
         if left_s <= 0:

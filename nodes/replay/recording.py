@@ -31,7 +31,7 @@ class Recording:
         begin_ns: wall time of the first of them, in nanoseconds.
         end_ns: of the last.
         is_whole: whether the file was ended well; if not, it may lack the last second.
-        about: what the recorder wrote of itself.
+        about: the metadata of the recorder.
     """
 
     path: Path
@@ -77,7 +77,7 @@ class Recording:
         number = 0
         with self.path.open("rb") as file:
             for chunk in _chunks(file):
-                # What was sent at the same time may lie on both sides of the border of chunks.
+                # Samples sent at the same time may lie on both sides of the border of chunks.
                 while waiting and waiting[0][0] < chunk.message_start_time:
                     yield _recorded(heapq.heappop(waiting))
                 if chunk.message_end_time < start_ns or chunk.message_start_time >= end_ns:

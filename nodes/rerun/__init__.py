@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    """Read the command line, and the environment for what it does not say."""
+    """Read the options: each from the command line, or else from the environment."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.rerun",
         description=__doc__,

@@ -82,7 +82,7 @@ class Feed:
         return not self._thread.is_alive()
 
     def summary(self) -> str:
-        """Say what became of what came in."""
+        """Return the counters of the inputs in words."""
         left = self._stream.left_out
         lost = f"; {left} left out, the viewer was not there or too slow" if left else ""
         return f"sent {self.sent - left} samples to {self._stream.name}{lost}"

@@ -1,4 +1,4 @@
-"""The loop of the rerun node: what comes in becomes what is logged."""
+"""The loop of the rerun node: each input is logged to the viewer."""
 
 from __future__ import annotations
 

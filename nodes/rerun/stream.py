@@ -34,7 +34,7 @@ _TIMELINE = "capture"
 
 
 class ViewerError(DoraRtError):
-    """What is to be shown has no place to go to."""
+    """There is no viewer to show the data."""
 
 
 class Target(Enum):
@@ -55,7 +55,7 @@ def memory_nbytes(text: str) -> int:
 
 
 def open_stream(target: Target, address: str, *, port: int, memory_nbytes: int) -> Stream:
-    """Open what the user chose.
+    """Open the viewer that the user chose.
 
     Raises:
         ExtraMissingError: Rerun is not installed.
@@ -127,7 +127,7 @@ class Stream:
         self._recording.disconnect()
 
     def _is_ready(self, origin_ns: int) -> bool:
-        """Set the time of what is logged next; False if it is to be left out."""
+        """Set the time of the next log entry; return False if it must be left out."""
         moment = np.datetime64(origin_ns + self._since_1970_ns, "ns")
         self._recording.set_time(_TIMELINE, timestamp=moment)
         return True

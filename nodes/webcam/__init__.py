@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse_options(argv, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        # OpenCV would tell of each attempt to reopen a camera; this node tells once.
+        # OpenCV reports each attempt to reopen a camera; this node reports once.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     from dora_rt import Node
 
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    """Read the command line, and the environment for what it does not say."""
+    """Read the options: each from the command line, or else from the environment."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.webcam",
         description=__doc__,

@@ -28,7 +28,7 @@ FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 8.0
 FAILURES_UNTIL_LOST = 10
 SILENCE_UNTIL_LOST_S = 3.0
-# Failing reads of an unplugged camera return at once: without a pause they would be a busy loop.
+# Failing reads of an unplugged camera return at once: without a pause they are a busy loop.
 FAILURE_PAUSE_S = 0.02
 _CLOSING_TIMEOUT_S = 1.0
 _PLAUSIBLE_AGE_NS = 1_000_000_000
@@ -47,7 +47,7 @@ class Camera:
     decoded, by the thread that wants it, straight to where it wants it.
 
     Args:
-        name: what the log calls the camera.
+        name: the name of the camera in the log.
         open_capture: opens it; raises CameraUnavailableError while it is away, or SourceError if
             it can never be opened.
         wanted: only for the log.
@@ -91,7 +91,7 @@ class Camera:
 
     @property
     def is_finished(self) -> bool:
-        """Say no: a camera that is away may come back."""
+        """False: a camera that is away may come back."""
         return False
 
     @contextmanager
@@ -261,7 +261,7 @@ class Camera:
 
 def _captured_ns(capture: Capture, now_ns: int) -> int:
     """Return when the driver took the frame, or `now_ns` where it does not say so credibly."""
-    # V4L2 stamps frames with CLOCK_MONOTONIC; other backends tell the position in their stream,
+    # V4L2 stamps frames with CLOCK_MONOTONIC; other backends return the position in their stream,
     # which is not near the present except by accident.
     stamp_ns = int(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
     return stamp_ns if 0 <= now_ns - stamp_ns < _PLAUSIBLE_AGE_NS else now_ns

@@ -45,7 +45,7 @@ class CameraUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CameraFormat:
-    """What is asked of a camera; None leaves the choice to it."""
+    """Settings requested of a camera; None leaves the choice to it."""
 
     width: int | None = None
     height: int | None = None
@@ -84,7 +84,7 @@ def open_stream(url: str) -> Capture:
     """Open a network stream.
 
     Raises:
-        CameraUnavailableError: nobody answers, or what answers is no video.
+        CameraUnavailableError: there is no answer, or the answer is no video.
     """
     timeouts = [
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS),
@@ -116,7 +116,7 @@ def open_pipeline(description: str) -> Capture:
 
 
 def ask_for_format(capture: Capture, wanted: CameraFormat) -> None:
-    """Ask the camera for what is wanted; whether it complies is for `describe_format` to tell."""
+    """Request settings of the camera; `describe_format` shows whether it complies."""
     # The codec goes first: many cameras offer their large sizes in MJPG only.
     if wanted.fourcc is not None:
         capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*wanted.fourcc))
@@ -130,7 +130,7 @@ def ask_for_format(capture: Capture, wanted: CameraFormat) -> None:
 
 
 def describe_format(capture: Capture) -> str:
-    """Say in what format the camera really delivers."""
+    """Return the format that the camera really delivers, in words."""
     height, width, _ = frame_shape(capture)
     fps = frame_rate(capture)
     code = int(capture.get(cv2.CAP_PROP_FOURCC))

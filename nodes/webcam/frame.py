@@ -20,12 +20,12 @@ class Frame:
     """A frame on offer, valid until the source's `frame` block ends.
 
     Attributes:
-        number: counts what the source made, also what was never sent.
+        number: counts the frames of the source, also those never sent.
         captured_ns: when it was taken, `time.monotonic_ns()`.
         shape: height, width, 3, as far as the source knows before `fill`.
         fill: writes the pixels, uint8 BGR, into an array of `shape`. Raises SizeChangedError if
             the pixels turn out to be of another size, FrameLostError if there are none.
-        metadata: what the source says of this frame; complete after `fill`.
+        metadata: those of the source for this frame; complete after `fill`.
     """
 
     number: int
@@ -46,11 +46,11 @@ class FrameSource(Protocol):
         """Wait for a frame that was not given before; None after `timeout_s`, or at the end.
 
         With `newest`, frames that came in the meantime are skipped; without, a source that can
-        wait (a file, not a camera) gives them all.
+        wait (a file, not a camera) returns them all.
         """
 
     def close(self) -> None:
-        """Let go of the device or file."""
+        """Close the device or file."""
 
 
 class SourceError(DoraRtError):
@@ -66,4 +66,4 @@ class SizeChangedError(Exception):
 
 
 class FrameLostError(Exception):
-    """The source announced a frame, and then could not give it."""
+    """The source announced a frame, and then could not deliver it."""

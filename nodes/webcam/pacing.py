@@ -1,4 +1,4 @@
-"""Say which frame of a recording is due, at a steady rate."""
+"""The pace of a recording: which frame is due, at a steady rate."""
 
 from __future__ import annotations
 

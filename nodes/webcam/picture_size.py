@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 MAX_PIXELS = 2**27
-"""134 megapixels, 400 MB as a sample: more than cameras have, and what a machine can bear."""
+"""134 megapixels, 400 MB as a sample: more than cameras have, and bearable for a machine."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HEAD_NBYTES = 32
@@ -17,7 +17,7 @@ _JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}
 
 
 def read_size(path: Path) -> tuple[int, int] | None:
-    """Return width and height of a PNG, JPEG, BMP, PNM or WebP file; None of what is none of them.
+    """Return width and height of a PNG, JPEG, BMP, PNM or WebP file; None of any other.
 
     Raises:
         OSError: it cannot be read.

@@ -58,7 +58,7 @@ class Recording:
         yield None if number is None or self._is_finished else self._make_frame(number)
 
     def close(self) -> None:
-        """Let go of the file, if there is one."""
+        """Close the file, if there is one."""
 
     def _may_skip(self) -> bool:
         return True
@@ -178,7 +178,7 @@ class Pictures(Recording):
 
 
 class SceneSource(Recording):
-    """The synthetic scene, which says of every frame what is in it."""
+    """The synthetic scene, which knows the true boxes of every frame."""
 
     def __init__(
         self,
@@ -224,7 +224,7 @@ def _open_video(path: Path) -> Capture:
 
 
 def _read_picture(path: Path) -> Image:
-    # What is no file, such as a fifo, would be waited for without end.
+    # Only a file: a fifo and the like can block without end.
     is_file = path.is_file()
     try:
         size = read_size(path) if is_file else None

@@ -19,7 +19,7 @@ __all__ = ["SCENE_LABELS", "Scene", "SceneOptions", "parse_scene", "scene_metada
 
 SCENE_URL = "test://scene"
 
-# What is hidden more than this, or thinner, nobody could be asked to find.
+# Objects hidden more than this, or thinner, do not count as to be found.
 _MIN_VISIBLE = 0.35
 _MIN_SIDE_PIXELS = 10
 _OPAQUE = 128
@@ -27,7 +27,7 @@ _OPAQUE = 128
 
 @dataclass(frozen=True, slots=True)
 class SceneOptions:
-    """What a `test://scene` URL asks for; `frames` None means without end."""
+    """Options of a `test://scene` URL; `frames` None means without end."""
 
     seed: int = 0
     width: int = 640
@@ -80,7 +80,7 @@ def parse_scene(url: str) -> SceneOptions:
 
 
 def scene_metadata(seed: int, index: int, boxes: NDArray[np.float32]) -> dict[str, Any]:
-    """Return what a synthetic frame says of itself; the key `scene` tells it from a real one."""
+    """Return the metadata of a synthetic frame; the key `scene` marks it as not real."""
     return {
         "scene": "dora_rt",
         "scene_seed": seed,
@@ -164,7 +164,7 @@ class _Toy:
     def draw(
         self, index: int, out: NDArray[np.uint8], owner: NDArray[np.uint8], number: int
     ) -> int:
-        """Draw the toy over what is there, write `number` where it is; return its whole area."""
+        """Draw the toy over the frame, write `number` where it is; return its whole area."""
         matrix, (x, y, side) = self._placement(index)
         size = (side, side)
         cast = matrix.copy()
@@ -192,7 +192,7 @@ class _Toy:
     def visible_box(
         self, index: int, owner: NDArray[np.uint8], number: int, area: int
     ) -> tuple[float, ...] | None:
-        """Return the box of what is seen of the toy, or None if that is too little."""
+        """Return the box of the visible part of the toy, or None if that is too little."""
         _, (x, y, side) = self._placement(index)
         left, top = max(0, x), max(0, y)
         seen = owner[top : y + side, left : x + side] == number

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Color: TypeAlias = NDArray[np.float32]
 Sprite: TypeAlias = NDArray[np.uint8]
 
-# Drawn large and reduced with INTER_AREA: that is what smooths the edges.
+# Drawn large and reduced with INTER_AREA, which smooths the edges.
 _CANVAS = 384
 _LIGHT = np.array([-0.5, -0.62, 0.6], np.float32)
 _HALO = 1.16  # Half a canvas in units of the toy's radius: the rim keeps rotation from cutting it.
@@ -78,13 +78,13 @@ class _Toy:
         return np.where(outside <= corner, 255, 0).astype(np.uint8)
 
     def fill(self, mask: NDArray[np.uint8], color: Color, shade: NDArray[np.float32]) -> None:
-        """Lay a shaded colour over what is there, and make it opaque."""
+        """Lay a shaded colour over the picture, and make it opaque."""
         inside = mask > 0
         self.bgr[inside] = color * shade[inside, None]
         self.alpha |= mask
 
     def decorate(self, mask: NDArray[np.uint8], color: Color, shade: NDArray[np.float32]) -> None:
-        """Lay a shaded colour over what is opaque already."""
+        """Lay a shaded colour over the opaque part."""
         self.fill(mask & self.alpha, color, shade)
 
     def slope(self, amount: float = 0.3) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from .frame import Frame, FrameLostError, FrameSource, Image, SizeChangedError, 
 logger = logging.getLogger(__name__)
 
 OUTPUT = "image"
-# How long the loop may take to notice that it was told to stop.
+# How long the loop may take to notice a stop.
 _LOOK_UP_S = 0.1
 # A tick that finds a camera silent waits this long, then gives way to the next one.
 _TICK_PATIENCE_S = 0.5
@@ -59,7 +59,7 @@ class FrameSender:
         self.sent = 0
 
     def send(self, frame: Frame) -> None:
-        """Send one frame; one that its source lost is not sent, which the log tells."""
+        """Send one frame; one that its source lost is left out, and logged."""
         try:
             if self._encoding is Encoding.RAW:
                 self._send_raw(frame)
@@ -74,7 +74,7 @@ class FrameSender:
         self.sent += 1
 
     def summary(self) -> str:
-        """Say how many frames were sent, and how fast."""
+        """Return how many frames were sent, and how fast, in words."""
         seconds = (self._last_ns - self._first_ns) / 1e9
         if self.sent < 2 or seconds <= 0:
             return f"sent {self.sent} frames"

@@ -33,7 +33,7 @@ EXPECTED = (
     "http://...), a GStreamer pipeline ('... ! appsink'), a video file, a picture, a folder of "
     f"pictures, or {SCENE_URL}"
 )
-# Cheap cameras fail their first reads; one that fails more is left to whoever names it.
+# Cheap cameras fail their first reads; one that fails more must be named by its user.
 _PROBED_FRAMES = 5
 
 
@@ -93,7 +93,7 @@ def parse_source(text: str, fallback: str = SCENE_URL) -> Source:
     """Decide what kind of source `text` names.
 
     Args:
-        text: what the user wrote.
+        text: the user's words.
         fallback: URL of the scene that `auto` shows where there is no camera.
 
     Raises:
@@ -153,7 +153,7 @@ def open_auto(
     fallback: SceneOptions,
     open_one: Callable[[Path, CameraFormat], Capture] = open_device,
 ) -> FrameSource:
-    """Open the first device that gives a frame, else the synthetic scene, and say which."""
+    """Open the first device that delivers a frame, else the synthetic scene, and log which."""
     reasons: list[str] = []
     for path in devices:
         try:

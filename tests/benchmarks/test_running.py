@@ -21,7 +21,9 @@ from benchmarks.placement import Placement, placements
 from benchmarks.processes import descendants
 from benchmarks.roundtrip import IN_PLACE, PRODUCED, SIZES
 from benchmarks.session import Options, Session, make_job
-from tests.own import SHM, namespace
+from tests.harness.objects import SHM, namespace
+
+pytestmark = pytest.mark.programs
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,14 +8,13 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 FLOW = """
 nodes:
@@ -126,8 +125,6 @@ def find_url(line: str) -> str:
 
 
 @pytest.fixture
-def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
-    flow = Flow(tmp_path_factory.mktemp("flow"))
+def flow(flow: Flow) -> Flow:
     write_flow(flow)
-    yield flow
-    flow.close()
+    return flow

@@ -17,12 +17,14 @@ import pytest
 
 from dora_rt.runs import Connection, base_folder, find_runs
 from tests.dashboard.conftest import Dashboard, find_url, write_flow
-from tests.flows.flow import Flow
-from tests.helpers import eventually
+from tests.harness.flow import Flow
+from tests.harness.waiting import eventually
 
 pytest.importorskip("starlette", reason="the extra [web] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [web] is not installed")
 from dora_rt.dashboard.http_protocol import MAX_CONNECTIONS
+
+pytestmark = pytest.mark.programs
 
 
 @pytest.fixture(scope="module")

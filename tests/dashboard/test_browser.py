@@ -13,7 +13,7 @@ import pytest
 
 from dora_rt.runs import Connection, base_folder, find_runs
 from tests.dashboard.conftest import FLOW, find_url
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 pytest.importorskip("starlette", reason="the extra [web] is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -13,7 +13,7 @@ from dora_rt.errors import CorruptSampleError, UnsupportedValueError
 from dora_rt.event import Event
 from dora_rt.transport.input.subscriber import SMALL_NBYTES
 from dora_rt.transport.values.arrow import as_arrow
-from tests.helpers import NO_STAMP, Reader, Wired, wired
+from tests.harness.ring import NO_STAMP, Reader, Wired, wired
 
 BOXES = pa.array([{"bbox": [1.0, 2.0, 3.0, 4.0], "conf": [0.5], "labels": ["bottle"]}])
 UNION = pa.UnionArray.from_sparse(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,8 @@ from dora_rt.transport.primitives.polling import Spin
 from dora_rt.transport.primitives.shm import attach_semaphore, unlink_semaphores
 from dora_rt.transport.ring import protocol as words
 from dora_rt.transport.ring import writer
-from tests.helpers import NO_STAMP, Reader, Wired, config_of, eventually, wired
+from tests.harness.ring import NO_STAMP, Reader, Wired, config_of, wired
+from tests.harness.waiting import eventually
 
 DROP, BLOCK = QueuePolicy.DROP_OLDEST, QueuePolicy.BLOCK
 
@@ -31,7 +31,7 @@ def restart(ring: Wired, process: int = 1) -> Subscriber:
     config = ring.memory.renew(process)
     ring.memory.note_attached(process)
     (entry,) = config.inputs
-    return Subscriber(replace(config, run=ring.run), entry, ring.board)
+    return Subscriber(config_of(config, ring.run), entry, ring.board)
 
 
 class Watched:
@@ -61,7 +61,7 @@ class Watched:
 def test_what_it_gave_back_before_it_died_is_not_given_back_again():
     # Between the writer's look at what came back and its look at who is there.
     with wired(Reader(3, DROP, max_held=3)) as ring:
-        writer = ring.publisher._ring
+        writer = ring.writer
         (edge,) = writer.edges
         ring.send(np.full(500, 0))
         held = [ring.take().value]
@@ -80,7 +80,7 @@ def test_what_it_gave_back_before_it_died_is_not_given_back_again():
         assert not set(waiting) & set(writer.free)
         assert all(writer._batons[slot] for slot in waiting)
         reader = restart(ring)
-        ring.publisher._notice_readers()
+        ring.look_at_readers()
         views = list(iter(reader.take, None))
         for value in range(100, 120):
             ring.send(np.full(500, value))
@@ -120,7 +120,7 @@ def test_its_hands_are_free_only_once_its_log_was_read(had_all: bool):
             waiting = [slot for _, slot in dying.pending]
             assert not set(waiting) & set(publisher._ring.free)
             reader = restart(ring)
-            publisher._notice_readers()
+            publisher.notice_readers()
             values = [int(event.value[0]) for event in iter(reader.take, None)]
             counters = ring.counters(0)
             ring.take(1)
@@ -131,7 +131,7 @@ def test_its_hands_are_free_only_once_its_log_was_read(had_all: bool):
 
 def test_gap_of_what_it_had_claimed_holds_nobody_up():
     with wired(Reader(2, DROP), Reader(6)) as ring:
-        writer = ring.publisher._ring
+        writer = ring.writer
         edge = writer.edges[0]
         ring.send(b"0")
         ring.take(1)
@@ -143,7 +143,7 @@ def test_gap_of_what_it_had_claimed_holds_nobody_up():
         edge.tokens[slot].acquire(0)
         ring.memory.mark_dead(1, returns=True)
         reader = restart(ring)
-        ring.publisher._notice_readers()
+        ring.look_at_readers()
         ring.send(b"4")
 
         events = list(iter(reader.take, None))
@@ -158,14 +158,14 @@ def test_gap_is_seen_also_by_who_has_claimed_what_follows_it(policy):
     # Found by the model: the slot of what the dead reader had claimed is used again while the next
     # reader finds out that nothing is missing before it.
     with wired(Reader(3, policy)) as ring:
-        (edge,) = ring.publisher._ring.edges
+        (edge,) = ring.writer.edges
         ring.send(b"0")
         ring.send(b"1")
         slots = dict(edge.pending)
         edge.tokens[slots[1]].acquire(0)
         ring.memory.mark_dead(1, returns=True)
         reader = restart(ring)
-        ring.publisher._notice_readers()
+        ring.look_at_readers()
         late = edge.tokens[slots[0]]
         late.acquire(0)
         claim = reader._ring._claim
@@ -236,7 +236,7 @@ def test_input_that_is_closed_while_its_writer_restarts_stays_closed():
         ring.publisher = Publisher(ring.run, "writer", output, ring.board)
         for value in range(20):
             ring.send(str(value).encode())
-        assert ring.publisher._ring.edges[0].state.value == "closed"
+        assert ring.writer.edges[0].state.value == "closed"
 
 
 def test_hand_over_that_is_broken_off_skips_nothing_when_the_reader_is_quick(
@@ -258,9 +258,9 @@ def test_hand_over_that_is_broken_off_skips_nothing_when_the_reader_is_quick(
         with monkeypatch.context() as patch:
             patch.setattr(writer, "posting", post_one)
             with pytest.raises(KeyboardInterrupt):
-                ring.publisher.notice_readers()
+                ring.look_at_readers()
         first = reader.take()  # and its slot is given back
-        ring.publisher.notice_readers()
+        ring.look_at_readers()
         second = reader.take()
 
         assert first is not None and first.value == b"0"

@@ -17,7 +17,7 @@ import pytest
 
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.primitives import forks
-from tests.helpers import Reader, Wired, wired
+from tests.harness.ring import Reader, Wired, wired
 
 
 def frame(value: int) -> np.ndarray:
@@ -139,6 +139,7 @@ def test_fork_of_a_fork_goes_on_with_what_it_inherited():
         os.close(told)
 
 
+@pytest.mark.programs
 def test_fork_that_becomes_another_program_keeps_nothing():
     with wired(Reader(2, max_held=1)) as ring:
         ring.send(frame(7))
@@ -240,6 +241,30 @@ def test_many_forks_beside_one_array_that_is_held_leave_no_descriptor():
 
         assert descriptors() <= before + 1
         assert (hands[0] == 7).all()
+
+
+def test_fork_while_another_thread_forgets_those_that_are_gone_keeps_the_slot():
+    with wired(Reader(2)) as ring:
+        ring.send(frame(7))
+        hands = [ring.take().value]
+        (slot,) = ring.reader().held
+        known: set[forks.Heirs] = ring.subscribers[0]._inherited.setdefault(slot, set())
+
+        class Forgotten(forks.Heirs):
+            """The other thread has its turn while this is asked."""
+
+            def are_gone(self) -> bool:
+                known.discard(self)
+                self.forget()
+                return True
+
+        known.update(Forgotten() for _ in range(3))
+        for one in tuple(known):
+            one.begin()
+        child = Child(lambda: bool((hands[0] == 7).all()))
+
+        assert len(ring.subscribers[0]._inherited[slot]) == 1
+        assert child.finish()
 
 
 def worker(told: Any, results: Any, value: np.ndarray) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -16,8 +15,8 @@ from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_semaphore, attach_words, create_semaphore
 from dora_rt.transport.ring import protocol as words
-from tests.helpers import Reader, Wired, config_of, plan_of, wired
-from tests.own import new_run, own_objects
+from tests.harness.objects import new_run, own_objects
+from tests.harness.ring import Reader, Wired, config_of, plan_of, wired
 
 BLOCK = Reader(3, QueuePolicy.BLOCK)
 
@@ -25,7 +24,7 @@ BLOCK = Reader(3, QueuePolicy.BLOCK)
 def restart_reader(ring: Wired) -> Subscriber:
     config = ring.memory.renew(1)
     (entry,) = config.inputs
-    return Subscriber(replace(config, run=ring.run), entry, ring.board)
+    return Subscriber(config_of(config, ring.run), entry, ring.board)
 
 
 def restart_writer(ring: Wired) -> Publisher:
@@ -48,7 +47,7 @@ def test_queue_of_a_dead_reader_waits_for_the_next_one():
 
         reader = restart_reader(ring)
         assert reader.take() is None, "the writer has not noticed yet"
-        ring.publisher._notice_readers()
+        ring.look_at_readers()
 
         assert values(reader) == [b"1", b"2", b"3"]
         assert ring.counters().sent == ring.counters().delivered == 4
@@ -63,7 +62,7 @@ def test_drops_while_nobody_reads_are_counted():
             ring.send(str(value).encode())
 
         reader = restart_reader(ring)
-        ring.publisher._notice_readers()
+        ring.look_at_readers()
 
         assert values(reader) == [b"9", b"10"]
         counters = ring.counters()
@@ -77,7 +76,7 @@ def test_drops_that_a_killed_reader_had_not_seen_are_counted():
         ring.memory.mark_dead(1, returns=True)
 
         reader = restart_reader(ring)
-        ring.publisher._notice_readers()
+        ring.look_at_readers()
 
         assert values(reader) == [b"8", b"9"]
         counters = ring.counters()
@@ -106,9 +105,9 @@ def test_slots_of_all_dead_readers_come_back():
                 ring.send(b"x" * 1000)
             assert reader.take() is not None
             ring.memory.mark_dead(1, returns=True)
-            ring.publisher._notice_readers()
+            ring.look_at_readers()
             reader = restart_reader(ring)
-            ring.publisher._notice_readers()
+            ring.look_at_readers()
         values(reader)
 
         assert ring.free_slots == all_slots
@@ -120,12 +119,12 @@ def test_reader_reads_a_dead_writer_to_its_end_and_then_the_new_one():
         ring.send(b"old 1")
         ring.memory.mark_dead(0, returns=True)
         old = ring.subscribers[0]
-        assert not old.notices_end(), "away is not gone"
+        assert not old.notice_end(), "away is not gone"
 
         restart_writer(ring)
         ring.send(b"new 0")
 
-        assert old.notices_end()
+        assert old.notice_end()
         assert values(old) == [b"old 0", b"old 1"]
         assert old.is_ended
         new = old.successor()
@@ -145,7 +144,7 @@ def test_writer_that_dies_again_before_its_reader_looked_is_skipped_over():
             ring.memory.remove_outdated()
         ring.send(b"last")
         old = ring.subscribers[0]
-        old.notices_end()
+        old.notice_end()
         assert values(old) == [b"first"]
 
         new = old.successor()
@@ -176,7 +175,7 @@ def test_objects_of_earlier_generations_are_removed_when_nobody_needs_them():
             ring.memory.mark_dead(1, returns=True)
             restart_reader(ring)
             ring.memory.note_attached(1)
-            ring.publisher._notice_readers()
+            ring.look_at_readers()
         assert len(objects(ring.memory)) > len(names)
 
         ring.memory.remove_outdated()
@@ -195,7 +194,7 @@ def test_what_a_slow_reader_has_not_read_yet_is_not_removed():
 
         assert ring.memory.has_outdated
         old = ring.subscribers[0]
-        old.notices_end()
+        old.notice_end()
         assert values(old) == [b"unread"]
         ring.memory.remove_outdated()
         assert not ring.memory.has_outdated
@@ -218,7 +217,7 @@ def test_objects_stay_for_a_process_that_has_not_attached_to_them_yet():
         config = config_of(plan.processes[1].config, run)
         reader = Subscriber(config, config.inputs[0], board)
 
-        assert reader.notices_end()
+        assert reader.notice_end()
         assert reader.take() is None
         assert reader.successor() is not None
 
@@ -255,7 +254,7 @@ def test_restarted_reader_opens_again_what_the_one_before_it_had_closed():
         ring.memory.mark_dead(1, returns=True)
         restart_writer(ring)
         reader = restart_reader(ring)
-        ring.publisher._notice_readers()
+        ring.look_at_readers()
 
         ring.send(b"0")
 
@@ -278,7 +277,7 @@ def test_writers_that_their_reader_was_too_busy_to_meet_leave_nothing_and_lose_n
             ring.memory.remove_outdated()
 
         received = values(reader)
-        while reader.notices_end():
+        while reader.notice_end():
             received += values(reader)
             successor = reader.successor()
             assert successor is not None
@@ -325,7 +324,7 @@ def test_token_made_for_a_reader_that_is_long_gone_goes_with_the_next_restart():
                 # By a writer that had not looked yet, and was killed before it did.
                 create_semaphore(object_names.token(ring.run, 0, 0, 9)).close()
             ring.memory.remove_outdated()
-            ring.publisher._notice_readers()
+            ring.look_at_readers()
 
         assert f"sem.drt-{ring.run}-e0.0t9" not in objects(ring.memory)
 
@@ -361,7 +360,7 @@ def test_news_of_both_ends_are_counted_and_rung_for():
 
 def test_board_has_the_words_of_each_process_and_edge_apart():
     with wired(BLOCK, BLOCK) as ring:
-        ring.memory.stop(1)
+        ring.memory.tell_to_stop(1)
         ring.memory.mark_dead(2, returns=False)
         ring.memory.mark_dead(0, returns=True)
 

@@ -12,7 +12,7 @@ import pytest
 
 from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.values.sendable import encode_metadata
-from tests.helpers import NO_STAMP, Reader, wired
+from tests.harness.ring import NO_STAMP, Reader, wired
 
 
 def frame(value: int) -> np.ndarray:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dis
-import functools
 import sys
-import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,8 @@ import dora_rt.transport
 from dora_rt.errors import NodeClosedError
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.output.origin import Stamp
-from tests.helpers import NO_STAMP, Reader, Wired, wired
+from tests.harness.interruptions import Interrupted, interrupting
+from tests.harness.ring import NO_STAMP, Reader, Wired, config_of, wired
 
 FOLDER = str(Path(dora_rt.transport.__file__).parent)
 READERS = {
@@ -27,10 +25,6 @@ READERS = {
     "latest": Reader(1, QueuePolicy.LATEST),
 }
 SMALL, LARGE = np.zeros(4), np.zeros(400)
-
-
-class Interrupted(BaseException):
-    """What a signal handler raised."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,62 +39,8 @@ def finalizers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "unraisablehook", swallow)
 
 
-class Code:
-    """Where in a function the interpreter looks whether a signal has come: behind each call, when
-    it jumps back, and at the beginning."""
-
-    def __init__(self, code: types.CodeType) -> None:
-        self._names = {step.offset: step.opname for step in dis.get_instructions(code)}
-        self._handlers = [
-            (entry.start, entry.end, entry.target)
-            for entry in getattr(dis, "_parse_exception_table", lambda _: ())(code)
-        ]
-
-    def is_moment(self, last: int | None, offset: int) -> bool:
-        if last is None or not self._names[last].startswith(("CALL", "JUMP_BACKWARD", "RESUME")):
-            return False
-        # The exception comes out of the call. Here it is raised before the next opcode, which is
-        # the same only where the same `except` or `with` would have it.
-        return self._handler(last) == self._handler(offset)
-
-    def _handler(self, offset: int) -> int | None:
-        found = [target for start, end, target in self._handlers if start <= offset < end]
-        return found[-1] if found else None
-
-
-code_of = functools.cache(Code)
-
-
-@contextmanager
-def interrupting(at: list[int]) -> Iterator[list[int]]:
-    """Raise at the moments with these numbers, counted in the data plane's own files.
-
-    Gives the number of moments that have passed, which grows.
-    """
-    count = [0]
-    moments = set(at)
-    last: dict[types.FrameType, int] = {}
-
-    def trace(frame, event, argument):
-        if not frame.f_code.co_filename.startswith(FOLDER):
-            return None
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
-        if event == "opcode":
-            is_moment = code_of(frame.f_code).is_moment(last.get(frame), frame.f_lasti)
-            last[frame] = frame.f_lasti
-            if is_moment:
-                count[0] += 1
-                if count[0] in moments:
-                    raise Interrupted
-        return trace
-
-    sys.settrace(trace)
-    try:
-        yield count
-    finally:
-        sys.settrace(None)
-        last.clear()
+def interrupting_the_data_plane(at: list[int]) -> AbstractContextManager[list[int]]:
+    return interrupting(at, lambda file: file.startswith(FOLDER), Interrupted)
 
 
 def interrupt_everywhere(
@@ -128,7 +68,7 @@ def interrupt_everywhere(
             for again in (None, 7):  # the second one comes while the first is being dealt with
                 state = prepare(ring)
                 at = [moment] if again is None else [moment, moment + again]
-                with interrupting(at) as count, suppress(Interrupted):
+                with interrupting_the_data_plane(at) as count, suppress(Interrupted):
                     act(ring, state)
                 is_over = count[0] < moment
                 del state
@@ -139,7 +79,7 @@ def interrupt_everywhere(
 
 def check(ring: Wired, all_slots: int, when: str) -> None:
     """Let both sides go on as if nothing had been: all is accounted for, in order."""
-    ring.publisher.notice_readers()
+    ring.look_at_readers()
     for number in range(12):
         if number:  # at first the queue may be full
             ring.send(SMALL)
@@ -154,12 +94,12 @@ def check(ring: Wired, all_slots: int, when: str) -> None:
     for number, subscriber in enumerate(ring.subscribers):
         assert subscriber.take() is None, when
         counters = ring.counters(number)
-        assert subscriber._ring.arrived[0] == ring.publisher._ring.head - 1, when
+        assert subscriber._ring.arrived[0] == ring.writer.head - 1, when
         assert counters.delivered + counters.dropped == counters.sent, (when, counters)
         for token in subscriber._ring._tokens:
             assert token is None or token.value == 0, when
     assert ring.free_slots == all_slots, when
-    assert sorted(ring.publisher._ring.free) == list(range(ring.output.slots)), when
+    assert sorted(ring.writer.free) == list(range(ring.output.slots)), when
 
 
 def nothing(_: Wired) -> None:
@@ -219,7 +159,7 @@ def test_take_of_the_newest_that_is_interrupted_counts_each_sample_once():
     def overtake(ring: Wired) -> None:
         # The writer publishes another one between the two looks of the reader.
         ring.send(SMALL)
-        reader = ring.subscribers[0]._ring
+        reader = ring.reader()
         find = reader._find_token
 
         def find_late(slot: int) -> Any:
@@ -282,7 +222,6 @@ def test_loan_that_is_interrupted_is_sent_or_comes_back(policy: str):
 
 @pytest.mark.parametrize("policy", READERS)
 def test_reader_that_dies_and_comes_back_is_met_once(policy: str):
-    from dataclasses import replace
 
     from dora_rt.transport.input.subscriber import Subscriber
 
@@ -293,11 +232,9 @@ def test_reader_that_dies_and_comes_back_is_met_once(policy: str):
         ring.memory.note_attached(1)
         ring.memory.remove_outdated()
         (entry,) = config.inputs
-        ring.subscribers[0] = Subscriber(replace(config, run=ring.run), entry, ring.board)
+        ring.subscribers[0] = Subscriber(config_of(config, ring.run), entry, ring.board)
 
-    interrupt_everywhere(
-        restart, lambda ring, _: ring.publisher.notice_readers(), READERS[policy], step=4
-    )
+    interrupt_everywhere(restart, lambda ring, _: ring.look_at_readers(), READERS[policy], step=4)
 
 
 @pytest.mark.parametrize("policy", READERS)
@@ -307,7 +244,7 @@ def test_reader_that_is_gone_leaves_nothing(policy: str):
         ring.memory.mark_dead(1, returns=False)
 
     def settle(ring: Wired) -> None:
-        ring.publisher.notice_readers()
+        ring.look_at_readers()
         ring.send(SMALL)
 
     moment, is_over = 0, False
@@ -316,8 +253,8 @@ def test_reader_that_is_gone_leaves_nothing(policy: str):
         with wired(READERS[policy]) as ring:
             all_slots = ring.free_slots
             leave(ring)
-            with interrupting([moment]) as count, suppress(Interrupted):
-                ring.publisher.notice_readers()
+            with interrupting_the_data_plane([moment]) as count, suppress(Interrupted):
+                ring.look_at_readers()
             is_over = count[0] < moment
             settle(ring)
             assert ring.free_slots == all_slots, moment
@@ -330,12 +267,12 @@ def test_close_that_is_interrupted_closes_when_it_is_called_again():
         moment += 1
         with wired() as ring:
             ring.send(SMALL)
-            with interrupting([moment]) as count, suppress(Interrupted):
+            with interrupting_the_data_plane([moment]) as count, suppress(Interrupted):
                 ring.publisher.close()
             is_over = count[0] < moment
             ring.publisher.close()
 
             assert ring.take().seq == 0
-            assert ring.subscribers[0].notices_end(), moment
+            assert ring.subscribers[0].notice_end(), moment
             with pytest.raises(NodeClosedError):
                 ring.send(SMALL)

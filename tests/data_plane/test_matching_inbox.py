@@ -21,8 +21,8 @@ from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_words
-from tests.helpers import Reader, config_of, plan_of
-from tests.own import new_run
+from tests.harness.objects import new_run
+from tests.harness.ring import Reader, config_of, plan_of
 
 SYNC = SyncConfig(("left", "right"), slop_ns=0, depth=8)
 

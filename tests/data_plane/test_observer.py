@@ -19,7 +19,7 @@ from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.input.observer import Observer
 from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.ring.protocol import BEING_WRITTEN, FLOOR
-from tests.helpers import Reader, Wired, wired
+from tests.harness.ring import Reader, Wired, wired
 
 
 def observer_of(live: Wired) -> Observer:
@@ -154,6 +154,7 @@ def test_loan_that_is_open_does_not_show_through():
         assert (event.value == 7).all()
 
 
+@pytest.mark.slow
 def test_no_copy_is_torn_while_the_writer_goes_on_at_full_speed():
     with wired(Reader(2)) as live:
         stop = threading.Event()
@@ -180,6 +181,7 @@ def test_no_copy_is_torn_while_the_writer_goes_on_at_full_speed():
         assert seen == 300
 
 
+@pytest.mark.programs
 def test_killed_observer_leaves_nothing_and_changes_nothing():
     with wired(Reader(1)) as live:
         live.send(b"here")

@@ -10,7 +10,7 @@ import pytest
 from dora_rt.errors import SharedMemoryFullError
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.primitives.shm import Segment
-from tests.helpers import Reader, wired
+from tests.harness.ring import Reader, wired
 
 
 def generations(run: str) -> list[str]:
@@ -59,7 +59,7 @@ def test_sample_that_waits_in_the_queue_survives_the_growth_of_the_pool():
 
 
 def test_loan_that_began_before_the_growth_arrives_whole():
-    from tests.helpers import NO_STAMP
+    from tests.harness.ring import NO_STAMP
 
     with wired(Reader(5)) as ring:
         with ring.publisher.loan(

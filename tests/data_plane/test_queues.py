@@ -12,7 +12,8 @@ import pytest
 
 from dora_rt.errors import NodeClosedError, SharedMemoryError
 from dora_rt.node_config import QueuePolicy
-from tests.helpers import NO_STAMP, Reader, eventually, wired
+from tests.harness.ring import NO_STAMP, Reader, wired
+from tests.harness.waiting import eventually
 
 LATEST = Reader(1, QueuePolicy.LATEST)
 BLOCK_TWO = Reader(2, QueuePolicy.BLOCK)
@@ -167,7 +168,7 @@ def test_slots_in_the_hands_of_a_dead_reader_come_back():
         del kept
 
         ring.memory.mark_dead(1, returns=False)
-        ring.publisher._notice_readers()
+        ring.look_at_readers()
 
         assert ring.free_slots == all_slots
         assert len(held) == 3
@@ -180,7 +181,7 @@ def test_dead_writer_ends_the_input_after_its_last_sample():
         ring.memory.mark_dead(0, returns=False)
 
         subscriber = ring.subscribers[0]
-        assert subscriber.notices_end()
+        assert subscriber.notice_end()
         assert ring.take().value == b"last words"
         assert subscriber.take() is None
         assert subscriber.is_ended
@@ -191,7 +192,7 @@ def test_token_that_a_dead_writer_never_posted_does_not_hold_up_the_end():
         for value in range(3):
             ring.send(number(value))
         # Killed between taking a token back and saying so in FLOOR.
-        edge = ring.publisher._ring.edges[0]
+        edge = ring.writer.edges[0]
         edge.tokens[edge.pending[0][1]].acquire(0)
         ring.memory.mark_dead(0, returns=False)
 
@@ -199,7 +200,7 @@ def test_token_that_a_dead_writer_never_posted_does_not_hold_up_the_end():
         event = ring.take()
         assert (event.value, event.dropped) == (b"2", 2)
         subscriber = ring.subscribers[0]
-        assert subscriber.notices_end()
+        assert subscriber.notice_end()
         assert subscriber.take() is None
         assert subscriber.is_ended
 
@@ -233,11 +234,11 @@ def test_reader_that_is_far_too_slow_gets_one_of_the_newest_at_each_take(
             views.append(event)
             oldest_behind = max(oldest_behind, sent - 1 - event.seq)
             assert (event.value == event.seq).all()
-            assert not ring.subscribers[0]._ring._early, "nothing newer was claimed meanwhile"
+            assert not ring.reader()._early, "nothing newer was claimed meanwhile"
 
         assert oldest_behind == queue_size - 1
         counters = ring.counters()
-        waiting = len(ring.publisher._ring.edges[0].pending)
+        waiting = len(ring.writer.edges[0].pending)
         assert counters.delivered + counters.dropped + waiting >= counters.sent
         assert counters.dropped == counters.sent - counters.delivered - (queue_size - 1)
 
@@ -311,15 +312,15 @@ def test_what_cannot_be_done_behind_a_sample_is_told_by_the_next_send():
         with pytest.raises(SharedMemoryError, match="nothing more can be mapped"):
             ring.send(b"2")
 
-        assert ring.publisher._ring.head == 2
+        assert ring.writer.head == 2
         end._connect = connect
         ring.send(b"2")
-        assert ring.publisher._ring.head == 3
+        assert ring.writer.head == 3
 
 
 def test_close_in_the_middle_of_a_send_comes_behind_its_sample():
     with wired(Reader(3)) as ring:
-        edge = ring.publisher._ring.edges[0]
+        edge = ring.writer.edges[0]
         doorbell = edge.doorbell
 
         class Bell:
@@ -335,7 +336,7 @@ def test_close_in_the_middle_of_a_send_comes_behind_its_sample():
         ring.send(b"last")
 
         subscriber = ring.subscribers[0]
-        assert subscriber.notices_end()
+        assert subscriber.notice_end()
         assert ring.take().value == b"last"
         assert subscriber.take() is None
         assert subscriber.is_ended

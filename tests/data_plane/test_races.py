@@ -7,7 +7,7 @@ import pytest
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.ring import protocol as baton
-from tests.helpers import Reader, Wired, wired
+from tests.harness.ring import Reader, Wired, wired
 
 
 class Interrupting:
@@ -29,23 +29,23 @@ class Interrupting:
 
 def interrupt_claims(ring: Wired, happens, kind=Interrupting) -> None:
     """Let something happen when the reader first claims the slot of the oldest sample."""
-    reader = ring.subscribers[0]._ring
+    reader = ring.reader()
     find = reader._find_token
-    oldest = ring.publisher._ring.edges[0].pending[0][1]
+    oldest = ring.writer.edges[0].pending[0][1]
     reader._find_token = lambda slot: kind(find(slot), happens if slot == oldest else None)
 
 
 def test_slot_recycled_between_the_look_and_the_claim_is_kept_for_its_turn():
     with wired(Reader(2)) as ring:
         ring.send(b"0")
-        slot = ring.publisher._ring.edges[0].pending[0][1]
+        slot = ring.writer.edges[0].pending[0][1]
 
         def recycle() -> None:
             # Drops 0, and by last-in-first-out its slot soon carries a later sample.
             ring.send(b"1")
             ring.send(b"2")
             ring.send(b"3")
-            assert ring.publisher._ring._seqs[slot] == 3, "the fault took place"
+            assert ring.writer._seqs[slot] == 3, "the fault took place"
 
         interrupt_claims(ring, recycle)
 
@@ -89,7 +89,7 @@ def test_sample_dropped_between_the_look_and_the_claim_is_counted():
 def test_drops_behind_the_newest_sample_count_for_the_next_one():
     with wired(Reader(1, QueuePolicy.LATEST)) as ring:
         ring.send(b"0")
-        edge = ring.publisher._ring.edges[0]
+        edge = ring.writer.edges[0]
         stolen = []
 
         def overtake() -> None:
@@ -120,7 +120,7 @@ def test_drops_behind_the_newest_sample_count_for_the_next_one():
 def test_order_seen_before_its_token_is_not_taken_for_a_drop():
     with wired(Reader(3)) as ring:
         ring.send(b"0")
-        edge = ring.publisher._ring.edges[0]
+        edge = ring.writer.edges[0]
         token = edge.tokens[edge.pending[0][1]]
         token.acquire(0)
 
@@ -135,9 +135,9 @@ def test_token_that_comes_between_the_two_looks_for_a_gap_is_used_at_once():
     with wired(Reader(3)) as ring:
         ring.send(b"0")
         ring.send(b"1")
-        reader = ring.subscribers[0]._ring
+        reader = ring.reader()
         find = reader._find_token
-        edge = ring.publisher._ring.edges[0]
+        edge = ring.writer.edges[0]
         (_, first), (_, second) = edge.pending
         edge.tokens[first].acquire(0)  # on its way, when the reader looks for it
         reader._find_token = lambda slot: Interrupting(
@@ -161,7 +161,7 @@ def test_no_reader_is_woken_before_all_have_the_sample():
                 event = ring.subscribers[1].take()
                 woken.append(None if event is None else event.value)
 
-        ring.publisher._ring.edges[0].doorbell = Bell()
+        ring.writer.edges[0].doorbell = Bell()
 
         ring.send(b"0")
 
@@ -171,7 +171,7 @@ def test_no_reader_is_woken_before_all_have_the_sample():
 def test_slot_number_out_of_range_is_refused():
     with wired() as ring:
         ring.send(b"0")
-        writer = ring.publisher._ring
+        writer = ring.writer
         ring.publisher._words[writer._order] = 1 << 16 | 999
 
         with pytest.raises(CorruptSampleError, match="sample 0 claims to be in slot 999"):
@@ -198,7 +198,7 @@ def test_damaged_header_is_an_error_and_the_sample_is_skipped(offset: int, damag
     with wired() as ring:
         all_slots = ring.free_slots
         ring.send(np.zeros(10))
-        slot = ring.publisher._ring.edges[0].pending[0][1]
+        slot = ring.writer.edges[0].pending[0][1]
         buffer, begin, *_ = ring.publisher._pool.allocate(slot, 1)
         buffer[begin + offset : begin + offset + len(damage)] = damage
         ring.send(b"next")

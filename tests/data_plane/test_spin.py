@@ -10,7 +10,7 @@ from dora_rt.transport.primitives import object_names, polling
 from dora_rt.transport.primitives.doorbell import Doorbell
 from dora_rt.transport.primitives.polling import Spin
 from dora_rt.transport.primitives.shm import create_semaphore, unlink_run
-from tests.own import new_run
+from tests.harness.objects import new_run
 
 SHORT_NS = 20_000
 FRAME_NS = 33_000_000

@@ -10,7 +10,7 @@ from dora_rt.errors import UnsupportedValueError
 from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.values.header import DTYPES
 from dora_rt.transport.values.sendable import encode_metadata, sendable
-from tests.helpers import Wired, wired
+from tests.harness.ring import Wired, wired
 
 
 @pytest.fixture

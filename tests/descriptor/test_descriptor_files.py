@@ -17,30 +17,30 @@ def refusal_of(path: Path) -> str:
 
 
 @pytest.fixture
-def flow(tmp_path: Path) -> Path:
+def file(tmp_path: Path) -> Path:
     return tmp_path / "flow.yml"
 
 
-def test_file_that_is_too_large_is_not_read_to_its_end(flow: Path) -> None:
-    flow.write_text("é" * 1024 * 1024)
+def test_file_that_is_too_large_is_not_read_to_its_end(file: Path) -> None:
+    file.write_text("é" * 1024 * 1024)
 
-    assert refusal_of(flow) == f"{flow}:1:1: file too complex: larger than 1024 KiB"
-
-
-def test_byte_order_mark_is_not_part_of_the_first_key(flow: Path) -> None:
-    (flow.parent / "a.py").write_text("")
-    flow.write_text("\ufeffnodes: [{id: a, path: a.py}]", encoding="utf-8")
-
-    assert read_descriptor(flow).nodes[0].id == "a"
+    assert refusal_of(file) == f"{file}:1:1: file too complex: larger than 1024 KiB"
 
 
-def test_programs_that_exist_pass(flow: Path) -> None:
-    (flow.parent / "a.py").write_text("def broken_only_when_run(): undefined_name")
-    (flow.parent / "local.py").write_text("")
-    tool = flow.parent / "tool"
+def test_byte_order_mark_is_not_part_of_the_first_key(file: Path) -> None:
+    (file.parent / "a.py").write_text("")
+    file.write_text("\ufeffnodes: [{id: a, path: a.py}]", encoding="utf-8")
+
+    assert read_descriptor(file).nodes[0].id == "a"
+
+
+def test_programs_that_exist_pass(file: Path) -> None:
+    (file.parent / "a.py").write_text("def broken_only_when_run(): undefined_name")
+    (file.parent / "local.py").write_text("")
+    tool = file.parent / "tool"
     tool.write_text("#!/bin/sh\n")
     tool.chmod(0o755)
-    flow.write_text(
+    file.write_text(
         "nodes:\n"
         "- {id: a, path: ./a.py}\n"
         "- {id: b, path: tool}\n"
@@ -51,44 +51,44 @@ def test_programs_that_exist_pass(flow: Path) -> None:
         "- {id: g, operator: {python: a.py}}\n"
     )
 
-    assert len(read_descriptor(flow).nodes) == 7
+    assert len(read_descriptor(file).nodes) == 7
 
 
-def test_compiled_nodes_of_dora_are_refused_before_they_keep_others_waiting(flow: Path) -> None:
-    node = flow.parent / "node"
+def test_compiled_nodes_of_dora_are_refused_before_they_keep_others_waiting(file: Path) -> None:
+    node = file.parent / "node"
     node.write_bytes(b"\x7fELF" + bytes(5000) + b"DORA_NODE_CONFIG" + bytes(10))
     node.chmod(0o755)
-    flow.write_text("nodes:\n- {id: a, path: ./node}\n- {id: b, path: node}\n")
+    file.write_text("nodes:\n- {id: a, path: ./node}\n- {id: b, path: node}\n")
 
-    messages = refusal_of(flow).splitlines()
+    messages = refusal_of(file).splitlines()
 
     what = "is a compiled program for dora (C, C++ or Rust); only Python programs take part;"
     assert [what in message for message in messages] == [True, True]
     # Other compiled programs just run.
     node.write_bytes(node.read_bytes().replace(b"DORA_", b"ROOM_"))
-    assert len(read_descriptor(flow).nodes) == 2
+    assert len(read_descriptor(file).nodes) == 2
 
 
 def test_script_of_pip_around_a_compiled_node_of_dora_is_one(
-    flow: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in ("dora_rerun", "dora_object_to_pose", "fast_echo"):
-        (flow.parent / package).mkdir()
+        (file.parent / package).mkdir()
         is_for_dora = package.startswith("dora")
         content = (
             b"\x7fELF" + bytes(5000) + (b"DORA_NODE_CONFIG" if is_for_dora else b"") + bytes(9)
         )
-        (flow.parent / package / f"{package}.abi3.so").write_bytes(content)
-        script = flow.parent / package.replace("_", "-")
+        (file.parent / package / f"{package}.abi3.so").write_bytes(content)
+        script = file.parent / package.replace("_", "-")
         script.write_text(f"#!/usr/bin/python3\nimport re, sys\nfrom {package} import py_main\n")
         script.chmod(0o755)
-    monkeypatch.syspath_prepend(flow.parent)
-    flow.write_text(
+    monkeypatch.syspath_prepend(file.parent)
+    file.write_text(
         "nodes:\n- {id: a, path: ./dora-rerun}\n- {id: b, path: ./dora-object-to-pose}\n"
         "- {id: c, path: ./fast-echo}\n"
     )
 
-    rerun, pose = refusal_of(flow).splitlines()
+    rerun, pose = refusal_of(file).splitlines()
 
     assert rerun.endswith(
         "'./dora-rerun' is a compiled program for dora (C, C++ or Rust); only Python programs take "
@@ -97,35 +97,35 @@ def test_script_of_pip_around_a_compiled_node_of_dora_is_one(
     assert "'./dora-object-to-pose' is a compiled program for dora" in pose
 
 
-def test_nothing_of_the_dataflow_is_executed(flow: Path) -> None:
-    package = flow.parent / "package"
+def test_nothing_of_the_dataflow_is_executed(file: Path) -> None:
+    package = file.parent / "package"
     package.mkdir()
     for name in ("a.py", "package/__init__.py", "package/part.py"):
-        (flow.parent / name).write_text("import pathlib; pathlib.Path('executed').touch()\n")
-    flow.write_text(
+        (file.parent / name).write_text("import pathlib; pathlib.Path('executed').touch()\n")
+    file.write_text(
         "nodes: [{id: a, path: a.py}, {id: b, module: package.part},"
         " {id: c, operator: {module: package.part}}, {id: d, operator: {python: a.py}}]"
     )
 
-    read_descriptor(flow)
+    read_descriptor(file)
 
     assert not Path("executed").exists()
     assert "package" not in sys.modules
 
 
-def test_problems_of_files_and_of_the_text_come_together(flow: Path) -> None:
-    flow.write_text("nodes:\n- {id: a, path: ./gone}\n- {id: b, path: ./gone, inputs: {x: c/y}}\n")
+def test_problems_of_files_and_of_the_text_come_together(file: Path) -> None:
+    file.write_text("nodes:\n- {id: a, path: ./gone}\n- {id: b, path: ./gone, inputs: {x: c/y}}\n")
 
     with pytest.raises(DescriptorError) as caught:
-        read_descriptor(flow)
+        read_descriptor(file)
 
     assert isinstance(caught.value, DescriptorProblems)
-    gone = ("no such file: './gone'", f"paths begin at {flow.parent}")
+    gone = ("no such file: './gone'", f"paths begin at {file.parent}")
     assert caught.value.problems == (
-        Problem(Place(str(flow), 2, 17), f"node 'a': {gone[0]}", gone[1]),
-        Problem(Place(str(flow), 3, 17), f"node 'b': {gone[0]}", gone[1]),
+        Problem(Place(str(file), 2, 17), f"node 'a': {gone[0]}", gone[1]),
+        Problem(Place(str(file), 3, 17), f"node 'b': {gone[0]}", gone[1]),
         Problem(
-            Place(str(flow), 3, 37),
+            Place(str(file), 3, 37),
             "input 'b/x' reads 'c/y', but no node 'c' exists",
             "the nodes are: a, b",
         ),

@@ -6,7 +6,8 @@ import json
 from textwrap import dedent
 from typing import Any
 
-from tests.flows.flow import Finished, Flow
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
 
 NOTES = """
 import atexit, json, sys

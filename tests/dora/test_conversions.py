@@ -13,7 +13,7 @@ from dora_rt.node.dora_events import import_arrow, input_event
 from dora_rt.node_config import InputConfig
 from dora_rt.transport.values.flat_arrays import add_shape, shaped
 from tests.dora.recording import run_noting
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 
 def described(array: np.ndarray, **metadata: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import dora_rt.compat
 from dora_rt.runs import Connection, base_folder, find_runs
-from tests.flows.flow import Flow
-from tests.helpers import eventually
+from tests.harness.flow import Flow
+from tests.harness.waiting import eventually
 
 COMPAT = next(iter(dora_rt.compat.__path__))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.dora.recording import run_noting, start_noting
-from tests.flows.flow import Edge, Flow
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 SOURCE = """
     import numpy as np

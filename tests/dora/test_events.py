@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.dora.recording import notes, run_noting, start_noting
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 # The reader says when the sender goes on, so that nothing depends on who is faster.
 YAML = """

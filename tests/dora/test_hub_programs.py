@@ -12,7 +12,7 @@ import pytest
 
 from tests.dora.hub import install_programs
 from tests.dora.recording import notes, start_noting
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
 VIDEO = DATA / "vtest.avi"
@@ -48,6 +48,7 @@ def video() -> Path:
     return VIDEO
 
 
+@pytest.mark.slow
 def test_sender_that_ends_at_once_is_heard_each_time(flow: Flow, programs: Mapping[str, str]):
     flow.write("flow.yml", CHAIN)
 

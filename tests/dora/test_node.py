@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.dora.recording import notes, start_noting
-from tests.flows.flow import Finished, Flow
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
 
 YAML = """
     nodes:
@@ -374,6 +375,7 @@ def run_outside(code: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.programs
 def test_outside_a_dataflow_the_node_is_a_runtime_error():
     out = run_outside("from dora import Node\ntry: Node()\nexcept RuntimeError as e: print(e)")
 
@@ -423,6 +425,7 @@ def test_program_from_elsewhere_is_the_dynamic_node(flow: Flow):
     assert launcher.returncode == 0
 
 
+@pytest.mark.programs
 def test_names_of_ros_2_can_be_imported_and_say_that_they_are_not_here():
     names = (
         "ActionClient ActionServer Context Durability Liveliness Node NodeOptions Publisher "

@@ -19,7 +19,7 @@ from dora_rt.compat import dora
 from dora_rt.compat.dora.builder import DataflowBuilder, Operator
 from dora_rt.compat.dora.testing import MockNode
 from dora_rt.errors import LaunchError
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 
 def test_builder_writes_a_file_that_can_be_launched(flow: Flow):
@@ -306,6 +306,7 @@ def check_types(folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.programs
 def test_type_checker_knows_every_method(tmp_path: Path):
     (tmp_path / "client.py").write_text(dedent(CLIENT))
     (tmp_path / "wrong.py").write_text(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.dora.recording import run_noting
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 # Only since Python 3.12 can a class of ours say BufferError itself.
 NO_VIEW = "BufferError" if sys.version_info >= (3, 12) else "ValueError"

@@ -26,7 +26,7 @@ from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY
 from dora_rt.transport.ring.protocol import LATENCIES, LOG
 from dora_rt.transport.values.header import DTYPES, HEADER_NBYTES
-from tests.helpers import NO_STAMP, Reader, Wired, wired
+from tests.harness.ring import NO_STAMP, Reader, Wired, wired
 
 SLOT_NBYTES = 4096
 STEPS = 60
@@ -102,7 +102,7 @@ def fuzz(seed: int) -> Counter[str]:
                 elif step < 0.8:
                     held.clear()
                 elif step < 0.82:
-                    random.choice(live.subscribers).notices_end()
+                    random.choice(live.subscribers).notice_end()
                 else:
                     _corrupt(targets, random)
                     met["corrupted"] += 1

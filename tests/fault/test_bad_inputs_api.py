@@ -16,7 +16,7 @@ import pytest
 
 from dora_rt.node_config import CONFIG_VERSION
 from tests.descriptor.bad_inputs import numbered
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 OUTPUT = "node 'camera', output 'image'"
 SENDABLE = "a bool, integer, float or complex one of at most 8 can"
@@ -204,7 +204,7 @@ for mistake in MISTAKES:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def told(starts_programs: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Give what a node is told about each mistake."""
     flow = Flow(tmp_path_factory.mktemp("mistakes"))
     flow.write(
@@ -319,7 +319,7 @@ for look, event in zip(LOOKS, Node()):
 
 
 @pytest.fixture(scope="module")
-def received(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def received(starts_programs: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Give what the receiver of each oddity says of it."""
     flow = Flow(tmp_path_factory.mktemp("oddities"))
     flow.write(
@@ -371,6 +371,7 @@ def test_oddity_arrives_as_it_was_meant(
         ),
     ],
 )
+@pytest.mark.programs
 def test_node_that_no_fitting_launcher_started(config: str | None, message: str) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("DORA_RT_")}
     if config is not None:
@@ -407,6 +408,7 @@ def test_node_that_no_fitting_launcher_started(config: str | None, message: str)
         ),
     ),
 )
+@pytest.mark.programs
 def test_operator_that_raises_has_failed_and_is_named(
     tmp_path: Path, statement: str, message: str
 ) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.descriptor.bad_inputs import numbered
-from tests.own import own_objects
+from tests.harness.objects import own_objects
+
+pytestmark = pytest.mark.programs
 
 
 def dora_launch(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -349,17 +349,17 @@ def test_program_that_cannot_run(tmp_path: Path, node: str, message: str) -> Non
         (
             "path: ${HOME",
             "3:9: cannot expand '${HOME'; write ${NAME} or ${NAME:-default}, "
-            "and $${ for a '${' that is to stay",
+            "and $${ for a '${' that must stay",
         ),
         (
             "path: ${HOME%/}",
             "3:9: cannot expand '${HOME%/}'; write ${NAME} or "
-            "${NAME:-default}, and $${ for a '${' that is to stay",
+            "${NAME:-default}, and $${ for a '${' that must stay",
         ),
         (
             "path: ${}",
             "3:9: cannot expand '${}'; write ${NAME} or ${NAME:-default}, "
-            "and $${ for a '${' that is to stay",
+            "and $${ for a '${' that must stay",
         ),
     ),
 )

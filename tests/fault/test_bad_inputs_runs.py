@@ -12,8 +12,10 @@ import pytest
 from dora_rt.cli.dora_rt import VERBS
 from dora_rt.launcher.node_output.log_files import kept_logs_folder
 from tests.descriptor.bad_inputs import numbered, refusal_lines
-from tests.flows.flow import Flow
-from tests.flows.watched import started_run, tool
+from tests.harness.flow import Flow
+from tests.harness.verbs import started_run, verb_apart
+
+pytestmark = pytest.mark.programs
 
 TYPED = """\
 nodes:
@@ -101,9 +103,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
 def test_verb_that_is_asked_for_what_is_not_there(run: tuple[str, Path], words: str, message: str):
     name, file = run
 
-    done = tool(*words.format(run=name).split())
+    done = verb_apart(*words.format(run=name).split())
 
     logs = kept_logs_folder(os.environ)
     expected = message.format(run=name, runs=f"  {name}  {file}", logs=logs)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"dora-rt: {expected}\n"
+    assert (done.exit_code, done.out) == (2, "")
+    assert done.err == f"dora-rt: {expected}\n"

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.bed import Bed
-from tests.flows.flow import Finished, Flow
-from tests.helpers import eventually
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
+from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.waiting import eventually
 
 MOTOR = """
     import atexit, sys, time
@@ -451,8 +452,8 @@ def test_operators_are_dropped_at_the_stop(flow: Flow, work: str, ending: str):
     assert done.ending("both") == ending
 
 
-def test_second_ctrl_c_breaks_off_no_cleanup_and_signals_all_others(bed: Bed):
-    bed.write(
+def test_second_ctrl_c_breaks_off_no_cleanup_and_signals_all_others(isolated: IsolatedFlow):
+    isolated.write(
         "flow.yml",
         """
         nodes:
@@ -460,7 +461,7 @@ def test_second_ctrl_c_breaks_off_no_cleanup_and_signals_all_others(bed: Bed):
           - {id: busy, path: busy.py, inputs: {tick: dora/timer/millis/10}, stop_grace: 60}
         """,
     )
-    bed.write(
+    isolated.write(
         "motor.py",
         """
         import time
@@ -475,7 +476,7 @@ def test_second_ctrl_c_breaks_off_no_cleanup_and_signals_all_others(bed: Bed):
             print("motor off")
         """,
     )
-    bed.write(
+    isolated.write(
         "busy.py",
         """
         import time
@@ -487,15 +488,15 @@ def test_second_ctrl_c_breaks_off_no_cleanup_and_signals_all_others(bed: Bed):
         time.sleep(60)
         """,
     )
-    launcher = bed.start()
-    eventually(lambda: bed.has("on") and bed.has("busy"), within_s=20)
+    launcher = isolated.start()
+    eventually(lambda: isolated.has("on") and isolated.has("busy"), within_s=20)
 
     launcher.send_signal(signal.SIGINT)
-    eventually(lambda: bed.has("cleans"))
+    eventually(lambda: isolated.has("cleans"))
     launcher.send_signal(signal.SIGINT)
     assert launcher.stdout is not None
     next(line for line in launcher.stdout if "SIGINT again: a signal to what still runs" in line)
-    (bed.folder / "go on").touch()
+    (isolated.folder / "go on").touch()
     out, _ = launcher.communicate(timeout=20)
 
     assert "motor | motor off\n" in out
@@ -505,9 +506,9 @@ def test_second_ctrl_c_breaks_off_no_cleanup_and_signals_all_others(bed: Bed):
 
 @WAYS
 def test_programs_are_interrupted_even_if_dora_launch_was_started_in_the_background(
-    bed: Bed, env: str
+    isolated: IsolatedFlow, env: str
 ):
-    bed.write(
+    isolated.write(
         "flow.yml",
         f"""
         nodes:
@@ -515,11 +516,15 @@ def test_programs_are_interrupted_even_if_dora_launch_was_started_in_the_backgro
           - {{id: other, path: motor.py, args: second, env: {env}}}
         """,
     )
-    bed.write("motor.py", motor("", "time.sleep(60)").replace('Path("on")', "Path(sys.argv[1])"))
+    isolated.write(
+        "motor.py", motor("", "time.sleep(60)").replace('Path("on")', "Path(sys.argv[1])")
+    )
     # A shell without job control lets what it starts with & ignore SIGINT.
-    launcher = bed.start(command=["sh", "-c", 'trap "" INT; exec "$@"', "sh", *bed.command()])
+    launcher = isolated.start(
+        command=["sh", "-c", 'trap "" INT; exec "$@"', "sh", *isolated.command()]
+    )
     eventually(
-        lambda: all((bed.folder / name).exists() for name in ("first", "second")), within_s=20
+        lambda: all((isolated.folder / name).exists() for name in ("first", "second")), within_s=20
     )
 
     launcher.send_signal(signal.SIGTERM)
@@ -529,8 +534,8 @@ def test_programs_are_interrupted_even_if_dora_launch_was_started_in_the_backgro
     assert re.search(r"^motor +stopped \(SIGINT\)", out, re.M)
 
 
-def test_programs_that_have_begun_clean_up_if_another_one_cannot_be_started(bed: Bed):
-    bed.write(
+def test_programs_that_have_begun_clean_up_if_another_one_cannot_be_started(isolated: IsolatedFlow):
+    isolated.write(
         "flow.yml",
         """
         nodes:
@@ -538,10 +543,10 @@ def test_programs_that_have_begun_clean_up_if_another_one_cannot_be_started(bed:
           - {id: missing, path: ./missing.sh}
         """,
     )
-    bed.write("motor.py", motor("", "time.sleep(60)"))
-    bed.write("missing.sh", "#!/bin/sh\n").chmod(0o755)
+    isolated.write("motor.py", motor("", "time.sleep(60)"))
+    isolated.write("missing.sh", "#!/bin/sh\n").chmod(0o755)
     # It is there when the file is checked, and gone when it is its turn.
-    bed.write(
+    isolated.write(
         "launch.py",
         """
         import sys
@@ -559,9 +564,9 @@ def test_programs_that_have_begun_clean_up_if_another_one_cannot_be_started(bed:
         """,
     )
 
-    python, _, _, file = bed.command()
-    exit_code, out = bed.run(
-        command=["sh", "-c", f'cd {bed.folder} && exec "$@"', "sh", python, "launch.py", file]
+    python, _, _, file = isolated.command()
+    exit_code, out = isolated.finish(
+        command=["sh", "-c", f'cd {isolated.folder} && exec "$@"', "sh", python, "launch.py", file]
     )
 
     assert exit_code == 3

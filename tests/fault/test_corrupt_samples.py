@@ -6,13 +6,15 @@ import json
 
 import pytest
 
-from tests.flows.flow import Edge, Flow
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 # Sends 0; when the reader has it and waits, sends the others, overwrites what it sent, and says so.
 SOURCE = """
     import glob, os, sys, time
     from pathlib import Path
     from dora_rt import Node
+    from dora_rt.node.session import Session
 
     HEADER_NBYTES, VERSION_OFFSET = 128, 47
     node = Node()
@@ -23,7 +25,7 @@ SOURCE = """
             time.sleep(0.001)
 
     def overwrite(payload, offset, was, becomes):
-        (pool,) = glob.glob(f"/dev/shm/drt-{node.config().run}-o*g*")
+        (pool,) = glob.glob(f"/dev/shm/drt-{Session.of(node).config.run}-o*g*")
         memory = Path(pool).read_bytes()
         place = memory.index(payload) + offset
         assert memory[place] == was, memory[place]

@@ -7,15 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from dora_rt.launcher.processes import early_start
 from dora_rt.launcher.processes.environ import COMPAT_FOLDER, inherited_environ, node_environ
-from tests.fault.bed import Bed, is_alive
-from tests.fault.test_endurance import children
-from tests.helpers import eventually
+from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.processes import children, is_alive
+from tests.harness.waiting import eventually
 
 needs_two_cores = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="with one core nothing begins early"
@@ -32,15 +31,16 @@ def servers() -> Iterator[Servers]:
 
     def living() -> list[int]:
         found = set(children(os.getpid())) - before
-        return [pid for pid in found if is_alive(Path(f"/proc/{pid}"))]
+        return [pid for pid in found if is_alive(pid)]
 
     yield living
     early_start.dismiss()
 
 
 @needs_two_cores
+@pytest.mark.programs
 def test_server_that_was_begun_is_taken_by_a_run_with_its_environment(servers: Servers):
-    early_start.begin(["flow.yml"], os.environ)
+    early_start.begin(os.environ)
     (begun,) = servers()
 
     server = early_start.take(
@@ -54,8 +54,9 @@ def test_server_that_was_begun_is_taken_by_a_run_with_its_environment(servers: S
 
 
 @needs_two_cores
+@pytest.mark.programs
 def test_server_that_was_begun_with_another_environment_is_replaced(servers: Servers):
-    early_start.begin(["flow.yml"], os.environ)
+    early_start.begin(os.environ)
     (begun,) = servers()
 
     server = early_start.take(node_environ(inherited_environ(os.environ), compat=None), [2])
@@ -64,49 +65,73 @@ def test_server_that_was_begun_with_another_environment_is_replaced(servers: Ser
     server.kill()
 
 
-@pytest.mark.parametrize("command", ["", "flow.yml --check", "--help", "--vers"])
-def test_nothing_begins_for_a_command_that_starts_nothing(servers: Servers, command: str):
-    early_start.begin(command.split(), os.environ)
+@pytest.mark.programs
+@needs_two_cores
+@pytest.mark.parametrize(
+    ("arguments", "begins"),
+    [
+        ("", False),
+        ("flow.yml --check", False),
+        ("flow.yml --che", False),
+        ("--help", False),
+        ("--vers", False),
+        ("flow.yml --stop-after soon", False),
+        ("flow.yml", True),
+        ("--no-dora-compat flow.yml", True),
+    ],
+)
+def test_server_begins_only_for_a_command_that_runs_something(arguments: str, begins: bool):
+    program = """
+import sys
+from dora_rt.launcher.processes import early_start
+early_start.begin = lambda environ, has_dora_compat: print("begun", has_dora_compat)
+from dora_rt.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments.split()], capture_output=True, text=True
+    )
 
-    assert servers() == []
+    has_compat = "--no-dora-compat" not in arguments
+    assert (f"begun {has_compat}" in done.stdout.splitlines()) is begins
 
 
 @pytest.mark.parametrize("file", ["flow.yml", "no_such_file.yml"])
-def test_command_that_needs_no_server_leaves_none(bed: Bed, file: str):
-    bed.write("flow.yml", "nodes: [{id: alone, path: /bin/true}]")
+def test_command_that_needs_no_server_leaves_none(isolated: IsolatedFlow, file: str):
+    isolated.write("flow.yml", "nodes: [{id: alone, path: /bin/true}]")
 
     done = subprocess.run(
         [sys.executable, "-m", "dora_rt", file],
-        cwd=bed.folder,
-        env=bed.environ,
+        cwd=isolated.folder,
+        env=isolated.environ,
         capture_output=True,
         timeout=30,
     )
 
     assert done.returncode == (0 if file == "flow.yml" else 2)
-    assert bed.processes() == {}
+    assert isolated.processes() == {}
 
 
 @needs_two_cores
-def test_launcher_killed_while_it_imports_leaves_no_server(bed: Bed):
-    bed.write_ticking()
-    launcher = bed.start()
-    eventually(lambda: len(bed.processes()) == 2 and not bed.runs(), within_s=20)
+def test_launcher_killed_while_it_imports_leaves_no_server(isolated: IsolatedFlow):
+    isolated.write_ticking()
+    launcher = isolated.start()
+    eventually(lambda: len(isolated.processes()) == 2 and not isolated.runs(), within_s=20)
 
-    bed.kill(launcher.pid)
+    isolated.kill(launcher.pid)
 
-    eventually(lambda: not bed.processes(), within_s=2)
+    eventually(lambda: not isolated.processes(), within_s=2)
 
 
 @needs_two_cores
-def test_server_that_is_killed_before_it_is_taken_costs_only_time(bed: Bed):
-    bed.write_ticking()
-    launcher = bed.start("--stop-after", "50ms")
-    eventually(lambda: len(bed.processes()) == 2 and not bed.runs(), within_s=20)
-    (server,) = bed.processes().keys() - {launcher.pid}
+def test_server_that_is_killed_before_it_is_taken_costs_only_time(isolated: IsolatedFlow):
+    isolated.write_ticking()
+    launcher = isolated.start("--stop-after", "50ms")
+    eventually(lambda: len(isolated.processes()) == 2 and not isolated.runs(), within_s=20)
+    (server,) = isolated.processes().keys() - {launcher.pid}
 
     os.kill(server, signal.SIGKILL)
 
     out, _ = launcher.communicate(timeout=20)
     assert launcher.returncode == 0, out
-    assert bed.has("received")
+    assert isolated.has("received")

@@ -13,9 +13,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.own import own_objects
+import pytest
+
+from tests.harness.flow import Flow
+from tests.harness.objects import own_objects
+from tests.harness.processes import children
+from tests.harness.waiting import eventually
 
 IS_SOAK = os.environ.get("SOAK") == "1"
 CHAOS_S = 60 if IS_SOAK else 10
@@ -109,10 +112,6 @@ def write_chaos(flow: Flow) -> None:
     )
 
 
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def nodes_of(launcher: int) -> list[int]:
     """Give the pids of the nodes, by their command lines."""
     found = []
@@ -143,6 +142,7 @@ def settled_resources(pid: int) -> tuple[int, int]:
     return seen[-1]
 
 
+@pytest.mark.slow
 def test_chaos_leaks_nothing_and_loses_only_what_was_in_the_hands_of_the_killed(flow: Flow):
     write_chaos(flow)
     rng = random.Random(7)
@@ -197,6 +197,7 @@ def test_chaos_leaks_nothing_and_loses_only_what_was_in_the_hands_of_the_killed(
             assert dropped == 0
 
 
+@pytest.mark.slow
 def test_starting_and_stopping_again_and_again_leaves_nothing(flow: Flow):
     flow.write(
         "flow.yml",

@@ -12,18 +12,20 @@ import sys
 import pytest
 
 from dora_rt.runs import NAMESPACE_VARIABLE, base_folder
-from tests.fault.bed import Bed
-from tests.own import namespace
+from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.objects import namespace
 
 OTHER_USER = 65531
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 
 
-def test_too_few_open_files_are_refused_with_the_number_that_is_enough(bed: Bed):
+def test_too_few_open_files_are_refused_with_the_number_that_is_enough(isolated: IsolatedFlow):
     # F48
-    bed.write_ticking()
+    isolated.write_ticking()
 
-    code, out = bed.run(command=["sh", "-c", 'ulimit -S -n 20; exec "$@"', "sh", *bed.command()])
+    code, out = isolated.finish(
+        command=["sh", "-c", 'ulimit -S -n 20; exec "$@"', "sh", *isolated.command()]
+    )
 
     assert code == 3
     found = re.fullmatch(
@@ -33,28 +35,28 @@ def test_too_few_open_files_are_refused_with_the_number_that_is_enough(bed: Bed)
     )
     assert found is not None, out
     assert found[1] == found[2]
-    assert bed.runs() == set()
+    assert isolated.runs() == set()
     enough = ["sh", "-c", f'ulimit -n {found[1]}; exec "$@"', "sh"]
-    code, out = bed.run(command=[*enough, *bed.command("--stop-after", "50ms")])
+    code, out = isolated.finish(command=[*enough, *isolated.command("--stop-after", "50ms")])
     assert code == 0, out
 
 
-def test_launcher_whose_standard_streams_are_closed_runs_its_nodes_as_ever(bed: Bed):
+def test_launcher_whose_standard_streams_are_closed_runs_its_nodes_as_ever(isolated: IsolatedFlow):
     # F49
-    bed.write_ticking()
+    isolated.write_ticking()
     closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
 
-    code, out = bed.run(command=[*closed, *bed.command("--stop-after", "100ms")])
+    code, out = isolated.finish(command=[*closed, *isolated.command("--stop-after", "100ms")])
 
     assert (code, out) == (0, "")
-    assert bed.has("received")
+    assert isolated.has("received")
 
 
-def test_launcher_without_a_terminal_prints_plain_lines(bed: Bed):
+def test_launcher_without_a_terminal_prints_plain_lines(isolated: IsolatedFlow):
     # F49
-    bed.write_ticking()
+    isolated.write_ticking()
 
-    code, out = bed.run("--stop-after", "50ms")
+    code, out = isolated.finish("--stop-after", "50ms")
 
     assert code == 0
     assert "stopping after 0.05 s" in out
@@ -62,15 +64,17 @@ def test_launcher_without_a_terminal_prints_plain_lines(bed: Bed):
 
 
 @pytest.mark.parametrize(("terminal", "has_colour"), [("dumb", False), ("xterm", True)])
-def test_terminal_that_is_dumb_gets_plain_lines(bed: Bed, terminal: str, has_colour: bool):
+def test_terminal_that_is_dumb_gets_plain_lines(
+    isolated: IsolatedFlow, terminal: str, has_colour: bool
+):
     # F49
-    bed.write("flow.yml", "nodes: [{id: prints, path: prints.py}]")
-    bed.write("prints.py", "print('something')")
+    isolated.write("flow.yml", "nodes: [{id: prints, path: prints.py}]")
+    isolated.write("prints.py", "print('something')")
     controller, screen = pty.openpty()
-    wrapped = ["sh", "-c", f'exec "$@" >/dev/fd/{screen}', "sh", *bed.command()]
+    wrapped = ["sh", "-c", f'exec "$@" >/dev/fd/{screen}', "sh", *isolated.command()]
     os.set_inheritable(screen, True)
 
-    launcher = bed.start(command=wrapped, env={"TERM": terminal}, pass_fds=(screen,))
+    launcher = isolated.start(command=wrapped, env={"TERM": terminal}, pass_fds=(screen,))
 
     launcher.wait(20)
     os.close(screen)
@@ -82,38 +86,41 @@ def test_terminal_that_is_dumb_gets_plain_lines(bed: Bed, terminal: str, has_col
 
 
 @needs_root
-def test_launcher_runs_with_a_read_only_home_no_runtime_folder_and_a_tmp_without_exec(bed: Bed):
+def test_launcher_runs_with_a_read_only_home_no_runtime_folder_and_a_tmp_without_exec(
+    isolated: IsolatedFlow,
+):
     # F50
-    bed.write_ticking()
-    bed.write("proof.sh", "#!/bin/sh\necho executed").chmod(0o700)
+    isolated.write_ticking()
+    isolated.write("proof.sh", "#!/bin/sh\necho executed").chmod(0o700)
     mounts = (
         "mount --bind /tmp /tmp && mount -o remount,bind,noexec /tmp && "
         # This Python itself may be anywhere, also under /tmp.
         f"mount --bind {sys.prefix} {sys.prefix} && mount -o remount,bind,exec {sys.prefix} && "
         'mount --bind "$HOME" "$HOME" && mount -o remount,bind,ro "$HOME" && '
-        f'! {bed.folder}/proof.sh && ! touch "$HOME/proof" && unset XDG_RUNTIME_DIR && exec "$@"'
+        f'! {isolated.folder}/proof.sh && ! touch "$HOME/proof" && '
+        'unset XDG_RUNTIME_DIR && exec "$@"'
     )
     private = ["unshare", "--mount", "sh", "-c", mounts, "sh"]
 
-    code, out = bed.run(command=[*private, *bed.command("--stop-after", "50ms")])
+    code, out = isolated.finish(command=[*private, *isolated.command("--stop-after", "50ms")])
 
     assert code == 0, out
     assert "proof.sh: Permission denied" in out
     assert "Read-only file system" in out
-    assert bed.has("received")
+    assert isolated.has("received")
 
 
 @needs_root
-def test_tmp_that_cannot_be_written_is_told_when_there_is_no_runtime_folder(bed: Bed):
+def test_tmp_that_cannot_be_written_is_told_when_there_is_no_runtime_folder(isolated: IsolatedFlow):
     # F50
-    bed.write_ticking()
+    isolated.write_ticking()
     mounts = (
         "mount --bind /tmp /tmp && mount -o remount,bind,ro /tmp && "
         'unset XDG_RUNTIME_DIR && exec "$@"'
     )
     private = ["unshare", "--mount", "sh", "-c", mounts, "sh"]
 
-    code, out = bed.run(command=[*private, *bed.command("--stop-after", "50ms")])
+    code, out = isolated.finish(command=[*private, *isolated.command("--stop-after", "50ms")])
 
     assert code == 3
     base = base_folder({NAMESPACE_VARIABLE: namespace()})
@@ -122,13 +129,15 @@ def test_tmp_that_cannot_be_written_is_told_when_there_is_no_runtime_folder(bed:
         r"system; set XDG_RUNTIME_DIR to a folder of your own\n",
         out,
     )
-    assert not bed.has("received")
+    assert not isolated.has("received")
 
 
-def mounted(bed: Bed, preparation: str, *command: str) -> tuple[int, str]:
+def mounted(isolated: IsolatedFlow, preparation: str, *command: str) -> tuple[int, str]:
     """Run a launcher, or a command, where something else is mounted."""
     script = f'{preparation} && exec "$@"'
-    return bed.run(command=["unshare", "-m", "sh", "-c", script, "sh", *(command or bed.command())])
+    return isolated.finish(
+        command=["unshare", "-m", "sh", "-c", script, "sh", *(command or isolated.command())]
+    )
 
 
 @needs_root
@@ -141,7 +150,7 @@ def mounted(bed: Bed, preparation: str, *command: str) -> tuple[int, str]:
         ),
         (
             "umount -l /proc",
-            "/proc is not there, and nothing can be told of processes without it: mount it "
+            "there is no /proc, and without it no process can be found: mount it "
             "(mount -t proc proc /proc)",
         ),
         (
@@ -153,14 +162,15 @@ def mounted(bed: Bed, preparation: str, *command: str) -> tuple[int, str]:
     ids=["/dev/shm read-only", "no /proc", "umask 777"],
 )
 def test_launcher_that_lacks_something_says_what_in_one_sentence(
-    bed: Bed, preparation: str, said: str
+    isolated: IsolatedFlow, preparation: str, said: str
 ):
-    bed.write_ticking()
+    isolated.write_ticking()
 
-    assert mounted(bed, preparation) == (3, f"dora-launch: {said}\n")
+    assert mounted(isolated, preparation) == (3, f"dora-launch: {said}\n")
 
 
 @needs_root
+@pytest.mark.programs
 def test_shared_memory_that_this_user_may_not_write_is_told():
     program = """
 import os
@@ -192,18 +202,20 @@ except LaunchError as error:
     "words",
     ["doctor", "ps", "clean --strays", "logs", "top --once", "stop", "dashboard", "echo a/b"],
 )
-def test_verb_that_looks_for_runs_without_proc_says_that_it_cannot_tell(bed: Bed, words: str):
+def test_verb_that_looks_for_runs_without_proc_says_that_it_cannot_tell(
+    isolated: IsolatedFlow, words: str
+):
     command = [sys.executable, "-m", "dora_rt.cli", *words.split()]
 
-    assert mounted(bed, "umount -l /proc", *command) == (
+    assert mounted(isolated, "umount -l /proc", *command) == (
         3,
-        "dora-rt: /proc is not there, and nothing can be told of processes without it: mount it "
+        "dora-rt: there is no /proc, and without it no process can be found: mount it "
         "(mount -t proc proc /proc)\n",
     )
 
 
 @needs_root
-def test_dynamic_node_without_proc_says_that_it_cannot_tell(bed: Bed):
+def test_dynamic_node_without_proc_says_that_it_cannot_tell(isolated: IsolatedFlow):
     program = """
 from dora_rt import Node
 try:
@@ -211,25 +223,27 @@ try:
 except RuntimeError as error:
     print(error)
 """
-    code, out = mounted(bed, "umount -l /proc", sys.executable, "-c", program)
+    code, out = mounted(isolated, "umount -l /proc", sys.executable, "-c", program)
 
-    assert (code, out[:23]) == (0, "/proc is not there, and")
+    assert (code, out[:22]) == (0, "there is no /proc, and")
 
 
 @needs_root
 @pytest.mark.parametrize("number", range(1, 8))
-def test_user_who_may_start_no_more_processes_is_told_so(bed: Bed, number: int):
+def test_user_who_may_start_no_more_processes_is_told_so(isolated: IsolatedFlow, number: int):
     if shutil.which("setpriv") is None:
         pytest.skip("it takes setpriv (util-linux)")
-    bed.write_ticking()
-    os.chown(bed.folder, OTHER_USER, OTHER_USER)
-    os.chown(bed.runtime, OTHER_USER, OTHER_USER)
+    isolated.write_ticking()
+    os.chown(isolated.folder, OTHER_USER, OTHER_USER)
+    os.chown(isolated.runtime, OTHER_USER, OTHER_USER)
     # One that has no other process; and its rights, so that it may read root's files.
     user = ["setpriv", f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups"]
     caps = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     limit = ["sh", "-c", f'ulimit -p {number} 2>/dev/null || ulimit -u {number}; exec "$@"', "sh"]
 
-    code, out = bed.run(command=[*user, *caps, *limit, *bed.command("--stop-after", "100ms")])
+    code, out = isolated.finish(
+        command=[*user, *caps, *limit, *isolated.command("--stop-after", "100ms")]
+    )
 
     assert "Traceback" not in out
     assert code in (0, 3), out

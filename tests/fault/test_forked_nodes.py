@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
-from tests.flows.flow import Edge, Flow
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 ATTEMPTS = """
 import json, os, sys, time
 from dora_rt import Node
 from dora_rt.errors import NodeClosedError
+from dora_rt.node.session import Session
 node = Node()
 first = node.next()
 loan = node.loan("out", 2000)
@@ -28,8 +30,8 @@ try:
                 node.next_event,
                 node.try_next,
                 lambda: next(iter(node)),
-                lambda: node.close_output("out"),
-                lambda: node.close_input("tick"),
+                lambda: Session.of(node).close_output("out"),
+                lambda: Session.of(node).close_input("tick"),
                 node.stop_dataflow,
             ):
                 try:
@@ -38,7 +40,7 @@ try:
                     said.append(str(error))
             loan.cancel()
             said.append(node.is_stopped())
-            node.wake()
+            Session.of(node).inbox.wake()
             node.close()
             print(json.dumps(said), flush=True)
         else:

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from dora_rt.launcher.processes.fork_client import WarmStart
-from tests.flows.flow import Flow
-from tests.helpers import Reader, plan_of
+from tests.harness.flow import Flow
+from tests.harness.ring import Reader, plan_of
 
 # Whatever begins with PYTHON is read at the start of an interpreter only.
 PLAIN = "env: {PYTHONNODEBUGRANGES: ''}"

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from dora_rt.nodes.replay.recording import Recording
 
-from tests.flows.flow import Finished, Flow
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 

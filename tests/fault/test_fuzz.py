@@ -33,7 +33,7 @@ from dora_rt.transport.values.header import (
     HeaderReader,
     read_header,
 )
-from tests.helpers import Reader, Wired, wired
+from tests.harness.ring import Reader, Wired, wired
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 1000
@@ -52,6 +52,7 @@ def fuzz(first: int) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.programs
 def test_live_edge_with_corrupted_words_never_crashes_hangs_or_reads_beyond_a_slot():
     with ThreadPoolExecutor(2) as pool:
         batches = list(pool.map(fuzz, range(0, SEEDS, BATCH)))
@@ -230,6 +231,7 @@ HEADERS = HeaderReader()
 LENGTHS = st.integers(0, 9) | st.integers(0, 2**64 - 1) | st.sampled_from([2**62, 2**63 - 1])
 
 
+@pytest.mark.slow
 @given(
     array=st.tuples(st.integers(0, 3), st.integers(0, len(DTYPES)), st.integers(0, MAX_NDIM + 1)),
     shape=st.tuples(*[LENGTHS] * MAX_NDIM),

@@ -20,8 +20,9 @@ from dora_rt.plan.kernel_need import find_footprints
 from dora_rt.plan.memory_need import find_need
 from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
-from tests.flows.flow import Flow
-from tests.own import new_run, own_objects
+from tests.harness.flow import Flow
+from tests.harness.objects import new_run, own_objects
+from tests.harness.processes import open_files
 
 IS_SOAK = os.environ.get("SOAK") == "1"
 INPUTS = 5
@@ -54,10 +55,6 @@ def plan_of(flow: Flow, lines: list[str]) -> Plan:
 
 def mappings(pid: int | str = "self") -> int:
     return Path(f"/proc/{pid}/maps").read_bytes().count(b"\n")
-
-
-def descriptors(pid: int) -> int:
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def used_nbytes(run: str) -> int:
@@ -128,9 +125,9 @@ def follow(flow: Flow, run_s: float) -> Course:
             (run,) = {name.split("-")[1] for name in own_objects() if name.endswith("-board")}
             measured = {
                 "launcher_mappings": mappings(launcher.pid),
-                "launcher_descriptors": descriptors(launcher.pid),
+                "launcher_descriptors": open_files(launcher.pid),
                 "node_mappings": max(map(mappings, nodes)),
-                "node_descriptors": max(map(descriptors, nodes)),
+                "node_descriptors": max(map(open_files, nodes)),
                 "objects": sum(f"drt-{run}-" in name for name in own_objects()),
                 "shared_nbytes": used_nbytes(run),
             }
@@ -194,6 +191,7 @@ def test_flow_of_many_nodes_with_five_inputs_each_takes_what_was_computed(flow: 
         assert course.stopped_s <= 4
 
 
+@pytest.mark.slow
 def test_one_output_may_have_200_readers(flow: Flow):
     lines = ["nodes:", "  - {id: writer, path: node.py, inputs: {tick: dora/timer/secs/1},"]
     lines.append("     outputs: [out]}")

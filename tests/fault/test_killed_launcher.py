@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.bed import Bed, cpu_ticks, new_objects, objects
-from tests.helpers import eventually
+from dora_rt.units import size
+from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.objects import new_objects, objects
+from tests.harness.processes import cpu_ticks
+from tests.harness.waiting import eventually
 
 LIMIT_S = 2.0
 
@@ -23,7 +26,7 @@ LIMIT_S = 2.0
 KILLED_AT_STEP = """
     import os, signal, sys
     import posix_ipc
-    from dora_rt.cli import dora_launch as cli
+    from dora_rt.cli import dora_launch, run_file
 
     EFFECTS = {
         "os.mkdir", "os.chmod", "os.rename", "os.truncate", "os.remove", "os.rmdir", "os.scandir",
@@ -46,25 +49,27 @@ KILLED_AT_STEP = """
 
     def launch(*arguments, **options):
         sys.addaudithook(lambda event, arguments: count() if event in EFFECTS else None)
-        outcome = cli_launch(*arguments, **options)
+        outcome = run_launch(*arguments, **options)
         print("steps:", steps)
         return outcome
 
-    cli_launch, cli.launch = cli.launch, launch
+    run_launch, run_file.launch = run_file.launch, launch
     for name in ("Semaphore", "SharedMemory", "unlink_semaphore", "unlink_shared_memory"):
         setattr(posix_ipc, name, counted(getattr(posix_ipc, name)))
-    cli.main([file, "--stop-after", "20ms"])
+    dora_launch.main([file, "--stop-after", "20ms"])
 """
 
 
-def nothing_is_left(bed: Bed, before: dict[str, int]) -> bool:
-    return not bed.processes() and not new_objects(before)
+def nothing_is_left(isolated: IsolatedFlow, before: dict[str, int]) -> bool:
+    return not isolated.processes() and not new_objects(before)
 
 
-def test_killed_launcher_leaves_nothing_of_idle_nodes(bed: Bed):
+def test_killed_launcher_leaves_nothing_of_idle_nodes(isolated: IsolatedFlow):
     # F05
-    bed.write("flow.yml", "nodes: [{id: idle, path: idle.py, inputs: {tick: dora/timer/secs/60}}]")
-    bed.write(
+    isolated.write(
+        "flow.yml", "nodes: [{id: idle, path: idle.py, inputs: {tick: dora/timer/secs/60}}]"
+    )
+    isolated.write(
         "idle.py",
         """
         from pathlib import Path
@@ -75,22 +80,24 @@ def test_killed_launcher_leaves_nothing_of_idle_nodes(bed: Bed):
         """,
     )
     before = objects()
-    launcher = bed.start_and_wait_for("ready")
-    (run,) = bed.runs()
+    launcher = isolated.start_and_wait_for("ready")
+    (run,) = isolated.runs()
     assert objects(run)
-    commands = " ".join(bed.processes().values())
-    assert len(bed.processes()) == 3
+    commands = " ".join(isolated.processes().values())
+    assert len(isolated.processes()) == 3
     assert all(word in commands for word in ("flow.yml", "idle.py", "reaper.py"))
 
-    bed.kill(launcher)
+    isolated.kill(launcher)
 
-    eventually(lambda: nothing_is_left(bed, before) and not bed.runs(), within_s=LIMIT_S)
+    eventually(lambda: nothing_is_left(isolated, before) and not isolated.runs(), within_s=LIMIT_S)
 
 
-def test_killed_launcher_takes_a_node_with_it_that_keeps_the_gil_in_a_c_call(bed: Bed):
+def test_killed_launcher_takes_a_node_with_it_that_keeps_the_gil_in_a_c_call(
+    isolated: IsolatedFlow,
+):
     # F06
-    bed.write("flow.yml", "nodes: [{id: keeps_the_gil, path: keeps_the_gil.py}]")
-    bed.write(
+    isolated.write("flow.yml", "nodes: [{id: keeps_the_gil, path: keeps_the_gil.py}]")
+    isolated.write(
         "keeps_the_gil.py",
         """
         import os, re, threading
@@ -106,23 +113,25 @@ def test_killed_launcher_takes_a_node_with_it_that_keeps_the_gil_in_a_c_call(bed
         """,
     )
     before = objects()
-    launcher = bed.start_and_wait_for("pid")
-    node = bed.number("pid")
+    launcher = isolated.start_and_wait_for("pid")
+    node = isolated.number("pid")
     ticks = cpu_ticks(node)
     eventually(lambda: cpu_ticks(node) >= ticks + 10, within_s=20)
-    beats = (bed.folder / "beats").read_text()
+    beats = (isolated.folder / "beats").read_text()
     eventually(lambda: cpu_ticks(node) >= ticks + 30, within_s=20)
-    assert (bed.folder / "beats").read_text() == beats, "no thread gets the GIL"
+    assert (isolated.folder / "beats").read_text() == beats, "no thread gets the GIL"
 
-    bed.kill(launcher)
+    isolated.kill(launcher)
 
-    eventually(lambda: nothing_is_left(bed, before) and not bed.runs(), within_s=LIMIT_S)
+    eventually(lambda: nothing_is_left(isolated, before) and not isolated.runs(), within_s=LIMIT_S)
 
 
-def test_killed_launcher_takes_along_what_a_node_started_but_not_what_left_its_session(bed: Bed):
+def test_killed_launcher_takes_along_what_a_node_started_but_not_what_left_its_session(
+    isolated: IsolatedFlow,
+):
     # F07; that a process which called setsid survives is a limit that docs/reliability.md tells.
-    bed.write("flow.yml", "nodes: [{id: has_children, path: has_children.py}]")
-    bed.write(
+    isolated.write("flow.yml", "nodes: [{id: has_children, path: has_children.py}]")
+    isolated.write(
         "has_children.py",
         """
         import subprocess
@@ -144,57 +153,63 @@ def test_killed_launcher_takes_along_what_a_node_started_but_not_what_left_its_s
         """,
     )
     before = objects()
-    launcher = bed.start_and_wait_for("sleeping", "deaf", "escaped")
-    children = {bed.number(name) for name in ("sleeping", "deaf", "escaped")}
-    assert children < bed.processes().keys()
+    launcher = isolated.start_and_wait_for("sleeping", "deaf", "escaped")
+    children = {isolated.number(name) for name in ("sleeping", "deaf", "escaped")}
+    assert children < isolated.processes().keys()
 
-    bed.kill(launcher)
+    isolated.kill(launcher)
 
-    escaped = bed.number("escaped")
-    eventually(lambda: bed.processes().keys() == {escaped}, within_s=LIMIT_S)
+    escaped = isolated.number("escaped")
+    eventually(lambda: isolated.processes().keys() == {escaped}, within_s=LIMIT_S)
     asked_ns, *_, last_ns = (
-        int(line) for name in ("asked", "last") for line in (bed.folder / name).read_text().split()
+        int(line)
+        for name in ("asked", "last")
+        for line in (isolated.folder / name).read_text().split()
     )
     assert last_ns - asked_ns > 500_000_000, "what ignores SIGTERM is given its second"
-    eventually(lambda: not new_objects(before) and not bed.runs(), within_s=LIMIT_S)
+    eventually(lambda: not new_objects(before) and not isolated.runs(), within_s=LIMIT_S)
     os.kill(escaped, signal.SIGKILL)
 
 
-def test_launcher_killed_before_any_of_its_steps_leaves_nothing_behind(bed: Bed):
+@pytest.mark.slow
+def test_launcher_killed_before_any_of_its_steps_leaves_nothing_behind(isolated: IsolatedFlow):
     # F08
-    bed.write_ticking()
-    script = str(bed.write("killed_at_step.py", KILLED_AT_STEP))
-    flow = str(bed.folder / "flow.yml")
-    code, out = bed.run(command=[sys.executable, script, "0", flow])
+    isolated.write_ticking()
+    script = str(isolated.write("killed_at_step.py", KILLED_AT_STEP))
+    flow = str(isolated.folder / "flow.yml")
+    code, out = isolated.finish(command=[sys.executable, script, "0", flow])
     assert code == 0, out
     steps = int(out.partition("steps: ")[2].split()[0])
     chosen = [1 + number * (steps - 5) // 50 for number in range(50)]
     before = objects()
 
     def kill_at(step: int) -> str | None:
-        code, out = bed.run(command=[sys.executable, script, str(step), flow])
+        code, out = isolated.finish(command=[sys.executable, script, str(step), flow])
         return None if code == -signal.SIGKILL else f"step {step} was not reached: {out}"
 
     for pair in zip(chosen[::2], chosen[1::2], strict=True):
         with ThreadPoolExecutor(2) as pool:
             assert list(pool.map(kill_at, pair)) == [None, None]
-        eventually(lambda: nothing_is_left(bed, before), within_s=LIMIT_S)
-    bed.clean()
-    assert not bed.runs()
+        eventually(lambda: nothing_is_left(isolated, before), within_s=LIMIT_S)
+    isolated.clean()
+    assert not isolated.runs()
 
 
-def test_launcher_killed_at_50_random_moments_of_start_run_and_stop_leaves_nothing(bed: Bed):
+@pytest.mark.slow
+def test_launcher_killed_at_50_random_moments_of_start_run_and_stop_leaves_nothing(
+    isolated: IsolatedFlow,
+):
     # Criterion 3 of step 2.
-    bed.write_ticking()
+    isolated.write_ticking()
     before = objects()
     arguments = ("--stop-after", "100ms")
     moments = random.Random(3)
-    whole_s = measure_s(bed, arguments)
+    whole_s = measure_s(isolated, arguments)
     killed = 0
 
     def kill_after(moment_s: float) -> float | None:
         began = os.times().elapsed
-        launcher = bed.start(*arguments)
+        launcher = isolated.start(*arguments)
         with suppress(subprocess.TimeoutExpired):
             launcher.wait(moment_s)
         lasted_s = os.times().elapsed - began
@@ -210,86 +225,86 @@ def test_launcher_killed_at_50_random_moments_of_start_run_and_stop_leaves_nothi
             ended_s = list(pool.map(kill_after, pair))
         killed += ended_s.count(None)
         whole_s = min([whole_s, *(lasted_s for lasted_s in ended_s if lasted_s is not None)])
-        eventually(lambda: nothing_is_left(bed, before), within_s=LIMIT_S)
+        eventually(lambda: nothing_is_left(isolated, before), within_s=LIMIT_S)
 
-    bed.clean()
-    assert not bed.runs()
+    isolated.clean()
+    assert not isolated.runs()
 
 
-def measure_s(bed: Bed, arguments: tuple[str, ...]) -> float:
+def measure_s(isolated: IsolatedFlow, arguments: tuple[str, ...]) -> float:
     began = os.times().elapsed
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda _: bed.run(*arguments), range(2)))
+        results = list(pool.map(lambda _: isolated.finish(*arguments), range(2)))
     assert [code for code, _ in results] == [0, 0], results
     return os.times().elapsed - began
 
 
 def test_run_that_died_with_its_reaper_is_reclaimed_by_the_next_launch_and_living_runs_are_not(
-    bed: Bed, tmp_path: Path
+    isolated: IsolatedFlow, tmp_path: Path
 ):
     # F09
     (tmp_path / "other").mkdir()
-    other = Bed(tmp_path / "other")
-    other.runtime = bed.runtime
-    bed.write_ticking()
+    other = IsolatedFlow(tmp_path / "other")
+    other.runtime = isolated.runtime
+    isolated.write_ticking()
     other.write_ticking()
-    launcher = bed.start_and_wait_for("received")
-    (dead,) = bed.runs()
+    launcher = isolated.start_and_wait_for("received")
+    (dead,) = isolated.runs()
     living_launcher = other.start_and_wait_for("received")
-    (living,) = bed.runs() - {dead}
+    (living,) = isolated.runs() - {dead}
     kept = objects(living)
-    reaper = bed.reaper()
+    reaper = isolated.reaper()
     os.kill(reaper, signal.SIGSTOP)
-    bed.kill(launcher)
-    eventually(lambda: bed.processes().keys() == {reaper})
+    isolated.kill(launcher)
+    eventually(lambda: isolated.processes().keys() == {reaper})
     os.kill(reaper, signal.SIGKILL)
-    eventually(lambda: not bed.processes())
+    eventually(lambda: not isolated.processes())
     left = objects(dead)
     assert left
 
-    code, out = bed.run("--stop-after", "50ms")
+    code, out = isolated.finish("--stop-after", "50ms")
 
     assert code == 0, out
     assert out.splitlines()[0] == (
-        f"reclaimed {len(left)} objects ({sum(left.values()) / 1e6:.1f} MB) of dead run {dead} "
-        f"({bed.folder / 'flow.yml'})"
+        f"reclaimed {len(left)} objects ({size(sum(left.values()))}) of dead run {dead} "
+        f"({isolated.folder / 'flow.yml'})"
     )
     assert out.count("reclaimed") == 1
     assert not objects(dead)
-    assert bed.runs() == {living}
+    assert isolated.runs() == {living}
     # It goes on, and makes a token whenever it first uses a slot.
     assert objects(living).keys() >= kept.keys()
     (other.folder / "received").unlink()
     eventually(lambda: other.has("received"))
     os.kill(living_launcher, signal.SIGINT)
-    eventually(lambda: not bed.runs(), within_s=10)
+    eventually(lambda: not isolated.runs(), within_s=10)
     other.close()
 
 
-def test_run_goes_on_without_its_reaper(bed: Bed):
-    bed.write_ticking()
-    launcher = bed.start("--stop-after", "300ms")
-    eventually(lambda: bed.has("received"), within_s=20)
-    reaper = bed.reaper()
+def test_run_goes_on_without_its_reaper(isolated: IsolatedFlow):
+    isolated.write_ticking()
+    launcher = isolated.start("--stop-after", "300ms")
+    eventually(lambda: isolated.has("received"), within_s=20)
+    reaper = isolated.reaper()
 
     os.kill(reaper, signal.SIGKILL)
 
     out, _ = launcher.communicate(timeout=20)
     assert launcher.returncode == 0, out
-    assert not bed.processes()
-    assert not bed.runs()
+    assert not isolated.processes()
+    assert not isolated.runs()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_reaper_does_its_work_after_a_signal_that_was_meant_for_the_launcher(
-    bed: Bed, number: signal.Signals
+    isolated: IsolatedFlow, number: signal.Signals
 ):
-    bed.write_ticking()
+    isolated.write_ticking()
     before = objects()
-    launcher = bed.start_and_wait_for("received")
-    reaper = bed.reaper()
+    launcher = isolated.start_and_wait_for("received")
+    reaper = isolated.reaper()
 
     os.kill(reaper, number)
-    bed.kill(launcher)
+    isolated.kill(launcher)
 
-    eventually(lambda: nothing_is_left(bed, before) and not bed.runs(), within_s=LIMIT_S)
+    eventually(lambda: nothing_is_left(isolated, before) and not isolated.runs(), within_s=LIMIT_S)

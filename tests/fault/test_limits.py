@@ -19,7 +19,7 @@ from dora_rt.plan.memory_need import find_need, most_note
 from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
 from dora_rt.transport.primitives.shm import Room
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 PLENTY = Limits(100_000, 100_000, 1_000_000, None, None)
 GIB = 2**30
@@ -107,7 +107,7 @@ def test_tokens_that_may_not_find_room_are_noted(flow: Flow):
     objects = need.objects + need.most_tokens - 1
     note = most_note(plan, Room(GIB, GIB, objects))
     assert note is not None
-    assert f"1024.0 MiB free and room for {objects:,} objects" in note
+    assert f"1.0 GiB free and room for {objects:,} objects" in note
 
 
 def test_memory_is_counted_in_the_pages_of_the_machine(flow: Flow):
@@ -131,6 +131,7 @@ def test_limits_of_this_machine_are_found():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.programs
 def test_processes_that_a_user_has_count_against_what_it_may_have(tmp_path: Path):
     program = (
         "import os, resource, threading; os.setuid(54321);"

@@ -18,9 +18,9 @@ from dora_rt.launcher.node_output.log_files import (
     keep_logs,
     kept_logs_folder,
 )
-from dora_rt.launcher.node_output.router import SHOWN_LINES_PER_S, Output
+from dora_rt.launcher.node_output.router import SHOWN_LINES_PER_S, LineRouter
 from dora_rt.launcher.processes.line_splitter import LineSplitter
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 
 @pytest.fixture
@@ -49,7 +49,9 @@ class Shown:
         self.stream = io.StringIO()
         self.clock = Clock()
         self.logs = NodeLogs(folder, warn=no_warning)
-        self.output = Output(Console(self.stream, has_colour=False), self.logs, clock=self.clock)
+        self.output = LineRouter(
+            Console(self.stream, has_colour=False), self.logs, clock=self.clock
+        )
 
     def lines(self) -> list[str]:
         return [line.removeprefix("a | ") for line in self.stream.getvalue().splitlines()]

@@ -17,9 +17,10 @@ from dora_rt.node_config import NodeConfig, QueuePolicy
 from dora_rt.transport.input.subscriber import Subscriber
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives.shm import attach_semaphore, create_semaphore, unlink_semaphores
-from tests.flows.flow import Flow
-from tests.helpers import NO_STAMP, Reader, config_of, eventually, wired
-from tests.own import own_objects
+from tests.harness.flow import Flow
+from tests.harness.objects import own_objects
+from tests.harness.ring import NO_STAMP, Reader, config_of, wired
+from tests.harness.waiting import eventually
 
 IS_SOAK = os.environ.get("SOAK") == "1"
 RESTARTS = 10_000 if IS_SOAK else 200
@@ -83,6 +84,7 @@ def live(work: Callable[[], object]) -> None:
     assert os.WTERMSIG(status) == signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.value)
 def test_restarts_of_a_reader_cost_its_writer_and_the_launcher_nothing(policy: QueuePolicy):
     with wired(Reader(3, policy)) as ring:
@@ -116,6 +118,7 @@ def test_restarts_of_a_reader_cost_its_writer_and_the_launcher_nothing(policy: Q
     assert counters.delivered > RESTARTS / 2, "the readers did read"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.value)
 def test_restarts_of_a_writer_cost_its_reader_and_the_launcher_nothing(policy: QueuePolicy):
     with wired(Reader(3, policy)) as ring:
@@ -129,7 +132,7 @@ def test_restarts_of_a_writer_cost_its_reader_and_the_launcher_nothing(policy: Q
             ring.memory.mark_dead(0, returns=True)
             config = config_of(ring.memory.renew(0), ring.run)
             ring.memory.note_attached(0)
-            reader.notices_end()
+            reader.notice_end()
             while reader.take() is not None:
                 received += 1
             successor = reader.successor()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.own import new_run
+from tests.harness.objects import new_run
 
 LIMIT = int(Path("/proc/sys/vm/max_map_count").read_text())
 
@@ -50,6 +50,7 @@ unlink_semaphores([f"{prefix}-{number}" for number in range(2)])
 
 
 @pytest.mark.skipif(LIMIT > 200_000, reason="it would take long to use up so many")
+@pytest.mark.programs
 def test_process_without_mappings_left_is_told_the_limit_and_leaves_nothing():
     prefix = f"/drt-{new_run()}"
 

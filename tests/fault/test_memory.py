@@ -20,9 +20,10 @@ from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
 from dora_rt.transport.primitives import shm
 from dora_rt.transport.primitives.shm import Room, Segment
-from tests.flows.flow import Finished, Flow
-from tests.helpers import wired
-from tests.own import new_run
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
+from tests.harness.objects import new_run
+from tests.harness.ring import wired
 
 MIB = 2**20
 
@@ -371,12 +372,14 @@ def test_flow_goes_on_when_its_objects_are_removed(flow: Flow):
         """
         from pathlib import Path
         from dora_rt import Node
+        from dora_rt.node.session import Session
         node = Node()
         tick = 0
         node.send_output("out", bytes(10))
         while not Path("received").exists():
             pass
-        removed = [path.unlink() for path in Path("/dev/shm").glob(f"*drt-{node.config().run}-*")]
+        run = Session.of(node).config.run
+        removed = [path.unlink() for path in Path("/dev/shm").glob(f"*drt-{run}-*")]
         print("removed", len(removed))
         for number in range(100):
             node.send_output("out", bytes(number))
@@ -426,6 +429,7 @@ TRUNCATING = """
     import os, time
     from pathlib import Path
     from dora_rt import Node
+    from dora_rt.node.session import Session
     node = Node()
     node.send_output("out", bytes(10_000))
     if not Path("truncated").exists():
@@ -433,7 +437,7 @@ TRUNCATING = """
         while not Path("received").exists():
             time.sleep(0.001)
         Path("truncated").touch()
-        pools = list(Path("/dev/shm").glob(f"drt-{node.config().run}-o*g*"))
+        pools = list(Path("/dev/shm").glob(f"drt-{Session.of(node).config.run}-o*g*"))
         print("pools", len(pools), flush=True)
         os.truncate(pools[0], 0)
     node.send_output("out", bytes(20_000))

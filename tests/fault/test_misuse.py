@@ -13,8 +13,10 @@ import pytest
 from dora_rt.errors import DoraRtError, UnsupportedValueError
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.output.origin import Stamp
-from tests.flows.flow import Edge, Flow
-from tests.helpers import NO_STAMP, Reader, eventually, wired
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
+from tests.harness.ring import NO_STAMP, Reader, wired
+from tests.harness.waiting import eventually
 
 
 def test_child_that_a_node_forks_cannot_end_or_return_anything_of_the_node(flow: Flow):
@@ -146,7 +148,7 @@ def test_close_whose_wake_up_was_taken_by_somebody_else_is_seen_all_the_same():
         ring.send(b"fills the queue")
         ring.subscribers[0].close()
         for end in ring.publisher._ends:
-            ring.publisher._ring.collect(end.edge)
+            ring.writer.collect(end.edge)
 
         ring.send(b"does not wait")
 

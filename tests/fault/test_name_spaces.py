@@ -18,10 +18,11 @@ from dora_rt.launcher.cleanup.run_directory import RunDirectory, new_run_name
 from dora_rt.launcher.node_output.log_files import keep_logs
 from dora_rt.runs import NAMESPACE_VARIABLE, RUN_PATTERN, base_folder, namespace_of
 from dora_rt.transport.primitives.shm import unlink_run
-from tests.fault.bed import SHM, Bed, objects
 from tests.fault.test_run_directory import manifest
-from tests.helpers import eventually
-from tests.own import namespace, new_run
+from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.objects import SHM, namespace, new_run, objects
+from tests.harness.verbs import COMMAND
+from tests.harness.waiting import eventually
 
 OTHER = "x"
 
@@ -31,69 +32,74 @@ def other() -> str:
     return namespace() + OTHER
 
 
-def dora_rt(bed: Bed, *words: str, inside: str) -> subprocess.CompletedProcess[str]:
+def dora_rt(isolated: IsolatedFlow, *words: str, inside: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from dora_rt.cli import main; main()", *words],
-        env={**bed.environ, NAMESPACE_VARIABLE: inside},
+        [*COMMAND, *words],
+        env={**isolated.environ, NAMESPACE_VARIABLE: inside},
         capture_output=True,
         text=True,
         timeout=20,
     )
 
 
-def test_run_has_its_name_space_in_the_names_of_its_folder_and_of_all_its_objects(bed: Bed):
-    bed.write_ticking()
-    launcher = bed.start_and_wait_for("received")
+def test_run_has_its_name_space_in_the_names_of_its_folder_and_of_all_its_objects(
+    isolated: IsolatedFlow,
+):
+    isolated.write_ticking()
+    launcher = isolated.start_and_wait_for("received")
 
-    (run,) = bed.runs()
+    (run,) = isolated.runs()
     found = objects()
 
     assert re.fullmatch(rf"[0-9a-f]{{8}}\.{namespace()}", run)
-    assert bed.base == bed.runtime / f"dora_rt.{namespace()}"
+    assert isolated.base == isolated.runtime / f"dora_rt.{namespace()}"
     assert found
     assert found == objects(run)
     os.kill(launcher, signal.SIGINT)
-    eventually(lambda: not bed.processes(), within_s=10)
+    eventually(lambda: not isolated.processes(), within_s=10)
 
 
-def test_verbs_see_only_the_runs_of_their_name_space(bed: Bed):
-    bed.write_ticking()
-    launcher = bed.start_and_wait_for("received")
-    (run,) = bed.runs()
+def test_verbs_see_only_the_runs_of_their_name_space(isolated: IsolatedFlow):
+    isolated.write_ticking()
+    launcher = isolated.start_and_wait_for("received")
+    (run,) = isolated.runs()
 
-    seen = dora_rt(bed, "ps", "-q", inside=namespace())
-    unseen = dora_rt(bed, "ps", "--json", inside=other())
-    refused = dora_rt(bed, "stop", run, inside=other())
-    cleaned = dora_rt(bed, "clean", "--strays", inside=other())
+    seen = dora_rt(isolated, "ps", "-q", inside=namespace())
+    unseen = dora_rt(isolated, "ps", "--json", inside=other())
+    refused = dora_rt(isolated, "stop", run, inside=other())
+    cleaned = dora_rt(isolated, "clean", "--strays", inside=other())
 
     assert seen.stdout.split()[0] == run
     assert json.loads(unseen.stdout) == []
     assert refused.returncode == 2
-    assert f"(looked in {bed.runtime}/dora_rt.{other()})" in refused.stderr
+    assert f"(looked in {isolated.runtime}/dora_rt.{other()})" in refused.stderr
     assert cleaned.stdout == "nothing to clean up\n"
-    (bed.folder / "received").unlink()
-    eventually(lambda: bed.has("received"))
+    (isolated.folder / "received").unlink()
+    eventually(lambda: isolated.has("received"))
     # A beginning of the name is enough.
-    assert dora_rt(bed, "stop", run[:4], inside=namespace()).returncode == 0
-    eventually(lambda: not Path(f"/proc/{launcher}").exists() or not bed.processes(), within_s=10)
+    assert dora_rt(isolated, "stop", run[:4], inside=namespace()).returncode == 0
+    eventually(
+        lambda: not Path(f"/proc/{launcher}").exists() or not isolated.processes(), within_s=10
+    )
 
 
-def test_what_a_dead_run_left_is_removed_in_its_name_space_only(bed: Bed):
+def test_what_a_dead_run_left_is_removed_in_its_name_space_only(isolated: IsolatedFlow):
     dead_run, stray = new_run_name(other()), new_run_name(other())
-    base = base_folder({**bed.environ, NAMESPACE_VARIABLE: other()})
+    base = base_folder({**isolated.environ, NAMESPACE_VARIABLE: other()})
     dead = RunDirectory.create(base, manifest(dead_run))
     os.close(dead.lock_fd)
     for run in (dead_run, stray):
-        (SHM / f"drt-{run}-o0").write_bytes(bytes(50_000))
+        (SHM / f"drt-{run}-o0").write_bytes(bytes(2**16))
 
-    assert bed.clean("--strays") == "nothing to clean up\n"
+    assert isolated.clean("--strays") == "nothing to clean up\n"
     assert objects(dead_run)
     assert objects(stray)
 
-    done = dora_rt(bed, "clean", "--strays", inside=other())
+    done = dora_rt(isolated, "clean", "--strays", inside=other())
     assert done.stdout.splitlines() == [
-        f"reclaimed 1 object (0.1 MB) of dead run {dead_run} (/robot/flow.yml)",
-        f"removed 1 object (0.1 MB) of run {stray}, which has no directory: no process mapped them",
+        f"reclaimed 1 object (64.0 KiB) of dead run {dead_run} (/robot/flow.yml)",
+        f"removed 1 object (64.0 KiB) of run {stray}, which has no directory: "
+        "no process mapped them",
     ]
     assert not objects()
 
@@ -111,21 +117,23 @@ def test_objects_of_a_run_whose_name_begins_alike_are_not_removed_with_it():
     alike.unlink()
 
 
-def test_node_keeps_to_what_its_launcher_decided_whatever_its_environment_says(bed: Bed):
-    bed.write_ticking()
+def test_node_keeps_to_what_its_launcher_decided_whatever_its_environment_says(
+    isolated: IsolatedFlow,
+):
+    isolated.write_ticking()
     elsewhere = f"import os\nos.environ[{NAMESPACE_VARIABLE!r}] = {other()!r}\n"
     for name in ("source.py", "sink.py"):
-        text = (bed.folder / name).read_text()
-        (bed.folder / name).write_text(elsewhere + text)
+        text = (isolated.folder / name).read_text()
+        (isolated.folder / name).write_text(elsewhere + text)
 
-    code, out = bed.run("--stop-after", "100ms")
+    code, out = isolated.finish("--stop-after", "100ms")
 
     assert code == 0, out
-    assert bed.has("received")
+    assert isolated.has("received")
 
 
 @pytest.mark.parametrize("name", ["a-b", "a.b", "../x", "a" * 17, "ä", "a\n"])
-def test_name_space_that_cannot_be_part_of_a_name_is_refused(bed: Bed, name: str):
+def test_name_space_that_cannot_be_part_of_a_name_is_refused(isolated: IsolatedFlow, name: str):
     expected = (
         f"{NAMESPACE_VARIABLE}={name!r} is no name space: expected at most 16 letters, digits and "
         "_; set another one, or unset it"
@@ -136,20 +144,20 @@ def test_name_space_that_cannot_be_part_of_a_name_is_refused(bed: Bed, name: str
     assert str(refusal.value) == expected
 
 
-def test_launcher_verb_and_node_refuse_a_bad_name_space_in_words(bed: Bed):
-    bed.write_ticking()
+def test_launcher_verb_and_node_refuse_a_bad_name_space_in_words(isolated: IsolatedFlow):
+    isolated.write_ticking()
     said = (
         f"{NAMESPACE_VARIABLE}='a-b' is no name space: expected at most 16 letters, digits and _;"
     )
-    environ = {**bed.environ, NAMESPACE_VARIABLE: "a-b"}
+    environ = {**isolated.environ, NAMESPACE_VARIABLE: "a-b"}
     program = (
         "import dora_rt, dora_rt.errors\n"
         "try: dora_rt.Node('x')\n"
         "except dora_rt.errors.NotInDataflowError as error: print(error)"
     )
 
-    launched = subprocess.run(bed.command(), env=environ, capture_output=True, text=True)
-    listed = dora_rt(bed, "ps", inside="a-b")
+    launched = subprocess.run(isolated.command(), env=environ, capture_output=True, text=True)
+    listed = dora_rt(isolated, "ps", inside="a-b")
     attached = subprocess.run(
         [sys.executable, "-c", program], env=environ, capture_output=True, text=True
     )
@@ -161,40 +169,40 @@ def test_launcher_verb_and_node_refuse_a_bad_name_space_in_words(bed: Bed):
     assert attached.stdout.startswith(said), attached.stderr
 
 
-def test_last_run_of_a_name_space_leaves_no_folder(bed: Bed):
-    bed.write("flow.yml", "nodes: [{id: alone, path: /bin/true}]")
+def test_last_run_of_a_name_space_leaves_no_folder(isolated: IsolatedFlow):
+    isolated.write("flow.yml", "nodes: [{id: alone, path: /bin/true}]")
 
-    code, out = bed.run()
+    code, out = isolated.finish()
 
     assert code == 0, out
-    assert not bed.base.exists()
+    assert not isolated.base.exists()
 
 
-def test_reaper_of_the_last_run_of_a_name_space_leaves_no_folder(bed: Bed):
-    bed.write_ticking()
-    launcher = bed.start_and_wait_for("received")
+def test_reaper_of_the_last_run_of_a_name_space_leaves_no_folder(isolated: IsolatedFlow):
+    isolated.write_ticking()
+    launcher = isolated.start_and_wait_for("received")
 
-    bed.kill(launcher)
+    isolated.kill(launcher)
 
-    eventually(lambda: not bed.processes(), within_s=10)
-    assert not bed.base.exists()
+    eventually(lambda: not isolated.processes(), within_s=10)
+    assert not isolated.base.exists()
 
 
-def test_clean_removes_the_folder_of_a_name_space_with_its_last_dead_run(bed: Bed):
-    first, second = (RunDirectory.create(bed.base, manifest(new_run())) for _ in range(2))
+def test_clean_removes_the_folder_of_a_name_space_with_its_last_dead_run(isolated: IsolatedFlow):
+    first, second = (RunDirectory.create(isolated.base, manifest(new_run())) for _ in range(2))
     os.close(first.lock_fd)
 
-    bed.clean()
-    assert bed.runs() == {second.path.name}
+    isolated.clean()
+    assert isolated.runs() == {second.path.name}
     os.close(second.lock_fd)
-    bed.clean()
+    isolated.clean()
 
-    assert not bed.base.exists()
+    assert not isolated.base.exists()
 
 
 @pytest.mark.parametrize("look", [1, 2], ids=["before it is opened", "when it is open"])
 def test_folder_that_another_run_removes_is_made_again(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, look: int
+    isolated: IsolatedFlow, monkeypatch: pytest.MonkeyPatch, look: int
 ):
     looks = []
     check = run_directory._check_base
@@ -207,11 +215,11 @@ def test_folder_that_another_run_removes_is_made_again(
 
     monkeypatch.setattr(run_directory, "_check_base", check_and_remove)
 
-    with RunDirectory.create(bed.base, manifest(new_run())) as directory:
-        assert bed.runs() == {directory.path.name}
+    with RunDirectory.create(isolated.base, manifest(new_run())) as directory:
+        assert isolated.runs() == {directory.path.name}
 
     assert len(looks) > 2
-    assert not bed.base.exists()
+    assert not isolated.base.exists()
 
 
 def test_without_a_name_space_a_run_has_its_plain_name():

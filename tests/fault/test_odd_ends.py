@@ -15,29 +15,29 @@ from pathlib import Path
 import pytest
 
 from dora_rt.launcher.processes.ending import Rung, describe_ending
-from tests.fault.bed import Bed
-from tests.flows.flow import Flow
-from tests.helpers import eventually
+from tests.harness.flow import Flow
+from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.verbs import COMMAND
 
 USER, OTHER_USER = 65534, 65533
 
 
 @pytest.fixture
-def ordinary() -> Iterator[Bed]:
-    """Give a bed whose launchers are an ordinary user, whose nodes may become another one."""
+def ordinary(starts_programs: None) -> Iterator[IsolatedFlow]:
+    """Give a flow whose launchers are an ordinary user, whose nodes may become another one."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("only root can prepare it, and it takes setpriv (util-linux)")
     folder = Path(tempfile.mkdtemp())
-    bed = Bed(folder)
-    for path in (folder, bed.runtime):
+    isolated = IsolatedFlow(folder)
+    for path in (folder, isolated.runtime):
         os.chown(path, USER, USER)
-    yield bed
-    bed.close()
+    yield isolated
+    isolated.close()
     shutil.rmtree(folder)
 
 
-def as_ordinary_user(bed: Bed, *arguments: str) -> list[str]:
-    return become_ordinary(bed.command(*arguments))
+def as_ordinary_user(isolated: IsolatedFlow, *arguments: str) -> list[str]:
+    return become_ordinary(isolated.command(*arguments))
 
 
 def become_ordinary(command: list[str]) -> list[str]:
@@ -48,15 +48,15 @@ def become_ordinary(command: list[str]) -> list[str]:
     return [*user, f"--inh-caps={caps}", f"--ambient-caps={caps}", *command]
 
 
-def ask(bed: Bed, *words: str) -> int:
+def ask(isolated: IsolatedFlow, *words: str) -> int:
     """Run a verb of `dora-rt`, such as `stop NODE`, and give its exit code."""
-    command = [sys.executable, "-c", "from dora_rt.cli import main; main()", *words]
-    return subprocess.run(become_ordinary(command), env=bed.environ, timeout=20).returncode
+    command = [*COMMAND, *words]
+    return subprocess.run(become_ordinary(command), env=isolated.environ, timeout=20).returncode
 
 
-def write_driver(bed: Bed, end: str, restart: str = "never") -> None:
-    bed.write_ticking()
-    bed.write(
+def write_driver(isolated: IsolatedFlow, end: str, restart: str = "never") -> None:
+    isolated.write_ticking()
+    isolated.write(
         "flow.yml",
         f"""
         nodes:
@@ -65,7 +65,7 @@ def write_driver(bed: Bed, end: str, restart: str = "never") -> None:
           - {{id: driver, path: driver.py, stop_grace: 0.2, restart: {restart}, max_restarts: 2}}
         """,
     )
-    bed.write(
+    isolated.write(
         "driver.py",
         f"""
         import os, sys, time
@@ -77,10 +77,12 @@ def write_driver(bed: Bed, end: str, restart: str = "never") -> None:
     )
 
 
-def test_end_of_a_node_that_has_become_another_user_is_an_end_like_any_other(ordinary: Bed):
+def test_end_of_a_node_that_has_become_another_user_is_an_end_like_any_other(
+    ordinary: IsolatedFlow,
+):
     write_driver(ordinary, "sys.exit(3)", restart="on-failure")
 
-    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "4s"))
+    code, out = ordinary.finish(command=as_ordinary_user(ordinary, "--stop-after", "4s"))
 
     assert out.count("node driver failed: exit status 3") == 4, "three starts, and the summary"
     assert re.search(r"^driver +failed: exit status 3 +2 ", out, re.M)
@@ -89,10 +91,12 @@ def test_end_of_a_node_that_has_become_another_user_is_an_end_like_any_other(ord
     assert code == 1
 
 
-def test_node_that_may_not_be_signalled_is_named_at_the_stop_and_all_others_drain(ordinary: Bed):
+def test_node_that_may_not_be_signalled_is_named_at_the_stop_and_all_others_drain(
+    ordinary: IsolatedFlow,
+):
     write_driver(ordinary, "time.sleep(60)")
 
-    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "1s"))
+    code, out = ordinary.finish(command=as_ordinary_user(ordinary, "--stop-after", "1s"))
 
     pid = int(re.search(r"^driver \| pid (\d+)$", out, re.M)[1])
     try:
@@ -117,13 +121,15 @@ def left_behind(pid: int) -> str:
     return f"process {pid} belongs to user {OTHER_USER}, and may not be signalled; it goes on"
 
 
-def test_what_has_become_another_user_below_a_shell_is_named_and_left_behind(ordinary: Bed):
+def test_what_has_become_another_user_below_a_shell_is_named_and_left_behind(
+    ordinary: IsolatedFlow,
+):
     write_driver(ordinary, "time.sleep(60)")
     text = (ordinary.folder / "flow.yml").read_text()
     shell = f"path: bash, args: '-c \"{sys.executable} -u driver.py; true\"'"
     (ordinary.folder / "flow.yml").write_text(text.replace("path: driver.py", shell))
 
-    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "1s"))
+    code, out = ordinary.finish(command=as_ordinary_user(ordinary, "--stop-after", "1s"))
 
     pid = pid_of("driver", out)
     try:
@@ -136,58 +142,9 @@ def test_what_has_become_another_user_below_a_shell_is_named_and_left_behind(ord
         os.kill(pid, signal.SIGKILL)
 
 
-def test_node_that_has_become_another_user_can_be_stopped_and_restarted_by_hand(ordinary: Bed):
-    write_driver(ordinary, "Path('pids').open('a').write(f'{os.getpid()}\\n'); time.sleep(60)")
-    launcher = ordinary.start(command=as_ordinary_user(ordinary))
-    pids: list[int] = []
-
-    def has_started(count: int) -> bool:
-        path = ordinary.folder / "pids"
-        pids[:] = map(int, path.read_text().split()) if path.exists() else []
-        return len(pids) == count
-
-    try:
-        eventually(lambda: has_started(1), within_s=20)
-        restart = ask(ordinary, "restart", "driver")
-        eventually(lambda: has_started(2), within_s=20)
-        stop = ask(ordinary, "stop", "driver")
-
-        launcher.send_signal(signal.SIGINT)
-        out, _ = launcher.communicate(timeout=20)
-        assert (restart, stop) == (0, 0)
-        assert f"node driver left behind: {left_behind(pids[0])}; starting it again\n" in out
-        assert f"node driver left behind: {left_behind(pids[1])}; `dora-rt restart driver`" in out
-        assert launcher.returncode == 130
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-
-
-def test_node_that_is_another_user_and_not_ready_in_time_has_failed_and_is_restarted(ordinary: Bed):
-    write_driver(ordinary, "time.sleep(60)", restart="on-failure")
-    path = ordinary.folder / "flow.yml"
-    ports = "startup_timeout: 1, inputs: {tick: dora/timer/secs/1}, max_restarts: 1"
-    path.write_text(path.read_text().replace("max_restarts: 2", ports))
-
-    code, out = ordinary.run(command=as_ordinary_user(ordinary, "--stop-after", "4s"))
-
-    pids = [int(pid) for pid in re.findall(r"^driver \| pid (\d+)$", out, re.M)]
-    try:
-        assert len(pids) == 2
-        for pid in pids:
-            ending = f"left behind: not ready within 1 s; {left_behind(pid)}"
-            assert f"node driver {ending}; " in out
-        assert re.search(rf"^driver +{ending} +1 ", out, re.M)
-        assert re.search(r"^source/out -> sink/out +\d\d+ ", out, re.M), "all others go on"
-        assert code == 1
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-
-
-def test_node_that_dies_before_it_has_a_process_group_of_its_own_has_failed(bed: Bed):
-    bed.write_ticking()
-    bed.write(
+def test_node_that_dies_before_it_has_a_process_group_of_its_own_has_failed(isolated: IsolatedFlow):
+    isolated.write_ticking()
+    isolated.write(
         "flow.yml",
         """
         nodes:
@@ -196,8 +153,8 @@ def test_node_that_dies_before_it_has_a_process_group_of_its_own_has_failed(bed:
           - {id: dead, path: dead.sh, restart: on-failure, max_restarts: 2, restart_delay: 0.1}
         """,
     )
-    bed.write("dead.sh", "#!/bin/sh\n").chmod(0o755)
-    bed.write(
+    isolated.write("dead.sh", "#!/bin/sh\n").chmod(0o755)
+    isolated.write(
         "launch.py",
         """
         import os, signal, subprocess, sys
@@ -213,9 +170,9 @@ def test_node_that_dies_before_it_has_a_process_group_of_its_own_has_failed(bed:
         main(sys.argv[1:])
         """,
     )
-    python, _, _, file, *rest = bed.command("--stop-after", "1s")
+    python, _, _, file, *rest = isolated.command("--stop-after", "1s")
 
-    code, out = bed.run(command=[python, str(bed.folder / "launch.py"), file, *rest])
+    code, out = isolated.finish(command=[python, str(isolated.folder / "launch.py"), file, *rest])
 
     assert re.search(r"^dead +failed: SIGKILL \(Killed\) +2 ", out, re.M), out
     assert re.search(r"^source/out -> sink/out +\d\d+ ", out, re.M), "all others go on"
@@ -295,39 +252,11 @@ def test_node_that_comes_late_joins_the_flow_that_has_begun_without_it(flow: Flo
     launcher.communicate(timeout=20)
 
 
-def test_start_waits_no_longer_than_the_start_up_time_out_whatever_a_node_does(flow: Flow):
-    write_crashing(flow, "import time\ntime.sleep(60)\n")
-    path = flow.folder / "flow.yml"
-    path.write_text(path.read_text() + "    startup_timeout: 0.5\n")
-
-    done = flow.run("--stop-after", "300ms", timeout_s=20)
-
-    assert "killed: not ready within 0.5 s" in done.out, "the fault took place"
-    assert "out" in done.lines("sink")
-    assert "stopping after 0.3 s" in done.out
-
-
-def test_node_that_is_only_slow_to_begin_is_waited_for(flow: Flow):
-    write_crashing(
-        flow, "from pathlib import Path\nPath('began').touch()\nimport time\ntime.sleep(60)\n"
-    )
-    launcher = flow.start()
-
-    eventually(lambda: (flow.folder / "began").exists(), within_s=20)
-
-    launcher.send_signal(signal.SIGINT)
-    out, _ = launcher.communicate(timeout=20)
-    # The stop lets everybody out of `Node()`, and a sample may still arrive after that.
-    before_the_stop, said, _ = out.partition("SIGINT: stopping")
-    assert said
-    assert "sink   | out" not in before_the_stop
-
-
-def test_launcher_that_is_init_lets_go_of_what_nodes_leave_behind(bed: Bed):
+def test_launcher_that_is_init_lets_go_of_what_nodes_leave_behind(isolated: IsolatedFlow):
     if os.geteuid() != 0:
         pytest.skip("only root can make a name space of processes")
-    bed.write("flow.yml", "nodes: [{id: a, path: a.py}]")
-    bed.write(
+    isolated.write("flow.yml", "nodes: [{id: a, path: a.py}]")
+    isolated.write(
         "a.py",
         """
         import os, subprocess, time
@@ -355,7 +284,7 @@ def test_launcher_that_is_init_lets_go_of_what_nodes_leave_behind(bed: Bed):
     )
     name_space = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
-    code, out = bed.run(command=[*name_space, *bed.command()])
+    code, out = isolated.finish(command=[*name_space, *isolated.command()])
 
     assert "a | left behind 5\n" in out, "the fault took place"
     assert "a | all gone\n" in out

@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -17,9 +16,12 @@ from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.doorbell import Doorbell
 from dora_rt.transport.primitives.polling import Spin
 from dora_rt.transport.primitives.shm import create_semaphore, unlink_run
-from tests.flows.flow import Edge, Flow
-from tests.helpers import Reader, eventually, wired
-from tests.own import new_run
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
+from tests.harness.objects import new_run
+from tests.harness.processes import is_suspended
+from tests.harness.ring import Reader, wired
+from tests.harness.waiting import eventually
 
 
 def test_reader_that_stands_still_slows_nobody_and_gets_the_newest_when_it_goes_on(flow: Flow):
@@ -93,7 +95,7 @@ def test_reader_that_stands_still_slows_nobody_and_gets_the_newest_when_it_goes_
         try:
             before = sent.stat().st_size
             eventually(lambda: received.stat().st_size >= before + 250, within_s=20)
-            assert is_stopped(pid)
+            assert is_suspended(pid)
         finally:
             os.kill(pid, signal.SIGCONT)
         (flow.folder / "goes on").touch()
@@ -107,10 +109,6 @@ def test_reader_that_stands_still_slows_nobody_and_gets_the_newest_when_it_goes_
     assert done.lines("stopped") == [f"True {last}"]
     assert done.lines("other") == [str(last + 1)]
     assert done.edge("source/number", "other/number") == Edge(last + 1, last + 1, 0)
-
-
-def is_stopped(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "T"
 
 
 def test_blocked_send_gives_up_at_its_time_out_and_loses_nothing():

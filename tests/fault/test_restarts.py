@@ -11,7 +11,8 @@ import pytest
 
 from dora_rt.descriptor.tree.model import RestartPolicy, Supervision
 from dora_rt.launcher.supervision.restart_policy import Restarts
-from tests.flows.flow import Edge, Flow
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 SECOND_NS = 1_000_000_000
 
@@ -105,23 +106,6 @@ def test_node_that_always_fails_is_started_four_times_and_then_given_up(flow: Fl
     assert done.ending("crash") == "failed: exit status 1"
     assert re.search(r"^crash +failed: exit status 1 +3 ", done.out, re.M)
     assert done.exit_code == 1
-
-
-@pytest.mark.parametrize(
-    ("policy", "status", "expected"),
-    [("never", 0, 1), ("never", 1, 1), ("on-failure", 0, 1), ("always", 0, 3)],
-)
-def test_policy_decides_about_each_end(flow: Flow, policy: str, status: int, expected: int):
-    flow.write(
-        "flow.yml",
-        f"nodes: [{{id: a, path: a.py, restart: {policy}, max_restarts: 2, restart_delay: 0.05}}]",
-    )
-    flow.write("a.py", COUNTING % status)
-
-    done = flow.run()
-
-    assert len(starts(flow)) == expected
-    assert done.exit_code == (1 if status else 0)
 
 
 SOURCE = """
@@ -306,24 +290,6 @@ def test_exception_in_a_restarted_writer_is_no_end_for_its_readers(flow: Flow):
     assert done.exit_code == 1
 
 
-def test_stop_cancels_a_restart_that_is_pending(flow: Flow):
-    flow.write(
-        "flow.yml",
-        """
-        nodes:
-          - {id: crash, path: crash.py, restart: always, restart_delay: 20, outputs: [out]}
-          - {id: sink, path: sink.py, inputs: {out: crash/out, tick: dora/timer/millis/50}}
-        """,
-    )
-    flow.write("crash.py", "from dora_rt import Node\nNode().send_output('out', b'x')\n")
-    flow.write("sink.py", "from dora_rt import Node\nfor event in Node(): pass\nprint('end')\n")
-
-    done = flow.run("--stop-after", "500ms")
-
-    assert done.lines("sink") == ["end"]
-    assert done.exit_code == 0
-
-
 def test_node_without_which_the_flow_makes_no_sense_ends_it(flow: Flow):
     flow.write(
         "flow.yml",
@@ -356,31 +322,6 @@ def test_node_without_which_the_flow_makes_no_sense_ends_it(flow: Flow):
 
     assert "brain has ended, and the dataflow ends with it" in done.out
     assert done.ending("clock") == "stopped"
-    assert done.exit_code == 0
-
-
-def test_slow_import_is_not_taken_for_a_missing_heartbeat(flow: Flow):
-    flow.write(
-        "flow.yml",
-        "nodes: [{id: slow, path: slow.py, heartbeat_timeout: 0.5, startup_timeout: 20, "
-        "inputs: {tick: dora/timer/millis/10}}]",
-    )
-    flow.write(
-        "slow.py",
-        """
-        import time
-        from dora_rt import Node
-        time.sleep(0.6)
-        node = Node()
-        time.sleep(0.6)
-        for _ in range(10):
-            node.next()
-        """,
-    )
-
-    done = flow.run()
-
-    assert done.ending("slow") == "finished"
     assert done.exit_code == 0
 
 

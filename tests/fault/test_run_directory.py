@@ -18,9 +18,10 @@ import pytest
 from dora_rt.errors import LaunchError
 from dora_rt.launcher.cleanup.run_directory import Manifest, RunDirectory, find_living, reclaim
 from dora_rt.runs import base_folder
-from tests.fault.bed import SHM, Bed, objects
-from tests.helpers import eventually
-from tests.own import namespace, new_run, run_named
+from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.objects import SHM, namespace, new_run, objects, run_named
+from tests.harness.verbs import COMMAND
+from tests.harness.waiting import eventually
 
 SOMEBODY_ELSE = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
@@ -68,42 +69,42 @@ def acting_as(user: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("owner", [-1, pytest.param(SOMEBODY_ELSE, marks=needs_root)])
-def test_run_takes_another_name_when_objects_of_its_name_exist(bed: Bed, owner: int):
+def test_run_takes_another_name_when_objects_of_its_name_exist(isolated: IsolatedFlow, owner: int):
     # F31
-    bed.write_ticking()
-    script = str(bed.write("with_names.py", WITH_NAMES))
-    flow = str(bed.folder / "flow.yml")
+    isolated.write_ticking()
+    script = str(isolated.write("with_names.py", WITH_NAMES))
+    flow = str(isolated.folder / "flow.yml")
 
     taken = run_named("aaaaaaaa")
     with planted(f"drt-{taken}-board", f"sem.drt-{taken}-n0", owner=owner):
-        code, out = bed.run(command=[sys.executable, script, flow, "aaaaaaaa,bbbbbbbb"])
+        code, out = isolated.finish(command=[sys.executable, script, flow, "aaaaaaaa,bbbbbbbb"])
 
     assert code == 0, out
-    assert bed.has("received")
+    assert isolated.has("received")
 
 
-def test_run_whose_names_are_all_taken_is_refused(bed: Bed):
+def test_run_whose_names_are_all_taken_is_refused(isolated: IsolatedFlow):
     # F31
-    bed.write_ticking()
-    script = str(bed.write("with_names.py", WITH_NAMES))
-    flow = str(bed.folder / "flow.yml")
+    isolated.write_ticking()
+    script = str(isolated.write("with_names.py", WITH_NAMES))
+    flow = str(isolated.folder / "flow.yml")
     names = [letter * 8 for letter in "abcde"]
 
     with planted(*(f"drt-{run_named(name)}-o0" for name in names)):
-        code, out = bed.run(command=[sys.executable, script, flow, ",".join(names)])
+        code, out = isolated.finish(command=[sys.executable, script, flow, ",".join(names)])
 
     assert code == 3
     assert out == (
         "dora-launch: 5 random names for the run were all taken: somebody fills /dev/shm or "
-        f"{bed.base} with objects of such names\n"
+        f"{isolated.base} with objects of such names\n"
     )
-    assert bed.runs() == set()
+    assert isolated.runs() == set()
 
 
-def test_two_runs_of_one_file_do_not_meet(bed: Bed):
+def test_two_runs_of_one_file_do_not_meet(isolated: IsolatedFlow):
     # F32
-    bed.write_ticking()
-    bed.write(
+    isolated.write_ticking()
+    isolated.write(
         "source.py",
         """
         import json, os
@@ -114,7 +115,7 @@ def test_two_runs_of_one_file_do_not_meet(bed: Bed):
             node.send_output("out", run.encode())
         """,
     )
-    bed.write(
+    isolated.write(
         "sink.py",
         """
         import json, os
@@ -126,67 +127,71 @@ def test_two_runs_of_one_file_do_not_meet(bed: Bed):
             Path(run).write_text(str(number))
         """,
     )
-    launchers = [bed.start(), bed.start()]
-    eventually(lambda: len(bed.runs()) == 2 and all(map(bed.has, bed.runs())), within_s=20)
-    eventually(lambda: all(bed.number(run) > 10 for run in bed.runs()))
+    launchers = [isolated.start(), isolated.start()]
+    eventually(
+        lambda: len(isolated.runs()) == 2 and all(map(isolated.has, isolated.runs())), within_s=20
+    )
+    eventually(lambda: all(isolated.number(run) > 10 for run in isolated.runs()))
 
     launchers[0].send_signal(signal.SIGINT)
     out, _ = launchers[0].communicate(timeout=20)
 
     assert launchers[0].returncode == 130, out
     assert "failed" not in out
-    (other,) = bed.runs()
+    (other,) = isolated.runs()
     assert objects(other)
-    received = bed.number(other)
-    eventually(lambda: bed.number(other) > received + 10)
+    received = isolated.number(other)
+    eventually(lambda: isolated.number(other) > received + 10)
     launchers[1].send_signal(signal.SIGINT)
     out, _ = launchers[1].communicate(timeout=20)
     assert launchers[1].returncode == 130, out
     assert "failed" not in out
 
 
-def test_dead_run_is_reclaimed_though_its_process_number_lives_and_nobody_is_signalled(bed: Bed):
+def test_dead_run_is_reclaimed_though_its_process_number_lives_and_nobody_is_signalled(
+    isolated: IsolatedFlow,
+):
     # F33
     stranger = subprocess.Popen(["sleep", "300"])
-    bed.base.mkdir(mode=0o700)
+    isolated.base.mkdir(mode=0o700)
     run = run_named("deadbeef")
-    dead = RunDirectory.create(bed.base, manifest(run, stranger.pid))
+    dead = RunDirectory.create(isolated.base, manifest(run, stranger.pid))
     os.close(dead.lock_fd)
-    (SHM / f"drt-{run}-o0").write_bytes(bytes(100_000))
+    (SHM / f"drt-{run}-o0").write_bytes(bytes(2**17))
     assert stranger.poll() is None
 
-    out = bed.clean()
+    out = isolated.clean()
 
-    assert out == f"reclaimed 1 object (0.1 MB) of dead run {run} (/robot/flow.yml)\n"
+    assert out == f"reclaimed 1 object (128.0 KiB) of dead run {run} (/robot/flow.yml)\n"
     assert not objects(run)
-    assert bed.runs() == set()
+    assert isolated.runs() == set()
     assert stranger.poll() is None
     stranger.kill()
     stranger.wait()
 
 
 @needs_root
-def test_nobody_else_can_read_write_or_remove_what_belongs_to_a_run(bed: Bed):
+def test_nobody_else_can_read_write_or_remove_what_belongs_to_a_run(isolated: IsolatedFlow):
     # F39; not below the private folder of the tests, where nothing could be reached anyhow.
-    bed.runtime = Path(tempfile.mkdtemp(prefix=f"dora_rt_{namespace()}_"))
-    bed.runtime.chmod(0o755)
-    bed.write_ticking()
-    launcher = bed.start_and_wait_for("received")
-    (run,) = bed.runs()
+    isolated.runtime = Path(tempfile.mkdtemp(prefix=f"dora_rt_{namespace()}_"))
+    isolated.runtime.chmod(0o755)
+    isolated.write_ticking()
+    launcher = isolated.start_and_wait_for("received")
+    (run,) = isolated.runs()
     found = [SHM / name for name in objects(run)]
     assert len(found) >= 8
-    folder = bed.base / run
+    folder = isolated.base / run
     attempts: list[Callable[[], object]] = [
         *(lambda path=path: path.read_bytes() for path in found),
         *(lambda path=path: path.open("r+b") for path in found),
         *(lambda path=path: path.unlink() for path in found),
-        lambda: list(bed.base.iterdir()),
+        lambda: list(isolated.base.iterdir()),
         lambda: list(folder.iterdir()),
         lambda: (folder / "manifest.json").read_text(),
-        lambda: (bed.base / "mine").touch(),
+        lambda: (isolated.base / "mine").touch(),
         lambda: (folder / "mine").touch(),
-        lambda: folder.rename(bed.runtime / "mine"),
-        lambda: bed.base.rename(bed.runtime / "mine"),
+        lambda: folder.rename(isolated.runtime / "mine"),
+        lambda: isolated.base.rename(isolated.runtime / "mine"),
     ]
 
     with acting_as(SOMEBODY_ELSE):
@@ -196,66 +201,67 @@ def test_nobody_else_can_read_write_or_remove_what_belongs_to_a_run(bed: Bed):
                 attempt()
 
     os.kill(launcher, signal.SIGINT)
-    eventually(lambda: not bed.processes(), within_s=10)
-    assert not bed.base.exists()
-    bed.runtime.rmdir()
+    eventually(lambda: not isolated.processes(), within_s=10)
+    assert not isolated.base.exists()
+    isolated.runtime.rmdir()
 
 
-def test_base_that_is_a_symbolic_link_is_refused(bed: Bed):
+def test_base_that_is_a_symbolic_link_is_refused(isolated: IsolatedFlow):
     # F40
-    bed.write_ticking()
-    target = bed.folder / "target"
+    isolated.write_ticking()
+    target = isolated.folder / "target"
     target.mkdir(mode=0o700)
-    bed.base.symlink_to(target)
+    isolated.base.symlink_to(target)
 
-    code, out = bed.run("--stop-after", "50ms")
+    code, out = isolated.finish("--stop-after", "50ms")
 
     assert code == 3
     assert out == (
-        f"dora-launch: {bed.base} is a symbolic link; expected a folder of user {os.geteuid()} "
-        "with mode 700: find out who made it, and remove it\n"
+        f"dora-launch: {isolated.base} is a symbolic link; "
+        f"expected a folder of user {os.geteuid()} with mode 700: "
+        "find out who made it, and remove it\n"
     )
     assert list(target.iterdir()) == []
-    assert not bed.has("received")
+    assert not isolated.has("received")
 
 
 @needs_root
-def test_base_of_somebody_else_is_refused(bed: Bed):
+def test_base_of_somebody_else_is_refused(isolated: IsolatedFlow):
     # F40
-    bed.write_ticking()
-    bed.base.mkdir(mode=0o700)
-    os.chown(bed.base, SOMEBODY_ELSE, -1)
+    isolated.write_ticking()
+    isolated.base.mkdir(mode=0o700)
+    os.chown(isolated.base, SOMEBODY_ELSE, -1)
 
-    code, out = bed.run("--stop-after", "50ms")
+    code, out = isolated.finish("--stop-after", "50ms")
     told = [
-        bed.run(command=[sys.executable, "-m", "dora_rt.cli", *words])
+        isolated.finish(command=[sys.executable, "-m", "dora_rt.cli", *words])
         for words in (["ps"], ["stop"], ["top", "--once"])
     ]
 
-    os.chown(bed.base, 0, -1)
+    os.chown(isolated.base, 0, -1)
     why = (
-        f"{bed.base} belongs to user {SOMEBODY_ELSE} with mode 700; expected a "
+        f"{isolated.base} belongs to user {SOMEBODY_ELSE} with mode 700; expected a "
         "folder of user 0 with mode 700: find out who made it, or set XDG_RUNTIME_DIR to a "
         "folder of your own\n"
     )
     assert (code, out) == (3, f"dora-launch: {why}")
     assert told == [(3, f"dora-rt: {why}")] * 3
-    assert bed.runs() == set()
+    assert isolated.runs() == set()
 
 
-def test_base_that_others_may_write_is_refused(bed: Bed):
+def test_base_that_others_may_write_is_refused(isolated: IsolatedFlow):
     # F40
-    bed.base.mkdir()
-    bed.base.chmod(0o770)
+    isolated.base.mkdir()
+    isolated.base.chmod(0o770)
 
     with pytest.raises(LaunchError) as refusal:
-        reclaim(bed.base)
+        reclaim(isolated.base)
 
     assert str(refusal.value) == (
-        f"{bed.base} belongs to user {os.geteuid()} with mode 770; expected a folder of user "
-        f"{os.geteuid()} with mode 700: chmod 700 {bed.base}"
+        f"{isolated.base} belongs to user {os.geteuid()} with mode 770; expected a folder of user "
+        f"{os.geteuid()} with mode 700: chmod 700 {isolated.base}"
     )
-    bed.base.rmdir()
+    isolated.base.rmdir()
 
 
 @needs_root
@@ -270,99 +276,101 @@ def test_runtime_folder_of_somebody_else_is_not_used(tmp_path: Path):
     assert base_folder({}) == Path("/tmp/dora_rt-0")
 
 
-def test_run_directory_says_what_runs_and_only_its_user_can_look(bed: Bed):
-    bed.write_ticking()
+def test_run_directory_says_what_runs_and_only_its_user_can_look(isolated: IsolatedFlow):
+    isolated.write_ticking()
     previous = os.umask(0o277)
     try:
-        with RunDirectory.create(bed.base, manifest("11111111")) as directory:
-            modes = [path.stat().st_mode & 0o777 for path in (bed.base, directory.path)]
+        with RunDirectory.create(isolated.base, manifest("11111111")) as directory:
+            modes = [path.stat().st_mode & 0o777 for path in (isolated.base, directory.path)]
     finally:
         os.umask(previous)
-    launcher = bed.start_and_wait_for("received")
+    launcher = isolated.start_and_wait_for("received")
 
-    (run,) = bed.runs()
-    read = json.loads((bed.base / run / "manifest.json").read_text())
+    (run,) = isolated.runs()
+    read = json.loads((isolated.base / run / "manifest.json").read_text())
 
     assert modes == [0o700, 0o700], "whatever the umask is"
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", read.pop("started"))
     assert read == {
         "run": run,
-        "file": str(bed.folder / "flow.yml"),
+        "file": str(isolated.folder / "flow.yml"),
         "launcher_pid": launcher,
         "version": "0.1.0",
         "processes": ["source", "sink"],
     }
-    assert bed.clean() == (
-        f"left alone: run {run} is alive ({bed.folder / 'flow.yml'}, launcher {launcher}, since "
-        f"{find_living(bed.base)[0].started})\n"
+    assert isolated.clean() == (
+        f"left alone: run {run} is alive ({isolated.folder / 'flow.yml'}, launcher {launcher}, "
+        f"since {find_living(isolated.base)[0].started})\n"
     )
     os.kill(launcher, signal.SIGINT)
-    eventually(lambda: not bed.processes(), within_s=10)
-    assert not bed.runs()
+    eventually(lambda: not isolated.processes(), within_s=10)
+    assert not isolated.runs()
 
 
-def test_launcher_reaper_fork_server_and_every_node_hold_the_lock(bed: Bed):
-    bed.write_ticking()
-    launcher = bed.start_and_wait_for("received")
-    (run,) = bed.runs()
-    directory = (bed.base / run).stat()
+def test_launcher_reaper_fork_server_and_every_node_hold_the_lock(isolated: IsolatedFlow):
+    isolated.write_ticking()
+    launcher = isolated.start_and_wait_for("received")
+    (run,) = isolated.runs()
+    directory = (isolated.base / run).stat()
 
     holders = {
         pid
-        for pid in bed.processes()
+        for pid in isolated.processes()
         for descriptor in Path(f"/proc/{pid}/fd").iterdir()
         if os.path.samestat(descriptor.stat(), directory)
     }
 
     assert len(holders) == 5
-    assert holders == bed.processes().keys()
+    assert holders == isolated.processes().keys()
     os.kill(launcher, signal.SIGINT)
-    eventually(lambda: not bed.processes(), within_s=10)
+    eventually(lambda: not isolated.processes(), within_s=10)
 
 
-def test_lock_is_free_exactly_when_the_last_who_inherited_it_is_gone(bed: Bed):
-    bed.base.mkdir(mode=0o700)
-    directory = RunDirectory.create(bed.base, manifest("22222222"))
+def test_lock_is_free_exactly_when_the_last_who_inherited_it_is_gone(isolated: IsolatedFlow):
+    isolated.base.mkdir(mode=0o700)
+    directory = RunDirectory.create(isolated.base, manifest("22222222"))
     child = subprocess.Popen(["sleep", "300"], pass_fds=(directory.lock_fd,))
     os.close(directory.lock_fd)
 
-    assert reclaim(bed.base) == []
-    assert [living.run for living in find_living(bed.base)] == ["22222222"]
+    assert reclaim(isolated.base) == []
+    assert [living.run for living in find_living(isolated.base)] == ["22222222"]
 
     child.kill()
     child.wait()
-    assert [reclaimed.run for reclaimed in reclaim(bed.base)] == ["22222222"]
-    assert bed.runs() == set()
+    assert [reclaimed.run for reclaimed in reclaim(isolated.base)] == ["22222222"]
+    assert isolated.runs() == set()
 
 
-def test_directory_that_was_not_finished_is_removed_and_foreign_files_are_not(bed: Bed):
-    bed.base.mkdir(mode=0o700)
-    (bed.base / ".new-33333333-0").mkdir(mode=0o700)
-    (bed.base / "44444444").symlink_to(bed.folder)
-    (bed.base / "notes").mkdir()
+def test_directory_that_was_not_finished_is_removed_and_foreign_files_are_not(
+    isolated: IsolatedFlow,
+):
+    isolated.base.mkdir(mode=0o700)
+    (isolated.base / ".new-33333333-0").mkdir(mode=0o700)
+    (isolated.base / "44444444").symlink_to(isolated.folder)
+    (isolated.base / "notes").mkdir()
 
-    assert reclaim(bed.base) == []
+    assert reclaim(isolated.base) == []
 
-    assert bed.runs() == {"44444444", "notes"}
-    assert bed.folder.exists()
+    assert isolated.runs() == {"44444444", "notes"}
+    assert isolated.folder.exists()
 
 
 def test_objects_without_a_run_directory_are_told_and_removed_only_when_asked_and_unmapped(
-    bed: Bed,
+    isolated: IsolatedFlow,
 ):
     unmapped, mapped = new_run(), new_run()
     for run in (unmapped, mapped):
-        (SHM / f"drt-{run}-o0").write_bytes(bytes(50_000))
+        (SHM / f"drt-{run}-o0").write_bytes(bytes(2**16))
     maps_it = f"import mmap, os; m = mmap.mmap(os.open('/dev/shm/drt-{mapped}-o0', 2), 0)"
     command = [sys.executable, "-c", f"{maps_it}; print(flush=True); input()"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
-    what = "1 object (0.1 MB) of run {}, which has no directory: "
+    what = "1 object (64.0 KiB) of run {}, which has no directory: "
     left = f"left alone: {what.format(mapped)}a process maps them\n"
 
     def cleaned(*arguments: str) -> set[str]:
-        return set(bed.clean(*arguments).splitlines(keepends=True))
+        return set(isolated.clean(*arguments).splitlines(keepends=True))
 
     assert cleaned() == {
         f"left alone: {what.format(unmapped)}no process maps them (dora-rt clean --strays "
@@ -382,9 +390,9 @@ def test_objects_without_a_run_directory_are_told_and_removed_only_when_asked_an
     assert cleaned() == {"nothing to clean up\n"}
 
 
-def test_verb_that_does_not_exist_is_refused_with_a_suggestion(bed: Bed):
+def test_verb_that_does_not_exist_is_refused_with_a_suggestion(isolated: IsolatedFlow):
     done = subprocess.run(
-        [sys.executable, "-c", "from dora_rt.cli import main; main()", "claen"],
+        [*COMMAND, "claen"],
         capture_output=True,
         text=True,
     )

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.bed import Bed, cpu_ticks
-from tests.helpers import eventually
+from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.processes import cpu_ticks
+from tests.harness.waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -21,8 +22,10 @@ from tests.helpers import eventually
         ("lambda *_: None", "killed: it did not stop when told to, nor at SIGTERM"),
     ],
 )
-def test_node_in_a_c_call_that_keeps_the_gil_is_stopped(bed: Bed, handler: str, ending: str):
-    bed.write(
+def test_node_in_a_c_call_that_keeps_the_gil_is_stopped(
+    isolated: IsolatedFlow, handler: str, ending: str
+):
+    isolated.write(
         "flow.yml",
         """
         nodes:
@@ -32,7 +35,7 @@ def test_node_in_a_c_call_that_keeps_the_gil_is_stopped(bed: Bed, handler: str, 
             inputs: {tick: dora/timer/millis/10}
         """,
     )
-    bed.write(
+    isolated.write(
         "busy.py",
         f"""
         import os, re, signal
@@ -45,9 +48,9 @@ def test_node_in_a_c_call_that_keeps_the_gil_is_stopped(bed: Bed, handler: str, 
         re.match(r"(a+)+$", "a" * 40 + "b")
         """,
     )
-    launcher = bed.start()
-    eventually(lambda: bed.has("pid"), within_s=20)
-    node = bed.number("pid")
+    launcher = isolated.start()
+    eventually(lambda: isolated.has("pid"), within_s=20)
+    node = isolated.number("pid")
     ticks = cpu_ticks(node)
     eventually(lambda: cpu_ticks(node) >= ticks + 10, within_s=20)
 
@@ -63,9 +66,9 @@ def test_node_in_a_c_call_that_keeps_the_gil_is_stopped(bed: Bed, handler: str, 
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_signal_between_the_last_node_and_the_summary_still_counts(
-    bed: Bed, number: signal.Signals, code: int
+    isolated: IsolatedFlow, number: signal.Signals, code: int
 ):
-    bed.write("flow.yml", "nodes: [{id: alone, path: /bin/true}]")
+    isolated.write("flow.yml", "nodes: [{id: alone, path: /bin/true}]")
     late = f"""
 import os
 from dora_rt.__main__ import main
@@ -83,8 +86,8 @@ main()
 """
     done = subprocess.run(
         [sys.executable, "-c", late, "flow.yml"],
-        cwd=bed.folder,
-        env=bed.environ,
+        cwd=isolated.folder,
+        env=isolated.environ,
         capture_output=True,
         text=True,
         timeout=30,
@@ -92,4 +95,4 @@ main()
 
     assert done.returncode == code
     assert "alone  finished" in done.stdout
-    assert bed.runs() == set()
+    assert isolated.runs() == set()

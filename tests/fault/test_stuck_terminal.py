@@ -19,8 +19,9 @@ import pytest
 
 from dora_rt.launcher.node_output.background_writer import ROOM_NBYTES
 from dora_rt.launcher.node_output.console import Console
-from tests.fault.bed import Bed, new_objects, objects
-from tests.helpers import eventually
+from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.objects import new_objects, objects
+from tests.harness.waiting import eventually
 
 LINES = 400  # fewer than are shown in a second
 NBYTES = 16_000
@@ -53,8 +54,10 @@ def logged(folder: Path, node: str) -> list[str]:
     return [line[24:] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_launcher_whose_output_nobody_reads_kills_restarts_and_stops_as_ever(bed: Bed):
-    bed.write(
+def test_launcher_whose_output_nobody_reads_kills_restarts_and_stops_as_ever(
+    isolated: IsolatedFlow,
+):
+    isolated.write(
         "flow.yml",
         """
         nodes:
@@ -67,8 +70,8 @@ def test_launcher_whose_output_nobody_reads_kills_restarts_and_stops_as_ever(bed
             inputs: {tick: dora/timer/millis/20}
         """,
     )
-    bed.write("flood.py", FLOOD)
-    bed.write(
+    isolated.write("flood.py", FLOOD)
+    isolated.write(
         "hangs.py",
         """
         from pathlib import Path
@@ -82,23 +85,25 @@ def test_launcher_whose_output_nobody_reads_kills_restarts_and_stops_as_ever(bed
                     pass
         """,
     )
-    launcher = bed.start()
-    eventually(lambda: is_stuck(launcher) and bed.has("printed"), within_s=20)
-    (bed.folder / "printed").unlink()
+    launcher = isolated.start()
+    eventually(lambda: is_stuck(launcher) and isolated.has("printed"), within_s=20)
+    (isolated.folder / "printed").unlink()
 
-    bed.write("hang", "x")
+    isolated.write("hang", "x")
 
-    eventually(lambda: bed.has("received"), within_s=20)
-    eventually(lambda: bed.has("printed"), within_s=20)
+    eventually(lambda: isolated.has("received"), within_s=20)
+    eventually(lambda: isolated.has("printed"), within_s=20)
     assert is_stuck(launcher), "all the while"
     launcher.send_signal(signal.SIGTERM)
     assert launcher.wait(10) == 128 + signal.SIGTERM
-    assert bed.runs() == set()
+    assert isolated.runs() == set()
 
 
-def test_terminal_after_ctrl_s_misses_lines_in_one_piece_and_says_after_ctrl_q_how_many(bed: Bed):
-    bed.write("flow.yml", "nodes: [{id: a, path: a.py}]")
-    bed.write(
+def test_terminal_after_ctrl_s_misses_lines_in_one_piece_and_says_after_ctrl_q_how_many(
+    isolated: IsolatedFlow,
+):
+    isolated.write("flow.yml", "nodes: [{id: a, path: a.py}]")
+    isolated.write(
         "a.py",
         f"""
         import time
@@ -116,8 +121,8 @@ def test_terminal_after_ctrl_s_misses_lines_in_one_piece_and_says_after_ctrl_q_h
     controller, screen = pty.openpty()
     os.set_inheritable(screen, True)
     wrapped = ["sh", "-c", f'exec "$@" >/dev/fd/{screen}', "sh"]
-    launcher = bed.start(
-        command=[*wrapped, *bed.command("--log-dir", str(bed.folder / "logs"))],
+    launcher = isolated.start(
+        command=[*wrapped, *isolated.command("--log-dir", str(isolated.folder / "logs"))],
         env={"TERM": "dumb"},
         pass_fds=(screen,),
     )
@@ -129,13 +134,13 @@ def test_terminal_after_ctrl_s_misses_lines_in_one_piece_and_says_after_ctrl_q_h
     os.write(controller, CTRL_S)
     # The kernel takes its time to look at what was typed.
     eventually(lambda: not select.select([], [screen], [], 0)[1], within_s=20)
-    bed.write("stopped", "x")
-    eventually(lambda: bed.has("printed"), within_s=20)
-    eventually(lambda: len(logged(bed.folder / "logs", "a")) == 1 + LINES, within_s=20)
+    isolated.write("stopped", "x")
+    eventually(lambda: isolated.has("printed"), within_s=20)
+    eventually(lambda: len(logged(isolated.folder / "logs", "a")) == 1 + LINES, within_s=20)
     assert b"line" not in seen, "it is stuck"
     os.write(controller, CTRL_Q)
     eventually(lambda: b"not shown" in seen, within_s=20)
-    bed.write("resumed", "x")
+    isolated.write("resumed", "x")
     assert launcher.wait(20) == 0
     os.close(screen)
     reader.join(20)
@@ -164,14 +169,14 @@ def read_all(controller: int, seen: bytearray) -> None:
 
 
 @pytest.fixture
-def unread_end(bed: Bed) -> subprocess.Popen[str]:
+def unread_end(isolated: IsolatedFlow) -> subprocess.Popen[str]:
     """Give a launcher whose flow is over, and whose output nobody has read."""
-    bed.write("flow.yml", "nodes: [{id: a, path: a.py}]")
-    bed.write("a.py", FLOOD)
+    isolated.write("flow.yml", "nodes: [{id: a, path: a.py}]")
+    isolated.write("a.py", FLOOD)
     before = objects()
-    launcher = bed.start()
-    eventually(lambda: bed.has("printed") and not bed.runs(), within_s=20)
-    eventually(lambda: list(bed.processes()) == [launcher.pid])
+    launcher = isolated.start()
+    eventually(lambda: isolated.has("printed") and not isolated.runs(), within_s=20)
+    eventually(lambda: list(isolated.processes()) == [launcher.pid])
     assert is_stuck(launcher)
     eventually(lambda: not new_objects(before))
     # Until then signals are for the run, and end nothing else.
@@ -202,9 +207,9 @@ def test_ctrl_c_ends_the_wait_for_who_reads(unread_end: subprocess.Popen[str]):
     assert unread_end.wait(10) == 130
 
 
-def test_launcher_whose_reader_has_left_goes_on_to_its_end(bed: Bed):
-    bed.write("flow.yml", "nodes: [{id: a, path: a.py}]")
-    bed.write(
+def test_launcher_whose_reader_has_left_goes_on_to_its_end(isolated: IsolatedFlow):
+    isolated.write("flow.yml", "nodes: [{id: a, path: a.py}]")
+    isolated.write(
         "a.py",
         """
         import time
@@ -217,15 +222,15 @@ def test_launcher_whose_reader_has_left_goes_on_to_its_end(bed: Bed):
         Path("printed").write_text("x")
         """,
     )
-    launcher = bed.start()
+    launcher = isolated.start()
     assert launcher.stdout is not None
     assert "begins" in launcher.stdout.readline()
 
     launcher.stdout.close()
-    bed.write("closed", "x")
+    isolated.write("closed", "x")
 
     assert launcher.wait(20) == 0
-    assert bed.has("printed")
+    assert isolated.has("printed")
 
 
 def test_stream_that_somebody_else_made_non_blocking_gets_all_the_same():

@@ -13,9 +13,12 @@ import pytest
 import dora_rt
 from dora_rt.descriptor.tree.model import Resources
 from dora_rt.launcher.cleanup.guard import settings_of
-from dora_rt.launcher.processes.program import find_obstacle
-from tests.fault.bed import Bed
-from tests.helpers import eventually
+from dora_rt.launcher.processes.starter import find_obstacle
+from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.processes import is_alive
+from tests.harness.waiting import eventually
+
+pytestmark = pytest.mark.programs
 
 TRAMPOLINE = Path(dora_rt.__file__).parent / "launcher" / "processes" / "trampoline.py"
 NO_RESOURCES = Resources()
@@ -47,20 +50,13 @@ def test_program_dies_with_the_process_that_started_it(tmp_path: Path):
     )
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
-    assert not is_gone(child)
+    assert is_alive(child)
 
     parent.kill()
     parent.wait()
 
-    eventually(lambda: is_gone(child))
+    eventually(lambda: not is_alive(child))
     parent.communicate()
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "ZX"
-    except OSError:
-        return True
 
 
 def test_program_is_not_started_when_its_launcher_is_dead_already(tmp_path: Path):
@@ -133,19 +129,19 @@ def test_node_that_may_not_have_its_priority_is_warned_and_runs():
     ]
 
 
-def test_program_whose_interpreter_is_missing_is_refused_by_the_launcher(bed: Bed):
-    bed.write("flow.yml", "nodes: [{id: broken, path: ./broken}]")
-    path = bed.write("broken", "#!/nowhere/sh\n")
+def test_program_whose_interpreter_is_missing_is_refused_by_the_launcher(isolated: IsolatedFlow):
+    isolated.write("flow.yml", "nodes: [{id: broken, path: ./broken}]")
+    path = isolated.write("broken", "#!/nowhere/sh\n")
     path.chmod(0o700)
 
-    code, out = bed.run()
+    code, out = isolated.finish()
 
     assert code == 3
     assert out == (
         f"dora-launch: node 'broken' cannot be started: {path}: its first line names /nowhere/sh, "
         "which does not exist\n"
     )
-    assert bed.runs() == set()
+    assert isolated.runs() == set()
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,13 @@ import pytest
 from dora_rt.launcher.processes import fork_client
 from dora_rt.launcher.processes.fork_client import WarmStart
 from dora_rt.plan.plan import ProcessPlan
-from tests.fault.test_endurance import children
-from tests.flows.flow import Finished, Flow
-from tests.helpers import Reader, eventually, plan_of
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
+from tests.harness.processes import children, is_alive, is_suspended
+from tests.harness.ring import Reader, plan_of
+from tests.harness.waiting import eventually
+
+pytestmark = pytest.mark.programs
 
 # Whatever begins with PYTHON is read at the start of an interpreter only.
 PLAIN = "env: {PYTHONNODEBUGRANGES: ''}"
@@ -313,12 +317,12 @@ runpy.run_path({str(fork_client._PROGRAM)!r}, run_name="__main__")
     server = WarmStart(dict(os.environ), ())
     try:
         pid, _ = start(server, plan)
-        stopped = Path(f"/proc/{int((tmp_path / 'pid').read_text())}/stat")
+        stopped = int((tmp_path / "pid").read_text())
 
         assert pid is None
-        assert stopped.read_text().rpartition(") ")[2][0] == "T", "the fault took place"
+        assert is_suspended(stopped), "the fault took place"
     finally:
         server.kill()
 
-    eventually(lambda: not stopped.exists() or stopped.read_text().rpartition(") ")[2][0] in "ZX")
+    eventually(lambda: not is_alive(stopped))
     os.waitpid(int((tmp_path / "pid").read_text()), 0)

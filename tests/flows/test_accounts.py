@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 SOURCE = """
     import os

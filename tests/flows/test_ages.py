@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dora_rt.latency import percentile_ns
 from dora_rt.live.run import run
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 
 def test_age_at_each_hop_counts_from_the_capture_and_latency_from_the_send(flow: Flow):

@@ -21,18 +21,20 @@ import dora_rt
 from dora_rt.errors import DescriptorError, RunNotFoundError
 from dora_rt.live.attach import Watch
 from dora_rt.runs import base_folder, find_runs
-from tests.flows.flow import Flow
-from tests.flows.watched import SINK, SOURCE, YAML, started_run, status_of, tool_here
-from tests.helpers import eventually
+from tests.harness.camera_flow import SOURCE, write_camera_flow
+from tests.harness.flow import Flow
+from tests.harness.processes import open_files
+from tests.harness.verbs import started_run, status_of, verb
+from tests.harness.waiting import eventually
+
+pytestmark = pytest.mark.programs
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, own_runs: Path) -> Iterator[str]:
     """Give the name of a run that goes on during all tests of this file that only look at it."""
     flow = Flow(tmp_path_factory.mktemp("watched"))
-    flow.write("camera.py", SOURCE)
-    flow.write("sink.py", SINK)
-    flow.write("flow.yml", YAML)
+    write_camera_flow(flow)
     launcher = flow.start()
     yield started_run(launcher.pid)
     flow.close()
@@ -100,39 +102,34 @@ def test_waiting_has_an_end(run: str):
             watch.next(timeout=0)
 
 
-def test_echo_sums_up_arrays_and_shows_text(run: str, capsys: pytest.CaptureFixture[str]):
-    picture = tool_here(capsys, "echo", "camera/image", "--once")
-    assert picture.returncode == 0, picture.stderr
-    assert "uint8  (6, 8, 3)  min " in picture.stdout
-    assert '"number": ' in picture.stdout
+def test_echo_sums_up_arrays_and_shows_text(run: str):
+    picture = verb("echo", "camera/image", "--once")
+    assert picture.exit_code == 0, picture.err
+    assert "uint8  (6, 8, 3)  min " in picture.out
+    assert '"number": ' in picture.out
 
-    text = tool_here(capsys, "echo", "camera/text", "--once")
-    assert re.search(r"bytes  \d+ bytes  'number \d+'", text.stdout), text.stdout
+    text = verb("echo", "camera/text", "--once")
+    assert re.search(r"bytes  \d+ bytes  'number \d+'", text.out), text.out
 
-    numbers = json.loads(tool_here(capsys, "echo", "camera/numbers", "--once", "--json").stdout)
+    numbers = json.loads(verb("echo", "camera/numbers", "--once", "--json").out)
     assert (numbers["type"], numbers["shape"], numbers["not_finite"]) == ("float32", [3], 1)
     assert (numbers["min"], numbers["max"]) == (1.5, numbers["values"][0])
 
-    whole = json.loads(
-        tool_here(capsys, "echo", "camera/image", "--once", "--json", "--full").stdout
-    )
+    whole = json.loads(verb("echo", "camera/image", "--once", "--json", "--full").out)
     assert np.array(whole["values"]).shape == (6, 8, 3)
 
 
-def test_echo_of_nothing_is_a_usage_error(run: str, capsys: pytest.CaptureFixture[str]):
-    done = tool_here(capsys, "echo", "camera/nothing")
+def test_echo_of_nothing_is_a_usage_error(run: str):
+    done = verb("echo", "camera/nothing")
 
-    assert done.returncode == 2
-    assert "no run has an output 'camera/nothing'" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.exit_code == 2
+    assert "no run has an output 'camera/nothing'" in done.err
+    assert "Traceback" not in done.err
 
 
-def test_view_keeps_a_picture_with_its_boxes(
-    run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    plain = tool_here(capsys, "view", "camera/image", "--save", str(tmp_path / "plain.png"))
-    boxed = tool_here(
-        capsys,
+def test_view_keeps_a_picture_with_its_boxes(run: str, tmp_path: Path):
+    plain = verb("view", "camera/image", "--save", str(tmp_path / "plain.png"))
+    boxed = verb(
         "view",
         "camera/image",
         "--boxes",
@@ -141,14 +138,14 @@ def test_view_keeps_a_picture_with_its_boxes(
         str(tmp_path / "boxed.png"),
     )
 
-    assert plain.returncode == boxed.returncode == 0, plain.stderr + boxed.stderr
+    assert plain.exit_code == boxed.exit_code == 0, plain.err + boxed.err
     picture = cv2.imread(str(tmp_path / "plain.png"))
     assert picture.shape == (6, 8, 3)
     assert (picture == picture[0, 0]).all()
     assert len(np.unique(cv2.imread(str(tmp_path / "boxed.png")))) > 1
-    nothing = tool_here(capsys, "view", "camera/text", "--save", str(tmp_path / "text.png"))
-    assert nothing.returncode == 1
-    assert "no JPEG or PNG file" in nothing.stderr
+    nothing = verb("view", "camera/text", "--save", str(tmp_path / "text.png"))
+    assert nothing.exit_code == 1
+    assert "no JPEG or PNG file" in nothing.err
 
 
 def test_view_serves_a_web_page(run: str):
@@ -183,7 +180,7 @@ while True:
 
 def test_a_hundred_readers_come_and_go_and_are_killed_and_no_node_can_tell(run: str):
     objects = names_of(run)
-    open_files = open_files_of(status_of(run)["pid"])
+    files_before = open_files(status_of(run)["pid"])
     with dora_rt.attach("camera/image") as watch:
         calm = median(gap_s(watch, 10) for _ in range(7))
         readers = [
@@ -207,7 +204,7 @@ def test_a_hundred_readers_come_and_go_and_are_killed_and_no_node_can_tell(run: 
     assert edge["dropped"] == 0
     assert edge["sent"] - edge["delivered"] <= 10
     assert names_of(run) == objects
-    assert open_files_of(status["pid"]) <= open_files + 1
+    assert open_files(status["pid"]) <= files_before + 1
 
 
 def gap_s(watch: Watch, count: int) -> float:
@@ -216,10 +213,6 @@ def gap_s(watch: Watch, count: int) -> float:
     while last.seq < first.seq + count:
         last = next(watch)
     return (last.sent_ns - first.sent_ns) / (last.seq - first.seq) / 1e9
-
-
-def open_files_of(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def names_of(run: str) -> set[str]:
@@ -261,9 +254,8 @@ def test_watch_goes_on_with_the_restarted_node_and_ends_with_the_run(flow: Flow)
 def test_dataflow_runs_from_python_and_gives_its_report(
     flow: Flow, capsys: pytest.CaptureFixture[str]
 ):
-    flow.write("sink.py", SINK)
+    file = write_camera_flow(flow)
     flow.write("camera.py", SOURCE + "        if number == 20: break\n")
-    file = flow.write("flow.yml", YAML)
 
     report = dora_rt.run(file)
 
@@ -288,9 +280,7 @@ def test_file_with_problems_is_an_error_in_python(flow: Flow):
 
 
 def test_interrupt_stops_the_dataflow_before_python_goes_on(flow: Flow):
-    flow.write("camera.py", SOURCE)
-    flow.write("sink.py", SINK)
-    file = flow.write("flow.yml", YAML)
+    file = write_camera_flow(flow)
     before = set(find_runs(base_folder(os.environ)))
     code = f"import dora_rt\ntry: dora_rt.run({str(file)!r})\nexcept KeyboardInterrupt: print('so')"
 

@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 
 from dora_rt.launcher.processes.environ import inherited_environ
-from tests.flows.flow import Finished, Flow
-from tests.helpers import eventually
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
+from tests.harness.verbs import COMMAND
+from tests.harness.waiting import eventually
 
-TOOLS = [sys.executable, "-c", "from dora_rt.cli import main; main()"]
 
-
-def tool(flow: Flow, verb: str, *arguments: str, **env: str) -> Finished:
+def verb_apart(flow: Flow, verb: str, *arguments: str, **env: str) -> Finished:
     """Run a verb of dora-rt on flow.yml."""
     done = subprocess.run(
-        [*TOOLS, verb, str(flow.folder / "flow.yml"), *arguments],
+        [*COMMAND, verb, str(flow.folder / "flow.yml"), *arguments],
         capture_output=True,
         text=True,
         timeout=30,
@@ -49,7 +49,7 @@ def test_commands_run_in_order_in_the_folder_and_the_environment_of_their_node(f
     flow.write("flow.yml", BUILDS)
     flow.write("plain.py", "")
 
-    done = tool(flow, "build")
+    done = verb_apart(flow, "build")
 
     assert (done.exit_code, done.err) == (0, "")
     assert done.lines("camera") == [f"640 1 {flow.folder}"]
@@ -71,7 +71,10 @@ def test_dry_run_shows_what_would_run_and_with_which_python(flow: Flow):
         """,
     )
 
-    plain, uv = tool(flow, "build", "--dry-run"), tool(flow, "build", "--dry-run", "--uv")
+    plain, uv = (
+        verb_apart(flow, "build", "--dry-run"),
+        verb_apart(flow, "build", "--dry-run", "--uv"),
+    )
 
     assert plain.out == f"a: {sys.executable} -m pip install -e '.[all]'\nb: cargo build\n"
     assert uv.out == "a: uv pip install -e '.[all]'\nb: cargo build\n"
@@ -88,7 +91,7 @@ def test_command_that_fails_ends_the_build_and_is_named(flow: Flow):
         """,
     )
 
-    done = tool(flow, "build")
+    done = verb_apart(flow, "build")
 
     assert done.exit_code == 1
     assert done.err == (
@@ -100,7 +103,7 @@ def test_command_that_fails_ends_the_build_and_is_named(flow: Flow):
 def test_command_that_does_not_exist_is_named(flow: Flow):
     flow.write("flow.yml", "nodes: [{id: a, path: a.py, build: no-such-tool -x}]")
 
-    done = tool(flow, "build")
+    done = verb_apart(flow, "build")
 
     assert done.exit_code == 1
     assert "`no-such-tool -x`: no-such-tool: No such file or directory" in done.err
@@ -126,7 +129,7 @@ def test_lines_that_only_a_shell_understands_are_refused_before_anything_runs(fl
         """,
     )
 
-    done = tool(flow, "build")
+    done = verb_apart(flow, "build")
 
     assert done.exit_code == 2
     assert [line.split(": ", 1)[1].split(";")[0] for line in done.err.splitlines()] == [
@@ -145,7 +148,7 @@ def test_lines_that_only_a_shell_understands_are_refused_before_anything_runs(fl
 def test_what_is_still_missing_after_the_build_is_told(flow: Flow):
     flow.write("flow.yml", "nodes: [{id: a, path: a.py, build: 'true'}]")
 
-    built, launched = tool(flow, "build"), flow.run()
+    built, launched = verb_apart(flow, "build"), flow.run()
 
     assert built.exit_code == 1
     assert "no such file: 'a.py'" in built.err
@@ -160,7 +163,7 @@ def test_nothing_to_build_is_no_error(flow: Flow):
     flow.write("flow.yml", "nodes: [{id: a, path: a.py}]")
     flow.write("a.py", "")
 
-    done = tool(flow, "build")
+    done = verb_apart(flow, "build")
 
     assert (done.exit_code, done.out.split(":")[0]) == (0, "nothing to build")
 
@@ -175,7 +178,7 @@ def test_ctrl_c_ends_the_command_that_runs(flow: Flow):
         time.sleep(60)
         """,
     )
-    command = [*TOOLS, "build", str(flow.folder / "flow.yml")]
+    command = [*COMMAND, "build", str(flow.folder / "flow.yml")]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as build:
@@ -232,7 +235,7 @@ def test_modules_are_written_out_to_a_file_that_means_the_same(flow: Flow):
         """,
     )
 
-    expanded = tool(flow, "expand")
+    expanded = verb_apart(flow, "expand")
     (flow.folder / "flat.yml").write_text(expanded.out)
     as_module = flow.run()
     flow.write("flow.yml", expanded.out)
@@ -287,7 +290,14 @@ def test_form_of_its_inputs_is_told_to_the_node(flow: Flow):
           - {id: told, path: a.py, api: tuples}
         """,
     )
-    flow.write("a.py", "from dora_rt import Node\nprint(Node().config().api.value)\n")
+    flow.write(
+        "a.py",
+        """
+        from dora_rt import Node
+        from dora_rt.node.session import Session
+        print(Session.of(Node()).config.api.value)
+        """,
+    )
 
     done = flow.run()
 

@@ -17,14 +17,16 @@ from typing import Any
 import pytest
 
 from dora_rt import Node
-from dora_rt.errors import NodeClosedError, NotInDataflowError
+from dora_rt.errors import NodeClosedError, NotInDataflowError, RunNotFoundError
 from dora_rt.launcher.requests import MAX_REQUESTERS
+from dora_rt.live.attach import find_output
 from dora_rt.node.dynamic import config_of, hang_up
+from dora_rt.node.session import Session
 from dora_rt.node_config import CONFIG_VERSION
-from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, socket_path
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.tools.verbs import verb
+from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, open_run, socket_path
+from tests.harness.flow import Flow
+from tests.harness.verbs import verb
+from tests.harness.waiting import eventually
 
 # Counts up until it is told to stop; counts only what its block edge has room for, if it has one.
 COUNTER = """
@@ -144,6 +146,11 @@ def growth():
 
 gc.disable()  # nobody knows when it comes next
 before = None
+node.send_output("word", b"hello")
+node.close()
+# The witness has ended with its source: from now on nobody reads.
+while "the end" not in open("seen").read():
+    time.sleep(0.001)
 for _ in range(20):
     node.close()
     node = Node("visitor")
@@ -394,7 +401,7 @@ def test_visitor_that_does_not_listen_is_left_alone_and_holds_up_no_stop(flow: F
 def test_when_the_launcher_is_killed_a_visitor_ends_and_nothing_is_left(flow: Flow):
     write_counting(flow)
     with running(flow) as launcher, Node("visitor") as node:
-        run = node.config().run
+        run = Session.of(node).config.run
         assert node.next(timeout=5) is not None
 
         launcher.kill()
@@ -405,39 +412,6 @@ def test_when_the_launcher_is_killed_a_visitor_ends_and_nothing_is_left(flow: Fl
         eventually(lambda: run not in find_runs(base_folder(os.environ)), within_s=2)
         with pytest.raises(NodeClosedError):
             node.send_output("word", b"too late")
-
-
-def test_flow_may_end_with_a_visitor(flow: Flow):
-    write_counting(flow, "on_exit: stop_all")
-    with running(flow) as launcher:
-        with Node("visitor") as node:
-            assert node.next(timeout=5) is not None
-        out, _ = launcher.communicate(timeout=10)
-
-    assert "visitor has ended, and the dataflow ends with it\n" in out
-    assert launcher.returncode == 0
-
-
-def test_flow_of_dynamic_nodes_only_goes_on_until_it_is_stopped(flow: Flow):
-    flow.write(
-        "flow.yml",
-        """
-        nodes:
-          - {id: ping, path: dynamic, outputs: [out]}
-          - {id: pong, path: dynamic, inputs: {in: ping/out}}
-        """,
-    )
-    with running(flow) as launcher:
-        for _ in range(2):
-            with Node("ping") as node:
-                node.send_output("out", b"x")
-        assert launcher.poll() is None
-
-        launcher.send_signal(signal.SIGINT)
-        out, _ = launcher.communicate(timeout=10)
-
-    assert launcher.returncode == 130
-    assert "pong  was never attached" in out
 
 
 def test_node_that_dora_launch_starts_may_name_itself_as_it_likes(flow: Flow):
@@ -478,7 +452,29 @@ def test_refusals_say_what_there_is(flow: Flow, tmp_path: Path):
                 Node("visitor")
             for name in (run, run[:6], str(flow.folder / "flow.yml")):
                 with Node("visitor", run=name) as node:
-                    assert node.config().run == run
+                    assert Session.of(node).config.run == run
+
+
+def test_run_has_the_same_names_for_a_node_for_attach_and_for_a_verb(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+):
+    write_counting(flow)
+    monkeypatch.chdir(flow.folder)
+    with running(flow):
+        (run,) = living_runs()
+        for name in (run, run[:6], "flow.yml", "flow", "./flow.yml", str(flow.folder / "flow.yml")):
+            with Node("visitor", run=name) as node:
+                assert Session.of(node).config.run == run
+            assert find_output(f"{name}/counter/count").run == run
+            with open_run(base_folder(os.environ), name) as connection:
+                assert connection.run == run
+
+        with pytest.raises(NotInDataflowError, match=r"no run is called 'flo'"):
+            Node("visitor", run="flo")
+        with pytest.raises(RunNotFoundError, match=r"no run has an output 'flo/counter/count'"):
+            find_output("flo/counter/count")
+        with pytest.raises(RunNotFoundError, match=r"no run is called 'flo'"):
+            open_run(base_folder(os.environ), "flo")
 
 
 def test_run_may_be_named_by_the_environment(flow: Flow, monkeypatch: pytest.MonkeyPatch):
@@ -507,7 +503,7 @@ def test_visitor_for_whom_there_is_no_room_is_refused_and_all_others_go_on(flow:
         "driver.py",
         f"""
         import subprocess, sys
-        from tests.flows.flow import Flow
+        from tests.harness.flow import Flow
         from tests.flows.test_dynamic_nodes import *
         flow = Flow(Path({str(flow.folder)!r}))
         with running(flow) as launcher:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.flows.flow import Edge, Flow
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 WEBCAM = """
     #!/usr/bin/env python3

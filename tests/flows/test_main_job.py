@@ -13,7 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.flows.flow import Edge, Finished, Flow
+from tests.harness.finished import Edge, Finished
+from tests.harness.flow import Flow
+
+pytestmark = pytest.mark.programs
 
 ROOT = Path(__file__).parents[2]
 SHARED_DATA = ROOT.parent / "shared" / "data"

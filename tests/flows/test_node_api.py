@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.flows.flow import Edge, Flow
+import pytest
+
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 PAIR = """
     nodes:
@@ -264,6 +267,7 @@ def test_last_result_may_be_sent_after_all_inputs_have_ended(flow: Flow):
     assert done.lines("sink") == ["array(10, dtype=int32) int32"]
 
 
+@pytest.mark.programs
 def test_node_outside_a_dataflow_says_what_to_do():
     done = subprocess.run(
         [sys.executable, "-c", "from dora_rt import Node; Node()"], capture_output=True, text=True
@@ -425,7 +429,14 @@ def test_spin_us_of_the_file_reaches_the_node(flow: Flow):
           - {id: fixed, path: node.py, spin_us: 30, inputs: {out: plain/out}}
         """,
     )
-    flow.write("node.py", "from dora_rt import Node\nprint(Node().config().spin_ns)\n")
+    flow.write(
+        "node.py",
+        """
+        from dora_rt import Node
+        from dora_rt.node.session import Session
+        print(Session.of(Node()).config.spin_ns)
+        """,
+    )
 
     run = flow.run()
 

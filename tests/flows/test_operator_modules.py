@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 OPERATOR = """
     import importlib

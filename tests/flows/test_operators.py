@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.flows.flow import Edge, Flow
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 SOURCE = """
     import numpy as np

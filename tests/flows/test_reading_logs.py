@@ -13,8 +13,9 @@ import pytest
 
 from dora_rt.log_record import LogLevel, LogRecord, level_of, parse_record, readable, to_log_message
 from dora_rt.runs import RUN_PATTERN
-from tests.flows.flow import Finished, Flow
-from tests.helpers import eventually
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
+from tests.harness.waiting import eventually
 
 # Prints text and records of a log, as `node.log()` does in dora.
 TALKER = """
@@ -57,7 +58,7 @@ def messages(flow: Flow, node: str, input_id: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Flow, Finished]:
+def told(starts_programs: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Flow, Finished]:
     """Give a flow in which everything there is was read once, and how it ended."""
     flow = Flow(tmp_path_factory.mktemp("told"))
     flow.write(

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from dora_rt.nodes.recorded import RecordingError
 from dora_rt.nodes.replay.recording import Recording
 
-from tests.flows.flow import Edge, Finished, Flow
-from tests.flows.watched import SINK, SOURCE, YAML, started_run, status_of, tool, tool_here
-from tests.helpers import eventually
+from tests.harness.camera_flow import SOURCE, write_camera_flow
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
+from tests.harness.verbs import COMMAND, started_run, status_of, verb, verb_apart
+from tests.harness.waiting import eventually
 
-COMMAND = [sys.executable, "-c", "from dora_rt.cli import main; main()"]
 DETECTION = """
     nodes:
       - id: webcam
@@ -53,22 +52,16 @@ PROBE = """
 """
 
 
-def finished(done: subprocess.CompletedProcess[str]) -> Finished:
-    return Finished(done.returncode, done.stdout, done.stderr)
-
-
-def test_detector_finds_the_same_boxes_in_a_recording_as_it_did_live(
-    flow: Flow, capsys: pytest.CaptureFixture[str]
-):
+def test_detector_finds_the_same_boxes_in_a_recording_as_it_did_live(flow: Flow):
     file = flow.write("flow.yml", DETECTION)
     flow.write("probe.py", PROBE)
     recording = flow.folder / "out" / "scene.mcap"
 
-    live = finished(tool("record", str(file), "-o", str(recording)))
+    live = verb_apart("record", str(file), "-o", str(recording))
     assert live.exit_code == 0, live.out + live.err
     seen_live = json.loads((flow.folder / "probe.json").read_text())
     (flow.folder / "probe.json").unlink()
-    replayed = finished(tool("replay", str(recording)))
+    replayed = verb_apart("replay", str(recording))
 
     assert replayed.exit_code == 0, replayed.out + replayed.err
     assert "webcam is replayed from" in replayed.out
@@ -79,20 +72,18 @@ def test_detector_finds_the_same_boxes_in_a_recording_as_it_did_live(
     assert all(len(found) >= 5 for _, found, _ in boxes), "the toys of the scene"
     assert json.loads((flow.folder / "probe.json").read_text()) == seen_live
 
-    again = tool_here(capsys, "record", str(file), "-o", str(recording))
-    assert again.returncode == 1
-    assert "exists already, and is left as it is" in again.stderr
-    wrong = tool_here(capsys, "replay", str(recording), "--nodes", "camera")
-    assert wrong.returncode == 2
-    assert "nothing of node camera was recorded; the recording has: webcam/image" in wrong.stderr
+    again = verb("record", str(file), "-o", str(recording))
+    assert again.exit_code == 1
+    assert "exists already, and is left as it is" in again.err
+    wrong = verb("replay", str(recording), "--nodes", "camera")
+    assert wrong.exit_code == 2
+    assert "nothing of node camera was recorded; the recording has: webcam/image" in wrong.err
 
 
 def test_recording_of_a_run_that_is_killed_has_all_but_the_last_second_and_no_node_can_tell(
     flow: Flow,
 ):
-    flow.write("camera.py", SOURCE)
-    flow.write("sink.py", SINK)
-    flow.write("flow.yml", YAML)
+    write_camera_flow(flow)
     launcher = flow.start()
     run = started_run(launcher.pid)
     killed, whole, hung_up = (flow.folder / f"{name}.mcap" for name in ("killed", "whole", "hup"))
@@ -105,7 +96,9 @@ def test_recording_of_a_run_that_is_killed_has_all_but_the_last_second_and_no_no
     eventually(hung_up.exists, within_s=15)
     recorder.send_signal(signal.SIGHUP)
     assert recorder.wait(10) == 0
-    done = tool("record", run[:5], "-o", str(whole), "--only", "camera/*", "--stop-after", "500ms")
+    done = verb_apart(
+        "record", run[:5], "-o", str(whole), "--only", "camera/*", "--stop-after", "500ms"
+    )
     status = status_of(run)
     launcher.send_signal(signal.SIGINT)
     launcher.communicate(timeout=10)
@@ -113,8 +106,8 @@ def test_recording_of_a_run_that_is_killed_has_all_but_the_last_second_and_no_no
     assert not Recording.open(killed).is_whole
     assert count(killed) > 50
     assert_complete(killed)
-    assert done.returncode == 0, done.stderr
-    assert "camera/image: " in done.stdout
+    assert done.exit_code == 0, done.err
+    assert "camera/image: " in done.out
     assert Recording.open(whole).is_whole
     assert Recording.open(hung_up).is_whole
     assert_complete(whole)
@@ -180,10 +173,10 @@ def test_sources_stay_together_in_a_replay_that_begins_again_at_its_end(flow: Fl
     )
     recorded = flow.folder / "two.mcap"
 
-    live = finished(tool("record", str(file), "-o", str(recorded), "--only", "*/image"))
+    live = verb_apart("record", str(file), "-o", str(recorded), "--only", "*/image")
     assert live.exit_code == 0, live.out + live.err
     live_ns = origins(json.loads((flow.folder / "seen.json").read_text()))
-    looped = finished(tool("replay", str(recorded), "--loop", "--stop-after", "20s"))
+    looped = verb_apart("replay", str(recorded), "--loop", "--stop-after", "20s")
 
     assert looped.exit_code == 0, looped.out + looped.err
     assert looped.edge("camera/image", "sink/camera").sent >= 42

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.flow import Flow
-from tests.helpers import eventually
+from tests.harness.flow import Flow
+from tests.harness.waiting import eventually
 
 
 def write(flow: Flow, program: str) -> Path:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 
-from tests.flows.flow import Edge, Flow
+import pytest
+
+from tests.harness.finished import Edge
+from tests.harness.flow import Flow
 
 SECONDS = 20 if os.environ.get("SOAK") == "1" else 5
 
@@ -91,6 +94,7 @@ READER = """
 """
 
 
+@pytest.mark.slow
 def test_no_sample_is_torn_and_every_one_is_accounted_for(flow: Flow):
     flow.write("flow.yml", FLOW)
     flow.write("writer.py", WRITER)

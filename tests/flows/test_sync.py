@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 CAMERA = """
     import time

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from tests.flows.flow import Finished, Flow
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
 
 NODE = """
     import os, sys

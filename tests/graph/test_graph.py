@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 import pytest
 
 from dora_rt.descriptor import read_descriptor
-from dora_rt.graph.labels import duration_text
 from dora_rt.graph.layout import Layout, Placed, lay_out
 from dora_rt.graph.mermaid_dot import render_dot, render_mermaid
 from dora_rt.graph.picture import Arrow, Box, Graph, graph_of_descriptor
@@ -17,6 +16,7 @@ from dora_rt.graph.svg import render_html, render_svg
 from dora_rt.live.rates import EdgeRate
 from dora_rt.node_config import QueuePolicy
 from dora_rt.run_status import NodeState
+from dora_rt.units import latency
 
 FLOW = """
 nodes:
@@ -209,7 +209,7 @@ def test_what_nodes_print_comes_from_a_box_of_its_own(tmp_path: Path):
     [(164e3, "164 us"), (3.44e6, "3.4 ms"), (213e6, "213 ms"), (1.25e9, "1.2 s")],
 )
 def test_durations_have_two_or_three_digits(duration_ns: float, text: str):
-    assert duration_text(duration_ns) == text
+    assert latency(duration_ns) == text
 
 
 def test_arrow_says_what_was_measured():
@@ -246,6 +246,7 @@ def graph_verb(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.programs
 def test_verb_writes_the_format_of_the_suffix(tmp_path: Path):
     (tmp_path / "a.py").touch()
     file = tmp_path / "flow.yml"
@@ -257,6 +258,7 @@ def test_verb_writes_the_format_of_the_suffix(tmp_path: Path):
     assert ElementTree.parse(tmp_path / "graph.svg").getroot().tag.endswith("svg")
 
 
+@pytest.mark.programs
 def test_verb_names_the_suffixes_that_it_knows(tmp_path: Path):
     done = graph_verb(tmp_path / "flow.yml", "-o", tmp_path / "graph.png")
 

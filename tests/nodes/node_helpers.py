@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-
-def eventually(is_true: Callable[[], bool], within_s: float = 5.0) -> None:
-    """Look until `is_true()`, and fail the test if it does not come to pass in time."""
-    deadline = time.monotonic() + within_s
-    while not is_true():
-        assert time.monotonic() < deadline, f"did not come true within {within_s} s"
-        time.sleep(0.001)
 
 
 class FakeTime:

@@ -169,6 +169,7 @@ def test_cache_is_in_the_home_unless_an_absolute_one_is_set(cache_home: str) -> 
     assert cache_dir({"XDG_CACHE_HOME": cache_home}) == Path.home() / ".cache" / "dora_rt"
 
 
+@pytest.mark.programs
 def test_module_started_by_hand_says_what_it_needs() -> None:
     environ = {name: text for name, text in os.environ.items() if not name.startswith("DORA_RT")}
 

@@ -40,6 +40,7 @@ def test_output_is_a_window_only_where_one_can_be(wanted, environ, has_gui, open
     assert choice.output is Output(output)
 
 
+@pytest.mark.programs
 def test_display_that_does_not_answer_is_noticed_and_survived(monkeypatch):
     monkeypatch.setenv("DISPLAY", "127.0.0.1:95")
     monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
@@ -119,6 +120,7 @@ def test_output_file_without_a_path_is_an_error(capsys):
 
 
 @pytest.mark.parametrize("node", ["webcam", "plot"])
+@pytest.mark.programs
 def test_node_outside_a_dataflow_says_how_it_is_to_be_started(node):
     environ = {name: text for name, text in os.environ.items() if not name.startswith("DORA")}
 

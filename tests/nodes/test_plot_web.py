@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from contextlib import ExitStack, closing
 
 import cv2
@@ -14,7 +15,8 @@ from dora_rt.nodes.plot.feed import MAX_WATCHERS, Feed
 from dora_rt.nodes.plot.statistics import Status
 from dora_rt.nodes.plot.web import BOUNDARY, MAX_CONNECTIONS, WebError, WebPage
 
-from tests.nodes.node_helpers import eventually, picture
+from tests.harness.waiting import eventually
+from tests.nodes.node_helpers import picture
 
 
 @pytest.fixture
@@ -170,6 +172,16 @@ def test_those_who_only_connect_take_neither_all_threads_nor_the_room_of_others(
 
         assert ask(page, "/status.json")[0] == 200
         assert threads_of_pages() <= MAX_CONNECTIONS
+
+
+def test_many_that_connect_at_once_all_get_in_at_once(page):
+    with ExitStack() as stack:
+        began = time.monotonic()
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=5))
+
+        # Turned away by the kernel, a connection is tried again after a second.
+        assert time.monotonic() - began < 1
 
 
 def test_who_sends_a_byte_now_and_then_is_hung_up_on(page, monkeypatch):

@@ -302,6 +302,7 @@ def test_mcap_reader_finds_pictures_and_boxes_in_the_schemas_of_foxglove(
     assert shown["cam/file/picture"][1].data == jpeg
 
 
+@pytest.mark.programs
 def test_commands_read_recordings_without_numpy():
     code = (
         "import sys; import dora_rt.nodes.record, dora_rt.nodes.replay, dora_rt.cli;"

@@ -21,7 +21,7 @@ from dora_rt.nodes.rerun.loop import run
 from dora_rt.nodes.rerun.stream import Target, open_stream
 
 from dora_rt.testing import FakeNode, make_event
-from tests.flows.flow import Flow
+from tests.harness.flow import Flow
 
 FLOW = """
     nodes:
@@ -59,12 +59,10 @@ DETECTOR = """
 
 
 @pytest.fixture
-def flow(tmp_path: Path) -> Iterator[Flow]:
-    flow = Flow(tmp_path)
+def flow(flow: Flow) -> Flow:
     flow.write("camera.py", CAMERA)
     flow.write("detector.py", DETECTOR)
-    yield flow
-    flow.close()
+    return flow
 
 
 @pytest.fixture

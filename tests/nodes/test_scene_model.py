@@ -48,6 +48,7 @@ def outcome() -> Outcome:
     return found
 
 
+@pytest.mark.slow
 def test_model_finds_the_toys_of_unseen_scenes(outcome: Outcome) -> None:
     assert len(outcome.truths) == 200
     assert sum(len(truth) for truth in outcome.truths) > 1000
@@ -55,10 +56,12 @@ def test_model_finds_the_toys_of_unseen_scenes(outcome: Outcome) -> None:
     assert mean_average_precision(outcome.predictions, outcome.truths) >= 0.95
 
 
+@pytest.mark.slow
 def test_boxes_fit_tightly(outcome: Outcome) -> None:
     assert mean_average_precision(outcome.predictions, outcome.truths, 0.75) >= 0.90
 
 
+@pytest.mark.slow
 def test_what_the_node_shows_is_nearly_all_right(outcome: Outcome) -> None:
     # 0.3 is the node's own confidence: this is what somebody sees who starts the demo.
     shown = [boxes[boxes[:, 4] >= 0.3] for boxes in outcome.predictions]
@@ -72,6 +75,7 @@ def test_what_the_node_shows_is_nearly_all_right(outcome: Outcome) -> None:
     assert right / sum(map(len, outcome.truths)) > 0.93
 
 
+@pytest.mark.slow
 def test_model_finds_the_toys_of_a_wide_picture() -> None:
     detector = load_detector(SCENE_MODEL_PATH, confidence=0.02)
 

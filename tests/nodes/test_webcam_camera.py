@@ -12,7 +12,8 @@ from dora_rt.nodes.webcam.camera import FAILURE_PAUSE_S, Camera, backoff_delays
 from dora_rt.nodes.webcam.capture import CameraFormat, CameraUnavailableError, ask_for_format
 from dora_rt.nodes.webcam.frame import FrameLostError, SizeChangedError, SourceError
 
-from tests.nodes.node_helpers import FakeCapture, eventually, picture
+from tests.harness.waiting import eventually
+from tests.nodes.node_helpers import FakeCapture, picture
 
 
 class Openings:

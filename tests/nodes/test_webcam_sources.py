@@ -28,7 +28,8 @@ from dora_rt.nodes.webcam.sources import (
     parse_source,
 )
 
-from tests.nodes.node_helpers import FakeCapture, eventually, picture
+from tests.harness.waiting import eventually
+from tests.nodes.node_helpers import FakeCapture, picture
 
 
 @pytest.mark.parametrize(

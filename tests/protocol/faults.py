@@ -101,7 +101,7 @@ def _publish_without_a_fence(patch: pytest.MonkeyPatch) -> None:
 
 def _recover_nothing(patch: pytest.MonkeyPatch) -> None:
     def recover(self: Any) -> None:
-        self._publishing = self._dropping = self._welcoming = None
+        self._publishing = self._dropping = self._connecting = None
 
     patch.setattr(RingWriter, "recover", recover)
 

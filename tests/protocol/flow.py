@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from dora_rt.node_config import InputConfig, OutputConfig, QueuePolicy
 from dora_rt.plan.plan import EdgePlan, Plan, ProcessPlan
-from tests.helpers import Reader, plan_of
+from tests.harness.ring import Reader, plan_of
 
 ANSWER_SLOTS = 6
 

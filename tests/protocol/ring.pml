@@ -175,11 +175,11 @@ inline post(e) {
 }
 inline ring(e) { if :: !away[e] -> bell[e] = true :: else fi }
 
-inline keep_for_later(e) { if :: !away[e] -> posted_below[e] = head[o]; away[e] = true :: else fi }
+inline keep_queue_for_restart(e) { if :: !away[e] -> posted_below[e] = head[o]; away[e] = true :: else fi }
 
 /* 13 and 14: its reader is dead, so nobody else touches what is looked at here. */
 inline bury(e) {
-  keep_for_later(e);
+  keep_queue_for_restart(e);
 #ifndef F04
   read_log(e);
 #endif
@@ -210,7 +210,7 @@ inline notice_readers() {
     heard = news; has_news = false;
     /* The words of one dead reader do not change any more after the last one: with it comes 15. */
     if :: known_word != reader_word || (gen[VICTIM] == 0 && knows_closed != closed_for_now) ->
-          if :: reader_word > 0 -> bury(VICTIM) :: else -> keep_for_later(VICTIM) fi;
+          if :: reader_word > 0 -> bury(VICTIM) :: else -> keep_queue_for_restart(VICTIM) fi;
           knows_closed = closed_for_now;
           if :: reader_word == 2 -> knows_closed = false; tokens[EG(VICTIM)] = 0; returned[EG(VICTIM)] = false; gen[VICTIM] = 1; write_begin(VICTIM); to_welcome = true :: else fi;
           known_word = reader_word

@@ -11,7 +11,7 @@ from dora_rt.errors import SharedMemoryError, TooManyLoansError
 from dora_rt.event import Event, InputClosed, SourceRestarted
 from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.node_config import NodeConfig, NodePlan, QueuePolicy
-from tests.helpers import Reader, config_of
+from tests.harness.ring import Reader, config_of
 from tests.protocol.accounts import RUN, Accounts, Life
 from tests.protocol.checks import Checks
 from tests.protocol.flow import Flow, make_plan

@@ -18,6 +18,7 @@ FOUND_LATER = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_nothing_is_violated_in_any_schedule(capsys: pytest.CaptureFixture[str]):
     explored = explore(kinds.ALL, range(SEEDS))

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import no_remains
-from tests.flows.flow import Flow
+from tests.harness.remains import no_remains
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -14,10 +13,3 @@ def nothing_left_behind(own_runs: Path) -> Iterator[None]:
     """See to it for a whole module, whose tests share a run that restarts its nodes."""
     with no_remains(own_runs):
         yield
-
-
-@pytest.fixture
-def flow(tmp_path: Path) -> Iterator[Flow]:
-    flow = Flow(tmp_path)
-    yield flow
-    flow.close()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.tools.verbs import process, start, status, statuses, verb
+from tests.harness.flow import Flow
+from tests.harness.verbs import process, start, status, statuses, verb
+from tests.harness.waiting import eventually
 
 
 def launch(flow: Flow, nodes: str, *names: str):
@@ -86,43 +86,6 @@ def open_files(pid: int) -> list[str]:
     return names
 
 
-def test_node_that_must_be_killed_to_be_stopped_or_restarted_by_hand_is_no_failure(flow: Flow):
-    flow.write(
-        "deaf.py",
-        """
-        import signal
-        from pathlib import Path
-        from time import sleep
-        from dora_rt import Node
-        node = Node()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        node.send_output("out", b"x")
-        Path("is_deaf").touch()
-        while True: sleep(1)
-        """,
-    )
-    flow.write("reader.py", "from dora_rt import Node\nfor event in Node(): pass")
-    launcher = launch(
-        flow,
-        """
-        - {id: deaf, path: deaf.py, outputs: [out], stop_grace: 0.1}
-        - {id: reader, path: reader.py, inputs: {out: deaf/out}}
-        """.replace("        -", "-"),
-        "is_deaf",
-    )
-
-    assert verb("restart", "deaf").exit_code == 0
-    assert process("deaf")["ending"] == "killed: it did not stop when told to, nor at SIGTERM"
-    assert verb("stop", "deaf").exit_code == 0
-    assert process("reader")["state"] == "running"
-    assert verb("stop").exit_code == 0
-
-    out, _ = launcher.communicate(timeout=5)
-    assert launcher.returncode == 0, out
-    assert "failed" not in out
-
-
 def test_failed_node_can_be_started_again_and_who_reads_it_gets_its_samples(flow: Flow):
     flow.write(
         "weak.py",
@@ -166,49 +129,6 @@ def test_failed_node_can_be_started_again_and_who_reads_it_gets_its_samples(flow
     eventually((flow.folder / "has_samples").exists)
     assert verb("stop").exit_code == 0
     assert launcher.wait(5) == 1, "that it failed once is not forgotten"
-
-
-def test_node_that_fails_again_and_again_is_stopped_between_two_restarts(flow: Flow):
-    flow.write("broken.py", "import pathlib\npathlib.Path('was_here').touch()\nraise SystemExit(3)")
-    flow.write("other.py", "from dora_rt import Node\nfor event in Node(): pass")
-    launcher = launch(
-        flow,
-        """
-        - {id: broken, path: broken.py, restart: always, restart_delay: 60, max_restart_delay: 60}
-        - {id: other, path: other.py, inputs: {tick: dora/timer/millis/10}}
-        """.replace("        -", "-"),
-        "was_here",
-    )
-    eventually(lambda: process("broken")["state"] == "waiting to be restarted")
-
-    assert verb("stop", "broken").exit_code == 0
-    assert process("broken")["state"] == "stopped by hand"
-    restarted = verb("restart", "broken")
-
-    assert restarted.exit_code == 1 or process("broken")["restarts"] >= 2
-    assert verb("stop").exit_code == 0
-    launcher.communicate(timeout=5)
-
-
-def test_node_whose_end_is_to_end_the_dataflow_does_so_when_stopped_by_hand(flow: Flow):
-    flow.write(
-        "node.py",
-        "import pathlib\npathlib.Path('is_there').touch()\nimport dora_rt\n"
-        "for _ in dora_rt.Node(): pass",
-    )
-    launcher = launch(
-        flow,
-        """
-        - {id: window, path: node.py, inputs: {t: dora/timer/millis/10}, on_exit: stop_all}
-        - {id: other, path: node.py, inputs: {t: dora/timer/millis/10}}
-        """.replace("        -", "-"),
-        "is_there",
-    )
-    eventually(lambda: process("window")["state"] == "running")
-
-    verb("stop", "window")
-
-    assert launcher.wait(5) == 0
 
 
 def test_restart_by_hand_loses_nothing_of_a_blocking_queue_and_a_stop_blocks_nobody(flow: Flow):

@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
-from tests.tools.verbs import verb
+from dora_rt.cli.dora_rt import VERBS
+from tests.harness.verbs import verb
+
+pytestmark = pytest.mark.programs
 
 HUGE = "9" * 20
 LONG = "9" * 5000
@@ -23,7 +26,7 @@ LONG = "9" * 5000
         *(f"top --interval {text}" for text in ("-1", "0", "inf", "nan", HUGE, "1e999")),
         *(
             f"record flow.yml --stop-after {text}"
-            for text in ("-1", "0s", "nan", "inf", "577h", f"{HUGE}s", LONG)
+            for text in ("-1", "0s", "nan", "inf", "876001h", f"{HUGE}s", LONG)
         ),
         *(f"replay a.mcap --rate {text}" for text in ("-1", "nan", "inf", LONG)),
         *(f"replay a.mcap --start {text}" for text in ("-1", "nan", "inf", LONG)),
@@ -44,7 +47,7 @@ def test_absurd_number_is_refused_by_its_option(words: str):
     "words",
     [
         *(f"--dashboard-port {text}" for text in ("-1", "65536", HUGE, LONG, "nan")),
-        *(f"--stop-after {text}" for text in ("-1", "nan", "577h", f"{HUGE}s", LONG)),
+        *(f"--stop-after {text}" for text in ("-1", "nan", "876001h", f"{HUGE}s", LONG)),
     ],
     ids=lambda words: words[:40],
 )
@@ -65,16 +68,19 @@ def test_most_that_can_be_meant_is_taken():
 
 
 @pytest.mark.parametrize(
-    ("home", "module"),
+    ("home", "word", "module"),
     [
-        ("dora_rt.__main__", "dora_rt.launcher.processes.early_start"),
-        ("dora_rt.__main__", "dora_rt.cli"),
-        ("dora_rt.__main__", "dora_rt.launcher.supervision.supervisor"),
-        ("dora_rt.cli", "dora_rt.cli.dora_rt"),
-        ("dora_rt.cli", "dora_rt.cli.watch"),
+        ("dora_rt.__main__", "flow.yml", "dora_rt.cli.dora_launch"),
+        ("dora_rt.__main__", "flow.yml", "dora_rt.launcher.processes.early_start"),
+        ("dora_rt.__main__", "flow.yml", "dora_rt.launcher.supervision.supervisor"),
+        ("dora_rt.cli", "watch", "dora_rt.cli.dora_rt"),
+        ("dora_rt.cli", "watch", "dora_rt.cli.watch"),
+        ("dora_rt.cli", "watch", "dora_rt.cli.imported_files"),
     ],
 )
-def test_ctrl_c_during_the_imports_ends_the_command_without_a_word(home: str, module: str):
+def test_ctrl_c_during_the_imports_ends_the_command_without_a_word(
+    home: str, word: str, module: str
+):
     program = f"""
 import os, signal, sys
 
@@ -86,7 +92,7 @@ class Interrupting:
 
 sys.meta_path.insert(0, Interrupting())
 from {home} import main
-sys.argv[1:] = ["no_such_file.yml"]
+sys.argv[1:] = [{word!r}]
 main()
 """
     done = subprocess.run(
@@ -94,3 +100,32 @@ main()
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(("verb_", "most"), [("ps", 30), ("top", 30), ("stop", 30)])
+def test_verb_imports_what_it_needs_and_no_other_verb(verb_: str, most: int):
+    program = f"""
+import sys
+from dora_rt.cli import main
+try:
+    main([{verb_!r}])
+except SystemExit:
+    print(*(name for name in sys.modules if name.split(".")[0] == "dora_rt"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
+    )
+
+    modules = done.stdout.splitlines()[-1].split()
+    assert f"dora_rt.cli.{verb_}" in modules
+    assert len(modules) <= most, modules
+    assert not {"dora_rt.descriptor", "dora_rt.launcher.launch", "numpy"} & {*modules}
+
+
+def test_every_verb_is_where_the_table_says_and_in_the_help():
+    shown = verb("--help").out
+
+    for name, (_, summary) in VERBS.items():
+        assert name in shown
+        assert summary in shown
+        assert f"usage: dora-rt {name} [-h]" in verb(name, "--help").out

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.cli.dora_rt import VERBS, make_parser
+from dora_rt.cli.dora_rt import VERBS, load_verb
 from dora_rt.cli.logs import _Log
-from tests.flows.flow import Flow
-from tests.own import namespace
-from tests.tools.verbs import verb
+from tests.harness.flow import Flow
+from tests.harness.objects import namespace
+from tests.harness.verbs import verb
 
 FLOW = "nodes: [{id: node, path: node.py, inputs: {tick: dora/timer/millis/10}}]"
 
@@ -29,12 +29,13 @@ def write_flow(flow: Flow) -> None:
 
 
 def test_help_of_every_verb_has_an_example():
-    make_parser()
-    for name, verb_ in VERBS.items():
-        assert "example" in verb_.epilog, name
-        assert f"dora-rt {name}" in verb_.epilog, name
+    for name in VERBS:
+        epilog = load_verb(name).epilog
+        assert "example" in epilog, name
+        assert f"dora-rt {name}" in epilog, name
 
 
+@pytest.mark.programs
 def test_new_project_runs_at_once_and_its_test_passes(tmp_path: Path):
     assert verb("new", "robot", cwd=tmp_path).exit_code == 0
 
@@ -123,6 +124,7 @@ def test_unit_of_the_system_has_a_user_a_video_group_and_time_for_the_stop(flow:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.programs
 def test_unit_of_a_path_with_odd_letters_is_one_that_systemd_reads(tmp_path: Path):
     folder = tmp_path / "a b%h $c"
     folder.mkdir()
@@ -178,6 +180,7 @@ def complete_in_bash(script: Path, *words: str, cwd: Path) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.programs
 def test_tab_key_of_bash_offers_verbs_options_choices_and_files(tmp_path: Path):
     script = tmp_path / "completion.bash"
     script.write_text(verb("completion", "bash").out)
@@ -190,30 +193,6 @@ def test_tab_key_of_bash_offers_verbs_options_choices_and_files(tmp_path: Path):
     assert offered("top", "--on") == ["--once"]
     assert offered("service", "pr") == ["print"]
     assert offered("check", "fl") == ["flow.yml"]
-
-
-@pytest.mark.parametrize(
-    ("shell", "program"),
-    [
-        ("zsh", "autoload -U compinit; compinit -D; source {}; [ $_comps[dora-rt] = _dora_rt ]"),
-        ("fish", "source {}; test (complete -C 'dora-rt resta') = restart\\t'restart a node'"),
-    ],
-)
-def test_completion_of_other_shells_is_understood_by_them(tmp_path: Path, shell: str, program: str):
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
-    script = tmp_path / "completion"
-    script.write_text(verb("completion", shell).out)
-
-    flags = "-fc" if shell == "zsh" else "-Nc"
-    done = subprocess.run(
-        [shell, flags, program.format(script)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HOME": str(tmp_path)},
-    )
-
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_log_that_is_put_aside_while_it_is_followed_loses_no_line(tmp_path: Path):

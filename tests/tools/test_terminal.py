@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from dora_rt.terminal import harmless
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.tools.verbs import start, status, verb
+from tests.harness.flow import Flow
+from tests.harness.verbs import start, status, verb
+from tests.harness.waiting import eventually
 
 RED, RESET = "\x1b[31m", "\x1b[0m"
 
@@ -204,3 +204,38 @@ def run_in_terminal(command: list[str]) -> str:
         process.wait(20)
     os.close(control)
     return received.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize(
+    ("variables", "has_colour"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "dumb"}, False),
+        ({"TERM": "xterm", "NO_COLOR": ""}, False),
+    ],
+    ids=["terminal", "dumb", "NO_COLOR"],
+)
+@pytest.mark.parametrize("command", ["dora_rt.cli build flow.yml", "dora_rt flow.yml"])
+def test_every_console_has_colours_by_the_same_rule(
+    flow: Flow, command: str, variables: dict[str, str], has_colour: bool
+):
+    flow.write("flow.yml", "nodes: [{id: alone, path: say.sh, build: echo built}]")
+    flow.write("say.sh", "#!/bin/sh\necho built\n").chmod(0o755)
+    environ = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    ours, theirs = pty.openpty()
+
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        cwd=flow.folder,
+        env={**environ, **variables},
+        timeout=30,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 64 * 1024).decode()
+    os.close(ours)
+
+    assert done.returncode == 0, shown
+    assert "built" in shown
+    assert ("\x1b[" in shown) is has_colour, shown

@@ -10,9 +10,9 @@ import pytest
 
 from dora_rt.cli.imported_files import source_files
 from dora_rt.run_status import OperatorProgram, Program
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.tools.verbs import process, start, status, statuses
+from tests.harness.flow import Flow
+from tests.harness.verbs import process, start, status, statuses
+from tests.harness.waiting import eventually
 
 FLOW = """
     nodes:
@@ -109,7 +109,7 @@ def test_syntax_error_restarts_nothing_and_a_touched_file_neither(written: Flow)
         written.write("sink.py", "for event in Node(:\n")
         line = watch.stdout.readline()
         assert line.startswith("watch: sink.py:1: ")
-        assert line.endswith("; who is made of it goes on as before\n")
+        assert line.endswith("; its nodes go on as before\n")
         written.write("flow.yml", FLOW + "    # other\n")
         line = watch.stdout.readline()
         assert line == "watch: flow.yml has changed: that takes a new start of the run\n"

@@ -17,9 +17,11 @@ from dora_rt import attach, run_status
 from dora_rt.errors import RunNotFoundError
 from dora_rt.launcher.requests import MAX_REQUESTERS
 from dora_rt.runs import base_folder, open_run
-from tests.flows.flow import Flow
-from tests.helpers import eventually
-from tests.tools.verbs import COMMAND, process, start, status, statuses, verb
+from tests.harness.flow import Flow
+from tests.harness.verbs import COMMAND, process, start, status, statuses, verb
+from tests.harness.waiting import eventually
+
+pytestmark = pytest.mark.programs
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def test_ps_lists_runs_and_their_nodes(running: Running):
     out = verb("ps").out
 
     assert re.search(rf"^{running.name}  {running.flow.folder}/flow.yml  running for ", out, re.M)
-    assert re.search(r"^  source +running +\d+ +0 +[\d.]+ +[\d.]+ MB$", out, re.M)
+    assert re.search(r"^  source +running +\d+ +0 +[\d.]+ +[\d.]+ MiB$", out, re.M)
     assert verb("ps", "--json").json[0]["run"] == running.name
     assert verb("ps", "-q").out.split() == [running.name, "source", "sink", "pair"]
 
@@ -128,8 +130,8 @@ def test_top_measures_rate_bandwidth_drops_and_latency(running: Running):
 def test_top_shows_a_table_of_nodes_and_one_of_edges(running: Running):
     out = verb("top", running.name[:6], "--once", "-i", "0.2").out
 
-    assert re.search(r"^source +running +\d+ +0 +\d+ % +[\d.]+ MB +\d+$", out, re.M)
-    edge = r"^source/out -> sink/out +[\d.]+ +[\d.]+ kB/s +\d+/10 +0(?: +[\d.]+ [um]s){4}$"
+    assert re.search(r"^source +running +\d+ +0 +\d+ % +[\d.]+ MiB +\d+$", out, re.M)
+    edge = r"^source/out -> sink/out +[\d.]+ +[\d.]+ KiB/s +\d+/10 +0(?: +[\d.]+ [um]s){4}$"
     assert re.search(edge, out, re.M)
     assert re.search(r"^pair/first/out -> pair/second/in(?: +-){8}$", out, re.M)
 

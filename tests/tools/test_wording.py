@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.units import counted, mib
-from tests.tools.verbs import verb
+from dora_rt.units import counted, size
+from tests.harness.verbs import verb
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,13 @@ def test_one_is_no_plural(number: int, noun: str, text: str):
 
 @pytest.mark.parametrize(
     ("nbytes", "text"),
-    [(0, "0.0 KiB"), (4096, "4.0 KiB"), (100 * 2**10, "100.0 KiB"), (2**20 // 2, "0.5 MiB")],
+    [(None, "-"), (0, "0 B"), (4096, "4.0 KiB"), (2**20 // 2, "512.0 KiB"), (3 * 2**29, "1.5 GiB")],
 )
-def test_little_memory_is_not_shown_as_none(nbytes: int, text: str):
-    assert mib(nbytes) == text
+def test_memory_is_shown_in_the_unit_that_fits(nbytes: int | None, text: str):
+    assert size(nbytes) == text
 
 
+@pytest.mark.programs
 def test_check_and_doctor_speak_of_one_thing_as_one(tmp_path: Path):
     (tmp_path / "node.py").write_text("")
     path = tmp_path / "flow.yml"
@@ -48,5 +49,5 @@ def test_check_and_doctor_speak_of_one_thing_as_one(tmp_path: Path):
     checked = verb("check", str(alone)).out
     assert "is fine: 1 process, 0 edges\n" in checked
     assert "up to" not in checked
-    assert f"{mib(3 * mmap.PAGESIZE)} before the first sample" in verb("doctor", str(alone)).out
+    assert f"{size(3 * mmap.PAGESIZE)} before the first sample" in verb("doctor", str(alone)).out
     assert '"1 node. ' in verb("graph", str(alone), "--format", "svg").out

@@ -21,7 +21,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from dora_rt.errors import ExtraMissingError
 from dora_rt.launcher.trace_options import decide_spans
 from dora_rt.tracing.spans import format_context, parse_context, quieten
-from tests.flows.flow import Finished, Flow
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
 
 FRAMES = 4
 
@@ -142,7 +143,7 @@ def read_spans(request: ExportTraceServiceRequest) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def exported(
-    collector: Collector, tmp_path_factory: pytest.TempPathFactory
+    starts_programs: None, collector: Collector, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Finished, Collector]:
     flow = Flow(tmp_path_factory.mktemp("spans"))
     flow.write("flow.yml", FLOW)

@@ -13,7 +13,8 @@ import pytest
 
 from dora_rt.launcher.perfetto import check_target
 from dora_rt.tracing.record_file import Kind, Record, TraceWriter, read_trace
-from tests.flows.flow import Finished, Flow
+from tests.harness.finished import Finished
+from tests.harness.flow import Flow
 
 FLOW = """
     nodes:
@@ -69,10 +70,11 @@ PLOT = """
 FRAGILE = """
     import os, signal
     from dora_rt import Node
+    from dora_rt.node.session import Session
     node = Node()
     for number, event in enumerate(node):
         if number == 3:
-            if node.config().restart_count == 0:
+            if Session.of(node).config.restart_count == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             node.send_output("end", b"")
 """
@@ -123,7 +125,7 @@ class Traced:
 
 
 @pytest.fixture(scope="module")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+def traced(starts_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     folder = tmp_path_factory.mktemp("traced")
     flow = Flow(folder)
     flow.write("flow.yml", FLOW)

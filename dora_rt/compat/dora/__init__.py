@@ -5,6 +5,9 @@ Nothing is installed under the name `dora`. Elsewhere, `from dora_rt.compat.dora
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 try:
     from dora_rt.event import DoraStatus
 except ImportError as error:
@@ -16,27 +19,9 @@ from dora_rt import __version__
 
 from ._node import Node
 from ._raw import SampleBuffer, SampleHandler
-from ._ros2 import (
-    Ros2ActionClient,
-    Ros2ActionServer,
-    Ros2Context,
-    Ros2Durability,
-    Ros2Liveliness,
-    Ros2Node,
-    Ros2NodeOptions,
-    Ros2Publisher,
-    Ros2QosPolicies,
-    Ros2ServiceClient,
-    Ros2ServiceServer,
-    Ros2Subscription,
-    Ros2Topic,
-    Ros2Transport,
-)
 from ._run import build, run, start_runtime
 
-__all__ = [
-    "DoraStatus",
-    "Node",
+_ROS2_NAMES = [
     "Ros2ActionClient",
     "Ros2ActionServer",
     "Ros2Context",
@@ -51,6 +36,10 @@ __all__ = [
     "Ros2Subscription",
     "Ros2Topic",
     "Ros2Transport",
+]
+__all__ = [
+    "DoraStatus",
+    "Node",
     "SampleBuffer",
     "SampleHandler",
     "__version__",
@@ -58,3 +47,21 @@ __all__ = [
     "run",
     "start_runtime",
 ]
+__all__ += _ROS2_NAMES
+
+
+class _NotHere:
+    """A class of dora's bridge to ROS 2: it can be imported, but not made."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        raise NotImplementedError(
+            f"dora.{type(self).__name__}: dora_rt has no bridge to ROS 2; write a node that "
+            "imports rclpy and passes on what it receives with send_output"
+        )
+
+
+@functools.cache
+def __getattr__(name: str) -> type[_NotHere]:
+    if name not in _ROS2_NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return type(name, (_NotHere,), {})

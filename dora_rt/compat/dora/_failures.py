@@ -1,4 +1,4 @@
-"""Which sources of a node have failed: the launcher knows, and is asked once an input closes."""
+"""NODE_FAILED events: when an input closes, the launcher is asked whether its source failed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _ANSWER_S = 0.2
 
 
 class Failures:
-    """Tells of sources that have failed, to a node that goes on with other inputs."""
+    """Finds the sources that have failed, for a node that goes on with other inputs."""
 
     def __init__(self, config: NodeConfig) -> None:
-        """Look after the sources of one node; nobody is asked before an input has closed."""
+        """Prepare for the sources of one node; the launcher is asked after an input has closed."""
         self._config = config
         self._doubtful: dict[str, int] = {}  # nodes that have closed an output: asked until then
         self._told: set[str] = set()
@@ -46,16 +46,16 @@ class Failures:
 
     @property
     def are_possible(self) -> bool:
-        """Tell whether an input has closed and nobody knows yet why."""
+        """Return whether an input has closed for a reason that is not known yet."""
         return bool(self._doubtful)
 
     @property
     def next_look_ns(self) -> int:
-        """Tell when `take` may know more."""
+        """Return when `take` may know more."""
         return self._asked_ns + _PAUSE_NS
 
     def take(self) -> dict[str, Any] | None:
-        """Give the event of a source that has failed for good, once."""
+        """Return the event of a source that has failed for good, once."""
         now_ns = time.monotonic_ns()
         if not self._doubtful or now_ns < self.next_look_ns:
             return None

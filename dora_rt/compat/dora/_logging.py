@@ -49,12 +49,12 @@ class LogBridge(logging.Handler):
         try:
             _print({**line, "target": record.name, "file": record.pathname, "line": record.lineno})
         except (OSError, ValueError):
-            # Who logs must not fail because nobody listens any more.
+            # A closed stdout must not fail the program that logs.
             self.handleError(record)
 
 
 def bridge_logging(node_id: str) -> None:
-    """Let `logging` write log lines, from INFO on; unless the program has set it up already."""
+    """Let `logging` write log lines from INFO on, unless the program has set it up already."""
     logging.basicConfig(handlers=[LogBridge(node_id)], level=logging.INFO, format="%(message)s")
 
 

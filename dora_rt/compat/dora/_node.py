@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from dora_rt.errors import UnsupportedValueError
 from dora_rt.node.dora_events import import_arrow, with_shape
 from dora_rt.node.node import Node as NativeNode
+from dora_rt.node.session import Session
 from dora_rt.node_config import Api
 
 from ._logging import bridge_logging, write_log
@@ -23,8 +24,6 @@ from ._stream import EventStream
 
 if TYPE_CHECKING:
     from dora_rt.transport.output.loan import Loan
-
-    from ._ros2 import Ros2Subscription
 
 _REQUEST_ID = "request_id"
 _logger = logging.getLogger("dora")
@@ -37,6 +36,7 @@ class Node:
     """
 
     _node: NativeNode
+    _session: Session
     _stream: EventStream
     _abandoned: deque[Loan]
 
@@ -54,14 +54,16 @@ class Node:
         """
         run, _, name = (node_id or "").rpartition("/")
         native = NativeNode(name or None, run or None)
-        if native.config().api is Api.TUPLES:
+        session = Session.of(native)
+        if session.config.api is Api.TUPLES:
             return cast(Node, native)
         import_arrow()
         node = super().__new__(cls)
         node._node = native
-        node._stream = EventStream(native)
+        node._session = session
+        node._stream = EventStream(session)
         node._abandoned = deque()
-        native.follow_rules_of_dora()
+        session.follow_rules_of_dora()
         bridge_logging(native.id())
         return node
 
@@ -83,11 +85,11 @@ class Node:
         return event
 
     def try_recv(self) -> dict[str, Any] | None:
-        """Give an event that is there, else None."""
+        """Return an event that is there, else None."""
         return self._stream.poll()
 
     def drain(self) -> list[dict[str, Any]]:
-        """Give all events that are there.
+        """Return all events that are there.
 
         Raises:
             RuntimeError: the stream has ended.
@@ -95,7 +97,7 @@ class Node:
         return self._stream.drain()
 
     def is_empty(self) -> bool:
-        """Tell whether no event is there."""
+        """Return whether no event is there."""
         return self._stream.is_empty()
 
     async def recv_async(self, timeout: float | None = None) -> dict[str, Any] | None:
@@ -119,7 +121,7 @@ class Node:
     def send_output_raw(
         self, output_id: str, data_length: int, metadata: dict[str, Any] | None = None
     ) -> SampleHandler:
-        """Give memory of `data_length` bytes to write in place; in a `with` block it is sent after.
+        """Return memory of `data_length` bytes to write in place; the end of its block sends it.
 
         Raises:
             UnknownOutputError: the dataflow file declares no such output (a RuntimeError).
@@ -135,7 +137,7 @@ class Node:
     def send_service_request(
         self, output_id: str, data: Any, metadata: dict[str, Any] | None = None
     ) -> str:
-        """Send a request, and give the `request_id` in its metadata, by which to know the answer.
+        """Send a request; return its `request_id`, which the answer has in its metadata.
 
         Raises:
             UnknownOutputError, UnsupportedValueError: as for `send_output`.
@@ -162,7 +164,7 @@ class Node:
         self.send_output(output_id, data, metadata)
 
     def node_config(self) -> dict[str, Any]:
-        """Give the inputs and outputs of this node, as the dataflow file has them."""
+        """Return the inputs and outputs of this node, as the dataflow file has them."""
         name = self._node.id()
         for node in self.dataflow_descriptor()["nodes"]:
             if node["id"] == name:
@@ -170,27 +172,27 @@ class Node:
         return {"inputs": {}, "outputs": []}
 
     def dataflow_descriptor(self) -> dict[str, Any]:
-        """Give the whole dataflow, with defaults filled in."""
-        path = self._node.config().description_path
+        """Return the whole dataflow, with defaults filled in."""
+        path = self._session.config.description_path
         description: dict[str, Any] = json.loads(Path(path).read_text())
         return description
 
     def dataflow_id(self) -> str:
-        """Give a UUID that begins with the name of the run."""
+        """Return a UUID that begins with the name of the run."""
         # Version 8: made in a way of one's own.
-        name, _, _ = self._node.config().run.partition(".")
+        name, _, _ = self._session.config.run.partition(".")
         return f"{name}-0000-8000-8000-000000000000"
 
     def is_restart(self) -> bool:
-        """Tell whether this node was started again."""
+        """Return whether this node was started again."""
         return self.restart_count() > 0
 
     def restart_count(self) -> int:
-        """Tell how often this node was started again."""
-        return self._node.config().restart_count
+        """Return how often this node was started again."""
+        return self._session.config.restart_count
 
     def timestamp(self) -> datetime:
-        """Give the time of day, in UTC."""
+        """Return the time of day, in UTC."""
         return datetime.now(timezone.utc)
 
     def log(
@@ -227,7 +229,7 @@ class Node:
         """Write a log line of level trace."""
         self.log("trace", message)
 
-    def merge_external_events(self, subscription: Ros2Subscription) -> NoReturn:
+    def merge_external_events(self, subscription: Any) -> NoReturn:
         """Refuse: there is no bridge to ROS 2."""
         raise NotImplementedError("merge_external_events: dora_rt has no bridge to ROS 2")
 

@@ -15,7 +15,7 @@ _SENT = "the sample has already been sent"
 
 
 class SampleBuffer:
-    """Memory of a sample, for `memoryview`, numpy and whoever else takes a buffer.
+    """Memory of a sample, for `memoryview`, numpy and everything else that takes a buffer.
 
     Before Python 3.12 no class written in Python can be that: there `SampleHandler` gives a
     `pickle.PickleBuffer` instead.
@@ -39,10 +39,10 @@ class SampleBuffer:
 
 
 class SampleHandler:
-    """A sample that is being written. Left unsent, it is given up when nobody refers to it."""
+    """A sample that is being written. Left unsent, it is given up with its last reference."""
 
     def __init__(self, loan: Loan, abandoned: deque[Loan]) -> None:
-        """Begin to write; what nobody sends and nobody looks at any more goes to `abandoned`."""
+        """Begin the loan; unsent and without views, it goes to `abandoned`."""
         self._loan: Loan | None = loan
         # Each view holds on to this array, and to nothing else, so references to it are views.
         array = loan.__enter__().view()
@@ -59,7 +59,7 @@ class SampleHandler:
         self._references = sys.getrefcount(self._array)
 
     def as_buffer(self) -> Any:
-        """Give the sample's memory as an object with the buffer protocol, each time the same one.
+        """Return the sample's memory as an object with the buffer protocol, each time the same one.
 
         Raises:
             RuntimeError: the sample was sent.
@@ -68,7 +68,7 @@ class SampleHandler:
         return self._buffer
 
     def as_memoryview(self) -> memoryview:
-        """Give a new writable view of the sample's memory.
+        """Return a new writable view of the sample's memory.
 
         Raises:
             RuntimeError: the sample was sent.
@@ -105,7 +105,7 @@ class SampleHandler:
         traceback: TracebackType | None,
     ) -> None:
         if kind is not None:
-            # Unsent, and still to be sent: who has the handler may put right what went wrong.
+            # Still unsent: the program may mend what went wrong, and send.
             return
         try:
             self.send()

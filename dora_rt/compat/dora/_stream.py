@@ -12,7 +12,7 @@ from typing import Any
 
 from dora_rt.event import Change, Event, InputClosed, MatchedEvents, SourceRestarted
 from dora_rt.node.dora_events import change_event, input_event, stop_event, timeout_event
-from dora_rt.node.node import Node as NativeNode
+from dora_rt.node.session import Session
 from dora_rt.transport.primitives.doorbell import deadline_after
 
 from ._failures import Failures
@@ -24,14 +24,14 @@ _SLICE_NS = 100_000_000
 class EventStream:
     """Gives event dicts. Threads take turns; what one of them took too early goes to the next."""
 
-    def __init__(self, node: NativeNode) -> None:
+    def __init__(self, session: Session) -> None:
         """Read a node's inputs."""
-        self._node = node
-        self._inputs = {entry.id: entry for entry in node.config().inputs}
+        self._session = session
+        self._inputs = {entry.id: entry for entry in session.config.inputs}
         self._turn = threading.Lock()
-        # Taken to see whether there was one, or for a coroutine that was cancelled meanwhile.
+        # Events taken by `is_empty`, or for a coroutine that was cancelled meanwhile.
         self._ahead: deque[dict[str, Any]] = deque()
-        self._failures = Failures(node.config())
+        self._failures = Failures(session.config)
         self._has_ended = False
 
     def next(self, timeout: float | None) -> dict[str, Any] | None:
@@ -46,14 +46,14 @@ class EventStream:
             return timeout_event()
 
     def poll(self) -> dict[str, Any] | None:
-        """Give an event that is there; None if there is none, and at the end."""
+        """Return an event that is there; None if there is none, and at the end."""
         try:
             return self._wait(0)
         except TimeoutError:
             return None
 
     def drain(self) -> list[dict[str, Any]]:
-        """Give all events that are there.
+        """Return all events that are there.
 
         Raises:
             RuntimeError: the STOP event was given before, so none will ever come.
@@ -66,7 +66,7 @@ class EventStream:
         return events
 
     def is_empty(self) -> bool:
-        """Tell whether no event is there."""
+        """Return whether no event is there."""
         try:
             with self._turn_until(0):
                 if not self._ahead and (event := self._take(0)) is not None:
@@ -77,7 +77,7 @@ class EventStream:
 
     async def receive(self, timeout: float | None) -> dict[str, Any] | None:
         """Do what `next` does; other tasks go on meanwhile. A cancelled wait loses no event."""
-        # Of a size that only those should load who use it.
+        # Large: only programs that use it load it.
         import asyncio
 
         deadline_ns = _deadline_after(timeout)
@@ -128,7 +128,6 @@ class EventStream:
     def _take(self, deadline_ns: int | None) -> dict[str, Any] | None:
         if self._has_ended:
             return None
-        node = self._node
         event = self._next_event(deadline_ns)
         if isinstance(event, dict):
             return event
@@ -143,7 +142,7 @@ class EventStream:
             return input_event(event, self._inputs[event.id])
         if event is None:
             self._has_ended = True
-            return stop_event(was_told=node.was_told_to_stop())
+            return stop_event(was_told=self._session.inbox.was_told_to_stop)
         entry = self._inputs[event.id]
         if isinstance(event, InputClosed) and event.is_final:
             self._failures.suspect(entry)
@@ -162,11 +161,11 @@ class EventStream:
             if deadline_ns is not None:
                 until_ns = min(until_ns, deadline_ns)
             try:
-                return self._node.next_intact(_seconds_until(until_ns))
+                return self._session.wait_intact(until_ns)
             except TimeoutError:
                 if until_ns == deadline_ns:
                     raise
-        return self._node.next_intact(None if deadline_ns is None else _seconds_until(deadline_ns))
+        return self._session.wait_intact(deadline_ns)
 
 
 def _deadline_after(timeout: float | None) -> int | None:

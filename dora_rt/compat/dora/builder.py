@@ -25,7 +25,7 @@ class DataflowBuilder:
         return node
 
     def to_yaml(self, path: str | None = None) -> str | None:
-        """Give the text of the file, or write it to `path`."""
+        """Return the text of the file, or write it to `path`."""
         text: str = yaml.safe_dump(
             {"nodes": [node.to_dict() for node in self.nodes]}, sort_keys=False
         )
@@ -126,7 +126,7 @@ class Node:
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the node's entry in the file."""
+        """Return the node's entry in the file."""
         if not self.operators:
             return dict(self.config)
         return {**self.config, "operators": [operator.to_dict() for operator in self.operators]}
@@ -164,5 +164,5 @@ class Operator:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the operator's entry in the file."""
+        """Return the operator's entry in the file."""
         return self.config

@@ -12,7 +12,7 @@ __all__ = ["MockNode"]
 
 
 class MockNode:
-    """Give events to a loop, and keep what it does.
+    """A node that gives events to a loop, and keeps what it does. It refuses no value.
 
     Attributes:
         outputs: what was sent on each output.
@@ -73,7 +73,7 @@ class MockNode:
         self.service_responses_sent: list[dict[str, Any]] = []
 
     def next(self, timeout: float | None = None) -> dict[str, Any] | None:
-        """Give the next event, or None when there is none left; never waits."""
+        """Return the next event, or None when there is none left; never waits."""
         return self._events.popleft() if self._events else None
 
     def __iter__(self) -> MockNode:
@@ -86,21 +86,21 @@ class MockNode:
         return event
 
     def try_recv(self) -> dict[str, Any] | None:
-        """Give the next event, or None when there is none left."""
+        """Return the next event, or None when there is none left."""
         return self.next()
 
     def drain(self) -> list[dict[str, Any]]:
-        """Give all events that are left."""
+        """Return all events that are left."""
         events = list(self._events)
         self._events.clear()
         return events
 
     def is_empty(self) -> bool:
-        """Tell whether no event is left."""
+        """Return whether no event is left."""
         return not self._events
 
     async def recv_async(self, timeout: float | None = None) -> dict[str, Any] | None:
-        """Give the next event, or None when there is none left; never waits."""
+        """Return the next event, or None when there is none left; never waits."""
         return self.next()
 
     def send_output(
@@ -186,27 +186,27 @@ class MockNode:
         self.log("trace", message)
 
     def dataflow_descriptor(self) -> dict[str, Any]:
-        """Give what the test prepared."""
+        """Return what the test prepared."""
         return dict(self._dataflow_descriptor)
 
     def dataflow_id(self) -> str:
-        """Give what the test prepared."""
+        """Return what the test prepared."""
         return self._dataflow_id
 
     def node_config(self) -> dict[str, Any]:
-        """Give what the test prepared."""
+        """Return what the test prepared."""
         return dict(self._node_config)
 
     def is_restart(self) -> bool:
-        """Tell what the test prepared."""
+        """Return what the test prepared."""
         return self._is_restart
 
     def restart_count(self) -> int:
-        """Tell what the test prepared."""
+        """Return what the test prepared."""
         return self._restart_count
 
     def timestamp(self) -> datetime:
-        """Give the time of day, in UTC."""
+        """Return the time of day, in UTC."""
         return datetime.now(timezone.utc)
 
     def merge_external_events(self, subscription: Any) -> NoReturn:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dora_rt.descriptor.tree.model import Node, OutputSource, Place
 from dora_rt.node_config import QueuePolicy
 
-# What is wrong and where.
+# A problem and its place.
 Deadlock = tuple[Place, str]
 
 # writer's process -> reader's process -> the input that makes the writer wait

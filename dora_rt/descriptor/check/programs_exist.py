@@ -11,12 +11,8 @@ from pathlib import Path
 
 from dora_rt.descriptor.check.compiled_programs import OWN_NODES, is_compiled_for_dora
 from dora_rt.descriptor.tree.model import Descriptor, Operator, Program
-from dora_rt.descriptor.tree.problems import (
-    MalformedError,
-    Problems,
-    closest,
-    quote,
-)
+from dora_rt.descriptor.tree.problems import MalformedError, Problems, quote
+from dora_rt.spelling import closest
 
 _MAX_SOURCE_NBYTES = 16 * 1024 * 1024
 

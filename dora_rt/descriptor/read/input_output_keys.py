@@ -138,7 +138,7 @@ def _make_input(
 MAX_QUEUE_SIZE = 1024
 MAX_MAX_HELD = 64
 
-# dora's word; there it drops all the same, here it does what it says.
+# dora's word; there such a queue drops all the same, here the writer waits.
 _POLICIES = {policy.value: policy for policy in QueuePolicy} | {"backpressure": QueuePolicy.BLOCK}
 
 

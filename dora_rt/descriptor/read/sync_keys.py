@@ -31,7 +31,7 @@ def read_sync(
     """Read the key, and let the inputs that it names be held until their partners come.
 
     Returns:
-        What the file says, or None; and the inputs.
+        The value in the file, or None; and the inputs.
     """
     value = fields.get("sync")
     sync = None if value is None else _read(value, fields.owner, inputs, problems)

@@ -11,8 +11,9 @@ from typing import Union
 import yaml
 
 from dora_rt.descriptor.tree.model import Place
-from dora_rt.descriptor.tree.problems import Problems, closest, listing, quote
+from dora_rt.descriptor.tree.problems import Problems, listing, quote
 from dora_rt.descriptor.tree.yaml_errors import explain_yaml_error
+from dora_rt.spelling import closest
 
 MAX_NBYTES = 1024 * 1024
 MAX_DEPTH = 50

@@ -167,7 +167,7 @@ MODULE_NODE = Vocabulary(
 
 TYPE_RULE = Vocabulary(keys=("from", "to"))
 
-# What stands behind these is for people, for other programs or for nobody.
+# The values of these are for people or for other programs.
 _VOCABULARIES = (ROOT, NODE, CUSTOM, OPERATOR)
 UNREAD = {"name", "description", "build"} | {
     key for vocabulary in _VOCABULARIES for key in (*vocabulary.noted, *vocabulary.refused)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
 from dora_rt.descriptor.tree.model import Place
 from dora_rt.errors import DescriptorError
+from dora_rt.spelling import closest
 
 _MAX_QUOTED = 100
 _MAX_LISTED = 12
-# Comparing one misspelt name with thousands of others takes seconds.
-_MAX_CANDIDATES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +90,6 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:
     """Return the hint `did you mean '...'?` if one of the candidates is similar."""
     match = closest(name, candidates)
     return f"did you mean {quote(match)}?" if match is not None else None
-
-
-def closest(name: str, candidates: Iterable[str], *, similarity: float = 0.6) -> str | None:
-    """Return the candidate that is most similar to a name, if any is similar at all."""
-    names = list(candidates)
-    if len(names) > _MAX_CANDIDATES:
-        return None
-    return next(iter(difflib.get_close_matches(name, names, 1, similarity)), None)
 
 
 def listing(names: Iterable[str]) -> str:

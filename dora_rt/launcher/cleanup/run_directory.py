@@ -32,7 +32,7 @@ from dora_rt.launcher.cleanup.leftovers import (
     unlink_objects,
 )
 from dora_rt.runs import RUN_PATTERN, namespace_of_run
-from dora_rt.units import counted
+from dora_rt.units import counted, size
 
 _MANIFEST = "manifest.json"
 _NAME = re.compile(rf"({RUN_PATTERN})|\.new-({RUN_PATTERN})-\d+")
@@ -374,7 +374,7 @@ def _read_manifest(folder_fd: int) -> Manifest | None:
 
 
 def _amount(objects: int, nbytes: int) -> str:
-    return f"{counted(objects, 'object')} ({nbytes / 1e6:.1f} MB)"
+    return f"{counted(objects, 'object')} ({size(nbytes)})"
 
 
 def cannot_make(path: Path, error: OSError) -> LaunchError:

@@ -1,4 +1,4 @@
-"""What an edge counts, in the words of its reader and of its writer."""
+"""Counters of an edge, in the words of its reader and of its writer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dora_rt.transport.ring import protocol
 
 @dataclass(frozen=True, slots=True)
 class EdgeCounters:
-    """What an edge counted so far; latencies as a histogram of `dora_rt.latency`."""
+    """Counters of an edge; latencies as a histogram of `dora_rt.latency`."""
 
     sent: int
     delivered: int
@@ -25,7 +25,7 @@ class EdgeCounters:
     ages: tuple[int, ...]
     """From the origin to the receipt."""
     waiting: int = 0
-    """An estimate of what is in the queue: both ends go on while this looks at them."""
+    """Samples in the queue, as an estimate: both ends go on during the look."""
 
 
 _NO_LATENCIES = (0,) * BUCKETS
@@ -33,7 +33,7 @@ NOTHING = EdgeCounters(0, 0, 0, 0, _NO_LATENCIES, _NO_LATENCIES)
 
 
 def read_present(run: str, output: OutputConfig, edge: EdgeConfig) -> EdgeCounters | None:
-    """Read what both ends of an edge have counted; None if a segment of theirs is gone."""
+    """Return the counters of both ends of an edge; None if a segment of theirs is gone."""
     # The reader's first: what it has received by now, the writer has counted before.
     read = _read_edge(run, edge, protocol.LOG)
     words = read_output(run, output)
@@ -49,13 +49,13 @@ def read_present(run: str, output: OutputConfig, edge: EdgeConfig) -> EdgeCounte
 
 
 def read_reader(run: str, edge: EdgeConfig) -> EdgeCounters | None:
-    """Read what the reader of an edge has counted; None if its segment is gone."""
+    """Return the counters of the reader of an edge; None if its segment is gone."""
     words = _read_edge(run, edge, protocol.LOG)
     return None if words is None else _received(words)
 
 
 def read_writer(run: str, output: OutputConfig, edge: EdgeConfig) -> EdgeCounters | None:
-    """Read what the writer of an output has counted for one edge; None if its segment is gone."""
+    """Return the counters of the writer for one edge; None if its segment is gone."""
     words = read_output(run, output)
     if words is None:
         return None
@@ -64,23 +64,23 @@ def read_writer(run: str, output: OutputConfig, edge: EdgeConfig) -> EdgeCounter
 
 
 def read_output(run: str, output: OutputConfig) -> list[int] | None:
-    """Read the words of an output and of all its edges; None if its segment is gone."""
+    """Return the words of an output and of all its edges; None if its segment is gone."""
     name = object_names.output(run, output.number, output.generation)
     return read_words(name, protocol.FLOOR + 3 * output.edge_count)
 
 
 def read_sent(run: str, output: OutputConfig) -> tuple[int, int]:
-    """Read how many samples an output has sent, and their bytes; nothing if they are gone."""
+    """Return the samples and bytes that an output has sent; 0 if its segment is gone."""
     words = read_words(object_names.output(run, output.number, output.generation), protocol.FLOOR)
     return (0, 0) if words is None else (words[protocol.HEAD], words[protocol.SENT_NBYTES])
 
 
 def has_read_all(run: str, output: OutputConfig, edge: EdgeConfig) -> bool:
-    """Tell whether a reader that lives needs an earlier generation of its writer no more."""
+    """Whether a reader that lives no longer needs an earlier generation of its writer."""
     read = _read_edge(run, edge, protocol.LATENCIES)
     words = read_output(run, output)
     if read is None or words is None:
-        return True  # somebody has removed it: who had it, has it
+        return True  # removed from outside: those that have mapped it keep it
     if read[protocol.LEFT] or read[protocol.READER_CLOSED] != protocol.OPEN:
         return True
     begin = words[protocol.begin_index(output.edge_count, edge.position)]
@@ -91,7 +91,7 @@ def has_read_all(run: str, output: OutputConfig, edge: EdgeConfig) -> bool:
 
 
 def add(parts: Iterable[EdgeCounters | None]) -> EdgeCounters | None:
-    """Add up what several generations have counted; None if one of them is not known."""
+    """Return the sum of the counters of generations; None if one of them is not known."""
     known: list[EdgeCounters] = []
     for part in parts:
         if part is None:

@@ -1,4 +1,4 @@
-"""What the edges of a run have counted, those in shared memory and those within one process."""
+"""Totals of every edge of a run, in shared memory or within one process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dora_rt.report import EdgeReport
 from dora_rt.transport.status_pipe import LinkCounters
 
 
-class Accounts:
-    """The counters of every edge; those within a process are told by it when it ends."""
+class EdgeTotals:
+    """The counters of every edge; a process tells those of its own links when it ends."""
 
     def __init__(self, edges: Sequence[EdgePlan], memory: RunMemory) -> None:
         self._edges = edges
@@ -20,18 +20,18 @@ class Accounts:
         self._links: dict[int, LinkCounters] = {}
 
     def add_link(self, counters: LinkCounters) -> None:
-        """Add what a process told of an edge between two of its operators."""
+        """Add the counters that a process told of an edge between two of its operators."""
         earlier = self._links.get(counters.number)
         self._links[counters.number] = counters if earlier is None else earlier.plus(counters)
 
     def read(self, edge: EdgePlan) -> EdgeCounters | None:
-        """Read what an edge in shared memory has counted; None for one within a process."""
+        """Return the counters of an edge in shared memory; None for one within a process."""
         if edge.output is None or edge.edge is None:
             return None
         return self._memory.counters(edge.output, edge.edge)
 
     def report(self) -> tuple[EdgeReport, ...]:
-        """Sum every edge up."""
+        """Return the totals of every edge."""
         return tuple(self._report(edge) for edge in self._edges)
 
     def _report(self, edge: EdgePlan) -> EdgeReport:

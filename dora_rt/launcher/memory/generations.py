@@ -1,4 +1,4 @@
-"""Earlier generations of shared objects, kept until nobody needs them any more."""
+"""Generations of shared objects: made at each restart, kept until no process needs them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Generation = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Outdated:
-    """An earlier generation: its names, what it counted, and what must come before it can go."""
+    """An earlier generation: its names, its counters, and the conditions of its removal."""
 
     segment: str
     returned: str | None
@@ -40,7 +40,7 @@ class Outdated:
     unattached: set[int] = field(default_factory=set)
 
     def counters(self, edge: int) -> EdgeCounters | None:
-        """Give what was counted for an edge; nothing for an edge that is not concerned."""
+        """Return the counters of an edge; NOTHING for an edge that it does not have."""
         return self.count[edge]() if edge in self.count else NOTHING
 
 
@@ -51,8 +51,8 @@ def unlink_outdated(
 
     Args:
         run: the run.
-        removed: what goes.
-        kept: what somebody still needs.
+        removed: the generations to remove.
+        kept: those that a process still needs.
         present: the newest generation of each edge. Tokens of an edge go that are older than
             that: a writer that had not looked yet may have made some for a reader long gone.
     """
@@ -78,8 +78,8 @@ def unlink_outdated(
 
 
 @dataclass(slots=True)
-class Output:
-    """The present generation of an output, and what those before it counted."""
+class OutputMemory:
+    """The present generation of an output, and the totals of those before it."""
 
     config: OutputConfig
     sent_before: int = 0
@@ -87,8 +87,8 @@ class Output:
 
 
 @dataclass(slots=True)
-class Edge:
-    """The present generation of an edge, and what those before it counted that are gone."""
+class EdgeMemory:
+    """The present generation of an edge, and the totals of the removed ones before it."""
 
     config: EdgeConfig
     output: int
@@ -99,7 +99,7 @@ class Edge:
 
 
 def create_output(run: str, config: OutputConfig) -> None:
-    """Make the segment of an output, and its pool if that is to be there from the beginning."""
+    """Make the segment of an output, and its pool if its size is known from the beginning."""
     name = object_names.output(run, config.number, config.generation)
     words = create_words(name, protocol.output_nbytes(config.slots, config.edge_count))
     protocol.format_output(words, config.slots, config.edge_count)
@@ -111,8 +111,8 @@ def create_output(run: str, config: OutputConfig) -> None:
 def create_edge(run: str, config: EdgeConfig) -> None:
     """Make the segment of an edge, and the semaphore that its reader posts.
 
-    The tokens are made by the writer, each when it first has something for this reader in that
-    slot: of all that an edge may come to need, most never is.
+    The writer makes the tokens, each when it first has a sample for this reader in that slot:
+    most of them are never needed.
     """
     name = object_names.edge(run, config.number, config.generation)
     words = create_words(name, protocol.edge_nbytes(config.slots))
@@ -121,18 +121,18 @@ def create_edge(run: str, config: EdgeConfig) -> None:
 
 
 def create_words(name: str, nbytes: int) -> memoryview:
-    """Make a segment of 8-byte words; it is mapped as long as they are used."""
+    """Return the 8-byte words of a new segment, which stays mapped as long as they are used."""
     segment = Segment.create(name, nbytes)
     segment.close()
     return segment.words()
 
 
 def wake_writer(run: str, number: int, generation: int) -> None:
-    """Wake the writer of an edge, should it wait for room there."""
+    """Wake the writer of an edge if it waits for room there."""
     try:
         returned = attach_semaphore(object_names.returned(run, number, generation))
     except SharedMemoryError:
-        return  # somebody has removed it: the word on the board is seen at the next send
+        return  # removed from outside: the writer sees the board at its next send
     returned.release()
     returned.close()
 

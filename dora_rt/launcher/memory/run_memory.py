@@ -19,9 +19,9 @@ from dora_rt.launcher.memory.counters import (
     read_writer,
 )
 from dora_rt.launcher.memory.generations import (
-    Edge,
+    EdgeMemory,
     Outdated,
-    Output,
+    OutputMemory,
     create_edge,
     create_output,
     create_words,
@@ -48,9 +48,11 @@ class RunMemory:
         self._pass_fence = Fence().pass_through
         self._doorbells: list[Semaphore] = []
         self._pulses: dict[int, memoryview] = {}
-        self._outputs: dict[int, Output] = {}
-        self._edges: dict[int, Edge] = {}
-        self._edges_of: defaultdict[int, list[Edge]] = defaultdict(list)  # by process, both ends
+        self._outputs: dict[int, OutputMemory] = {}
+        self._edges: dict[int, EdgeMemory] = {}
+        self._edges_of: defaultdict[int, list[EdgeMemory]] = defaultdict(
+            list
+        )  # by process, both ends
         self._outdated: list[Outdated] = []
         self._tidied_ns = 0
         # Processes that may still have to attach to what their configuration names.
@@ -78,7 +80,7 @@ class RunMemory:
         return memory
 
     def start(self) -> int:
-        """Open the barrier: let the first inputs flow. Gives the time of the start."""
+        """Let the first inputs flow, and return the time of the start."""
         now_ns = time.monotonic_ns()
         self._board.start(now_ns)
         for doorbell in self._doorbells:
@@ -87,16 +89,16 @@ class RunMemory:
 
     @property
     def start_ns(self) -> int:
-        """Tell when the first input could flow; 0 while it could not."""
+        """When the first input could flow; 0 while it could not."""
         return self._board.start_ns
 
-    def stop(self, process: int, *, comes_back: bool = False) -> None:
+    def tell_to_stop(self, process: int, *, comes_back: bool = False) -> None:
         """Tell a process to end; its peers wait for another one if it comes back."""
         self._board.stop(process, comes_back=comes_back)
         self._doorbells[process].release()
 
     def last_beat_ns(self, process: int) -> int:
-        """Tell when a process with a heartbeat last showed that it is alive."""
+        """Return when a process with a heartbeat last showed that it is alive."""
         return self._pulses[process][0]
 
     def mark_dead(self, process: int, *, returns: bool, keeps_queues: bool = True) -> None:
@@ -156,7 +158,7 @@ class RunMemory:
         for config in left:
             wake_writer(self._run, config.number, config.generation)
         self._unattached.add(process)
-        self._board.let_go_on(process)
+        self._board.clear_stop(process)
         return self.current(self._plan.processes[process].config)
 
     def current(self, plan: NodePlan) -> NodePlan:
@@ -177,12 +179,12 @@ class RunMemory:
         )
 
     def note_attached(self, process: int) -> None:
-        """Learn that a process has attached to what its configuration names."""
+        """Note that a process has attached to the objects that its configuration names."""
         self._unattached.discard(process)
 
     @property
     def has_outdated(self) -> bool:
-        """Tell whether objects of earlier generations are still there."""
+        """Whether objects of earlier generations are still there."""
         return bool(self._outdated)
 
     def tidy(self, now_ns: int) -> None:
@@ -196,7 +198,7 @@ class RunMemory:
             self.remove_outdated()
 
     def remove_outdated(self) -> None:
-        """Remove the earlier generations that nobody needs any more."""
+        """Remove the earlier generations that no process needs any more."""
         kept: list[Outdated] = []
         removed: list[Outdated] = []
         for outdated in self._outdated:
@@ -214,7 +216,7 @@ class RunMemory:
         unlink_outdated(self._run, removed, kept, present)
 
     def counters(self, output: OutputConfig, edge: EdgeConfig) -> EdgeCounters | None:
-        """Read what an edge has counted, over all its generations; None if nobody can tell."""
+        """Return the counters of an edge over all its generations; None if one is not known."""
         present = self._edges[edge.number]
         earlier = [one.counters(edge.number) for one in self._outdated if edge.number in one.count]
         now = read_present(self._run, self._outputs[output.number].config, present.config)
@@ -223,7 +225,7 @@ class RunMemory:
         return add((present.before, *earlier, now))
 
     def sent(self, output: int) -> tuple[int, int]:
-        """Read how many samples an output has sent, and their bytes, over all generations."""
+        """Return the samples and bytes that an output has sent, over all generations."""
         present = self._outputs[output]
         samples, nbytes = read_sent(self._run, present.config)
         return present.sent_before + samples, present.nbytes_before + nbytes
@@ -259,10 +261,10 @@ class RunMemory:
                 self._pulses[number] = create_words(object_names.pulse(run, number), 8)
         for output in self._plan.outputs:
             create_output(run, output)
-            self._outputs[output.number] = Output(output)
+            self._outputs[output.number] = OutputMemory(output)
             for config in output.edges:
                 create_edge(run, config)
-                self._edges[config.number] = edge = Edge(config, output.number)
+                self._edges[config.number] = edge = EdgeMemory(config, output.number)
                 for process_number in {config.writer, config.reader}:
                     self._edges_of[process_number].append(edge)
 
@@ -298,7 +300,7 @@ class RunMemory:
                 # board. So one of the two sees the other, whatever their order.
                 keep_closed(run, before, edge.config)
 
-    def _renew_edge(self, edge: Edge, is_read: Callable[[], bool]) -> None:
+    def _renew_edge(self, edge: EdgeMemory, is_read: Callable[[], bool]) -> None:
         run, old = self._run, edge.config
         number, generation = old.number, old.generation
         self._outdate(
@@ -321,8 +323,8 @@ class RunMemory:
             config, edges=tuple(self._edges[edge.number].config for edge in config.edges)
         )
 
-    def _announce(self, edges: Iterable[Edge]) -> None:
-        """Tell the peers at both ends of edges what is new."""
+    def _announce(self, edges: Iterable[EdgeMemory]) -> None:
+        """Write the state of edges to the board, and wake the peers at both ends."""
         board, concerned = self._board, set()
         woken: dict[int, EdgeConfig] = {}
         for edge in edges:
@@ -351,9 +353,9 @@ class RunMemory:
         self._outdated.append(outdated)
 
     def _is_drained(
-        self, edge: Edge, config: EdgeConfig, reader_starts: int, output: OutputConfig
+        self, edge: EdgeMemory, config: EdgeConfig, reader_starts: int, output: OutputConfig
     ) -> bool:
-        """Tell whether a reader has read an earlier generation of an output to its end."""
+        """Whether a reader has read an earlier generation of an output to its end."""
         if edge.reader_fate is not Fate.ALIVE or edge.reader_starts != reader_starts:
             return True
         return has_read_all(self._run, output, config)

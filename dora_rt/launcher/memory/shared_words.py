@@ -1,4 +1,4 @@
-"""Words of shared memory that the launcher looks at now and then, and keeps no mapping of."""
+"""Words of shared memory that the launcher reads now and then, without a mapping that stays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dora_rt.transport.primitives.shm import Segment
 
 
 def read_words(name: str, count: int) -> list[int] | None:
-    """Copy the first words of a segment; None if somebody has removed it, or cut it short.
+    """Return a copy of the first words of a segment; None if it was removed or cut short.
 
     Through a mapping, and not by reading the file: a word that is written meanwhile is then seen
     as it was before or after, never half of each.

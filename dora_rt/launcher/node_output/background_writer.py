@@ -19,7 +19,7 @@ ROOM_NBYTES = 4 * 1024 * 1024
 _SPARE_NBYTES = 1024 * 1024  # beyond that, for what must not be missed
 
 
-class Outlet:
+class BackgroundWriter:
     """One stream, for whole lines; from `open` to `close`, which waits for its reader.
 
     A terminal takes nothing after Ctrl-S, nor does a pipe to `less` that shows its first page. The

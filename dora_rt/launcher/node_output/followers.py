@@ -12,7 +12,7 @@ _BACKLOG_NBYTES = 1024 * 1024
 _UNSENT_NBYTES = 1024 * 1024
 
 
-class Following:
+class LineFollowers:
     """The lines of one run; if it has a relay, they are kept as long as that one is not there."""
 
     def __init__(self, *, has_relay: bool) -> None:

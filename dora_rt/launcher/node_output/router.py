@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dora_rt.launcher.node_output.console import Console
-from dora_rt.launcher.node_output.followers import Following
+from dora_rt.launcher.node_output.followers import LineFollowers
 from dora_rt.launcher.node_output.interruption import InterruptionFilter
 from dora_rt.launcher.node_output.log_files import NodeLogs
 from dora_rt.log_record import LogLevel, level_of, readable
@@ -29,7 +29,7 @@ class _Window:
     was_full: bool = False
 
 
-class Output:
+class LineRouter:
     """The lines of all nodes of one run."""
 
     def __init__(
@@ -54,8 +54,8 @@ class Output:
         self._logs = logs
         self._least = least or {}
         self._relay = relay
-        self._following = Following(has_relay=relay is not None)
-        self.follow = self._following.follow
+        self._followers = LineFollowers(has_relay=relay is not None)
+        self.follow = self._followers.follow
         """Answers `follow` requests."""
         self._clock = clock
         self._windows: dict[str, _Window] = {}
@@ -76,8 +76,8 @@ class Output:
         """
         least = self._least.get(name, LogLevel.STDOUT)
         told = [(line, least is LogLevel.STDOUT or level_of(line).passes(least)) for line in lines]
-        if self._following.is_wanted and name != self._relay:
-            self._following.write(name, told)
+        if self._followers.is_wanted and name != self._relay:
+            self._followers.write(name, told)
         kept = [harmless(line) for line, is_kept in told if is_kept]
         self._logs.write(name, kept)
         if is_interrupted:
@@ -117,7 +117,7 @@ class Output:
     def close(self, name: str) -> None:
         """Note that a node is over, and prints no more."""
         if name != self._relay:
-            self._following.end(name)
+            self._followers.end(name)
 
     def _tell_hidden(self, name: str, window: _Window) -> None:
         if window.hidden:

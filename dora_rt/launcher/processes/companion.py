@@ -36,7 +36,7 @@ class Companion:
                 guard.command(argv, Resources()),
                 env=environ,
                 stdin=subprocess.DEVNULL,
-                # Ctrl-C is for the launcher, and what it shows while nodes stop is worth seeing.
+                # Ctrl-C is for the launcher; the program still shows how the nodes stop.
                 start_new_session=True,
             )
         except OSError as error:

@@ -11,19 +11,19 @@ from collections.abc import Mapping, Sequence
 from dora_rt.launcher.processes.environ import COMPAT_FOLDER, inherited_environ, node_environ
 from dora_rt.launcher.processes.fork_client import WarmStart
 
-# Beginnings of the options with which nothing, or something else, is started.
-_STARTS_NOTHING = ("-h", "--h", "--c", "--v")
 _waiting: list[WarmStart] = []
 
 
-def begin(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Start a fork server for a command with these arguments, if it may come to need one."""
-    if not arguments or any(word.startswith(_STARTS_NOTHING) for word in arguments):
-        return
-    if len(os.sched_getaffinity(0)) < 2 or not _has_standard_streams():
+def begin(environ: Mapping[str, str], *, has_dora_compat: bool = True) -> None:
+    """Start a fork server for a run in this environment, if there is a core for it.
+
+    The standard streams must be open: its pipes would take their numbers.
+    """
+    if len(os.sched_getaffinity(0)) < 2:
         return
     try:
-        server = WarmStart(node_environ(inherited_environ(environ), compat=COMPAT_FOLDER), None)
+        compat = COMPAT_FOLDER if has_dora_compat else None
+        server = WarmStart(node_environ(inherited_environ(environ), compat=compat), None)
     except OSError:
         return
     _waiting.append(server)
@@ -51,13 +51,3 @@ def dismiss() -> None:
     """End the one that was begun and not taken, if there is one."""
     while _waiting:
         _waiting.pop().kill()
-
-
-def _has_standard_streams() -> bool:
-    # The first descriptors that are opened would take the numbers of those that are closed.
-    try:
-        for descriptor in range(3):
-            os.fstat(descriptor)
-    except OSError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""How far a process has been pushed to end, and how it ended, in words."""
+"""The rungs of the stop ladder, and the ending of a process in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dora_rt.transport.primitives.shm import SHM_DIRECTORY
 
 
 class Rung(Enum):
-    """How far a process has been pushed to end."""
+    """A step of the stop ladder that a process was pushed to."""
 
     NONE = 0
     TOLD = 1
@@ -22,7 +22,7 @@ class Rung(Enum):
 
     @property
     def signal(self) -> signal.Signals | None:
-        """Give the signal that belongs to it."""
+        """The signal that belongs to it."""
         return _SIGNALS.get(self)
 
 
@@ -36,7 +36,7 @@ _SIGNALS = {
 def describe_ending(
     exit_status: int, rungs: Sequence[Rung], *, was_interrupted: bool = True
 ) -> Ending:
-    """Say how a process ended.
+    """Return how a process ended, in words.
 
     Args:
         exit_status: as of `subprocess`, minus the signal's number if a signal ended it.
@@ -52,7 +52,7 @@ def describe_ending(
         return _killed([rung for rung in rungs if rung is not Rung.TERMINATED])
     for rung in (Rung.INTERRUPTED, Rung.TERMINATED):
         number = rung.signal
-        # A shell, and many a program, says by 128 and the number what it ended by.
+        # A shell, and many a program, exits with 128 and the number of the signal.
         if rung in rungs and number is not None and exit_status in (-number, 128 + number):
             return Ending(False, f"stopped ({number.name})")
     if exit_status < 0:
@@ -67,7 +67,7 @@ def _killed(rungs: Sequence[Rung]) -> Ending:
 
 
 def name_signal(number: int) -> str:
-    """Give the name of a signal."""
+    """Return the name of a signal."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,4 +1,4 @@
-"""The environment that nodes and builds inherit from who runs the command."""
+"""The environment of nodes and builds, inherited from the command."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 COMPAT_FOLDER = Path(__file__).parents[2] / "compat"
-# It is the launcher's: what a node says of itself is not so of the run.
+# For the launcher only: a node that is ready does not make the run ready.
 NOTIFY_VARIABLE = "NOTIFY_SOCKET"
 
 
 def inherited_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment, with the commands of this Python's environment on its PATH.
+    """Return the environment, with the commands of this Python's environment on its PATH.
 
     They are not there if that environment was not activated, and `path: some-command` would find
     none, or one of another Python.
@@ -24,13 +24,13 @@ def inherited_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def node_environ(environ: Mapping[str, str], *, compat: Path | None) -> dict[str, str]:
-    """Give what all nodes of a run find in their environment; `compat`: where `dora` is first."""
+    """Return the environment of all nodes of a run; `compat` is the folder of `dora`, if wanted."""
     kept = {name: value for name, value in environ.items() if name != NOTIFY_VARIABLE}
     return with_compat({**kept, "PYTHONUNBUFFERED": "1"}, compat)
 
 
 def with_compat(environ: dict[str, str], compat: Path | None) -> dict[str, str]:
-    """Put the folder with `dora` first on the path of Python, unless there is none or it is."""
+    """Prepend `compat` to PYTHONPATH, unless it is None or already first."""
     folders = environ.get("PYTHONPATH", "").split(os.pathsep)
     if compat is None or folders[0] == str(compat):
         return environ

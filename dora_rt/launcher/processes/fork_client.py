@@ -56,7 +56,7 @@ class WarmStart:
         """Start it; it gets ready while the launcher goes on.
 
         Args:
-            environ: what the nodes find in their environment, each of them.
+            environ: the environment of every node.
             descriptors: what they all inherit; None: `equip` tells it later.
         """
         self.environ = dict(environ)
@@ -92,11 +92,11 @@ class WarmStart:
 
     @property
     def group(self) -> int:
-        """Give the process group of the server, and of what it has just forked."""
+        """The process group of the server, and of the nodes that it has just forked."""
         return self._server.pid
 
     def equip(self, descriptors: Sequence[int]) -> None:
-        """Give it, before its first start, the descriptors that all nodes inherit."""
+        """Send the descriptors that all nodes inherit; before the first start."""
         # A server that has died is noticed when it is to start something.
         with contextlib.suppress(OSError):
             self._send({"descriptors": list(descriptors)}, descriptors)
@@ -109,7 +109,7 @@ class WarmStart:
 
     @staticmethod
     def can_start(plan: ProcessPlan) -> bool:
-        """Tell whether a process can begin as a copy of the fork server."""
+        """Whether a process can begin as a copy of the fork server."""
         return plan.argv[:2] == (sys.executable, "-u") and not any(
             name.startswith(_EARLY_VARIABLES) for name, _ in plan.env
         )
@@ -125,9 +125,9 @@ class WarmStart:
 
         Args:
             plan: of the process.
-            variables: what its environment has beside that of the server.
+            variables: its environment beyond that of the server.
             settings: for the trampoline's `apply_setting`.
-            output: descriptor of what it prints.
+            output: descriptor of the pipe that it prints to.
 
         Returns:
             Its pid; None if the server cannot, and the process has to be started plainly.
@@ -159,12 +159,12 @@ class WarmStart:
         return int(pid) if pid else None
 
     def kill(self) -> None:
-        """End a server in the middle of whatever it does; what it has started goes on."""
+        """End the server at once; the nodes that it has started go on."""
         self._connection.close()
         self._kill_server()
 
     def close(self) -> None:
-        """Dismiss the server; what it has started goes on."""
+        """Dismiss the server; the nodes that it has started go on."""
         self._connection.close()
         try:
             self._server.wait(_GOODBYE_S)

@@ -131,7 +131,7 @@ def main() -> str | tuple[bytes, dict[str, Any]]:
 
 
 def _equipped(requests: socket.socket) -> socket.socket:
-    """Take what every node is to have, and give the socket, which may have to make room for it."""
+    """Take the descriptors of every node, and return the socket, which may have moved for them."""
     head, descriptors = _receive_head(requests)
     if len(head) < LENGTH.size:
         return requests
@@ -150,7 +150,7 @@ def _equipped(requests: socket.socket) -> socket.socket:
 
 
 def _serve(requests: socket.socket) -> dict[str, Any] | None:
-    """Give a request in the process that is to answer it; None when there are no more."""
+    """Return a request in the process that answers it; None when there are no more."""
     while True:
         head, descriptors = _receive_head(requests)
         if len(head) < LENGTH.size:
@@ -240,7 +240,7 @@ def _folder_of(path: str) -> str:
 
 
 def _read_script(path: str) -> bytes:
-    """Give the source of a script; or begin anew as an interpreter, if it has to be a fresh one."""
+    """Return the source of a script, or become a fresh interpreter if it needs one."""
     try:
         with io.open_code(path) as file:
             source = file.read()
@@ -267,7 +267,7 @@ class CommandLine:
     """
 
     def __init__(self, fields: dict[int, int]) -> None:
-        """Overwrite what is where these fields of proc(5) say; nothing without them."""
+        """Overwrite the range that these fields of proc(5) name; do nothing without them."""
         self._fields = fields
         libc = ctypes.CDLL(None)
         self._sbrk, self._prctl = libc.sbrk, libc.prctl
@@ -309,7 +309,7 @@ class CommandLine:
 
 
 def _show_without_own_frames() -> None:
-    """Let the interpreter show what ends the program as it does of a program of its own."""
+    """Let the interpreter show an uncaught exception as it does for a plain program."""
     hook = sys.excepthook
 
     def show(

@@ -74,7 +74,7 @@ class WarmModules:
         return spec
 
     def _is_found_as_before(self, name: str) -> bool:
-        """Tell whether a name leads to what it led to, seen without a look at the files there."""
+        """Whether a name still leads to the same module, without a look at its files."""
         front = len(sys.path) - len(self._path)
         return (
             sys.path[max(front, 0) :] == self._path
@@ -103,7 +103,7 @@ class WarmModules:
             self._begin_numpy()
 
     def _with_imported(self, name: str) -> dict[str, ModuleType]:
-        """Give a module and all that it imports, and so on."""
+        """Return a module and all that it imports, directly or not."""
         if name in self._revealed:
             return self._revealed[name]
         found: dict[str, ModuleType] = {}
@@ -116,7 +116,7 @@ class WarmModules:
         return found
 
     def _own_names(self) -> set[str]:
-        """Give those names under which the program has files of its own, which are to be found."""
+        """Return the names for which the program has files of its own, which must be found."""
         known = self._path
         path = [*itertools.takewhile(lambda entry: entry not in known, sys.path)]
         if path == self._searched:
@@ -175,7 +175,7 @@ class _Handover:
 
 
 def _blas_threads(environ: Mapping[str, str], cores: int) -> int:
-    """Tell how many threads OpenBLAS takes when it is loaded; as it reads its variables."""
+    """Return the number of threads that OpenBLAS takes at its start, by its variables."""
     for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"):
         text = environ.get(name, "").strip()
         digits = "".join(itertools.takewhile(str.isdigit, text))
@@ -194,7 +194,7 @@ _SETTERS = (
 
 
 def set_blas_threads(count: int) -> bool:
-    """Let each OpenBLAS of this process use so many threads; tell whether there is one."""
+    """Limit each OpenBLAS of this process to so many threads; return whether there is one."""
     # Not before a node needs it: a fresh interpreter has not imported it either.
     import ctypes
 

@@ -1,4 +1,4 @@
-"""Cuts what a process prints into lines, whatever the bytes are and however long a line is."""
+"""Cut the output of a process into lines, whatever its bytes and however long a line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LineSplitter:
         self._begun_nbytes = 0  # of the whole line so far; `_begun` has only its first part
 
     def feed(self, received: bytes) -> Iterator[str]:
-        """Give the lines that are complete by now."""
+        """Yield the lines that are complete by now."""
         *pieces, rest = received.split(b"\n")
         for piece in pieces:
             if self._begun_nbytes or len(piece) > self._longest_nbytes:
@@ -27,7 +27,7 @@ class LineSplitter:
         self._add(rest)
 
     def end(self) -> Iterator[str]:
-        """Give the line that was never completed, if there is one."""
+        """Yield the line that was never completed, if there is one."""
         if self._begun_nbytes:
             yield self._finish()
 

@@ -1,14 +1,12 @@
-"""A node's process with all that it has started: asked to end one by one, and killed together."""
+"""A node's process and all that it has started: asked to end one by one, killed together."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 from collections.abc import Iterable
 
 from dora_rt.launcher.processes.ending import Rung
-from dora_rt.launcher.processes.kernel_view import Member, owner_of, read_members
+from dora_rt.launcher.processes.kernel import Kernel, Member
 from dora_rt.report import Ending
 
 _NAMED = 3
@@ -21,8 +19,9 @@ class ProcessGroup:
     it waits for has a handler for SIGTERM, and one that it has started with & ignores SIGINT.
     """
 
-    def __init__(self, leader: int) -> None:
+    def __init__(self, leader: int, kernel: Kernel) -> None:
         self._leader = leader
+        self._kernel = kernel
         self._sent: dict[int, list[Rung]] = {}
         self._awaited: dict[int, set[int]] = {}
         self._killed: dict[int, str] = {}
@@ -30,37 +29,37 @@ class ProcessGroup:
 
     @property
     def is_leader_out_of_reach(self) -> bool:
-        """Tell whether the kernel refused to signal the node itself: it is another user now."""
+        """Whether the kernel refused to signal the node itself: it is another user now."""
         return self._leader in self._out_of_reach
 
     @property
     def was_leader_interrupted(self) -> bool:
-        """Tell whether the node itself was sent SIGINT, and not only others of its group."""
+        """Whether the node itself was sent SIGINT, and not only others of its group."""
         return Rung.INTERRUPTED in self._sent.get(self._leader, ())
 
     @property
     def waits(self) -> bool:
-        """Tell whether somebody is asked as soon as others have ended, which nothing announces."""
+        """Whether a member is asked once others have ended, which no event announces."""
         return bool(self._awaited)
 
     def out_of_reach(self) -> list[int]:
-        """Give those that live and may not be signalled."""
+        """Return the members that live and may not be signalled."""
         if not self._out_of_reach:
             return []
         return sorted(self._out_of_reach & {member.pid for member in self._members()})
 
     def has_others(self) -> bool:
-        """Tell whether anybody is left beside the node itself."""
+        """Whether a member other than the node itself lives."""
         return any(member.pid != self._leader for member in self._members())
 
     def gentlest_rung(self) -> Rung:
-        """Tell which rung it is for all when each gets the signal that its own cleanup runs by."""
+        """Return the rung of a group whose members each get their gentlest signal."""
         members = self._members()
         rungs = [_gentlest_rung(member, members) for member in members]
         return Rung.INTERRUPTED if Rung.INTERRUPTED in rungs else Rung.TERMINATED
 
     def ask(self) -> None:
-        """Send each of them its gentlest signal, or the next one if it has had that."""
+        """Send each member its gentlest signal, or the next one if it has had that."""
         members = self._members()
         for member in members:
             awaited = _cleaning_children(member, members)
@@ -74,7 +73,7 @@ class ProcessGroup:
                 self._ask(member, members)
 
     def ask_rest(self) -> None:
-        """Ask those that were not asked before others have ended, if these have."""
+        """Ask the members that had to wait for others, once these have ended."""
         if not self._awaited:
             return
         members = self._members()
@@ -86,18 +85,16 @@ class ProcessGroup:
         self._awaited = {pid: these for pid, these in self._awaited.items() if pid in living}
 
     def kill(self) -> None:
-        """Kill all of them that may be killed."""
+        """Kill all members that may be killed."""
         members = self._members()
         self._awaited.clear()
-        # Together: nobody starts anything in between. There is no group as long as the node has not
-        # begun, and no permission if nobody in it may be signalled.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._leader, signal.SIGKILL)
+        # Together: nobody starts anything in between.
+        self._kernel.kill_group(self._leader)
         for member in members:
             self._send(member, Rung.KILLED)
 
     def complete(self, ending: Ending, *, was_asked: bool) -> Ending:
-        """Add to the ending of a node what is not well with the rest of its group.
+        """Return the ending of a node, with what is not well with the rest of its group added.
 
         Args:
             ending: of the node itself.
@@ -107,12 +104,17 @@ class ProcessGroup:
             ending = Ending(True, f"{ending.text}; killed: {_enumerate(self._killed.values())}")
         left = [pid for pid in self.out_of_reach() if pid != self._leader]
         if left:
-            text = f"{ending.text}; {_enumerate(map(describe_foreign, left))}; it goes on"
+            text = f"{ending.text}; {_enumerate(map(self.describe_foreign, left))}; it goes on"
             ending = Ending(True, text)
         return ending
 
+    def describe_foreign(self, pid: int) -> str:
+        """Say why a process is beyond the launcher."""
+        owner = self._kernel.owner_of(pid)
+        return f"process {pid} belongs to {owner}, and may not be signalled"
+
     def _members(self) -> list[Member]:
-        return read_members(self._leader)
+        return self._kernel.members(self._leader)
 
     def _ask(self, member: Member, members: list[Member]) -> None:
         rungs = self._sent.get(member.pid)
@@ -126,9 +128,7 @@ class ProcessGroup:
         assert number is not None, "only rungs with a signal are sent"
         rungs = self._sent.setdefault(pid, [])
         try:
-            # The number of one that has ended meanwhile may be another's.
-            if pid == self._leader or os.getpgid(pid) == self._leader:
-                os.kill(pid, number)
+            self._kernel.signal(pid, self._leader, number)
         except ProcessLookupError:
             return
         except PermissionError:
@@ -141,22 +141,17 @@ class ProcessGroup:
             self._killed[pid] = f"{member.name} (process {pid})"
 
 
-def describe_foreign(pid: int) -> str:
-    """Say why a process is beyond the launcher."""
-    return f"process {pid} belongs to {owner_of(pid)}, and may not be signalled"
-
-
 def _gentlest_rung(member: Member, members: list[Member]) -> Rung:
-    """Tell by which signal a program's own cleanup code runs, as far as it has any.
+    """Return the signal by which a program's own cleanup code runs, as far as it has any.
 
     Python has no handler for SIGTERM, which so ends a program without its `finally`, but one for
-    SIGINT. Who has one for SIGTERM means it.
+    SIGINT. A program with a handler for SIGTERM has it for its cleanup.
     """
     if _handles(member, signal.SIGTERM) or member.ignored & _bit(signal.SIGINT):
         return Rung.TERMINATED
     if _handles(member, signal.SIGINT):
         return Rung.INTERRUPTED
-    # A shell goes on with its next command, unless what it waits for dies of SIGINT.
+    # A shell goes on with its next command, unless the one that it waits for dies of SIGINT.
     return Rung.INTERRUPTED if len(members) > 1 else Rung.TERMINATED
 
 
@@ -174,7 +169,7 @@ def _handles(member: Member, number: signal.Signals) -> bool:
 
 
 def _heeds(member: Member, number: signal.Signals) -> bool:
-    """Tell whether a signal does anything else than to end a program on the spot."""
+    """Whether a signal does anything else than to end a program on the spot."""
     return bool((member.caught | member.ignored) & _bit(number))
 
 

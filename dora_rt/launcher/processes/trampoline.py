@@ -1,4 +1,4 @@
-"""Tie a node to the life of its launcher, give it what it may use, and become its program.
+"""Tie a node to the life of its launcher, apply its resources, and become its program.
 
 Executed in the child (the fork server does the same by its functions):
 
@@ -54,7 +54,7 @@ def end_with_launcher(launcher: int) -> None:
 
 
 def apply_setting(key: str, value: str) -> None:
-    """Give this process one of its resources, or warn that it cannot have it."""
+    """Apply one resource setting to this process, or warn that it cannot be had."""
     try:
         if key == "nice":
             os.setpriority(os.PRIO_PROCESS, 0, int(value))

@@ -1,1 +1,1 @@
-"""The loop that watches the nodes of a run, and what it decides about each."""
+"""The loop that supervises the nodes of a run, and its decisions."""

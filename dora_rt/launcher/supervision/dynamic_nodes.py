@@ -1,150 +1,165 @@
-"""Lets programs that somebody else starts be the dynamic nodes of a run, while they last."""
+"""Dynamic nodes, whose programs somebody else starts: the requests `attach` and `leave`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from dora_rt import __version__
 from dora_rt.descriptor.tree.model import RestartPolicy
 from dora_rt.errors import SharedMemoryError, SharedMemoryFullError
-from dora_rt.launcher.memory.run_memory import RunMemory
-from dora_rt.launcher.node_output.console import Console
-from dora_rt.launcher.processes.starter import Starter
-from dora_rt.launcher.requests import Answer, Requester
-from dora_rt.launcher.supervision.attached import AttachedProcess
+from dora_rt.launcher.processes.ending import Rung
+from dora_rt.launcher.requests import Requester
 from dora_rt.launcher.supervision.node_state import SupervisedNode
+from dora_rt.launcher.supervision.run_parts import Run, end_flow_if_it_ends_with
 from dora_rt.node_config import CONFIG_VERSION, to_fields
+from dora_rt.report import Ending
 
 
-class Attaching:
-    """The dynamic nodes of one run; everything in the supervisor's loop."""
+class AttachedProcess:
+    """A process that is a dynamic node while it is connected.
 
-    def __init__(
-        self,
-        nodes: Sequence[SupervisedNode],
-        memory: RunMemory,
-        console: Console,
-        *,
-        starter: Starter,
-        is_stopping: Callable[[], bool],
-        on_left: Callable[[SupervisedNode], None],
-        clock: Callable[[], int],
-    ) -> None:
-        """Take the dynamic ones of `nodes`.
+    It is never signalled, as it may be a notebook or run in a debugger: a process that does not
+    leave in time is only disconnected.
+    """
 
-        Args:
-            nodes: all nodes of the run.
-            memory: where their shared objects are.
-            console: where to tell of who comes and goes.
-            starter: knows what each process of the run must have.
-            is_stopping: whether the dataflow is being stopped.
-            on_left: called when a node has left for good.
-            clock: `time.monotonic_ns`.
-        """
-        self._nodes = {node.name: node for node in nodes}
-        self._memory = memory
-        self._console = console
-        self._starter = starter
-        self._is_stopping = is_stopping
-        self._on_left = on_left
-        self._clock = clock
-
-    def answers(self) -> dict[str, Answer]:
-        """Give the requests that are for dynamic nodes, and what answers them."""
-        return {"attach": self.attach, "leave": self.leave}
-
-    def announce(self) -> None:
-        """Let the peers of the dynamic nodes not wait for them, and tell the user what to do."""
-        for node in self._dynamic():
-            self._memory.mark_dead(node.number, returns=True, keeps_queues=False)
-            self._console.notice(
-                f"node {node.name} is dynamic: start its program anywhere with "
-                f'Node("{node.name}") (run {self._starter.run})'
-            )
+    def __init__(self, requester: Requester) -> None:
+        self.reads_events = False
+        self.sent_after_stop = False
+        self.rungs: list[Rung] = []
+        self.rung_deadline_ns: int | None = None
+        self.has_said_goodbye = False
+        self.requester = requester
 
     @property
-    def has_attached(self) -> bool:
-        """Tell whether any dynamic node is there."""
-        return any(node.is_running for node in self._dynamic())
+    def pid(self) -> int:
+        """Its number, for printing."""
+        return self.requester.pid
 
-    def close(self) -> None:
-        """Let nobody wait any more for who is not there: the dataflow is being stopped."""
-        for node in self._dynamic():
-            if not node.is_running:
-                self._memory.mark_dead(node.number, returns=False)
+    @property
+    def rung(self) -> Rung:
+        """The last rung that it was pushed to."""
+        return self.rungs[-1] if self.rungs else Rung.NONE
 
-    def attach(self, requester: Requester, request: dict[str, Any]) -> None:
-        """Answer a program that wants to be a node; until it is gone, it is that node."""
-        node = self._nodes.get(str(request.get("node")))
-        obstacle = self._find_obstacle(node, request.get("version"))
-        if node is None or obstacle is not None:
-            requester.refuse(obstacle or "there is no such node")
-            return
-        try:
-            admitted = self._memory.admit(node.number)
-        except (SharedMemoryFullError, SharedMemoryError) as error:
-            # There may be room at another time; the others go on.
-            self._memory.mark_dead(node.number, returns=True, keeps_queues=False)
-            requester.refuse(str(error))
-            return
-        process = AttachedProcess(requester)
-        requester.on_gone = partial(self._end, node, process)
-        node.begin(process, self._clock())
-        self._console.notice(f"node {node.name} is attached (process {process.pid})")
-        answer = {"plan": to_fields(admitted), "links": to_fields(self._starter.links)}
-        requester.reply(answer, self._starter.descriptors)
+    @property
+    def is_running(self) -> bool:
+        """Whether it is still connected."""
+        return not self.requester.is_gone
 
-    def leave(self, requester: Requester, request: dict[str, Any]) -> None:
-        """Let a program go that says goodbye: the end of its connection is the answer."""
-        node = self._nodes.get(str(request.get("node")))
-        process = None if node is None else node.process
-        if isinstance(process, AttachedProcess) and process.is_of(requester):
-            process.has_said_goodbye = True
-        requester.close()
+    def gentlest_rung(self) -> Rung:
+        """Return the rung that comes after the stop event."""
+        return Rung.TERMINATED
 
-    def dismiss(self) -> None:
-        """End all connections of dynamic nodes."""
-        for node in self._dynamic():
-            if isinstance(node.process, AttachedProcess):
-                node.process.disconnect()
+    def push(self, rung: Rung, deadline_ns: int | None) -> None:
+        """Push it to a rung: it is told to end, and disconnected at any later rung."""
+        self.rungs.append(rung)
+        self.rung_deadline_ns = deadline_ns
+        if rung is not Rung.TOLD:
+            self.requester.close()
 
-    def _dynamic(self) -> list[SupervisedNode]:
-        return [node for node in self._nodes.values() if node.plan.is_dynamic]
+    def ending(self) -> Ending:
+        """Say how it ended, which is never a failure of the dataflow."""
+        if self.rung not in (Rung.NONE, Rung.TOLD):
+            return Ending(False, "was still attached")
+        return Ending(False, "left" if self.has_said_goodbye else "left without a goodbye")
 
-    def _find_obstacle(self, node: SupervisedNode | None, version: Any) -> str | None:
-        if node is None:
-            return f"there is no such node; there are: {', '.join(self._nodes)}"
-        if not node.plan.is_dynamic:
-            return (
-                f"node {node.name!r} is started by dora-launch; only nodes with `path: dynamic` "
-                "are attached to"
-            )
-        if version != CONFIG_VERSION:
-            return (
-                f"the launcher is dora_rt {__version__} and speaks version {CONFIG_VERSION} of the "
-                f"node configuration, this program's dora_rt speaks version {version}: install "
-                "the same dora_rt for both"
-            )
-        if self._is_stopping():
-            return "the dataflow is being stopped"
-        if isinstance(node.process, AttachedProcess) and not node.process.has_ended():
-            return (
-                f"node {node.name!r} is attached to already, by process {node.process.pid}: end "
-                "that one first"
-            )
-        return None
 
-    def _end(self, node: SupervisedNode, process: AttachedProcess) -> None:
-        policy = node.plan.supervision.restart
-        returns = not self._is_stopping() and (
-            policy is RestartPolicy.ALWAYS
-            or (policy is RestartPolicy.ON_FAILURE and not process.has_said_goodbye)
+def dynamic_nodes(run: Run) -> list[SupervisedNode]:
+    """Return the dynamic nodes of a run."""
+    return [node for node in run.nodes if node.plan.is_dynamic]
+
+
+def announce(run: Run) -> None:
+    """Tell the peers of the dynamic nodes not to wait for them, and the user what to do."""
+    for node in dynamic_nodes(run):
+        run.memory.mark_dead(node.number, returns=True, keeps_queues=False)
+        run.console.notice(
+            f"node {node.name} is dynamic: start its program anywhere with "
+            f'Node("{node.name}") (run {run.starter.run})'
         )
-        self._memory.mark_dead(node.number, returns=returns, keeps_queues=False)
-        ending = process.ending()
-        node.detach(ending)
-        self._console.notice(f"node {node.name} {ending.text}")
-        if not returns:
-            self._on_left(node)
+
+
+def disconnect_all(run: Run) -> None:
+    """End all connections of dynamic nodes: at their other ends the dataflow is over."""
+    for node in dynamic_nodes(run):
+        if isinstance(node.process, AttachedProcess):
+            node.process.requester.close()
+
+
+def attach(run: Run, requester: Requester, request: dict[str, Any]) -> None:
+    """Answer a program that wants to be a node; it is that node until its connection ends."""
+    node = _find(run, request)
+    if node is None:
+        known = ", ".join(node.name for node in run.nodes)
+        requester.refuse(f"there is no such node; there are: {known}")
+        return
+    obstacle = _find_obstacle(run, node, request.get("version"))
+    if obstacle is not None:
+        requester.refuse(obstacle)
+        return
+    try:
+        admitted = run.memory.admit(node.number)
+    except (SharedMemoryFullError, SharedMemoryError) as error:
+        # There may be room at another time; the others go on.
+        run.memory.mark_dead(node.number, returns=True, keeps_queues=False)
+        requester.refuse(str(error))
+        return
+    process = AttachedProcess(requester)
+    requester.on_gone = partial(_detach, run, node, process)
+    node.begin(process, run.clock())
+    run.console.notice(f"node {node.name} is attached (process {process.pid})")
+    answer = {"plan": to_fields(admitted), "links": to_fields(run.starter.links)}
+    requester.reply(answer, run.starter.descriptors)
+
+
+def leave(run: Run, requester: Requester, request: dict[str, Any]) -> None:
+    """Let a program go that says goodbye: the end of its connection is the answer."""
+    node = _find(run, request)
+    process = None if node is None else node.process
+    if not isinstance(process, AttachedProcess) or process.requester is not requester:
+        requester.refuse(f"this connection is not attached to a node {request.get('node')!r}")
+        return
+    process.has_said_goodbye = True
+    requester.close()
+
+
+def _find(run: Run, request: dict[str, Any]) -> SupervisedNode | None:
+    name = str(request.get("node"))
+    return next((node for node in run.nodes if node.name == name), None)
+
+
+def _find_obstacle(run: Run, node: SupervisedNode, version: Any) -> str | None:
+    if not node.plan.is_dynamic:
+        return (
+            f"node {node.name!r} is started by dora-launch; only nodes with `path: dynamic` "
+            "are attached to"
+        )
+    if version != CONFIG_VERSION:
+        return (
+            f"the launcher is dora_rt {__version__} and speaks version {CONFIG_VERSION} of the "
+            f"node configuration, this program's dora_rt speaks version {version}: install "
+            "the same dora_rt for both"
+        )
+    if run.is_stopping:
+        return "the dataflow is being stopped"
+    # One that has just ended makes room first: `_detach` is then done.
+    if isinstance(node.process, AttachedProcess) and not node.process.requester.has_ended():
+        return (
+            f"node {node.name!r} is attached to already, by process {node.process.pid}: end "
+            "that one first"
+        )
+    return None
+
+
+def _detach(run: Run, node: SupervisedNode, process: AttachedProcess) -> None:
+    policy = node.plan.supervision.restart
+    returns = not run.is_stopping and (
+        policy is RestartPolicy.ALWAYS
+        or (policy is RestartPolicy.ON_FAILURE and not process.has_said_goodbye)
+    )
+    run.memory.mark_dead(node.number, returns=returns, keeps_queues=False)
+    ending = process.ending()
+    node.detach(ending)
+    run.console.notice(f"node {node.name} {ending.text}")
+    if not returns:
+        end_flow_if_it_ends_with(run, node)

@@ -31,10 +31,10 @@ class Restarts:
         self.count += 1
 
     def delay_ns(self, now_ns: int, *, is_failure: bool) -> int | None:
-        """Decide about a node that has just ended.
+        """Decide whether and when a node that has just ended starts again.
 
         Returns:
-            How long to wait before it is started again, or None if it is not.
+            The wait before its next start, or None if there is none.
         """
         policy = self._supervision.restart
         if policy is RestartPolicy.NEVER:

@@ -1,9 +1,10 @@
-"""Whom the start of a dataflow waits for, and what is told meanwhile."""
+"""The start barrier: no input flows before all nodes are ready, and the user is told why."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.node_output.console import Console
 from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.supervision.node_state import SupervisedNode
@@ -13,32 +14,46 @@ _FIRST_PROGRESS_NS = 5_000_000_000
 _PROGRESS_NS = 10_000_000_000
 
 
-class Starting:
-    """The time from the first process until all nodes are ready, so that none misses anything.
+class StartBarrier:
+    """Closed from the first process until all nodes are ready, so that none misses anything.
 
     A node that has ended meanwhile is not waited for, even if it is started again: a robot moves
-    without the camera that is not plugged in. So it lasts at most as long as the longest
-    `startup_timeout`, whatever the nodes do.
+    without the camera that is not plugged in. So the barrier opens after the longest
+    `startup_timeout` at the latest, whatever the nodes do.
     """
 
     def __init__(self, nodes: Sequence[SupervisedNode], console: Console, began_ns: int) -> None:
+        self.started_ns: int | None = None
+        """When the barrier opened; None: it is closed."""
+        self.began_ns = began_ns
         self._nodes = nodes
         self._console = console
-        self._began_ns = began_ns
-        self.progress_ns = began_ns + _FIRST_PROGRESS_NS
-        """When `is_over` has something to tell next."""
+        self._progress_ns = began_ns + _FIRST_PROGRESS_NS
 
-    def is_over(self, now_ns: int) -> bool:
-        """Tell whether the flow can begin; tell the user now and then if it cannot."""
+    @property
+    def next_deadline_ns(self) -> int | None:
+        """When `tell_progress` has something to tell; None: never again."""
+        return self._progress_ns if self.started_ns is None else None
+
+    @property
+    def may_open(self) -> bool:
+        """Whether all nodes are ready, or have fallen."""
+        return not any(map(_holds_up, self._nodes))
+
+    def open(self, memory: RunMemory) -> None:
+        """Let the first inputs flow."""
+        self.started_ns = memory.start()
+
+    def tell_progress(self, now_ns: int) -> None:
+        """Name the nodes that are waited for, every now and then."""
         waiting = [node.name for node in self._nodes if _holds_up(node)]
-        if waiting and now_ns >= self.progress_ns:
-            self.progress_ns += _PROGRESS_NS
-            waited_s = (now_ns - self._began_ns) / 1e9
+        if waiting and now_ns >= self._progress_ns:
+            self._progress_ns += _PROGRESS_NS
+            waited_s = (now_ns - self.began_ns) / 1e9
             self._console.notice(
                 f"waiting for {', '.join(waiting)} to be ready ({waited_s:.0f} s; a node is ready "
                 "when it asks for its first input, or sends)"
             )
-        return not waiting
 
 
 def _holds_up(node: SupervisedNode) -> bool:

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dora_rt import __version__
-from dora_rt.launcher.memory.edge_totals import Accounts
-from dora_rt.launcher.memory.run_memory import RunMemory
-from dora_rt.launcher.processes.kernel_view import read_present
-from dora_rt.launcher.requests import Answer, Requester
+from dora_rt.launcher.processes.kernel import read_present
+from dora_rt.launcher.requests import Requester
 from dora_rt.launcher.supervision.node_state import SupervisedNode
-from dora_rt.launcher.supervision.stop_ladder import StopLadder
-from dora_rt.plan.plan import EdgePlan, Plan, ProcessPlan
+from dora_rt.launcher.supervision.run_parts import Run
+from dora_rt.plan.plan import EdgePlan, ProcessPlan
 from dora_rt.run_status import (
     EdgeCounts,
     EdgeStatus,
@@ -32,110 +30,88 @@ from dora_rt.run_status import (
 )
 
 
-class Describing:
-    """The requests `describe` and `status`; everything in the supervisor's loop.
+def describe(run: Run, requester: Requester, _: dict[str, Any]) -> None:
+    """Answer with what a program needs to find its place in the run."""
+    description = RunDescription(
+        run=run.starter.run,
+        file=_file(run),
+        version=__version__,
+        nodes=tuple(
+            NodeDescription(node.name, _state(node), node.plan.is_dynamic, _program(node.plan))
+            for node in run.nodes
+        ),
+    )
+    requester.reply(description.to_json())
 
-    `describe` has what a program needs to find its place; `status` has all counters, read from the
-    launcher's own mappings of the shared memory.
-    """
 
-    def __init__(
-        self,
-        run: str,
-        plan: Plan,
-        nodes: Sequence[SupervisedNode],
-        memory: RunMemory,
-        accounts: Accounts,
-        ladder: StopLadder,
-        *,
-        log_folder: Path,
-    ) -> None:
-        self._run = run
-        self._plan = plan
-        self._nodes = nodes
-        self._memory = memory
-        self._accounts = accounts
-        self._log_folder = log_folder
-        self._ladder = ladder
-        self._began_s = time.time()
-        self._file = str(Path(plan.file).absolute())
+def status(run: Run, requester: Requester, _: dict[str, Any]) -> None:
+    """Answer with the state of every process, and all counters."""
+    now_ns = run.clock()
+    started_ns = run.barrier.started_ns
+    status = RunStatus(
+        run=run.starter.run,
+        file=_file(run),
+        pid=os.getpid(),
+        version=__version__,
+        state=_run_state(run),
+        began=time.time() - (now_ns - run.barrier.began_ns) / 1e9,
+        running_s=0 if started_ns is None else (now_ns - started_ns) / 1e9,
+        now_ns=now_ns,
+        log_folder=str(run.output.log_folder.absolute()),
+        processes=tuple(map(_process, run.nodes)),
+        outputs=tuple(
+            _output(run, process, output.number)
+            for process in run.plan.processes
+            for output in process.config.outputs
+        ),
+        edges=tuple(_edge(run, edge) for edge in run.plan.edges),
+        inputs=tuple(
+            TimerStatus(_port(process, entry.id), entry.period_ns)
+            for process in run.plan.processes
+            for entry in process.config.inputs
+            if entry.period_ns is not None
+        ),
+    )
+    requester.reply(status.to_json())
 
-    def answers(self) -> dict[str, Answer]:
-        """Return the requests and their answers."""
-        return {"describe": self._describe, "status": self._status}
 
-    def _describe(self, requester: Requester, _: dict[str, Any]) -> None:
-        description = RunDescription(
-            run=self._run,
-            file=self._file,
-            version=__version__,
-            nodes=tuple(
-                NodeDescription(node.name, _state(node), node.plan.is_dynamic, _program(node.plan))
-                for node in self._nodes
-            ),
+def _file(run: Run) -> str:
+    return str(Path(run.plan.file).absolute())
+
+
+def _run_state(run: Run) -> RunState:
+    if run.is_stopping:
+        return RunState.STOPPING
+    return RunState.STARTING if run.barrier.started_ns is None else RunState.RUNNING
+
+
+def _output(run: Run, process: ProcessPlan, number: int) -> OutputStatus:
+    config = run.memory.present(number)
+    sent, nbytes = run.memory.sent(number)
+    return OutputStatus(_port(process, config.id), config.for_reader(), sent, nbytes)
+
+
+def _edge(run: Run, edge: EdgePlan) -> EdgeStatus:
+    counters = run.totals.read(edge)
+    counts = None
+    if counters is not None:
+        counts = EdgeCounts(
+            sent=counters.sent,
+            delivered=counters.delivered,
+            dropped=counters.dropped,
+            copied=counters.copied,
+            waiting=counters.waiting,
+            latencies=_histogram(counters.latencies),
+            ages=_histogram(counters.ages),
         )
-        requester.reply(description.to_json())
-
-    def _status(self, requester: Requester, _: dict[str, Any]) -> None:
-        now_ns = time.monotonic_ns()
-        start_ns = self._memory.start_ns
-        status = RunStatus(
-            run=self._run,
-            file=self._file,
-            pid=os.getpid(),
-            version=__version__,
-            state=self._state(start_ns),
-            began=self._began_s,
-            running_s=(now_ns - start_ns) / 1e9 if start_ns else 0,
-            now_ns=now_ns,
-            log_folder=str(self._log_folder.absolute()),
-            processes=tuple(map(_process, self._nodes)),
-            outputs=tuple(
-                self._output(process, output.number)
-                for process in self._plan.processes
-                for output in process.config.outputs
-            ),
-            edges=tuple(map(self._edge, self._plan.edges)),
-            inputs=tuple(
-                TimerStatus(_port(process, entry.id), entry.period_ns)
-                for process in self._plan.processes
-                for entry in process.config.inputs
-                if entry.period_ns is not None
-            ),
-        )
-        requester.reply(status.to_json())
-
-    def _state(self, start_ns: int) -> RunState:
-        if self._ladder.is_stopping_all:
-            return RunState.STOPPING
-        return RunState.RUNNING if start_ns else RunState.STARTING
-
-    def _output(self, process: ProcessPlan, number: int) -> OutputStatus:
-        config = self._memory.present(number)
-        sent, nbytes = self._memory.sent(number)
-        return OutputStatus(_port(process, config.id), config.for_reader(), sent, nbytes)
-
-    def _edge(self, edge: EdgePlan) -> EdgeStatus:
-        counters = self._accounts.read(edge)
-        counts = None
-        if counters is not None:
-            counts = EdgeCounts(
-                sent=counters.sent,
-                delivered=counters.delivered,
-                dropped=counters.dropped,
-                copied=counters.copied,
-                waiting=counters.waiting,
-                latencies=_histogram(counters.latencies),
-                ages=_histogram(counters.ages),
-            )
-        return EdgeStatus(
-            edge.source,
-            edge.target,
-            edge.queue_size,
-            edge.queue_policy,
-            is_local=edge.edge is None,
-            counts=counts,
-        )
+    return EdgeStatus(
+        edge.source,
+        edge.target,
+        edge.queue_size,
+        edge.queue_policy,
+        is_local=edge.edge is None,
+        counts=counts,
+    )
 
 
 def _histogram(counts: Sequence[int]) -> dict[int, int]:

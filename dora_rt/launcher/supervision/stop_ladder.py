@@ -6,16 +6,14 @@ from collections.abc import Sequence
 
 from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.processes.ending import Rung
-from dora_rt.launcher.processes.starter import NodeProcess
-from dora_rt.launcher.supervision.attached import AttachedProcess
-from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
+from dora_rt.launcher.supervision.node_state import Process, SupervisedNode, Wish
 from dora_rt.plan.plan import ProcessPlan
 
 _LOOK_AGAIN_NS = 20_000_000
 
 
 class StopLadder:
-    """Stops sources first; who still has one drains, and ends by itself or after its grace."""
+    """Stops sources first; all others drain, and end by themselves or after their grace."""
 
     def __init__(self, nodes: Sequence[SupervisedNode], memory: RunMemory) -> None:
         self._nodes = nodes
@@ -24,7 +22,7 @@ class StopLadder:
 
     @property
     def is_stopping_all(self) -> bool:
-        """Tell whether the dataflow is being stopped, and not only a node by hand."""
+        """Whether the dataflow is being stopped, and not only a node by hand."""
         return self._since_ns is not None
 
     def stop_all(self, now_ns: int) -> None:
@@ -32,7 +30,7 @@ class StopLadder:
         self._since_ns = now_ns
 
     def next_deadline_ns(self, now_ns: int) -> int | None:
-        """Tell when `advance` has something to do that no event announces."""
+        """Return when `advance` has something to do that no event announces."""
         deadlines = []
         for node in self._nodes:
             if node.process is None or not node.is_running:
@@ -42,7 +40,7 @@ class StopLadder:
                     deadlines.append(self._since_ns + _grace_ns(node))
             elif node.process.rung_deadline_ns is not None:
                 deadlines.append(node.process.rung_deadline_ns)
-            if isinstance(node.process, NodeProcess) and node.process.is_to_be_looked_at:
+            if node.child is not None and node.child.is_to_be_looked_at:
                 deadlines.append(now_ns + _LOOK_AGAIN_NS)
         return min(deadlines, default=None)
 
@@ -52,17 +50,17 @@ class StopLadder:
         for node in self._nodes:
             if node.process is None or not node.is_running:
                 continue
-            if isinstance(node.process, NodeProcess):
-                node.process.ask_rest()
-                if node.process.is_lingering and node.rung in (Rung.NONE, Rung.TOLD):
-                    # Nobody has asked what it had started, and does not wait for.
-                    self.push(node, node.process.gentlest_rung(), now_ns)
+            if node.child is not None:
+                node.child.ask_rest()
+                if node.child.is_lingering and node.rung in (Rung.NONE, Rung.TOLD):
+                    # Nobody has asked the programs that it had started and did not wait for.
+                    self.push(node, node.child.gentlest_rung(), now_ns)
                     continue
             if node.rung is Rung.NONE:
                 if self._since_ns is None:
                     continue
                 is_late = now_ns >= self._since_ns + _grace_ns(node)
-                if is_late or _is_first_to_stop(node.plan, running):
+                if is_late or self._is_first_to_stop(node.plan, running):
                     self.push(node, Rung.TOLD, now_ns)
             else:
                 deadline_ns = node.process.rung_deadline_ns
@@ -70,9 +68,9 @@ class StopLadder:
                     self.push(node, _next_rung(node.process), now_ns)
 
     def hurry(self, now_ns: int) -> Rung:
-        """Signal at once what still runs and was not signalled yet; if all were, kill them.
+        """Signal at once the nodes that were not signalled yet; if all were, kill them.
 
-        Who has been signalled cleans up: another signal would only break that off.
+        A node that has been signalled cleans up: another signal would only break that off.
 
         Returns:
             The last rung that was reached.
@@ -89,14 +87,24 @@ class StopLadder:
         """Push one node to a rung."""
         assert node.process is not None, "only a running node is pushed"
         comes_back = node.wish is not Wish.NONE and not self.is_stopping_all
-        self._memory.stop(node.number, comes_back=comes_back)
+        self._memory.tell_to_stop(node.number, comes_back=comes_back)
         if rung is Rung.TOLD and not node.process.reads_events:
             # It never asks for an event, so it would never see the one that tells it to stop.
             rung = node.process.gentlest_rung()
         node.process.push(rung, None if rung is Rung.KILLED else now_ns + _grace_ns(node))
 
+    def _is_first_to_stop(self, plan: ProcessPlan, running: set[int]) -> bool:
+        """Whether a node is a source, or in a circle that nothing feeds any more.
 
-def _next_rung(process: NodeProcess | AttachedProcess) -> Rung:
+        All others read the rest of their queues, and end by themselves when their sources are gone.
+        """
+        if not plan.upstream:
+            return True
+        feeding = {other for number in plan.circle for other in self._nodes[number].plan.upstream}
+        return bool(plan.circle) and not (feeding - plan.circle) & running
+
+
+def _next_rung(process: Process) -> Rung:
     match process.rung:
         case Rung.TOLD:
             return process.gentlest_rung()
@@ -108,12 +116,3 @@ def _next_rung(process: NodeProcess | AttachedProcess) -> Rung:
 
 def _grace_ns(node: SupervisedNode) -> int:
     return int(node.plan.supervision.stop_grace_s * 1e9)
-
-
-def _is_first_to_stop(plan: ProcessPlan, running: set[int]) -> bool:
-    """Tell whether a node is a source, or in a circle that nothing feeds any more.
-
-    All others read what is left for them, and end by themselves when their sources are gone.
-    """
-    outside = plan.upstream - plan.circle
-    return not plan.upstream or (bool(plan.circle) and not outside & running)

@@ -11,7 +11,7 @@ from dora_rt.event import Change, Event, InputClosed, InputRecovered, SourceRest
 from dora_rt.node_config import InputConfig, NodeConfig
 from dora_rt.transport.board import Board
 from dora_rt.transport.input.subscriber import Subscriber
-from dora_rt.transport.input.timer import Timer
+from dora_rt.transport.input.timers import InputTimeout, Timer
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.doorbell import Doorbell
@@ -44,7 +44,7 @@ class Inbox:
         self._doorbell = Doorbell(object_names.doorbell(config.run, config.number), self._spin)
         self._ports = [_attach(config, entry, board) for entry in config.inputs]
         self._timers = [port for port in self._ports if isinstance(port, Timer)]
-        # What a node sends to itself does not keep it alive.
+        # Samples that a node sends to itself do not keep it alive.
         self._countable = {
             entry.id
             for entry in config.inputs
@@ -52,14 +52,14 @@ class Inbox:
         }
         self._open = set(self._countable)
         self._has_sources = bool(self._open)
-        self._silences = {
-            entry.id: _Silence(entry.timeout_ns)
+        self._timeouts = {
+            entry.id: InputTimeout(entry.timeout_ns)
             for entry in config.inputs
             if entry.timeout_ns is not None
         }
         self._recovered: Event | None = None
         self._pulse = _attach_pulse(config)
-        self._wakes_itself = bool(self._timers or self._silences or self._pulse is not None)
+        self._wakes_itself = bool(self._timers or self._timeouts or self._pulse is not None)
         # In a runtime each operator comes to its own end.
         self.ends_by_itself = not config.operators
         self._turn = 0
@@ -68,7 +68,7 @@ class Inbox:
         self._is_closed = False
         self._is_woken = False
         # True if the next loop must check `_is_closed`, `_is_woken` or the heartbeat.
-        self._has_calls = self._pulse is not None
+        self._has_pending_calls = self._pulse is not None
 
     @property
     def is_empty(self) -> bool:
@@ -132,7 +132,7 @@ class Inbox:
 
     def wake(self) -> None:
         """Raise TimeoutError in a thread that waits, as if its time were over."""
-        self._is_woken = self._has_calls = True
+        self._is_woken = self._has_pending_calls = True
         self._doorbell.ring()
 
     def close_input(self, input_id: str) -> None:
@@ -143,13 +143,13 @@ class Inbox:
             if port.input_id == input_id and isinstance(port, Subscriber):
                 port.close(protocol.CLOSED_FOR_GOOD)
         self._open.discard(input_id)
-        self._silences.pop(input_id, None)
+        self._timeouts.pop(input_id, None)
         self._ports = [port for port in self._ports if port.input_id != input_id]
         self._timers = [timer for timer in self._timers if timer.input_id != input_id]
 
     def close(self) -> None:
         """Take no more from any input; a thread that waits gets a NodeClosedError."""
-        self._is_closed = self._has_calls = True
+        self._is_closed = self._has_pending_calls = True
         for port in self._ports:
             if isinstance(port, Subscriber):
                 port.close(self.closing())
@@ -167,7 +167,7 @@ class Inbox:
     def _wait(self, deadline_ns: int | None) -> Event | Change | None:
         has_waited = False
         while True:
-            if self._has_calls:
+            if self._has_pending_calls:
                 self._answer_calls()
             if self._news_view[0] != self._heard:
                 self.hear_news()
@@ -206,9 +206,9 @@ class Inbox:
 
     def _answer_calls(self) -> None:
         # Before the looks, so that no call that comes between two of them is forgotten.
-        self._has_calls = self._pulse is not None
+        self._has_pending_calls = self._pulse is not None
         if self._is_closed:
-            self._has_calls = True
+            self._has_pending_calls = True
             raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
         self.beat()
         if self._is_woken:
@@ -226,7 +226,7 @@ class Inbox:
     def _next_wake_ns(self, start_ns: int, deadline_ns: int | None) -> int | None:
         times_ns = [timer.due_ns(start_ns) for timer in self._timers]
         times_ns += [
-            silence.due_ns for silence in self._silences.values() if silence.due_ns is not None
+            timeout.due_ns for timeout in self._timeouts.values() if timeout.due_ns is not None
         ]
         if self._config.heartbeat_ns is not None:
             times_ns.append(time.monotonic_ns() + self._config.heartbeat_ns // 3)
@@ -249,13 +249,13 @@ class Inbox:
             if type(port) is Subscriber:
                 event = port.take()
                 if event is None:
-                    if port.is_ended or port.has_news() or self._silences:
+                    if port.is_ended or port.writer_changed() or self._timeouts:
                         change = self._look_for_change(port)
                         if change is not None:
                             return change
                     continue
                 self._turn = turn
-                return self._note(event) if self._silences else event
+                return self._note(event) if self._timeouts else event
             if self._is_over():
                 continue  # only samples from the node itself can still come
             event = port.take(start_ns, time.monotonic_ns())
@@ -278,19 +278,19 @@ class Inbox:
                 return SourceRestarted(input_id)
             if input_id in self._open:
                 self._open.discard(input_id)
-                self._silences.pop(input_id, None)
+                self._timeouts.pop(input_id, None)
                 return InputClosed(input_id, is_final=True)
-        elif subscriber.notices_end():
+        elif subscriber.notice_end():
             # The wait that follows returns at once, through the doorbell's semaphore.
             self._doorbell.ring()
-        silence = self._silences.get(input_id)
-        if silence is not None and silence.is_over(time.monotonic_ns()):
+        timeout = self._timeouts.get(input_id)
+        if timeout is not None and timeout.expire(time.monotonic_ns()):
             return InputClosed(input_id, is_final=False)
         return None
 
     def _note(self, event: Event) -> Event | Change:
-        silence = self._silences.get(event.id)
-        if silence is not None and silence.ends(time.monotonic_ns()):
+        timeout = self._timeouts.get(event.id)
+        if timeout is not None and timeout.note_sample(time.monotonic_ns()):
             self._recovered = event
             return InputRecovered(event.id)
         return event
@@ -303,29 +303,6 @@ class Inbox:
 
     def _timed_out(self) -> TimeoutError:
         return TimeoutError(f"node {self._config.node!r}: no input came in time")
-
-
-class _Silence:
-    """The `input_timeout` of an input, counted from its first sample on."""
-
-    def __init__(self, timeout_ns: int) -> None:
-        self.due_ns: int | None = None
-        self._timeout_ns = timeout_ns
-        self._is_closed = False
-
-    def ends(self, now_ns: int) -> bool:
-        """Note a sample; return whether the input was closed until now."""
-        was_closed, self._is_closed = self._is_closed, False
-        self.due_ns = now_ns + self._timeout_ns
-        return was_closed
-
-    def is_over(self, now_ns: int) -> bool:
-        """Return True, once, when the silence has lasted too long."""
-        if self.due_ns is None or now_ns < self.due_ns:
-            return False
-        self.due_ns = None
-        self._is_closed = True
-        return True
 
 
 def _attach_pulse(config: NodeConfig) -> memoryview | None:

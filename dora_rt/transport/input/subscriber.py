@@ -118,7 +118,7 @@ class Subscriber:
             and not self._writer_is_gone
             and not self._is_midway
         ):
-            # Nothing was published since the last sample taken, and nothing is to be tidied up. A
+            # Nothing was published since the last sample taken, and there is nothing to tidy up. A
             # HEAD that is seen late does no harm: the doorbell rings after it was written.
             if reader.held:
                 self._find_lost_views()
@@ -152,20 +152,20 @@ class Subscriber:
                 self._return_slots()
         return event
 
-    def has_news(self) -> bool:
+    def writer_changed(self) -> bool:
         """Return whether the writer has closed its output, died, or come back."""
         return (
             self._board_word[0] != self._peer_word
             or self._output_words[protocol.WRITER_CLOSED] != protocol.OPEN
         )
 
-    def notices_end(self) -> bool:
+    def notice_end(self) -> bool:
         """Return True, once, when the writer has gone; the next empty `take` is the last.
 
         Between this look and that `take` the caller must pass through a semaphore, so that all
         that the writer wrote before is visible.
         """
-        if self._writer_is_gone or not self.has_news():
+        if self._writer_is_gone or not self.writer_changed():
             return False
         peer = Peer.from_word(self._board.writer_word(self._edge.number))
         closing = self._output_words[protocol.WRITER_CLOSED]
@@ -279,7 +279,8 @@ class Subscriber:
         """Keep all slots that are held now until a fork of this process is gone."""
         for slot in list(self._ring.held):
             # A set of its own each time: `_forget_heirs` may be emptying the one before.
-            earlier = self._inherited.get(slot, ())
+            # And a copy of that one, which it changes in another thread meanwhile.
+            earlier = tuple(self._inherited.get(slot, ()))
             self._inherited[slot] = {heirs, *(one for one in earlier if not one.are_gone())}
         return any(list(self._inherited.values()))
 

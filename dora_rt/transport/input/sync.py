@@ -53,7 +53,7 @@ class Matcher:
     def take(self) -> MatchedEvents | None:
         """Return a complete set, or None."""
         while all(self._waiting.values()):
-            # No partner of what is older than this can still come: origins only grow.
+            # No partner of an older sample can still come: origins only grow.
             newest_ns = max(waiting[0].origin_ns for waiting in self._waiting.values())
             late = [
                 name

@@ -41,7 +41,7 @@ class Losses:
             try:
                 _ = one.metadata  # decoded now, and remembered
             except CorruptSampleError as error:
-                self._lost[event.id] += 1 + event.dropped  # which the next event tells
+                self._lost[event.id] += 1 + event.dropped  # which the next event counts
                 text = f"input {one.id!r}, sample {one.seq}: {error}"
                 raise CorruptSampleError(text, one.id) from error
         if self._lost:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,9 @@ from numpy.typing import NDArray
 from dora_rt.errors import LoanError
 from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.primitives import forks
+from dora_rt.transport.ring.pool import SlotMemory
 from dora_rt.transport.values.header import HEADER_NBYTES
 from dora_rt.transport.values.sendable import METADATA_LIMIT_NBYTES, check_loan
-
-if TYPE_CHECKING:
-    from dora_rt.transport.output.publisher import Publisher
-    from dora_rt.transport.ring.pool import SlotMemory
 
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 
@@ -73,6 +70,22 @@ class LoanBook:
             self._abandoned.popleft()
 
 
+class Lender(Protocol):
+    """The output that a loan is of: a `Publisher`, or one of a `FakeNode`."""
+
+    where: str
+    loans: LoanBook
+
+    def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, SlotMemory]:
+        """Take a slot with room for a payload and its metadata."""
+
+    def finish_loan(self, slot: int, place: SlotMemory, array: NDArray[Any], stamp: Stamp) -> None:
+        """Publish a loaned slot; if that fails the slot is given back."""
+
+    def cancel_loan(self, slot: int) -> None:
+        """Give a loaned slot back unsent."""
+
+
 class _State(Enum):
     PREPARED = "its block has not begun"
     OPEN = "it is being written"
@@ -85,9 +98,20 @@ PREPARED, OPEN, SENT, CANCELLED = _State.PREPARED, _State.OPEN, _State.SENT, _St
 
 
 class Loan:
-    """A slot to write in place: an array that is sent when the block ends without an exception.
+    """An array in shared memory to write in place; `Node.loan` makes it.
 
-    One block, and one sample at most: for another one, make another loan.
+    `with node.loan(...) as array:` gives an uninitialised array in C order and native byte order,
+    and sends it when the block ends without an exception. After the block the array is read-only.
+    A loan is for one block, and for one sample at most: for another one, make another loan.
+
+    The beginning of the block raises:
+        TooManyLoansError: more loans of this output are open than it has slots for.
+        SharedMemoryFullError: /dev/shm has no room for the array.
+        SharedMemoryError: an object of a reader cannot be made or mapped.
+        LoanError: the loan was used before.
+        NodeClosedError: the node is closed, or this process is a fork of it.
+
+    Its end raises what `send` raises.
     """
 
     __slots__ = (
@@ -106,12 +130,18 @@ class Loan:
 
     def __init__(
         self,
-        publisher: Publisher,
+        publisher: Lender,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
         stamp: Callable[[], Stamp],
         has_metadata: bool,
     ) -> None:
+        """Prepare it; the slot is taken when the block begins.
+
+        Raises:
+            UnsupportedValueError: there are no such arrays of this dtype, or of so many dimensions.
+            TypeError, ValueError: there is no such shape.
+        """
         self._shape = check_loan(shape, dtype, publisher.where)
         self._publisher = publisher
         # Readers get native arrays, so they are written as such.
@@ -169,7 +199,9 @@ class Loan:
             self.cancel()
 
     def cancel(self) -> None:
-        """Give the slot back unsent. A second time, and in a fork, it does nothing.
+        """Give the memory back unsent; the block then ends without sending.
+
+        A second time, and in a fork, it does nothing.
 
         Raises:
             LoanError: it was sent.
@@ -191,11 +223,16 @@ class Loan:
         self._publisher.cancel_loan(self._held[0][0])
 
     def send(self) -> None:
-        """Send the array; if that fails the slot is given back.
+        """Send the array before the block ends; if that fails the memory is given back.
 
         Raises:
             LoanError: the block has not begun, or the loan was sent or given up before.
-            NodeClosedError: this process is a fork of the node.
+            UnsupportedValueError: metadata or `captured_ns` cannot be sent.
+            NodeClosedError: the node is closed, or this process is a fork of it.
+            SharedMemoryFullError: /dev/shm has no room for an object of a reader.
+            SharedMemoryError: an object of a reader cannot be made or mapped.
+            DoraRtError: a signal handler or a destructor sends in the middle of a send.
+            TimeoutError: a blocking reader had no room in time; nothing was sent to any reader.
         """
         publisher = self._publisher
         if forks.is_forked:

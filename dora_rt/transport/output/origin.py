@@ -1,4 +1,4 @@
-"""What goes into a sample's header and metadata beside the value itself."""
+"""The times, origin and telemetry context of a sample, for its header and metadata."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _stamp = partial(tuple.__new__, Stamp)
 
 
 def make_stamp(
-    causes: Causes,
+    origins: Origins,
     where: str,
     metadata: dict[str, Any] | None,
     captured_ns: int | None,
@@ -41,9 +41,9 @@ def make_stamp(
         UnsupportedValueError: it cannot travel; names `where`.
     """
     if metadata is None and captured_ns is None:
-        origin_ns, metadata_json, context = causes.cause
+        origin_ns, metadata_json, context = origins.cause
         if not metadata_json and not context:
-            # What is sent most often.
+            # The most common case.
             source_ns = time.monotonic_ns()
             return _stamp((b"", source_ns, origin_ns or source_ns, deadline_ns))
     if metadata is not None and not isinstance(metadata, dict):
@@ -57,7 +57,7 @@ def make_stamp(
             f"{where}: captured_ns must be a whole number of nanoseconds from 0 to 2**64 - 1, "
             f"as time.monotonic_ns() gives it, got {captured_ns!r}"
         )
-    metadata, source_ns, origin_ns = causes.inherit(metadata, captured_ns)
+    metadata, source_ns, origin_ns = origins.inherit(metadata, captured_ns)
     # Metadata handed on unchanged often are nothing but the empty telemetry context.
     if not metadata or metadata == _NO_METADATA:
         return Stamp(b"", source_ns, origin_ns, deadline_ns)
@@ -68,7 +68,7 @@ def make_stamp(
     return Stamp(metadata_json, source_ns, origin_ns, deadline_ns)
 
 
-class Causes(threading.local):
+class Origins(threading.local):
     """The input that each thread is answering at the moment.
 
     Attributes:

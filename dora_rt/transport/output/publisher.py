@@ -197,7 +197,7 @@ class Publisher:
         return Loan(self, shape, dtype, stamp, has_metadata)
 
     def close(self, closing: int = protocol.CLOSED) -> None:
-        """Publish no more, and tell the readers; what they have not read yet stays readable.
+        """Publish no more, and tell the readers; unread samples stay readable.
 
         In the middle of a send of this very thread, from a signal handler or a destructor, the
         readers hear of it when that send is over.
@@ -327,7 +327,7 @@ class Publisher:
     def _end_midway(self) -> None:
         """Finish the operation that an exception broke off, wherever it was."""
         self._ring.recover()
-        self._ring.has_news = True
+        self._ring.readers_changed = True
         if self._is_closed:
             self._shut()
         self._is_midway = False
@@ -344,7 +344,7 @@ class Publisher:
         if self._is_closed:
             raise self._closed()
         writer, pool = self._ring, self._pool
-        if writer.has_news:
+        if writer.readers_changed:
             # An error behind the last sample is raised here, before another one.
             self._notice_readers()
         if pool.has_old_pools:
@@ -376,12 +376,12 @@ class Publisher:
                 writer.collect_one(edge)
             elif posts:
                 writer.collect(edge)
-        if writer.has_news or self._heard != self._board_news[0]:
+        if writer.readers_changed or self._heard != self._board_news[0]:
             try:
                 self._notice_readers()
             except (SharedMemoryError, SharedMemoryFullError):
                 # This sample was sent. The next send tries again, and raises.
-                writer.has_news = True
+                writer.readers_changed = True
         if self._is_closed:
             self._shut()
         writer.open_next()
@@ -405,13 +405,13 @@ class Publisher:
         writer = self._ring
         heard = self._board_news[0]
         writer.pass_fence()
-        writer.has_news = False
+        writer.readers_changed = False
         try:
             for end in self._ends:
-                if end.has_news():
+                if end.reader_changed():
                     end.notice(writer)
         except BaseException:
-            writer.has_news = True
+            writer.readers_changed = True
             raise
         self._heard = heard
 

@@ -39,7 +39,7 @@ class ReaderEnd:
         )
         self._connect(config.generation)
 
-    def has_news(self) -> bool:
+    def reader_changed(self) -> bool:
         """Return whether the reader has closed its input, died, or come back."""
         edge = self.edge
         return (
@@ -69,11 +69,11 @@ class ReaderEnd:
         elif closing == protocol.CLOSED_FOR_NOW or (
             closing == protocol.CLOSED and self._config.reader_returns
         ):
-            writer.keep_for_later(edge)
+            writer.keep_queue_for_restart(edge)
         elif closing != protocol.OPEN:
             writer.close_edge(edge)
         elif edge.state is not HERE:
-            writer.welcome(edge)
+            writer.connect_reader(edge)
         self._word, edge.closing = word, closing
 
     def wait(self, deadline_ns: int | None) -> bool:

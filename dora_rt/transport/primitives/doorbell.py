@@ -37,7 +37,7 @@ def deadline_after(timeout_s: float | None) -> int | None:
 class Doorbell:
     """A semaphore to sleep on.
 
-    What a signal handler raises during the wait arrives, and the deadline is monotonic. Neither is
+    An exception of a handler during the wait arrives, and the deadline is monotonic. Neither is
     true of posix_ipc's own waits: they replace the handler's exception by one of theirs, and their
     time-outs are wall-clock time. They serve only where the C library has no `sem_clockwait`
     (before glibc 2.30), in short slices.
@@ -60,7 +60,7 @@ class Doorbell:
         """Whether the last `wait` that returned True had to be woken."""
 
     def wait(self, deadline_ns: int | None) -> bool:
-        """Wait until somebody rings, or until `time.monotonic_ns()` reaches the deadline.
+        """Wait for a ring, or until `time.monotonic_ns()` reaches the deadline.
 
         Returns:
             False when the deadline passed first.

@@ -1,10 +1,10 @@
 """Forks of a node's process: what they inherit stays as it is, and is not theirs to change.
 
 A fork goes on using the views of samples that were there when it began, so their slots are not
-given back before it has ended. Whether it has, nobody tells this process: the child may be somebody
-else's to wait for, or have children of its own. But the kernel knows who has a page mapped. Before
+given back before it has ended. This process cannot wait for that: the child may be waited for by
+other code, or have children of its own. But the kernel knows who has a page mapped. Before
 each fork a page is made, which from then on only the fork has, and what that forks in turn, until
-it ends or becomes another program: and a file that nobody has mapped writable can be sealed.
+it ends or becomes another program: and a file without a writable mapping can be sealed.
 """
 
 from __future__ import annotations

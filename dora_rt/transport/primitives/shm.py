@@ -115,7 +115,7 @@ class Segment:
         """Map an existing object of this user.
 
         Raises:
-            SharedMemoryError: it does not exist, is empty, or belongs to somebody else.
+            SharedMemoryError: it does not exist, is empty, or belongs to another user.
         """
         try:
             opened = posix_ipc.SharedMemory(name, 0, read_only=not writable)

@@ -1,6 +1,6 @@
 """The payload memory of one output; a larger one takes over whenever a sample does not fit.
 
-A pool is a sparse segment with one equal piece for each slot. What a slot needs is allocated when
+A pool is a sparse segment with one equal piece for each slot. A slot's memory is allocated when
 it is first written, so an output uses only the memory that its readers' speed asks for, and a full
 /dev/shm is an error with numbers at that moment and never a SIGBUS. Pools of one output are
 numbered by how often it has grown.

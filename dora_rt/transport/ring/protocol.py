@@ -16,7 +16,7 @@ Publishing sample n in a slot that the writer owns:
 
 Reading sample n:
 
-6. `ORDER` says n, and n is not below FLOOR (what is below is passed over);
+6. `ORDER` says n, and n is not below FLOOR (samples below are passed over);
 7. the token of its slot is won;
 8. `PLACE[slot]` says n. If it says a later sample, n was dropped and the slot recycled since 6: the
    claim is kept until the turn of that sample comes, unless FLOOR has passed it by then;
@@ -34,7 +34,7 @@ Giving back:
 When a reader's process has died (the launcher has reaped it, and says so on the board):
 
 13. the writer reads its log to the end;
-14. keeps what still waits, by the tokens that are still there, and frees what it had in its hands;
+14. keeps the samples whose tokens are still there, and frees the slots that the reader held;
 15. the next generation of the reader, as soon as there is one, gets `BEGIN` and FLOOR;
 16. the tokens of what was kept, in their order, and a ring. Until then its queue waits here, and is
     trimmed as in 4.
@@ -46,7 +46,7 @@ Nothing is locked, so nothing stays locked when a process is killed. Every word 
 process. ORDER, PLACE and the log carry the number of their sample or entry, so a reader that sees
 a word early or late (ARM does not keep the order of plain stores) sees that it is not the one it
 looks for; sample memory itself is only touched after a token or a `returned` post was won, and
-POSIX says that these synchronize memory. FLOOR is what tells "dropped" from "token not here yet".
+POSIX says that these synchronize memory. FLOOR distinguishes "dropped" from "token not here yet".
 
 A signal handler may raise between any two bytecodes of all this, and the process may go on. So
 whoever changes something first writes down, for itself, what it is about to do; each step may be
@@ -68,7 +68,7 @@ _OUTPUT_EDGES = 2
 HEAD = 8  # samples published so far
 WRITER_CLOSED = 9  # one of the closings below, when the writer will publish no more
 SENT_NBYTES = 10  # payload of all samples so far
-FLOOR = 16  # one word per edge: what is below does not wait any more; then the same number of
+FLOOR = 16  # one word per edge: samples below it do not wait any more; then the same number of
 # words BEGIN (first sample meant for the present reader) and WRITER_DROPPED (tokens taken back
 # for good), then PLACE and ORDER, one word per slot each
 

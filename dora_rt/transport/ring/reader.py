@@ -87,7 +87,7 @@ class RingReader:
         self._logged = 0
         self._own_dropped = 0
         self._early: dict[int, tuple[int, int]] = {}
-        # What is going on; `recover` is due where it should not be any more.
+        # The operation in progress; if it is still set at the next call, `recover` is due.
         self.arriving: list[int] = []
         """Slots that are claimed and have not arrived yet."""
         self.logging: tuple[int, int, int] | None = None

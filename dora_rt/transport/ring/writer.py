@@ -143,14 +143,14 @@ class WriterEdge:
 class RingWriter:
     """The one writer of an output. Not thread-safe: its publisher has the lock.
 
-    Whoever calls one of its methods calls `recover` first if an exception came out of an earlier
+    The caller of a method calls `recover` first if an exception came out of an earlier
     call.
     """
 
     def __init__(self, words: memoryview, slots: int, edges: Sequence[WriterEdge]) -> None:
         self.edges = tuple(edges)
         self.head = 0
-        self.has_news = False
+        self.readers_changed = False
         """Whether a reader has closed its input since the readers were last looked at."""
         # Last in, first out: the slot used a moment ago is still in the cache.
         self.free = list(range(slots - 1, -1, -1))
@@ -181,7 +181,7 @@ class RingWriter:
         # Edge, number, slot, the count of drops with it, and whether it has a token:
         self._dropping: tuple[WriterEdge, int, int, int, bool] | None = None
         # Edge, and the queue when its reader came:
-        self._welcoming: tuple[WriterEdge, tuple[tuple[int, int], ...]] | None = None
+        self._connecting: tuple[WriterEdge, tuple[tuple[int, int], ...]] | None = None
         self._posted: list[None] = []
         self._derive()
 
@@ -268,8 +268,8 @@ class RingWriter:
         if self._publishing is not None:
             self._finish_publish(self._publishing)
         self._derive()
-        if self._welcoming is not None:
-            self._hand_over(*self._welcoming)
+        if self._connecting is not None:
+            self._hand_over(*self._connecting)
         for edge in self._listening:
             self._write_floor(edge)
             edge.doorbell.release()
@@ -310,7 +310,7 @@ class RingWriter:
                 returned.acquire(0)
         self.read_log(edge)
         if edge.reader_words[READER_CLOSED] != edge.closing:
-            self.has_news = True
+            self.readers_changed = True
 
     def collect_one(self, edge: WriterEdge) -> None:
         """Do step 12 where `returned` has one post: as `collect`, of what that is mostly for."""
@@ -368,7 +368,7 @@ class RingWriter:
                 return True
         return False
 
-    def welcome(self, edge: WriterEdge) -> None:
+    def connect_reader(self, edge: WriterEdge) -> None:
         """Do steps 15 and 16: hand the queue to a reader that has been connected.
 
         Raises:
@@ -380,7 +380,7 @@ class RingWriter:
         self._posted.clear()
         # The queue itself gets shorter when the reader is quick and an exception comes in between.
         waiting = tuple(edge.pending)
-        self._welcoming = edge, waiting
+        self._connecting = edge, waiting
         self._hand_over(edge, waiting)
 
     def _hand_over(self, edge: WriterEdge, waiting: tuple[tuple[int, int], ...]) -> None:
@@ -392,9 +392,9 @@ class RingWriter:
             posting(edge.token(slot), self._posted)()
         edge.doorbell.release()
         self._set_state(edge, HERE)
-        self._welcoming = None
+        self._connecting = None
 
-    def keep_for_later(self, edge: WriterEdge) -> None:
+    def keep_queue_for_restart(self, edge: WriterEdge) -> None:
         """Post nothing more to a reader that will be restarted; it may still take the queue."""
         if edge.state is HERE:
             edge.posted_below = self.head
@@ -402,7 +402,7 @@ class RingWriter:
 
     def bury(self, edge: WriterEdge) -> None:
         """Do steps 13 and 14 for a reader whose process was reaped; its queue then waits here."""
-        self.keep_for_later(edge)
+        self.keep_queue_for_restart(edge)
         self.read_log(edge)
         edge.pending = deque(
             (seq, slot)

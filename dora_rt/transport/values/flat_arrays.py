@@ -24,7 +24,7 @@ _OWN_ENCODINGS = {3: "bgr8", 4: "bgra8"}
 
 
 def shaped(array: NDArray[Any], metadata: Mapping[str, Any]) -> NDArray[Any]:
-    """Give a flat array the shape that its metadata tell; as it is if they do not, or do not fit.
+    """Return a flat array in the shape of its metadata; as it is if there is none that fits.
 
     `encoding`, `width` and `height` go before `shape`, which a node that turned a picture may have
     passed on unchanged.

@@ -61,7 +61,7 @@ SENDABLE_CHARS = frozenset(_DTYPE_CODES)
 
 _NUMBER_AND_TIMES = struct.Struct("@4Q")
 _FIXED = struct.Struct("@QIBBBB")
-# By the number of dimensions: words of the shape that nobody reads are not written either.
+# By the number of dimensions: unused words of the shape are not written.
 _DESCRIPTIONS = tuple(struct.Struct(f"@QIBBBB{ndim}Q") for ndim in range(MAX_NDIM + 1))
 _SHAPES = tuple(struct.Struct(f"@{ndim}Q") for ndim in range(MAX_NDIM + 1))
 
@@ -178,7 +178,7 @@ class HeaderReader:
     def _read_new(self, buffer: Buffer, offset: int, slot_nbytes: int) -> Header:
         header = read_header(buffer, offset, slot_nbytes)
         _, _, _, nbytes, encoding, array_type, metadata_json = header
-        # Made anew and not copied: what was checked is what is known, even if somebody writes here.
+        # Made anew and not copied: the checked bytes are the known ones, even if memory changes.
         if array_type is None or encoding == ENCODING_ARROW:
             description = describe(nbytes, len(metadata_json), encoding)
         else:

@@ -1,4 +1,4 @@
-"""What can be sent as a sample: which values, and which metadata."""
+"""Values and metadata that can be sent as a sample."""
 
 from __future__ import annotations
 

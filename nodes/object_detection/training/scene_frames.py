@@ -48,7 +48,7 @@ def render_frames(first_seed: int, scenes: int, processes: int = 2) -> Frames:
 
 
 def letterbox(frame: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """Fit a frame into the network's input at the top left; also give the scale."""
+    """Fit a frame into the network's input at the top left; also return the scale."""
     height, width = frame.shape[:2]
     ratio = min(INPUT_HEIGHT / height, INPUT_WIDTH / width)
     size = (round(width * ratio), round(height * ratio))

@@ -1,4 +1,4 @@
-"""Say how wrong the network is: task-aligned assignment, CIoU for boxes, BCE for scores."""
+"""The loss of the network: task-aligned assignment, CIoU for boxes, BCE for scores."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class SceneNetwork(nn.Module):
 
 
 class Exported(nn.Module):
-    """Take RGB pixels of 0 to 1 and give decoded boxes: YOLOv8's interface."""
+    """Take RGB pixels of 0 to 1 and return decoded boxes: YOLOv8's interface."""
 
     def __init__(self, network: SceneNetwork) -> None:
         super().__init__()

@@ -117,7 +117,7 @@ def train(training: Frames, validation: Frames, epochs: int) -> SceneNetwork:
 def export(network: SceneNetwork, path: Path) -> None:
     """Write the network as ONNX, with its class names."""
     example = torch.zeros(1, 3, INPUT_HEIGHT, INPUT_WIDTH)
-    # The older exporter writes plain static graphs, which OpenCV's reader wants.
+    # The older exporter writes plain static graphs, which OpenCV's reader needs.
     torch.onnx.export(
         Exported(network).eval().to(memory_format=torch.contiguous_format),
         (example,),

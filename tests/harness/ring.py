@@ -1,9 +1,8 @@
-"""Helpers for tests that wait for something, or that need a piece of shared memory."""
+"""An output with its readers in real shared memory, all in this process."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,16 +30,11 @@ from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_words
-from tests.own import new_run
+from dora_rt.transport.ring.reader import RingReader
+from dora_rt.transport.ring.writer import RingWriter
+from tests.harness.objects import new_run
 
 NO_STAMP = Stamp(b"", 1, 1)
-
-
-def eventually(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {within_s} s"
-        time.sleep(0.001)
 
 
 @dataclass(frozen=True)
@@ -77,12 +71,25 @@ class Wired:
         return counters
 
     @property
+    def writer(self) -> RingWriter:
+        """The end of the ring that the publisher writes, for what only its protocol shows."""
+        return self.publisher._ring
+
+    def reader(self, reader: int = 0) -> RingReader:
+        """Return the end of the ring that a subscriber reads."""
+        return self.subscribers[reader]._ring
+
+    def look_at_readers(self) -> None:
+        """Let the writer see at once which readers have come, died or closed."""
+        self.publisher.notice_readers()
+
+    @property
     def free_slots(self) -> int:
         for end in self.publisher._ends:
-            self.publisher._ring.collect(end.edge)
+            self.writer.collect(end.edge)
         self.publisher.loans.collect()
-        self.publisher._ring.find_free()
-        return len(self.publisher._ring.free)
+        self.writer.find_free()
+        return len(self.writer.free)
 
 
 @contextmanager
@@ -144,7 +151,7 @@ def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:
             folder=".",
             env=(),
             config=NodePlan(
-                node=f"process{number}",
+                node="reader" if number else "writer",
                 number=number,
                 processes=len(readers) + 1,
                 edges=len(readers),

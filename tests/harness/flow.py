@@ -1,61 +1,29 @@
-"""Runs real dataflows of real processes for the tests of this folder."""
+"""Runs real dataflows of real processes."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import dedent
 
-
-@dataclass(frozen=True)
-class Edge:
-    """One row of the summary's edge table."""
-
-    sent: int
-    delivered: int
-    dropped: int
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A dataflow that has ended."""
-
-    exit_code: int
-    out: str
-    err: str
-
-    def lines(self, node: str) -> list[str]:
-        """Give what a node printed."""
-        found = re.findall(rf"^{re.escape(node)} *\| (.*)$", self.out, re.M)
-        return [line.strip() for line in found]
-
-    def ending(self, node: str) -> str:
-        """Give how a node ended, as the summary says it."""
-        table = self.out[self.out.index("how it ended") :]
-        row = re.search(rf"^{re.escape(node)}  +(.*?)  +\d+  ", table, re.M)
-        assert row is not None, self.out
-        return row[1]
-
-    def edge(self, source: str, target: str) -> Edge:
-        """Give what the summary says of an edge."""
-        pattern = rf"^{re.escape(source)} -> {re.escape(target)}  +(\d+)  +(\d+)  +(\d+)"
-        row = re.search(pattern, self.out, re.M)
-        assert row is not None, self.out
-        return Edge(*map(int, row.groups()))
+from tests.harness.finished import Finished
 
 
 class Flow:
-    """A folder with a dataflow file and its scripts."""
+    """A folder with a dataflow file, its scripts, and the launchers that a test starts there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._started: list[subprocess.Popen[str]] = []
+        self._launchers: list[subprocess.Popen[str]] = []
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return dict(os.environ)
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name
@@ -82,24 +50,43 @@ class Flow:
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            env={**os.environ, **(env or {})},
+            env={**self.environ, **(env or {})},
         )
         return Finished(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str, file: Path | None = None) -> subprocess.Popen[str]:
-        """Start a launcher that the test ends itself; `close` does so if it failed before."""
+    def start(
+        self,
+        *arguments: str,
+        file: Path | None = None,
+        command: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+        stderr: int = subprocess.PIPE,
+    ) -> subprocess.Popen[str]:
+        """Start a launcher that the test ends itself; `close` does so if it failed before.
+
+        Args:
+            arguments: of the launcher.
+            file: the dataflow file; without it flow.yml.
+            command: what to run instead of a launcher of that file.
+            env: variables that are put into the environment.
+            pass_fds: as in `subprocess.Popen`.
+            stderr: as in `subprocess.Popen`.
+        """
         launcher = subprocess.Popen(
-            self.command(*arguments, file=file),
+            command or self.command(*arguments, file=file),
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             start_new_session=True,
+            env={**self.environ, **(env or {})},
+            pass_fds=pass_fds,
         )
-        self._started.append(launcher)
+        self._launchers.append(launcher)
         return launcher
 
     def close(self) -> None:
-        for launcher in self._started:
+        for launcher in self._launchers:
             for _ in range(3):
                 if launcher.poll() is None:
                     launcher.send_signal(signal.SIGINT)
