@@ -18,7 +18,7 @@ def source_files(program: Program) -> set[Path]:
     folder = Path(program.folder)
     found: set[Path] = set()
     begins = [_Module.of_operator(operator, folder) for operator in program.operators]
-    # The command of operators is that of their runtime, which is not the user's code.
+    # The command of operators is their runtime, which is not the user's code.
     begins = begins or [_Module.of_command(program.argv, folder)]
     for begin in begins:
         if begin is not None:

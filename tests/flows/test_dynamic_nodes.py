@@ -90,8 +90,10 @@ def living_runs() -> list[str]:
 def describe(run: str) -> dict[str, Any]:
     connection = Connection.open(base_folder(os.environ), run)
     assert connection is not None
-    with connection:
+    # It may refuse for a moment when many programs have just left.
+    with connection, contextlib.suppress(RefusedError):
         return connection.ask("describe")[0]
+    return {}
 
 
 def write_counting(flow: Flow, options: str = "") -> None:

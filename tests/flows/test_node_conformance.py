@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.flows.flow import Flow
 
 import dora_rt
 from dora_rt import Event, Loan, Node, NodeLike
@@ -28,6 +27,9 @@ from tests.flows.behaviours import (
     SESSION_BEHAVIOURS,
     seen,
 )
+from tests.harness.flow import Flow
+
+pytestmark = pytest.mark.programs
 
 ROOT = Path(__file__).parents[2]
 NAMES = [*BEHAVIOURS, *DORA_BEHAVIOURS, *SESSION_BEHAVIOURS]

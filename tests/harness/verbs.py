@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 
 from dora_rt.cli import main
-from dora_rt.runs import Connection, base_folder, find_runs
+from dora_rt.runs import Connection, RefusedError, base_folder, find_runs
 from tests.harness.finished import Finished
 from tests.harness.waiting import eventually
 
@@ -61,10 +61,10 @@ def start(*words: str) -> subprocess.Popen[str]:
 
 
 def status_of(run: str) -> dict[str, Any]:
-    """Ask a run for its status; without a verb, for waiting must be quick. {}: it is gone."""
+    """Ask a run for its status, without a verb: waiting must be quick. {}: it is gone, or full."""
     connection = Connection.open(base_folder(os.environ), run)
     if connection is not None:
-        with connection, contextlib.suppress(OSError):
+        with connection, contextlib.suppress(OSError, RefusedError):
             return connection.ask("status")[0]
     return {}
 

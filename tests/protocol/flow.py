@@ -31,6 +31,9 @@ def make_plan(flow: Flow) -> Plan:
     slots = (
         max(reader.queue_size for reader in flow.readers)
         + sum(reader.max_held + 1 for reader in flow.readers)
+        # For a moment each may have one more in hand, in step 9; a real plan has four to spare for
+        # that, for loans, and to write the next sample in.
+        + len(flow.readers)
         + flow.spare_slots
     )
     edges = tuple(

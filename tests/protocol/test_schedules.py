@@ -15,6 +15,16 @@ SEEDS = 600
 FOUND_LATER = [
     # A reader took HEAD for new after it had found a sample dropped, and claimed one too early.
     (kinds.SLOW, 7_007_136),
+    # An exception broke off the clearing up behind an exception that came out of a whole send.
+    (kinds.INTERRUPTS, 1_100_002_998),
+    (kinds.INTERRUPTS_KILLS, 1_090_003_660),
+    # A reader said that it needed an earlier generation no more before it had counted it.
+    (kinds.WRITERS, 90_001_270),
+    # A reader that was closed while it looked for a sample was open again.
+    (kinds.CLOSES, 110_000_334),
+    # A reader took two more samples in step 9 while it had one in hand.
+    (kinds.SLOW, 1_090_004_004),
+    (kinds.OBSERVERS_KILLS, 110_002_625),
 ]
 
 

@@ -145,7 +145,9 @@ class Subscriber:
                 else:
                     self._note_dropped(reader.next_seq, reader.arrived[1])
                     self._find_lost_views()
-                    self.is_ended = self._writer_is_gone
+                    # Never back to False: another thread may have closed this meanwhile.
+                    if self._writer_is_gone:
+                        self.is_ended = True
             self._is_midway = False
         finally:
             if self._let_go or self._is_closed:
@@ -206,8 +208,10 @@ class Subscriber:
         """Count all samples of a writer that is gone as dropped: a newer one has newer samples."""
         head = self._output_words[HEAD]
         lost = self._output_words[protocol.writer_dropped_index(self._edges, self._edge.position)]
-        self._words[protocol.DROPPED] = head
+        # Once DROPPED says that nothing is left to read, the launcher may add up and remove these.
         self._words[protocol.READER_DROPPED] = head - lost
+        Fence().pass_through()
+        self._words[protocol.DROPPED] = head
         self._retire()
 
     def _attach_to(self, generation: int) -> Subscriber:

@@ -326,6 +326,8 @@ class Publisher:
 
     def _end_midway(self) -> None:
         """Finish the operation that an exception broke off, wherever it was."""
+        # Even if it had just ended: this may be broken off, too, and must then begin again.
+        self._is_midway = True
         self._ring.recover()
         self._ring.readers_changed = True
         if self._is_closed:

@@ -100,7 +100,7 @@ class RingReader:
         while taken is not None and (head := self._words[HEAD]) != self.next_seq:
             seq, next_seq = self.seq, self.next_seq
             try:
-                newer = self.take(head, is_final)
+                newer = self.take(head, is_final, has_one=True)
             except CorruptSampleError:
                 # Else the next look finds it again, and this one behind it, for ever.
                 self.pass_over(taken[0])
@@ -113,12 +113,13 @@ class RingReader:
             taken = newer
         return taken
 
-    def take(self, head: int, is_final: bool) -> tuple[int, int] | None:
+    def take(self, head: int, is_final: bool, *, has_one: bool = False) -> tuple[int, int] | None:
         """Take the next sample, if one is there.
 
         Args:
             head: HEAD, as it was a moment before: the newest sample was not dropped yet.
             is_final: the writer is gone, so a token that is not here will never come.
+            has_one: an older sample is in hand, so step 9, which takes two more, can wait.
 
         Returns:
             Slot and growth of the pool, or None; `seq` then has the number of the sample.
@@ -158,7 +159,7 @@ class RingReader:
             except BusyError:
                 if self._skip_dropped():
                     continue
-                if is_final or self._is_gone(seq, slot):
+                if is_final or (not has_one and self._is_gone(seq, slot)):
                     self.next_seq = next_seq
                     head = _LONG_AGO
                     continue
