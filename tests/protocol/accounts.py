@@ -228,14 +228,16 @@ class Accounts:
             return  # what is complete need not be seen yet
         if edge.queue_policy is QueuePolicy.LATEST:
             key = sample.output, sample.generation
-            if sample.seq < wait.completed.get(key, 0) - 1:
+            completed = wait.completed.get(key, 0)
+            # What an exception kept from arriving comes again, whatever was sent since its claim.
+            comes_again = life.was_interrupted and claimed_at < completed
+            if sample.seq < completed - 1 and not comes_again:
                 self._fail(f"not the newest: {where} got {sample} after {wait.completed[key]} sent")
         elif self._is_single(edge):
             early = life.claims[edge.number] - wait.claims - 1
             dropped = self._dropped_by_writer(edge.number) - wait.dropped
-            if (
-                early > dropped + 1
-            ):  # one more may be won to learn that a token will never come (step 9)
+            # One more may be won to learn that a token will never come (step 9).
+            if early > dropped + 1:
                 self._fail(
                     f"claimed early: {where} won {early + 1} tokens to deliver {sample}, while the "
                     f"writer dropped {dropped}"
