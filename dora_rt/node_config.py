@@ -1,4 +1,4 @@
-"""What the launcher and a node agree on: the one configuration that crosses into a child."""
+"""The configuration of a node's process: what the launcher and the node agree on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFIG_VARIABLE = "DORA_RT_NODE_CONFIG"
 
 
 class QueuePolicy(Enum):
-    """What an edge does when its reader is slower than its writer."""
+    """The rule of an edge whose reader is slower than its writer."""
 
     LATEST = "latest"
     DROP_OLDEST = "drop_oldest"
@@ -23,7 +23,7 @@ class QueuePolicy(Enum):
 
 
 class Api(Enum):
-    """What `import dora` gives a node for an input: tuples as in 2022, or event dicts as today."""
+    """The inputs of a node that imports `dora`: tuples as in 2022, or event dicts as today."""
 
     TUPLES = "tuples"
     EVENTS = "events"
@@ -31,7 +31,7 @@ class Api(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EdgeConfig:
-    """One edge, as both of its ends need to know it.
+    """One edge, as both of its ends know it.
 
     `number` counts the edges of the run and names the shared objects; `position` counts the
     edges of one output.
@@ -50,7 +50,7 @@ class EdgeConfig:
     writer_returns: bool = False
     """Whether the writer may be restarted: its end is the end only when the launcher says so."""
     reader_returns: bool = False
-    """Whether the reader may be restarted: what it has not read yet is kept for it."""
+    """Whether the reader may be restarted: its queue is kept meanwhile."""
     generation: int = 0
 
 
@@ -64,11 +64,11 @@ class OutputConfig:
     slot_nbytes: int
     edge_count: int
     edges: tuple[EdgeConfig, ...]
-    """Only for its writer: an output may have hundreds, and each of its readers is told of it."""
+    """Only for its writer: an output may have hundreds, and each reader gets the output."""
     generation: int = 0
 
     def for_reader(self) -> OutputConfig:
-        """Give what a reader or an observer is told."""
+        """Return the output for a reader or an observer: without its edges."""
         return dataclasses.replace(self, edges=())
 
     @classmethod
@@ -90,14 +90,14 @@ class InputConfig:
     source_node: str = ""
     """Id of the node that writes it, in the dataflow file."""
     is_text: bool = False
-    """Whether what comes is UTF-8 text that the launcher sends: lines and logs of nodes."""
+    """Whether the samples are UTF-8 text from the relay: lines and logs of nodes."""
     keeps_alive: bool = True
-    """Whether the node goes on as long as something may come here."""
+    """Whether the node goes on as long as this input is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where an operator's output goes: out of the process, and to operators beside it."""
+    """The targets of an operator's output: outside the process, and operators beside it."""
 
     output_id: str
     external_id: str | None
@@ -112,7 +112,7 @@ class LinkConfig:
     operator: int
     input_id: str
     queue_size: int | None
-    """None: as many as come (a `block` edge inside one thread has nobody to wait for)."""
+    """None: no limit, as a `block` edge inside one thread cannot wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class OperatorConfig:
 
 @dataclass(frozen=True, slots=True)
 class SyncConfig:
-    """Inputs that are given together; see `dora_rt.transport.input.sync`."""
+    """Inputs that are delivered together; see `dora_rt.transport.input.sync`."""
 
     input_ids: tuple[str, ...]
     slop_ns: int
@@ -169,7 +169,7 @@ class RunLinks:
     description_path: str
     """File with the whole dataflow as dora describes one, in JSON."""
     trace_path: str | None = None
-    """Folder for the files of what each process does and when, if a trace is made."""
+    """Folder for the trace files of the processes, if a trace is made."""
     has_spans: bool = False
     """Whether the nodes make spans of OpenTelemetry."""
 

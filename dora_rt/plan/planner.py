@@ -1,4 +1,4 @@
-"""From what the user wrote to what will run: every process, name, size and argument decided."""
+"""From a descriptor to a plan: every process, name, size and argument decided."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class _Planner:
         routes = []
         for output in operator.outputs:
             source = OutputSource(node.id, output.id, operator.id)
-            # What it prints is not for it to send.
+            # The relay sends the lines of a node, not the node itself.
             if source not in line_sources(node):
                 links = tuple(edges.links[source])
                 routes.append(Route(output.id, edges.external.get(source), links))
