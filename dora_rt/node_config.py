@@ -1,4 +1,4 @@
-"""What the launcher and a node agree on: the one configuration that crosses into a child."""
+"""The configuration of a node's process: what the launcher and the node agree on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 from dora_rt.errors import VersionMismatchError
 
-CONFIG_VERSION = 3
+CONFIG_VERSION = 4
 CONFIG_VARIABLE = "DORA_RT_NODE_CONFIG"
 
 
 class QueuePolicy(Enum):
-    """What an edge does when its reader is slower than its writer."""
+    """The rule of an edge whose reader is slower than its writer."""
 
     LATEST = "latest"
     DROP_OLDEST = "drop_oldest"
@@ -23,7 +23,7 @@ class QueuePolicy(Enum):
 
 
 class Api(Enum):
-    """What `import dora` gives a node for an input: tuples as in 2022, or event dicts as today."""
+    """The inputs of a node that imports `dora`: tuples as in 2022, or event dicts as today."""
 
     TUPLES = "tuples"
     EVENTS = "events"
@@ -31,7 +31,7 @@ class Api(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EdgeConfig:
-    """One edge, as both of its ends need to know it.
+    """One edge, as both of its ends know it.
 
     `number` counts the edges of the run and names the shared objects; `position` counts the
     edges of one output.
@@ -50,7 +50,7 @@ class EdgeConfig:
     writer_returns: bool = False
     """Whether the writer may be restarted: its end is the end only when the launcher says so."""
     reader_returns: bool = False
-    """Whether the reader may be restarted: what it has not read yet is kept for it."""
+    """Whether the reader may be restarted: its queue is kept meanwhile."""
     generation: int = 0
 
 
@@ -64,11 +64,11 @@ class OutputConfig:
     slot_nbytes: int
     edge_count: int
     edges: tuple[EdgeConfig, ...]
-    """Only for its writer: an output may have hundreds, and each of its readers is told of it."""
+    """Only for its writer: an output may have hundreds, and each reader gets the output."""
     generation: int = 0
 
     def for_reader(self) -> OutputConfig:
-        """Give what a reader or an observer is told."""
+        """Return the output for a reader or an observer: without its edges."""
         return dataclasses.replace(self, edges=())
 
     @classmethod
@@ -90,14 +90,14 @@ class InputConfig:
     source_node: str = ""
     """Id of the node that writes it, in the dataflow file."""
     is_text: bool = False
-    """Whether what comes is UTF-8 text that the launcher sends: lines and logs of nodes."""
+    """Whether the samples are UTF-8 text from the relay: lines and logs of nodes."""
     keeps_alive: bool = True
-    """Whether the node goes on as long as something may come here."""
+    """Whether the node goes on as long as this input is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where an operator's output goes: out of the process, and to operators beside it."""
+    """The targets of an operator's output: outside the process, and operators beside it."""
 
     output_id: str
     external_id: str | None
@@ -112,7 +112,7 @@ class LinkConfig:
     operator: int
     input_id: str
     queue_size: int | None
-    """None: as many as come (a `block` edge inside one thread has nobody to wait for)."""
+    """None: no limit, as a `block` edge inside one thread cannot wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class OperatorConfig:
 
 @dataclass(frozen=True, slots=True)
 class SyncConfig:
-    """Inputs that are given together; see `dora_rt.transport.input.sync`."""
+    """Inputs that are delivered together; see `dora_rt.transport.input.sync`."""
 
     input_ids: tuple[str, ...]
     slop_ns: int
@@ -136,18 +136,13 @@ class SyncConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeConfig:
-    """Everything a node's process is told; `number` counts the processes of the run."""
+class NodePlan:
+    """What the plan of a run decides for one process; `number` counts the processes of the run."""
 
-    version: int
-    run: str
     node: str
     number: int
     processes: int
     edges: int
-    status_fd: int
-    lock_fd: int
-    """Inherited so that the run counts as alive as long as this process lives."""
     heartbeat_ns: int | None
     """Silence after which the launcher takes the process for hung, or None."""
     spin_ns: int | None
@@ -157,25 +152,61 @@ class NodeConfig:
     operators: tuple[OperatorConfig, ...]
     api: Api = Api.EVENTS
     sync: SyncConfig | None = None
-    restart_count: int = 0
-    """How often the node was started again."""
-    description_path: str | None = None
+    is_relay: bool = False
+    """Whether it sends on what the others print."""
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> NodePlan:
+        """Read what `to_fields` returned."""
+        return cls(**_plan_values(fields))
+
+
+@dataclass(frozen=True, slots=True)
+class RunLinks:
+    """What all processes of one run are told of it."""
+
+    run: str
+    description_path: str
     """File with the whole dataflow as dora describes one, in JSON."""
-    connection_fd: int = -1
-    """Of a dynamic node: its connection to the launcher, whose end is the end of either."""
     trace_path: str | None = None
-    """Folder for the file of what this process does and when, if that is wanted."""
+    """Folder for the trace files of the processes, if a trace is made."""
     has_spans: bool = False
-    """Whether it makes spans of OpenTelemetry."""
+    """Whether the nodes make spans of OpenTelemetry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """The open files that a process of a run has."""
+
+    status_fd: int
+    lock_fd: int
+    """The run counts as alive as long as one process has this open."""
+    connection_fd: int | None = None
+    """Of a dynamic node: its connection to the launcher, whose end is the end of either."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig(NodePlan):
+    """Everything that a node's process is told; `make_config` makes it."""
+
+    run: str
+    description_path: str
+    trace_path: str | None
+    has_spans: bool
+    restart_count: int
+    """How often the node was started again."""
+    status_fd: int
+    lock_fd: int
+    connection_fd: int | None
 
     @property
     def is_watched(self) -> bool:
-        """Tell whether it does more than its work."""
+        """Whether the process records what it does."""
         return self.has_spans or self.trace_path is not None
 
     def to_json(self) -> str:
-        """Give the text that crosses into the child."""
-        return json.dumps(to_fields(self), separators=(",", ":"))
+        """Return the text that crosses into the child."""
+        return json.dumps({"version": CONFIG_VERSION, **to_fields(self)}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> NodeConfig:
@@ -185,22 +216,50 @@ class NodeConfig:
             VersionMismatchError: the text was written by another version of dora_rt.
         """
         fields = json.loads(text)
-        if fields.get("version") != CONFIG_VERSION:
+        version = fields.pop("version", None)
+        if version != CONFIG_VERSION:
             raise VersionMismatchError(
-                f"the launcher speaks version {fields.get('version')} of the node configuration, "
+                f"the launcher speaks version {version} of the node configuration, "
                 f"this node's dora_rt speaks version {CONFIG_VERSION}: install the same dora_rt "
                 "in the interpreters of the launcher and of the node"
             )
-        return cls(
-            **{
-                **fields,
-                "inputs": tuple(_input(entry) for entry in fields["inputs"]),
-                "outputs": tuple(_output(entry) for entry in fields["outputs"]),
-                "operators": tuple(_operator(entry) for entry in fields["operators"]),
-                "api": Api(fields["api"]),
-                "sync": _sync(fields["sync"]),
-            }
-        )
+        return cls(**_plan_values(fields))
+
+
+def make_config(
+    plan: NodePlan, links: RunLinks, descriptors: Descriptors, restart_count: int
+) -> NodeConfig:
+    """Make the configuration of a process that is about to start, or to attach.
+
+    Args:
+        plan: its plan, with the present generations of its inputs and outputs.
+        links: the run that it is part of.
+        descriptors: its open files, by the numbers that they have in it.
+        restart_count: how often the node was started again.
+    """
+    return NodeConfig(
+        **{field.name: getattr(plan, field.name) for field in dataclasses.fields(NodePlan)},
+        run=links.run,
+        description_path=links.description_path,
+        trace_path=links.trace_path,
+        # The lines that the relay sends on are no work.
+        has_spans=links.has_spans and not plan.is_relay,
+        restart_count=restart_count,
+        status_fd=descriptors.status_fd,
+        lock_fd=descriptors.lock_fd,
+        connection_fd=descriptors.connection_fd,
+    )
+
+
+def _plan_values(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **fields,
+        "inputs": tuple(_input(entry) for entry in fields["inputs"]),
+        "outputs": tuple(_output(entry) for entry in fields["outputs"]),
+        "operators": tuple(_operator(entry) for entry in fields["operators"]),
+        "api": Api(fields["api"]),
+        "sync": _sync(fields["sync"]),
+    }
 
 
 def to_fields(value: Any) -> Any:

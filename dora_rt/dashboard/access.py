@@ -1,10 +1,10 @@
-"""Who may look and press: decided before a request reaches the dashboard.
+"""Access control: decides about each request before it reaches the dashboard.
 
-- On loopback only requests to a name of this machine are for us: another web page that lets its own
-  name point here (DNS rebinding) is refused.
+- On loopback, only requests to a name of this machine are answered: another web page that lets its
+  own name point here (DNS rebinding) is refused.
 - The token must be in the address once, and is a cookie from then on: this machine has other users,
-  who can reach every port of it. Only on loopback can one do without.
-- What changes something needs an Origin that is this page: other web pages can send a POST too.
+  who can reach every port of it. Only on loopback may the token be switched off.
+- A request that changes something needs this page as its Origin: other pages can send a POST too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a name or an address is this machine only."""
+    """Whether a name or an address means this machine only."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -33,7 +33,7 @@ _ACTIONS = ("stop", "restart")
 
 
 class Runs:
-    """The runs that the page may show: one, or all of this user; each asked from its first look."""
+    """The runs that the page may show: one, or all of this user; polled once shown."""
 
     def __init__(self, base: Path, only: str | None) -> None:
         self._base = base
@@ -42,7 +42,7 @@ class Runs:
         self._watches: dict[str, RunWatch] = {}
 
     def list(self) -> list[dict[str, Any]]:
-        """Give the runs that live, and those that were looked at."""
+        """Return the runs that are alive, and the ended ones that were shown before."""
         names = find_runs(self._base) if self._only is None else [self._only]
         found = []
         for name in dict.fromkeys((*names, *self._watches)):
@@ -55,7 +55,7 @@ class Runs:
         return sorted(found, key=lambda run: run["began"])
 
     def find(self, run: str) -> RunWatch | None:
-        """Give a run, asked from now on; None if it is none, or not for this page."""
+        """Return a run and poll it from now on; None if there is no such run on this page."""
         if self._only is not None and run != self._only:
             return None
         with self._lock:
@@ -67,7 +67,7 @@ class Runs:
             return watch
 
     def ask(self, run: str, request: str, **fields: str) -> None:
-        """Ask something of a run.
+        """Send a request to a run.
 
         Raises:
             OSError: it has ended.
@@ -80,17 +80,17 @@ class Runs:
             connection.ask(request, **fields)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         for watch in self._watches.values():
             watch.close()
 
 
 def make_app(runs: Runs) -> Starlette:
-    """Make the application; who may use it, `Access` decides."""
+    """Make the application; `Access` decides about its users."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        # Who opens the page later sees what was before.
+        # A page that is opened later shows the history as well.
         await asyncio.to_thread(runs.list)
         yield
         await asyncio.to_thread(runs.close)
@@ -183,7 +183,7 @@ async def _act(request: Request) -> Response:
             if len(body) > _LONGEST_BODY_NBYTES:
                 raise HTTPException(413, f"a request has at most {_LONGEST_BODY_NBYTES} bytes")
     except ClientDisconnect as error:
-        # It was too slow, or has left: nobody hears this.
+        # The browser was too slow, or has left: it does not get this answer.
         raise HTTPException(408, "the request did not come whole") from error
     try:
         node = json.loads(body or b"{}").get("node")
@@ -193,7 +193,7 @@ async def _act(request: Request) -> Response:
         raise HTTPException(400, 'expected JSON such as {"node": "camera"}, or {} for the run')
     action = request.url.path.rpartition("/")[2]
     if action == "restart" and node is None:
-        raise HTTPException(400, 'say which node is to be restarted: {"node": "camera"}')
+        raise HTTPException(400, 'say which node to restart: {"node": "camera"}')
     fields = {} if node is None else {"node": node}
     runs: Runs = request.app.state.runs
     try:
@@ -230,9 +230,9 @@ _MOST_NBYTES = 64 * 1024
 
 
 def read_tail(path: Path, offset: int) -> tuple[str, int]:
-    """Give whole lines after `offset`, at most the last 64 KiB, and the next offset.
+    """Return the whole lines after `offset`, at most the last 64 KiB, and the next offset.
 
-    A file that is shorter than `offset` was begun anew, and is read from its start. It has
+    A file that is shorter than `offset` was begun anew, and is read from its start. The text has
     neither colours nor control characters.
 
     Raises:

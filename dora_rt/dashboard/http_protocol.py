@@ -1,4 +1,4 @@
-"""HTTP of the dashboard, for few connections that do ask something."""
+"""HTTP of the dashboard, with a limit of connections and a deadline for each request."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ REQUEST_S = 10.0
 
 
 class Protocol(H11Protocol):
-    """One connection: it has a deadline for each whole request, and there are not too many.
+    """One connection: it has a deadline for each whole request, and their number is limited.
 
-    Who sends a byte now and then would else keep a connection for ever.
+    A client that sends a byte now and then would else keep its connection for ever.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -22,7 +22,7 @@ class Protocol(H11Protocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, in the place of the oldest connection that only waits if there are too many."""
+        """Begin; of too many connections, the one that has waited longest is ended."""
         super().connection_made(transport)
         self._begin_deadline()
         all_of_them = [one for one in self.connections if isinstance(one, Protocol)]
@@ -32,7 +32,7 @@ class Protocol(H11Protocol):
             min(silent, key=Protocol.deadline, default=self).transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Go on; once a request is whole it has all the time, and the next one has the deadline."""
+        """Take bytes. A whole request may take any time; the next one has a deadline again."""
         super().data_received(data)
         if self.is_silent:
             self._begin_deadline()
@@ -46,11 +46,11 @@ class Protocol(H11Protocol):
 
     @property
     def is_silent(self) -> bool:
-        """Tell whether no whole request, with its body, is being answered."""
+        """Whether no whole request, with its body, is being answered."""
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def deadline(self) -> float:
-        """Tell by when it has to have asked something."""
+        """Return when the next request must be whole."""
         return 0.0 if self._deadline is None else self._deadline.when()
 
     def _begin_deadline(self) -> None:

@@ -8,5 +8,5 @@ MISSING_EXTRA = (
 
 
 def is_installed() -> bool:
-    """Tell whether they are there; nothing is imported."""
+    """Whether both packages are installed; nothing is imported."""
     return find_spec("starlette") is not None and find_spec("uvicorn") is not None

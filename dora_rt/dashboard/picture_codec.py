@@ -1,4 +1,4 @@
-"""Read pictures and boxes of any node, and make of a picture what a browser shows."""
+"""Pictures and boxes of any node, encoded for a browser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SMALLEST_SIDE = 8  # pixels: smaller arrays of bytes are rather matrices
 
 
 class Kind(Enum):
-    """What an output carries, as far as the page can show it."""
+    """The kind of value that an output carries, as far as the page can show it."""
 
     PICTURE = "picture"
     BOXES = "boxes"
@@ -42,25 +42,25 @@ class Encoded:
 
 
 def as_numpy(value: Any) -> Any:
-    """Give an array of Arrow, as dora's nodes send them, as numpy's; all else as it is."""
+    """Return an array of Arrow, as dora's nodes send them, as one of numpy; all else unchanged."""
     if not hasattr(value, "to_numpy"):
         return value
     try:
         return value.to_numpy(zero_copy_only=False)
     except (NotImplementedError, TypeError, ValueError):
-        # Nothing that has a place in a picture.
+        # Nothing in it can be drawn into a picture.
         return b""
 
 
 def kind_of(event: Event) -> Kind:
-    """Tell what a sample is."""
+    """Return what kind of value a sample has."""
     if _file_type(event.value) is not None or _pixels(event) is not None:
         return Kind.PICTURE
     return Kind.BOXES if _boxes(event) is not None else Kind.OTHER
 
 
 def encode(event: Event) -> Encoded | None:
-    """Give a picture for a browser: files as they are, pixels as JPEG; None if it is none."""
+    """Return a picture for a browser: files unchanged, pixels as JPEG; None for other values."""
     media_type = _file_type(event.value)
     if media_type is not None:
         return Encoded(bytes(event.value), media_type)
@@ -76,7 +76,7 @@ def encode(event: Event) -> Encoded | None:
 
 
 def read_boxes(event: Event) -> list[dict[str, Any]]:
-    """Give the boxes as the page draws them; what is not a number is left out."""
+    """Return the boxes as the page draws them; boxes with NaN or infinity are left out."""
     boxes = _boxes(event)
     if boxes is None:
         return []
@@ -129,7 +129,7 @@ def _bgr(pixels: NDArray[np.uint8], event: Event) -> NDArray[np.uint8]:
 
 
 def _boxes(event: Event) -> NDArray[np.float32] | None:
-    """Give N x 6 numbers, if they can be boxes: corners in order, a confidence of at most 1."""
+    """Return N x 6 numbers if they can be boxes: corners in order, a confidence of at most 1."""
     value, are_bytes = event.value, True
     if isinstance(value, np.ndarray):
         are_bytes = value.dtype == np.uint8 and value.ndim == 1
@@ -138,7 +138,7 @@ def _boxes(event: Event) -> NDArray[np.float32] | None:
     if not are_bytes:
         numbers = value
     elif len(value) % (4 * _BOX_COLUMNS) == 0 and event.id.rpartition("/")[2].startswith("b"):
-        # Only the name of the output tells more of them: `bbox`, `boxes`.
+        # Beyond that, only the name of the output says that they are boxes: `bbox`, `boxes`.
         numbers = np.frombuffer(bytes(value), np.float32)
     else:
         return None

@@ -1,4 +1,4 @@
-"""The live pictures of a run, with the boxes that were found in them; no node notices."""
+"""Live pictures of a run, with the boxes that were found in them, read as an observer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _JOIN_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture to be shown; `boxes` is None if nobody looked for any in it."""
+    """A picture on the page; `boxes` is None if no node looked for objects in it."""
 
     number: int
     picture: Encoded
@@ -54,8 +54,8 @@ class Tap:
                 self._observer = config, Observer(self._run, config)
             event = self._observer[1].newest(self._source)
         except DoraRtError as error:
-            # Of a writer that was started again, the next answer to `status` tells more; and an
-            # array of Arrow needs an extra that may not be here.
+            # The next answer to `status` has the new output of a writer that was started again; an
+            # array of Arrow needs an extra that may be missing.
             logger.debug("%s: %s", self._source, error)
             return None
         if event is not None:
@@ -64,7 +64,7 @@ class Tap:
 
 
 class Pictures:
-    """What outputs of a run carry, and a feed for each one with pictures that somebody watches."""
+    """The outputs of a run that carry pictures or boxes, and a feed for each that is watched."""
 
     def __init__(self, run: str) -> None:
         self._run = run
@@ -73,7 +73,7 @@ class Pictures:
         self._feeds: dict[str, Feed] = {}
 
     def follow(self, outputs: Sequence[OutputStatus]) -> None:
-        """Learn where the outputs are now, and look at those that were never seen yet."""
+        """Take the present outputs over, and look at those whose kind is not known yet."""
         for output in outputs:
             source, config = output.source, output.config
             tap = self._taps.get(source)
@@ -91,12 +91,12 @@ class Pictures:
                 tap.kind = kind_of(event)
 
     def sources(self, kind: Kind = Kind.PICTURE) -> list[str]:
-        """Name the outputs that carry pictures."""
+        """Return the names of the outputs of a kind."""
         with self._lock:
             return [source for source, tap in self._taps.items() if tap.kind is kind]
 
     def feed(self, source: str) -> Feed | None:
-        """Give the feed of an output, started if need be; None if it has no pictures."""
+        """Return the feed of an output, started if need be; None if it has no pictures."""
         boxes = self.sources(Kind.BOXES)
         if source not in self.sources():
             return None
@@ -116,7 +116,7 @@ class Pictures:
 
 
 class Feed:
-    """Pictures of one output, read by a thread of its own as long as somebody watches."""
+    """Pictures of one output, read by a thread of its own as long as a page asks for them."""
 
     def __init__(
         self, run: str, source: str, configs: Mapping[str, OutputConfig], number: int
@@ -133,22 +133,22 @@ class Feed:
 
     @property
     def is_alive(self) -> bool:
-        """Tell whether the thread reads on."""
+        """Whether the thread still reads."""
         return self._thread.is_alive()
 
     def follow(self, source: str, config: OutputConfig) -> None:
-        """Learn that a writer was started again."""
+        """Take over the new output of a writer that was started again."""
         if source in self._taps:
             self._taps[source].config = config
 
     def take(self, after: int) -> Shown | None:
-        """Give the newest picture, if its number is another than `after`."""
+        """Return the newest picture, if its number differs from `after`."""
         self._asked_ns = time.monotonic_ns()
         shown = self._shown
         return None if shown is None or shown.number == after else shown
 
     def stop(self) -> int:
-        """End the thread, and give the number of the last picture."""
+        """End the thread, and return the number of the last picture."""
         self._is_stopping.set()
         self._thread.join(_JOIN_S)
         return self._number

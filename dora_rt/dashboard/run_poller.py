@@ -1,4 +1,4 @@
-"""Ask a run how it is, twice a second, and keep what the page shows of it."""
+"""Asks a run for its status twice a second, and keeps the history that the page shows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _JOIN_S = 6.0
 
 
 class RunWatch:
-    """One run, asked by a thread of its own until it ends; the last answer stays."""
+    """One run, polled by a thread of its own until it ends; the last answer is kept."""
 
     def __init__(self, connection: Connection, status: RunStatus) -> None:
         self.run = connection.run
@@ -41,7 +41,7 @@ class RunWatch:
 
     @classmethod
     def open(cls, base: Path, run: str) -> RunWatch | None:
-        """Begin to ask a run; None if it has ended."""
+        """Begin to poll a run; None if it has ended or cannot be read."""
         connection = Connection.open(base, run)
         if connection is None:
             return None
@@ -55,7 +55,7 @@ class RunWatch:
 
     @property
     def has_ended(self) -> bool:
-        """Tell whether the run answers no more."""
+        """Whether the run has stopped answering."""
         return self._has_ended
 
     @property
@@ -65,7 +65,7 @@ class RunWatch:
             return self._answers[-1]
 
     def page_status(self, since: int) -> dict[str, Any]:
-        """Give what the page shows; `points` has the history after point number `since`."""
+        """Return the values on the page; `points` has the history after point number `since`."""
         with self._lock:
             status, rates, count = self._answers[-1], self._rates, self._count
             fresh = min(max(count - since, 0), len(self._points))
@@ -85,7 +85,7 @@ class RunWatch:
         }
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         self._closing.set()
         self.pictures.close()
         self._thread.join(_JOIN_S)

@@ -58,7 +58,7 @@ def serve(base: Path, run: str | None, *, host: str, port: int, has_token: bool)
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=_CLOSING_S,
-                # The address of who asks is decided by nobody's headers.
+                # No header may claim another address for the client.
                 proxy_headers=False,
                 ws="none",
                 loop="asyncio",
@@ -74,9 +74,9 @@ def serve(base: Path, run: str | None, *, host: str, port: int, has_token: bool)
 
 
 def _is_about_us(record: logging.LogRecord) -> bool:
-    """Return whether a message is about the dashboard, and not about what somebody sent to it.
+    """Whether a message is about the dashboard itself, and not about what a client sent to it.
 
-    Anybody may send garbage, any number of times; he is answered, and nobody else need know.
+    A client may send garbage any number of times: it gets an answer, and the console stays clean.
     """
     error = record.exc_info[1] if record.exc_info else None
     is_garbage = isinstance(error, h11.ProtocolError)

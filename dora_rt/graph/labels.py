@@ -1,4 +1,4 @@
-"""What was measured of an edge, in words short enough for a label."""
+"""Measurements of an edge as texts short enough for a label."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dora_rt.units import latency
 
 
 def flow_text(edge: EdgeRate) -> str:
-    """Say rate and latencies; nothing between operators of one process, which do not tell."""
+    """Return rate and latencies; empty if the edge has no counters, as within one process."""
     if edge.rate_hz is None:
         return ""
     if edge.p50_ns is None or edge.p99_ns is None:
@@ -16,5 +16,5 @@ def flow_text(edge: EdgeRate) -> str:
 
 
 def dropped_text(edge: EdgeRate) -> str:
-    """Say how many were dropped since the beginning; nothing if none were."""
+    """Return how many were dropped since the beginning; empty if none were."""
     return f"{edge.dropped} dropped" if edge.dropped else ""

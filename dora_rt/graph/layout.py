@@ -1,4 +1,4 @@
-"""Where the boxes and arrows of a graph go: layer after layer, in the direction of the flow.
+"""The layout of a graph: boxes in layers, in the direction of the flow, and the way of each arrow.
 
 Boxes stand in the even layers. Each arrow has a stop in every layer that it passes, and its label
 is one of those stops, so no label covers anything. The order within a layer comes from sweeps over
@@ -26,7 +26,7 @@ _TIP = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where a box or a label is: its middle and its size, in pixels."""
+    """The middle and the size of a box or a label, in pixels."""
 
     x: float
     y: float
@@ -36,7 +36,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The way of an arrow, from border to border, and where its label is."""
+    """The way of an arrow, from border to border, and the place of its label."""
 
     points: tuple[Point, ...]
     label: Placed
@@ -64,7 +64,7 @@ class _Stop:
     before: list[_Stop] = field(default_factory=list)
     after: list[_Stop] = field(default_factory=list)
     line: list[_Stop] = field(default_factory=list)
-    """What wants to stand at one height with it: a long arrow is to be straight."""
+    """Items that want to stand at the same height, so that a long arrow is straight."""
 
 
 def lay_out(
@@ -77,7 +77,7 @@ def lay_out(
     """Place everything.
 
     Args:
-        graph: what is to be drawn.
+        graph: the boxes and arrows.
         box_sizes: width and height of each box.
         label_sizes: width and height of each arrow's label.
         is_down: whether the flow goes down the page, and not to the right.
@@ -148,7 +148,7 @@ class _Chain:
 
 
 def _rank(ids: Sequence[str], arrows: Sequence[Arrow]) -> dict[str, int]:
-    """Give each box the length of the longest way to it, as if no arrow led back."""
+    """Return, for each box, the length of the longest way to it, as if no arrow led back."""
     after: dict[str, list[str]] = {box_id: [] for box_id in ids}
     for arrow in arrows:
         if arrow.source_box != arrow.target_box:
@@ -164,7 +164,7 @@ def _rank(ids: Sequence[str], arrows: Sequence[Arrow]) -> dict[str, int]:
 
 
 def _backwards(ids: Sequence[str], after: dict[str, list[str]]) -> set[tuple[str, str]]:
-    """Find the arrows that close a circle, on the way from those that nobody writes to."""
+    """Return the arrows that close a circle, searched from the boxes without inputs."""
     fed = {target for targets in after.values() for target in targets}
     found: set[tuple[str, str]] = set()
     done: set[str] = set()
@@ -330,7 +330,7 @@ def _waypoints(
     middles: Sequence[float],
     widths: Sequence[float],
 ) -> list[Point]:
-    """Give the way: straight through each layer, so that it bends only in the gaps between."""
+    """Return the way: straight through each layer, so that it bends only in the gaps between."""
     start = middles[chain.first.layer] + chain.first.along / 2
     if chain.first is chain.last:
         half, out = chain.label.along / 2, chain.label.place

@@ -6,7 +6,7 @@ from dora_rt.graph.picture import Box, Graph
 
 
 def render_mermaid(graph: Graph) -> str:
-    """Give the graph as a Mermaid flowchart."""
+    """Return the graph as a Mermaid flowchart."""
     numbers = {box.id: number for number, box in enumerate(graph.boxes)}
     lines = [f"%% {_one_line(graph.title)}", "flowchart LR"]
     lines += [f'    n{numbers[box.id]}["{_mermaid(_box_text(box))}"]' for box in graph.boxes]
@@ -19,7 +19,7 @@ def render_mermaid(graph: Graph) -> str:
 
 
 def render_dot(graph: Graph) -> str:
-    """Give the graph in the language of Graphviz."""
+    """Return the graph in the language of Graphviz."""
     lines = [
         f"digraph {_dot(graph.title)} {{",
         "    rankdir=LR",

@@ -1,4 +1,4 @@
-"""Draw a graph as SVG; it needs nothing else, and follows the reader's light or dark."""
+"""A graph as SVG: one self-contained file that follows the reader's light or dark theme."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ STYLE = """\
 
 
 def render_svg(graph: Graph, *, is_down: bool = False, has_style: bool = True) -> str:
-    """Give the picture.
+    """Return the picture.
 
     Args:
         graph: what to draw.
@@ -72,7 +72,7 @@ def render_svg(graph: Graph, *, is_down: bool = False, has_style: bool = True) -
     ]
     if has_style:
         parts.append(f"<style>\n{STYLE}</style>")
-    # All ways first: a label or a box is never crossed out.
+    # All ways first, so that none crosses out a label or a box.
     parts += [
         _way(arrow, route, layout) for arrow, route in zip(graph.arrows, layout.routes, strict=True)
     ]
@@ -84,7 +84,7 @@ def render_svg(graph: Graph, *, is_down: bool = False, has_style: bool = True) -
 
 
 def render_html(graph: Graph) -> str:
-    """Give a page with the picture in it."""
+    """Return a page with the picture in it."""
     title = escape(graph.title)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -107,13 +107,13 @@ def _describe(graph: Graph) -> str:
 
 
 def _shortened(text: str) -> str:
-    """Keep the end of a long text: of a path it is what matters."""
+    """Keep the end of a long text: the end of a path is the part that matters."""
     return text if len(text) <= _MOST_CHARACTERS else f"…{text[1 - _MOST_CHARACTERS :]}"
 
 
 def _box_notes(box: Box) -> list[str]:
     notes = [_shortened(note) for note in box.notes]
-    # Its line is always there, so that the picture stays as it is when the state changes.
+    # The state always has a line, so that the layout stays the same when it changes.
     return notes if box.state is None else [box.state.value, *notes]
 
 

@@ -40,7 +40,8 @@ from dora_rt.launcher.summary import render
 from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
 from dora_rt.launcher.systemd_notify import Notifier
-from dora_rt.launcher.trace_options import TraceOptions, watched
+from dora_rt.launcher.trace_options import TraceOptions
+from dora_rt.node_config import RunLinks
 from dora_rt.plan.memory_need import check_room, most_note, room_note
 from dora_rt.plan.plan import Plan
 from dora_rt.runs import base_folder, check_proc, namespace_of
@@ -95,11 +96,13 @@ def launch(
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
         guard.describe(plan.description)
-        plan = _watched(plan, guard, watching)
+        links = _links(guard, watching)
         with contextlib.ExitStack() as stack:
             memory = stack.enter_context(_make_memory(plan, guard.run))
             requests = stack.enter_context(_open_requests(guard))
-            starter = stack.enter_context(Starter(guard, environ, plan.processes, compat=compat))
+            starter = stack.enter_context(
+                Starter(guard, environ, plan.processes, links=links, compat=compat)
+            )
             limits = _log_limits(plan)
             logs = stack.enter_context(NodeLogs(folder, warn=console.alarm, limits=limits))
             for argv in companions:
@@ -144,11 +147,13 @@ def _note_needs(plan: Plan, console: Console) -> None:
         console.notice(f"note: {note}")
 
 
-def _watched(plan: Plan, guard: RunGuard, watching: TraceOptions) -> Plan:
-    folder = None if watching.trace is None else guard.make_trace()
-    if folder is None and not watching.has_spans:
-        return plan
-    return watched(plan, folder, has_spans=watching.has_spans)
+def _links(guard: RunGuard, watching: TraceOptions) -> RunLinks:
+    return RunLinks(
+        guard.run,
+        str(guard.directory.description),
+        trace_path=None if watching.trace is None else str(guard.make_trace()),
+        has_spans=watching.has_spans,
+    )
 
 
 def _with_trace(

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from dora_rt.node_config import NodeConfig
+from dora_rt.node_config import NodePlan
 from dora_rt.plan.plan import Plan
 from dora_rt.report import TraceReport
 from dora_rt.tracing.record_file import Kind, Record, Trace, read_trace
@@ -161,7 +161,7 @@ class _Merger:
 class _Process:
     """The names and tracks of what a process has recorded by number."""
 
-    def __init__(self, config: NodeConfig) -> None:
+    def __init__(self, config: NodePlan) -> None:
         self.config = config
         self.number = config.number
         self.name = config.node
@@ -216,7 +216,7 @@ def _where(process: _Process, track: int) -> dict[str, int]:
     return {"pid": number, "tid": number * _TRACKS + track}
 
 
-def _links(config: NodeConfig) -> Iterator[tuple[int, tuple[int, int, str]]]:
+def _links(config: NodePlan) -> Iterator[tuple[int, tuple[int, int, str]]]:
     """Give the links of a process by number: tracks of sender and reader, and the input."""
     for track, operator in enumerate(config.operators):
         for route in operator.routes:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from dora_rt.errors import ExtraMissingError
-from dora_rt.plan.plan import Plan
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -55,29 +54,6 @@ def decide_spans(environ: Mapping[str, str], *, are_wanted: bool) -> tuple[bool,
     if protocol not in (None, "http/protobuf"):
         return True, f"spans go by http/protobuf and not by {protocol}: use the port for HTTP"
     return True, None
-
-
-def watched(plan: Plan, folder: Path | None, *, has_spans: bool) -> Plan:
-    """Tell every process of a plan that it is watched.
-
-    Args:
-        plan: the plan.
-        folder: for the files of the timelines; None if there is to be no trace.
-        has_spans: whether they make spans. The relay never does: its lines are no work.
-    """
-    path = None if folder is None else str(folder)
-    processes = tuple(
-        replace(
-            process,
-            config=replace(
-                process.config,
-                trace_path=path,
-                has_spans=has_spans and process.config.number != plan.relay,
-            ),
-        )
-        for process in plan.processes
-    )
-    return replace(plan, processes=processes)
 
 
 def _has_packages() -> bool:

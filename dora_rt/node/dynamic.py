@@ -10,11 +10,18 @@ import stat
 import threading
 import weakref
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import Any
 
 from dora_rt.errors import LaunchError, NotInDataflowError
-from dora_rt.node_config import CONFIG_VARIABLE, CONFIG_VERSION, NodeConfig
+from dora_rt.node_config import (
+    CONFIG_VARIABLE,
+    CONFIG_VERSION,
+    Descriptors,
+    NodeConfig,
+    NodePlan,
+    RunLinks,
+    make_config,
+)
 from dora_rt.run_status import NodeDescription
 from dora_rt.runs import RUN_VARIABLE, Connection, RefusedError, base_folder, find_runs, names_run
 from dora_rt.transport.board import Board
@@ -91,18 +98,14 @@ def config_of(node_id: str, run: str | None = None) -> NodeConfig:
         chosen = _choose(found, node_id, run)
         answer, (status_fd, lock_fd) = _attach(chosen, node_id)
         # The launcher has looked at the version: this cannot fail and leave descriptors behind.
-        config = NodeConfig.from_json(answer["config"])
-        return replace(
-            config,
-            status_fd=status_fd,
-            lock_fd=lock_fd,
-            connection_fd=chosen.connection.detach(),
-        )
+        plan, links = NodePlan.from_fields(answer["plan"]), RunLinks(**answer["links"])
+        descriptors = Descriptors(status_fd, lock_fd, chosen.connection.detach())
+        return make_config(plan, links, descriptors, restart_count=0)
 
 
 def hang_up(config: NodeConfig) -> None:
     """End a connection that `config_of` has made and that no `Attachment` keeps."""
-    if config.connection_fd >= 0:
+    if config.connection_fd is not None:
         for descriptor in (config.connection_fd, config.status_fd, config.lock_fd):
             os.close(descriptor)
 

@@ -24,7 +24,6 @@ def main() -> None:
     with Node() as node:
         config = Session.of(node).config
         run, path = config.run, config.description_path
-        assert path is not None, "dora-launch describes the dataflow to each node"
         connection = Connection.open(Path(path).parent.parent, run)
         if connection is None:
             sys.exit(f"the launcher of run {run} does not listen")

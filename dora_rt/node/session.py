@@ -93,7 +93,7 @@ class Session:
         session = cls(config, board, _open_ports(config, board))
         forks.watch()
         _report_uncaught(session._status)
-        if config.connection_fd >= 0:
+        if config.connection_fd is not None:
             on_end = when_abandoned(config, session.publishers.values())
             session._attachment = Attachment(config, on_end)
         if not config.inputs:

@@ -1,4 +1,4 @@
-"""Describe a dataflow in the words of dora 1.x, for nodes that ask what they are part of."""
+"""The description of a dataflow in the words of dora 1.x, for `dataflow_descriptor()`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNITS_NS = (("secs", 1_000_000_000), ("millis", 1_000_000), ("micros", 1_000), 
 
 
 def describe(descriptor: Descriptor) -> dict[str, Any]:
-    """Give the dataflow as dora's `dataflow_descriptor()` has it, defaults filled in."""
+    """Return the dataflow as dora's `dataflow_descriptor()` has it, defaults filled in."""
     return {
         "nodes": [_node(node) for node in descriptor.nodes],
         "deploy": None,

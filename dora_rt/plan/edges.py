@@ -1,4 +1,4 @@
-"""Which output feeds which inputs, with every queue, slot and name of it decided."""
+"""The edges of a plan: which output feeds which inputs, with every queue, slot and name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dora_rt.node_config import (
     QueuePolicy,
 )
 from dora_rt.plan.plan import EdgePlan
-from dora_rt.plan.relay_process import RELAY, Relayed, line_sources, needs_relay
+from dora_rt.plan.relay_process import RELAY, Relayed, line_sources, needs_relay, relay_node
 
 _OPEN_LOANS = 4  # slots beyond what can be queued and held, to write the next samples in
 _ROOM_NBYTES = 128 + 4096  # header and metadata of a slot with a given `slot_bytes`
@@ -33,7 +33,7 @@ _ROOM_NBYTES = 128 + 4096  # header and metadata of a slot with a given `slot_by
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """An output of the descriptor and where it lives: the process, and its operator there."""
+    """An output of the descriptor, with its process and its operator there."""
 
     source: OutputSource
     process: int
@@ -55,18 +55,18 @@ class _Reader:
 
 
 class Edges:
-    """The edges of a dataflow, and what the processes at their ends must know of them.
+    """The edges of a dataflow, and the inputs and outputs of the processes at their ends.
 
     Attributes:
         groups: the processes of the dataflow, and the nodes in each.
-        names: of all processes by their numbers, that of the relay included.
+        names: names of all processes by number, the relay included.
         relay: the number of the relay, if there is one.
-        inputs: of each process.
-        outputs: of each process.
-        links: between operators of one process, by output.
-        external: outputs of operators that leave their process, and what they are called there.
-        edges: all of them, as the user knows them.
-        relayed: what the outputs of the relay have.
+        inputs: inputs of each process.
+        outputs: outputs of each process.
+        links: edges between operators of one process, by output.
+        external: outputs of operators that leave their process, and their names outside.
+        edges: all edges, as the user knows them.
+        relayed: the content of each output of the relay.
     """
 
     def __init__(self, descriptor: Descriptor) -> None:
@@ -84,7 +84,7 @@ class Edges:
         self.relayed: list[Relayed] = []
         self._until: dict[str, frozenset[int]] = {}
         self._ports: dict[OutputSource, _Port] = {}
-        # Outputs that have what a process prints: its number, and whether as records of a log.
+        # Outputs that carry the lines of a process: its number, and whether as log records.
         self._line_ports: dict[OutputSource, tuple[int, bool]] = {}
         self._readers: defaultdict[OutputSource, list[_Reader]] = defaultdict(list)
         self._log_readers: list[tuple[LogSource, _Reader]] = []
@@ -101,8 +101,25 @@ class Edges:
         for source, reader in self._log_readers:
             self._connect_log(source, reader)
 
+    def processes(self) -> list[tuple[str, list[Node]]]:
+        """Return the name and the nodes of each process, by number; the relay is the last one."""
+        if self.relay is None:
+            return self.groups
+        return [*self.groups, (RELAY, [self._relay_node()])]
+
     def upstream(self) -> dict[int, set[int]]:
-        """Give, for each process, those that write the inputs for which it goes on."""
+        """Return, for each process, those that write the inputs for which it goes on."""
+        upstream = self._written_by()
+        if self.relay is not None:
+            # It is the last to be stopped: the others print until their end.
+            upstream[self.relay] = set().union(*self.until().values())
+        return upstream
+
+    def _relay_node(self) -> Node:
+        place = self.groups[0][1][0].place
+        return relay_node(self.relayed, self.until(), self.names, place)
+
+    def _written_by(self) -> dict[int, set[int]]:
         upstream: dict[int, set[int]] = {number: set() for number in self.names}
         for edge in self.edges:
             if edge.edge is not None and edge.number not in self._aside:
@@ -110,11 +127,11 @@ class Edges:
         return upstream
 
     def until(self) -> dict[str, frozenset[int]]:
-        """Give, for each output of the relay, the processes of which the last one ends it.
+        """Return, for each output of the relay, the processes of which the last one ends it.
 
         Logs end when all have ended that do not wait for just that.
         """
-        upstream = self.upstream()
+        upstream = self._written_by()
         waiting = {reader.process for _, reader in self._log_readers if reader.keeps_alive}
         waiting |= {number for number in self.names if waiting & reach(number, upstream)}
         others = frozenset(
@@ -176,7 +193,7 @@ class Edges:
             self._connect(port, across)
 
     def _connect_lines(self, source: OutputSource, process: int, *, are_records: bool) -> None:
-        # Who reads its own lines does not wait for the end of them.
+        # A process that reads its own lines does not wait for their end.
         readers = [
             replace(reader, keeps_alive=reader.process != process)
             for reader in self._readers[source]
@@ -290,7 +307,7 @@ class Edges:
 
 
 def group(nodes: tuple[Node, ...]) -> list[tuple[str, list[Node]]]:
-    """Put the nodes of one runtime together; the order of the file stays."""
+    """Group the nodes by process, in the order of the file."""
     groups: dict[str, list[Node]] = {}
     for node in nodes:
         groups.setdefault(node.runtime or node.id, []).append(node)
@@ -298,12 +315,12 @@ def group(nodes: tuple[Node, ...]) -> list[tuple[str, list[Node]]]:
 
 
 def operator_name(node: Node, operator: Operator) -> str:
-    """Give what an operator is called: its node, or its node and its own name."""
+    """Return the name of an operator: that of its node, or `node/operator`."""
     return node.id if operator.id is None else f"{node.id}/{operator.id}"
 
 
 def reach(start: int, upstream: dict[int, set[int]]) -> set[int]:
-    """Give all processes that are somewhere upstream of one."""
+    """Return all processes that are upstream of one, directly or not."""
     reached: set[int] = set()
     frontier = [start]
     while frontier:
@@ -321,5 +338,5 @@ def _slot_nbytes(requested: list[int | None]) -> int:
 
 
 def to_ns(duration_s: float | None) -> int | None:
-    """Give seconds in nanoseconds."""
+    """Return seconds in nanoseconds."""
     return None if duration_s is None else int(duration_s * 1e9)

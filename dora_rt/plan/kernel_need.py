@@ -1,10 +1,10 @@
-"""What each process of a plan takes up of what the kernel limits: mappings, files, processes."""
+"""How much each process of a plan needs of what the kernel limits: mappings, files, processes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dora_rt.node_config import NodeConfig
+from dora_rt.node_config import NodePlan
 from dora_rt.plan.plan import Plan
 from dora_rt.runs import MAX_REQUESTERS
 
@@ -22,12 +22,12 @@ _OWN_TASKS = 6
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What one process takes up.
+    """What one process needs.
 
     Attributes:
-        name: of the process.
-        mappings: of memory, before the first token.
-        most_mappings: if every slot of every edge is used at some time.
+        name: name of the process.
+        mappings: mappings of memory before the first token.
+        most_mappings: mappings if every slot of every edge is used at some time.
         descriptors: open files; a mapped segment keeps one.
     """
 
@@ -39,7 +39,7 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class Footprints:
-    """What a whole run takes up; `tasks` are processes and threads, if each node has one thread."""
+    """What a whole run needs; `tasks` are processes and threads, if each node has one thread."""
 
     launcher: Footprint
     nodes: tuple[Footprint, ...]
@@ -47,16 +47,16 @@ class Footprints:
 
     @property
     def largest(self) -> Footprint:
-        """Give the node with the most mappings."""
+        """The node with the most mappings."""
         return max(self.nodes, key=lambda node: node.most_mappings)
 
 
 def find_footprints(plan: Plan, open_files: int = 0) -> Footprints:
-    """Compute what every process takes up.
+    """Compute what every process needs.
 
     Args:
         plan: what will run.
-        open_files: what the launcher has open already.
+        open_files: number of files that the launcher has open already.
     """
     processes = len(plan.processes)
     # The board, doorbells, and the pages in which processes show that they are alive; all else is
@@ -71,7 +71,7 @@ def find_footprints(plan: Plan, open_files: int = 0) -> Footprints:
     )
 
 
-def _of(name: str, config: NodeConfig) -> Footprint:
+def _of(name: str, config: NodePlan) -> Footprint:
     mappings = _PYTHON_MAPPINGS + 3  # board, doorbell, sign of life
     descriptors = _NODE_DESCRIPTORS
     slots = 0

@@ -1,4 +1,4 @@
-"""How much shared memory a plan needs, and whether there is room for it."""
+"""Shared memory that a plan needs, compared with the room in /dev/shm."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def find_need(plan: Plan, page_nbytes: int = mmap.PAGESIZE) -> Need:
 
 
 def check_room(plan: Plan, room: Room) -> None:
-    """Look whether a plan fits, before anything of it is made.
+    """Check that a plan fits, before anything of it is made.
 
     Raises:
         SharedMemoryFullError: it does not; says what needs how much, and what can be done.
@@ -93,7 +93,7 @@ def check_room(plan: Plan, room: Room) -> None:
 
 
 def most_note(plan: Plan, room: Room) -> str | None:
-    """Say what would be missing if every slot of every edge were used; None if nothing were."""
+    """Return a note if the memory is too small for all slots in use at once, else None."""
     need = find_need(plan)
     most_nbytes = need.nbytes + need.most_tokens_nbytes
     most_objects = need.objects + need.most_tokens
@@ -111,7 +111,7 @@ def most_note(plan: Plan, room: Room) -> str | None:
 
 
 def no_room(plan: Plan, room: Room) -> SharedMemoryFullError:
-    """Give the error for a plan that does not fit, or did not when it was to be made."""
+    """Return the error for a plan that does not fit, or no longer fitted when it was made."""
     need = find_need(plan)
     outputs = sorted(need.outputs, key=lambda output: output.nbytes, reverse=True)
     lines = [
@@ -134,7 +134,7 @@ def no_room(plan: Plan, room: Room) -> SharedMemoryFullError:
 
 
 def room_note(room: Room) -> str | None:
-    """Warn of Docker's default, which is too small for pictures; None if there is more."""
+    """Return a warning of Docker's default, too small for pictures; None if there is more."""
     if room.nbytes > DOCKER_DEFAULT_NBYTES:
         return None
     return (

@@ -1,23 +1,23 @@
-"""What will run: processes, outputs and edges, as plain data."""
+"""The plan of a run: processes, outputs and edges, as plain data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from dora_rt.descriptor.tree.model import Logging, Resources, Supervision
-from dora_rt.node_config import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
+from dora_rt.node_config import EdgeConfig, NodePlan, OutputConfig, QueuePolicy
 from dora_rt.units import counted
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
-    """One process to start; `config` is complete but for the run's id and the status pipe."""
+    """One process of a run: what it runs, what it is told, how it is looked after."""
 
     name: str
     argv: tuple[str, ...]
     folder: str
     env: tuple[tuple[str, str], ...]
-    config: NodeConfig
+    config: NodePlan
     upstream: frozenset[int]
     """Numbers of the other processes that write this one's inputs."""
     circle: frozenset[int]
@@ -26,11 +26,11 @@ class ProcessPlan:
     resources: Resources
     logging: Logging
     is_dynamic: bool = False
-    """Whether somebody else starts it, any time during the run; then `argv` is empty."""
+    """Whether the user starts it, at any time during the run; then `argv` is empty."""
 
     @property
     def has_ports(self) -> bool:
-        """Tell whether it takes part in the flow."""
+        """Whether the process has any input or output."""
         return bool(self.config.inputs or self.config.outputs)
 
 
@@ -62,7 +62,7 @@ class Plan:
 
 
 def outline(plan: Plan) -> str:
-    """Name the processes and edges of a plan."""
+    """Return the processes and edges of a plan as text."""
     lines = [f"{plan.file} is fine: {_amount(plan)}"]
     lines += [f"  {process.name}: {_describe_start(process)}" for process in plan.processes]
     for edge in plan.edges:

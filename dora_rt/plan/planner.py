@@ -1,4 +1,4 @@
-"""From what the user wrote to what will run: every process, name, size and argument decided."""
+"""From a descriptor to a plan: every process, name, size and argument decided."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from pathlib import Path
 
 from dora_rt.descriptor.tree.model import (
     Descriptor,
-    Logging,
     Node,
     Operator,
     OutputSource,
-    Resources,
-    Supervision,
     Sync,
 )
-from dora_rt.node_config import CONFIG_VERSION, Api, NodeConfig, OperatorConfig, Route, SyncConfig
+from dora_rt.node_config import NodePlan, OperatorConfig, Route, SyncConfig
 from dora_rt.plan.dora_description import describe
 from dora_rt.plan.edges import Edges, operator_name, reach, to_ns
 from dora_rt.plan.plan import Plan, ProcessPlan
-from dora_rt.plan.relay_process import line_sources, plan_relay
+from dora_rt.plan.relay_process import line_sources
 
 
 def make_plan(descriptor: Descriptor, *, folder: Path, interpreter: str) -> Plan:
@@ -44,23 +41,16 @@ class _Planner:
     def plan(self) -> Plan:
         edges = self._edges
         upstream = edges.upstream()
-        until = edges.until()
-        if edges.relay is not None:
-            # It is the last to be stopped: the others print until their end.
-            upstream[edges.relay] = set().union(*until.values())
         before = {number: reach(number, upstream) for number in upstream}
         processes = [
             self._process(
                 number,
+                nodes,
                 frozenset(upstream[number] - {number}),
                 frozenset(other for other in before[number] if number in before[other]),
             )
-            for number in edges.names
+            for number, (_, nodes) in enumerate(edges.processes())
         ]
-        if edges.relay is not None:
-            processes[edges.relay] = plan_relay(
-                processes[edges.relay], edges.relayed, until, edges.names, self._interpreter
-            )
         return Plan(
             self._file,
             tuple(processes),
@@ -71,45 +61,39 @@ class _Planner:
         )
 
     def _process(
-        self, number: int, upstream: frozenset[int], circle: frozenset[int]
+        self, number: int, nodes: list[Node], upstream: frozenset[int], circle: frozenset[int]
     ) -> ProcessPlan:
         edges = self._edges
-        nodes = [] if number == edges.relay else edges.groups[number][1]
-        first = nodes[0] if nodes else None
-        supervision = Supervision() if first is None else first.supervision
-        resources = Resources() if first is None else first.resources
-        spin_us = resources.spin_us
-        env = dict(pair for node in nodes for pair in node.env)
+        # Nodes of one process agree on everything that a process has once.
+        first = nodes[0]
+        spin_us = first.resources.spin_us
         return ProcessPlan(
             name=edges.names[number],
-            argv=() if first is None else self._argv(first),
-            folder=str(self._folder / (resources.working_dir or "")),
-            env=tuple(env.items()),
-            config=NodeConfig(
-                version=CONFIG_VERSION,
-                run="",
+            argv=self._argv(first),
+            folder=str(self._folder / (first.resources.working_dir or "")),
+            env=tuple(dict(pair for node in nodes for pair in node.env).items()),
+            config=NodePlan(
                 node=edges.names[number],
                 number=number,
                 processes=len(edges.names),
                 edges=len(edges.edges),
-                status_fd=-1,
-                lock_fd=-1,
-                heartbeat_ns=to_ns(supervision.heartbeat_timeout_s),
+                heartbeat_ns=to_ns(first.supervision.heartbeat_timeout_s),
                 spin_ns=None if spin_us is None else 1000 * spin_us,
                 inputs=tuple(edges.inputs[number]),
                 outputs=tuple(edges.outputs[number]),
                 operators=tuple(
                     self._operator(node, operator) for node in nodes for operator in node.operators
                 ),
-                api=Api.EVENTS if first is None else first.api,
-                sync=None if first is None else _sync(first.sync),
+                api=first.api,
+                sync=_sync(first.sync),
+                is_relay=number == edges.relay,
             ),
             upstream=upstream,
             circle=circle,
-            supervision=supervision,
-            resources=resources,
-            logging=Logging() if first is None else first.logging,
-            is_dynamic=first is not None and first.is_dynamic,
+            supervision=first.supervision,
+            resources=first.resources,
+            logging=first.logging,
+            is_dynamic=first.is_dynamic,
         )
 
     def _argv(self, node: Node) -> tuple[str, ...]:
@@ -133,7 +117,7 @@ class _Planner:
         routes = []
         for output in operator.outputs:
             source = OutputSource(node.id, output.id, operator.id)
-            # What it prints is not for it to send.
+            # The relay sends the lines of a node, not the node itself.
             if source not in line_sources(node):
                 links = tuple(edges.links[source])
                 routes.append(Route(output.id, edges.external.get(source), links))

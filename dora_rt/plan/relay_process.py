@@ -1,22 +1,22 @@
-"""Plan the relay: the process that sends on what the nodes print, to those that read it."""
+"""The relay: the node that sends the lines of all nodes on to those that read them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dora_rt.descriptor.tree.model import (
     Descriptor,
     LogSource,
     Node,
     OutputSource,
-    Resources,
+    Place,
+    Program,
     RestartPolicy,
     Supervision,
 )
 from dora_rt.log_record import LogLevel
-from dora_rt.plan.plan import ProcessPlan
 
 # No node can be called like this.
 RELAY = "dora"
@@ -24,13 +24,13 @@ RELAY = "dora"
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """What one output of the relay has.
+    """The lines that one output of the relay carries.
 
     Attributes:
         output: name of the output.
-        node: whose lines, as the process is called; None: those of all.
-        left_out: whose lines are not in it.
-        level: what is not that loud is left out.
+        node: the process whose lines these are; None: all processes.
+        left_out: the processes whose lines are left out.
+        level: quieter lines are left out.
         are_records: whether each line comes as a record of a log.
     """
 
@@ -42,7 +42,7 @@ class Relayed:
 
 
 def needs_relay(descriptor: Descriptor) -> bool:
-    """Tell whether anybody reads what nodes print."""
+    """Whether any input reads the lines of nodes."""
     read = {
         entry.source
         for node in descriptor.nodes
@@ -55,30 +55,28 @@ def needs_relay(descriptor: Descriptor) -> bool:
 
 
 def line_sources(node: Node) -> dict[OutputSource, bool]:
-    """Give the outputs of a node that have what it prints, and whether as records of a log."""
+    """Return the outputs that carry the lines of a node, each with whether as log records."""
     return {
         OutputSource(node.id, line.output, line.operator): line.are_records
         for line in node.line_outputs
     }
 
 
-def plan_relay(
-    template: ProcessPlan,
+def relay_node(
     relayed: Iterable[Relayed],
     until: Mapping[str, frozenset[int]],
     names: Mapping[int, str],
-    interpreter: str,
-) -> ProcessPlan:
-    """Plan the process of the relay.
+    place: Place,
+) -> Node:
+    """Return the relay as a node that is planned like those of the file.
 
     Args:
-        template: the process, but for what it runs and how it is looked after.
-        relayed: what its outputs have.
+        relayed: the content of each output.
         until: by output, the processes of which the last one ends it.
         names: of the processes.
-        interpreter: the Python that runs it.
+        place: where errors about it point to.
     """
-    told = [
+    outputs = [
         {
             "output": one.output,
             "node": one.node,
@@ -89,15 +87,17 @@ def plan_relay(
         }
         for one in relayed
     ]
-    return replace(
-        template,
-        argv=(
-            interpreter,
-            "-u",
-            "-m",
-            "dora_rt.node.log_relay",
-            json.dumps(told, separators=(",", ":")),
-        ),
+    arguments = (json.dumps(outputs, separators=(",", ":")),)
+    return Node(
+        id=RELAY,
+        name=None,
+        description=None,
+        env=(),
+        program=Program(None, "dora_rt.node.log_relay", arguments, place),
+        inputs=(),
+        outputs=(),
+        operators=(),
+        runtime=None,
+        place=place,
         supervision=Supervision(restart=RestartPolicy.ON_FAILURE),
-        resources=Resources(),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from dora_rt.transport.primitives.polling import Spin
 from dora_rt.transport.primitives.shm import attach_semaphore, unlink_semaphores
 from dora_rt.transport.ring import protocol as words
 from dora_rt.transport.ring import writer
-from tests.harness.ring import NO_STAMP, Reader, Wired, wired
+from tests.harness.ring import NO_STAMP, Reader, Wired, config_of, wired
 from tests.harness.waiting import eventually
 
 DROP, BLOCK = QueuePolicy.DROP_OLDEST, QueuePolicy.BLOCK
@@ -32,7 +31,7 @@ def restart(ring: Wired, process: int = 1) -> Subscriber:
     config = ring.memory.renew(process)
     ring.memory.note_attached(process)
     (entry,) = config.inputs
-    return Subscriber(replace(config, run=ring.run), entry, ring.board)
+    return Subscriber(config_of(config, ring.run), entry, ring.board)
 
 
 class Watched:
@@ -192,9 +191,7 @@ def test_idle_writer_that_waits_for_an_input_hands_the_queue_over():
             ring.send(value)
         ring.memory.mark_dead(1, returns=True)
         reader = restart(ring)
-        client = replace(
-            ring.memory._plan.processes[0].config, run=ring.run, node="client", inputs=()
-        )
+        client = config_of(ring.memory._plan.processes[0].config, ring.run)
         inbox = Inbox(client, ring.board)
         inbox.publishers = (ring.publisher,)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -17,7 +16,7 @@ from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_semaphore, attach_words, create_semaphore
 from dora_rt.transport.ring import protocol as words
 from tests.harness.objects import new_run, own_objects
-from tests.harness.ring import Reader, Wired, plan_of, wired
+from tests.harness.ring import Reader, Wired, config_of, plan_of, wired
 
 BLOCK = Reader(3, QueuePolicy.BLOCK)
 
@@ -25,7 +24,7 @@ BLOCK = Reader(3, QueuePolicy.BLOCK)
 def restart_reader(ring: Wired) -> Subscriber:
     config = ring.memory.renew(1)
     (entry,) = config.inputs
-    return Subscriber(replace(config, run=ring.run), entry, ring.board)
+    return Subscriber(config_of(config, ring.run), entry, ring.board)
 
 
 def restart_writer(ring: Wired) -> Publisher:
@@ -215,7 +214,7 @@ def test_objects_stay_for_a_process_that_has_not_attached_to_them_yet():
 
         name = object_names.board(run)
         board = Board(attach_words(name, lambda *_: None, writable=False), 2, 1, name)
-        config = replace(plan.processes[1].config, run=run, node="reader")
+        config = config_of(plan.processes[1].config, run)
         reader = Subscriber(config, config.inputs[0], board)
 
         assert reader.notice_end()

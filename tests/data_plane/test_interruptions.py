@@ -16,7 +16,7 @@ from dora_rt.errors import NodeClosedError
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.output.origin import Stamp
 from tests.harness.interruptions import Interrupted, interrupting
-from tests.harness.ring import NO_STAMP, Reader, Wired, wired
+from tests.harness.ring import NO_STAMP, Reader, Wired, config_of, wired
 
 FOLDER = str(Path(dora_rt.transport.__file__).parent)
 READERS = {
@@ -222,7 +222,6 @@ def test_loan_that_is_interrupted_is_sent_or_comes_back(policy: str):
 
 @pytest.mark.parametrize("policy", READERS)
 def test_reader_that_dies_and_comes_back_is_met_once(policy: str):
-    from dataclasses import replace
 
     from dora_rt.transport.input.subscriber import Subscriber
 
@@ -233,7 +232,7 @@ def test_reader_that_dies_and_comes_back_is_met_once(policy: str):
         ring.memory.note_attached(1)
         ring.memory.remove_outdated()
         (entry,) = config.inputs
-        ring.subscribers[0] = Subscriber(replace(config, run=ring.run), entry, ring.board)
+        ring.subscribers[0] = Subscriber(config_of(config, ring.run), entry, ring.board)
 
     interrupt_everywhere(restart, lambda ring, _: ring.look_at_readers(), READERS[policy], step=4)
 

@@ -22,7 +22,7 @@ from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_words
 from tests.harness.objects import new_run
-from tests.harness.ring import Reader, plan_of
+from tests.harness.ring import Reader, config_of, plan_of
 
 SYNC = SyncConfig(("left", "right"), slop_ns=0, depth=8)
 
@@ -46,9 +46,8 @@ def synced() -> Iterator[Synced]:
     edges = tuple(replace(edge, reader=1) for edge in plan.outputs[0].edges)
     output = replace(plan.outputs[0], edges=edges)
     run = new_run()
-    config = replace(
+    node = replace(
         plan.processes[1].config,
-        run=run,
         processes=2,
         inputs=tuple(
             InputConfig(name, output=output, edge=edge)
@@ -58,7 +57,7 @@ def synced() -> Iterator[Synced]:
     )
     plan = replace(
         plan,
-        processes=(plan.processes[0], replace(plan.processes[1], config=config)),
+        processes=(plan.processes[0], replace(plan.processes[1], config=node)),
         outputs=(output,),
         edges=tuple(
             replace(planned, output=output, edge=edge)
@@ -70,7 +69,7 @@ def synced() -> Iterator[Synced]:
         words = attach_words(name, lambda *_: None, writable=False)
         board = Board(words, 2, 2, name)
         publisher = Publisher(run, "writer", output, board)
-        inbox = MatchingInbox(config, SYNC, board)
+        inbox = MatchingInbox(config_of(node, run), SYNC, board)
         for number in range(2):
             memory.note_attached(number)
         memory.start()

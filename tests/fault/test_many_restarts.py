@@ -8,7 +8,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives.shm import attach_semaphore, create_semaphore, unlink_semaphores
 from tests.harness.flow import Flow
 from tests.harness.objects import own_objects
-from tests.harness.ring import NO_STAMP, Reader, Wired, wired
+from tests.harness.ring import NO_STAMP, Reader, config_of, wired
 from tests.harness.waiting import eventually
 
 IS_SOAK = os.environ.get("SOAK") == "1"
@@ -84,10 +84,6 @@ def live(work: Callable[[], object]) -> None:
     assert os.WTERMSIG(status) == signal.SIGKILL
 
 
-def config_of(ring: Wired, config: NodeConfig) -> NodeConfig:
-    return replace(config, run=ring.run, node="node")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.value)
 def test_restarts_of_a_reader_cost_its_writer_and_the_launcher_nothing(policy: QueuePolicy):
@@ -97,7 +93,7 @@ def test_restarts_of_a_reader_cost_its_writer_and_the_launcher_nothing(policy: Q
         before = None
 
         for life in range(RESTARTS):
-            config = config_of(ring, ring.memory.renew(1))
+            config = config_of(ring.memory.renew(1), ring.run)
             for _ in range(2):
                 ring.send(b"x" * 2000)
 
@@ -134,7 +130,7 @@ def test_restarts_of_a_writer_cost_its_reader_and_the_launcher_nothing(policy: Q
 
         for life in range(RESTARTS):
             ring.memory.mark_dead(0, returns=True)
-            config = config_of(ring, ring.memory.renew(0))
+            config = config_of(ring.memory.renew(0), ring.run)
             ring.memory.note_attached(0)
             reader.notice_end()
             while reader.take() is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -13,12 +13,15 @@ from dora_rt.descriptor.tree.model import Logging, Resources, Supervision
 from dora_rt.event import Event
 from dora_rt.launcher.memory.run_memory import EdgeCounters, RunMemory
 from dora_rt.node_config import (
-    CONFIG_VERSION,
+    Descriptors,
     EdgeConfig,
     InputConfig,
     NodeConfig,
+    NodePlan,
     OutputConfig,
     QueuePolicy,
+    RunLinks,
+    make_config,
 )
 from dora_rt.plan.plan import EdgePlan, Plan, ProcessPlan
 from dora_rt.transport.board import Board
@@ -100,7 +103,7 @@ def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
         board = Board(words, len(plan.processes), len(plan.edges), name)
         publisher = Publisher(run, "writer", output, board)
         subscribers = [
-            Subscriber(replace(process.config, run=run, node="reader"), entry, board)
+            Subscriber(config_of(process.config, run), entry, board)
             for process in plan.processes
             for entry in process.config.inputs
         ]
@@ -112,6 +115,11 @@ def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
             yield wired
         finally:
             wired.publisher.close()
+
+
+def config_of(plan: NodePlan, run: str) -> NodeConfig:
+    """Make the configuration of a process that runs in the test: it has no launcher."""
+    return make_config(plan, RunLinks(run, "/none"), Descriptors(-1, -1), restart_count=0)
 
 
 def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:
@@ -142,15 +150,11 @@ def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:
             argv=(),
             folder=".",
             env=(),
-            config=NodeConfig(
-                version=CONFIG_VERSION,
-                run="",
-                node=f"process{number}",
+            config=NodePlan(
+                node="reader" if number else "writer",
                 number=number,
                 processes=len(readers) + 1,
                 edges=len(readers),
-                status_fd=-1,
-                lock_fd=-1,
                 heartbeat_ns=None,
                 spin_ns=None,
                 inputs=inputs[number],

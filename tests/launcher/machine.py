@@ -17,7 +17,7 @@ from typing import Any
 from dora_rt.launcher.processes.child import NodeProcess
 from dora_rt.launcher.processes.kernel import Member
 from dora_rt.launcher.processes.starter import NodeStartError
-from dora_rt.node_config import NodeConfig
+from dora_rt.node_config import NodePlan, RunLinks
 from dora_rt.plan.plan import ProcessPlan
 from dora_rt.report import Usage
 from dora_rt.transport.status_pipe import Kind
@@ -319,15 +319,14 @@ class FakeStarter:
     def __init__(self, machine: Machine, programs: dict[str, Sequence[Program]]) -> None:
         self.kernel = machine
         self.run = "run"
-        self.description_path = "/nowhere/description.json"
+        self.links = RunLinks(self.run, "/nowhere/description.json")
         self.descriptors: tuple[int, int] = (0, 0)
         self.status_read = FakePipe()
         self.started: list[FakeProcess] = []
-        self.configs: list[NodeConfig] = []
         self.present: dict[int, FakeProcess] = {}
         self._programs = programs
 
-    def start(self, plan: ProcessPlan, config: NodeConfig) -> NodeProcess:
+    def start(self, plan: ProcessPlan, present: NodePlan, restart_count: int) -> NodeProcess:
         programs = self._programs.get(plan.name, (Program(),))
         starts = sum(process.name == plan.name for process in self.started)
         program = programs[min(starts, len(programs) - 1)]
@@ -344,7 +343,6 @@ class FakeStarter:
             self._later(seconds, process, lambda text=text: pipe.write(text))
         number = self._number(plan)
         self.started.append(process)
-        self.configs.append(config)
         self.present[number] = process
         if program.ready_s is not None:
             self._later(program.ready_s, process, lambda: self._tell_ready(number, process))

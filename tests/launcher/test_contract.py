@@ -26,6 +26,7 @@ from dora_rt.launcher.processes.kernel import Kernel
 from dora_rt.launcher.processes.starter import NodeStartError, Starter
 from dora_rt.launcher.requests import Requester
 from dora_rt.launcher.systemd_notify import Notifier
+from dora_rt.node_config import RunLinks
 from dora_rt.runs import namespace_of
 from tests.harness.waiting import eventually
 from tests.launcher.bed import (
@@ -114,7 +115,7 @@ class Stage:
     def start(self, name: str) -> NodeProcess:
         (plan,) = plan_of(f"nodes: [{{id: {name}, path: missing, outputs: [out]}}]").processes
         plan = replace(plan, argv=self.argv(name), folder=self.folder, env=self.env)
-        process: NodeProcess = self.starter.start(plan, plan.config)
+        process: NodeProcess = self.starter.start(plan, plan.config, 0)
         if name not in ("job", "segfault"):
             self.until(lambda: "ready" in self.kinds())
         return process
@@ -149,7 +150,7 @@ def _real(folder: Path, *, is_warm: bool, is_server_gone: bool = False) -> Itera
     plans = [replace(plan, argv=argv)] * (2 if is_warm else 0)
     with (
         RunGuard.create(base, manifest, environ=environ) as guard,
-        Starter(guard, environ, plans) as starter,
+        Starter(guard, environ, plans, links=RunLinks(guard.run, "/nowhere")) as starter,
     ):
         if is_server_gone:
             assert starter._warm_start is not None

@@ -273,8 +273,8 @@ def test_visitor_is_attached_leaves_and_may_come_back():
 
     outcome = bed.run()
 
-    assert "config" in first.answers[0]
-    assert "config" in second.answers[0]
+    assert "plan" in first.answers[0]
+    assert "plan" in second.answers[0]
     assert [text for text in bed.console.notices if text.startswith("node visitor ")][1:] == [
         "node visitor is attached (process 1)",
         "node visitor left",
@@ -341,7 +341,7 @@ def test_visitor_comes_right_after_one_that_has_died():
 
     bed.run()
 
-    assert "config" in second.answers[0]
+    assert "plan" in second.answers[0]
     assert first.is_gone
 
 
@@ -355,7 +355,7 @@ def test_visitor_without_room_is_refused_and_gets_in_later():
     bed.run()
 
     assert first.answers == [{"error": "/dev/shm is full"}]
-    assert "config" in second.answers[0]
+    assert "plan" in second.answers[0]
 
 
 def test_goodbye_of_a_program_that_is_not_attached_is_an_error():

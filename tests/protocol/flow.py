@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from dora_rt.node_config import InputConfig, NodeConfig, OutputConfig, QueuePolicy
+from dora_rt.node_config import InputConfig, OutputConfig, QueuePolicy
 from dora_rt.plan.plan import EdgePlan, Plan, ProcessPlan
 from tests.harness.ring import Reader, plan_of
-from tests.protocol.accounts import RUN
 
 ANSWER_SLOTS = 6
 
@@ -88,7 +87,5 @@ def _process(
         inputs = (InputConfig("input", output=output, edge=output.edges[number - 1]),)
         if number == 1 and answers is not None:
             outputs = (answers,)
-    config: NodeConfig = replace(
-        process.config, run=RUN, spin_ns=0, edges=edges, inputs=inputs, outputs=outputs
-    )
-    return replace(process, config=config)
+    node = replace(process.config, spin_ns=0, edges=edges, inputs=inputs, outputs=outputs)
+    return replace(process, config=node)

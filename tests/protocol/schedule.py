@@ -10,8 +10,8 @@ from random import Random
 from dora_rt.errors import SharedMemoryError, TooManyLoansError
 from dora_rt.event import Event, InputClosed, SourceRestarted
 from dora_rt.launcher.memory.run_memory import RunMemory
-from dora_rt.node_config import NodeConfig, QueuePolicy
-from tests.harness.ring import Reader
+from dora_rt.node_config import NodeConfig, NodePlan, QueuePolicy
+from tests.harness.ring import Reader, config_of
 from tests.protocol.accounts import RUN, Accounts, Life
 from tests.protocol.checks import Checks
 from tests.protocol.flow import Flow, make_plan
@@ -186,7 +186,8 @@ class Schedule:
         self.memory.begin(process)
         return process
 
-    def _start(self, number: int, config: NodeConfig) -> None:
+    def _start(self, number: int, plan: NodePlan) -> None:
+        config = config_of(plan, RUN)
         process = self._new_process(f"p{number}.{self.lives}", number)
         life = self.accounts.starts(process, config)
         node = Node(process, life)

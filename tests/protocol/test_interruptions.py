@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import pytest
 
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.input.subscriber import Subscriber
-from tests.harness.ring import NO_STAMP, Reader, Wired, wired
+from tests.harness.ring import NO_STAMP, Reader, Wired, config_of, wired
 from tests.protocol.interrupts import Interrupted, Interrupter
 from tests.protocol.scheduler import Process
 
@@ -104,7 +103,7 @@ def test_look_after_a_restarted_reader_that_is_broken_off_at_any_point_loses_not
         with wired(reader) as ring:
             ring.send(numbers(0))
             ring.memory.mark_dead(1, returns=True)
-            config = replace(ring.memory.renew(1), run=ring.run)
+            config = config_of(ring.memory.renew(1), ring.run)
             was_interrupted = interrupt(notice, ring, points)
             ring.look_at_readers()
             ring.subscribers = [Subscriber(config, config.inputs[0], ring.board)]

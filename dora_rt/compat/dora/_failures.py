@@ -82,7 +82,6 @@ class Failures:
 
     def _ask(self) -> Sequence[ProcessStatus]:
         path = self._config.description_path
-        assert path is not None, "dora-launch describes the dataflow to each node"
         connection = Connection.open(Path(path).parent.parent, self._config.run)
         if connection is None:
             return ()  # the run is ending

@@ -174,7 +174,6 @@ class Node:
     def dataflow_descriptor(self) -> dict[str, Any]:
         """Return the whole dataflow, with defaults filled in."""
         path = self._session.config.description_path
-        assert path is not None, "dora-launch describes the dataflow to each node"
         description: dict[str, Any] = json.loads(Path(path).read_text())
         return description
 

@@ -29,7 +29,7 @@ from dora_rt.launcher.memory.generations import (
     unlink_outdated,
     wake_writer,
 )
-from dora_rt.node_config import EdgeConfig, NodeConfig, OutputConfig, QueuePolicy
+from dora_rt.node_config import EdgeConfig, NodePlan, OutputConfig, QueuePolicy
 from dora_rt.plan.plan import Plan
 from dora_rt.transport.board import Board, Fate, Peer, board_nbytes, format_board
 from dora_rt.transport.primitives import object_names
@@ -117,11 +117,11 @@ class RunMemory:
                 edge.reader_fate = Fate.AWAY if returns and keeps_queues else Fate.GONE
         self._announce(self._edges_of[process])
 
-    def admit(self, process: int) -> NodeConfig:
+    def admit(self, process: int) -> NodePlan:
         """Let a dynamic node be there, and tell its peers.
 
         Returns:
-            The process' configuration, with the generations it shall attach to.
+            The plan of the process, with the generations that it must attach to.
         """
         if process not in self._unused:
             return self.renew(process)
@@ -133,17 +133,17 @@ class RunMemory:
         self._announce(written)
         return self._renew_inputs(process)
 
-    def renew(self, process: int) -> NodeConfig:
+    def renew(self, process: int) -> NodePlan:
         """Give a process that is started again new objects, and tell its peers.
 
         Returns:
-            The process' configuration, with the generations it shall attach to.
+            The plan of the process, with the generations that it must attach to.
         """
         for output in self._plan.processes[process].config.outputs:
             self._renew_output(output.number)
         return self._renew_inputs(process)
 
-    def _renew_inputs(self, process: int) -> NodeConfig:
+    def _renew_inputs(self, process: int) -> NodePlan:
         edges = [edge for edge in self._edges_of[process] if edge.config.reader == process]
         left = []
         for edge in edges:
@@ -161,11 +161,11 @@ class RunMemory:
         self._board.clear_stop(process)
         return self.current(self._plan.processes[process].config)
 
-    def current(self, config: NodeConfig) -> NodeConfig:
-        """Give a process' configuration with the present generations."""
+    def current(self, plan: NodePlan) -> NodePlan:
+        """Return the plan of a process with the present generations."""
         return replace(
-            config,
-            outputs=tuple(self.present(output.number) for output in config.outputs),
+            plan,
+            outputs=tuple(self.present(output.number) for output in plan.outputs),
             inputs=tuple(
                 entry
                 if entry.edge is None or entry.output is None
@@ -174,7 +174,7 @@ class RunMemory:
                     output=self._outputs[entry.output.number].config.for_reader(),
                     edge=self._edges[entry.edge.number].config,
                 )
-                for entry in config.inputs
+                for entry in plan.inputs
             ),
         )
 

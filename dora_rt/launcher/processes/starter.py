@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from dora_rt.errors import LaunchError
@@ -20,7 +19,7 @@ from dora_rt.launcher.processes.child import NodeProcess
 from dora_rt.launcher.processes.environ import node_environ, with_compat
 from dora_rt.launcher.processes.fork_client import WarmStart
 from dora_rt.launcher.processes.kernel import Kernel
-from dora_rt.node_config import CONFIG_VARIABLE, NodeConfig
+from dora_rt.node_config import CONFIG_VARIABLE, Descriptors, NodePlan, RunLinks, make_config
 from dora_rt.plan.plan import ProcessPlan
 
 _READ_NBYTES = 64 * 1024
@@ -44,9 +43,19 @@ class Starter:
         environ: dict[str, str],
         plans: Sequence[ProcessPlan],
         *,
+        links: RunLinks,
         compat: Path | None = None,
     ):
-        """Prepare to start the processes of `plans`; `compat`: where they find `dora` first."""
+        """Prepare to start the processes of a run.
+
+        Args:
+            guard: knows what must not outlive the launcher.
+            environ: the environment that the processes inherit.
+            plans: the processes.
+            links: what they are told of the run.
+            compat: the folder in which they find `dora` first.
+        """
+        self.links = links
         self.kernel = Kernel(guard)
         self._guard = guard
         self._compat = compat
@@ -63,34 +72,28 @@ class Starter:
 
     @property
     def run(self) -> str:
-        """Give the name of the run."""
-        return self._guard.run
-
-    @property
-    def description_path(self) -> str:
-        """Tell where a process finds the description of its dataflow."""
-        return str(self._guard.directory.description)
+        """The name of the run."""
+        return self.links.run
 
     @property
     def descriptors(self) -> tuple[int, int]:
         """Give what every process of the run must have: the status pipe, and the run's lock."""
         return self._status_write, self._guard.lock_fd
 
-    def start(self, plan: ProcessPlan, config: NodeConfig) -> NodeProcess:
+    def start(self, plan: ProcessPlan, present: NodePlan, restart_count: int) -> NodeProcess:
         """Start a program, with its configuration in the environment.
+
+        Args:
+            plan: the process.
+            present: its node, with the present generations of inputs and outputs.
+            restart_count: how often the node was started again.
 
         Raises:
             NodeStartError: the program cannot be executed.
         """
         if not Path(plan.folder).is_dir():
             raise NodeStartError(plan.name, f"{plan.folder}: there is no such folder")
-        config = replace(
-            config,
-            run=self._guard.run,
-            status_fd=self._status_write,
-            lock_fd=self._guard.lock_fd,
-            description_path=self.description_path,
-        )
+        config = make_config(present, self.links, Descriptors(*self.descriptors), restart_count)
         variables = {**dict(plan.env), CONFIG_VARIABLE: config.to_json()}
         if self._compat is not None:
             # By this, programs for dora know that they run in a dataflow.

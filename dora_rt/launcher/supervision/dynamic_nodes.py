@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.requests import Requester
 from dora_rt.launcher.supervision.node_state import SupervisedNode
 from dora_rt.launcher.supervision.run_parts import Run, end_flow_if_it_ends_with
-from dora_rt.node_config import CONFIG_VERSION
+from dora_rt.node_config import CONFIG_VERSION, to_fields
 from dora_rt.report import Ending
 
 
@@ -107,10 +106,10 @@ def attach(run: Run, requester: Requester, request: dict[str, Any]) -> None:
         return
     process = AttachedProcess(requester)
     requester.on_gone = partial(_detach, run, node, process)
-    config = replace(admitted, run=run.starter.run, description_path=run.starter.description_path)
     node.begin(process, run.clock())
     run.console.notice(f"node {node.name} is attached (process {process.pid})")
-    requester.reply({"config": config.to_json()}, run.starter.descriptors)
+    answer = {"plan": to_fields(admitted), "links": to_fields(run.starter.links)}
+    requester.reply(answer, run.starter.descriptors)
 
 
 def leave(run: Run, requester: Requester, request: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from dora_rt.latency import BUCKETS
@@ -17,7 +17,7 @@ from dora_rt.launcher.supervision import dynamic_nodes, status, stop_restart
 from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.launcher.supervision.run_parts import Run, begin_stop, end_flow_if_it_ends_with
 from dora_rt.log_record import readable
-from dora_rt.node_config import NodeConfig
+from dora_rt.node_config import NodePlan
 from dora_rt.report import NO_USAGE, Ending, ProcessReport, Report
 from dora_rt.transport.status_pipe import Kind, Status, StatusReader
 from dora_rt.units import counted
@@ -162,16 +162,15 @@ class Supervisor:
                 self._turn()
             raise
 
-    def _begin(self, node: SupervisedNode, config: NodeConfig) -> None:
-        config = replace(config, restart_count=node.restarts.count)
-        process = self._run.starter.start(node.plan, config)
+    def _begin(self, node: SupervisedNode, present: NodePlan) -> None:
+        process = self._run.starter.start(node.plan, present, node.restarts.count)
         node.begin(process, self._run.clock())
         self._selector.register(process.output, selectors.EVENT_READ, node)
 
     def _begin_again(self, node: SupervisedNode) -> None:
-        config = self._run.memory.renew(node.number)
+        present = self._run.memory.renew(node.number)
         try:
-            self._begin(node, config)
+            self._begin(node, present)
         except NodeStartError as error:
             # Its program may just be built anew; no reason to end all others.
             node.wish = Wish.NONE
