@@ -27,7 +27,10 @@ from dora_rt.node_config import (
 from dora_rt.plan.plan import EdgePlan
 from dora_rt.plan.relay_process import RELAY, Relayed, line_sources, needs_relay, relay_node
 
-_OPEN_LOANS = 4  # slots beyond what can be queued and held, to write the next samples in
+# A reader has up to two samples in hand on their way to `next`, beside those that it holds (step 9
+# of transport/ring/protocol.py).
+SLOTS_IN_HAND = 2
+_OPEN_LOANS = 3  # slots beyond what is queued, held and in hand, to write the next samples in
 _ROOM_NBYTES = 128 + 4096  # header and metadata of a slot with a given `slot_bytes`
 
 
@@ -244,7 +247,7 @@ class Edges:
         inputs = [reader.input for reader in readers]
         slots = (
             max((entry.queue_size for entry in inputs), default=0)
-            + sum(entry.max_held + 1 for entry in inputs)
+            + sum(entry.max_held + SLOTS_IN_HAND for entry in inputs)
             + _OPEN_LOANS
         )
         first = len(self.edges)

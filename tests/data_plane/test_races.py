@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from dora_rt.errors import CorruptSampleError, SharedMemoryError
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.ring import protocol as baton
-from tests.harness.ring import Reader, Wired, wired
+from tests.harness.ring import NO_STAMP, Reader, Wired, wired
 
 
 class Interrupting:
@@ -217,3 +218,31 @@ def test_segment_of_another_making_is_refused():
 
         with pytest.raises(SharedMemoryError, match="overwritten, or made by another version"):
             baton.check_output(words, ring.output.slots + 1, 1, "/drt-x-o0")
+
+
+def test_two_samples_in_the_hands_of_a_reader_cost_its_queue_no_slot():
+    with wired(Reader(2, max_held=0)) as ring:
+        ring.send(b"0")
+        edge = ring.writer.edges[0]
+        token = edge.tokens[edge.pending[0][1]]
+        token.acquire(0)  # 0 is on its way
+        ring.send(b"1")
+        reader = ring.reader()
+        look, queued = reader._is_gone, []
+
+        def look_late(seq: int, slot: int) -> bool:
+            token.release()
+            is_gone = look(seq, slot)
+            assert set(reader._early) == {0, 1}, "the fault took place"
+            with ring.publisher.loan(
+                (8,), np.dtype(np.uint8), lambda: NO_STAMP, has_metadata=False
+            ):
+                for value in range(2, 30):
+                    ring.send(str(value).encode())
+                queued.extend(seq for seq, *_ in edge.pending)
+            return is_gone
+
+        reader._is_gone = look_late
+
+        assert ring.take().value == b"29"
+        assert queued == [28, 29]

@@ -23,6 +23,7 @@ from dora_rt.node_config import (
     RunLinks,
     make_config,
 )
+from dora_rt.plan.edges import SLOTS_IN_HAND
 from dora_rt.plan.plan import EdgePlan, Plan, ProcessPlan
 from dora_rt.transport.board import Board
 from dora_rt.transport.input.subscriber import Subscriber
@@ -126,8 +127,8 @@ def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:
     """Plan one process with an output, and one for each of its readers."""
     slots = (
         max(reader.queue_size for reader in readers)
-        + sum(reader.max_held + 1 for reader in readers)
-        + 2
+        + sum(reader.max_held + SLOTS_IN_HAND for reader in readers)
+        + 1
     )
     edges = tuple(
         EdgeConfig(

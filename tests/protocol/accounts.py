@@ -175,7 +175,7 @@ class Accounts:
 
     def waits(self, edge: int, life: Life) -> Wait:
         """Note what is so when a reader begins to wait."""
-        return Wait(dict(self.completed), life.claims[edge], self._dropped_by_writer(edge))
+        return Wait(dict(self.completed), life.claims[edge], self._told_as_dropped(edge))
 
     def delivers(
         self, edge_number: int, life: Life, wait: Wait, event: Event, payload: bytes
@@ -367,6 +367,22 @@ class Accounts:
             words = self._words(output, generation)
             total += 0 if words is None else words.get(index, 0)
         return total
+
+    def _told_as_dropped(self, number: int) -> int:
+        """Count what the writers of an edge have dropped, without what FLOOR does not say yet."""
+        output = self._output_of[number]
+        generation = self._newest_generation(output)
+        dropped = self._dropped_by_writer(number)
+        words = self._words(output, generation)
+        if words is None:
+            return dropped
+        floor = words.get(protocol.FLOOR + self.edges[number].position, 0) & protocol.SEQ_MASK
+        claimed = sum(
+            edge == number and sample.generation == generation and sample.seq < floor
+            for edge, sample in self._claimers
+        )
+        untold = words.get(self._dropped_index[number], 0) - (floor - claimed)
+        return dropped - max(untold, 0)
 
     def _newest_generation(self, output: int) -> int:
         return max(

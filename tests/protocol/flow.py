@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from dora_rt.node_config import InputConfig, OutputConfig, QueuePolicy
+from dora_rt.plan.edges import SLOTS_IN_HAND
 from dora_rt.plan.plan import EdgePlan, Plan, ProcessPlan
 from tests.harness.ring import Reader, plan_of
 
@@ -30,7 +31,7 @@ def make_plan(flow: Flow) -> Plan:
     output = plan.outputs[0]
     slots = (
         max(reader.queue_size for reader in flow.readers)
-        + sum(reader.max_held + 1 for reader in flow.readers)
+        + sum(reader.max_held + SLOTS_IN_HAND for reader in flow.readers)
         + flow.spare_slots
     )
     edges = tuple(
