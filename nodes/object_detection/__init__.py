@@ -11,11 +11,12 @@ from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, number, one_of, whole_number
+from ..options import add_option, file_path, number, one_of, whole_number, with_home
+from ..used_ports import wired
 from .box_layout import Layout, Task
 from .choice import AUTO, Options, open_detector
 from .errors import ModelError
-from .loop import run
+from .loop import BBOX_OUTPUT, IMAGE_INPUT, OTHER_OUTPUTS, run
 from .model_notes import read_labels
 from .models import MODELS
 from .networks import BACKENDS, DEVICES
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Before Node(): the flow waits until the node is ready, and a model that cannot be used
         # ends it at its start. Only the first picture tells which one `auto` is.
         detector = None if options.model == AUTO else open_detector(options, is_scene=False)
-        with Node() as node:
+        with wired(Node(), needs=[IMAGE_INPUT], sends=[BBOX_OUTPUT, *OTHER_OUTPUTS]) as node:
             run(node, lambda is_scene: detector or open_detector(options, is_scene=is_scene))
     except DoraRtError as error:
         logger.error("%s", error)
@@ -68,14 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Options:
-    """Read the options: each from the command line, or else from the environment."""
+    """Read the options: from the command line, else `env:` of the file, else outside."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.object_detection",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_option(parser, environ, "--model", str, AUTO, _MODEL)
+    add_option(parser, environ, "--model", with_home, AUTO, _MODEL)
     text = "least confidence of a box, 0 to 1"
     add_option(parser, environ, "--confidence", number(0, 1), 0.3, text)
     text = "boxes of one class that overlap by more than this are one object, 0 to 1"
@@ -143,7 +144,7 @@ def _task(text: str) -> Task:
 
 def _labels(text: str) -> tuple[str, ...]:
     try:
-        return read_labels(Path(text).expanduser())
+        return read_labels(file_path(text))
     except OSError as error:
         raise argparse.ArgumentTypeError(f"cannot read '{text}': {error}") from error
     except ModelError as error:
