@@ -17,10 +17,6 @@ from dora_rt.interface import NodeLike
 from dora_rt.latency import BUCKETS, bucket, percentile_ns
 
 from .box_layout import Task
-=======
-from ..used_ports import singles
-from .boxes import no_boxes
->>>>>>> main
 from .detector import Detector
 from .errors import FrameError
 from .found_objects import NOTHING, Found
@@ -120,7 +116,6 @@ def _answer_all(
     clock: Callable[[], int],
 ) -> None:
     detector: Detector | None = None
-<<<<<<< HEAD
     known = (BBOX_OUTPUT, *OTHER_OUTPUTS)
     asked = [name for name in node.output_ids() if name in known] or [BBOX_OUTPUT]
     for event in singles(node):
