@@ -105,11 +105,20 @@ class Decoder:
             the numbers of masks, key points or angle as they are.
         """
         scores, extra = columns.scores, columns.extra
-        best = columns.best()
-        chosen = np.flatnonzero(best >= confidence)
+        if columns.objectness is None:
+            best = columns.best()
+            chosen = np.flatnonzero(best >= confidence)
+            best = best[chosen]
+        else:
+            # The product with a class score only gets smaller: most boxes fall here already.
+            chosen = np.flatnonzero(columns.objectness >= confidence)
+            best = scores[chosen].max(axis=1) if len(chosen) else scores[:0, 0]
+            best = best * columns.objectness[chosen]
+            is_sure = best >= confidence
+            chosen, best = chosen[is_sure], best[is_sure]
         candidates = np.empty((len(chosen), 6 + extra.shape[1]), np.float32)
         candidates[:, :4] = self.corners(columns.boxes[chosen], chosen)
-        candidates[:, 4] = best[chosen]
+        candidates[:, 4] = best
         if columns.classes is not None:
             candidates[:, 5] = columns.classes[chosen]
         elif len(chosen):

@@ -16,6 +16,7 @@ from dora_rt.errors import CorruptSampleError, NodeClosedError
 from dora_rt.interface import NodeLike
 from dora_rt.latency import BUCKETS, bucket, percentile_ns
 
+from ..used_ports import singles
 from .box_layout import Task
 from .detector import Detector
 from .errors import FrameError

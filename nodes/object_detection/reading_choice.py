@@ -21,6 +21,7 @@ from .refused_layouts import certain_refusal
 _COCO_CLASSES = 80
 _BOX_NUMBERS = 4
 _END_TO_END_NUMBERS = 6
+_LEAST_QUERIES = 100  # of RT-DETR, which has 300
 _TRIPLE = ("labels", "boxes", "scores")
 _LOGITS = ("logits", "pred_boxes")
 _CLASSIFIERS = (Layout.CLASSIFY, Layout.CLASSIFY_IMAGENET)
@@ -72,7 +73,11 @@ def _prefer_named(found: list[Reading], names: int) -> list[Reading]:
     """Keep the readings that have as many classes as there are names, if there are any."""
     exact = [reading for reading in found if reading.class_count in (names, None)]
     # Those that leave nothing unread come first; the sort is stable.
-    return sorted(exact or found, key=lambda reading: reading.extra_count > 0)
+    exact.sort(key=lambda reading: reading.extra_count > 0)
+    if all(reading.is_guess for reading in exact):
+        # If the values are against the guesses, the number of names was the mistake.
+        return exact + [reading for reading in found if reading not in exact]
+    return exact
 
 
 def _classifiers(outputs: Outputs, wish: Wish) -> Iterator[Reading]:
@@ -114,7 +119,7 @@ def _by_shape(
     if (has_grid or columns > rows) and not is_tall and rows > _BOX_NUMBERS:
         yield from _wide(rows, columns, cells, anchors, numbers, wished)
     if wished is not None or not (is_tall or has_grid):
-        yield from _end_to_end(columns, numbers)
+        yield from _end_to_end(rows, columns, numbers)
 
 
 def _tall(
@@ -159,12 +164,13 @@ def _wide(
         # YOLOv9 with its auxiliary head: the main one is the second.
         output = 1
     yield from numbers.readings(Layout.YOLOV8, rows - 4, output=output)
-    if columns in cells or wished is not None:
+    # Nobody is known to export these: only a word of the file or of the user is enough.
+    if wished is not None or (columns in cells and numbers.names and numbers.may_ignore):
         yield from numbers.readings(Layout.YOLOX_DECODED, rows - 5, is_transposed=True)
         yield from numbers.readings(Layout.YOLOV6, rows - 5, is_transposed=True)
 
 
-def _end_to_end(columns: int, numbers: _Numbers) -> Iterator[Reading]:
+def _end_to_end(rows: int, columns: int, numbers: _Numbers) -> Iterator[Reading]:
     """Few rows of ready boxes: with one class each, or with a score for each class."""
     rtdetr = Reading(Layout.RTDETR, class_count=columns - _BOX_NUMBERS, are_fractions=True)
     extra = columns - _END_TO_END_NUMBERS
@@ -172,13 +178,15 @@ def _end_to_end(columns: int, numbers: _Numbers) -> Iterator[Reading]:
         yield Reading(Layout.END_TO_END)
         yield Reading(Layout.END_TO_END_CLASS_FIRST)
         yield Reading(Layout.END_TO_END_CENTRES)
+        # Before RT-DETR, whose second class never has only the scores 0 and 1.
+        yield Reading(Layout.END_TO_END, are_fractions=True)
     elif extra > 0:
         for reading in numbers.readings(Layout.END_TO_END, extra, has_classes=False):
             if reading.task is not Task.DETECT:
                 yield replace(reading, class_count=None)
     if columns == 7 and numbers.task in (None, Task.DETECT):
         yield Reading(Layout.YOLOV7_END_TO_END)
-    if columns > _BOX_NUMBERS and numbers.task in (None, Task.DETECT):
+    if columns > _BOX_NUMBERS and rows >= _LEAST_QUERIES and numbers.task in (None, Task.DETECT):
         yield rtdetr
 
 
