@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,7 +15,7 @@ import pytest
 from dora_rt.doctor import opencv_repair
 from dora_rt.doctor.machine import OpenCv
 from dora_rt.doctor.opencv_repair import choose_wheel, repair_opencv
-from dora_rt.opencv import OLDEST, explain, repair_command
+from dora_rt.opencv import OLDEST, WHEELS, explain, repair_command
 from tests.harness.flow import Flow
 from tests.harness.verbs import COMMAND
 
@@ -142,50 +143,89 @@ def test_opencv_that_works_is_left_alone(monkeypatch: pytest.MonkeyPatch):
     assert said == []
 
 
-@pytest.mark.programs
-def test_repair_leaves_one_headless_copy_where_there_were_two(tmp_path: Path):
-    """In an environment of its own, with small wheels instead of those of 60 MB."""
-    python = _environment(tmp_path)
-    _make_wheels(tmp_path / "wheels", "opencv-python", BROKEN)
-    _make_wheels(tmp_path / "wheels", "opencv-python-headless", WORKS)
-    env = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
-    _run(python, "-m", "pip", "install", "-q", "opencv-python-headless", "opencv-python", env=env)
+class Pip:
+    """An environment of its own, and small wheels instead of those of 60 MB."""
 
-    out = _run(python, *COMMAND[1:], "doctor", "--repair-opencv", env=env)
+    def __init__(self, folder: Path) -> None:
+        _run(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
+        self._python = folder / "venv" / "bin" / "python"
+        self._wheels = folder / "wheels"
+        self._env = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self._wheels)}
+        (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
+        # The packages of this Python, but for its OpenCV.
+        visible = folder / "visible"
+        visible.mkdir()
+        for name in ("pip", "numpy", "numpy.libs", "yaml", "posix_ipc"):
+            for base in map(Path, sys.path):
+                for found in base.glob(f"{name}*"):
+                    if "dist-info" not in found.name and not (visible / found.name).exists():
+                        (visible / found.name).symlink_to(found)
+        (site / "visible.pth").write_text(f"{visible}\n{ROOT}\n")
+
+    def __call__(self, *words: str) -> str:
+        return _run(self._python, "-m", "pip", *words, env=self._env)
+
+    def repair(self, status: int = 0) -> str:
+        words = (self._python, *COMMAND[1:], "doctor", "--repair-opencv")
+        return _run(*words, env=self._env, status=status)
+
+    def start_anew(self) -> None:
+        """Forget what an earlier test has offered and installed."""
+        shutil.rmtree(self._wheels, ignore_errors=True)
+        self("uninstall", "-q", "-y", *WHEELS)
+
+    def offer(self, name: str, content: str) -> None:
+        _make_wheel(self._wheels, name, content)
+
+
+@pytest.fixture(scope="module")
+def shared_pip(starts_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Pip:
+    return Pip(tmp_path_factory.mktemp("pip"))
+
+
+@pytest.fixture
+def pip(shared_pip: Pip) -> Pip:
+    shared_pip.start_anew()
+    return shared_pip
+
+
+@pytest.mark.programs
+def test_repair_leaves_one_headless_copy_where_there_were_two(pip: Pip):
+    pip.offer("opencv-python", BROKEN)
+    pip.offer("opencv-python-headless", WORKS)
+    pip("install", "-q", "opencv-python-headless", "opencv-python")
+
+    out = pip.repair()
 
     assert "overwrite each other's files" in out
     assert "installed opencv-python-headless 4.13.0.92 instead" in out
-    left = _run(python, "-m", "pip", "list", env=env)
+    left = pip("list")
     assert "opencv-python-headless 4.13.0.92" in left
     assert "opencv-python  " not in left
-    assert _run(python, *COMMAND[1:], "doctor", "--repair-opencv", env=env) == ""
+    assert pip.repair() == ""
 
 
 @pytest.mark.programs
-def test_repair_puts_headless_in_the_place_of_one_that_needs_a_screen(tmp_path: Path):
-    python = _environment(tmp_path)
-    _make_wheels(tmp_path / "wheels", "opencv-python", BROKEN)
-    _make_wheels(tmp_path / "wheels", "opencv-python-headless", WORKS)
-    env = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
-    _run(python, "-m", "pip", "install", "-q", "opencv-python", env=env)
+def test_repair_puts_headless_in_the_place_of_one_that_needs_a_screen(pip: Pip):
+    pip.offer("opencv-python", BROKEN)
+    pip.offer("opencv-python-headless", WORKS)
+    pip("install", "-q", "opencv-python")
 
-    out = _run(python, *COMMAND[1:], "doctor", "--repair-opencv", env=env)
+    out = pip.repair()
 
     assert f"OpenCV cannot be imported: {NO_SCREEN}" in out
     assert "installed opencv-python-headless 4.13.0.92 instead" in out
 
 
 @pytest.mark.programs
-def test_repair_that_cannot_get_a_wheel_uninstalls_nothing(tmp_path: Path):
-    python = _environment(tmp_path)
-    _make_wheels(tmp_path / "wheels", "opencv-python", BROKEN)
-    env = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
-    _run(python, "-m", "pip", "install", "-q", "opencv-python", env=env)
+def test_repair_that_cannot_get_a_wheel_uninstalls_nothing(pip: Pip):
+    pip.offer("opencv-python", BROKEN)
+    pip("install", "-q", "opencv-python")
 
-    out = _run(python, *COMMAND[1:], "doctor", "--repair-opencv", env=env, status=1)
+    out = pip.repair(status=1)
 
     assert "pip cannot get opencv-python-headless" in out
-    assert "opencv-python" in _run(python, "-m", "pip", "list", env=env)
+    assert "opencv-python" in pip("list")
 
 
 def test_oldest_opencv_is_the_one_that_setup_declares():
@@ -195,23 +235,7 @@ def test_oldest_opencv_is_the_one_that_setup_declares():
     assert f"opencv-python>={OLDEST}." in setup["options"]["install_requires"]
 
 
-def _environment(folder: Path) -> str:
-    """Make a virtual environment that finds the packages of this one, but for its OpenCV."""
-    _run(sys.executable, "-m", "venv", folder / "venv")
-    python = folder / "venv" / "bin" / "python"
-    (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
-    visible = folder / "visible"
-    visible.mkdir()
-    for name in ("numpy", "numpy.libs", "yaml", "posix_ipc"):
-        for base in map(Path, sys.path):
-            for found in base.glob(f"{name}*"):
-                if "dist-info" not in found.name and not (visible / found.name).exists():
-                    (visible / found.name).symlink_to(found)
-    (site / "visible.pth").write_text(f"{visible}\n{ROOT}\n")
-    return str(python)
-
-
-def _make_wheels(folder: Path, name: str, content: str) -> None:
+def _make_wheel(folder: Path, name: str, content: str) -> None:
     """Write a wheel with a package cv2 of these lines."""
     folder.mkdir(exist_ok=True)
     version = "4.13.0.92"

@@ -92,7 +92,7 @@ def _silence_opencv() -> None:
     if level is not None:
         level.setLogLevel(level.LOG_LEVEL_SILENT)
     else:
-        cv2.setLogLevel(0)
+        cv2.setLogLevel(0)  # type: ignore[attr-defined]
 
 
 def _fourcc(text: str) -> str:

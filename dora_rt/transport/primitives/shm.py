@@ -184,8 +184,8 @@ def _refuse_narrow_words() -> None:
     if WORD_BITS < 64:
         raise SharedMemoryError(
             f"this Python has {WORD_BITS} bits, and dora_rt needs 64: a counter would be written "
-            "in two halves, and a reader could see one without the other; install a 64-bit system and "
-            "Python (Raspberry Pi OS 64-bit)"
+            "in two halves, and a reader could see one without the other; install a 64-bit system "
+            "and Python (Raspberry Pi OS 64-bit)"
         )
 
 
