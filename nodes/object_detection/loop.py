@@ -17,6 +17,7 @@ from dora_rt.interface import NodeLike
 from dora_rt.latency import BUCKETS, bucket, percentile_ns
 from dora_rt.picture import NoPictureError, picture_of
 
+from ..used_ports import singles
 from .boxes import no_boxes
 from .detector import Detector
 
@@ -105,7 +106,7 @@ def _answer_all(
     clock: Callable[[], int],
 ) -> None:
     detector: Detector | None = None
-    for event in node:
+    for event in singles(node):
         if event.id != IMAGE_INPUT:
             continue
         try:
