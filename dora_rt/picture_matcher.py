@@ -121,6 +121,8 @@ class PictureMatcher(Generic[Pixels, Content]):
         self._patience_ns = PATIENCE_NS
         self._free_ns: int | None = None
         self._lag_ns = 0
+        # When the pictures were sent that were let go, by their origin: numbers only.
+        self._gone: dict[int, int] = {}
 
     @property
     def held(self) -> int:
@@ -146,7 +148,11 @@ class PictureMatcher(Generic[Pixels, Content]):
         self._held_nbytes += picture.nbytes
         view = self._take_waiting(now_ns)
         while self._is_full():
-            self._let_go(self._least_likely())
+            unlikely = self._least_likely()
+            self._let_go(unlikely)
+            self._gone[unlikely.picture.origin_ns] = unlikely.picture.sent_ns
+            if len(self._gone) > MOST_HELD:
+                del self._gone[next(iter(self._gone))]
         if view is None and now_ns - self._since_ns > self._patience_ns:
             self._shown = held
             return View(picture, lacks_findings=True)
@@ -219,9 +225,7 @@ class PictureMatcher(Generic[Pixels, Content]):
         self, held: _Held[Pixels, Content], finding: Finding[Content], now_ns: int
     ) -> View[Pixels, Content] | None:
         picture = held.picture
-        if self._free_ns is not None:
-            self._lag_ns = max(0, self._free_ns - picture.sent_ns)
-        self._free_ns = finding.sent_ns
+        self._note_detector(finding, picture.sent_ns)
         self._note_latency(picture.origin_ns, now_ns)
         self.matched += 1
         shown = self._shown
@@ -238,6 +242,12 @@ class PictureMatcher(Generic[Pixels, Content]):
     def _miss(self, finding: Finding[Content]) -> None:
         """Note a finding whose picture is not here; it says all the same when it was made."""
         self.unmatched += 1
+        self._note_detector(finding, self._gone.get(finding.origin_ns))
+
+    def _note_detector(self, finding: Finding[Content], picture_sent_ns: int | None) -> None:
+        """Learn how old the pictures are that the detector takes, and when it takes the next."""
+        if self._free_ns is not None and picture_sent_ns is not None:
+            self._lag_ns = max(0, self._free_ns - picture_sent_ns)
         self._free_ns = finding.sent_ns
 
     def _note_latency(self, origin_ns: int, now_ns: int) -> None:

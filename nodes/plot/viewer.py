@@ -39,6 +39,7 @@ class Viewer:
         savers: where it is saved.
         expects_boxes: whether the dataflow wires boxes to this node.
         clock: nanoseconds of the clock that events are stamped with.
+        name_of: returns the name of an input for the user.
     """
 
     def __init__(
@@ -48,13 +49,15 @@ class Viewer:
         *,
         expects_boxes: bool,
         clock: Callable[[], int] = time.monotonic_ns,
+        name_of: Callable[[str], str] = "input '{}'".format,
     ) -> None:
         self._screen = screen
         self._savers = savers
         self._clock = clock
         expected = [BOXES_INPUT] if expects_boxes else []
         self._matcher: PictureMatcher[Event, Detections] = PictureMatcher(expected)
-        self._odd = OddSamples()
+        self._name_of = name_of
+        self._odd = OddSamples(name_of)
         self.statistics = Statistics(clock)
 
     def take(self, event: Event) -> bool:
@@ -91,8 +94,8 @@ class Viewer:
                 view = self._matcher.add_finding(BOXES_INPUT, read_finding(event), now_ns)
                 if self._matcher.unmatched >= _MANY_UNMATCHED and not self._matcher.matched:
                     self._odd.tell_once(
-                        f"input '{BOXES_INPUT}': no boxes have the time of a picture that is here: "
-                        "send them in answer to their picture, or with "
+                        f"{self._name_of(BOXES_INPUT)}: no boxes have the time of a picture that "
+                        "is here: send them in answer to their picture, or with "
                         "captured_ns=event.origin_ns of it"
                     )
                 return view
@@ -147,9 +150,9 @@ class Viewer:
             return found
         width, height = found.size or (0, 0)
         self._odd.tell_once(
-            f"input '{BOXES_INPUT}': boxes of a picture of {width} x {height} pixels are not drawn "
-            f"on one of {shape[1]} x {shape[0]}: wire '{IMAGE_INPUT}' to the output that the "
-            "detector reads"
+            f"{self._name_of(BOXES_INPUT)}: boxes of a picture of {width} x {height} pixels are "
+            f"not drawn on one of {shape[1]} x {shape[0]}: wire '{IMAGE_INPUT}' to the output "
+            "that the detector reads"
         )
         return None
 
