@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,41 @@ _MOST_CLASSES = 2**31
 
 class NoBoxesError(DoraRtError, ValueError):
     """A sample holds no boxes; the next one may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The boxes that were found on one picture.
+
+    Attributes:
+        boxes: N x 6 float32.
+        labels: the names of the classes.
+        size: width and height of that picture; None if the sender does not say.
+        picture_seq: the number of that picture at its sender; None if the sender does not say.
+    """
+
+    boxes: Boxes
+    labels: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    picture_seq: int | None = None
+
+    def are_of(self, width: int, height: int) -> bool:
+        """Whether they may have been found on a picture of this size."""
+        return self.size is None or not len(self.boxes) or self.size == (width, height)
+
+
+def read_detections(value: Any, metadata: Mapping[str, Any]) -> Detections:
+    """Return the boxes of a sample with what its metadata say about them.
+
+    Raises:
+        NoBoxesError: it has none.
+    """
+    width, height, seq = (metadata.get(name) for name in ("width", "height", "seq"))
+    size = None
+    if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
+        size = width, height
+    picture_seq = seq if isinstance(seq, int) else None
+    return Detections(boxes_of(value), labels_of(metadata), size, picture_seq)
 
 
 def boxes_of(value: Any) -> Boxes:

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from dora_rt.errors import CorruptSampleError, NodeClosedError
 from dora_rt.interface import NodeLike
 from dora_rt.latency import BUCKETS, bucket, percentile_ns
+from dora_rt.picture import NoPictureError, picture_of
 
 from ..used_ports import singles
 from .box_layout import Task
 from .detector import Detector
-from .errors import FrameError
 from .found_objects import NOTHING, Found
-from .pictures import picture_of
 
 IMAGE_INPUT = "image"
 BBOX_OUTPUT = "bbox"
@@ -89,7 +88,7 @@ def run(
     Every image gets exactly one answer, also one that is no picture, so that no reader waits:
     N x 6 float32 (x1, y1, x2, y2 in pixels of the picture, confidence, class) with the metadata
     `labels` (all class names), `width` and `height` (of the picture, in pixels), `model` (file
-    name) and `detect_ms`. Models that find more (masks, key points, oriented boxes, classes) are
+    name), `detect_ms` and `seq` (of the picture at its sender). Models that find more (masks, key points, oriented boxes, classes) are
     answered at the outputs of these names as well, where the dataflow file has them.
 
     Args:
@@ -123,12 +122,13 @@ def _answer_all(
         if event.id != IMAGE_INPUT:
             continue
         try:
-            picture = picture_of(event.value, event.metadata.get("encoding"))
-        except (FrameError, CorruptSampleError) as error:
+            picture = picture_of(event.value, event.metadata)
+        except (NoPictureError, CorruptSampleError) as error:
             if not tally.unusable:
-                _logger.warning("%s; answered with no boxes, and not said again", error)
+                text = "input '%s': %s; answered with no boxes, and not said again"
+                _logger.warning(text, IMAGE_INPUT, error)
             tally.unusable += 1
-            _send(node, NOTHING, asked, _describe(detector, None, 0))
+            _send(node, NOTHING, asked, _describe(detector, None, 0, event.seq))
             continue
         if detector is None:
             detector = open_detector(SCENE_KEY in event.metadata)
@@ -137,7 +137,7 @@ def _answer_all(
         found = detector.look(picture)
         detect_ns = clock() - started_ns
         tally.add(detect_ns, [detector.label(number) for number in _numbers_of(found)])
-        _send(node, found, asked, _describe(detector, picture, detect_ns))
+        _send(node, found, asked, _describe(detector, picture, detect_ns, event.seq))
 
 
 def _numbers_of(found: Found) -> list[int]:
@@ -173,7 +173,7 @@ def _tell_outputs(detector: Detector, asked: list[str]) -> None:
 
 
 def _describe(
-    detector: Detector | None, picture: NDArray[np.uint8] | None, detect_ns: int
+    detector: Detector | None, picture: NDArray[np.uint8] | None, detect_ns: int, seq: int
 ) -> dict[str, Any]:
     """Make the metadata of an answer; empty or 0 where there is no picture or no model yet."""
     return {
@@ -182,4 +182,5 @@ def _describe(
         "height": picture.shape[0] if picture is not None else 0,
         "model": detector.model_path.name if detector is not None else "",
         "detect_ms": round(detect_ns / 1e6, 3),
+        "seq": seq,
     }
