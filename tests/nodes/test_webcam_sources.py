@@ -12,7 +12,8 @@ from dora_rt.nodes.webcam import parse_options
 from dora_rt.nodes.webcam.camera import Camera
 from dora_rt.nodes.webcam.capture import CameraFormat, CameraUnavailableError, open_device
 from dora_rt.nodes.webcam.frame import SourceError
-from dora_rt.nodes.webcam.recordings import Pictures, SceneSource
+from dora_rt.nodes.webcam.picture_files import Pictures
+from dora_rt.nodes.webcam.recordings import SceneSource
 from dora_rt.nodes.webcam.scene import SceneOptions
 from dora_rt.nodes.webcam.sources import (
     EXPECTED,
