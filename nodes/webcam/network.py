@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import io
 import logging
 import time
 import urllib.request
@@ -16,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import cv2
 import numpy as np
 
+from dora_rt.picture import NoPictureError, picture_of
 from dora_rt.redaction import ENCODING_HINT, needs_encoding, without_secrets
 
 from .camera import Camera
@@ -23,13 +23,11 @@ from .capture import (
     CameraFormat,
     CameraUnavailableError,
     Capture,
-    as_bgr,
     frame_count,
     frame_rate,
     open_stream,
 )
 from .frame import Frame, FrameSource, Image, SourceError
-from .picture_size import MAX_PIXELS, read_size_of
 from .played_video import VideoFile
 from .recordings import Recording
 from .resizing import ResizedSource
@@ -278,19 +276,12 @@ def decode_picture(name: str, picture: bytes) -> Image:
     Raises:
         SourceError: they are none, or of an absurdly large one.
     """
-    size = read_size_of(io.BytesIO(picture))
-    if size is not None and size[0] * size[1] > MAX_PIXELS:
-        raise SourceError(f"--source '{name}': the picture has {size[0]} x {size[1]} pixels")
     try:
-        image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
-    if image is None:
+        return picture_of(picture, {})
+    except NoPictureError as error:
         raise SourceError(
-            f"--source '{name}': it answers with a picture of {len(picture)} bytes that OpenCV "
-            "cannot read"
-        )
-    return as_bgr(image)
+            f"--source '{name}': it answers with what is no picture for OpenCV: {error}"
+        ) from error
 
 
 def _open_url(url: str) -> Any:

@@ -13,9 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dora_rt.picture_size import MAX_PIXELS, read_size
+
 from .capture import as_bgr
 from .frame import Frame, Image, SourceError
-from .picture_size import MAX_PIXELS, read_size
 from .recordings import Recording
 
 logger = logging.getLogger(__name__)

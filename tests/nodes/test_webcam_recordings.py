@@ -10,11 +10,11 @@ import pytest
 from dora_rt.nodes.webcam.frame import SourceError
 from dora_rt.nodes.webcam.pacing import Pacer
 from dora_rt.nodes.webcam.picture_files import Pictures
-from dora_rt.nodes.webcam.picture_size import read_size
 from dora_rt.nodes.webcam.played_video import VideoFile
 from dora_rt.nodes.webcam.recordings import SceneSource
 from dora_rt.nodes.webcam.scene import Scene, SceneOptions
 
+from dora_rt.picture_size import read_size
 from tests.nodes.node_helpers import FakeTime, picture
 
 

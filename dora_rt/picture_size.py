@@ -27,7 +27,7 @@ def read_size(path: Path) -> tuple[int, int] | None:
 
 
 def read_size_of(file: BinaryIO) -> tuple[int, int] | None:
-    """Return what `read_size` does, of an open file.
+    """Return what `read_size` does, of a file that is open at its start.
 
     Raises:
         OSError: it cannot be read.
