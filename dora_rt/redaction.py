@@ -18,7 +18,7 @@ _SECRET_NAME = re.compile(
     r"pas|pwd|psw|pw$|^pw|token|key|secret|auth|cred|session|jwt|sig(?:nature)?$", re.IGNORECASE
 )
 _PAIR = re.compile(r"([\w.%-]+)(\s*=\s*)(\"[^\"]*\"|'[^']*'|\S+)")
-_UNENCODED = frozenset("#/?[]@\\ \"<>^`{|}")
+_UNENCODED = frozenset('#/?[]@\\ "<>^`{|}')
 
 
 def without_secrets(text: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dora_rt.interface import NodeLike
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dora_rt.interface import NodeLike
 
 
 def wait_for_start(node: NodeLike, output_id: str) -> None:

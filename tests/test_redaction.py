@@ -26,8 +26,14 @@ from dora_rt.redaction import needs_encoding, without_secrets, words_without_sec
         ("http://cam/v?PASSWORD=SEC@RET&size=2", "http://cam/v?PASSWORD=***&size=2"),
         ("http://cam/v?loginuse=a&loginpas=SECRET", "http://cam/v?loginuse=a&loginpas=***"),
         ("http://cam/v?p%77d=SECRET#x", "http://cam/v?p%77d=***"),
-        ("https://cam/v.m3u8?token=SECRET;api_key=SECRET", "https://cam/v.m3u8?token=***;api_key=***"),
-        ("srt://cam:9000?passphrase=SECRET&mode=caller", "srt://cam:9000?passphrase=***&mode=caller"),
+        (
+            "https://cam/v.m3u8?token=SECRET;api_key=SECRET",
+            "https://cam/v.m3u8?token=***;api_key=***",
+        ),
+        (
+            "srt://cam:9000?passphrase=SECRET&mode=caller",
+            "srt://cam:9000?passphrase=***&mode=caller",
+        ),
         ("rtsp:/admin:SECRET@cam/stream", "rtsp:/cam/stream"),
         ("rtsp//admin:SECRET@cam/stream", "rtsp//cam/stream"),
         ("admin:SECRET@cam/stream", "cam/stream"),

@@ -107,8 +107,8 @@ def open_pipeline(description: str) -> Capture:
     """
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise SourceError(
-            f"--source '{without_secrets(description)}': this OpenCV {cv2.__version__} was built without "
-            "GStreamer, as all of pip's are; use the system's OpenCV (apt install "
+            f"--source '{without_secrets(description)}': this OpenCV {cv2.__version__} was built "
+            "without GStreamer, as all of pip's are; use the system's OpenCV (apt install "
             "python3-opencv, in a venv made with --system-site-packages), or a device or URL"
         )
     capture = cv2.VideoCapture(description, cv2.CAP_GSTREAMER)

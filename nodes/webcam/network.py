@@ -8,7 +8,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -40,11 +39,12 @@ _MAX_PICTURE_NBYTES = 64 << 20
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
-@dataclass(frozen=True, slots=True)
 class FoundError(SourceError):
     """What was opened as a camera is none; `source` plays it."""
 
-    source: FrameSource
+    def __init__(self, source: FrameSource) -> None:
+        super().__init__("it is no camera")
+        self.source = source
 
 
 class NetworkSource:

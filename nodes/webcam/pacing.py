@@ -67,6 +67,7 @@ class Timeline:
         self._last_ms: float | None = None
         self._regular_steps = 0
         self._steps = 0
+        self.last_step_ns = self._step_ns
         self.offset_ns = 0
         """When the newest frame is due, since the first frame of the first round."""
 
@@ -93,6 +94,7 @@ class Timeline:
             return 0
         step_ns = self._read_step(self._last_ms, position_ms)
         self.offset_ns += step_ns
+        self.last_step_ns = step_ns
         self._steps += 1
         self._regular_steps += abs(step_ns - self._step_ns) < self._step_ns // 2
         return step_ns

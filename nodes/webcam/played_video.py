@@ -25,6 +25,7 @@ FALLBACK_FPS = 30.0
 # Each further try reads up to hundreds of packets: what comes behind so much damage is not found.
 _TRIES_OVER_DAMAGE = 100
 _LONGEST_TRIES_NS = 3_000_000_000
+_EXAMINED_FRAMES = 100
 _NOTICED_PAUSE_NS = 10_000_000_000
 
 
@@ -206,7 +207,9 @@ class VideoFile:
                 logger.warning("video %s: %s passed over", self._name, places)
             return
         duration_s, elapsed_s = count / self._own_fps, self._timeline.elapsed_s
-        if elapsed_s < 0.99 * duration_s - 2 / self._own_fps:
+        # The last frame lasts as long as the one before, as far as one knows.
+        known_s = elapsed_s + self._timeline.last_step_ns / 1e9
+        if known_s < 0.99 * duration_s - 2 / self._own_fps:
             logger.warning(
                 "video %s: ended after %d of %d frames (%.1f of %.1f s): the file is cut off or "
                 "damaged",
@@ -234,7 +237,7 @@ class VideoFile:
             self._has_picture = bool(out.any())
             if not self._has_picture and not self._was_black_examined:
                 self._was_black_examined = True
-                self._refuse_unconverted()
+                self._examine_black()
         if self._interlace_watch.look(out):
             logger.warning(
                 "video %s: it is interlaced, moving edges look like combs; models see better if "
@@ -242,29 +245,25 @@ class VideoFile:
                 self._name,
             )
 
-    def _refuse_unconverted(self) -> None:
-        """Find out whether a black picture is one, or one that OpenCV failed to convert.
+    def _examine_black(self) -> None:
+        """Find out whether black pictures are such, or those that OpenCV failed to convert.
 
         FFmpeg 8 refuses to convert interlaced pictures as OpenCV 5.0 asks it to, and OpenCV returns
         black ones without an error.
         """
         capture = self._open_capture()
         try:
-            # Unconverted, the brightness of black is 16; of what was not even copied it is 0.
-            capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
-            if not grab(capture):
+            if _has_light(capture) or _is_darkness_recorded(capture):
                 return
-            was_retrieved, raw = capture.retrieve()
         except cv2.error:
             return
         finally:
             capture.release()
-        if was_retrieved and raw is not None and raw.ndim == 2 and np.median(raw) == 0:
-            raise SourceError(
-                f"--source '{self._name}': this OpenCV {cv2.__version__} gives only black pictures "
-                "of it, as it does of interlaced videos; deinterlace it first: "
-                "ffmpeg -i IN -vf yadif OUT.mp4"
-            )
+        logger.warning(
+            "video %s: OpenCV %s gives only black pictures of it, as it does of interlaced videos; "
+            "deinterlace it first: ffmpeg -i IN -vf yadif OUT.mp4",
+            *(self._name, cv2.__version__),
+        )
 
     def _describe(self, duration_s: float | None) -> str:
         height, width, _ = frame_shape(self._capture)
@@ -294,6 +293,27 @@ def open_video(path: Path) -> Capture:
         f"--source '{path}': the file is there, but OpenCV cannot read it as a video; try "
         f"'ffprobe {path}', or convert it to MP4 (H.264) or AVI (MJPG)"
     )
+
+
+def _has_light(capture: Capture) -> bool:
+    """Whether any of the next frames is not black altogether."""
+    for _ in range(_EXAMINED_FRAMES):
+        if not grab(capture):
+            return False
+        was_retrieved, image = capture.retrieve()
+        if was_retrieved and image.any():
+            return True
+    return False
+
+
+def _is_darkness_recorded(capture: Capture) -> bool:
+    """Whether what is black was recorded so, as far as the brightness in the file tells."""
+    if int(capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"MJPG"):
+        return True  # black is 0 there, as it is in what was not converted
+    capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+    was_retrieved, raw = capture.retrieve()
+    # The brightness of black is 16; that of a picture that was not even copied is 0.
+    return not was_retrieved or raw is None or raw.ndim != 2 or float(np.median(raw)) > 0
 
 
 def _lacks_index(path: Path) -> bool:

@@ -200,6 +200,34 @@ def test_broken_picture_is_named(tmp_path):
         take(source)
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_unreadable_picture_costs_that_picture_and_is_told_once(tmp_path, loop, caplog):
+    paths = [tmp_path / f"{n}.png" for n in range(4)]
+    for n in (0, 2, 3):
+        cv2.imwrite(str(paths[n]), picture(20, 10, 10 * n))
+    paths[1].touch()
+    time = FakeTime()
+    source = Pictures(paths, 2.0, loop=loop, clock=time.clock, sleep=time.sleep)
+
+    taken = take(source, limit=5)
+
+    assert taken == ([(0, 0), (2, 20), (3, 30), (4, 0), (6, 20)] if loop else taken)
+    assert taken[:3] == [(0, 0), (2, 20), (3, 30)]
+    assert time.slept[:2] == [0.5, 0.5]
+    assert caplog.messages == [
+        f"--source: '{paths[1]}' cannot be read as a picture; repair or remove it; it is left out"
+    ]
+
+
+def test_pictures_of_which_none_can_be_read_are_an_error(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        path.touch()
+
+    with pytest.raises(SourceError, match=r"b\.png' cannot be read as a picture"):
+        take(Pictures(paths, loop=True))
+
+
 def test_scene_gives_its_pixels_and_its_truth_and_ends_after_its_frames():
     time = FakeTime()
     options = SceneOptions(seed=3, width=160, height=120, objects=2, frames=4, fps=20)
