@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from dora_rt.dashboard.run_poller import RunWatch
-from dora_rt.graph.picture import graph_of_status
+from dora_rt.graph.boxes_and_arrows import graph_of_status
 from dora_rt.graph.svg import STYLE, render_svg
 from dora_rt.runs import Connection, RefusedError, find_runs
 from dora_rt.terminal import harmless

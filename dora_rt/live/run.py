@@ -6,12 +6,14 @@ the calling program's imports.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 
 from dora_rt.errors import DescriptorError, LaunchError
@@ -34,7 +36,7 @@ def run(
 
     Args:
         file: the dataflow file.
-        stop_after: seconds after which it is stopped.
+        stop_after: seconds after which it is stopped; None: it is not.
         env: variables to set beside those of this process.
         log_dir: the folder for the log files of the nodes, where they stay.
         quiet: print nothing.
@@ -43,10 +45,11 @@ def run(
         The report; `report.failures` has the nodes that failed.
 
     Raises:
+        ValueError: `stop_after` is not a number above 0.
         DescriptorError: there is no such file, or it has problems.
         LaunchError: the environment does not allow the run.
     """
-    arguments = [] if stop_after is None else ["--stop-after", f"{stop_after:f}s"]
+    arguments = stop_arguments(stop_after)
     if log_dir is not None:
         arguments += ["--log-dir", os.fspath(log_dir)]
     with tempfile.TemporaryDirectory(prefix="dora_rt-") as folder:
@@ -58,6 +61,23 @@ def run(
     if exit_code == EXIT_USAGE:
         raise DescriptorError(errors or f"{file}: dora-launch did not accept it")
     raise LaunchError(errors or f"dora-launch {file} ended with exit code {exit_code}")
+
+
+def stop_arguments(stop_after: float | None) -> list[str]:
+    """Return the arguments that have dora-launch stop a dataflow after so many seconds.
+
+    Raises:
+        ValueError: it is not a number above 0.
+    """
+    if stop_after is None:
+        return []
+    if (
+        isinstance(stop_after, bool)
+        or not isinstance(stop_after, Real)
+        or not 0 < stop_after < math.inf
+    ):
+        raise ValueError(f"stop_after is {stop_after!r}: seconds above 0 are needed, or None")
+    return ["--stop-after", f"{float(stop_after):.9f}s"]
 
 
 def _follow(command: list[str], environ: Mapping[str, str], quiet: bool) -> tuple[int, str]:

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     if "OPENCV_LOG_LEVEL" not in os.environ:
         # OpenCV reports each attempt to reopen a camera; this node reports once.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        _silence_opencv()
     from dora_rt import Node
 
     try:
@@ -89,6 +89,15 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_option(parser, environ, "--jpeg-quality", whole_number(1, 100), 90, "1 to 100")
     add_switch(parser, environ, "--loop", "begin a video or a folder again at its end")
     return parser.parse_args(argv)
+
+
+def _silence_opencv() -> None:
+    # `cv2.setLogLevel` until 4.12, and its module `utils.logging` from 4.13 on.
+    level = getattr(cv2.utils, "logging", None)
+    if level is not None:
+        level.setLogLevel(level.LOG_LEVEL_SILENT)
+    else:
+        cv2.setLogLevel(0)  # type: ignore[attr-defined]
 
 
 def _fourcc(text: str) -> str:

@@ -12,10 +12,11 @@ from typing import Any, cast
 import cv2
 import numpy as np
 
+from dora_rt.picture_size import MAX_PIXELS, read_size
+
 from .capture import Capture, as_bgr, frame_rate, frame_shape, grab, retrieve_into
 from .frame import Frame, Image, SourceError
 from .pacing import Pacer
-from .picture_size import MAX_PIXELS, read_size
 from .scene import Scene, SceneOptions, scene_metadata
 
 logger = logging.getLogger(__name__)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import dora_rt
+from dora_rt.compat.dora._run import run as compat_run
 from dora_rt.errors import DescriptorError, RunNotFoundError
 from dora_rt.live.attach import Watch
 from dora_rt.runs import base_folder, find_runs
@@ -300,3 +301,10 @@ def is_sending(others: set[str]) -> bool:
     runs = set(find_runs(base_folder(os.environ))) - others
     statuses = [status_of(run) for run in runs]
     return any(status and all(one["sent"] for one in status["outputs"]) for status in statuses)
+
+
+@pytest.mark.parametrize("stop_after", [0, -1, float("nan"), float("inf"), True, "5"])
+def test_stop_after_of_run_must_be_seconds_above_0(stop_after: object):
+    for run in (dora_rt.run, compat_run):
+        with pytest.raises(ValueError, match=rf"^stop_after is {stop_after!r}: seconds above 0"):
+            run("flow.yml", stop_after=stop_after)

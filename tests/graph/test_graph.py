@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import pytest
 
 from dora_rt.descriptor import read_descriptor
+from dora_rt.graph.boxes_and_arrows import Arrow, Box, Graph, graph_of_descriptor
 from dora_rt.graph.layout import Layout, Placed, lay_out
 from dora_rt.graph.mermaid_dot import render_dot, render_mermaid
-from dora_rt.graph.picture import Arrow, Box, Graph, graph_of_descriptor
 from dora_rt.graph.svg import render_html, render_svg
 from dora_rt.live.rates import EdgeRate
 from dora_rt.node_config import QueuePolicy

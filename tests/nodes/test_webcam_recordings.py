@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from dora_rt.nodes.webcam.frame import SourceError
 from dora_rt.nodes.webcam.pacing import Pacer
-from dora_rt.nodes.webcam.picture_size import read_size
 from dora_rt.nodes.webcam.recordings import Pictures, SceneSource, VideoFile
 from dora_rt.nodes.webcam.scene import Scene, SceneOptions
 
+from dora_rt.picture_size import read_size
 from tests.nodes.node_helpers import FakeTime, picture
 
 

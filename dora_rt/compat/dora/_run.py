@@ -43,11 +43,14 @@ def run(dataflow_path: Path, uv: bool | None = None, stop_after: float | None = 
         stop_after: stop it after so many seconds.
 
     Raises:
+        ValueError: `stop_after` is not a number above 0.
         LaunchError: it could not be started, or a node failed (a RuntimeError); what it printed
             says why.
     """
     _warn_of_uv(uv)
-    arguments = [] if stop_after is None else ["--stop-after", f"{stop_after:f}s"]
+    from dora_rt.live.run import stop_arguments  # each node imports this module, and none needs it
+
+    arguments = stop_arguments(stop_after)
     _command("from dora_rt.cli.dora_launch import main; main()", str(dataflow_path), *arguments)
 
 
