@@ -8,11 +8,11 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, number, one_of, whole_number
+from ..options import add_option, file_path, number, one_of, whole_number
+from ..used_ports import wired
 from .answers import AnswerReader
 from .asker import Asker, Patience
 from .loop import ANSWER_OUTPUT, Occasion, Plan, answer_into, run
@@ -54,9 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         with Node() as node:
-            if ANSWER_OUTPUT not in node.output_ids():
-                logger.error("add `outputs: [%s]` to the node, where the answers go", ANSWER_OUTPUT)
-                return 1
+            wired(node, reads=None, sends=(ANSWER_OUTPUT,), needs_any=True)
             asker = Asker(
                 make_client(options),
                 options.method,
@@ -90,7 +88,7 @@ def make_client(options: argparse.Namespace) -> WebClient:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    """Read the options: each from the command line, or else from the environment."""
+    """Read the options: from the command line, else `env:` of the file, else outside."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.http",
         description=__doc__,
@@ -213,7 +211,7 @@ def _field(text: str) -> str:
 
 
 def _file(text: str) -> str:
-    path = Path(text).expanduser()
+    path = file_path(text)
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"there is no file '{text}'")
     return str(path)
@@ -221,7 +219,7 @@ def _file(text: str) -> str:
 
 def _template(text: str) -> str:
     try:
-        template = Path(text).expanduser().read_text(encoding="utf-8-sig")
+        template = file_path(text).read_text(encoding="utf-8-sig")
         json.loads(template)
     except (OSError, ValueError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"cannot read '{text}' as JSON: {error}") from error

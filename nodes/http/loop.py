@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dora_rt.event import TELEMETRY_KEY, Event
 
+from ..used_ports import singles
 from .asker import Asker, Question
 from .request_forms import text_of
 
@@ -76,20 +77,21 @@ def run(node: NodeLike, asker: Asker, plan: Plan) -> None:
             continue
         if event is None:
             break
-        if event.id == PROMPT_INPUT:
-            found = text_of(event.value)
-            if found is None:
-                logger.warning("input '%s' carries no text in UTF-8", event.id)
-                continue
-            prompt = found.strip()
-            if plan.occasion is Occasion.PROMPT and newest is not None:
-                asker.offer(_question(newest, prompt))
-        elif isinstance(event.value, bytes) and not event.value:
-            continue  # the tick of a timer
-        elif plan.occasion is Occasion.SAMPLE:
-            asker.offer(_question(event, prompt))
-        else:
-            newest = event
+        for one in singles([event]):
+            if one.id == PROMPT_INPUT:
+                found = text_of(one.value)
+                if found is None:
+                    logger.warning("input '%s' carries no text in UTF-8", one.id)
+                    continue
+                prompt = found.strip()
+                if plan.occasion is Occasion.PROMPT and newest is not None:
+                    asker.offer(_question(newest, prompt))
+            elif isinstance(one.value, bytes) and not one.value:
+                continue  # the tick of a timer
+            elif plan.occasion is Occasion.SAMPLE:
+                asker.offer(_question(one, prompt))
+            else:
+                newest = one
     asker.finish(plan.goodbye_s)
     asker.check()
     logger.info("%s", asker.summary())

@@ -13,10 +13,11 @@ import cv2
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, add_switch, number, one_of, whole_number
+from ..options import add_option, add_switch, number, one_of, whole_number, with_home
+from ..used_ports import wired
 from .capture import CameraFormat
 from .scene import SCENE_URL
-from .sending import Encoding, FrameSender, run
+from .sending import OUTPUT, Encoding, FrameSender, run
 from .sources import EXPECTED, open_source, parse_source
 
 __all__ = ["main"]
@@ -45,13 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     if "OPENCV_LOG_LEVEL" not in os.environ:
         # OpenCV reports each attempt to reopen a camera; this node reports once.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        _silence_opencv()
     from dora_rt import Node
 
     try:
         source = parse_source(options.source, options.fallback)
         wanted = CameraFormat(options.width, options.height, options.fps, options.fourcc)
-        with Node() as node, closing(open_source(source, wanted, loop=options.loop)) as frames:
+        with (
+            # Any input is a beat.
+            wired(Node(), reads=None, sends=[OUTPUT]) as node,
+            closing(open_source(source, wanted, loop=options.loop)) as frames,
+        ):
             sender = FrameSender(node, Encoding(options.encoding), options.jpeg_quality)
             run(node, frames, sender)
             logger.info("%s", sender.summary())
@@ -62,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    """Read the options: each from the command line, or else from the environment."""
+    """Read the options: from the command line, else `env:` of the file, else outside."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.webcam",
         description=__doc__,
@@ -70,9 +75,9 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     size = whole_number(16, 16384)
-    add_option(parser, environ, "--source", str, "auto", EXPECTED)
+    add_option(parser, environ, "--source", with_home, "auto", EXPECTED)
     text = "the scene that `auto` shows where there is no camera"
-    add_option(parser, environ, "--fallback", str, SCENE_URL, text)
+    add_option(parser, environ, "--fallback", with_home, SCENE_URL, text)
     add_option(parser, environ, "--width", size, None, "width to ask a camera for, in pixels")
     add_option(parser, environ, "--height", size, None, "height to ask a camera for, in pixels")
     text = "rate to ask a camera for, or to play a file at; 0 plays a file as fast as possible"
@@ -84,6 +89,15 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_option(parser, environ, "--jpeg-quality", whole_number(1, 100), 90, "1 to 100")
     add_switch(parser, environ, "--loop", "begin a video or a folder again at its end")
     return parser.parse_args(argv)
+
+
+def _silence_opencv() -> None:
+    # `cv2.setLogLevel` until 4.12, and its module `utils.logging` from 4.13 on.
+    level = getattr(cv2.utils, "logging", None)
+    if level is not None:
+        level.setLogLevel(level.LOG_LEVEL_SILENT)
+    else:
+        cv2.setLogLevel(0)  # type: ignore[attr-defined]
 
 
 def _fourcc(text: str) -> str:
