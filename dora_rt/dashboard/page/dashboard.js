@@ -349,7 +349,7 @@ async function showPicture(entry, about, file) {
   const size = Math.max(height / 34, ((wide < 420 ? 10 : 13) * width) / wide);
   entry.boxes.replaceChildren(...drawFound(about, width, size));
   const objects = Math.max(...["boxes", "turned", "points"].map((name) => (about[name] || []).length));
-  const found = about.boxes ? `${objects} object${objects === 1 ? "" : "s"} · `
+  const found = about.classes && !objects ? "" : about.boxes ? `${objects} object${objects === 1 ? "" : "s"} · `
     : about.lacks_boxes ? "no boxes of this picture · " : "";
   write(entry.about, `${found}${about.latency_ms.toFixed(0)} ms`);
   entry.about.title = `${width} × ${height} pixels; from its capture until ${
