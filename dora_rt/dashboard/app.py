@@ -168,7 +168,8 @@ async def _picture(request: Request) -> Response:
         "width": shown.picture.width,
         "height": shown.picture.height,
         "boxes": shown.boxes,
-        "age_ms": round((time.monotonic_ns() - shown.origin_ns) / 1e6, 1),
+        "lacks_boxes": shown.lacks_boxes,
+        "latency_ms": round(shown.latency_ms, 1),
     }
     headers = {"Dora-Rt-Picture": json.dumps(about, separators=(",", ":"))}
     return Response(shown.picture.content, media_type=shown.picture.media_type, headers=headers)

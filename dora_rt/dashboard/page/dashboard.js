@@ -306,8 +306,10 @@ async function showPicture(entry, about, file) {
   entry.image = image;
   if (last.src) URL.revokeObjectURL(last.src);
   entry.number = about.number;
-  const width = about.width || entry.image.naturalWidth;
-  const height = about.height || entry.image.naturalHeight;
+  // A file may be shown on its side; a large picture has become a smaller one.
+  const natural = entry.image.naturalWidth > entry.image.naturalHeight;
+  const isTurned = about.width !== about.height && natural !== about.width > about.height;
+  const [width, height] = isTurned ? [about.height, about.width] : [about.width, about.height];
   entry.view.style.setProperty("aspect-ratio", `${width} / ${height}`);
   entry.boxes.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const wide = entry.view.clientWidth || width;
@@ -321,9 +323,11 @@ async function showPicture(entry, about, file) {
     text.textContent = label;
     return [draw("rect", { x: left, y: top, width: right - left, height: bottom - top, class: kind }), text];
   }));
-  const found = about.boxes ? `${about.boxes.length} object${about.boxes.length === 1 ? "" : "s"} · ` : "";
-  write(entry.about, `${found}${about.age_ms.toFixed(0)} ms old`);
-  entry.about.title = `${width} × ${height} pixels`;
+  const found = about.boxes ? `${about.boxes.length} object${about.boxes.length === 1 ? "" : "s"} · `
+    : about.lacks_boxes ? "no boxes of this picture · " : "";
+  write(entry.about, `${found}${about.latency_ms.toFixed(0)} ms`);
+  entry.about.title = `${width} × ${height} pixels; from its capture until ${
+    about.boxes ? "its boxes were" : "it was"} sent`;
 }
 
 /* Logs */
