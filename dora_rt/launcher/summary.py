@@ -8,6 +8,11 @@ from dora_rt.opencv import explain, installed_wheels
 from dora_rt.report import EdgeReport, ProcessReport, Report
 from dora_rt.units import latency, size, table
 
+_LEGEND = (
+    "p50, p99: half and 99 % of the samples took at most so long from the send to the reader; "
+    "age: since the capture"
+)
+
 
 def render(report: Report) -> str:
     """Return the report as text."""
@@ -57,7 +62,8 @@ def _edge_table(edges: Sequence[EdgeReport]) -> str:
         )
         for edge in edges
     ]
-    return table(titles, rows, numbers=range(1, len(titles)))
+    lines = table(titles, rows, numbers=range(1, len(titles)))
+    return f"{lines}\n\n{_LEGEND}"
 
 
 def _count(count: int | None) -> str:
