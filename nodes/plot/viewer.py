@@ -98,7 +98,7 @@ class Viewer:
         hint = "" if view.is_exact else "   (boxes of an earlier picture)"
         draw_status(canvas, status.line() + hint)
         for saver in self._savers:
-            saver.add(canvas)
+            saver.add(canvas, view.picture.origin_ns)
         return self._screen.show(canvas, status)
 
     def _tell_once(self, text: str) -> None:

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-import cv2
-
 from dora_rt.errors import DoraRtError
 
 from ..options import add_option, add_switch, number, one_of, whole_number
+from ..quiet_opencv import silence_opencv
 from .capture import CameraFormat
 from .scene import SCENE_URL
 from .sending import Encoding, FrameSender, run
@@ -44,11 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the camera node until its source or the dataflow ends; return the exit status."""
     options = parse_options(argv, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        # OpenCV reports each attempt to reopen a camera; this node reports once.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    # So does FFmpeg, which reads this when it opens the first stream; -8 is its level "quiet".
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    # It reports each attempt to reopen a camera; this node reports once.
+    silence_opencv(os.environ)
     from dora_rt import Node
 
     try:
