@@ -11,10 +11,11 @@ from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, number, one_of, whole_number
+from ..options import add_option, file_path, number, one_of, whole_number, with_home
+from ..used_ports import wired
 from .choice import AUTO, Options, open_detector
 from .detector import DEFAULT_INPUT_SIZE
-from .loop import run
+from .loop import BBOX_OUTPUT, IMAGE_INPUT, run
 from .models import MODELS
 from .networks import BACKENDS, DEVICES
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dora_rt import Node
 
     try:
-        with Node() as node:
+        with wired(Node(), needs=[IMAGE_INPUT], sends=[BBOX_OUTPUT]) as node:
             run(node, lambda is_scene: open_detector(options, is_scene=is_scene))
     except DoraRtError as error:
         logger.error("%s", error)
@@ -56,14 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Options:
-    """Read the options: each from the command line, or else from the environment."""
+    """Read the options: from the command line, else `env:` of the file, else outside."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.object_detection",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_option(parser, environ, "--model", str, AUTO, _MODEL)
+    add_option(parser, environ, "--model", with_home, AUTO, _MODEL)
     text = "least confidence of a box, 0 to 1"
     add_option(parser, environ, "--confidence", number(0, 1), 0.3, text)
     text = "boxes of one class that overlap by more than this are one object, 0 to 1"
@@ -113,7 +114,7 @@ def _input_size(text: str) -> int:
 
 def _labels(text: str) -> tuple[str, ...]:
     try:
-        lines = Path(text).read_text(encoding="utf-8").splitlines()
+        lines = file_path(text).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise argparse.ArgumentTypeError(f"cannot read '{text}': {error}") from error
     return tuple(line.strip() for line in lines if line.strip())

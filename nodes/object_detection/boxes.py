@@ -32,16 +32,16 @@ def suppress(candidates: NDArray[np.float32], iou: float) -> NDArray[np.float32]
         candidates = candidates[best]
     if not len(candidates):
         return no_boxes()
-    # OpenCV keeps the classes apart by moving each to an area of its own, and finds the size of
-    # such an area from the largest coordinate only: negative ones would reach into a neighbour's.
-    # (And one absurdly large one, which an untrained network does give, blurs all others.)
+    # Each class is moved to an area of its own, where no other reaches. (An absurdly large
+    # coordinate, which an untrained network does give, would blur all others.)
+    # `NMSBoxesBatched` does the same, but OpenCV 4.6 has none.
     corners = np.clip(candidates[:, :4].astype(np.float64), -_FAR, _FAR)
     corners -= np.min(corners)
     sides = corners[:, 2:] - corners[:, :2]
-    kept = cv2.dnn.NMSBoxesBatched(
-        np.hstack((corners[:, :2], sides)),  # type: ignore[arg-type]  # N x 4 is rectangles to it
+    places = corners[:, :2] + candidates[:, 5:6] * (np.max(corners) + 1)
+    kept = cv2.dnn.NMSBoxes(
+        np.hstack((places, sides)),  # type: ignore[arg-type]  # N x 4 is rectangles to it
         candidates[:, 4],  # type: ignore[arg-type]
-        candidates[:, 5].astype(np.int32),  # type: ignore[arg-type]
         0.0,
         iou,
     )

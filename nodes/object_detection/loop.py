@@ -16,6 +16,7 @@ from dora_rt.errors import CorruptSampleError, NodeClosedError
 from dora_rt.interface import NodeLike
 from dora_rt.latency import BUCKETS, bucket, percentile_ns
 
+from ..used_ports import singles
 from .boxes import no_boxes
 from .detector import Detector
 from .errors import FrameError
@@ -106,7 +107,7 @@ def _answer_all(
     clock: Callable[[], int],
 ) -> None:
     detector: Detector | None = None
-    for event in node:
+    for event in singles(node):
         if event.id != IMAGE_INPUT:
             continue
         try:

@@ -11,11 +11,12 @@ from contextlib import closing
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, add_switch, number, one_of, whole_number
+from ..options import add_option, add_switch, number, one_of, whole_number, with_home
 from ..quiet_opencv import silence_opencv
+from ..used_ports import wired
 from .capture import CameraFormat
 from .scene import SCENE_URL
-from .sending import Encoding, FrameSender, run
+from .sending import OUTPUT, Encoding, FrameSender, run
 from .sources import EXPECTED, open_source, parse_source
 
 __all__ = ["main"]
@@ -50,7 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         source = parse_source(options.source, options.fallback)
         wanted = CameraFormat(options.width, options.height, options.fps, options.fourcc)
-        with Node() as node, closing(open_source(source, wanted, loop=options.loop)) as frames:
+        with (
+            # Any input is a beat.
+            wired(Node(), reads=None, sends=[OUTPUT]) as node,
+            closing(open_source(source, wanted, loop=options.loop)) as frames,
+        ):
             sender = FrameSender(node, Encoding(options.encoding), options.jpeg_quality)
             run(node, frames, sender)
             logger.info("%s", sender.summary())
@@ -61,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    """Read the options: each from the command line, or else from the environment."""
+    """Read the options: from the command line, else `env:` of the file, else outside."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.webcam",
         description=__doc__,
@@ -69,9 +74,9 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     size = whole_number(16, 16384)
-    add_option(parser, environ, "--source", str, "auto", EXPECTED)
+    add_option(parser, environ, "--source", with_home, "auto", EXPECTED)
     text = "the scene that `auto` shows where there is no camera"
-    add_option(parser, environ, "--fallback", str, SCENE_URL, text)
+    add_option(parser, environ, "--fallback", with_home, SCENE_URL, text)
     text = "width to ask a camera for, in pixels; all else is resized to it"
     add_option(parser, environ, "--width", size, None, text)
     text = "height to ask a camera for, in pixels; all else is resized to it"

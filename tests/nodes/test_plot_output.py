@@ -12,7 +12,7 @@ from dora_rt.nodes.plot import parse_options
 from dora_rt.nodes.plot.output import Output, can_open_window, choose_output
 from dora_rt.nodes.plot.saving import SaveError, open_saver
 
-from tests.nodes.node_helpers import FakeTime, picture
+from tests.nodes.node_helpers import FakeTime, file_env, picture
 
 MS = 1_000_000
 
@@ -122,8 +122,8 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
         open_saver(tmp_path / "file" / "deep" / "last.png")
 
 
-def test_options_of_plot_come_from_the_environment_too(tmp_path):
-    options = parse_options([], {"OUTPUT": "none", "PORT": "0", "SAVE": "out/last.png"})
+def test_options_of_plot_come_from_env_of_the_file_too(tmp_path):
+    options = parse_options([], file_env(OUTPUT="none", PORT="0", SAVE="out/last.png"))
 
     assert (options.output, options.port, str(options.save)) == ("none", 0, "out/last.png")
 

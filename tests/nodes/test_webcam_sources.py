@@ -28,7 +28,7 @@ from dora_rt.nodes.webcam.sources import (
     parse_source,
 )
 
-from tests.nodes.node_helpers import FakeCapture, picture
+from tests.nodes.node_helpers import FakeCapture, file_env, picture
 
 
 @pytest.mark.parametrize(
@@ -254,8 +254,8 @@ def test_pictures_open_from_a_folder(tmp_path):
         assert frame.metadata == {"file": "a.png"}
 
 
-def test_options_come_from_the_command_line_before_the_environment():
-    environ = {"SOURCE": "0", "WIDTH": "1280", "FPS": "15", "LOOP": "true", "ENCODING": "JPEG"}
+def test_options_come_from_the_command_line_before_env_of_the_file():
+    environ = file_env(SOURCE="0", WIDTH="1280", FPS="15", LOOP="true", ENCODING="JPEG")
 
     options = parse_options(["--source", "1", "--jpeg-quality", "70"], environ)
 
@@ -267,8 +267,12 @@ def test_options_come_from_the_command_line_before_the_environment():
 @pytest.mark.parametrize(
     ("argv", "environ", "message"),
     [
-        ([], {"FPS": "fast"}, "environment variable FPS=fast: 'fast' is not a number from 0 to"),
-        ([], {"LOOP": "maybe"}, "environment variable LOOP=maybe: expected true or false"),
+        (
+            [],
+            file_env(FPS="fast"),
+            "environment variable FPS=fast: 'fast' is not a number from",
+        ),
+        ([], file_env(LOOP="maybe"), "environment variable LOOP=maybe: expected true or false"),
         (["--width", "0"], {}, "argument --width: '0' is not a whole number from 16 to 16384"),
         (["--fourcc", "MJPEG"], {}, "argument --fourcc: 'MJPEG' is not four letters"),
         (["--encoding", "png"], {}, "argument --encoding: 'png' is not one of raw, jpeg"),

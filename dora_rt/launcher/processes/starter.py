@@ -23,6 +23,9 @@ from dora_rt.node_config import CONFIG_VARIABLE, Descriptors, NodePlan, RunLinks
 from dora_rt.plan.plan import ProcessPlan
 
 _READ_NBYTES = 64 * 1024
+# The names of the variables that the file sets for a node: a ready node takes its options from
+# these, and not from a HOST or a MODEL of the user's shell (nodes/options.py).
+FILE_VARIABLES = "DORA_RT_NODE_ENV"
 _WORTH_A_FORK_SERVER = 2  # processes: one alone is not faster for it
 
 
@@ -94,7 +97,12 @@ class Starter:
         if not Path(plan.folder).is_dir():
             raise NodeStartError(plan.name, f"{plan.folder}: there is no such folder")
         config = make_config(present, self.links, Descriptors(*self.descriptors), restart_count)
-        variables = {**dict(plan.env), CONFIG_VARIABLE: config.to_json()}
+        own = dict(plan.env)
+        variables = {
+            **own,
+            FILE_VARIABLES: " ".join(own),
+            CONFIG_VARIABLE: config.to_json(),
+        }
         if self._compat is not None:
             # By this, programs for dora know that they run in a dataflow.
             variables["DORA_NODE_CONFIG"] = json.dumps({"node_id": plan.name})

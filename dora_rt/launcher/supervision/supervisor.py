@@ -18,6 +18,7 @@ from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.launcher.supervision.run_parts import Run, begin_stop, end_flow_if_it_ends_with
 from dora_rt.log_record import readable
 from dora_rt.node_config import NodePlan
+from dora_rt.opencv import explain, installed_wheels
 from dora_rt.report import NO_USAGE, Ending, ProcessReport, Report
 from dora_rt.transport.status_pipe import Kind, Status, StatusReader
 from dora_rt.units import counted
@@ -62,6 +63,8 @@ class Supervisor:
         self._stop_after_ns = stop_after_ns
         self._selector = selector or selectors.DefaultSelector()
         self._failures: list[ProcessReport] = []
+        self._hints: set[str] = set()
+        """What was said of failures: the nodes of a flow mostly share one."""
         self._status_reader = StatusReader(BUCKETS)
         self._interrupted_by: signal.Signals | None = None
         self._foreign: set[int] = set()
@@ -331,6 +334,11 @@ class Supervisor:
             restarts = counted(node.restarts.count, "restart")
             given_up = f"; given up after {restarts} ({window_s:g} s window)"
         self._run.console.alarm(f"node {node.name} {ending.text}{given_up}")
+        # Not only in the summary: the others may go on for hours.
+        hint = explain(tuple(node.tail), installed_wheels())
+        if hint is not None and hint not in self._hints:
+            self._hints.add(hint)
+            self._run.console.alarm(hint)
 
     def _interrupt(self, number: signal.Signals) -> None:
         run = self._run
