@@ -42,7 +42,7 @@ class Runs:
         self._lock = threading.Lock()
         self._watches: dict[str, RunWatch] = {}
 
-    def list(self) -> list[dict[str, Any]]:
+    def alive(self) -> list[dict[str, Any]]:
         """Return the runs that are alive, and the ended ones that were shown before."""
         names = find_runs(self._base) if self._only is None else [self._only]
         found = []
@@ -140,7 +140,7 @@ def _graph_style(_: Request) -> Response:
 
 
 def _list_runs(request: Request) -> Response:
-    return JSONResponse({"runs": request.app.state.runs.list()})
+    return JSONResponse({"runs": request.app.state.runs.alive()})
 
 
 async def _farewell(request: Request) -> Response:
