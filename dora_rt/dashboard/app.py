@@ -106,7 +106,7 @@ def make_app(runs: Runs, is_ending: Callable[[], bool] = lambda: False) -> Starl
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         # A page that is opened later shows the history as well.
-        await asyncio.to_thread(runs.list)
+        await asyncio.to_thread(runs.alive)
         yield
         await asyncio.to_thread(runs.close)
 
