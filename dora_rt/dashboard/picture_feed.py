@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,9 @@ from dora_rt.errors import DoraRtError
 from dora_rt.event import Event
 from dora_rt.node_config import OutputConfig
 from dora_rt.run_status import OutputStatus
+from dora_rt.runs import base_folder
 from dora_rt.transport.input.observer import Observer
+from dora_rt.watchers import watching
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +131,8 @@ class Feed:
         self._number = number
         self._asked_ns = time.monotonic_ns()
         self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._read_on, name=f"feed {source}", daemon=True)
+        self._run = run
+        self._thread = threading.Thread(target=self._read, name=f"feed {source}", daemon=True)
         self._thread.start()
 
     @property
@@ -152,6 +156,11 @@ class Feed:
         self._is_stopping.set()
         self._thread.join(_JOIN_S)
         return self._number
+
+    def _read(self) -> None:
+        # While a page shows it, the run does not end for want of readers.
+        with watching(base_folder(os.environ), self._run):
+            self._read_on()
 
     def _read_on(self) -> None:
         kept: dict[int, Event] = {}

@@ -25,6 +25,8 @@ def render(report: Report) -> str:
         parts.append(str(report.trace))
     if report.failures:
         parts.append(_first_failure(report.failures, report.log_folder))
+    if report.notes:
+        parts.append("\n".join(report.notes))
     return "\n\n".join(parts)
 
 

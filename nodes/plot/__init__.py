@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     run(node, viewer, screen)
                 finally:
                     paths = [saver.close() for saver in savers]
-            for line in viewer.statistics.summary():
+            for line in viewer.summary():
                 logger.info("%s", line)
             for path in paths:
                 if path is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +17,7 @@ from dora_rt.launcher.signals import SignalRecorder
 from dora_rt.launcher.supervision import dynamic_nodes, status, stop_restart
 from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.launcher.supervision.run_parts import Run, begin_stop, end_flow_if_it_ends_with
+from dora_rt.launcher.supervision.unread_sources import UnreadSources
 from dora_rt.log_record import readable
 from dora_rt.node_config import NodePlan
 from dora_rt.opencv import explain, installed_wheels
@@ -46,6 +48,7 @@ class Supervisor:
         requests: RequestSocket,
         *,
         stop_after_ns: int | None = None,
+        is_watched: Callable[[], bool] = lambda: False,
         selector: selectors.BaseSelector | None = None,
     ) -> None:
         """Prepare the loop.
@@ -55,6 +58,7 @@ class Supervisor:
             signals: those that the launcher has received.
             requests: where other programs ask.
             stop_after_ns: stop so long after the first input could flow; None: never.
+            is_watched: whether a program looks at the run from outside.
             selector: waits for events and until deadlines; None: the best of this system.
         """
         self._run = run
@@ -62,6 +66,7 @@ class Supervisor:
         self._requests = requests
         self._stop_after_ns = stop_after_ns
         self._selector = selector or selectors.DefaultSelector()
+        self._unread = UnreadSources(run, is_watched)
         self._failures: list[ProcessReport] = []
         self._hints: set[str] = set()
         """What was said of failures: the nodes of a flow mostly share one."""
@@ -145,6 +150,7 @@ class Supervisor:
         deadlines.append(run.barrier.next_deadline_ns)
         deadlines.append(run.ladder.next_deadline_ns(now_ns))
         if not run.is_stopping:
+            deadlines.append(self._unread.next_deadline_ns)
             started_ns = run.barrier.started_ns
             deadlines += [node.hang_deadline_ns(started_ns, run.memory) for node in run.nodes]
             if started_ns is not None and self._stop_after_ns is not None:
@@ -212,6 +218,7 @@ class Supervisor:
         ):
             run.console.notice(f"stopping after {self._stop_after_ns / 1e9:g} s")
             begin_stop(run)
+        self._unread.advance(now_ns)
         run.ladder.advance(now_ns)
         if not run.is_stopping:
             self._restart_and_kill_hung(now_ns)
@@ -312,6 +319,7 @@ class Supervisor:
         elif ending.is_failure and not is_by_hand:
             self._failures.append(node.report())
             self._announce_failure(node, ending)
+            self._unread.note_failure(node, self._run.clock())
 
     def _announce_restart(self, node: SupervisedNode, ending: Ending) -> None:
         console = self._run.console
@@ -371,4 +379,5 @@ class Supervisor:
             processes=tuple(node.report() for node in run.nodes),
             edges=run.totals.report(),
             failures=tuple(self._failures),
+            notes=tuple(self._unread.notes),
         )
