@@ -135,7 +135,7 @@ def _answer_all(
             detector = open_detector(SCENE_KEY in event.metadata)
             _tell_outputs(detector, asked)
         started_ns = clock()
-        found = detector.look(picture)
+        found = detector.look(picture, with_masks="masks" in asked)
         detect_ns = clock() - started_ns
         tally.add(detect_ns, [detector.label(number) for number in _numbers_of(found)])
         _send(node, found, asked, _describe(detector, picture, detect_ns, event.seq))
