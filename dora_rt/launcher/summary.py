@@ -14,6 +14,10 @@ from dora_rt.units import latency, size, table
 _LACKS_KEYBOARD = re.compile(
     r"EOFError: EOF when reading a line|termios\.error: .*Inappropriate ioctl for device"
 )
+_LEGEND = (
+    "p50, p99: half and 99 % of the samples took at most so long from the send to the reader; "
+    "age: since the capture"
+)
 
 
 def render(report: Report) -> str:
@@ -64,7 +68,8 @@ def _edge_table(edges: Sequence[EdgeReport]) -> str:
         )
         for edge in edges
     ]
-    return table(titles, rows, numbers=range(1, len(titles)))
+    lines = table(titles, rows, numbers=range(1, len(titles)))
+    return f"{lines}\n\n{_LEGEND}"
 
 
 def _count(count: int | None) -> str:
