@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +25,9 @@ from dora_rt.node_config import OutputConfig
 from dora_rt.picture import NoPictureError
 from dora_rt.picture_matcher import Finding, Picture, PictureMatcher, View
 from dora_rt.run_status import EdgeStatus, OutputStatus
+from dora_rt.runs import base_folder
 from dora_rt.transport.input.observer import Observer
+from dora_rt.watchers import watching
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +175,8 @@ class Feed:
         self._asked_ns = time.monotonic_ns()
         self._told: set[str] = set()
         self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._read_on, name=f"feed {source}", daemon=True)
+        self._run = run
+        self._thread = threading.Thread(target=self._read, name=f"feed {source}", daemon=True)
         self._thread.start()
 
     @property
@@ -196,6 +200,11 @@ class Feed:
         self._is_stopping.set()
         self._thread.join(_JOIN_S)
         return self._number
+
+    def _read(self) -> None:
+        # While a page shows it, the run does not end for want of readers.
+        with watching(base_folder(os.environ), self._run):
+            self._read_on()
 
     def _read_on(self) -> None:
         matcher: PictureMatcher[Event, Event] = PictureMatcher(self.box_sources)

@@ -46,6 +46,7 @@ from dora_rt.plan.memory_need import check_room, most_note, room_note
 from dora_rt.plan.plan import Plan
 from dora_rt.runs import base_folder, check_proc, namespace_of
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY, find_room
+from dora_rt.watchers import has_watchers
 
 _ATTEMPTS = 5
 _LAST_WORDS_S = 2.0
@@ -111,7 +112,13 @@ def launch(
                 logs.create(process.name for process in plan.processes)
             output = _open_output(plan, console, logs)
             run = Run.of(plan, memory, starter, console, output, notifier)
-            supervisor = Supervisor(run, signals, requests, stop_after_ns=stop_after_ns)
+            supervisor = Supervisor(
+                run,
+                signals,
+                requests,
+                stop_after_ns=stop_after_ns,
+                is_watched=lambda: has_watchers(guard.directory.path),
+            )
             outcome = supervisor.run()
         if watching.trace is not None:
             began_ns = run.barrier.began_ns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dora_rt.opencv import explain, installed_wheels
 from dora_rt.report import EdgeReport, ProcessReport, Report
 from dora_rt.units import latency, size, table
 
@@ -24,6 +25,8 @@ def render(report: Report) -> str:
         parts.append(str(report.trace))
     if report.failures:
         parts.append(_first_failure(report.failures, report.log_folder))
+    if report.notes:
+        parts.append("\n".join(report.notes))
     return "\n\n".join(parts)
 
 
@@ -69,6 +72,8 @@ def _first_failure(failures: tuple[ProcessReport, ...], log_folder: str | None) 
         where = "" if log_folder is None else f" (the others: {log_folder}/{first.name}.log)"
         lines.append(f"the last lines it printed{where}:")
         lines.extend(f"  {line}" for line in first.tail)
+        if (hint := explain(first.tail, installed_wheels())) is not None:
+            lines.append(hint)
     else:
         lines.append("it had printed nothing")
     return "\n".join(lines)

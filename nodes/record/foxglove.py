@@ -14,6 +14,7 @@ from dora_rt.event import Event
 from dora_rt.picture import NoPictureError, PictureFile, Pixels, picture_of, read_picture
 
 from ..recorded import import_extra
+from .annotations import annotates, make_annotations
 
 if TYPE_CHECKING:
     from .recorder import PictureForm
@@ -40,6 +41,13 @@ def showing(event: Event, form: PictureForm, source: str) -> Shown | None:
         ExtraMissingError: the extra `record` is not installed.
     """
     frame = source.partition("/")[0]
+    if annotates(source, event):
+        annotations = import_extra(_import_annotations)
+        return Shown(
+            "annotations",
+            lambda writer: _register(writer, annotations),
+            lambda event, wall_ns: make_annotations(annotations, source, event, wall_ns),
+        )
     if is_boxes(event):
         schema = import_extra(_import_annotations)
         return Shown("boxes", lambda writer: _register(writer, schema), _boxes)

@@ -11,7 +11,8 @@ from functools import partial
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, add_switch, one_of, whole_number
+from ..options import add_option, add_switch, one_of, whole_number, with_home
+from ..used_ports import WiringError
 from .connection import Connection
 from .line_buffer import LineBuffer
 from .loop import run
@@ -50,6 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         import_pyserial()
         with Node() as node:
+            if not (node.input_ids() or node.output_ids()):
+                raise WiringError(
+                    f"node '{node.id()}' has neither inputs nor outputs, and so nothing to do; in "
+                    "the dataflow file write at this node: outputs: [line]"
+                )
             lines = LineBuffer(options.max_line)
             run(node, Connection(partial(SerialPort.open, settings), lines), options.write)
     except DoraRtError as error:
@@ -59,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    """Read the options: each from the command line, or else from the environment."""
+    """Read the options: from the command line, else `env:` of the file, else outside."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.serial",
         description=__doc__,
@@ -67,7 +73,7 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     text = "path of the port, an address of pyserial, or auto: the only one plugged in by USB"
-    add_option(parser, environ, "--port", str, AUTO, text)
+    add_option(parser, environ, "--port", with_home, AUTO, text)
     baud = whole_number(50, 20_000_000)
     add_option(parser, environ, "--baud", baud, 115200, "speed in bits a second, as the device has")
     text = "bytes that a line may have; a longer one is left out"

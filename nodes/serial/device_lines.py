@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -11,10 +10,11 @@ from numpy.typing import NDArray
 
 from dora_rt.errors import DoraRtError
 
+from ..json_values import array_of, json_bytes, parse_json, sendable
+
 _SEPARATORS = re.compile(r"[\s,;]+")
 # What Arduino's plotter reads, such as `x:0.5,y:-1`.
 _LABELLED = re.compile(r"([A-Za-z_][\w.\-]*)\s*[:=]\s*([+-]?[\d.][\w.+\-]*)")
-_DEEPEST = 20
 
 Value = NDArray[np.float64] | bytes
 
@@ -35,7 +35,7 @@ class DeviceLine:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.json = _json(text) if text[0] in "{[" else None
+        self.json = parse_json(text) if text[0] in "{[" else None
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of a JSON object, or the labelled numbers of a plotter's line."""
@@ -52,7 +52,7 @@ class DeviceLine:
     def values(self) -> NDArray[np.float64] | None:
         """Return the numbers of a line that has nothing else: an array in JSON, or separated."""
         if self.json is not None:
-            return _array(self.json)
+            return array_of(self.json)
         try:
             return np.array([float(part) for part in _SEPARATORS.split(self.text) if part])
         except ValueError:
@@ -64,10 +64,10 @@ class DeviceLine:
             case "line":
                 return self.text.encode()
             case "json":
-                return None if self.json is None else _json_bytes(self.json)
+                return None if self.json is None else json_bytes(self.json)
             case "values":
                 return self.values()
-        return _sendable(self.fields().get(output_id))
+        return sendable(self.fields().get(output_id))
 
 
 def make_command(input_id: str, value: Any, form: str) -> bytes:
@@ -88,7 +88,7 @@ def make_command(input_id: str, value: Any, form: str) -> bytes:
     plain = value.to_pylist() if hasattr(value, "to_pylist") else None
     if plain is not None and all(isinstance(one, str) for one in plain):
         return "".join(f"{one}\n" for one in plain).encode()
-    numbers = np.asarray(value) if plain is None else _array(plain)
+    numbers = np.asarray(value) if plain is None else array_of(plain)
     if numbers is None or numbers.dtype.kind not in "biuf":
         raise CommandError(
             f"input '{input_id}' carries {getattr(value, 'type', None) or value.dtype}; expected "
@@ -98,43 +98,4 @@ def make_command(input_id: str, value: Any, form: str) -> bytes:
         return numbers.tobytes()
     if form == "csv":
         return ",".join(f"{number:.9g}" for number in numbers.ravel().tolist()).encode() + b"\n"
-    return _json_bytes({input_id: numbers.tolist()}) + b"\n"
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _json_bytes(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _sendable(value: Any) -> Value | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return value.encode()
-    numbers = _array(value if isinstance(value, list) else [value])
-    return _json_bytes(value) if numbers is None else numbers
-
-
-def _array(value: Any) -> NDArray[np.float64] | None:
-    """Return lists of numbers, which may be nested, as an array."""
-    if not isinstance(value, list) or not _is_numeric(value):
-        return None
-    try:
-        return np.array(value, np.float64)
-    except (ValueError, OverflowError):
-        return None  # rows of different lengths, or a number of 400 digits
-
-
-def _is_numeric(values: list[Any], depth: int = 0) -> bool:
-    if depth > _DEEPEST:
-        return False
-    return all(
-        _is_numeric(one, depth + 1) if isinstance(one, list) else isinstance(one, (int, float))
-        for one in values
-    )
+    return json_bytes({input_id: numbers.tolist()}) + b"\n"

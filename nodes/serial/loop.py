@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dora_rt.errors import NodeClosedError
 
+from ..used_ports import singles
 from .connection import Connection
 from .device_lines import CommandError, DeviceLine, make_command
 
@@ -118,13 +119,14 @@ def run(node: NodeLike, connection: Connection, form: str) -> None:
                 continue
             if event is None:
                 break
-            if isinstance(event.value, bytes) and not event.value:
-                continue  # the tick of a timer
-            try:
-                connection.write(make_command(event.id, event.value, form))
-            except CommandError as error:
-                if str(error) not in told and len(told) < _MOST_TOLD:
-                    told.add(str(error))
-                    logger.warning("%s", error)
+            for one in singles([event]):
+                if isinstance(one.value, bytes) and not one.value:
+                    continue  # the tick of a timer
+                try:
+                    connection.write(make_command(one.id, one.value, form))
+                except CommandError as error:
+                    if str(error) not in told and len(told) < _MOST_TOLD:
+                        told.add(str(error))
+                        logger.warning("%s", error)
     lost = connection.summary()
     logger.info("%d lines read%s", sender.lines, f"; {lost}" if lost else "")

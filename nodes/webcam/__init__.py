@@ -34,7 +34,8 @@ examples:
   --source auto                              the first camera that works, else the scene
   --source 0 --width 1280 --height 720 --fourcc MJPG
   --source rtsp://user:secret@192.168.1.20/stream
-  --source drive.mp4 --loop                  a video at its own rate
+  --source http://192.168.1.20/snapshot.jpg --fps 2    a picture, fetched twice a second
+  --source drive.mp4 --loop                  a video at its own pace, again and again
   --source pictures/ --fps 2                 a folder of pictures, two each second
   --source "test://scene?seed=3&frames=300"  a synthetic scene, with its truth as metadata
 """
@@ -46,7 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     if "OPENCV_LOG_LEVEL" not in os.environ:
         # OpenCV reports each attempt to reopen a camera; this node reports once.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        _silence_opencv()
+
+    # So does FFmpeg, which reads this when it opens the first stream; -8 is its level "quiet".
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     from dora_rt import Node
 
     try:
@@ -78,17 +82,31 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_option(parser, environ, "--source", with_home, "auto", EXPECTED)
     text = "the scene that `auto` shows where there is no camera"
     add_option(parser, environ, "--fallback", with_home, SCENE_URL, text)
-    add_option(parser, environ, "--width", size, None, "width to ask a camera for, in pixels")
-    add_option(parser, environ, "--height", size, None, "height to ask a camera for, in pixels")
-    text = "rate to ask a camera for, or to play a file at; 0 plays a file as fast as possible"
+    text = "width to ask a camera for, in pixels; all else is resized to it"
+    add_option(parser, environ, "--width", size, None, text)
+    text = "height to ask a camera for, in pixels; all else is resized to it"
+    add_option(parser, environ, "--height", size, None, text)
+    text = (
+        "rate to ask a camera for, or to play a file at instead of its own pace, or to fetch a "
+        "picture at; 0 plays a file as fast as possible"
+    )
     add_option(parser, environ, "--fps", number(0, 1000), None, text)
     text = "codec to ask a camera for, four letters such as MJPG or YUYV"
     add_option(parser, environ, "--fourcc", _fourcc, None, text)
     encoding = one_of(*(encoding.value for encoding in Encoding))
     add_option(parser, environ, "--encoding", encoding, "raw", "raw or jpeg")
     add_option(parser, environ, "--jpeg-quality", whole_number(1, 100), 90, "1 to 100")
-    add_switch(parser, environ, "--loop", "begin a video or a folder again at its end")
+    add_switch(parser, environ, "--loop", "begin a recording again at its end")
     return parser.parse_args(argv)
+
+
+def _silence_opencv() -> None:
+    # `cv2.setLogLevel` until 4.12, and its module `utils.logging` from 4.13 on.
+    level = getattr(cv2.utils, "logging", None)
+    if level is not None:
+        level.setLogLevel(level.LOG_LEVEL_SILENT)
+    else:
+        cv2.setLogLevel(0)  # type: ignore[attr-defined]
 
 
 def _fourcc(text: str) -> str:

@@ -52,6 +52,7 @@ ALL = """\
     heartbeat_timeout: 3 s
     stop_grace: 0
     on_exit: stop_all
+    without_readers: go_on
     memory_limit: 512 MiB
     cpu_affinity: [9, 1, 9]
     nice: -5
@@ -83,6 +84,7 @@ def test_settings_stand_at_the_node_whatever_it_runs(parse: Parse, content: str)
         heartbeat_timeout_s=3,
         stop_grace_s=0,
         stops_all=True,
+        goes_on_unread=True,
     )
     assert node.resources == Resources(
         memory_limit_nbytes=512 * 1024**2,

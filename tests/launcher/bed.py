@@ -241,7 +241,9 @@ class Bed:
         *,
         stop_after_s: float | None = None,
         seed: int = 0,
+        watched_until_s: float = 0.0,
     ) -> None:
+        """Prepare a run, at which somebody looks from outside until `watched_until_s`."""
         self.plan = plan_of(text)
         self.clock = Clock()
         self.began_ns = self.clock.now_ns
@@ -276,6 +278,7 @@ class Bed:
             self.signals,
             self.requests,  # type: ignore[arg-type]
             stop_after_ns=None if stop_after_s is None else int(stop_after_s * 1e9),
+            is_watched=lambda: self.now_s < watched_until_s,
             selector=self.selector,
         )
 

@@ -19,7 +19,7 @@ from dora_rt.nodes.object_detection.loop import run
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import Event
 from dora_rt.testing import FakeNode
-from tests.nodes.tiny_onnx import write_model
+from tests.nodes.tiny_onnx import write_model, write_outputs
 from tests.pictures.no_pictures import NO_PICTURES
 
 RED = np.full((48, 64, 3), (0, 0, 255), np.uint8)
@@ -208,3 +208,64 @@ def test_model_that_cannot_be_had_ends_the_loop() -> None:
 
     with pytest.raises(ModelError, match="no model"):
         run(FakeNode([image(RED)]), open_detector)
+
+
+def segments(path: Path) -> Detector:
+    """Give a detector that finds one masked object in any picture."""
+    boxes = np.zeros((1, 300, 7), np.float32)
+    boxes[0, 0] = [10, 20, 30, 40, 0.9, 0, 1]
+    outputs = {"output0": boxes, "output1": np.ones((1, 1, 16, 16), np.float32)}
+    metadata = {"task": "segment", "names": "['cat']"}
+    return load_detector(write_outputs(path / "m.onnx", outputs, metadata=metadata), "opencv")
+
+
+def test_masks_are_sent_where_the_file_has_an_output_for_them(tmp_path: Path) -> None:
+    node = FakeNode([image(RED)], output_ids=("bbox", "masks"))
+
+    run(node, give(segments(tmp_path)))
+
+    assert [sent.output_id for sent in node.sent] == ["bbox", "masks"]
+    boxes, masks = node.sent
+    assert masks.value.shape == RED.shape[:2]
+    assert set(np.unique(masks.value)) == {0, 1}
+    assert masks.metadata == boxes.metadata
+    assert masks.metadata["labels"] == ["cat"]
+
+
+def test_what_is_no_picture_is_answered_at_every_output(tmp_path: Path) -> None:
+    node = FakeNode([image(b"nonsense")], output_ids=("bbox", "masks", "keypoints"))
+
+    run(node, give(segments(tmp_path)))
+
+    assert {sent.output_id: sent.value.shape for sent in node.sent} == {
+        "bbox": (0, 6),
+        "masks": (0, 0),
+        "keypoints": (0, 0, 3),
+    }
+
+
+def test_more_than_the_file_has_outputs_for_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = FakeNode([image(RED)], output_ids=("bbox", "keypoints"))
+
+    run(node, give(segments(tmp_path)))
+
+    assert [sent.output_id for sent in node.sent] == ["bbox"]
+    assert "add 'masks' to the outputs of this node" in caplog.text
+    assert "nothing comes at the output 'keypoints'" in caplog.text
+
+
+def test_class_of_the_whole_picture_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    metadata = {"task": "classify", "names": "['cat', 'dog']"}
+    outputs = {"output0": np.array([[0.25, 0.75]], np.float32)}
+    path = write_outputs(tmp_path / "m.onnx", outputs, metadata=metadata)
+    node = FakeNode([image(RED)], output_ids=("classes",))
+
+    run(node, give(load_detector(path, "opencv")))
+
+    np.testing.assert_allclose(node.sent[0].value, [[1, 0.75], [0, 0.25]])
+    assert caplog.messages[-1].endswith("seen: 1 dog")

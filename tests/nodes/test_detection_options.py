@@ -117,7 +117,9 @@ def test_defaults_are_those_of_the_help() -> None:
         confidence=0.3,
         iou=0.45,
         threads=None,
-        input_size=640,
+        input_size=None,
+        layout=None,
+        task=None,
         labels=None,
         cache_dir=Path("/caches/dora_rt"),
     )

@@ -21,7 +21,7 @@ from dora_rt.nodes.serial.device_lines import CommandError, DeviceLine, make_com
 from dora_rt.nodes.serial.line_buffer import LineBuffer
 from dora_rt.nodes.serial.loop import LineSender
 from dora_rt.nodes.serial.serial_port import PortError, PortSettings, SerialPort
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dora_rt.errors import ExtraMissingError
@@ -96,6 +96,7 @@ class Reading:
         self._thread.join()
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1)), st.data())
 def test_lines_are_the_same_however_their_bytes_come(lines: list[str], data: st.DataObject):
     whole = "".join(line + data.draw(st.sampled_from(["\n", "\r\n", "\r"])) for line in lines)

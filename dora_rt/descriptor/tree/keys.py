@@ -95,6 +95,7 @@ NODE_SETTINGS = (
     "heartbeat_timeout",
     "stop_grace",
     "on_exit",
+    "without_readers",
     "memory_limit",
     "cpu_affinity",
     "nice",

@@ -34,6 +34,7 @@ class Supervision:
         heartbeat_timeout_s: how long it may not ask for an input, or None.
         stop_grace_s: how long it has at each rung of the stop ladder.
         stops_all: its end, whatever the reason, ends the dataflow (unless it is restarted).
+        goes_on_unread: whether it keeps the dataflow going when none of its readers is left.
     """
 
     restart: RestartPolicy = RestartPolicy.NEVER
@@ -45,6 +46,7 @@ class Supervision:
     heartbeat_timeout_s: float | None = None
     stop_grace_s: float = 3.0
     stops_all: bool = False
+    goes_on_unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)

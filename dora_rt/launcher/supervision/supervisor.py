@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,8 +17,10 @@ from dora_rt.launcher.signals import SignalRecorder
 from dora_rt.launcher.supervision import dynamic_nodes, status, stop_restart
 from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.launcher.supervision.run_parts import Run, begin_stop, end_flow_if_it_ends_with
+from dora_rt.launcher.supervision.unread_sources import UnreadSources
 from dora_rt.log_record import readable
 from dora_rt.node_config import NodePlan
+from dora_rt.opencv import explain, installed_wheels
 from dora_rt.report import NO_USAGE, Ending, ProcessReport, Report
 from dora_rt.transport.status_pipe import Kind, Status, StatusReader
 from dora_rt.units import counted
@@ -45,6 +48,7 @@ class Supervisor:
         requests: RequestSocket,
         *,
         stop_after_ns: int | None = None,
+        is_watched: Callable[[], bool] = lambda: False,
         selector: selectors.BaseSelector | None = None,
     ) -> None:
         """Prepare the loop.
@@ -54,6 +58,7 @@ class Supervisor:
             signals: those that the launcher has received.
             requests: where other programs ask.
             stop_after_ns: stop so long after the first input could flow; None: never.
+            is_watched: whether a program looks at the run from outside.
             selector: waits for events and until deadlines; None: the best of this system.
         """
         self._run = run
@@ -61,7 +66,10 @@ class Supervisor:
         self._requests = requests
         self._stop_after_ns = stop_after_ns
         self._selector = selector or selectors.DefaultSelector()
+        self._unread = UnreadSources(run, is_watched)
         self._failures: list[ProcessReport] = []
+        self._hints: set[str] = set()
+        """What was said of failures: the nodes of a flow mostly share one."""
         self._status_reader = StatusReader(BUCKETS)
         self._interrupted_by: signal.Signals | None = None
         self._foreign: set[int] = set()
@@ -142,6 +150,7 @@ class Supervisor:
         deadlines.append(run.barrier.next_deadline_ns)
         deadlines.append(run.ladder.next_deadline_ns(now_ns))
         if not run.is_stopping:
+            deadlines.append(self._unread.next_deadline_ns)
             started_ns = run.barrier.started_ns
             deadlines += [node.hang_deadline_ns(started_ns, run.memory) for node in run.nodes]
             if started_ns is not None and self._stop_after_ns is not None:
@@ -209,6 +218,7 @@ class Supervisor:
         ):
             run.console.notice(f"stopping after {self._stop_after_ns / 1e9:g} s")
             begin_stop(run)
+        self._unread.advance(now_ns)
         run.ladder.advance(now_ns)
         if not run.is_stopping:
             self._restart_and_kill_hung(now_ns)
@@ -309,6 +319,7 @@ class Supervisor:
         elif ending.is_failure and not is_by_hand:
             self._failures.append(node.report())
             self._announce_failure(node, ending)
+            self._unread.note_failure(node, self._run.clock())
 
     def _announce_restart(self, node: SupervisedNode, ending: Ending) -> None:
         console = self._run.console
@@ -331,6 +342,11 @@ class Supervisor:
             restarts = counted(node.restarts.count, "restart")
             given_up = f"; given up after {restarts} ({window_s:g} s window)"
         self._run.console.alarm(f"node {node.name} {ending.text}{given_up}")
+        # Not only in the summary: the others may go on for hours.
+        hint = explain(tuple(node.tail), installed_wheels())
+        if hint is not None and hint not in self._hints:
+            self._hints.add(hint)
+            self._run.console.alarm(hint)
 
     def _interrupt(self, number: signal.Signals) -> None:
         run = self._run
@@ -363,4 +379,5 @@ class Supervisor:
             processes=tuple(node.report() for node in run.nodes),
             edges=run.totals.report(),
             failures=tuple(self._failures),
+            notes=tuple(self._unread.notes),
         )
