@@ -72,7 +72,10 @@ bench-docs: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python -m benchmarks.publish
 
 wheel: $(BIN)/python
-	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+	@# setuptools would put modules of an earlier build into it that are there no more.
+	@rm -rf build
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@echo "wrote $$(ls dist/dora_rt-*.whl)"
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) .venv-oldest build dist launch/out benchmarks/out *.egg-info

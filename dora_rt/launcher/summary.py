@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from dora_rt.opencv import explain, installed_wheels
 from dora_rt.report import EdgeReport, ProcessReport, Report
 from dora_rt.units import latency, size, table
+
+_LEGEND = (
+    "p50, p99: half and 99 % of the samples took at most so long from the send to the reader; "
+    "age: since the capture"
+)
 
 
 def render(report: Report) -> str:
@@ -57,7 +63,8 @@ def _edge_table(edges: Sequence[EdgeReport]) -> str:
         )
         for edge in edges
     ]
-    return table(titles, rows, numbers=range(1, len(titles)))
+    lines = table(titles, rows, numbers=range(1, len(titles)))
+    return f"{lines}\n\n{_LEGEND}"
 
 
 def _count(count: int | None) -> str:
@@ -69,7 +76,9 @@ def _first_failure(failures: tuple[ProcessReport, ...], log_folder: str | None) 
     which = "" if len(failures) == 1 else f" first, {len(failures)} nodes in all"
     lines = [f"node {first.name} failed{which}: {first.ending.text.removeprefix('failed: ')}"]
     if first.tail:
-        where = "" if log_folder is None else f" (the others: {log_folder}/{first.name}.log)"
+        log = None if log_folder is None else Path(log_folder) / f"{first.name}.log"
+        # It has none if `min_log_level` left out all that it printed.
+        where = f" (the others: {log})" if log is not None and log.is_file() else ""
         lines.append(f"the last lines it printed{where}:")
         lines.extend(f"  {line}" for line in first.tail)
         if (hint := explain(first.tail, installed_wheels())) is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from dora_rt.errors import DoraRtError
 
 from ..options import add_option, file_path, one_of, whole_number
+from ..quiet_opencv import silence_opencv
 from ..used_ports import wired
 from .output import Output, can_open_window, choose_output, opencv_has_gui
 from .saving import open_saver
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the plot node until the dataflow or its user ends it; return the exit status."""
     options = parse_options(argv, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    silence_opencv(os.environ)
     from dora_rt import Node
 
     try:

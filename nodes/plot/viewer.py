@@ -141,7 +141,7 @@ class Viewer:
         hint = _LACKS_BOXES if lacks_boxes else hint
         draw_status(canvas, status.line() + (f"   ({hint})" if hint else ""))
         for saver in self._savers:
-            saver.add(canvas)
+            saver.add(canvas, view.picture.origin_ns)
         return self._screen.show(canvas, status)
 
     def _boxes_of(self, view: View[Event, Detections], shape: tuple[int, ...]) -> Detections | None:

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-import cv2
-
 from dora_rt.errors import DoraRtError
 
 from ..options import add_option, add_switch, number, one_of, whole_number, with_home
+from ..quiet_opencv import silence_opencv
 from ..used_ports import wired
 from .capture import CameraFormat
 from .scene import SCENE_URL
@@ -45,12 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the camera node until its source or the dataflow ends; return the exit status."""
     options = parse_options(argv, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        # OpenCV reports each attempt to reopen a camera; this node reports once.
-        _silence_opencv()
-
-    # So does FFmpeg, which reads this when it opens the first stream; -8 is its level "quiet".
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    # It reports each attempt to reopen a camera; this node reports once.
+    silence_opencv(os.environ)
     from dora_rt import Node
 
     try:
@@ -98,15 +93,6 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_option(parser, environ, "--jpeg-quality", whole_number(1, 100), 90, "1 to 100")
     add_switch(parser, environ, "--loop", "begin a recording again at its end")
     return parser.parse_args(argv)
-
-
-def _silence_opencv() -> None:
-    # `cv2.setLogLevel` until 4.12, and its module `utils.logging` from 4.13 on.
-    level = getattr(cv2.utils, "logging", None)
-    if level is not None:
-        level.setLogLevel(level.LOG_LEVEL_SILENT)
-    else:
-        cv2.setLogLevel(0)  # type: ignore[attr-defined]
 
 
 def _fourcc(text: str) -> str:

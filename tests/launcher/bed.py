@@ -366,12 +366,18 @@ def kill(bed: Bed, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         process.end(-number)
 
 
-def ask(bed: Bed, what: str, node: str | None = None, answers: list[Any] | None = None) -> None:
+def ask(
+    bed: Bed,
+    what: str,
+    node: str | None = None,
+    answers: list[Any] | None = None,
+    **fields: object,
+) -> None:
     """Let somebody ask to stop or restart a node, or the run."""
     requester = FakeRequester(77)
     if answers is not None:
         requester.answers = answers
-    bed.ask(requester, {"request": what, "node": node})
+    bed.ask(requester, {"request": what, "node": node, **fields})
 
 
 def attach(bed: Bed, requester: FakeRequester, node: str, version: int = CONFIG_VERSION) -> None:

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from dora_rt.descriptor.check import first_line
 from dora_rt.errors import LaunchError
 from dora_rt.launcher.cleanup.guard import RunGuard, settings_of
 from dora_rt.launcher.processes import early_start
@@ -193,18 +194,5 @@ def _find_obstacle(path: Path) -> str | None:
         return os.strerror(errno.ENOENT)
     if not path.is_file() or not os.access(path, os.X_OK):
         return os.strerror(errno.EACCES)
-    interpreter = _interpreter(path)
-    if interpreter is None or interpreter.exists():
-        return None
-    return f"its first line names {interpreter}, which does not exist"
-
-
-def _interpreter(path: Path) -> Path | None:
-    try:
-        with path.open("rb") as file:
-            line = file.readline(256)
-    except PermissionError:
-        # A compiled program can be executed without being readable.
-        return None
-    words = line.removeprefix(b"#!").split()
-    return Path(os.fsdecode(words[0])) if line.startswith(b"#!") and words else None
+    obstacle = first_line.find_obstacle(path)
+    return None if obstacle is None else str(obstacle)

@@ -70,6 +70,8 @@ class SupervisedNode:
         self.ending: Ending | None = None
         self.has_fallen = False
         """Whether a process of it has ended without having been asked to."""
+        self.is_mended = False
+        """Whether its files have been changed since its last process began."""
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.cpu_s = 0.0
         """CPU seconds of its earlier processes."""

@@ -177,6 +177,11 @@ class Supervisor:
         self._selector.register(process.output, selectors.EVENT_READ, node)
 
     def _begin_again(self, node: SupervisedNode) -> None:
+        if node.is_mended:
+            # Its failure and its lines are those of another program.
+            node.is_mended = False
+            self._failures = [one for one in self._failures if one.name != node.name]
+            node.tail.clear()
         present = self._run.memory.renew(node.number)
         try:
             self._begin(node, present)
@@ -324,9 +329,10 @@ class Supervisor:
     def _announce_restart(self, node: SupervisedNode, ending: Ending) -> None:
         console = self._run.console
         if node.wish is Wish.STOP:
-            console.notice(
-                f"node {node.name} {ending.text}; `dora-rt restart {node.name}` starts it again"
-            )
+            way_back = f"`dora-rt restart {node.name}` starts it again"
+            if all(one.is_over for one in self._run.nodes):
+                way_back = "no other node runs, so the dataflow ends"
+            console.notice(f"node {node.name} {ending.text}; {way_back}")
         elif node.wish is Wish.RESTART:
             console.notice(f"node {node.name} {ending.text}; starting it again")
         elif node.restart_at_ns is not None:
@@ -337,9 +343,9 @@ class Supervisor:
 
     def _announce_failure(self, node: SupervisedNode, ending: Ending) -> None:
         given_up = ""
-        if node.restarts.count and not self._run.is_stopping:
+        if node.restarts.by_policy and not self._run.is_stopping:
             window_s = node.plan.supervision.restart_window_s
-            restarts = counted(node.restarts.count, "restart")
+            restarts = counted(node.restarts.by_policy, "restart")
             given_up = f"; given up after {restarts} ({window_s:g} s window)"
         self._run.console.alarm(f"node {node.name} {ending.text}{given_up}")
         # Not only in the summary: the others may go on for hours.
@@ -370,9 +376,10 @@ class Supervisor:
 
     def _report(self) -> Report:
         run = self._run
-        since_ns = run.barrier.started_ns
-        if since_ns is None:
-            since_ns = run.barrier.began_ns
+        # One that was stopped before all were ready has done nothing but start.
+        is_cut_short = run.barrier.started_ns is None or run.barrier.is_cut_short
+        since_ns = run.barrier.began_ns if is_cut_short else run.barrier.started_ns
+        assert since_ns is not None, "the barrier is open"
         return Report(
             file=run.plan.file,
             duration_s=(run.clock() - since_ns) / 1e9,
