@@ -19,9 +19,9 @@ import pytest
 from dora_rt.nodes.teleop import parse_options
 from dora_rt.nodes.teleop.drive_server import DriverSeat, DriveServer, DriveServerError, Word
 from dora_rt.nodes.teleop.gamepad import Gamepad, Layout, PadState
-from dora_rt.nodes.teleop.keyboard import Keyboard, KeyReader, TerminalError
 from dora_rt.nodes.teleop.loop import Speeds
 from dora_rt.nodes.teleop.pilot import STILL, Command, Motion, Pilot
+from dora_rt.nodes.teleop.terminal_keys import Keyboard, KeyReader, TerminalError
 
 from tests.harness.flow import Flow
 from tests.harness.waiting import eventually
