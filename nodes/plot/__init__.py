@@ -31,8 +31,9 @@ inputs:
   image   H x W x 3 uint8 BGR, or the bytes of a JPEG or PNG file
   bbox    N x 6 float32 (x1, y1, x2, y2, confidence, class), `labels` in its metadata; optional
 
-Boxes are drawn on the picture they were found in. Without a display the picture is a web page, by
-default on this machine only; from elsewhere, forward its port: ssh -L 8080:127.0.0.1:8080 robot
+Boxes are drawn on the picture they were found in, or the picture says that they are not here.
+Without a display the picture is a web page, by default on this machine only; from elsewhere,
+forward its port: ssh -L 8080:127.0.0.1:8080 robot
 
 examples:
   --output web --port 0                      a web page at any free port
