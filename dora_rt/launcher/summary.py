@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from dora_rt.opencv import explain, installed_wheels
 from dora_rt.report import EdgeReport, ProcessReport, Report
 from dora_rt.units import latency, size, table
 
-_LEGEND = (
-    "p50, p99: half and 99 % of the samples took at most so long from the send to the reader; "
-    "age: since the capture"
+_LEGEND = "p50, p99: latency from send to receipt (median, 99th percentile); age: since the capture"
+# What `input()` and `termios` end with where the standard input is empty.
+_LACKS_KEYBOARD = re.compile(
+    r"EOFError: EOF when reading a line|termios\.error: .*Inappropriate ioctl for device"
 )
 
 
@@ -83,6 +85,12 @@ def _first_failure(failures: tuple[ProcessReport, ...], log_folder: str | None) 
         lines.extend(f"  {line}" for line in first.tail)
         if (hint := explain(first.tail, installed_wheels())) is not None:
             lines.append(hint)
+        if _LACKS_KEYBOARD.search(first.tail[-1]):
+            lines.append(
+                f"a node has no keyboard: with `stdin: terminal` at node {first.name} it has that "
+                "of the terminal in which dora-launch is started (one node of a dataflow); or "
+                "write `path: dynamic`, and start its program by hand"
+            )
     else:
         lines.append("it had printed nothing")
     return "\n".join(lines)

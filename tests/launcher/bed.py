@@ -155,8 +155,18 @@ class FakeOutput:
         self.closed: list[str] = []
         self.log_folder = Path("/nowhere")
 
-    def write(self, name: str, lines: Sequence[str], *, is_interrupted: bool = False) -> None:
-        self.printed.setdefault(name, []).extend(lines)
+    def write(
+        self,
+        name: str,
+        lines: Sequence[str],
+        *,
+        is_interrupted: bool = False,
+        is_first_shown: bool = False,
+    ) -> None:
+        self.printed.setdefault(name, []).extend(lines[is_first_shown:])
+
+    def write_begun(self, name: str, begun: str) -> None:
+        self.printed.setdefault(name, []).append(f"{begun}...")
 
     def end(self, name: str) -> None:
         pass

@@ -94,6 +94,26 @@ def test_sample_whose_metadata_were_overwritten_is_lost_and_the_recording_goes_o
     assert recorder.lost["a/b"] == 1
 
 
+def test_replay_without_inputs_begins_when_the_flow_has_started(tmp_path: Path):
+    path = tmp_path / "a.mcap"
+    events = [event_of(b"x", seq, sent_ns=seq * 10_000_000) for seq in range(3)]
+    record(FakeNode(events), {"input": "a/b"}, lambda: Recorder.open(path))
+    now_ns = [5_000_000_000]
+
+    class StartingNode(FakeNode):
+        """Its flow starts after ten seconds, for which the first use of an output waits."""
+
+        def loan(self, *arguments: Any, **options: Any) -> Any:
+            now_ns[0] += 10_000_000_000
+            return super().loan(*arguments, **options)
+
+    node = StartingNode(input_ids=())
+    began_ns = now_ns[0]
+    replay(node, Recording.open(path), {"a/b": "b"}, Pace(rate=0), lambda: now_ns[0])
+
+    assert [sent.captured_ns - began_ns >= 10_000_000_000 for sent in node.sent] == [True] * 3
+
+
 def test_replay_keeps_the_pace_or_a_multiple_of_it(tmp_path: Path):
     path = tmp_path / "pace.mcap"
     events = [event_of(b"x", seq, sent_ns=seq * 100_000_000) for seq in range(11)]

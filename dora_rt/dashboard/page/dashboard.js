@@ -331,6 +331,7 @@ function sift() {
   const items = [...$("#edges ul").children];
   const wanted = $("#edge-filter").value.trim().toLowerCase(), order = $("#edge-order").value;
   $("#edges .bar").hidden = items.length <= FEW_EDGES;
+  $("main").toggleAttribute("data-many", items.length > FEW_EDGES);
   const edges = shown.status.edges;
   const key = { drops: "dropped", latency: "p99_ns", age: "age_p99_ns", rate: "rate_hz" }[order];
   items.forEach((item, number) => {

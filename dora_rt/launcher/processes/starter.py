@@ -20,6 +20,7 @@ from dora_rt.launcher.processes.child import NodeProcess
 from dora_rt.launcher.processes.environ import node_environ, with_compat
 from dora_rt.launcher.processes.fork_client import WarmStart
 from dora_rt.launcher.processes.kernel import Kernel
+from dora_rt.launcher.processes.keyboard import Keyboard
 from dora_rt.node_config import CONFIG_VARIABLE, Descriptors, NodePlan, RunLinks, make_config
 from dora_rt.plan.plan import ProcessPlan
 
@@ -49,6 +50,7 @@ class Starter:
         *,
         links: RunLinks,
         compat: Path | None = None,
+        keyboard: Keyboard | None = None,
     ):
         """Prepare to start the processes of a run.
 
@@ -58,11 +60,13 @@ class Starter:
             plans: the processes.
             links: what they are told of the run.
             compat: the folder in which they find `dora` first.
+            keyboard: the terminal, for the process that asks for it.
         """
         self.links = links
         self.kernel = Kernel(guard)
         self._guard = guard
         self._compat = compat
+        self._keyboard = keyboard
         self._environ = node_environ(environ, compat=compat)
         self.status_read, self._status_write = os.pipe()
         os.set_blocking(self.status_read, False)
@@ -134,13 +138,14 @@ class Starter:
         )
         if obstacle is not None:
             raise NodeStartError(plan.name, f"{plan.argv[0]}: {obstacle}")
+        keyboard = self._keyboard if plan.resources.has_terminal else None
         try:
             child = subprocess.Popen(
                 self._guard.command(plan.argv, plan.resources),
                 bufsize=0,
                 cwd=plan.folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if keyboard is None else keyboard.descriptor,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(self._status_write, self._guard.lock_fd),
@@ -160,8 +165,15 @@ class Starter:
         except BlockingIOError:
             return b""
 
+    def note_end(self, plan: ProcessPlan) -> None:
+        """Put right what an ended process may have left behind: the modes of the terminal."""
+        if self._keyboard is not None and plan.resources.has_terminal:
+            self._keyboard.restore()
+
     def close(self) -> None:
         """Close the pipe, and dismiss the fork server."""
+        if self._keyboard is not None:
+            self._keyboard.restore()
         if self._warm_start is not None:
             self._warm_start.close()
             self._guard.forget(self._warm_start.group)

@@ -147,6 +147,7 @@ class Supervisor:
     def _next_deadline_ns(self) -> int | None:
         run, now_ns = self._run, self._run.clock()
         deadlines = [node.restart_at_ns for node in run.nodes]
+        deadlines += [node.begun_line.due_ns for node in run.nodes]
         deadlines.append(run.barrier.next_deadline_ns)
         deadlines.append(run.ladder.next_deadline_ns(now_ns))
         if not run.is_stopping:
@@ -209,6 +210,10 @@ class Supervisor:
     def _keep_time(self, now_ns: int) -> None:
         run = self._run
         run.memory.tidy(now_ns)
+        for node in run.nodes:
+            begun = node.begun_line.take(now_ns)
+            if begun is not None:
+                run.output.write_begun(node.name, begun)
         started_ns = run.barrier.started_ns
         if started_ns is None:
             if run.barrier.may_open:
@@ -281,13 +286,20 @@ class Supervisor:
     def _show_lines(self, node: SupervisedNode) -> None:
         assert isinstance(node.process, NodeProcess), "registered with its process"
         self._show(node, node.process.read_lines())
+        node.begun_line.note(node.process.begun_line, self._run.clock())
         if node.process.has_closed_output:
             self._selector.unregister(node.process.output)
 
     def _show(self, node: SupervisedNode, lines: list[str]) -> None:
         node.tail.extend(part for line in lines for part in readable(line))
         is_interrupted = node.process is not None and Rung.INTERRUPTED in node.process.rungs
-        self._run.output.write(node.name, lines, is_interrupted=is_interrupted)
+        begun = node.begun_line
+        is_shown = bool(begun.shown) and lines[:1] == [begun.shown]
+        if lines:
+            begun.end()
+        self._run.output.write(
+            node.name, lines, is_interrupted=is_interrupted, is_first_shown=is_shown
+        )
 
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
         # Before its end it told that it was ready, or what its links have counted.
@@ -295,7 +307,9 @@ class Supervisor:
         if not process.has_closed_output:
             self._selector.unregister(process.output)
         self._show(node, process.close_output())
+        node.begun_line.end()
         self._run.output.end(node.name)
+        self._run.starter.note_end(node.plan)
         self._settle(node, process.ending(), process)
 
     def _settle(self, node: SupervisedNode, ending: Ending, process: NodeProcess | None) -> None:
