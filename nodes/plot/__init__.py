@@ -32,8 +32,9 @@ inputs:
   bbox    N x 6 float32 (x1, y1, x2, y2, confidence, class), `labels` in its metadata; optional
   masks, keypoints, oriented, classes     what object_detection finds beyond boxes; optional
 
-Boxes are drawn on the picture they were found in. Without a display the picture is a web page, by
-default on this machine only; from elsewhere, forward its port: ssh -L 8080:127.0.0.1:8080 robot
+Boxes are drawn on the picture they were found in, or the picture says that they are not here.
+Without a display the picture is a web page, by default on this machine only; from elsewhere,
+forward its port: ssh -L 8080:127.0.0.1:8080 robot
 
 examples:
   --output web --port 0                      a web page at any free port
