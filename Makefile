@@ -25,7 +25,7 @@ help:
 	@echo "make check  linters, types, contracts, and the tests that start no programs: under a minute"
 	@echo "make test   everything that must pass: linters, types, contracts, all tests"
 	@echo "make lint   only linters, types and contracts"
-	@echo "make soak   the endurance tests at full length, about twelve minutes"
+	@echo "make soak   the endurance tests at full length, about twenty minutes"
 	@echo "make prove  explore schedules of the data plane for an hour, then do make prove-model"
 	@echo "make prove-model  check the model of the ring in all its states, about 20 minutes (spin, gcc)"
 	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"
@@ -52,7 +52,7 @@ lint: $(VENV)/.installed-test
 soak: $(VENV)/.installed-test
 	SOAK=1 $(BIN)/python -m pytest -rP --timeout 3600 tests/fault/test_endurance.py \
 		tests/flows/test_stress.py tests/fault/test_growth.py tests/fault/test_many_restarts.py \
-		tests/dora/test_hub_programs.py
+		tests/dora/test_hub_programs.py tests/flows/test_boxes_on_pictures.py
 	$(BIN)/python -m tests.oldest
 
 prove: $(VENV)/.installed-test
@@ -72,7 +72,10 @@ bench-docs: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python -m benchmarks.publish
 
 wheel: $(BIN)/python
-	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+	@# setuptools would put modules of an earlier build into it that are there no more.
+	@rm -rf build
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@echo "wrote $$(ls dist/dora_rt-*.whl)"
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) .venv-oldest build dist launch/out benchmarks/out *.egg-info

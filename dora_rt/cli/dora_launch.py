@@ -220,7 +220,7 @@ def _companions(options: argparse.Namespace) -> list[list[str]]:
             for word in (flag, str(value))
         ]
         places += ["--no-token"] if options.dashboard_no_token else []
-        companions.append([*command, "dashboard", *places])
+        companions.append([*command, "dashboard", "--ends-with-run", *places])
     if options.watch:
         companions.append([*command, "watch"])
     return companions

@@ -133,7 +133,7 @@ class _Watcher:
             return []
         lines = [f"{', '.join(map(self._shown, concerned))} changed: restarting {node}"]
         try:
-            ask(self._connection, "restart", node=node)
+            ask(self._connection, "restart", node=node, mended=True)
         except RefusedError as error:
             lines.append(str(error))
         # It may import other files now.

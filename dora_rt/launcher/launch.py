@@ -33,6 +33,7 @@ from dora_rt.launcher.preconditions import (
 )
 from dora_rt.launcher.processes.companion import Companion
 from dora_rt.launcher.processes.environ import COMPAT_FOLDER, NOTIFY_VARIABLE
+from dora_rt.launcher.processes.keyboard import open_keyboard
 from dora_rt.launcher.processes.starter import Starter
 from dora_rt.launcher.requests import RequestSocket
 from dora_rt.launcher.signals import recorded_signals
@@ -101,8 +102,18 @@ def launch(
         with contextlib.ExitStack() as stack:
             memory = stack.enter_context(_make_memory(plan, guard.run))
             requests = stack.enter_context(_open_requests(guard))
+            keyboard, why_none = open_keyboard(plan.processes)
+            if why_none is not None:
+                console.alarm(why_none)
             starter = stack.enter_context(
-                Starter(guard, environ, plan.processes, links=links, compat=compat)
+                Starter(
+                    guard,
+                    environ,
+                    plan.processes,
+                    links=links,
+                    compat=compat,
+                    keyboard=keyboard,
+                )
             )
             limits = _log_limits(plan)
             logs = stack.enter_context(NodeLogs(folder, warn=console.alarm, limits=limits))

@@ -88,8 +88,9 @@ def run(
     Every image gets exactly one answer, also one that is no picture, so that no reader waits:
     N x 6 float32 (x1, y1, x2, y2 in pixels of the picture, confidence, class) with the metadata
     `labels` (all class names), `width` and `height` (of the picture, in pixels), `model` (file
-    name), `detect_ms` and `seq` (of the picture at its sender). Models that find more (masks, key points, oriented boxes, classes) are
-    answered at the outputs of these names as well, where the dataflow file has them.
+    name), `detect_ms` and `seq` (of the picture at its sender). What a model finds beside boxes
+    (masks, key points, oriented boxes, classes) goes to the outputs of these names, where the
+    dataflow file has them.
 
     Args:
         node: the node.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dora_rt.errors import NodeClosedError
 
+from ..next_event import next_event
 from ..used_ports import singles
 from .connection import Connection
 from .device_lines import CommandError, DeviceLine, make_command
@@ -114,7 +115,7 @@ def run(node: NodeLike, connection: Connection, form: str) -> None:
         while True:
             reader.check()
             try:
-                event = node.next(timeout=_LOOK_UP_S)
+                event = next_event(node, _LOOK_UP_S)
             except TimeoutError:
                 continue
             if event is None:

@@ -155,8 +155,18 @@ class FakeOutput:
         self.closed: list[str] = []
         self.log_folder = Path("/nowhere")
 
-    def write(self, name: str, lines: Sequence[str], *, is_interrupted: bool = False) -> None:
-        self.printed.setdefault(name, []).extend(lines)
+    def write(
+        self,
+        name: str,
+        lines: Sequence[str],
+        *,
+        is_interrupted: bool = False,
+        is_first_shown: bool = False,
+    ) -> None:
+        self.printed.setdefault(name, []).extend(lines[is_first_shown:])
+
+    def write_begun(self, name: str, begun: str) -> None:
+        self.printed.setdefault(name, []).append(f"{begun}...")
 
     def end(self, name: str) -> None:
         pass
@@ -366,12 +376,18 @@ def kill(bed: Bed, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         process.end(-number)
 
 
-def ask(bed: Bed, what: str, node: str | None = None, answers: list[Any] | None = None) -> None:
+def ask(
+    bed: Bed,
+    what: str,
+    node: str | None = None,
+    answers: list[Any] | None = None,
+    **fields: object,
+) -> None:
     """Let somebody ask to stop or restart a node, or the run."""
     requester = FakeRequester(77)
     if answers is not None:
         requester.answers = answers
-    bed.ask(requester, {"request": what, "node": node})
+    bed.ask(requester, {"request": what, "node": node, **fields})
 
 
 def attach(bed: Bed, requester: FakeRequester, node: str, version: int = CONFIG_VERSION) -> None:

@@ -212,8 +212,8 @@ def test_flow_inside_a_flow_does_not_inherit_which_variables_a_file_sets(flow: F
         ),
         (
             "module: dora_rt.nodes.object_detection, inputs: {image: source/image}, outputs: [box]",
-            "node 'node' sends 'bbox', and declares only: 'box'; in the dataflow file write at "
-            "this node: outputs: [bbox]",
+            "node 'node' sends 'bbox', 'masks', 'keypoints', 'oriented', 'classes', and declares "
+            "only: 'box'; in the dataflow file write at this node: outputs: [bbox]",
         ),
         (
             "module: dora_rt.nodes.webcam, args: [--source=test://scene], outputs: [picture]",

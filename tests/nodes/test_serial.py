@@ -380,6 +380,43 @@ def test_flow_reads_numbers_from_a_device_and_writes_what_it_computes(flow: Flow
     assert "2 lines read" in out
 
 
+def test_flow_reads_a_device_that_nothing_is_written_to_until_it_is_stopped(
+    flow: Flow, board: Board
+):
+    pytest.importorskip("serial", reason="the extra [serial] is not installed")
+    flow.write(
+        "flow.yml",
+        f"""
+        nodes:
+          - id: device
+            module: dora_rt.nodes.serial
+            args: --port {board.port}
+            outputs: [line]
+          - {{id: printer, path: printer.py, inputs: {{line: device/line}}}}
+        """,
+    )
+    flow.write(
+        "printer.py",
+        """
+        from dora_rt import Node
+        for event in Node():
+            print("got", event.value.decode(), flush=True)
+        """,
+    )
+    launcher = flow.start()
+    assert launcher.stdout is not None
+    for line in launcher.stdout:
+        if "port: open" in line:
+            break
+
+    board.send(b"hello\n")
+
+    assert any("got hello" in line for line in launcher.stdout)
+    launcher.terminate()
+    out, _ = launcher.communicate(timeout=15)
+    assert "1 lines read" in out
+
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "serial_imu"
 
 

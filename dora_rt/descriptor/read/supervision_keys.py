@@ -77,6 +77,7 @@ def read_settings(fields: Fields, node: str, host: Host, problems: Problems) -> 
         "nice": read("nice", partial(parse_integer, least=-20, greatest=19)),
         "priority": read("priority", partial(parse_integer, least=1, greatest=99)),
         "spin_us": read("spin_us", partial(parse_integer, least=0, greatest=MAX_SPIN_US)),
+        "has_terminal": read("stdin", _parse_stdin),
         "working_dir": read("working_dir", partial(_parse_folder, base=host.folder)),
     }
     settings = {name: setting for name, setting in found.items() if setting is not None}
@@ -123,6 +124,13 @@ def _parse_without_readers(value: YamlValue) -> bool:
             f"expected go_on, got {got}",
             "without 'without_readers', a dataflow ends when only sources without readers are left",
         )
+    return True
+
+
+def _parse_stdin(value: YamlValue) -> bool:
+    if not isinstance(value, YamlScalar) or value.text != "terminal":
+        got = quote(value.text) if isinstance(value, YamlScalar) else describe(value)
+        raise MalformedError(f"expected terminal, got {got}", "without 'stdin', it is empty")
     return True
 
 

@@ -102,6 +102,7 @@ NODE_SETTINGS = (
     "priority",
     "spin_us",
     "working_dir",
+    "stdin",
 )
 # dora's words for some of them.
 SETTING_SYNONYMS: Mapping[str, str] = {

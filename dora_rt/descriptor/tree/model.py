@@ -60,6 +60,7 @@ class Resources:
         priority: 1 to 99, SCHED_FIFO.
         spin_us: for how long it polls before it sleeps; None: while that pays.
         working_dir: where it runs, beginning at the folder of the dataflow file; None: there.
+        has_terminal: whether its standard input is the terminal that dora-launch was started in.
     """
 
     memory_limit_nbytes: int | None = None
@@ -68,6 +69,7 @@ class Resources:
     priority: int | None = None
     spin_us: int | None = None
     working_dir: str | None = None
+    has_terminal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,7 @@ class Supervisor:
     def _next_deadline_ns(self) -> int | None:
         run, now_ns = self._run, self._run.clock()
         deadlines = [node.restart_at_ns for node in run.nodes]
+        deadlines += [node.begun_line.due_ns for node in run.nodes]
         deadlines.append(run.barrier.next_deadline_ns)
         deadlines.append(run.ladder.next_deadline_ns(now_ns))
         if not run.is_stopping:
@@ -177,6 +178,11 @@ class Supervisor:
         self._selector.register(process.output, selectors.EVENT_READ, node)
 
     def _begin_again(self, node: SupervisedNode) -> None:
+        if node.is_mended:
+            # Its failure and its lines are those of another program.
+            node.is_mended = False
+            self._failures = [one for one in self._failures if one.name != node.name]
+            node.tail.clear()
         present = self._run.memory.renew(node.number)
         try:
             self._begin(node, present)
@@ -204,6 +210,10 @@ class Supervisor:
     def _keep_time(self, now_ns: int) -> None:
         run = self._run
         run.memory.tidy(now_ns)
+        for node in run.nodes:
+            begun = node.begun_line.take(now_ns)
+            if begun is not None:
+                run.output.write_begun(node.name, begun)
         started_ns = run.barrier.started_ns
         if started_ns is None:
             if run.barrier.may_open:
@@ -276,13 +286,20 @@ class Supervisor:
     def _show_lines(self, node: SupervisedNode) -> None:
         assert isinstance(node.process, NodeProcess), "registered with its process"
         self._show(node, node.process.read_lines())
+        node.begun_line.note(node.process.begun_line, self._run.clock())
         if node.process.has_closed_output:
             self._selector.unregister(node.process.output)
 
     def _show(self, node: SupervisedNode, lines: list[str]) -> None:
         node.tail.extend(part for line in lines for part in readable(line))
         is_interrupted = node.process is not None and Rung.INTERRUPTED in node.process.rungs
-        self._run.output.write(node.name, lines, is_interrupted=is_interrupted)
+        begun = node.begun_line
+        is_shown = bool(begun.shown) and lines[:1] == [begun.shown]
+        if lines:
+            begun.end()
+        self._run.output.write(
+            node.name, lines, is_interrupted=is_interrupted, is_first_shown=is_shown
+        )
 
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
         # Before its end it told that it was ready, or what its links have counted.
@@ -290,7 +307,9 @@ class Supervisor:
         if not process.has_closed_output:
             self._selector.unregister(process.output)
         self._show(node, process.close_output())
+        node.begun_line.end()
         self._run.output.end(node.name)
+        self._run.starter.note_end(node.plan)
         self._settle(node, process.ending(), process)
 
     def _settle(self, node: SupervisedNode, ending: Ending, process: NodeProcess | None) -> None:
@@ -324,9 +343,10 @@ class Supervisor:
     def _announce_restart(self, node: SupervisedNode, ending: Ending) -> None:
         console = self._run.console
         if node.wish is Wish.STOP:
-            console.notice(
-                f"node {node.name} {ending.text}; `dora-rt restart {node.name}` starts it again"
-            )
+            way_back = f"`dora-rt restart {node.name}` starts it again"
+            if all(one.is_over for one in self._run.nodes):
+                way_back = "no other node runs, so the dataflow ends"
+            console.notice(f"node {node.name} {ending.text}; {way_back}")
         elif node.wish is Wish.RESTART:
             console.notice(f"node {node.name} {ending.text}; starting it again")
         elif node.restart_at_ns is not None:
@@ -337,9 +357,9 @@ class Supervisor:
 
     def _announce_failure(self, node: SupervisedNode, ending: Ending) -> None:
         given_up = ""
-        if node.restarts.count and not self._run.is_stopping:
+        if node.restarts.by_policy and not self._run.is_stopping:
             window_s = node.plan.supervision.restart_window_s
-            restarts = counted(node.restarts.count, "restart")
+            restarts = counted(node.restarts.by_policy, "restart")
             given_up = f"; given up after {restarts} ({window_s:g} s window)"
         self._run.console.alarm(f"node {node.name} {ending.text}{given_up}")
         # Not only in the summary: the others may go on for hours.
@@ -370,9 +390,10 @@ class Supervisor:
 
     def _report(self) -> Report:
         run = self._run
-        since_ns = run.barrier.started_ns
-        if since_ns is None:
-            since_ns = run.barrier.began_ns
+        # One that was stopped before all were ready has done nothing but start.
+        is_cut_short = run.barrier.started_ns is None or run.barrier.is_cut_short
+        since_ns = run.barrier.began_ns if is_cut_short else run.barrier.started_ns
+        assert since_ns is not None, "the barrier is open"
         return Report(
             file=run.plan.file,
             duration_s=(run.clock() - since_ns) / 1e9,
