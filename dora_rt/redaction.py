@@ -44,9 +44,27 @@ def without_secrets(text: str) -> str:
     return text[:start] + text[at + 1 :] if at >= start and is_user_info else text
 
 
+def message_without_secrets(message: str) -> str:
+    """Return a message that quotes a user's words as a log may show it."""
+    if "://" in message:
+        scheme = _BEGIN.search(message)
+        start = scheme.start() if scheme is not None else 0
+        return message[:start] + without_secrets(message[start:])
+    # Such as the end of a URL that had a space in its password.
+    return re.sub(r"[^\s'\"]+@", "", message)
+
+
 def words_without_secrets(words: Iterable[str]) -> str:
     """Return a command line as a log may show it: each word without its secrets."""
-    return " ".join(without_secrets(word) for word in words)
+    joined: list[str] = []
+    for word in words:
+        # A password with a space, without quotes around it: the URL goes on in the next word.
+        goes_on = bool(joined) and "://" in joined[-1] and "@" not in joined[-1]
+        if goes_on and "@" in word and "://" not in word and not word.startswith("-"):
+            joined[-1] += f" {word}"
+        else:
+            joined.append(word)
+    return " ".join(without_secrets(word) for word in joined)
 
 
 def needs_encoding(url: str) -> bool:

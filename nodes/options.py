@@ -10,13 +10,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
+
+from dora_rt.redaction import message_without_secrets
 
 Value = TypeVar("Value")
 
 # The names of the variables that the dataflow file sets for this node; see launcher/processes.
 FILE_VARIABLES = "DORA_RT_NODE_ENV"
 _FLAG_WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+class NodeParser(argparse.ArgumentParser):
+    """A parser whose messages do not show the passwords of URLs that they quote."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with a message."""
+        super().error(message_without_secrets(message))
 
 
 def add_option(

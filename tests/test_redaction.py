@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dora_rt.redaction import needs_encoding, without_secrets, words_without_secrets
+from dora_rt.redaction import (
+    message_without_secrets,
+    needs_encoding,
+    without_secrets,
+    words_without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +88,28 @@ def test_words_of_a_command_line_are_cut_one_by_one():
     words = ["python", "--source", "rtsp://a:SECRET@cam/1", "--mail", "me@home"]
 
     assert words_without_secrets(words) == "python --source rtsp://cam/1 --mail me@home"
+
+
+def test_password_with_a_space_and_no_quotes_is_cut_out_of_both_words():
+    words = ["webcam", "--source", "rtsp://admin:MY", "SECRET@cam/1", "--loop"]
+
+    assert words_without_secrets(words) == "webcam --source rtsp://cam/1 --loop"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (
+            "'path' of 'a': 'rtsp://u:SECRET@cam/1' is no file",
+            "'path' of 'a': 'rtsp://cam/1' is no file",
+        ),
+        ("error: unrecognized arguments: SECRET@cam/1", "error: unrecognized arguments: cam/1"),
+        ("WIDTH=rtsp://u:SE@CRET@cam: 'x' is no number", "WIDTH=rtsp://cam: 'x' is no number"),
+        ("there is no node 'webcan'", "there is no node 'webcan'"),
+    ],
+)
+def test_message_that_quotes_a_source_does_not_show_its_secret(message, shown):
+    assert message_without_secrets(message) == shown
 
 
 @pytest.mark.parametrize("password", ["a#b", "a/b", "a?b", "a[b", "a@b", "a b"])

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, add_switch, file_path, number, whole_number
+from ..options import NodeParser, add_option, add_switch, file_path, number, whole_number
 from ..used_ports import wired
 from .feed import Feed
 from .loop import run
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
+    parser = NodeParser(
         prog="python -m dora_rt.nodes.rerun",
         description=__doc__,
         epilog=_EPILOG,

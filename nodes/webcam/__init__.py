@@ -11,7 +11,7 @@ from contextlib import closing
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, add_switch, number, one_of, whole_number, with_home
+from ..options import NodeParser, add_option, add_switch, number, one_of, whole_number, with_home
 from ..quiet_opencv import silence_opencv
 from ..used_ports import wired
 from .capture import CameraFormat
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
+    parser = NodeParser(
         prog="python -m dora_rt.nodes.webcam",
         description=__doc__,
         epilog=_EPILOG,

@@ -178,7 +178,8 @@ def test_gap_in_the_network_is_not_taken_for_the_end_of_the_run(flow: Flow, brow
 def test_graph_and_edges_of_many_nodes_can_be_seen_whole(flow: Flow, browser: Any):
     count = 24
     chain = [
-        f"- {{id: node{number}, path: pass.py, outputs: [out], inputs: {{in: node{number - 1}/out}}}}"
+        f"- {{id: node{number}, path: pass.py, outputs: [out], "
+        f"inputs: {{in: node{number - 1}/out}}}}"
         for number in range(1, count)
     ]
     first = "- {id: node0, path: pass.py, inputs: {tick: dora/timer/hz/20}, outputs: [out]}"

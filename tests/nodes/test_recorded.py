@@ -14,7 +14,7 @@ import pyarrow
 import pytest
 from dora_rt.nodes.record.loop import run as record
 from dora_rt.nodes.record.recorder import Compression, PictureForm, Recorder
-from dora_rt.nodes.recorded import RecordingError, decode, encode
+from dora_rt.nodes.recorded import ENCODING, RecordingError, decode, encode
 from dora_rt.nodes.replay.loop import Pace
 from dora_rt.nodes.replay.loop import run as replay
 from dora_rt.nodes.replay.recording import Recording
@@ -91,6 +91,26 @@ def test_sample_whose_metadata_were_overwritten_is_lost_and_the_recording_goes_o
 
     assert [sent.value for sent in node.sent] == [b"x", b"z"]
     assert recorder.lost["a/b"] == 1
+
+
+def test_replay_without_inputs_begins_when_the_flow_has_started(tmp_path: Path):
+    path = tmp_path / "a.mcap"
+    events = [event_of(b"x", seq, sent_ns=seq * 10_000_000) for seq in range(3)]
+    record(FakeNode(events), {"input": "a/b"}, lambda: Recorder.open(path))
+    now_ns = [5_000_000_000]
+
+    class StartingNode(FakeNode):
+        """Its flow starts after ten seconds, for which the first use of an output waits."""
+
+        def loan(self, *arguments: Any, **options: Any) -> Any:
+            now_ns[0] += 10_000_000_000
+            return super().loan(*arguments, **options)
+
+    node = StartingNode(input_ids=())
+    began_ns = now_ns[0]
+    replay(node, Recording.open(path), {"a/b": "b"}, Pace(rate=0), lambda: now_ns[0])
+
+    assert [sent.captured_ns - began_ns >= 10_000_000_000 for sent in node.sent] == [True] * 3
 
 
 def test_replay_keeps_the_pace_or_a_multiple_of_it(tmp_path: Path):
@@ -172,6 +192,21 @@ def test_damage_in_the_middle_is_told_and_not_replayed(tmp_path: Path):
 
     with pytest.raises(RecordingError, match="is damaged in its middle"):
         list(Recording.open(path).read(["a/b"]))
+
+
+def test_output_that_never_got_a_sample_is_no_fault_of_the_recording(tmp_path: Path):
+    path = tmp_path / "quiet.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        spoken, _ = (
+            writer.register_channel(topic=topic, message_encoding=ENCODING, schema_id=0)
+            for topic in ("a/spoken", "a/quiet")
+        )
+        writer.add_message(spoken, log_time=1, data=b"x", publish_time=1)
+        writer.finish()
+
+    assert Recording.open(path).samples == {"a/spoken": 1}
 
 
 def test_what_is_no_recording_is_said_to_be_none(tmp_path: Path):
