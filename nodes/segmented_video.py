@@ -30,8 +30,9 @@ _ENCODER_FPS = 30.0
 class SegmentedVideo:
     """An MP4 with the time of each picture; a kill costs the last two seconds.
 
-    OpenCV encodes each second into a file of its own, of which the pictures are moved over. Encoders
-    do much of their work when they are closed: a thread does that, while the next second begins.
+    OpenCV encodes each second into a file of its own, of which the pictures are moved over.
+    Encoders do much of their work when they are closed: a thread does that, while the next second
+    begins.
     """
 
     def __init__(self, path: Path, codec: str) -> None:
