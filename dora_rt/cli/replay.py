@@ -27,7 +27,7 @@ from dora_rt.units import read_path
 
 _DESCRIPTION = """\
 Run a dataflow in which a recording replaces the sources (the nodes that read no other node): same
-values, same metadata, same pace. All other nodes run as ever."""
+values, same metadata, same pace. All other nodes run as usual."""
 
 _EPILOG = f"""\
 examples:
