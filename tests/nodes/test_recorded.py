@@ -14,7 +14,7 @@ import pyarrow
 import pytest
 from dora_rt.nodes.record.loop import run as record
 from dora_rt.nodes.record.recorder import Compression, PictureForm, Recorder
-from dora_rt.nodes.recorded import RecordingError, decode, encode
+from dora_rt.nodes.recorded import ENCODING, RecordingError, decode, encode
 from dora_rt.nodes.replay.loop import Pace
 from dora_rt.nodes.replay.loop import run as replay
 from dora_rt.nodes.replay.recording import Recording
@@ -193,6 +193,21 @@ def test_damage_in_the_middle_is_told_and_not_replayed(tmp_path: Path):
 
     with pytest.raises(RecordingError, match="is damaged in its middle"):
         list(Recording.open(path).read(["a/b"]))
+
+
+def test_output_that_never_got_a_sample_is_no_fault_of_the_recording(tmp_path: Path):
+    path = tmp_path / "quiet.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        spoken, _ = (
+            writer.register_channel(topic=topic, message_encoding=ENCODING, schema_id=0)
+            for topic in ("a/spoken", "a/quiet")
+        )
+        writer.add_message(spoken, log_time=1, data=b"x", publish_time=1)
+        writer.finish()
+
+    assert Recording.open(path).samples == {"a/spoken": 1}
 
 
 def test_what_is_no_recording_is_said_to_be_none(tmp_path: Path):
