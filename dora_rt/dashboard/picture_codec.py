@@ -10,7 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.detections import BOX_COLUMNS, Detections, NoBoxesError, read_detections
+from dora_rt.detections import (
+    BOX_COLUMNS,
+    Detections,
+    NoBoxesError,
+    finding_of,
+    read_detections,
+    read_found,
+)
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
 from dora_rt.picture import NoPictureError, PictureFile, picture_of, read_picture
@@ -28,6 +35,7 @@ class Kind(Enum):
 
     PICTURE = "picture"
     BOXES = "boxes"
+    FOUND = "found"
     OTHER = "other"
 
 
@@ -56,6 +64,13 @@ def as_numpy(value: Any) -> Any:
 
 def kind_of(event: Event) -> Kind:
     """Return what kind of value a sample has."""
+    if (name := finding_of(event.id)) is not None:
+        # Before pictures, for masks could be one.
+        try:
+            read_found(name, event.value, event.metadata)
+        except (NoBoxesError, CorruptSampleError):
+            return Kind.OTHER
+        return Kind.FOUND
     try:
         picture = read_picture(event.value, event.metadata)
         is_picture = isinstance(picture, PictureFile) or min(picture.size) >= _SMALLEST_SIDE
