@@ -15,9 +15,9 @@ from ..options import add_option, number, whole_number
 from ..used_ports import wired
 from .drive_server import DriverSeat, DriveServer
 from .gamepad import AUTO, Gamepad, Layout
-from .keyboard import HELP, Keyboard, TerminalError
 from .loop import TWIST_OUTPUT, Speeds, TwistSender, run
 from .pilot import DEVICES, Pilot
+from .terminal_keys import HELP, Keyboard, TerminalError
 
 __all__ = ["main", "parse_options"]
 

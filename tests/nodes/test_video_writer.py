@@ -48,7 +48,7 @@ def test_pictures_become_a_video_that_lasts_as_long_as_they_did(tmp_path, suffix
     write(path, [image_event(n) for n in range(50)])
 
     assert length_s(path) == pytest.approx(5.0, rel=0.02)
-    assert f"saved: {path}: 50 pictures, 5.0 s, 0.0 MB" in caplog.messages
+    assert f"saved: {path}: 50 pictures, 5.0 s, 0.0 MiB" in caplog.messages
 
 
 def test_file_that_is_there_is_never_replaced(tmp_path):
@@ -162,3 +162,6 @@ def test_options_come_from_the_file_too_and_keep_needs_split_minutes(capsys):
     with pytest.raises(SystemExit):
         parse_options(["--keep", "3"], {})
     assert "--keep needs --split-minutes" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse_options(["--save", "out/a.mkv"], {})
+    assert "--save out/a.mkv: expected a name that ends in .mp4 or .avi" in capsys.readouterr().err
