@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +34,14 @@ class Detections:
         labels: the names of the classes.
         size: width and height of that picture; None if the sender does not say.
         picture_seq: the number of that picture at its sender; None if the sender does not say.
+        ids: the id of the object of each box, as a tracker gives it; empty if there are none.
     """
 
     boxes: Boxes
     labels: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     picture_seq: int | None = None
+    ids: tuple[int, ...] = ()
 
     def are_of(self, width: int, height: int) -> bool:
         """Whether they may have been found on a picture of this size."""
@@ -57,7 +59,8 @@ def read_detections(value: Any, metadata: Mapping[str, Any]) -> Detections:
     if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
         size = width, height
     picture_seq = seq if isinstance(seq, int) else None
-    return Detections(boxes_of(value), labels_of(metadata), size, picture_seq)
+    boxes = boxes_of(value)
+    return Detections(boxes, labels_of(metadata), size, picture_seq, ids_of(metadata, len(boxes)))
 
 
 def boxes_of(value: Any) -> Boxes:
@@ -88,6 +91,19 @@ def boxes_of(value: Any) -> Boxes:
     # What is no number, or no number of a class, can be neither drawn nor counted.
     is_usable = np.isfinite(boxes).all(axis=1) & (np.abs(boxes[:, 5]) < _MOST_CLASSES)
     return boxes[is_usable]
+
+
+def ids_of(metadata: Mapping[str, Any], count: int) -> tuple[int, ...]:
+    """Return the ids of the objects of `count` boxes; none unless each box has one."""
+    ids = metadata.get("ids")
+    if not isinstance(ids, (list, tuple)) or len(ids) != count:
+        return ()
+    return tuple(ids) if all(isinstance(one, int) for one in ids) else ()
+
+
+def numbered(label: str, ids: Sequence[int], index: int) -> str:
+    """Return the label of a box with the id of its object, if it has one: `person #3`."""
+    return f"{label} #{ids[index]}" if ids else label
 
 
 def labels_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:

@@ -133,7 +133,7 @@ class Viewer:
         np.copyto(canvas, image)
         found = self._boxes_of(view, canvas.shape)
         if found is not None:
-            draw_boxes(canvas, found.boxes, found.labels)
+            draw_boxes(canvas, found.boxes, found.labels, found.ids)
         lacks_boxes = found is None and (view.lacks_findings or bool(view.findings))
         status = self.statistics.add_view(
             received_ns, view.picture.origin_ns, found, canvas.shape, lacks_boxes=lacks_boxes
