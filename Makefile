@@ -25,7 +25,7 @@ help:
 	@echo "make check  linters, types, contracts, and the tests that start no programs: under a minute"
 	@echo "make test   everything that must pass: linters, types, contracts, all tests"
 	@echo "make lint   only linters, types and contracts"
-	@echo "make soak   the endurance tests at full length, about twenty minutes"
+	@echo "make soak   the endurance tests at full length, about twenty minutes; the oldest dependencies"
 	@echo "make prove  explore schedules of the data plane for an hour, then do make prove-model"
 	@echo "make prove-model  check the model of the ring in all its states, about 20 minutes (spin, gcc)"
 	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -26,16 +28,22 @@ _ENCODER_FPS = 30.0
 
 
 class SegmentedVideo:
-    """An MP4 with the time of each picture, and all but its last second there if it is killed.
+    """An MP4 with the time of each picture; a kill costs the last two seconds.
 
     OpenCV encodes each second into a file of its own, of which the pictures are moved over.
+    Encoders do much of their work when they are closed: a thread does that, while the next second
+    begins.
     """
 
     def __init__(self, path: Path, codec: str) -> None:
         self.path = path
         self.pictures = 0
         self._codec = codec
-        self._part = path.with_name(f".{path.stem}.part{path.suffix}")
+        self._parts = [path.with_name(f".{path.stem}.part{n}{path.suffix}") for n in (1, 2)]
+        self._next_part = itertools.cycle(self._parts)
+        self._part = self._parts[0]
+        self._worker = ThreadPoolExecutor(1, "video")
+        self._being_added: Future[None] | None = None
         self._times = PictureTimes()
         self._size = (0, 0)
         self._file: Mp4File | None = None
@@ -85,14 +93,19 @@ class SegmentedVideo:
             return None
         self._is_closed = True
         try:
-            if self._segment_ns:
-                self._end_segment(self._times.end_ns)
-            self._file.close()
+            try:
+                if self._segment_ns:
+                    self._end_segment(self._times.end_ns)
+                self._wait_until_added()
+            finally:
+                self._worker.shutdown()
+                self._file.close()
         except OSError as error:
             raise self._error(error) from error
         finally:
             self._encoder = None
-            self._part.unlink(missing_ok=True)
+            for part in self._parts:
+                part.unlink(missing_ok=True)
         return self.path
 
     def _begin(self, image: Image) -> None:
@@ -114,7 +127,7 @@ class SegmentedVideo:
             try:
                 encoder = self._open_encoder(codec)
                 encoder.write(np.zeros((self._size[1], self._size[0], 3), np.uint8))
-                self._read_part(encoder, 1)
+                self._read_part(encoder, self._part, 1)
             except VideoFileError as error:
                 logger.debug("%s", error)
             else:
@@ -128,6 +141,7 @@ class SegmentedVideo:
         )
 
     def _open_encoder(self, codec: str) -> cv2.VideoWriter:
+        self._part = next(self._next_part)
         encoder = cv2.VideoWriter(
             *(str(self._part), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*_FOURCCS[codec])),
             *(_ENCODER_FPS, self._size),
@@ -136,10 +150,41 @@ class SegmentedVideo:
             raise VideoFileError(f"{self._part}: OpenCV cannot write {codec}")
         return encoder
 
-    def _read_part(self, encoder: cv2.VideoWriter, count: int) -> Segment:
+    def _end_segment(self, end_ns: int) -> None:
+        """Let the thread add what was encoded; raises what it raised for the segment before."""
+        self._wait_until_added()
+        assert self._encoder is not None
+        encoder, times_ns = self._encoder, self._segment_ns
+        self._encoder, self._segment_ns = None, []
+        ticks = [_ticks(time_ns) for time_ns in times_ns]
+        self._being_added = self._worker.submit(
+            self._add_segment, encoder, self._part, ticks, _ticks(end_ns)
+        )
+
+    def _wait_until_added(self) -> None:
+        being_added, self._being_added = self._being_added, None
+        if being_added is not None:
+            being_added.result()
+
+    def _add_segment(
+        self, encoder: cv2.VideoWriter, part: Path, ticks: list[int], end_ticks: int
+    ) -> None:
+        """Move what was encoded into the file; runs in the thread."""
+        assert self._file is not None
+        segment = self._read_part(encoder, part, len(ticks))
+        if self._settings is None:
+            self._settings = segment.settings
+        if segment.settings != self._settings:
+            raise VideoFileError(f"{self.path}: the encoder has changed its settings meanwhile")
+        try:
+            self._file.add(segment, ticks, end_ticks)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _read_part(self, encoder: cv2.VideoWriter, part: Path, count: int) -> Segment:
         encoder.release()
         try:
-            segment = read_segment(self._part.read_bytes())
+            segment = read_segment(part.read_bytes())
         except OSError as error:
             raise self._error(error) from error
         except SegmentError as error:
@@ -147,20 +192,6 @@ class SegmentedVideo:
         if len(segment.samples) != count:
             raise self._short_error(len(segment.samples), count)
         return segment
-
-    def _end_segment(self, end_ns: int) -> None:
-        assert self._encoder is not None and self._file is not None
-        encoder, times_ns = self._encoder, self._segment_ns
-        self._encoder, self._segment_ns = None, []
-        segment = self._read_part(encoder, len(times_ns))
-        if self._settings is None:
-            self._settings = segment.settings
-        if segment.settings != self._settings:
-            raise VideoFileError(f"{self.path}: the encoder has changed its settings meanwhile")
-        try:
-            self._file.add(segment, [_ticks(time_ns) for time_ns in times_ns], _ticks(end_ns))
-        except OSError as error:
-            raise self._error(error) from error
 
     def _short_error(self, got: int, expected: int) -> VideoFileError:
         return write_error(

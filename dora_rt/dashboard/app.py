@@ -206,7 +206,8 @@ async def _picture(request: Request) -> Response:
         "number": shown.number,
         "width": shown.picture.width,
         "height": shown.picture.height,
-        "boxes": shown.boxes,
+        "boxes": None,
+        **(shown.found or {}),
         "lacks_boxes": shown.lacks_boxes,
         "latency_ms": round(shown.latency_ms, 1),
     }

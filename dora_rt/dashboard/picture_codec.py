@@ -11,7 +11,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.detections import BOX_COLUMNS, Detections, NoBoxesError, numbered, read_detections
+from dora_rt.detections import (
+    BOX_COLUMNS,
+    Detections,
+    NoBoxesError,
+    finding_of,
+    numbered,
+    read_detections,
+    read_found,
+)
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
 from dora_rt.picture import NoPictureError, PictureFile, picture_of, read_picture
@@ -29,6 +37,7 @@ class Kind(Enum):
 
     PICTURE = "picture"
     BOXES = "boxes"
+    FOUND = "found"
     OTHER = "other"
 
 
@@ -57,6 +66,13 @@ def as_numpy(value: Any) -> Any:
 
 def kind_of(event: Event) -> Kind:
     """Return what kind of value a sample has."""
+    if (name := finding_of(event.id)) is not None:
+        # Before pictures, for masks could be one.
+        try:
+            read_found(name, event.value, event.metadata)
+        except (NoBoxesError, CorruptSampleError):
+            return Kind.OTHER
+        return Kind.FOUND
     try:
         picture = read_picture(event.value, event.metadata)
         is_picture = isinstance(picture, PictureFile) or min(picture.size) >= _SMALLEST_SIDE

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dora_rt import __version__
 from dora_rt.launcher.preconditions import Limits, find_limits
-from dora_rt.opencv import WHEELS
+from dora_rt.opencv import installed_wheels
 from dora_rt.plan.plan import Plan
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY, WORD_BITS, Room, find_room
 
@@ -28,7 +28,6 @@ _PACKAGES = (
     "numpy",
     "posix_ipc",
     "PyYAML",
-    *WHEELS,
     "onnxruntime",
     "onnxruntime-gpu",
 )
@@ -210,6 +209,7 @@ def _installed() -> Iterator[tuple[str, str]]:
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             yield name, metadata.version(name)
+    yield from installed_wheels().items()
 
 
 def _user_name() -> str:

@@ -171,12 +171,18 @@ class Detector:
             FrameError: the frame is none of these, or is empty.
             ModelError: the values show that the outputs of the network are not understood.
         """
-        return self.look(frame).boxes
+        return self.look(frame, with_masks=False).boxes
 
-    def look(self, frame: NDArray[np.uint8]) -> Found:
+    def look(self, frame: NDArray[np.uint8], *, with_masks: bool = True) -> Found:
         """Find all that the model finds in a frame: boxes, and masks or the like.
 
-        Raises: as `detect`.
+        Args:
+            frame: as for `detect`.
+            with_masks: whether masks are made; those of many objects take their time.
+
+        Raises:
+            FrameError: as `detect`.
+            ModelError: as `detect`.
         """
         names = self._facts.output_names
         while True:
@@ -190,7 +196,7 @@ class Detector:
             except ModelError as error:
                 raise ModelError(f"{self.model_path}: {error}") from error
             if found is not None:
-                return self._place(found, raw, ratios, frame)
+                return self._place(found, raw, ratios, frame, with_masks=with_masks)
             _logger.warning(
                 "%s: %s. It is read as %s from now on; --layout %s does so from the start",
                 self.model_path.name,
@@ -215,6 +221,8 @@ class Detector:
         raw: RawOutputs,
         ratios: tuple[float, float],
         frame: NDArray[np.uint8],
+        *,
+        with_masks: bool,
     ) -> Found:
         """Reduce candidates to what is in the frame."""
         size = frame.shape[0], frame.shape[1]
@@ -234,7 +242,7 @@ class Detector:
         match reading.task:
             case Task.POSE:
                 return Found(boxes, keypoints_of(placed, reading.keypoint_shape, ratios))
-            case Task.SEGMENT:
+            case Task.SEGMENT if with_masks:
                 assert reading.prototypes is not None
                 prototypes = np.asarray(raw[reading.prototypes])[0].astype(np.float32)
                 masks = masks_of(placed, prototypes, ratios, self.input_size, size)

@@ -18,7 +18,7 @@ from ..used_ports import wired
 from .output import Output, can_open_window, choose_output, opencv_has_gui
 from .saving import open_saver
 from .screens import HiddenScreen, Screen, WebScreen, WindowScreen
-from .viewer import BOXES_INPUT, IMAGE_INPUT, Viewer, run
+from .viewer import BOXES_INPUT, FOUND_INPUTS, IMAGE_INPUT, Viewer, run
 
 __all__ = ["main"]
 
@@ -30,9 +30,11 @@ _EPILOG = """\
 inputs:
   image   H x W x 3 uint8 BGR, or the bytes of a JPEG or PNG file
   bbox    N x 6 float32 (x1, y1, x2, y2, confidence, class), `labels` in its metadata; optional
+  masks, keypoints, oriented, classes     what object_detection finds beyond boxes; optional
 
-Boxes are drawn on the picture they were found in. Without a display the picture is a web page, by
-default on this machine only; from elsewhere, forward its port: ssh -L 8080:127.0.0.1:8080 robot
+Boxes are drawn on the picture they were found in, or the picture says that they are not here.
+Without a display the picture is a web page, by default on this machine only; from elsewhere,
+forward its port: ssh -L 8080:127.0.0.1:8080 robot
 
 examples:
   --output web --port 0                      a web page at any free port
@@ -49,10 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dora_rt import Node
 
     try:
-        with wired(Node(), needs=[IMAGE_INPUT], reads=[BOXES_INPUT]) as node:
+        with wired(Node(), needs=[IMAGE_INPUT], reads=FOUND_INPUTS) as node:
             savers = [] if options.save is None else [open_saver(options.save)]
             with closing(open_screen(options)) as screen:
-                viewer = Viewer(screen, savers, expects_boxes=BOXES_INPUT in node.input_ids())
+                expects = [name for name in FOUND_INPUTS if name in node.input_ids()]
+                has_boxes = BOXES_INPUT in expects
+                others = [name for name in expects if name != BOXES_INPUT]
+                viewer = Viewer(screen, savers, expects_boxes=has_boxes, expects=others)
                 try:
                     run(node, viewer, screen)
                 finally:

@@ -10,7 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.detections import LEAST_POINT_CONFIDENCE, SKELETONS, corners_of, numbered
+from dora_rt.detections import (
+    LEAST_POINT_CONFIDENCE,
+    SKELETONS,
+    Detections,
+    corners_of,
+    numbered,
+)
 
 Image = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
@@ -82,6 +88,22 @@ def text_colour(background: Colour) -> Colour:
 def label_of(class_id: int, labels: Sequence[str]) -> str:
     """Return the name of a class; `class 7` where the sender has no name for it."""
     return labels[class_id] if 0 <= class_id < len(labels) else f"class {class_id}"
+
+
+def draw_found(canvas: Image, found: Detections) -> None:
+    """Draw all that was found on a picture."""
+    boxes = found.boxes if len(found.boxes) else None
+    if found.masks is not None and found.masks.size:
+        draw_masks(canvas, found.masks, boxes)
+    if found.oriented is not None and len(found.oriented):
+        # The upright boxes around them would say less.
+        draw_oriented(canvas, found.oriented, found.labels)
+    else:
+        draw_boxes(canvas, found.boxes, found.labels, found.ids)
+    if found.keypoints is not None:
+        draw_keypoints(canvas, found.keypoints, boxes)
+    if found.classes is not None:
+        draw_classes(canvas, found.classes, found.labels)
 
 
 def draw_boxes(canvas: Image, boxes: Boxes, labels: Sequence[str], ids: Sequence[int] = ()) -> None:

@@ -113,9 +113,9 @@ class Statistics:
             self._recent_ns.popleft()
         objects = 0
         if detections is not None:
-            objects = len(detections.boxes)
+            classes = detections.class_numbers()
+            objects = len(classes)
             self._pictures_with_detections += 1
-            classes = detections.boxes[:, 5].astype(int)
             self._found.update(label_of(one, detections.labels) for one in classes)
         return Status(
             frames=self.frames,

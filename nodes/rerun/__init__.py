@@ -26,7 +26,7 @@ inputs:
   bbox         N x 6 float32 (x1, y1, x2, y2, confidence, class), `labels` in its metadata
   any other    up to 16 numbers become curves, text becomes a log
 
-All are optional. Give the inputs `queue_policy: latest`. No other node ever waits for the viewer:
+All are optional. Give `any other` inputs `queue_policy: latest`. No node ever waits for the viewer:
 what it is too slow for is left out, and counted at the end.
 
 examples:

@@ -84,8 +84,8 @@ class Parts:
         self._written.append(path)
         # Whole: the node runs in the folder of the dataflow file, its reader elsewhere.
         logger.info(
-            "saved: %s: %d pictures, %.1f s, %.1f MB",
-            *(path.absolute(), pictures, duration_s, path.stat().st_size / 1e6),
+            "saved: %s: %d pictures, %.1f s, %.1f MiB",
+            *(path.absolute(), pictures, duration_s, path.stat().st_size / 2**20),
         )
 
     def _is_over(self, time_ns: int) -> bool:

@@ -222,9 +222,9 @@ def test_env_that_is_not_a_mapping(env: str, got: str) -> None:
             "2:17: node 'a': no such file: 'far/away.py'; paths begin at {folder}",
         ),
         (
-            "path: ~/webcam.py",
-            "2:17: node 'a': no such file: '~/webcam.py'; "
-            "'~' is not expanded, write the whole path",
+            "path: ~nobody-here/webcam.py",
+            "2:17: node 'a': no such file: '~nobody-here/webcam.py'; "
+            "no home folder is known for that user",
         ),
         (
             "path: no-such-command",
@@ -278,9 +278,9 @@ def test_env_that_is_not_a_mapping(env: str, got: str) -> None:
             "2:41: 'working_dir' of node 'a': no such folder: 'there'; paths begin at {folder}",
         ),
         (
-            "path: webcam.py, working_dir: ~/data",
-            "2:41: 'working_dir' of node 'a': no such folder: '~/data'; '~' is not expanded, "
-            "write the whole path",
+            "path: webcam.py, working_dir: ~nobody-here/data",
+            "2:41: 'working_dir' of node 'a': no such folder: '~nobody-here/data'; no home folder "
+            "is known for that user",
         ),
         (
             "path: webcam.py, working_dir: notes.txt",

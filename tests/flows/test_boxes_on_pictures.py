@@ -273,8 +273,12 @@ def test_boxes_are_on_their_own_picture_and_all_latencies_agree(flow: Flow, work
     check_latencies(outcome)
 
 
-def check_latencies(outcome: Outcome) -> None:
-    """The picture of plot, its page, its summary, the edge and the dashboard say the same."""
+def check_latencies(outcome: Outcome, *, is_steady: bool = True) -> None:
+    """The summary of plot, the edge, plot's page and the dashboard say the same.
+
+    The page has the median of the last pictures, and the dashboard does not know how long boxes
+    wait for plot. So these two are the same only in a flow that is in step.
+    """
     lines = outcome.done.lines("plot")
     told = [line for line in lines if re.match("latency camera to picture(, with boxes)?:", line)]
     console_ms = float(re.search(r"p50 ([\d.]+) ms", told[0])[1])  # type: ignore[index]
@@ -283,8 +287,10 @@ def check_latencies(outcome: Outcome) -> None:
     page_ms = outcome.page.latencies_ms[-1]
     dashboard_ms = statistics.median(outcome.dashboard.latencies_ms)
     print(f"latencies: {console_ms=} {edge_ms=} {page_ms=} {dashboard_ms=}")
-    for said_ms in (console_ms, page_ms, dashboard_ms):
-        assert said_ms == pytest.approx(edge_ms, rel=0.15, abs=15)
+    assert console_ms == pytest.approx(edge_ms, rel=0.1)
+    if is_steady:
+        assert page_ms == pytest.approx(edge_ms, rel=0.15, abs=15)
+        assert dashboard_ms == pytest.approx(edge_ms, rel=0.15, abs=15)
 
 
 @pytest.mark.slow
@@ -299,7 +305,7 @@ def test_hundred_pictures_of_the_scene_have_their_own_boxes(flow: Flow, work_ms:
     outcome = watch(flow, "test://scene?seed=3", SLOW_NODE.format(work_ms=work_ms), seconds)
 
     check(outcome, PICTURES)
-    check_latencies(outcome)
+    check_latencies(outcome, is_steady=False)
 
 
 @pytest.mark.slow
@@ -314,4 +320,4 @@ def test_hundred_pictures_of_a_video_have_the_boxes_of_yolox_nano(flow: Flow, vi
     outcome = watch(flow, source, model, 40)
 
     check(outcome, PICTURES)
-    check_latencies(outcome)
+    check_latencies(outcome, is_steady=False)

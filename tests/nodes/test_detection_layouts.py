@@ -191,6 +191,19 @@ def test_yolov8_boxes_are_columns_without_objectness(load: Any) -> None:
     assert_box(load(yolov8()), Layout.YOLOV8)
 
 
+def test_raw_heads_beside_the_boxes_are_no_masks(load: Any) -> None:
+    heads = {f"head{size}": np.zeros((1, 64 + 3, size, size), np.float32) for size in (8, 4, 2)}
+
+    assert_box(load({"output0": yolov8(), **heads}), Layout.YOLOV8)
+
+
+def test_raw_heads_of_yolov5_beside_its_boxes_are_not_looked_at(load: Any) -> None:
+    heads = {f"head{size}": np.zeros((1, 3, size, size, 8), np.float32) for size in (8, 4, 2)}
+    boxes = rows(3 * CELLS, 3, objectness=0.8)
+
+    assert_box(load({"output": boxes, **heads}), Layout.YOLOV5, 0.8 * 0.9)
+
+
 def test_yolov8_turned_round_is_told_by_the_names(load: Any) -> None:
     raw = yolov8().transpose(0, 2, 1).copy()
 
@@ -300,7 +313,10 @@ def triple(scale: float = 1, *, is_flat: bool = False) -> dict[str, NDArray[Any]
 
 
 def test_dfine_gives_labels_boxes_and_scores(load: Any) -> None:
-    assert_box(load(triple(), has_sizes=True), Layout.DFINE)
+    detector = load(triple(), has_sizes=True)
+
+    assert_box(detector, Layout.DFINE)
+    assert detector._facts.size_input_dtype == np.int64
 
 
 def test_dfine_in_fractions_is_read_as_such(load: Any) -> None:

@@ -268,7 +268,10 @@ def test_picture_whose_metadata_were_overwritten_is_told_and_does_not_end_the_lo
 def test_unknown_input_is_named(caplog):
     view([Event("imgae", b"x")])
 
-    assert caplog.messages == ["input 'imgae' is not shown; plot has the inputs 'image' and 'bbox'"]
+    assert caplog.messages == [
+        "input 'imgae' is not shown; plot has the inputs 'image', 'bbox', 'masks', 'keypoints', "
+        "'oriented', 'classes'"
+    ]
 
 
 def test_summary_tells_what_was_found_and_how_late():

@@ -48,7 +48,7 @@ def test_pictures_become_a_video_that_lasts_as_long_as_they_did(tmp_path, suffix
     write(path, [image_event(n) for n in range(50)])
 
     assert length_s(path) == pytest.approx(5.0, rel=0.02)
-    assert f"saved: {path}: 50 pictures, 5.0 s, 0.0 MB" in caplog.messages
+    assert f"saved: {path}: 50 pictures, 5.0 s, 0.0 MiB" in caplog.messages
 
 
 def test_file_that_is_there_is_never_replaced(tmp_path):

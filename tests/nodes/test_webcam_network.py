@@ -104,7 +104,7 @@ def test_video_behind_a_url_is_a_recording_with_its_own_pace_and_end(server, cli
     assert values == [(n, 20 * n) for n in range(10)]
     assert source.is_finished
     assert caplog.messages == [
-        f"video {server.url}/clip.avi: 64x48, 25 fps, 0.4 s, played at its own pace"
+        f"video {server.url}/clip.avi: 64x48, 25 fps, 0.4 s by its header, played at its own pace"
     ]
 
 

@@ -168,7 +168,7 @@ def _compile(file: Path, shown: str) -> None:
 
 def _nearest(path: str, folder: Path, *, otherwise: str = "") -> str:
     if path.startswith("~"):
-        return "'~' is not expanded, write the whole path"
+        return "no home folder is known for that user"
     if " " in path:
         return "if the rest are arguments, write them in 'args'"
     parent = Path(path).parent
