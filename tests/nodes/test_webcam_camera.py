@@ -301,4 +301,6 @@ def test_codec_is_asked_for_before_size_and_rate():
 def test_wanted_format_reads_like_what_the_camera_gives():
     assert str(CameraFormat(1280, 720, 30.0, "MJPG")) == "1280x720 at 30 fps MJPG"
     assert str(CameraFormat(width=1280)) == "1280xany"
+    assert str(CameraFormat(fps=2.0)) == "2 fps"
+    assert str(CameraFormat(fourcc="MJPG")) == "MJPG"
     assert str(CameraFormat()) == "nothing particular"
