@@ -127,7 +127,7 @@ def _save(path: Path, live: _Live) -> bool:
             draw_boxes(image, found.boxes, found.labels)
         elif has_boxes:
             print(f"no boxes of this picture have come from {live.watches['bbox'].output}")
-        saver.add(image)
+        saver.add(image, view.picture.origin_ns)
         print(f"saved: {(saver.close() or path).absolute()}")
         return True
     return False

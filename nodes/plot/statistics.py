@@ -77,10 +77,6 @@ class Statistics:
         """Count pictures and boxes that were lost on their way here."""
         self.drops += dropped
 
-    def add_unmatched(self, unmatched: int) -> None:
-        """Count pictures and boxes that found no partner, which is no loss on the way."""
-        self.unmatched += unmatched
-
     def add_view(
         self,
         received_ns: int,

@@ -61,6 +61,7 @@ class Viewer:
         self._matcher: PictureMatcher[Event, Detections] = PictureMatcher(expected)
         self._name_of = name_of
         self._odd = OddSamples(name_of)
+        self._unmatched = 0
         self.statistics = Statistics(clock)
 
     def take(self, event: Event) -> bool:
@@ -84,7 +85,7 @@ class Viewer:
 
     def summary(self) -> list[str]:
         """Return what was shown, in a few lines."""
-        self.statistics.unmatched = self._matcher.unmatched
+        self.statistics.unmatched = self._unmatched + self._matcher.unmatched
         return [*self.statistics.summary(), *self._odd.summary()]
 
     def _match(self, event: Event, now_ns: int) -> View[Event, Detections] | None:
@@ -111,7 +112,7 @@ class Viewer:
 
     def _show_matched(self, event: Event, received_ns: int) -> bool:
         """Show a picture and what the dataflow file lets come together with it, by `sync:`."""
-        self.statistics.add_unmatched(event.dropped)
+        self._unmatched += event.dropped
         picture = read_picture(event[IMAGE_INPUT])
         found: dict[str, Detections] = {}
         hint = ""

@@ -6,6 +6,7 @@ number of its picture as boxes of their own. Both are read back from what is sho
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
 import os
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.programs
 
 IS_SOAK = os.environ.get("SOAK") == "1"
 PICTURES = 100
+LOOK_S = 0.12  # between two looks of this test, on a busy machine
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 BITS = 12
 BAND = 128  # pixels above the picture
@@ -224,7 +226,7 @@ def look_at_page(seen: Seen, url: str) -> None:
             jpeg = answer.read()
         with urllib.request.urlopen(f"{url}/status.json", timeout=5) as answer:
             status = json.load(answer)
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
+    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError):
         return  # no picture yet, or the run has ended
     picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     if picture is not None:
@@ -240,26 +242,27 @@ def look_at_dashboard(seen: Seen, dashboard: Dashboard, number: int) -> int:
             return number
         path = f"/api/runs/{run['run']}/pictures/stamp/image?after={number}"
         answer = dashboard.ask(path)
-    except (ConnectionError, TimeoutError):
+    except (http.client.HTTPException, ConnectionError, TimeoutError):
         return number
     if answer.status != 200:
         return number
     about = json.loads(answer.headers["dora-rt-picture"])
     picture = cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_COLOR)
     boxes = about["boxes"]
-    assert about["lacks_boxes"] is (boxes is None)
+    assert boxes is None or not about["lacks_boxes"]
     seen.add(number_of(picture), 0 if boxes is None else number_in(boxes, about["width"]))
     if boxes is not None:
         seen.latencies_ms.append(about["latency_ms"])
     return int(about["number"])
 
 
-def check(outcome: Outcome, least: int) -> None:
+def check(outcome: Outcome, least: int, least_on_dashboard: int = 1) -> None:
     for name in ("video", "page", "dashboard"):
         seen: Seen = getattr(outcome, name)
         print(f"{name}: {seen}")
         assert not seen.wrong, f"{name}: boxes on other pictures: {seen.wrong}"
     assert len(outcome.video.pairs) >= least, outcome.done.out
+    assert len(outcome.dashboard.pairs) >= least_on_dashboard, outcome.done.out
 
 
 @pytest.mark.parametrize("work_ms", [80, 400])
@@ -269,7 +272,7 @@ def test_boxes_are_on_their_own_picture_and_all_latencies_agree(flow: Flow, work
     outcome = watch(flow, source, SLOW_NODE.format(work_ms=work_ms), 4)
 
     check(outcome, 1600 // work_ms)
-    assert outcome.page.pairs and outcome.dashboard.pairs
+    assert outcome.page.pairs
     check_latencies(outcome)
 
 
@@ -290,7 +293,9 @@ def check_latencies(outcome: Outcome, *, is_steady: bool = True) -> None:
     assert console_ms == pytest.approx(edge_ms, rel=0.1)
     if is_steady:
         assert page_ms == pytest.approx(edge_ms, rel=0.15, abs=15)
-        assert dashboard_ms == pytest.approx(edge_ms, rel=0.15, abs=15)
+        least_ms = edge_ms - (edge.latency_ns(0.5) or 0) / 1e6
+        slack_ms = 15 + 0.15 * edge_ms
+        assert least_ms - slack_ms <= dashboard_ms <= edge_ms + slack_ms
 
 
 @pytest.mark.slow
@@ -300,11 +305,11 @@ def check_latencies(outcome: Outcome, *, is_steady: bool = True) -> None:
 def test_hundred_pictures_of_the_scene_have_their_own_boxes(flow: Flow, work_ms: int):
     # A picture each 33 ms: a detector waits for the next one after each answer.
     period_s = math.ceil(max(work_ms, 1) / 33) * 0.0334
-    seconds = 1.1 * PICTURES * period_s + 6
+    seconds = 1.15 * PICTURES * max(period_s, LOOK_S) + 8
 
     outcome = watch(flow, "test://scene?seed=3", SLOW_NODE.format(work_ms=work_ms), seconds)
 
-    check(outcome, PICTURES)
+    check(outcome, PICTURES, PICTURES)
     check_latencies(outcome, is_steady=False)
 
 
@@ -319,5 +324,5 @@ def test_hundred_pictures_of_a_video_have_the_boxes_of_yolox_nano(flow: Flow, vi
 
     outcome = watch(flow, source, model, 40)
 
-    check(outcome, PICTURES)
+    check(outcome, PICTURES, PICTURES)
     check_latencies(outcome, is_steady=False)
