@@ -13,11 +13,13 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 from dora_rt.errors import DoraRtError
 
 _PIECE_NBYTES = 65536
+# Shorter values of a query are words such as `v1`, and no keys.
+_LEAST_SECRET = 6
 
 
 class ServiceError(DoraRtError):
@@ -79,6 +81,18 @@ class Address:
             f"{parts.scheme}://{shown_host}{shown_port}{parts.path or '/'}",
             user,
         )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What is not to be shown where a service repeats it: password and values of the query."""
+        _, _, password = self.credentials.partition(":")
+        # As it was sent, and as services read it.
+        values = [part.partition("=")[2] for part in self.path.partition("?")[2].split("&")]
+        values = [one for one in values if len(one) >= _LEAST_SECRET]
+        found = [password, quote(password, safe=""), *values, *map(unquote_plus, values)]
+        if password:
+            found.append(_basic(self.credentials).partition(" ")[2])
+        return tuple(dict.fromkeys(filter(None, found)))
 
     @property
     def is_on_this_machine(self) -> bool:

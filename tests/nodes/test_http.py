@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import cv2
 import numpy as np
@@ -268,10 +269,12 @@ def test_secrets_are_taken_from_variables_and_sent_but_never_shown(
 ):
     def behave(handler: BaseHTTPRequestHandler, asked: Asked) -> None:
         # As services do that show what they were sent.
-        say(handler, json.dumps(asked.headers).encode() * 3, status=401)
+        text = f"{asked.path} {unquote_plus(asked.path)} {encoded} {json.dumps(asked.headers)}"
+        say(handler, text.encode() * 3, status=401)
 
     service = serve(behave)
-    url = service.url.replace("//", "//me:pass-word@") + "/ask?key=in-query"
+    encoded = base64.b64encode(b"me:pass-word").decode()
+    url = service.url.replace("//", "//me:pass-word@") + "/ask?v=1&key=in%20query%2F"
     words = ["--url", url, "--token-env", "MY_TOKEN", "--header-env", "X-Api-Key: MY_KEY"]
     with pytest.raises(SystemExit):
         parse_options(words, {"MY_KEY": "key-secret"})
@@ -298,9 +301,10 @@ def test_secrets_are_taken_from_variables_and_sent_but_never_shown(
     assert sent["Authorization"] == "Bearer token-secret"
     assert sent["X-Api-Key"] == "key-secret"
     assert sent["X-Camera"] == "front"
-    assert service.asked[0].path == "/ask?key=in-query"
+    assert service.asked[0].path == "/ask?v=1&key=in%20query%2F"
+    assert "/ask?v=1&key=***" in caplog.text
     assert "is the token right (--token-env)?" in caplog.text
-    for secret in ("token-secret", "key-secret", "pass-word", "in-query"):
+    for secret in ("token-secret", "key-secret", "pass-word", encoded, "in%20", "in query"):
         assert secret not in caplog.text
         assert secret not in repr(options.url)
 
@@ -357,6 +361,11 @@ def test_arrays_and_texts_go_as_json_or_as_numpy_writes_them():
         RequestForm(Form.JPEG).make("image", array, {}, "")
     with pytest.raises(RequestError, match="cannot be sent in this form"):
         RequestForm().make("image", b"\xff\x00", {}, "")
+    for form in (Form.AUTO, Form.OPENAI, Form.OLLAMA):
+        with pytest.raises(RequestError, match="nothing that JSON knows; --form npy sends it"):
+            RequestForm(form).make("image", np.array([1j]), {}, "")
+    with pytest.raises(RequestError, match="expected numbers"):
+        RequestForm(Form.NPY).make("image", np.array([None]), {}, "")
 
 
 def test_form_of_html_has_the_file_and_the_fields():
