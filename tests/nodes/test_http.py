@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import io
 import json
 import logging
 import re
 import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -192,6 +194,32 @@ def test_service_that_is_not_there_or_no_web_service_is_told(serve: Serve):
 
     with pytest.raises(ServiceError, match="SSH"):
         ask(serve(behave).url)
+
+
+def test_service_without_tls_is_told_as_such(serve: Serve):
+    url = serve(saying(b"{}")).url.replace("http:", "https:")
+
+    with pytest.raises(ServiceError, match=r"no TLS with it \(.*\); https:// is for what speaks"):
+        ask(url)
+
+
+def test_answer_that_is_compressed_unasked_is_unpacked_within_the_limit(serve: Serve):
+    def asked_of(content: bytes, encoding: str) -> bytes:
+        return ask(serve(saying(content, Content_Encoding=encoding)).url).body
+
+    packed = gzip.compress(b"[1]")
+    assert asked_of(packed, "gzip") == b"[1]"
+    assert asked_of(zlib.compress(b"[1]"), "deflate") == b"[1]"
+    assert asked_of(b"[1]", "identity") == b"[1]"
+    assert asked_of(b"", "gzip") == b""
+    for content, encoding, why in [
+        (gzip.compress(bytes(100_001)), "gzip", "has more than 100000 bytes"),
+        (packed[:-9], "gzip", "is cut: the gzip has no end"),
+        (b"[1]", "gzip", "is no gzip"),
+        (b"[1]", "br", "is encoded as 'br', unasked"),
+    ]:
+        with pytest.raises(ServiceError, match=f"its answer {why}"):
+            asked_of(content, encoding)
 
 
 def test_answer_without_end_is_refused(serve: Serve):
