@@ -38,6 +38,7 @@ class Detections:
         keypoints: N x K x 3 float32; None as above.
         oriented: N x 7 float32; None as above.
         classes: K x 2 float32, of the whole picture; None as above.
+        ids: the id of the object of each box, as a tracker gives it; empty if there are none.
     """
 
     boxes: Boxes
@@ -48,6 +49,7 @@ class Detections:
     keypoints: NDArray[np.float32] | None = None
     oriented: NDArray[np.float32] | None = None
     classes: NDArray[np.float32] | None = None
+    ids: tuple[int, ...] = ()
 
     def are_of(self, width: int, height: int) -> bool:
         """Whether they may have been found on a picture of this size."""
@@ -117,6 +119,7 @@ def put_together(parts: Sequence[Detections]) -> Detections:
             whole.keypoints if part.keypoints is None else part.keypoints,
             whole.oriented if part.oriented is None else part.oriented,
             whole.classes if part.classes is None else part.classes,
+            part.ids if len(part.boxes) else whole.ids,
         )
     return whole
 
@@ -127,7 +130,8 @@ def _detections(boxes: Boxes, metadata: Mapping[str, Any]) -> Detections:
     if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
         size = width, height
     picture_seq = seq if isinstance(seq, int) else None
-    return Detections(boxes, labels_of(metadata), size, picture_seq)
+    ids = ids_of(metadata, len(boxes))
+    return Detections(boxes, labels_of(metadata), size, picture_seq, ids=ids)
 
 
 def boxes_of(value: Any) -> Boxes:
@@ -158,6 +162,19 @@ def boxes_of(value: Any) -> Boxes:
     # What is no number, or no number of a class, can be neither drawn nor counted.
     is_usable = np.isfinite(boxes).all(axis=1) & (np.abs(boxes[:, 5]) < _MOST_CLASSES)
     return boxes[is_usable]
+
+
+def ids_of(metadata: Mapping[str, Any], count: int) -> tuple[int, ...]:
+    """Return the ids of the objects of `count` boxes; none unless each box has one."""
+    ids = metadata.get("ids")
+    if not isinstance(ids, (list, tuple)) or len(ids) != count:
+        return ()
+    return tuple(ids) if all(isinstance(one, int) for one in ids) else ()
+
+
+def numbered(label: str, ids: Sequence[int], index: int) -> str:
+    """Return the label of a box with the id of its object, if it has one: `person #3`."""
+    return f"{label} #{ids[index]}" if ids else label
 
 
 def labels_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:

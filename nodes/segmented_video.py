@@ -30,9 +30,8 @@ _ENCODER_FPS = 30.0
 class SegmentedVideo:
     """An MP4 with the time of each picture; a kill costs the last two seconds.
 
-    OpenCV encodes each second into a file of its own, of which the pictures are moved over.
-    Encoders do much of their work when they are closed: a thread does that, while the next second
-    begins.
+    OpenCV encodes each second into a file of its own, of which the pictures are moved over. An
+    encoder does much of its work when it is closed: a thread does that, while the next one begins.
     """
 
     def __init__(self, path: Path, codec: str) -> None:
@@ -132,12 +131,11 @@ class SegmentedVideo:
                 logger.debug("%s", error)
             else:
                 return codec
-            finally:
-                self._part.unlink(missing_ok=True)
         width, height = self._size
-        raise VideoFileError(
-            f"{self.path}: OpenCV {cv2.__version__} cannot write a {_NAMES[wanted[-1]]} video of "
-            f"{width}x{height} there; check the folder's permissions and the room on its disk"
+        raise write_error(
+            self.path,
+            f"OpenCV {cv2.__version__} gives no {_NAMES[wanted[-1]]} video of {width}x{height} "
+            "there; check the folder's permissions",
         )
 
     def _open_encoder(self, codec: str) -> cv2.VideoWriter:
@@ -147,7 +145,7 @@ class SegmentedVideo:
             *(_ENCODER_FPS, self._size),
         )
         if not encoder.isOpened():
-            raise VideoFileError(f"{self._part}: OpenCV cannot write {codec}")
+            raise write_error(self.path, f"OpenCV cannot write {_NAMES[codec]} there")
         return encoder
 
     def _end_segment(self, end_ns: int) -> None:
@@ -185,12 +183,15 @@ class SegmentedVideo:
         encoder.release()
         try:
             segment = read_segment(part.read_bytes())
+            if len(segment.samples) != count:
+                raise self._short_error(len(segment.samples), count)
         except OSError as error:
             raise self._error(error) from error
         except SegmentError as error:
             raise self._short_error(0, count) from error
-        if len(segment.samples) != count:
-            raise self._short_error(len(segment.samples), count)
+        finally:
+            # Not before an error is made: whether the disk is full is looked at there.
+            part.unlink(missing_ok=True)
         return segment
 
     def _short_error(self, got: int, expected: int) -> VideoFileError:

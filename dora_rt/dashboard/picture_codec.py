@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, cast
@@ -15,6 +16,7 @@ from dora_rt.detections import (
     Detections,
     NoBoxesError,
     finding_of,
+    numbered,
     read_detections,
     read_found,
 )
@@ -110,16 +112,20 @@ def boxes_on(picture: Encoded, found: Detections) -> list[dict[str, Any]] | None
     ):
         return None
     names = [label[:_LONGEST_LABEL] for label in found.labels]
-    surest = found.boxes[np.argsort(-found.boxes[:, 4], kind="stable")][:_MOST_BOXES]
+    surest = np.argsort(-found.boxes[:, 4], kind="stable")[:_MOST_BOXES]
     return [
         {
             "corners": [round(float(side), 1) for side in box[:4]],
             "confidence": round(float(box[4]), 3),
             "class": int(box[5]),
-            "label": names[int(box[5])] if 0 <= box[5] < len(names) else f"class {int(box[5])}",
+            "label": numbered(_name(int(box[5]), names), found.ids, index),
         }
-        for box in surest
+        for index, box in zip(surest, found.boxes[surest], strict=True)
     ]
+
+
+def _name(class_id: int, names: Sequence[str]) -> str:
+    return names[class_id] if 0 <= class_id < len(names) else f"class {class_id}"
 
 
 def _can_be_boxes(event: Event) -> bool:

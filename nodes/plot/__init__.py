@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, file_path, one_of, whole_number
+from ..options import add_option, file_path, one_of, warn_unused, whole_number
 from ..quiet_opencv import silence_opencv
 from ..used_ports import wired
 from .output import Output, can_open_window, choose_output, opencv_has_gui
@@ -24,6 +24,7 @@ __all__ = ["main"]
 
 logger = logging.getLogger(__name__)
 
+_HOST, _PORT = "127.0.0.1", 8080
 _SYSTEM_FONTS = "/usr/share/fonts"
 
 _EPILOG = """\
@@ -86,6 +87,9 @@ def open_screen(options: argparse.Namespace) -> Screen:
         has_gui=opencv_has_gui(),
         can_open_window=can_open_window,
     )
+    if choice.output is not Output.WEB:
+        why = f"no page is shown (--output {choice.output.value})"
+        warn_unused(options, {"host": _HOST, "port": _PORT}, why)
     match choice.output:
         case Output.WINDOW:
             # pip's OpenCV points Qt to a folder of fonts that it does not ship, and Qt complains.
@@ -113,10 +117,10 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     text = "auto, window, web, file (only --save) or none; auto is a window if there is a display"
     add_option(parser, environ, "--output", output, "auto", text)
     text = "address of the web page; 0.0.0.0 shows it to the whole network"
-    add_option(parser, environ, "--host", str, "127.0.0.1", text, from_outside=False)
+    add_option(parser, environ, "--host", str, _HOST, text, from_outside=False)
     text = "port of the web page; the next free one if it is taken, any if 0"
     port = whole_number(0, 65535)
-    add_option(parser, environ, "--port", port, 8080, text, from_outside=False)
+    add_option(parser, environ, "--port", port, _PORT, text, from_outside=False)
     text = "file for the last picture (.png, .jpg), or for a video of all (.mp4, .avi)"
     add_option(parser, environ, "--save", file_path, None, text)
     options = parser.parse_args(argv)

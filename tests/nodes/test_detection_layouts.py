@@ -446,6 +446,18 @@ def test_labels_of_another_number_than_all_readings_are_refused(load: Any) -> No
         load(yolov8(), labels=["a", "b"])
 
 
+def test_names_that_are_too_few_or_too_many_are_told(
+    load: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(yolov8(), metadata={"names": "['a', 'b', 'c', 'd']"})
+    assert "has the names of 4 classes, but its output has 3" in caplog.text
+
+    detector = load(ready([*CORNERS, 0.9, 17]), labels=["a", "b"])
+    detector.detect(FRAME)
+    detector.detect(FRAME)
+    assert caplog.text.count("found the class 17, but there are the names of only 2 classes") == 1
+
+
 def test_task_of_an_unsupported_kind_is_refused_by_name(load: Any) -> None:
     with pytest.raises(ModelError, match="for the task 'depth', which is not supported"):
         load(yolov8(), metadata={"task": "depth"})

@@ -263,6 +263,45 @@ def test_inputs_and_outputs_that_a_node_does_not_use_are_told_once_at_its_start(
 
 
 @pytest.mark.programs
+@pytest.mark.parametrize(
+    ("module", "args", "told"),
+    [
+        ("plot", "--output none --port 81", "--port is not used: no page is shown (--output none)"),
+        (
+            "plot",
+            "--output none --host ::1",
+            "--host is not used: no page is shown (--output none)",
+        ),
+        ("webcam", "--jpeg-quality 20", "--jpeg-quality is not used: it is for --encoding jpeg"),
+        ("plot", "--output none", None),
+        ("webcam", "--encoding jpeg --jpeg-quality 20", None),
+    ],
+)
+def test_option_that_nothing_uses_is_told(flow: Flow, module: str, args: str, told: str | None):
+    given = {"webcam": "", "plot": "--output none", module: args}
+    flow.write(
+        "flow.yml",
+        f"""
+        nodes:
+          - id: webcam
+            module: dora_rt.nodes.webcam
+            args: --source "test://scene?frames=2" {given["webcam"]}
+          - id: plot
+            module: dora_rt.nodes.plot
+            args: {given["plot"]}
+            inputs: {{image: webcam/image}}
+        """,
+    )
+
+    done = flow.run()
+
+    assert done.exit_code == 0, done.out
+    assert [line for line in done.lines(module) if "is not used" in line] == (
+        [told] if told else []
+    )
+
+
+@pytest.mark.programs
 def test_help_of_every_ready_node_is_told_by_its_module():
     package = importlib.import_module("dora_rt.nodes")
     (folder,) = package.__path__

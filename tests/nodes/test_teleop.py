@@ -240,7 +240,7 @@ def word(number: int, motion: Motion, *, page: str = "a", ticket: int) -> Word:
 
 
 def test_word_that_was_too_long_on_its_way_does_not_drive(pilot: Pilot, time: FakeTime):
-    seat = DriverSeat(pilot, time.clock)
+    seat = DriverSeat(pilot, clock=time.clock)
     ticket = seat.ticket()
     assert seat.hear(word(1, AHEAD, ticket=ticket)) == "driving"
     assert seat.hear(word(3, STILL, ticket=ticket)) == "free"
@@ -254,7 +254,7 @@ def test_word_that_was_too_long_on_its_way_does_not_drive(pilot: Pilot, time: Fa
 
 
 def test_one_page_drives_until_it_lets_go_or_is_gone(pilot: Pilot, time: FakeTime):
-    seat = DriverSeat(pilot, time.clock)
+    seat = DriverSeat(pilot, clock=time.clock)
     back = Motion(forward=-1)
     assert seat.hear(word(1, AHEAD, ticket=seat.ticket())) == "driving"
 

@@ -162,3 +162,6 @@ def test_options_come_from_the_file_too_and_keep_needs_split_minutes(capsys):
     with pytest.raises(SystemExit):
         parse_options(["--keep", "3"], {})
     assert "--keep needs --split-minutes" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse_options(["--save", "out/a.mkv"], {})
+    assert "--save out/a.mkv: expected a name that ends in .mp4 or .avi" in capsys.readouterr().err
