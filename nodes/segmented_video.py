@@ -37,6 +37,7 @@ class SegmentedVideo:
     def __init__(self, path: Path, codec: str) -> None:
         self.path = path
         self.pictures = 0
+        self.earlier_paths: list[Path] = []
         self._codec = codec
         self._parts = [path.with_name(f".{path.stem}.part{n}{path.suffix}") for n in (1, 2)]
         self._next_part = itertools.cycle(self._parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from itertools import pairwise
 from pathlib import Path
@@ -40,8 +41,9 @@ class SteadyVideo:
     def __init__(self, path: Path, *, longest_nbytes: int = _LONGEST_AVI_NBYTES) -> None:
         self.path = path
         self.pictures = 0
+        self.earlier_paths: list[Path] = []
+        self._first_path = path
         self._longest_nbytes = longest_nbytes
-        self._parts = 0
         self._times = PictureTimes()
         self._size = (0, 0)
         self._first: list[tuple[Image, int]] = []
@@ -114,7 +116,6 @@ class SteadyVideo:
             )
             if writer.isOpened():
                 self._writer = writer
-                self._parts += 1
                 return
         width, height = self._size
         raise write_error(
@@ -163,7 +164,8 @@ class SteadyVideo:
         if self.nbytes < self._longest_nbytes:
             return
         self._end_part()
-        self.path = _numbered(self.path, self._parts)
+        self.earlier_paths.append(self.path)
+        self.path = _reserve_next(self._first_path)
         self._begin_part()
         logger.info(
             "%s: goes on there, since the file before has the size that an AVI may have", self.path
@@ -173,10 +175,18 @@ class SteadyVideo:
         return round((at_ns - self._cut_ns) * self._fps / 1e9)
 
 
-def _numbered(path: Path, parts: int) -> Path:
-    """Return the name of the next part: out.avi, out-2.avi, out-3.avi."""
-    stem = path.stem if parts == 1 else path.stem.removesuffix(f"-{parts}")
-    return path.with_name(f"{stem}-{parts + 1}{path.suffix}")
+def _reserve_next(first: Path) -> Path:
+    """Make an empty file for the next part, of a free name: out-2.avi, out-3.avi after out.avi."""
+    for number in itertools.count(2):
+        path = first.with_name(f"{first.stem}-{number}{first.suffix}")
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise write_error(path, error.strerror) from error
+        return path
+    raise AssertionError("there is a free name")
 
 
 def _rate(times_ns: list[int]) -> float:

@@ -34,10 +34,12 @@ class VideoFile(Protocol):
     Attributes:
         path: the file; it is there from the first picture on, and can be read at any moment.
         pictures: how many pictures it was given.
+        earlier_paths: the files before, if it did not fit into one.
     """
 
     path: Path
     pictures: int
+    earlier_paths: list[Path]
 
     @property
     def duration_s(self) -> float:

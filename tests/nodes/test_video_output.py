@@ -157,6 +157,21 @@ def test_avi_that_is_too_large_goes_on_in_another_file(tmp_path):
     assert sum(len(read_back(tmp_path / name)[0]) for name in names) == 100
 
 
+def test_next_file_of_an_avi_replaces_none_that_is_there(tmp_path):
+    precious = tmp_path / "a-2.avi"
+    precious.write_bytes(b"precious")
+    video = SteadyVideo(tmp_path / "a.avi", longest_nbytes=20_000)
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    for n in range(40):
+        video.add(noise, 10**12 + n * 100 * MS)
+
+    last = video.close()
+
+    assert precious.read_bytes() == b"precious"
+    assert last == tmp_path / "a-3.avi"
+    assert video.earlier_paths == [tmp_path / "a.avi"]
+
+
 def test_long_pause_is_shortened_in_an_avi_and_kept_in_an_mp4(tmp_path, caplog):
     times_ms = [*range(0, 1000, 100), 3_600_000, 3_600_100]
 
