@@ -23,6 +23,8 @@ _NAMES = {"h264": "H.264", "mpeg4": "MPEG-4"}
 # What is lost at most if the process is killed.
 _SEGMENT_NS = 1_000_000_000
 _MOST_IN_SEGMENT = 240
+# How long a picture lasts has 31 bits in an MP4: 6.6 hours.
+_LONGEST_PAUSE_NS = 6 * 3_600_000_000_000
 # Encoders decide by it how many bits a picture gets, and pictures get the same at any rate.
 _ENCODER_FPS = 30.0
 
@@ -44,7 +46,7 @@ class SegmentedVideo:
         self._part = self._parts[0]
         self._worker = ThreadPoolExecutor(1, "video")
         self._being_added: Future[None] | None = None
-        self._times = PictureTimes()
+        self._times = PictureTimes(_LONGEST_PAUSE_NS)
         self._size = (0, 0)
         self._file: Mp4File | None = None
         self._settings: bytes | None = None
@@ -71,7 +73,13 @@ class SegmentedVideo:
         """
         if self._file is None:
             self._begin(image)
+        cut_ns = self._times.cut_ns
         at_ns = self._times.add(time_ns)
+        if self._times.cut_ns > cut_ns:
+            logger.warning(
+                "%s: a pause is shortened by %.0f s to %.0f s, the longest that an MP4 can have",
+                *(self.path, (self._times.cut_ns - cut_ns) / 1e9, _LONGEST_PAUSE_NS / 1e9),
+            )
         if self._segment_ns and (
             at_ns - self._segment_ns[0] >= _SEGMENT_NS or len(self._segment_ns) >= _MOST_IN_SEGMENT
         ):

@@ -184,7 +184,7 @@ def _reserve_next(first: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise write_error(path, error.strerror) from error
+            raise write_error(path, str(error.strerror)) from error
         return path
     raise AssertionError("there is a free name")
 

@@ -67,9 +67,18 @@ class VideoFile(Protocol):
 
 
 class PictureTimes:
-    """The times of pictures since the first one: each later than the one before."""
+    """The times of pictures since the first one: each later than the one before.
 
-    def __init__(self) -> None:
+    Args:
+        longest_step_ns: a longer pause is shortened to this; None: pauses stay as they are.
+
+    Attributes:
+        cut_ns: by how much pauses were shortened so far.
+    """
+
+    def __init__(self, longest_step_ns: int | None = None) -> None:
+        self._longest_step_ns = longest_step_ns
+        self.cut_ns = 0
         self._first_ns: int | None = None
         self._last_ns = 0
         self.last_step_ns = FALLBACK_STEP_NS
@@ -95,6 +104,12 @@ class PictureTimes:
             self._first_ns = time_ns - self.end_ns
             since_ns = self.end_ns
         since_ns = max(since_ns, self._last_ns + _SHORTEST_STEP_NS)
+        longest_ns = self._longest_step_ns
+        if longest_ns is not None and since_ns - self._last_ns > longest_ns:
+            cut_ns = since_ns - self._last_ns - longest_ns
+            self.cut_ns += cut_ns
+            self._first_ns += cut_ns
+            since_ns -= cut_ns
         self.last_step_ns = since_ns - self._last_ns
         self._last_ns = since_ns
         return since_ns

@@ -183,6 +183,21 @@ def test_long_pause_is_shortened_in_an_avi_and_kept_in_an_mp4(tmp_path, caplog):
     assert "a pause of 3599 s is shortened to 60 s; .mp4 keeps it" in caplog.text
 
 
+@pytest.mark.parametrize("hours", [7, 14, 200])
+def test_mp4_bears_a_pause_that_is_longer_than_its_numbers(tmp_path, hours, caplog):
+    hour_ns = 3_600_000_000_000
+    path = tmp_path / "a.mp4"
+    video = open_video_file(path)
+    for at_ns in (0, 100 * MS, hours * hour_ns, hours * hour_ns + 100 * MS):
+        video.add(picture(64, 48), 10**12 + at_ns)
+
+    video.close()
+
+    assert len(read_back(path)[0]) == 4
+    assert video.duration_s == pytest.approx(6 * 3600, rel=0.001)
+    assert "the longest that an MP4 can have" in caplog.text
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
 @pytest.mark.parametrize(("width", "height"), [(64, 48), (65, 49), (63, 47), (640, 360)])
 def test_video_keeps_its_size_whatever_comes(tmp_path, suffix, width, height):
