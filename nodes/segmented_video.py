@@ -12,7 +12,16 @@ import cv2
 import numpy as np
 
 from .mp4_file import TICKS_PER_S, Mp4File, Segment, SegmentError, read_segment
-from .video_file import Image, PictureTimes, VideoFileError, fitted, full_error, write_error
+from .video_file import (
+    Image,
+    PictureTimes,
+    VideoFileError,
+    fitted,
+    full_error,
+    open_alone,
+    remove_empty,
+    write_error,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +29,10 @@ CODECS = ("auto", "h264", "mpeg4")
 
 _FOURCCS = {"h264": "avc1", "mpeg4": "mp4v"}
 _NAMES = {"h264": "H.264", "mpeg4": "MPEG-4"}
+_HINTS = {
+    "h264": "pip's OpenCV has no encoder for it: use --codec auto, or the system's OpenCV",
+    "mpeg4": "check the folder's permissions",
+}
 # What is lost at most if the process is killed.
 _SEGMENT_NS = 1_000_000_000
 _MOST_IN_SEGMENT = 240
@@ -120,12 +133,18 @@ class SegmentedVideo:
         height, width = image.shape[:2]
         # Most encoders halve the colours, and so need even sides.
         self._size = (max(width & ~1, 2), max(height & ~1, 2))
-        self._codec = self._choose_codec()
         try:
-            # Closed by Mp4File.
-            self._file = Mp4File(self.path.open("wb"), self._size)
+            file = open_alone(self.path)
         except OSError as error:
             raise self._error(error) from error
+        try:
+            self._codec = self._choose_codec()
+            file.truncate(0)
+        except (VideoFileError, OSError) as error:
+            file.close()
+            remove_empty(self.path)
+            raise (self._error(error) if isinstance(error, OSError) else error) from error
+        self._file = Mp4File(file, self._size)
         _tell_codec(self.path, self._codec)
 
     def _choose_codec(self) -> str:
@@ -144,7 +163,7 @@ class SegmentedVideo:
         raise write_error(
             self.path,
             f"OpenCV {cv2.__version__} gives no {_NAMES[wanted[-1]]} video of {width}x{height} "
-            "there; check the folder's permissions",
+            f"there; {_HINTS[wanted[-1]]}",
         )
 
     def _open_encoder(self, codec: str) -> cv2.VideoWriter:

@@ -7,6 +7,7 @@ import logging
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -18,6 +19,8 @@ from .video_file import (
     fitted,
     full_error,
     has_no_room,
+    open_alone,
+    remove_empty,
     write_error,
 )
 
@@ -48,6 +51,7 @@ class SteadyVideo:
         self._size = (0, 0)
         self._first: list[tuple[Image, int]] = []
         self._writer: cv2.VideoWriter | None = None
+        self._lock: BinaryIO | None = None
         self._fps = 0.0
         self._written = 0
         self._shown: Image | None = None
@@ -108,6 +112,10 @@ class SteadyVideo:
             self._write(image, at_ns)
 
     def _begin_part(self) -> None:
+        try:
+            self._lock = open_alone(self.path)
+        except OSError as error:
+            raise write_error(self.path, str(error.strerror)) from error
         # OpenCV's own writer goes first: it writes each 32 KiB to the disk, FFmpeg each MiB.
         for backend in (cv2.CAP_OPENCV_MJPEG, cv2.CAP_FFMPEG):
             writer = cv2.VideoWriter(
@@ -117,6 +125,8 @@ class SteadyVideo:
             if writer.isOpened():
                 self._writer = writer
                 return
+        self._unlock()
+        remove_empty(self.path)
         width, height = self._size
         raise write_error(
             self.path,
@@ -128,8 +138,14 @@ class SteadyVideo:
         assert self._writer is not None
         self._writer.release()
         self._writer = None
+        self._unlock()
         if not self.path.exists() or self.path.stat().st_size == 0 or has_no_room(self.path):
             raise write_error(self.path, "nothing was written")
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _write(self, image: Image, at_ns: int) -> None:
         slot = self._slot(at_ns)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
+import os
 import shutil
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import cv2
 import numpy as np
@@ -123,6 +127,33 @@ def fitted(image: Image, size: tuple[int, int]) -> Image:
     if 0 <= image.shape[0] - height <= 1 and 0 <= image.shape[1] - width <= 1:
         return np.ascontiguousarray(image[:height, :width])  # odd sides lose a line
     return np.asarray(cv2.resize(image, size), np.uint8)
+
+
+def open_alone(path: Path) -> BinaryIO:
+    """Open a file to write, as it is; nobody else writes a video into it until it is closed.
+
+    Raises:
+        VideoFileError: another node writes it.
+        OSError: it cannot be opened.
+    """
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Some file systems have no locks; then nobody can tell.
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            file.close()
+            raise VideoFileError(
+                f"{path}: another node is writing this file; give each its own name"
+            ) from error
+    return file
+
+
+def remove_empty(path: Path) -> None:
+    """Remove a file into which nothing was written."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
 
 
 def write_error(path: Path, what: str) -> VideoFileError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..video_file import remove_empty
 from ..video_output import DiskFullError, VideoFile, VideoFileError, make_folder, open_video_file
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Parts:
                 self._video = open_video_file(path, self._codec)
                 self._video.add(image, time_ns)
             except VideoFileError:
-                _remove_empty(path)
+                remove_empty(path)
                 raise
             return
         self._video.add(image, time_ns)
@@ -138,9 +138,3 @@ class Parts:
                 return other  # whoever writes the video tells why it cannot
             return other
         raise AssertionError("there is a free name")
-
-
-def _remove_empty(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        if path.stat().st_size == 0:
-            path.unlink()

@@ -183,6 +183,33 @@ def test_long_pause_is_shortened_in_an_avi_and_kept_in_an_mp4(tmp_path, caplog):
     assert "a pause of 3599 s is shortened to 60 s; .mp4 keeps it" in caplog.text
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_second_writer_of_a_file_is_refused_and_harms_no_picture(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    first, second = open_video_file(path), open_video_file(path)
+    for n in range(10):
+        first.add(shade(n), 10**12 + n * 100 * MS)
+
+    with pytest.raises(VideoFileError, match="another node is writing this file"):
+        for n in range(10):
+            second.add(shade(n), 10**12 + n * 100 * MS)
+
+    for n in range(10, 20):
+        first.add(shade(n), 10**12 + n * 100 * MS)
+    first.close()
+    assert len(read_back(path)[0]) == 20
+
+
+def test_h264_that_this_opencv_lacks_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("cv2.VideoWriter.isOpened", lambda self: False, raising=False)
+    video = open_video_file(tmp_path / "a.mp4", "h264")
+
+    with pytest.raises(VideoFileError, match="use --codec auto"):
+        video.add(shade(1), 10**12)
+
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("hours", [7, 14, 200])
 def test_mp4_bears_a_pause_that_is_longer_than_its_numbers(tmp_path, hours, caplog):
     hour_ns = 3_600_000_000_000
