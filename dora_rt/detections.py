@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dora_rt.errors import DoraRtError
 from dora_rt.picture import described
+from dora_rt.terminal import harmless
 
 Boxes = NDArray[np.float32]
 
@@ -19,6 +20,7 @@ BOX_COLUMNS = 6
 
 _EXPECTED = "expected N x 6 float32: x1, y1, x2, y2, confidence, class"
 _MOST_CLASSES = 2**31
+_LONGEST_LABEL = 200
 
 
 class NoBoxesError(DoraRtError, ValueError):
@@ -180,7 +182,18 @@ def numbered(label: str, ids: Sequence[int], index: int) -> str:
 def labels_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the classes in a sample's metadata; none if there are none."""
     labels = metadata.get("labels")
-    return tuple(str(label) for label in labels) if isinstance(labels, (list, tuple)) else ()
+    return tuple(map(plain_label, labels)) if isinstance(labels, (list, tuple)) else ()
+
+
+def plain_label(label: Any) -> str:
+    """Return the name of a class as one line of text that can be drawn, printed and sent.
+
+    Half a character of UTF-16, as JSON may have it, ends OpenCV's process.
+    """
+    text = str(label)
+    if not text.isprintable():
+        text = " ".join(harmless(text, has_colours=False).split())
+    return text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 3]}..."
 
 
 # What models find beyond boxes: see docs/own-model.md.

@@ -12,7 +12,16 @@ import cv2
 import numpy as np
 
 from .mp4_file import TICKS_PER_S, Mp4File, Segment, SegmentError, read_segment
-from .video_file import Image, PictureTimes, VideoFileError, fitted, full_error, write_error
+from .video_file import (
+    Image,
+    PictureTimes,
+    VideoFileError,
+    fitted,
+    full_error,
+    open_alone,
+    remove_empty,
+    write_error,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +29,15 @@ CODECS = ("auto", "h264", "mpeg4")
 
 _FOURCCS = {"h264": "avc1", "mpeg4": "mp4v"}
 _NAMES = {"h264": "H.264", "mpeg4": "MPEG-4"}
+_HINTS = {
+    "h264": "pip's OpenCV has no encoder for it: use --codec auto, or the system's OpenCV",
+    "mpeg4": "check the folder's permissions",
+}
 # What is lost at most if the process is killed.
 _SEGMENT_NS = 1_000_000_000
 _MOST_IN_SEGMENT = 240
+# How long a picture lasts has 31 bits in an MP4: 6.6 hours.
+_LONGEST_PAUSE_NS = 6 * 3_600_000_000_000
 # Encoders decide by it how many bits a picture gets, and pictures get the same at any rate.
 _ENCODER_FPS = 30.0
 
@@ -37,13 +52,14 @@ class SegmentedVideo:
     def __init__(self, path: Path, codec: str) -> None:
         self.path = path
         self.pictures = 0
+        self.earlier_paths: list[Path] = []
         self._codec = codec
         self._parts = [path.with_name(f".{path.stem}.part{n}{path.suffix}") for n in (1, 2)]
         self._next_part = itertools.cycle(self._parts)
         self._part = self._parts[0]
         self._worker = ThreadPoolExecutor(1, "video")
         self._being_added: Future[None] | None = None
-        self._times = PictureTimes()
+        self._times = PictureTimes(_LONGEST_PAUSE_NS)
         self._size = (0, 0)
         self._file: Mp4File | None = None
         self._settings: bytes | None = None
@@ -70,7 +86,13 @@ class SegmentedVideo:
         """
         if self._file is None:
             self._begin(image)
+        cut_ns = self._times.cut_ns
         at_ns = self._times.add(time_ns)
+        if self._times.cut_ns > cut_ns:
+            logger.warning(
+                "%s: a pause is shortened by %.0f s to %.0f s, the longest that an MP4 can have",
+                *(self.path, (self._times.cut_ns - cut_ns) / 1e9, _LONGEST_PAUSE_NS / 1e9),
+            )
         if self._segment_ns and (
             at_ns - self._segment_ns[0] >= _SEGMENT_NS or len(self._segment_ns) >= _MOST_IN_SEGMENT
         ):
@@ -111,12 +133,18 @@ class SegmentedVideo:
         height, width = image.shape[:2]
         # Most encoders halve the colours, and so need even sides.
         self._size = (max(width & ~1, 2), max(height & ~1, 2))
-        self._codec = self._choose_codec()
         try:
-            # Closed by Mp4File.
-            self._file = Mp4File(self.path.open("wb"), self._size)
+            file = open_alone(self.path)
         except OSError as error:
             raise self._error(error) from error
+        try:
+            self._codec = self._choose_codec()
+            file.truncate(0)
+        except (VideoFileError, OSError) as error:
+            file.close()
+            remove_empty(self.path)
+            raise (self._error(error) if isinstance(error, OSError) else error) from error
+        self._file = Mp4File(file, self._size)
         _tell_codec(self.path, self._codec)
 
     def _choose_codec(self) -> str:
@@ -135,7 +163,7 @@ class SegmentedVideo:
         raise write_error(
             self.path,
             f"OpenCV {cv2.__version__} gives no {_NAMES[wanted[-1]]} video of {width}x{height} "
-            "there; check the folder's permissions",
+            f"there; {_HINTS[wanted[-1]]}",
         )
 
     def _open_encoder(self, codec: str) -> cv2.VideoWriter:

@@ -51,6 +51,15 @@ from dora_rt.redaction import (
             "rtspsrc location=rtsp://cam user-id=admin user-pw=*** ! appsink",
         ),
         ("--source=rtsp://admin:SECRET@cam", "--source=rtsp://cam"),
+        (
+            "rtsp://cam:554/user=admin_password=SECRET_channel=1_stream=0.sdp?real_stream",
+            "rtsp://cam:554/user=admin_password=***?real_stream",
+        ),
+        ("rtsp://cam/user=admin&password=SECRET&channel=1", "rtsp://cam/user=admin&password=***"),
+        ("--source=http://cam/v;pwd=SECRET", "--source=http://cam/v;pwd=***"),
+        ("http://cam/v?u=admin&p=SECRET&size=2", "http://cam/v?u=admin&p=***&size=2"),
+        ("http://cam/v?_sid=SECRET", "http://cam/v?_sid=***"),
+        ("http://cam/v?pwd=SEC&RET;x&size=2", "http://cam/v?pwd=***&;&size=2"),
     ],
 )
 def test_secret_is_cut_out_of_every_form(text, shown):
@@ -120,3 +129,9 @@ def test_password_that_a_url_cannot_carry_is_noticed(password):
 @pytest.mark.parametrize("url", ["rtsp://admin:a%23b@cam/stream", "rtsp://cam/a?b#c", "drive.mp4"])
 def test_well_formed_url_needs_no_encoding(url):
     assert not needs_encoding(url)
+
+
+def test_message_hides_a_part_of_a_pipeline():
+    message = message_without_secrets("unrecognized arguments: rtspsrc user-pw='SEC RET' ! appsink")
+
+    assert message == "unrecognized arguments: rtspsrc user-pw=*** ! appsink"

@@ -484,3 +484,34 @@ def test_size_that_the_file_leaves_open_is_that_of_its_notes(load: Any) -> None:
     assert load(yolov8(), input_shape=open_shape).input_size == (640, 640)
     with pytest.raises(ModelError, match="input size of 96, expected a multiple of 64"):
         load(yolov8(), input_shape=open_shape, metadata={"stride": "64"}, input_size=96)
+
+
+@pytest.mark.parametrize("name", ["labels", "scores"])
+def test_labels_boxes_and_scores_of_different_numbers_are_refused(load: Any, name: str) -> None:
+    outputs = triple()
+    outputs[name] = outputs[name][:, :-1]
+
+    with pytest.raises(ModelError, match="different numbers of labels, boxes and scores"):
+        load(outputs)
+
+
+def test_numbers_that_are_none_are_no_warnings_of_numpy(load: Any, recwarn: Any) -> None:
+    pose = np.full((1, 20, 57), np.nan, np.float32)
+    pose[0, :, :6] = [1, 1, 50, 50, 0.9, 0]
+
+    found = load(pose, metadata={"task": "pose", "kpt_shape": "[17, 3]"}).look(
+        np.zeros((64, 64, 3), np.uint8)
+    )
+
+    assert found.keypoints is not None
+    assert not found.keypoints.any()
+    assert not recwarn.list
+
+
+def test_classes_whose_scores_are_no_numbers_are_none(load: Any) -> None:
+    scores = np.full((1, 5), np.nan, np.float32)
+
+    found = load(scores, metadata={"task": "classify"}).look(np.zeros((64, 64, 3), np.uint8))
+
+    assert found.classes is not None
+    assert found.classes.shape == (0, 2)
