@@ -41,7 +41,7 @@ check: $(VENV)/.installed-test lint
 
 # By file: many share one run. The long files come first, so that none is left for the end.
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -100,7 +100,7 @@ FLOW = """
 {detector}
       - id: plot
         module: dora_rt.nodes.plot
-        args: --output web --port 0 --save shown.avi
+        args: --output web --port 0 --save shown.mp4
         inputs: {{image: stamp/image, bbox: detector/bbox}}
 """
 SLOW_NODE = """
@@ -213,7 +213,7 @@ def watch(flow: Flow, source: str, detector: str, seconds: float) -> Outcome:
     done = Finished(launcher.returncode, "".join(lines) + out, err)
     assert done.exit_code == 0, done.out + done.err
     video = Seen()
-    reader = cv2.VideoCapture(str(flow.folder / "shown.avi"))
+    reader = cv2.VideoCapture(str(flow.folder / "shown.mp4"))
     while (picture := reader.read()[1]) is not None:
         video.add(number_of(picture), number_drawn(picture))
     report = Report.from_json((flow.folder / "report").read_text())

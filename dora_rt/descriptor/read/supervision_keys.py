@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -169,7 +170,9 @@ def _parse_folder(value: YamlValue, base: Path | None) -> str:
     if not is_folder:
         raise MalformedError(f"{quote(path)} is not a folder", "name the folder it is in")
     if not os.access(folder, os.X_OK):
-        raise MalformedError(f"{quote(path)} may not be entered", f"run: chmod +x {folder}")
+        raise MalformedError(
+            f"{quote(path)} may not be entered", f"run: chmod +x {shlex.quote(str(folder))}"
+        )
     return path
 
 
