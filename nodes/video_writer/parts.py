@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import time
@@ -57,15 +58,19 @@ class Parts:
         Raises:
             VideoFileError: it cannot be written, or the disk is full.
         """
-        if self._is_over(time_ns):
-            self.close()
         try:
+            # What was kept back of the last second is written here: the disk may be full already.
+            if self._is_over(time_ns):
+                self.close()
             self._add(image, time_ns)
         except DiskFullError as error:
-            if not self._keep or not self._written:
+            # The one that has just ended is no older one.
+            others = len(self._written) - (self._video is None)
+            if not self._keep or others < 1:
                 raise
             logger.warning("%s", error)
-            self._end_at_full_disk()
+            with contextlib.suppress(DiskFullError):
+                self.close()  # it can be read without its end
             self._remove_oldest()
             self._add(image, time_ns)
 
@@ -79,7 +84,11 @@ class Parts:
         if video is None:
             return
         pictures, duration_s = video.pictures, video.duration_s
-        path = video.close()
+        try:
+            path = video.close()
+        except DiskFullError:
+            self._written += [*video.earlier_paths, video.path]
+            raise
         if path is None:
             return
         self._written += [*video.earlier_paths, path]
@@ -109,15 +118,6 @@ class Parts:
                 raise
             return
         self._video.add(image, time_ns)
-
-    def _end_at_full_disk(self) -> None:
-        assert self._video is not None
-        path, earlier = self._video.path, self._video.earlier_paths
-        try:
-            self.close()
-        except DiskFullError:
-            # It can be read without its end.
-            self._written += [*earlier, path]
 
     def _remove_oldest(self) -> None:
         oldest = self._written.popleft()
