@@ -370,6 +370,8 @@ def test_options_and_what_is_refused(capsys: pytest.CaptureFixture[str]):
         with pytest.raises(SystemExit, match="2"):
             parse_options(words, {})
         assert expected in capsys.readouterr().err
+    home = parse_options(["--gamepad", "~/pad", "--terminal", "~/tty"], {})
+    assert (home.gamepad, home.terminal) == (str(Path.home() / "pad"), str(Path.home() / "tty"))
     # What opens a port never comes from outside.
     outside = {"HOST": "0.0.0.0", "DORA_RT_TELEOP_HOST": "0.0.0.0", "DORA_RT_TELEOP_PORT": "1"}
     options = parse_options([], outside)

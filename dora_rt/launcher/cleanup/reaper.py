@@ -21,7 +21,7 @@ _LOOK_AGAIN_S = 0.01
 
 def main() -> None:
     """Wait for the end of the launcher, and clean up if it could not do so itself."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     run, directory, lock_fd = sys.argv[1:]
     groups = _wait_for_launcher()

@@ -42,7 +42,8 @@ def open_keyboard(
         plans: of which one may ask for the terminal.
         descriptor: the standard input of this process.
     """
-    names = [plan.name for plan in plans if plan.resources.has_terminal]
+    # Who starts a dynamic node decides what it reads.
+    names = [plan.name for plan in plans if plan.resources.has_terminal and not plan.is_dynamic]
     if not names:
         return None, None
     if not os.isatty(descriptor):
