@@ -27,7 +27,7 @@ from .capture import (
     open_stream,
 )
 from .frame import Frame, FrameSource, Image, SourceError
-from .played_video import VideoFile
+from .played_video import PlayedVideo
 from .recordings import Recording
 from .resizing import ResizedSource, resized
 
@@ -124,7 +124,7 @@ class NetworkSource:
         self._may_be_picture = False
         if frame_count(capture) is None or frame_rate(capture) is None:
             return capture
-        video = VideoFile(
+        video = PlayedVideo(
             self._url,
             self._wanted.fps,
             loop=self._loop,

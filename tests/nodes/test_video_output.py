@@ -13,7 +13,7 @@ from dora_rt.nodes.mp4_file import Mp4File, SegmentError, read_segment
 from dora_rt.nodes.steady_video import SteadyVideo
 from dora_rt.nodes.video_file import PictureTimes
 from dora_rt.nodes.video_output import DiskFullError, VideoFileError, open_video_file
-from dora_rt.nodes.webcam.played_video import VideoFile
+from dora_rt.nodes.webcam.played_video import PlayedVideo
 
 from tests.nodes.node_helpers import FakeTime, picture
 
@@ -66,7 +66,7 @@ def test_video_that_was_written_is_played_with_the_same_times(tmp_path):
     write(tmp_path / "a.mp4", UNEVEN).close()
     time = FakeTime()
     began_ns = time.now_ns
-    video = VideoFile(tmp_path / "a.mp4", clock=time.clock, sleep=time.sleep)
+    video = PlayedVideo(tmp_path / "a.mp4", clock=time.clock, sleep=time.sleep)
 
     seconds = []
     while not video.is_finished:
