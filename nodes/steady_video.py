@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +20,7 @@ from .video_file import (
     has_no_room,
     open_alone,
     remove_empty,
+    reserve_free,
     write_error,
 )
 
@@ -192,17 +192,11 @@ class SteadyVideo:
 
 
 def _reserve_next(first: Path) -> Path:
-    """Make an empty file for the next part, of a free name: out-2.avi, out-3.avi after out.avi."""
-    for number in itertools.count(2):
-        path = first.with_name(f"{first.stem}-{number}{first.suffix}")
-        try:
-            path.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise write_error(path, str(error.strerror)) from error
-        return path
-    raise AssertionError("there is a free name")
+    """Make an empty file for the next part: out-2.avi, out-3.avi after out.avi."""
+    try:
+        return reserve_free(first, 2)
+    except OSError as error:
+        raise write_error(first, str(error.strerror)) from error
 
 
 def _rate(times_ns: list[int]) -> float:
