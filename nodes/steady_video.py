@@ -15,6 +15,7 @@ from .video_file import (
     FALLBACK_STEP_NS,
     Image,
     PictureTimes,
+    VideoFileError,
     fitted,
     full_error,
     has_no_room,
@@ -94,6 +95,9 @@ class SteadyVideo:
         if self._is_closed or self.pictures == 0:
             return None
         self._is_closed = True
+        if self._writer is None and not self._first:
+            # It could not go on in another file; the one before has been ended.
+            return self.path if self.path.exists() else None
         if self._writer is None:
             self._begin()
         self._repeat_until(max(self._slot(self._times.end_ns), self._written + 1))
@@ -180,9 +184,13 @@ class SteadyVideo:
         if self.nbytes < self._longest_nbytes:
             return
         self._end_part()
-        self.earlier_paths.append(self.path)
-        self.path = _reserve_next(self._first_path)
-        self._begin_part()
+        ended, self.path = self.path, _reserve_next(self._first_path)
+        try:
+            self._begin_part()
+        except VideoFileError:
+            self.path = ended
+            raise
+        self.earlier_paths.append(ended)
         logger.info(
             "%s: goes on there, since the file before has the size that an AVI may have", self.path
         )
@@ -196,7 +204,7 @@ def _reserve_next(first: Path) -> Path:
     try:
         return reserve_free(first, 2)
     except OSError as error:
-        raise write_error(first, str(error.strerror)) from error
+        raise write_error(Path(error.filename), str(error.strerror)) from error
 
 
 def _rate(times_ns: list[int]) -> float:

@@ -172,6 +172,21 @@ def test_next_file_of_an_avi_replaces_none_that_is_there(tmp_path):
     assert video.earlier_paths == [tmp_path / "a.avi"]
 
 
+def test_avi_that_cannot_go_on_in_another_file_is_whole_up_to_there(tmp_path):
+    # Its own name is as long as a name may be, and that of the next file would be longer.
+    path = tmp_path / f"{'a' * 251}.avi"
+    video = SteadyVideo(path, longest_nbytes=20_000)
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+
+    with pytest.raises(VideoFileError, match="cannot be written: File name too long"):
+        for n in range(100):
+            video.add(noise, 10**12 + n * 100 * MS)
+
+    assert video.close() == path
+    assert video.earlier_paths == []
+    assert len(read_back(path)[0]) == 30
+
+
 def test_long_pause_is_shortened_in_an_avi_and_kept_in_an_mp4(tmp_path, caplog):
     times_ms = [*range(0, 1000, 100), 3_600_000, 3_600_100]
 
