@@ -68,9 +68,11 @@ class UnreadSources:
                 self._end(unread)
 
     def _tell(self) -> None:
-        failed, self._failed = _names(self._failed), []
+        # By now one may have been started again, by hand.
+        failed = _names([node for node in self._failed if node.is_over])
+        self._failed.clear()
         going_on = _names(_running(self._run))
-        if not going_on or (find_unread(self._run) and not self._is_watched()):
+        if not failed or not going_on or (find_unread(self._run) and not self._is_watched()):
             # In the second case the flow ends soon, and says so then.
             return
         way_out = f"`on_exit: stop_all` at {failed[0]} ends the dataflow with it"
