@@ -301,13 +301,9 @@ class Supervisor:
     def _show(self, node: SupervisedNode, lines: list[str]) -> None:
         node.tail.extend(part for line in lines for part in readable(line))
         is_interrupted = node.process is not None and Rung.INTERRUPTED in node.process.rungs
-        begun = node.begun_line
-        is_shown = bool(begun.shown) and lines[:1] == [begun.shown]
         if lines:
-            begun.end()
-        self._run.output.write(
-            node.name, lines, is_interrupted=is_interrupted, is_first_shown=is_shown
-        )
+            node.begun_line.end()
+        self._run.output.write(node.name, lines, is_interrupted=is_interrupted)
 
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
         # Before its end it told that it was ready, or what its links have counted.
