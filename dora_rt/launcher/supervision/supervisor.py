@@ -21,7 +21,7 @@ from dora_rt.launcher.supervision.run_parts import Run, begin_stop, end_flow_if_
 from dora_rt.launcher.supervision.unread_sources import UnreadSources
 from dora_rt.log_record import readable
 from dora_rt.node_config import NodePlan
-from dora_rt.opencv import explain, installed_wheels
+from dora_rt.opencv import explain
 from dora_rt.report import NO_USAGE, Ending, ProcessReport, Report
 from dora_rt.transport.status_pipe import Kind, Status, StatusReader
 from dora_rt.units import counted
@@ -367,7 +367,7 @@ class Supervisor:
             given_up = f"; given up after {restarts} ({window_s:g} s window)"
         self._run.console.alarm(f"node {node.name} {ending.text}{given_up}")
         # Not only in the summary: the others may go on for hours.
-        hint = explain(tuple(node.tail), installed_wheels())
+        hint = explain(tuple(node.tail))
         if hint is not None and hint not in self._hints:
             self._hints.add(hint)
             self._run.console.alarm(hint)
