@@ -185,6 +185,11 @@ def labels_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(map(plain_label, labels)) if isinstance(labels, (list, tuple)) else ()
 
 
+def label_of(class_id: int, labels: Sequence[str]) -> str:
+    """Return the name of a class; `class 7` where the sender has no name for it."""
+    return labels[class_id] if 0 <= class_id < len(labels) else f"class {class_id}"
+
+
 def plain_label(label: Any) -> str:
     """Return the name of a class as one line of text that can be drawn, printed and sent.
 
