@@ -51,8 +51,8 @@ class Encoded:
     media_type: str
     width: int
     height: int
-    may_be_turned: bool = False
-    """Whether the browser may show a file on its side: what is wide there is high here."""
+    is_turned: bool = False
+    """Whether it is a photo that the browser shows turned: what is wide there may be high here."""
 
 
 def as_numpy(value: Any) -> Any:
@@ -95,7 +95,8 @@ def encode(event: Event) -> Encoded:
     found = read_picture(event.value, event.metadata)
     width, height = found.size
     if isinstance(found, PictureFile) and found.kind in _FILES:
-        return Encoded(bytes(found.content), f"image/{found.kind}", width, height, True)
+        content = bytes(found.content)
+        return Encoded(content, f"image/{found.kind}", width, height, found.is_turned)
     pixels = picture_of(event.value, event.metadata)
     if width > _WIDEST:
         size = (_WIDEST, max(1, round(height * _WIDEST / width)))
@@ -109,9 +110,7 @@ def encode(event: Event) -> Encoded:
 def boxes_on(picture: Encoded, found: Detections) -> list[dict[str, Any]] | None:
     """Return boxes as the page draws them; None for those of a picture of another size."""
     width, height = picture.width, picture.height
-    if not found.are_of(width, height) and not (
-        picture.may_be_turned and found.are_of(height, width)
-    ):
+    if not found.are_of(width, height) and not (picture.is_turned and found.are_of(height, width)):
         return None
     surest = np.argsort(-found.boxes[:, 4], kind="stable")[:_MOST_BOXES]
     return [
