@@ -24,9 +24,14 @@ class UnreadSources:
     """Ends a flow that nobody reads, and tells what goes on after a failure."""
 
     def __init__(self, run: Run, is_watched: Callable[[], bool]) -> None:
-        """Take the run, and who knows whether a program looks at it from outside."""
+        """Begin with nothing to tell.
+
+        Args:
+            run: the run.
+            is_watched: whether a program looks at it from outside.
+        """
         self.notes: list[str] = []
-        """What the summary says of it."""
+        """What the summary says of sources that were ended, and of nodes that went on."""
         self._run = run
         self._is_watched = is_watched
         self._end_at_ns: int | None = None
