@@ -200,7 +200,7 @@ class NodeConfig(NodePlan):
     connection_fd: int | None
 
     @property
-    def is_watched(self) -> bool:
+    def is_traced(self) -> bool:
         """Whether the process records what it does."""
         return self.has_spans or self.trace_path is not None
 

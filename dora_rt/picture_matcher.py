@@ -95,7 +95,7 @@ class PictureMatcher(Generic[Pixels, Content]):
 
     A picture with findings is shown as soon as it has those of all inputs that send some. Without
     findings one is shown only if none have come for a while: for half a second, or twice as long as
-    they mostly take.
+    they mostly take. All times are nanoseconds of `time.monotonic_ns()`.
 
     Args:
         expected: the names of the inputs of findings; without any, each picture is shown at once.

@@ -297,18 +297,20 @@ def pictures_of(
         pictures: all outputs with pictures.
         edges: of the run.
     """
+    read_by: dict[str, list[str]] = {}
+    for edge in edges:
+        read_by.setdefault(_owner(edge.target), []).append(edge.source)
     owners, seen, found = [_owner(source)], set[str](), set[str]()
     while owners:
         owner = owners.pop()
         if owner in seen:
             continue
         seen.add(owner)
-        for edge in edges:
-            if _owner(edge.target) == owner:
-                if edge.source in pictures:
-                    found.add(edge.source)
-                else:
-                    owners.append(_owner(edge.source))
+        for upstream in read_by.get(owner, ()):
+            if upstream in pictures:
+                found.add(upstream)
+            else:
+                owners.append(_owner(upstream))
     own = {name for name in pictures if _owner(name) == _owner(source)}
     return frozenset(found or own or pictures)
 

@@ -79,7 +79,7 @@ def open_screen(options: argparse.Namespace) -> Screen:
     """Open the screen that the options ask for, or the nearest one there is, and log which.
 
     Raises:
-        WebError: the web page cannot be served.
+        WebServerError: the web page cannot be served.
     """
     choice = choose_output(
         Output(options.output),

@@ -15,6 +15,7 @@ from dora_rt.detections import (
     SKELETONS,
     Detections,
     corners_of,
+    label_of,
     numbered,
 )
 
@@ -83,11 +84,6 @@ def text_colour(background: Colour) -> Colour:
     """Choose black or white, whichever can be read on `background`."""
     blue, green, red = background
     return _BLACK if 0.114 * blue + 0.587 * green + 0.299 * red > 125 else _WHITE
-
-
-def label_of(class_id: int, labels: Sequence[str]) -> str:
-    """Return the name of a class; `class 7` where the sender has no name for it."""
-    return labels[class_id] if 0 <= class_id < len(labels) else f"class {class_id}"
 
 
 def draw_found(canvas: Image, found: Detections) -> None:

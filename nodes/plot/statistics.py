@@ -10,10 +10,8 @@ from statistics import median
 
 import numpy as np
 
-from dora_rt.detections import Detections
+from dora_rt.detections import Detections, label_of
 from dora_rt.latency import BUCKETS, bucket, percentile_ns
-
-from .drawing import label_of
 
 _RECENT_NS = 2_000_000_000
 _RECENT_LATENCIES = 60

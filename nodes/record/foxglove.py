@@ -15,6 +15,7 @@ from dora_rt.detections import (
     NoBoxesError,
     boxes_of,
     ids_of,
+    label_of,
     labels_of,
     numbered,
 )
@@ -153,7 +154,7 @@ def _boxes(event: Event, wall_ns: int) -> bytes | None:
     found = _boxes_in(event)
     if found is None:
         return None
-    from ..plot.drawing import class_colour, label_of
+    from ..plot.drawing import class_colour
 
     annotations = import_extra(_import_annotations)()
     time_ns = event.origin_ns + wall_ns

@@ -12,11 +12,11 @@ from dora_rt.nodes.plot.drawing import (
     draw_masks,
     draw_oriented,
     draw_status,
-    label_of,
     text_colour,
     text_style,
 )
 
+from dora_rt.detections import label_of
 from tests.nodes.node_helpers import picture
 
 GREY = 100

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,28 +12,10 @@ from tests.nodes.test_teleop import FLOW, MOTOR
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)"
-)
-
 # Longer than by default: the browser shares a busy machine with other tests.
 HOLD_S = 1.5
 NOBODY = "twist 0.0 0.0 0.0 0.0 0.0 0.0 nobody"
 AHEAD = "twist 0.25 0.0 0.0 0.0 0.0 0.0 page"
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as runner:
-        # As root in a container, which has no namespaces of its own for the sandbox.
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = runner.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
 
 
 class Driven:
