@@ -13,9 +13,8 @@ from dora_rt.errors import DoraRtError
 
 from ..options import NodeParser, add_option, file_path, number, one_of, whole_number
 from ..quiet_opencv import silence_opencv
-from ..segmented_video import CODECS
 from ..used_ports import wired
-from ..video_output import VIDEO_SUFFIXES
+from ..video_output import CODECS, VIDEO_SUFFIXES
 from .loop import IMAGE_INPUT, run
 from .parts import Parts
 

@@ -12,8 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..video_file import remove_empty, reserve_free
-from ..video_output import DiskFullError, VideoFile, VideoFileError, make_folder, open_video_file
+from ..video_output import (
+    DiskFullError,
+    VideoFile,
+    VideoFileError,
+    make_folder,
+    open_video_file,
+    remove_empty,
+    reserve_free,
+)
 
 logger = logging.getLogger(__name__)
 

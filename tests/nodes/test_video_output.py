@@ -9,10 +9,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from dora_rt.nodes.mp4_file import Mp4File, SegmentError, read_segment
-from dora_rt.nodes.steady_video import SteadyVideo
-from dora_rt.nodes.video_file import PictureTimes
 from dora_rt.nodes.video_output import DiskFullError, VideoFileError, open_video_file
+from dora_rt.nodes.video_output.mp4_file import Mp4File, SegmentError, read_segment
+from dora_rt.nodes.video_output.steady_video import SteadyVideo
+from dora_rt.nodes.video_output.video_file import PictureTimes
 from dora_rt.nodes.webcam.played_video import PlayedVideo
 
 from tests.nodes.node_helpers import FakeTime, picture
