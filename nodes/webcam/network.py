@@ -17,6 +17,7 @@ import numpy as np
 from dora_rt.picture import NoPictureError, picture_of
 from dora_rt.redaction import ENCODING_HINT, needs_encoding, without_secrets
 
+from ..scaling import resized
 from .camera import Camera
 from .capture import (
     CameraFormat,
@@ -29,7 +30,7 @@ from .capture import (
 from .frame import Frame, FrameSource, Image, SourceError
 from .played_video import PlayedVideo
 from .recordings import Recording
-from .resizing import ResizedSource, resized
+from .resizing import ResizedSource
 
 logger = logging.getLogger(__name__)
 
