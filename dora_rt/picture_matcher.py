@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from dora_rt.event import Event
+
 Pixels = TypeVar("Pixels")
 Content = TypeVar("Content")
 
@@ -79,6 +81,13 @@ class View(Generic[Pixels, Content]):
     picture: Picture[Pixels]
     findings: Mapping[str, Content] = field(default_factory=dict)
     lacks_findings: bool = False
+
+
+def received_picture(event: Event) -> Picture[Event]:
+    """Return a received picture for the matcher, not decoded; it may prove to be none."""
+    value = event.value
+    nbytes = len(value) if isinstance(value, bytes) else int(getattr(value, "nbytes", 0))
+    return Picture(event.origin_ns, event, event.sent_ns, event.seq, nbytes)
 
 
 @dataclass(slots=True)

@@ -5,14 +5,7 @@ from __future__ import annotations
 from dora_rt.detections import Detections, read_found
 from dora_rt.event import Event
 from dora_rt.picture import Image, picture_of
-from dora_rt.picture_matcher import Finding, Picture
-
-
-def read_picture(event: Event) -> Picture[Event]:
-    """Return a received picture for the matcher, not decoded."""
-    value = event.value
-    nbytes = len(value) if isinstance(value, bytes) else int(getattr(value, "nbytes", 0))
-    return Picture(event.origin_ns, event, event.sent_ns, event.seq, nbytes)
+from dora_rt.picture_matcher import Finding
 
 
 def read_finding(event: Event) -> Finding[Detections]:

@@ -12,11 +12,11 @@ from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
 from dora_rt.interface import NodeLike
 from dora_rt.picture import NoPictureError
-from dora_rt.picture_matcher import PictureMatcher, View
+from dora_rt.picture_matcher import PictureMatcher, View, received_picture
 
 from ..odd_samples import OddSamples
 from .drawing import draw_found, draw_status
-from .received import decode, read_finding, read_picture
+from .received import decode, read_finding
 from .saving import Saver
 from .screens import Screen
 from .statistics import Statistics
@@ -92,7 +92,7 @@ class Viewer:
         match event.id:
             case "image":
                 self.statistics.add_drops(event.dropped)
-                return self._matcher.add_picture(read_picture(event), now_ns)
+                return self._matcher.add_picture(received_picture(event), now_ns)
             case name if name in FOUND_INPUTS:
                 self.statistics.add_drops(event.dropped)
                 view = self._matcher.add_finding(name, read_finding(event), now_ns)
@@ -113,7 +113,7 @@ class Viewer:
     def _show_matched(self, event: Event, received_ns: int) -> bool:
         """Show a picture and what the dataflow file lets come together with it, by `sync:`."""
         self._unmatched += event.dropped
-        picture = read_picture(event[IMAGE_INPUT])
+        picture = received_picture(event[IMAGE_INPUT])
         found: dict[str, Detections] = {}
         hint = ""
         for name in FOUND_INPUTS:
