@@ -116,9 +116,11 @@ def _save(path: Path, live: _Live) -> bool:
             pixels = view.picture.pixels
             image = picture_of(pixels.value, pixels.metadata).copy()
         except (NoPictureError, NoBoxesError, CorruptSampleError) as error:
-            odd[event.id] += 1
-            if odd[event.id] == 1:
-                print(f"dora-rt: {live.name_of(event.id)}: {error}", file=sys.stderr)
+            # A picture that waited for its boxes is decoded when these come.
+            input_id = "image" if isinstance(error, NoPictureError) else event.id
+            odd[input_id] += 1
+            if odd[input_id] == 1:
+                print(f"dora-rt: {live.name_of(input_id)}: {error}", file=sys.stderr)
             if odd["image"] == _MOST_ODD:
                 return False
             continue

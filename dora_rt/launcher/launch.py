@@ -42,7 +42,7 @@ from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
 from dora_rt.launcher.systemd_notify import Notifier
 from dora_rt.launcher.trace_options import TraceOptions
-from dora_rt.node_config import RunLinks
+from dora_rt.node_config import RunFacts
 from dora_rt.plan.memory_need import check_room, most_note, room_note
 from dora_rt.plan.plan import Plan
 from dora_rt.runs import base_folder, check_proc, namespace_of
@@ -98,7 +98,7 @@ def launch(
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
         guard.describe(plan.description)
-        links = _links(guard, tracing)
+        facts = _facts(guard, tracing)
         with contextlib.ExitStack() as stack:
             memory = stack.enter_context(_make_memory(plan, guard.run))
             requests = stack.enter_context(_open_requests(guard))
@@ -112,7 +112,7 @@ def launch(
                     guard,
                     environ,
                     plan.processes,
-                    links=links,
+                    facts=facts,
                     compat=compat,
                     keyboard=keyboard,
                 )
@@ -167,8 +167,8 @@ def _note_needs(plan: Plan, console: Console) -> None:
         console.notice(f"note: {note}")
 
 
-def _links(guard: RunGuard, tracing: TraceOptions) -> RunLinks:
-    return RunLinks(
+def _facts(guard: RunGuard, tracing: TraceOptions) -> RunFacts:
+    return RunFacts(
         guard.run,
         str(guard.directory.description),
         trace_path=None if tracing.trace is None else str(guard.make_trace()),

@@ -205,6 +205,16 @@ def test_begun_line_of_which_only_the_beginning_was_shown_is_logged_whole(tmp_pa
     assert [len(one) for one in shown.logged()] == [1000, 5000]
 
 
+def test_begun_line_that_goes_back_to_an_earlier_state_is_logged(tmp_path: Path):
+    shown = Shown(tmp_path)
+
+    shown.output.write_begun("a", "10 %")
+    shown.output.write_begun("a", "x" * 5000)
+    shown.output.write("a", ["10 %"])
+
+    assert shown.logged() == ["10 %", "x" * 1000, "10 %"]
+
+
 def test_begun_line_of_a_process_that_ended_is_not_that_of_the_next_one(tmp_path: Path):
     shown = Shown(tmp_path)
 

@@ -17,7 +17,7 @@ from typing import Any
 from dora_rt.launcher.processes.child import NodeProcess
 from dora_rt.launcher.processes.kernel import Member
 from dora_rt.launcher.processes.starter import NodeStartError
-from dora_rt.node_config import NodePlan, RunLinks
+from dora_rt.node_config import NodePlan, RunFacts
 from dora_rt.plan.plan import ProcessPlan
 from dora_rt.report import Usage
 from dora_rt.transport.status_pipe import Kind
@@ -319,7 +319,7 @@ class FakeStarter:
     def __init__(self, machine: Machine, programs: dict[str, Sequence[Program]]) -> None:
         self.kernel = machine
         self.run = "run"
-        self.links = RunLinks(self.run, "/nowhere/description.json")
+        self.facts = RunFacts(self.run, "/nowhere/description.json")
         self.descriptors: tuple[int, int] = (0, 0)
         self.status_read = FakePipe()
         self.started: list[FakeProcess] = []

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from dora_rt.descriptor.tree.document import Kind, YamlScalar, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.tree.fields import Fields
-from dora_rt.descriptor.tree.home_folder import with_home
+from dora_rt.descriptor.tree.home_folder import NO_HOME, with_home
 from dora_rt.descriptor.tree.host import Host
 from dora_rt.descriptor.tree.identifiers import expected_string
 from dora_rt.descriptor.tree.keys import SETTING_SYNONYMS
@@ -153,8 +153,7 @@ def _parse_folder(value: YamlValue, base: Path | None) -> str:
     try:
         is_folder = stat.S_ISDIR(folder.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
-        home = "no home folder is known for that user"
-        hint = home if path.startswith("~") else f"paths begin at {base}"
+        hint = NO_HOME if path.startswith("~") else f"paths begin at {base}"
         raise MalformedError(f"no such folder: {quote(path)}", hint) from None
     except OSError as error:
         raise MalformedError(f"cannot look at {quote(path)}: {error.strerror}") from None

@@ -95,6 +95,7 @@ class LineRouter:
         """Log and show a line that a node has begun, as it looks now; followers get whole lines."""
         if self._least.get(name, LogLevel.STDOUT) is not LogLevel.STDOUT:
             return
+        self._begun.pop(name, None)
         if len(begun) <= _BEGUN_LENGTH:
             self._begun[name] = begun
         shown = harmless(begun[:_BEGUN_LENGTH])
