@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from dora_rt.detections import Detections, read_found
 from dora_rt.event import Event
 
 Pixels = TypeVar("Pixels")
@@ -83,13 +84,6 @@ class View(Generic[Pixels, Content]):
     lacks_findings: bool = False
 
 
-def received_picture(event: Event) -> Picture[Event]:
-    """Return a received picture for the matcher, not decoded; it may prove to be none."""
-    value = event.value
-    nbytes = len(value) if isinstance(value, bytes) else int(getattr(value, "nbytes", 0))
-    return Picture(event.origin_ns, event, event.sent_ns, event.seq, nbytes)
-
-
 @dataclass(slots=True)
 class _Held(Generic[Pixels, Content]):
     """A picture whose findings may come, and its place in the order of arrival."""
@@ -97,6 +91,24 @@ class _Held(Generic[Pixels, Content]):
     picture: Picture[Pixels]
     number: int
     findings: dict[str, Content] = field(default_factory=dict)
+
+
+def received_picture(event: Event) -> Picture[Event]:
+    """Return a received picture, not decoded: `picture_of` decodes the value of its event."""
+    value = event.value
+    nbytes = len(value) if isinstance(value, bytes) else int(getattr(value, "nbytes", 0))
+    return Picture(event.origin_ns, event, event.sent_ns, event.seq, nbytes)
+
+
+def received_finding(event: Event) -> Finding[Detections]:
+    """Return what was found: boxes, or what the input is named for.
+
+    Raises:
+        NoBoxesError: it holds something else.
+        CorruptSampleError: its metadata were overwritten in shared memory.
+    """
+    found = read_found(event.id, event.value, event.metadata)
+    return Finding(event.origin_ns, found, event.sent_ns, found.picture_seq)
 
 
 class PictureMatcher(Generic[Pixels, Content]):

@@ -32,7 +32,7 @@ from dora_rt.detections import (
 )
 from dora_rt.event import Event
 
-from ..plot.drawing import class_colour
+from ..class_colours import class_colour
 
 _FONT_PIXELS = 14.0
 _THICKNESS = 2.0

@@ -22,6 +22,7 @@ from dora_rt.detections import (
 from dora_rt.event import Event
 from dora_rt.picture import NoPictureError, PictureFile, Pixels, picture_of, read_picture
 
+from ..class_colours import class_colour
 from ..recorded import import_extra
 from .annotations import annotates, make_annotations
 
@@ -154,8 +155,6 @@ def _boxes(event: Event, wall_ns: int) -> bytes | None:
     found = _boxes_in(event)
     if found is None:
         return None
-    from ..plot.drawing import class_colour
-
     annotations = import_extra(_import_annotations)()
     time_ns = event.origin_ns + wall_ns
     annotations.timestamp.FromNanoseconds(time_ns)

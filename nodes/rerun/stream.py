@@ -24,7 +24,7 @@ from dora_rt.event import Event
 from dora_rt.picture import NoPictureError, PictureFile, picture_of, read_picture
 from dora_rt.picture_matcher import View
 
-from ..plot.drawing import class_colour
+from ..class_colours import class_colour
 
 logger = logging.getLogger(__name__)
 

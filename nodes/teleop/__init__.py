@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, number, whole_number, with_home
+from ..options import NodeParser, add_option, number, whole_number, with_home
 from ..used_ports import wired
 from .drive_server import HOLD_S, DriverSeat, DriveServer
 from .gamepad import AUTO, Gamepad, Layout
@@ -93,12 +93,7 @@ def _open_devices(stack: ExitStack, options: argparse.Namespace, pilot: Pilot) -
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dora_rt.nodes.teleop",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = NodeParser("teleop", __doc__, _EPILOG)
     text = "some of keyboard, gamepad and page, with commas; default: those that are there"
     add_option(parser, environ, "--devices", _devices, None, text, from_outside=False)
     add_option(parser, environ, "--linear", number(0, 100), 0.5, "greatest speed, m/s")

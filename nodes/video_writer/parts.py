@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import time
 from collections import deque
@@ -13,8 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..video_file import remove_empty
-from ..video_output import DiskFullError, VideoFile, VideoFileError, make_folder, open_video_file
+from ..video_output import (
+    DiskFullError,
+    VideoFile,
+    VideoFileError,
+    make_folder,
+    open_video_file,
+    remove_empty,
+    reserve_free,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -128,13 +134,7 @@ class Parts:
         """Make an empty file of a free name, so that no other writer takes it meanwhile."""
         path = Path(time.strftime(str(self._pattern), self._local_time()))
         make_folder(path)
-        for number in itertools.count(1):
-            other = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
-            try:
-                other.touch(exist_ok=False)
-            except FileExistsError:
-                continue
-            except OSError:
-                return other  # whoever writes the video tells why it cannot
-            return other
-        raise AssertionError("there is a free name")
+        try:
+            return reserve_free(path)
+        except OSError as error:
+            return Path(error.filename)  # whoever writes the video tells why it cannot

@@ -21,7 +21,6 @@ from .capture import (
     open_pipeline,
 )
 from .frame import FrameSource, SourceError
-from .network import NetworkSource
 from .picture_files import (
     PICTURE_SUFFIXES,
     UNREADABLE_PICTURES,
@@ -29,7 +28,7 @@ from .picture_files import (
     advise_conversion,
     list_pictures,
 )
-from .played_video import VideoFile
+from .played_video import PlayedVideo
 from .recordings import SceneSource
 from .resizing import ResizedSource
 from .scene import SCENE_URL, SceneOptions, parse_scene
@@ -147,12 +146,15 @@ def open_source(
         case Device(path):
             return _started(Camera(str(path), partial(open_device, path, wanted), wanted))
         case Stream(url):
+            # With it come Python's modules of HTTP, which other sources do without.
+            from .network import NetworkSource
+
             return NetworkSource(url, wanted, loop=loop)
         case Pipeline(description):
             return _started(Camera("pipeline", partial(open_pipeline, description), wanted))
         case Video(path):
             _tell_unused(wanted)
-            video = VideoFile(path, wanted.fps, loop=loop)
+            video = PlayedVideo(path, wanted.fps, loop=loop)
             return ResizedSource(video, wanted.width, wanted.height)
         case PictureFiles(paths):
             _tell_unused(wanted)

@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from dora_rt.nodes.class_colours import class_colour
 from dora_rt.nodes.plot.drawing import (
-    class_colour,
     draw_boxes,
     draw_classes,
     draw_keypoints,

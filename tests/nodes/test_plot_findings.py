@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dora_rt.nodes.plot.drawing import class_colour
+from dora_rt.nodes.class_colours import class_colour
 from dora_rt.nodes.plot.screens import HiddenScreen
 from dora_rt.nodes.plot.viewer import Viewer, run
 from numpy.typing import NDArray

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from dora_rt.nodes.mp4_file import Mp4File
-from dora_rt.nodes.steady_video import SteadyVideo
 from dora_rt.nodes.video_output import DiskFullError, VideoFileError, open_video_file
+from dora_rt.nodes.video_output.mp4_file import Mp4File
+from dora_rt.nodes.video_output.steady_video import SteadyVideo
 from dora_rt.nodes.video_writer import parse_options
 from dora_rt.nodes.video_writer.loop import run
 from dora_rt.nodes.video_writer.parts import Parts
