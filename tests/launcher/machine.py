@@ -266,30 +266,30 @@ class Machine:
     def look_again(self) -> None:
         self._scan = None
 
-    def members(self, group: int) -> list[Member]:
+    def members(self, session: int) -> list[Member]:
         if self._scan is None:
             self.scans += 1
             self._scan = {}
             for process in self.processes.values():
                 if not process.is_reaped:
                     self._scan.setdefault(process.group, []).append(process.pid)
-        pids = [group, *(pid for pid in self._scan.get(group, ()) if pid != group)]
+        pids = [session, *(pid for pid in self._scan.get(session, ()) if pid != session)]
         return [self.processes[pid].member() for pid in pids if self.processes[pid].is_alive]
 
-    def signal(self, pid: int, group: int, number: signal.Signals) -> None:
+    def signal(self, pid: int, session: int, number: signal.Signals) -> None:
         process = self.processes[pid]
         if process.is_reaped:
             raise ProcessLookupError
         if process.is_root:
             raise PermissionError
-        if pid == group and number is not signal.SIGKILL:
+        if pid == session and number is not signal.SIGKILL:
             self.log(f"{number.name} to {process.name}")
         process.signal(number)
 
-    def kill_group(self, group: int) -> None:
+    def kill_session(self, session: int) -> None:
         for process in list(self.processes.values()):
-            if process.group == group and not process.is_root and process.is_alive:
-                if process.pid == group:
+            if process.group == session and not process.is_root and process.is_alive:
+                if process.pid == session:
                     self.log(f"SIGKILL to {process.name}")
                 process.signal(signal.SIGKILL)
 

@@ -89,8 +89,8 @@ class NodeProcess:
             self.is_lingering = True
             return False
         if has_others:
-            # What the node started itself ends with it. The group exists at least until the node,
-            # its leader, is reaped, so this cannot hit anybody else.
+            # What the node started itself ends with it. The session is the node's at least until
+            # the node, its leader, is reaped, so this cannot hit anybody else.
             self._group.kill()
         self._collect()
         return True

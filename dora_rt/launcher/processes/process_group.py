@@ -13,7 +13,10 @@ _NAMED = 3
 
 
 class ProcessGroup:
-    """The process group of a node, in which each member climbs the stop ladder for itself.
+    """The session of a node, in which each member climbs the stop ladder for itself.
+
+    Not only its process group: a `timeout` in a shell, and a shell with job control, put the driver
+    that they start into a group of its own.
 
     A signal for all would be one for none: a shell handles SIGINT and no SIGTERM, the driver that
     it waits for has a handler for SIGTERM, and one that it has started with & ignores SIGINT.
@@ -89,7 +92,7 @@ class ProcessGroup:
         members = self._members()
         self._awaited.clear()
         # Together: nobody starts anything in between.
-        self._kernel.kill_group(self._leader)
+        self._kernel.kill_session(self._leader)
         for member in members:
             self._send(member, Rung.KILLED)
 
