@@ -74,7 +74,7 @@ class Starter:
         if sum(map(WarmStart.can_start, plans)) >= _WORTH_A_FORK_SERVER:
             with contextlib.suppress(OSError):
                 self._warm_start = early_start.take(self._environ, self.descriptors)
-                guard.watch(self._warm_start.group)
+                guard.watch(self._warm_start.session)
         else:
             early_start.dismiss()
 
@@ -124,7 +124,7 @@ class Starter:
             # It will not come back either.
             os.close(read_end)
             self._warm_start.kill()
-            self._guard.forget(self._warm_start.group)
+            self._guard.forget(self._warm_start.session)
             self._warm_start = None
             return None
         os.set_blocking(read_end, False)
@@ -176,7 +176,7 @@ class Starter:
             self._keyboard.restore()
         if self._warm_start is not None:
             self._warm_start.close()
-            self._guard.forget(self._warm_start.group)
+            self._guard.forget(self._warm_start.session)
         os.close(self.status_read)
         os.close(self._status_write)
 
