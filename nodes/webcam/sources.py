@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
@@ -39,6 +40,14 @@ EXPECTED = (
     "'auto', a camera number (0), a device (/dev/video0, /dev/v4l/by-id/...), a URL (rtsp://..., "
     "http://...), a GStreamer pipeline ('... ! appsink'), a video file, a picture, a folder of "
     f"pictures, or {SCENE_URL}"
+)
+_SCHEMES_OF_HOSTS = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "ftp", "sftp")
+# And the others that FFmpeg may know: https://ffmpeg.org/ffmpeg-protocols.html
+_SCHEMES = (
+    *_SCHEMES_OF_HOSTS,
+    *("rtmpe", "rtmpt", "rtmpte", "rtmpts", "rtp", "srtp", "srt", "rist", "udp", "udplite"),
+    *("tcp", "tls", "unix", "mms", "mmsh", "mmst", "hls", "gopher", "gophers", "sctp"),
+    *("zmq", "amqp", "ipfs", "ipns", "icecast", "smb", "rtspu", "rtspt"),
 )
 # Cheap cameras fail their first reads; one that fails more must be named by its user.
 _PROBED_FRAMES = 5
@@ -121,8 +130,24 @@ def parse_source(text: str, fallback: str = SCENE_URL) -> Source:
     if text.startswith("/dev/"):
         return Device(Path(text))
     if "://" in text and not text.startswith("file://"):
-        return Stream(text)
+        return Stream(_checked_url(text))
     return _parse_path(text)
+
+
+def _checked_url(url: str) -> str:
+    """Return a URL that may lead to something; what cannot would be tried again for ever."""
+    scheme, _, rest = url.partition("://")
+    kind = scheme.lower().rpartition("+")[2]
+    if kind not in _SCHEMES:
+        near = get_close_matches(kind, _SCHEMES_OF_HOSTS, 1)
+        hint = f"; did you mean {near[0]}://?" if near else f"; expected {EXPECTED}"
+        raise SourceError(f"--source {without_secrets(url)}: nothing can read {scheme}://{hint}")
+    authority = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
+    if kind in _SCHEMES_OF_HOSTS and not authority.partition(":")[0]:
+        raise SourceError(
+            f"--source {without_secrets(url)}: it names no host; expected {kind}://HOST/..."
+        )
+    return url
 
 
 def open_source(
