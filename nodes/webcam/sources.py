@@ -41,7 +41,8 @@ EXPECTED = (
     "http://...), a GStreamer pipeline ('... ! appsink'), a video file, a picture, a folder of "
     f"pictures, or {SCENE_URL}"
 )
-_SCHEMES_OF_HOSTS = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "ftp", "sftp")
+_COMMON_SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp")
+_SCHEMES_OF_HOSTS = (*_COMMON_SCHEMES, "rtmps", "ftp", "sftp")
 # And the others that FFmpeg may know: https://ffmpeg.org/ffmpeg-protocols.html
 _SCHEMES = (
     *_SCHEMES_OF_HOSTS,
@@ -139,7 +140,7 @@ def _checked_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
     kind = scheme.lower().rpartition("+")[2]
     if kind not in _SCHEMES:
-        near = get_close_matches(kind, _SCHEMES_OF_HOSTS, 1)
+        near = get_close_matches(kind, _COMMON_SCHEMES, 1)
         hint = f"; did you mean {near[0]}://?" if near else f"; expected {EXPECTED}"
         raise SourceError(f"--source {without_secrets(url)}: nothing can read {scheme}://{hint}")
     authority = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
