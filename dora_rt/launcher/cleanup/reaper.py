@@ -17,6 +17,7 @@ _SHM = "/dev/shm"
 _TERMINATE_S = 1.0
 _LOCK_S = 5.0
 _LOOK_AGAIN_S = 0.01
+_KILL_ROUNDS = 100
 
 
 def main() -> None:
@@ -68,7 +69,15 @@ def _end(sessions: set[int]) -> None:
     _signal(_living_groups(sessions), signal.SIGTERM)
     while (alive := _living_groups(sessions)) and time.monotonic() < deadline:
         time.sleep(_LOOK_AGAIN_S)
-    _signal(alive, signal.SIGKILL)
+    # Again and again: a shell with job control may just have put its next job into a new group.
+    # What is dying, or may not be killed, is not waited for.
+    killed: set[int] = set()
+    for _ in range(_KILL_ROUNDS):
+        if alive <= killed:
+            break
+        _signal(alive, signal.SIGKILL)
+        killed |= alive
+        alive = _living_groups(sessions)
 
 
 def _signal(groups: set[int], number: int) -> None:

@@ -6,7 +6,7 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ _PAGE_NBYTES = os.sysconf("SC_PAGE_SIZE")
 # By their numbers in proc(5), which begin at 1; the first two are gone.
 _UTIME, _STIME, _THREADS, _RSS = 14 - 3, 15 - 3, 20 - 3, 24 - 3
 _INIT = 1
+# Members that go on starting others, each in a group of its own, may be faster than any look.
+_KILL_ROUNDS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +97,19 @@ class Kernel:
 
     def kill_session(self, session: int) -> None:
         """Kill all members of a session that may be killed, each of its process groups at once."""
-        groups = {session}
-        for pid in self._pids(session):
-            # As long as the node has not begun, it is in the group of another process.
-            with suppress(ProcessLookupError):
-                group = os.getpgid(pid)
-                if os.getsid(pid) == session:
-                    groups.add(group)
-        for group in sorted(groups):
-            # There is no group as long as the node has not begun, and no permission if nobody in it
-            # may be signalled.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, signal.SIGKILL)
+        killed: set[int] = set()
+        for _ in range(_KILL_ROUNDS):
+            new = [pid for pid in self._pids(session) if pid not in killed]
+            if not new:
+                return
+            for group in _groups(new, session):
+                # There is no group as long as the node has not begun, and no permission if nobody
+                # in it may be signalled.
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(group, signal.SIGKILL)
+            killed.update(new)
+            # Again: a shell with job control may just have put its next job into a new group.
+            self.look_again()
 
     def has_exited(self, pid: int) -> bool:
         """Whether a child has ended; it is not reaped."""
@@ -153,6 +156,18 @@ class Kernel:
         if self._sessions is None:
             self._sessions = _scan()
         return [session, *(pid for pid in self._sessions.get(session, ()) if pid != session)]
+
+
+def _groups(pids: Iterable[int], session: int) -> list[int]:
+    """Return the process groups of the members of a session, that of its leader in any case."""
+    groups = {session}
+    for pid in pids:
+        # As long as the node has not begun, it is in the group of another process.
+        with suppress(ProcessLookupError):
+            group = os.getpgid(pid)
+            if os.getsid(pid) == session:
+                groups.add(group)
+    return sorted(groups)
 
 
 def _scan() -> dict[int, list[int]]:
