@@ -97,6 +97,8 @@ def _run(options: argparse.Namespace) -> int:
                 trace=options.trace,
                 wants_spans=options.otel,
                 companions=_companions(options),
+                parameters=options.parameters,
+                settings=options.settings,
             ),
         )
     finally:
@@ -131,6 +133,20 @@ def _parser() -> argparse.ArgumentParser:
         type=read_duration_s,
         metavar="TIME",
         help="stop this long after the start: 10s, 500ms, 5m, 1h",
+    )
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NODE.NAME=VALUE",
+        help="start with this value of a parameter; may be given several times",
+    )
+    parser.add_argument(
+        "--parameters",
+        type=read_path,
+        metavar="FILE",
+        help="start with the values of parameters in FILE, which `dora-rt param save` wrote",
     )
     parser.add_argument(
         "--log-dir",

@@ -44,8 +44,13 @@ def ask(connection: Connection, request: str, **fields: Any) -> None:
         RunEndedError: the run has ended.
         RefusedError: the run refuses, or does not answer.
     """
+    ask_for(connection, request, **fields)
+
+
+def ask_for(connection: Connection, request: str, **fields: Any) -> dict[str, Any]:
+    """Send a request that the run grants, and return the answer; raises what `ask` raises."""
     with _explained(connection):
-        connection.ask(request, **fields)
+        return connection.ask(request, **fields)[0]
 
 
 def ask_status(connection: Connection) -> RunStatus:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
 from dora_rt.descriptor import read_descriptor
+from dora_rt.descriptor.parameter_file import read_parameter_file
 from dora_rt.descriptor.tree.model import Descriptor
 from dora_rt.errors import LaunchError
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, interrupted_by
@@ -20,6 +21,7 @@ from dora_rt.launcher.perfetto import check_target
 from dora_rt.launcher.processes.environ import inherited_environ
 from dora_rt.launcher.report_file import ReportFile
 from dora_rt.launcher.trace_options import TraceOptions, decide_spans
+from dora_rt.plan.given_parameters import GivenParameter, give_parameters, read_setting
 from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
 from dora_rt.units import read_duration_s
@@ -41,6 +43,8 @@ class RunOptions:
         wants_spans: whether the nodes make spans of OpenTelemetry.
         companions: commands of programs that look at the run and end with it.
         change: returns what runs in the place of what the file says; may raise DescriptorError.
+        parameters: a file with values of parameters.
+        settings: values of parameters, as `NODE.NAME=VALUE`; they go before those of the file.
     """
 
     stop_after_s: float | None = None
@@ -52,13 +56,16 @@ class RunOptions:
     wants_spans: bool = False
     companions: Sequence[Sequence[str]] = ()
     change: Change | None = None
+    parameters: Path | None = None
+    settings: Sequence[str] = ()
 
 
 def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int:
     """Run a dataflow file to its end; return the exit code.
 
     Raises:
-        DescriptorError: the file has problems.
+        DescriptorError: the file has problems, or that with the parameters.
+        ParameterRefusedError: a parameter that the options set does not fit.
         UsageError: the report or the trace cannot be written where the options say.
         ExtraMissingError: spans are wanted, and their packages are not installed.
         LaunchError, SharedMemoryError, SharedMemoryFullError: the environment does not allow it.
@@ -71,7 +78,7 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
             descriptor = options.change(descriptor, console)
         for note in descriptor.notes:
             console.notice(f"note: {note}")
-        plan = plan_file(file, descriptor)
+        plan = _with_parameters(plan_file(file, descriptor), options)
         report = None if options.report is None else _prepare_report(options.report)
         tracing = _decide_tracing(options, environ)
         if tracing.note is not None:
@@ -148,6 +155,15 @@ def add_stop_after(parser: argparse.ArgumentParser) -> None:
 def whole_path(path: Path) -> str:
     """Return a path that means the same in the folder of the dataflow file, where nodes run."""
     return os.path.abspath(path)  # noqa: PTH100 - Path.absolute() keeps `..`
+
+
+def _with_parameters(plan: Plan, options: RunOptions) -> Plan:
+    given = []
+    if options.parameters is not None:
+        found = read_parameter_file(options.parameters)
+        given += [GivenParameter(str(place), *one) for place, *one in found]
+    given += [read_setting(plan, setting) for setting in options.settings]
+    return give_parameters(plan, given)
 
 
 def _prepare_report(path: Path) -> ReportFile:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dora_rt.descriptor.tree.model import Logging, Resources, Supervision
 from dora_rt.node_config import EdgeConfig, NodePlan, OutputConfig, QueuePolicy
+from dora_rt.parameters import NodeParameters
 from dora_rt.redaction import words_without_secrets
 from dora_rt.units import counted
 
@@ -28,6 +29,8 @@ class ProcessPlan:
     logging: Logging
     is_dynamic: bool = False
     """Whether the user starts it, at any time during the run; then `argv` is empty."""
+    parameters: tuple[NodeParameters, ...] = ()
+    """Those of each node in it; none of a process that is no node of the file."""
 
     @property
     def has_ports(self) -> bool:

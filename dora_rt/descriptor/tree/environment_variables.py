@@ -29,7 +29,7 @@ _INSIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _ENV = "env"
 _HOST_VARIABLE = "__dora_env"
 # Their keys are names that the user chose, also such as are not read elsewhere.
-_OWN_NAMES = (_ENV, "inputs")
+_OWN_NAMES = (_ENV, "inputs", "parameters")
 
 
 def expand(root: YamlMapping, environ: Mapping[str, str], problems: Problems) -> YamlMapping:

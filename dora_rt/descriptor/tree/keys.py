@@ -82,7 +82,7 @@ KEYS_BESIDE: Mapping[str, tuple[str, ...]] = {
     "custom": ("api", "sync"),
 }
 
-NODE_IDENTITY = ("id", "name", "description", "env", "build", *LOG_KEYS)
+NODE_IDENTITY = ("id", "name", "description", "env", "build", "parameters", *LOG_KEYS)
 
 # Of the process in which a node runs, whatever its kind.
 NODE_SETTINGS = (
@@ -128,7 +128,7 @@ CUSTOM = Vocabulary(
     },
     refused=_NODE_REFUSED,
     misnomers=dict.fromkeys(("path", "python", "file", "command"), "source"),
-    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values()),
+    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values(), "parameters"),
 )
 
 OPERATOR = Vocabulary(
@@ -140,7 +140,7 @@ OPERATOR = Vocabulary(
     noted={key: why for key, why in _NODE_NOTED.items() if key == "output_framing"},
     refused={"shared-library": _PYTHON_ONLY, "wasm": _PYTHON_ONLY},
     misnomers=dict.fromkeys(("path", "source", "file", "run"), "python"),
-    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values()),
+    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values(), "parameters"),
 )
 
 PYTHON_SOURCE = Vocabulary(
@@ -149,6 +149,17 @@ PYTHON_SOURCE = Vocabulary(
 )
 
 SYNC = Vocabulary(keys=("slop_ms", "inputs", "depth"), misnomers={"slop": "slop_ms"})
+
+PARAMETER = Vocabulary(
+    keys=("value", "min", "max", "choices", "help"),
+    misnomers={
+        **dict.fromkeys(("default", "initial"), "value"),
+        **dict.fromkeys(("minimum", "least", "low", "from"), "min"),
+        **dict.fromkeys(("maximum", "most", "high", "to"), "max"),
+        **dict.fromkeys(("options", "enum", "values", "one_of"), "choices"),
+        **dict.fromkeys(("description", "about", "doc"), "help"),
+    },
+)
 
 INPUT = Vocabulary(
     keys=("source", "queue_size", "queue_policy", "slot_bytes", "max_held", "input_timeout"),

@@ -7,6 +7,7 @@ from enum import Enum
 
 from dora_rt.log_record import LogLevel
 from dora_rt.node_config import Api, QueuePolicy
+from dora_rt.parameters import Parameter
 
 DYNAMIC = "dynamic"
 DEFAULT_QUEUE_SIZE = 10
@@ -259,6 +260,8 @@ class Node:
     resources: Resources = Resources()
     logging: Logging = Logging()
     line_outputs: tuple[LineOutput, ...] = ()
+    parameters: tuple[Parameter, ...] | None = None
+    """None: the file declares none, and any may be set."""
 
     @property
     def is_dynamic(self) -> bool:

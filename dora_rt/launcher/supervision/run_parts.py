@@ -13,6 +13,7 @@ from dora_rt.launcher.node_output.console import Console
 from dora_rt.launcher.node_output.router import LineRouter
 from dora_rt.launcher.processes.starter import Starter
 from dora_rt.launcher.supervision.node_state import SupervisedNode
+from dora_rt.launcher.supervision.parameter_store import ParameterStore
 from dora_rt.launcher.supervision.start_barrier import StartBarrier
 from dora_rt.launcher.supervision.stop_ladder import StopLadder
 from dora_rt.launcher.systemd_notify import Notifier
@@ -36,6 +37,7 @@ class Run:
         output: where the lines of the nodes go.
         notifier: tells systemd.
         clock: `time.monotonic_ns`.
+        parameters: the values of the nodes' parameters.
     """
 
     plan: Plan
@@ -49,6 +51,7 @@ class Run:
     output: LineRouter
     notifier: Notifier
     clock: Callable[[], int]
+    parameters: ParameterStore
 
     @classmethod
     def of(
@@ -78,6 +81,7 @@ class Run:
             output,
             notifier,
             clock,
+            ParameterStore(plan.processes, memory, starter.facts.description_path),
         )
 
     @property

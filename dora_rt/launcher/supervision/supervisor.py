@@ -15,7 +15,12 @@ from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.processes.starter import NodeStartError
 from dora_rt.launcher.requests import Answer, RequestSocket
 from dora_rt.launcher.signals import SignalRecorder
-from dora_rt.launcher.supervision import dynamic_nodes, status, stop_restart
+from dora_rt.launcher.supervision import (
+    dynamic_nodes,
+    parameter_requests,
+    status,
+    stop_restart,
+)
 from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.launcher.supervision.run_parts import Run, begin_stop, end_flow_if_it_ends_with
 from dora_rt.launcher.supervision.unread_sources import UnreadSources
@@ -88,6 +93,7 @@ class Supervisor:
         self._selector.register(run.starter.status_read, selectors.EVENT_READ, self._read_statuses)
         try:
             dynamic_nodes.announce(run)
+            run.parameters.begin()
             self._begin_all()
             # Programs without ports never say that they are ready, so no event may come.
             self._keep_time(run.clock())
@@ -108,6 +114,9 @@ class Supervisor:
             "follow": run.output.follow,
             "stop": partial(stop_restart.stop, run),
             "restart": partial(stop_restart.restart, run),
+            "parameters": partial(parameter_requests.list_all, run),
+            "set_parameter": partial(parameter_requests.set_value, run),
+            "delete_parameter": partial(parameter_requests.delete, run),
             "attach": partial(dynamic_nodes.attach, run),
             "leave": partial(dynamic_nodes.leave, run),
         }
