@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from numpy.typing import DTypeLike, NDArray
 
 from dora_rt.event import Change, Event
-from dora_rt.parameters import REQUIRED
+from dora_rt.node_parameters import REQUIRED
 
 
 class NodeLike(Protocol):

@@ -22,7 +22,7 @@ from dora_rt.node.dora_events import (
 )
 from dora_rt.node.operator import LoadedOperator
 from dora_rt.node_config import InputConfig
-from dora_rt.parameters import REQUIRED, check_size, copy_of, default_or_raise
+from dora_rt.node_parameters import REQUIRED, check_size, copy_of, default_or_raise
 from dora_rt.transport.output.loan import Loan, LoanBook
 from dora_rt.transport.output.origin import Origins, Stamp, make_stamp
 from dora_rt.transport.primitives.doorbell import deadline_after

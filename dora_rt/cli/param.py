@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from dora_rt.cli.command_errors import UsageError
 from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, add_run_argument, ask_for, connect
 from dora_rt.cli.verb import HelpFormatter, Verb, exit_codes_help
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
-from dora_rt.parameters import show
+from dora_rt.node_parameters import show
 
 _DESCRIPTION = """\
 Show and set the parameters of nodes that run. A node gets a new value at once, and keeps it when
@@ -43,6 +44,8 @@ A value is JSON, or a word: 0.5, true, fast, '["a", "b"]'. Which values fit is w
 
 {_EXIT_CODES}"""
 
+_BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_WORDS = ("y", "yes", "n", "no", "on", "off", "true", "false", "null")
 _ACTIONS = {
     "list": ("list parameters", ("node?",)),
     "get": ("print one value", ("node", "name")),
@@ -165,9 +168,14 @@ def write_parameters(found: list[dict[str, Any]]) -> str:
             continue
         if one["node"] != node:
             node = one["node"]
-            lines.append(f"{_yaml(node)}:")
-        lines.append(f"  {_yaml(one['name'])}: {_yaml(one['value'])}")
+            lines.append(f"{_key(node)}:")
+        lines.append(f"  {_key(one['name'])}: {_yaml(one['value'])}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _key(name: str) -> str:
+    """Return a name as a key: bare, unless YAML takes it for something else (no, 1e5, null)."""
+    return name if _BARE.fullmatch(name) and name.lower() not in _WORDS else _yaml(name)
 
 
 def _yaml(value: Any) -> str:
@@ -183,7 +191,9 @@ def _yaml(value: Any) -> str:
         case dict():
             return f"{{{', '.join(f'{_yaml(key)}: {_yaml(item)}' for key, item in value.items())}}}"
         case _:
-            return json.dumps(value, ensure_ascii=False)
+            text = json.dumps(value, ensure_ascii=False)
+            # YAML refuses these, and reads JSON's two escapes of one emoji as two characters.
+            return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in text)
 
 
 def _save(text: str, file: Path | None) -> None:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
-from dora_rt.descriptor import read_descriptor
-from dora_rt.descriptor.parameter_file import read_parameter_file
+from dora_rt.descriptor import read_descriptor, read_parameter_file
 from dora_rt.descriptor.tree.model import Descriptor
 from dora_rt.errors import LaunchError
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, interrupted_by

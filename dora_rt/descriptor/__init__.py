@@ -9,6 +9,7 @@ from pathlib import Path
 from dora_rt.descriptor.check.programs_exist import check_files
 from dora_rt.descriptor.modules.expansion import expand_modules, with_builds
 from dora_rt.descriptor.read.env_args_build_keys import parse_commands
+from dora_rt.descriptor.read.parameter_keys import read_parameter_file
 from dora_rt.descriptor.read_dataflow import read_dataflow
 from dora_rt.descriptor.tree.document import parse_document, read_text, write_document
 from dora_rt.descriptor.tree.host import Host, this_host
@@ -23,6 +24,7 @@ __all__ = [
     "parse_builds",
     "parse_descriptor",
     "read_descriptor",
+    "read_parameter_file",
 ]
 
 

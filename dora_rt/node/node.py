@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Change, Event
 from dora_rt.node.session import Session
-from dora_rt.parameters import REQUIRED, copy_of, default_or_raise
+from dora_rt.node_parameters import REQUIRED, copy_of, default_or_raise
 from dora_rt.transport.output.loan import Loan
 from dora_rt.transport.output.origin import make_stamp
 from dora_rt.transport.output.publisher import Publisher

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dora_rt.errors import ParameterRefusedError
-from dora_rt.parameters import NodeParameters
+from dora_rt.node_parameters import NodeParameters
 from dora_rt.plan.plan import Plan
 from dora_rt.spelling import closest
 

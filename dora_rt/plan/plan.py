@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dora_rt.descriptor.tree.model import Logging, Resources, Supervision
 from dora_rt.node_config import EdgeConfig, NodePlan, OutputConfig, QueuePolicy
-from dora_rt.parameters import NodeParameters
+from dora_rt.node_parameters import NodeParameters
 from dora_rt.redaction import words_without_secrets
 from dora_rt.units import counted
 

@@ -13,7 +13,7 @@ from dora_rt.descriptor.tree.model import (
     Sync,
 )
 from dora_rt.node_config import NodePlan, OperatorConfig, Route, SyncConfig
-from dora_rt.parameters import NodeParameters
+from dora_rt.node_parameters import NodeParameters
 from dora_rt.plan.dora_description import describe
 from dora_rt.plan.edges import Edges, operator_name, reach, to_ns
 from dora_rt.plan.plan import Plan, ProcessPlan

@@ -140,7 +140,7 @@ class Board:
     def parameters_view(self, process: int) -> memoryview:
         """Return a view of the word that counts the changes of a process's parameters; 0: none.
 
-        Their values are in a file of the run directory (`dora_rt.parameters.values_path`). A
+        Their values are in a file of the run directory (`dora_rt.node_parameters.values_path`). A
         process that sees the word change passes a fence before it reads the file.
         """
         return self._words[self._parameters + process :][:1]

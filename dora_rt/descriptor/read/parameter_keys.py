@@ -1,4 +1,4 @@
-"""Read `parameters:` of a node: a value each, or a mapping with `value`, `min`, `max` and so on."""
+"""Read parameters: those of a node, and those in a file of saved ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from dora_rt.descriptor.tree.document import (
@@ -15,13 +16,16 @@ from dora_rt.descriptor.tree.document import (
     YamlSequence,
     YamlValue,
     describe,
+    parse_document,
+    read_text,
 )
 from dora_rt.descriptor.tree.fields import Fields, is_nothing
 from dora_rt.descriptor.tree.identifiers import expected_string
 from dora_rt.descriptor.tree.keys import PARAMETER
+from dora_rt.descriptor.tree.model import Place
 from dora_rt.descriptor.tree.problems import MalformedError, Problems, quote
 from dora_rt.errors import ParameterRefusedError
-from dora_rt.parameters import (
+from dora_rt.node_parameters import (
     Parameter,
     ParameterKind,
     is_parameter_name,
@@ -106,6 +110,31 @@ def parse_any(value: YamlValue) -> Any:
             return None
         case YamlScalar():
             return parse_value(value)
+
+
+def read_parameter_file(path: Path) -> list[tuple[Place, str, str, Any]]:
+    """Return each value in a file that `dora-rt param save` wrote, its node
+    and its name.
+
+    Raises:
+        DescriptorProblems: a `DescriptorError` with all problems of the file.
+    """
+    problems = Problems()
+    root = parse_document(read_text(path, problems), str(path), problems)
+    found = []
+    for node, named in root.entries:
+        if not isinstance(named, YamlMapping):
+            what = f"{quote(node.text)}: expected the parameters of a node, such as 'fps: 30'"
+            problems.add(named.place, f"{what}, got {describe(named)}")
+            continue
+        for name, value in named.entries:
+            try:
+                found.append((value.place, node.text, name.text, parse_any(value)))
+            except MalformedError as error:
+                what = f"parameter {quote(name.text)} of node {quote(node.text)}: {error.what}"
+                problems.add(value.place, what, error.hint)
+    problems.raise_if_any()
+    return found
 
 
 class _AlreadyToldError(Exception):

@@ -7,7 +7,7 @@ from enum import Enum
 
 from dora_rt.log_record import LogLevel
 from dora_rt.node_config import Api, QueuePolicy
-from dora_rt.parameters import Parameter
+from dora_rt.node_parameters import Parameter
 
 DYNAMIC = "dynamic"
 DEFAULT_QUEUE_SIZE = 10

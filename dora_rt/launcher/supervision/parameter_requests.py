@@ -8,7 +8,7 @@ from typing import Any
 from dora_rt.errors import ParameterRefusedError
 from dora_rt.launcher.requests import Requester
 from dora_rt.launcher.supervision.run_parts import Run
-from dora_rt.parameters import NodeParameters, Parameter, kind_of, show
+from dora_rt.node_parameters import NodeParameters, Parameter, kind_of, show
 from dora_rt.redaction import message_without_secrets
 
 

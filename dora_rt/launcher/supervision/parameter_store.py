@@ -12,7 +12,7 @@ from typing import Any
 
 from dora_rt.errors import LaunchError, ParameterRefusedError
 from dora_rt.launcher.memory.run_memory import RunMemory
-from dora_rt.parameters import (
+from dora_rt.node_parameters import (
     NodeParameters,
     encode_values,
     same,

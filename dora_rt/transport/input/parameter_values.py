@@ -14,7 +14,7 @@ from typing import Any
 
 from dora_rt.event import ParameterChanged
 from dora_rt.node_config import NodeConfig
-from dora_rt.parameters import decode_values, same, values_path
+from dora_rt.node_parameters import decode_values, same, values_path
 from dora_rt.transport.board import Board
 from dora_rt.transport.primitives.fence import Fence
 
