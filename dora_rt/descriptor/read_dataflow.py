@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dora_rt import __version__
+from dora_rt.descriptor.check.ready_parameters import declare_ready_parameters
 from dora_rt.descriptor.check.types import TypeRules, check_types
 from dora_rt.descriptor.check.wiring import wire
 from dora_rt.descriptor.modules.expansion import expand_modules
@@ -40,7 +41,9 @@ def read_dataflow(text: str, file: str, host: Host, problems: Problems) -> Descr
     if host.environ is not None:
         document = expand(document, host.environ, problems)
     document, module_builds = expand_modules(document, host, problems)
-    read_nodes = _read_nodes(document, host, problems)
+    read_nodes = declare_ready_parameters(
+        _read_nodes(document, host, problems), host.environ, problems
+    )
     builds = (*module_builds, *(build for node in read_nodes for build in node.builds))
     nodes = wire(read_nodes, problems)
     if any(each.is_something for node in read_nodes for each in node.port_types):

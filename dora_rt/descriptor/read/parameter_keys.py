@@ -113,8 +113,7 @@ def parse_any(value: YamlValue) -> Any:
 
 
 def read_parameter_file(path: Path) -> list[tuple[Place, str, str, Any]]:
-    """Return each value in a file that `dora-rt param save` wrote, its node
-    and its name.
+    """Return each value in a file that `dora-rt param save` wrote: place, node, name and value.
 
     Raises:
         DescriptorProblems: a `DescriptorError` with all problems of the file.
