@@ -25,7 +25,9 @@ _JOIN_S = 6.0
 class RunWatch:
     """One run, polled by a thread of its own until it ends; the last answer is kept."""
 
-    def __init__(self, connection: Connection, status: RunStatus) -> None:
+    def __init__(
+        self, connection: Connection, status: RunStatus, parameters: list[dict[str, Any]]
+    ) -> None:
         self.run = connection.run
         self.pictures = Pictures(connection.run)
         self._connection = connection
@@ -33,6 +35,7 @@ class RunWatch:
         self._answers = deque([status], maxlen=_WINDOW + 1)
         self._points: deque[list[Any]] = deque(maxlen=POINTS)
         self._count = 0
+        self._parameters = parameters
         self._rates = measure(status, status)
         self._has_ended = False
         self._closing = threading.Event()
@@ -46,12 +49,12 @@ class RunWatch:
         if connection is None:
             return None
         try:
-            status = connection.status()
+            status, parameters = connection.status(), connection.parameters()
         except (OSError, RefusedError) as error:
             logger.debug("run %s cannot be shown: %s", run, error)
             connection.close()
             return None
-        return cls(connection, status)
+        return cls(connection, status, parameters)
 
     @property
     def has_ended(self) -> bool:
@@ -70,6 +73,7 @@ class RunWatch:
             status, rates, count = self._answers[-1], self._rates, self._count
             fresh = min(max(count - since, 0), len(self._points))
             points = list(self._points)[len(self._points) - fresh :]
+            parameters = self._parameters
         return {
             "run": self.run,
             "file": status.file,
@@ -80,6 +84,7 @@ class RunWatch:
             ],
             "edges": [_page_edge(*each) for each in zip(status.edges, rates.edges, strict=True)],
             "pictures": self.pictures.sources(),
+            "parameters": parameters,
             "at": count,
             "points": points,
         }
@@ -95,15 +100,17 @@ class RunWatch:
             while not self._closing.wait(PERIOD_S):
                 try:
                     status = self._connection.status()
+                    parameters = self._connection.parameters()
                 except (OSError, RefusedError) as error:
                     logger.debug("run %s answers no more: %s", self.run, error)
                     break
-                self._take(status)
+                self._take(status, parameters)
                 self.pictures.follow(status.outputs, status.edges)
         self._has_ended = True
 
-    def _take(self, status: RunStatus) -> None:
+    def _take(self, status: RunStatus, parameters: list[dict[str, Any]]) -> None:
         with self._lock:
+            self._parameters = parameters
             self._answers.append(status)
             self._rates = measure(self._answers[0], status)
             self._points.append([_point(edge) for edge in self._rates.edges])
