@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dora_rt.cli.run_file import add_file_argument, plan_file, read_file
@@ -36,7 +36,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    plan = show_outline(options.file, environ, has_strict_types=options.strict_types)
+    plan = show_outline(
+        options.file, environ, options.arguments, has_strict_types=options.strict_types
+    )
     need = find_need(plan)
     growing = sum(not output.slot_nbytes for output in need.outputs)
     later = f", and what {counted(growing, 'output')} without slot_bytes" if growing else ""
@@ -54,13 +56,19 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return EXIT_OK
 
 
-def show_outline(file: Path, environ: Mapping[str, str], *, has_strict_types: bool) -> Plan:
+def show_outline(
+    file: Path,
+    environ: Mapping[str, str],
+    arguments: Sequence[str] = (),
+    *,
+    has_strict_types: bool,
+) -> Plan:
     """Print the notes about a dataflow file and what would run; return the plan.
 
     Raises:
         DescriptorError: the file has problems.
     """
-    descriptor = read_file(file, environ, has_strict_types=has_strict_types)
+    descriptor = read_file(file, environ, has_strict_types=has_strict_types, arguments=arguments)
     for note in descriptor.notes:
         print(f"note: {note}")
     plan = plan_file(file, descriptor)

@@ -48,6 +48,8 @@ examples:
   dora-launch launch/dataflow.yml                   run until the flow is over, or Ctrl-C
   dora-launch launch/dataflow.yml --stop-after 10s  run for ten seconds
   dora-launch launch/dataflow.yml --check           only check the file, start nothing
+  dora-launch robot.yml camera=2                    with an argument that the file declares
+  dora-launch robot.yml --help                      and which these are
   dora-launch launch/dataflow.yml --dashboard       and see it on a page
   dora-launch launch/dataflow.yml --watch           restart each node whose file you save
 
@@ -61,9 +63,27 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     _open_standard_streams()
     # The standard output is made harmless by the console.
     sys.stderr = HarmlessStream.around(sys.stderr)
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(words):
+        with exit_at_error("dora-launch"):
+            _show_help(words)
+            sys.exit(EXIT_OK)
+    # Arguments of the file may stand before and behind the options.
+    options = _parser().parse_intermixed_args(words)
     with exit_at_error("dora-launch"):
         sys.exit(_check(options) if options.check else _run(options))
+
+
+def _show_help(words: Sequence[str]) -> None:
+    """Print the help of the command, and that of the file, if the words name one."""
+    sys.stdout = HarmlessStream.around(sys.stdout)
+    _parser().print_help()
+    files = [word for word in words if word.endswith((".yml", ".yaml"))]
+    if files:
+        with ended_by_ctrl_c():
+            from dora_rt.cli.argument_help import show_arguments
+        print()
+        show_arguments(read_path(files[0]), os.environ)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -71,7 +91,7 @@ def _check(options: argparse.Namespace) -> int:
         from dora_rt.cli.check import show_outline
 
     sys.stdout = HarmlessStream.around(sys.stdout)
-    show_outline(options.file, os.environ, has_strict_types=options.strict_types)
+    show_outline(options.file, os.environ, options.arguments, has_strict_types=options.strict_types)
     return EXIT_OK
 
 
@@ -99,6 +119,7 @@ def _run(options: argparse.Namespace) -> int:
                 companions=_companions(options),
                 parameters=options.parameters,
                 settings=options.settings,
+                arguments=options.arguments,
             ),
         )
     finally:
@@ -123,6 +144,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
     )
     parser.add_argument("file", type=read_path, metavar="FILE", help="the dataflow file (YAML)")
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="NAME=VALUE",
+        help="arguments that the file declares; `dora-launch FILE --help` lists them",
+    )
     parser.add_argument(
         "--check",
         action="store_true",

@@ -44,6 +44,7 @@ class RunOptions:
         change: returns what runs in the place of what the file says; may raise DescriptorError.
         parameters: a file with values of parameters.
         settings: values of parameters, as `NODE.NAME=VALUE`; they go before those of the file.
+        arguments: of the dataflow file, as `name=value`.
     """
 
     stop_after_s: float | None = None
@@ -57,6 +58,7 @@ class RunOptions:
     change: Change | None = None
     parameters: Path | None = None
     settings: Sequence[str] = ()
+    arguments: Sequence[str] = ()
 
 
 def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int:
@@ -72,7 +74,12 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
     # An error leaves the console first: what it shows comes before the message.
     with open_console(environ) as console:
         environ = inherited_environ(environ)
-        descriptor = read_file(file, environ, has_strict_types=options.has_strict_types)
+        descriptor = read_file(
+            file,
+            environ,
+            has_strict_types=options.has_strict_types,
+            arguments=options.arguments,
+        )
         if options.change is not None:
             descriptor = options.change(descriptor, console)
         for note in descriptor.notes:
@@ -120,15 +127,38 @@ def read_file(
     *,
     has_strict_types: bool = False,
     is_built: bool = True,
+    arguments: Sequence[str] = (),
 ) -> Descriptor:
     """Read a dataflow file and check it, in the environment that its nodes will have.
 
     Raises:
-        DescriptorError: it has problems.
+        DescriptorError: it has problems, or an argument does not fit.
+        UsageError: an argument is not `name=value`.
     """
     return read_descriptor(
-        file, inherited_environ(environ), has_strict_types=has_strict_types, is_built=is_built
+        file,
+        inherited_environ(environ),
+        has_strict_types=has_strict_types,
+        is_built=is_built,
+        arguments=read_given(arguments),
     )
+
+
+def read_given(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the values of arguments that are given as `name=value`.
+
+    Raises:
+        UsageError: one is of another form, or given twice.
+    """
+    found: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{argument}: expected an argument of the file, as NAME=VALUE")
+        if name in found:
+            raise UsageError(f"{argument}: the argument {name!r} is given twice")
+        found[name] = value
+    return found
 
 
 def plan_file(file: Path, descriptor: Descriptor) -> Plan:
@@ -137,8 +167,11 @@ def plan_file(file: Path, descriptor: Descriptor) -> Plan:
 
 
 def add_file_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the argument FILE."""
+    """Add the argument FILE, and those of the file itself behind it."""
     parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
+    parser.add_argument(
+        "arguments", nargs="*", metavar="NAME=VALUE", help="arguments that the file declares"
+    )
 
 
 def add_stop_after(parser: argparse.ArgumentParser) -> None:

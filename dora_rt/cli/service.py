@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
@@ -90,7 +90,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    descriptor = read_file(options.file, environ)
+    descriptor = read_file(options.file, environ, arguments=options.arguments)
     if options.user is not None and not options.system:
         raise UsageError("--user goes with --system: without --system the unit is yours")
     file = options.file.resolve()
@@ -99,7 +99,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.system:
         user = options.user or environ.get("SUDO_USER") or getpass.getuser()
     try:
-        unit = make_unit(plan, file, user=user, namespace=namespace_of(environ))
+        unit = make_unit(plan, file, options.arguments, user=user, namespace=namespace_of(environ))
     except KeyError as error:
         raise UsageError(f"this machine has no user {user!r}") from error
     if options.action == "print":
@@ -110,7 +110,14 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return _install(unit, name, environ, is_system=options.system, is_now=options.now)
 
 
-def make_unit(plan: Plan, file: Path, *, user: str | None, namespace: str) -> str:
+def make_unit(
+    plan: Plan,
+    file: Path,
+    arguments: Sequence[str] = (),
+    *,
+    user: str | None,
+    namespace: str,
+) -> str:
     """Return the unit of a dataflow: one of the system, run as `user`; or one of this user (None).
 
     Raises:
@@ -119,7 +126,7 @@ def make_unit(plan: Plan, file: Path, *, user: str | None, namespace: str) -> st
     supervisions = [process.supervision for process in plan.processes]
     grace_s = max((one.stop_grace_s for one in supervisions), default=0)
     startup_s = max((one.startup_timeout_s for one in supervisions), default=0)
-    command = " ".join(map(_quote, (sys.executable, "-m", "dora_rt", str(file))))
+    command = " ".join(map(_quote, (sys.executable, "-m", "dora_rt", str(file), *arguments)))
     after = identity = ""
     if user is not None:
         # As its own session has it, so that `dora-rt ps` finds the run.

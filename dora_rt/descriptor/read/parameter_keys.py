@@ -154,8 +154,8 @@ def _read(name: str, value: YamlValue, owner: str, problems: Problems) -> Parame
         raise _AlreadyToldError
     before = len(problems)
     found = fields.parsed("value", parse_value)
-    limits = [fields.parsed(key, _parse_number) for key in ("min", "max")]
-    choices = fields.parsed("choices", _parse_choices)
+    limits = [fields.parsed(key, parse_number) for key in ("min", "max")]
+    choices = fields.parsed("choices", parse_choices)
     text = fields.string("help") or ""
     if len(problems) > before:
         raise _AlreadyToldError
@@ -207,14 +207,24 @@ def _kinds(value: Any, others: Sequence[Any]) -> tuple[ParameterKind, ParameterK
     return kind, None
 
 
-def _parse_number(value: YamlValue) -> float | int:
+def parse_number(value: YamlValue) -> float | int:
+    """Return a limit.
+
+    Raises:
+        MalformedError: it is no number.
+    """
     number = parse_value(value)
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise MalformedError(f"expected a number, got {describe(value)}")
     return number
 
 
-def _parse_choices(value: YamlValue) -> tuple[Any, ...]:
+def parse_choices(value: YamlValue) -> tuple[Any, ...]:
+    """Return all values that there are.
+
+    Raises:
+        MalformedError: it is no list, or has nothing in it.
+    """
     choices = parse_value(value) if isinstance(value, YamlSequence) else None
     if not choices:
         got = "an empty list" if choices == [] else describe(value)

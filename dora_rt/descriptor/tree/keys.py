@@ -37,7 +37,7 @@ _PYTHON_ONLY = "only Python operators run here"
 _ONE_MACHINE = "all nodes run on this machine, in the folder of the dataflow file; remove it"
 
 ROOT = Vocabulary(
-    keys=("nodes", "env", "strict_types", "type_rules", "version"),
+    keys=("nodes", "env", "arguments", "strict_types", "type_rules", "version"),
     noted={
         "communication": "'communication' is not needed, "
         "nodes always exchange samples through shared memory: ignored",
@@ -53,7 +53,7 @@ ROOT = Vocabulary(
         "deploy": _ONE_MACHINE,
         "_unstable_deploy": _ONE_MACHINE,
     },
-    misnomers={"node": "nodes"},
+    misnomers={"node": "nodes", "args": "arguments", "params": "arguments"},
 )
 
 _NODE_NOTED = {
@@ -82,7 +82,10 @@ KEYS_BESIDE: Mapping[str, tuple[str, ...]] = {
     "custom": ("api", "sync"),
 }
 
-NODE_IDENTITY = ("id", "name", "description", "env", "build", "parameters", *LOG_KEYS)
+NODE_IDENTITY = (
+    *("id", "name", "description", "env", "build", "parameters", "enabled"),
+    *LOG_KEYS,
+)
 
 # Of the process in which a node runs, whatever its kind.
 NODE_SETTINGS = (
@@ -150,15 +153,19 @@ PYTHON_SOURCE = Vocabulary(
 
 SYNC = Vocabulary(keys=("slop_ms", "inputs", "depth"), misnomers={"slop": "slop_ms"})
 
+_OF_A_VALUE = {
+    **dict.fromkeys(("minimum", "least", "low", "from"), "min"),
+    **dict.fromkeys(("maximum", "most", "high", "to"), "max"),
+    **dict.fromkeys(("options", "enum", "values", "one_of"), "choices"),
+    **dict.fromkeys(("description", "about", "doc"), "help"),
+}
 PARAMETER = Vocabulary(
     keys=("value", "min", "max", "choices", "help"),
-    misnomers={
-        **dict.fromkeys(("default", "initial"), "value"),
-        **dict.fromkeys(("minimum", "least", "low", "from"), "min"),
-        **dict.fromkeys(("maximum", "most", "high", "to"), "max"),
-        **dict.fromkeys(("options", "enum", "values", "one_of"), "choices"),
-        **dict.fromkeys(("description", "about", "doc"), "help"),
-    },
+    misnomers={**dict.fromkeys(("default", "initial"), "value"), **_OF_A_VALUE},
+)
+ARGUMENT = Vocabulary(
+    keys=("default", "min", "max", "choices", "help"),
+    misnomers={**dict.fromkeys(("value", "initial"), "default"), **_OF_A_VALUE},
 )
 
 INPUT = Vocabulary(
@@ -169,13 +176,10 @@ INPUT = Vocabulary(
 MODULE_FILE = Vocabulary(keys=("module", "nodes", "build"))
 MODULE_HEADER = Vocabulary(keys=("name", "description", "inputs", "inputs_optional", "outputs"))
 _INNER = "it belongs to the nodes of the module"
+_OF_MODULE_NODE = ("id", "name", "description", "module", "inputs", "params", "enabled")
 MODULE_NODE = Vocabulary(
-    keys=("id", "name", "description", "module", "inputs", "params"),
-    refused={
-        key: _INNER
-        for key in (*NODE.keys, *NODE.synonyms)
-        if key not in ("id", "name", "description", "module", "inputs", "params")
-    },
+    keys=_OF_MODULE_NODE,
+    refused={key: _INNER for key in (*NODE.keys, *NODE.synonyms) if key not in _OF_MODULE_NODE},
 )
 
 TYPE_RULE = Vocabulary(keys=("from", "to"))
