@@ -27,7 +27,7 @@ from dora_rt.exit_codes import (
 )
 from dora_rt.interrupt import ended_by_ctrl_c
 from dora_rt.terminal import HarmlessStream
-from dora_rt.units import read_duration_s, read_path, read_port
+from dora_rt.units import read_assignment, read_duration_s, read_path, read_port
 
 _DESCRIPTION = """\
 Run a dataflow: start every node of FILE, connect them by shared memory, and stop
@@ -147,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "arguments",
         nargs="*",
+        default=[],
+        type=read_assignment,
         metavar="NAME=VALUE",
         help="arguments that the file declares; `dora-launch FILE --help` lists them",
     )

@@ -23,7 +23,7 @@ from dora_rt.launcher.trace_options import TraceOptions, decide_spans
 from dora_rt.plan.given_parameters import GivenParameter, give_parameters, read_setting
 from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
-from dora_rt.units import read_duration_s
+from dora_rt.units import read_assignment, read_duration_s
 
 Change = Callable[[Descriptor, Console], Descriptor]
 
@@ -133,7 +133,7 @@ def read_file(
 
     Raises:
         DescriptorError: it has problems, or an argument does not fit.
-        UsageError: an argument is not `name=value`.
+        UsageError: an argument is given twice.
     """
     return read_descriptor(
         file,
@@ -148,13 +148,11 @@ def read_given(arguments: Sequence[str]) -> dict[str, str]:
     """Return the values of arguments that are given as `name=value`.
 
     Raises:
-        UsageError: one is of another form, or given twice.
+        UsageError: one is given twice.
     """
     found: dict[str, str] = {}
     for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if not equals or not name:
-            raise UsageError(f"{argument}: expected an argument of the file, as NAME=VALUE")
+        name, _, value = argument.partition("=")
         if name in found:
             raise UsageError(f"{argument}: the argument {name!r} is given twice")
         found[name] = value
@@ -170,7 +168,12 @@ def add_file_argument(parser: argparse.ArgumentParser) -> None:
     """Add the argument FILE, and those of the file itself behind it."""
     parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
     parser.add_argument(
-        "arguments", nargs="*", metavar="NAME=VALUE", help="arguments that the file declares"
+        "arguments",
+        nargs="*",
+        default=[],
+        type=read_assignment,
+        metavar="NAME=VALUE",
+        help="arguments that the file declares",
     )
 
 

@@ -72,7 +72,7 @@ def test_help_of_a_file_without_arguments_and_of_one_that_is_broken(flow: Flow):
         (["camera=1"], ":6:3: argument 'robot' has no default; give it: robot=VALUE (its name)"),
         (["robot=a", "camra=1"], "no argument 'camra'; did you mean 'camera'?"),
         (["robot=a", "camera=10"], "argument 'camera'=10: expected a number from 0 to 9, got 10"),
-        (["robot"], "dora-launch: robot: expected an argument of the file, as NAME=VALUE"),
+        (["robot"], "argument NAME=VALUE: 'robot' is no argument of a file: write NAME=VALUE"),
         (["robot=a", "robot=b"], "dora-launch: robot=b: the argument 'robot' is given twice"),
     ],
 )
