@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Of its own: dora-rs among others would stand in the way of the tests.
 BENCH_VENV := .venv-bench
+# What an installation depends on: the compiled cores are built by it.
+SETUP := setup.cfg setup.py pyproject.toml $(wildcard dora_rt/compiled/*.p*x*)
 
 .PHONY: help run check test lint soak prove prove-model bench bench-docs wheel clean
 
@@ -65,15 +67,15 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
+$(VENV)/.installed: $(SETUP) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/.installed-test: setup.cfg pyproject.toml | $(BIN)/python
+$(VENV)/.installed-test: $(SETUP) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	@touch $@ $(VENV)/.installed
 
-$(BENCH_VENV)/.installed: setup.cfg pyproject.toml
+$(BENCH_VENV)/.installed: $(SETUP)
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[onnx]"
 	$(BENCH_VENV)/bin/python -m benchmarks.install
