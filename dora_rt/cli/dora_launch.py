@@ -16,6 +16,7 @@ from typing import NoReturn
 from dora_rt import __version__
 from dora_rt.cli.command_errors import exit_at_error
 from dora_rt.cli.verb import exit_codes_help
+from dora_rt.compiled import describe_code
 from dora_rt.dashboard.installed import MISSING_EXTRA
 from dora_rt.dashboard.installed import is_installed as has_dashboard
 from dora_rt.errors import ExtraMissingError
@@ -197,7 +198,9 @@ def _parser() -> argparse.ArgumentParser:
         help="make OpenTelemetry spans of the work of the nodes, and send them to "
         "OTEL_EXPORTER_OTLP_ENDPOINT (which alone does the same), else to localhost:4318",
     )
-    parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"dora_rt {__version__} ({describe_code()})"
+    )
     return parser
 
 
