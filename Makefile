@@ -6,6 +6,20 @@ BENCH_VENV := .venv-bench
 # What an installation depends on: the compiled cores are built by it.
 SETUP := setup.cfg setup.py pyproject.toml $(wildcard dora_rt/compiled/*.p*x*)
 
+# posix_ipc comes as source for the newest Pythons.
+SAY_COMPILER := 'import sys; sys.version_info < (3, 14) or print("On Python 3.14 and newer posix_ipc \
+	is compiled: install gcc and the headers of Python (Debian, Ubuntu: apt install gcc python3-dev), \
+	or choose another Python: make run PYTHON=python3.13 (after make clean)")'
+
+# Where the libraries of a screen are missing (Raspberry Pi OS Lite, Ubuntu Server, a slim image)
+# the second command puts opencv-python-headless in the place of opencv-python.
+define install
+	@echo "installing dora_rt and what it needs into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable "$(1)" \
+		|| { $(BIN)/python -c $(SAY_COMPILER); exit 1; }
+	@$(BIN)/dora-rt doctor --repair-opencv
+endef
+
 .PHONY: help run check test lint soak prove prove-model bench bench-docs wheel clean
 
 help:
@@ -41,6 +55,7 @@ soak: $(VENV)/.installed-test
 	SOAK=1 $(BIN)/python -m pytest -rP --timeout 3600 tests/fault/test_endurance.py \
 		tests/flows/test_stress.py tests/fault/test_growth.py tests/fault/test_many_restarts.py \
 		tests/dora/test_hub_programs.py
+	$(BIN)/python -m tests.oldest
 
 prove: $(VENV)/.installed-test
 	$(BIN)/python -m tests.protocol --processes 2 --seconds 3600
@@ -58,21 +73,24 @@ bench: $(BENCH_VENV)/.installed
 bench-docs: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python -m benchmarks.publish
 
-wheel: $(VENV)/.installed-test
-	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+wheel: $(BIN)/python
+	@# setuptools would put modules of an earlier build into it that are there no more.
+	@rm -rf build
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@echo "wrote $$(ls dist/dora_rt-*.whl)"
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) build dist launch/out benchmarks/out *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) .venv-oldest build dist launch/out benchmarks/out *.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(SETUP) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(call install,.)
 	@touch $@
 
 $(VENV)/.installed-test: $(SETUP) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	$(call install,.[test])
 	@touch $@ $(VENV)/.installed
 
 $(BENCH_VENV)/.installed: $(SETUP)

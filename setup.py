@@ -1,19 +1,23 @@
-"""Builds the compiled cores where that is possible; without them everything works, more slowly.
+"""Build the compiled cores where that is possible, and fit the README for a package index.
 
-All else about the package is in setup.cfg.
+Without the cores everything works, more slowly. An index knows no relative links. All else about
+the package is in setup.cfg.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import sysconfig
+from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+HERE = Path(__file__).parent
 SOURCE = "dora_rt/compiled/_cores.pyx"
 _LEFT_OUT = "dora_rt: the compiled hot path is left out, and all works in pure Python: {}"
 
@@ -80,10 +84,33 @@ def find_extensions() -> list[Extension]:
     ]
 
 
-extensions = find_extensions()
-setup(
-    ext_modules=extensions,
-    cmdclass={"build_ext": OptionalBuild},
-    # Not in pyproject.toml, so that who compiles nothing need not fetch them.
-    setup_requires=["cython>=3", "numpy>=2"] if extensions else [],
-)
+def index_page(readme: str, home: str) -> str:
+    """Return a README whose links lead to the repository at `home`, and its pictures too."""
+
+    def absolute(found: re.Match[str]) -> str:
+        is_picture, text, link = found.groups()
+        if re.match(r"[a-z]+:|#", link):
+            return found[0]
+        return f"{is_picture}[{text}]({home}/{'raw' if is_picture else 'blob'}/main/{link})"
+
+    return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", absolute, readme)
+
+
+def home_of(config: ConfigParser) -> str:
+    """Return the address of the repository, which setup.cfg has once."""
+    return config["metadata"]["url"].rstrip("/")
+
+
+if __name__ == "__main__":
+    setup_cfg = ConfigParser()
+    setup_cfg.read(HERE / "setup.cfg")
+    readme = (HERE / "README.md").read_text(encoding="utf-8")
+    extensions = find_extensions()
+    setup(
+        long_description=index_page(readme, home_of(setup_cfg)),
+        long_description_content_type="text/markdown",
+        ext_modules=extensions,
+        cmdclass={"build_ext": OptionalBuild},
+        # Not in pyproject.toml, so that who compiles nothing need not fetch them.
+        setup_requires=["cython>=3", "numpy>=2"] if extensions else [],
+    )

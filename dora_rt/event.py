@@ -104,6 +104,12 @@ class Event(EventCore):
         return 3
 
     def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            attribute = f": event.{key}" if key in (*Event.__slots__, "metadata") else ""
+            raise TypeError(
+                f"an event of dora_rt.Node is no dict, so there is no event[{key!r}]{attribute}; "
+                "programs for dora get dicts from `from dora import Node`"
+            )
         return (self.id, self.value, self.metadata)[key]
 
     def __repr__(self) -> str:

@@ -102,7 +102,8 @@ class EdgeReport:
 class Report:
     """A whole run; `failures` in the order in which they happened.
 
-    `log_folder` is where the log files of the nodes are now, if they are still there.
+    `log_folder` is where the log files of the nodes are now, if they are still there. `notes` say
+    why the run ended, or went on, where that is not plain.
     """
 
     file: str
@@ -112,6 +113,7 @@ class Report:
     failures: tuple[ProcessReport, ...]
     log_folder: str | None = None
     trace: TraceReport | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the report as JSON, as `dora-launch --report` writes it."""
@@ -130,6 +132,7 @@ class Report:
             failures=tuple(map(_process, fields["failures"])),
             log_folder=fields["log_folder"],
             trace=None if trace is None else TraceReport(**trace),
+            notes=tuple(fields["notes"]),
         )
 
 

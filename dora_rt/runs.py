@@ -25,6 +25,7 @@ from dora_rt.errors import DoraRtError, LaunchError, RunNotFoundError, VersionMi
 from dora_rt.run_status import RunDescription, RunStatus
 
 SOCKET_NAME = "control"
+MANIFEST_NAME = "manifest.json"
 RUN_VARIABLE = "DORA_RT_RUN"
 NAMESPACE_VARIABLE = "DORA_RT_NAMESPACE"
 RUN_PATTERN = r"[0-9a-f]{8}(?:\.[A-Za-z0-9_]{1,16})?"

@@ -1,13 +1,21 @@
-"""Options of a node that the command line or the environment can set."""
+"""Options of a node: from its command line, its `env:` in the dataflow file, or its own variables.
+
+A variable of the user's shell such as HOST, MODEL or OUTPUT means another program. So `SOURCE` sets
+`--source` only if the dataflow file has it in `env:`, which the launcher tells. From outside comes
+`DORA_RT_WEBCAM_SOURCE`, and nothing that opens a port to the network.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 Value = TypeVar("Value")
 
+# The names of the variables that the dataflow file sets for this node; see launcher/processes.
+FILE_VARIABLES = "DORA_RT_NODE_ENV"
 _FLAG_WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -18,15 +26,27 @@ def add_option(
     parse: Callable[[str], Value],
     default: Value | None,
     text: str,
+    *,
+    from_outside: bool = True,
 ) -> None:
-    """Add `--some-flag`, which the variable SOME_FLAG sets where the command line does not.
+    """Add `--some-flag`, which a variable sets where the command line does not.
 
     A wrong value of either ends the program with a message that names where it stands.
+
+    Args:
+        parser: its `prog` ends in the name of the node, as `python -m dora_rt.nodes.NAME`.
+        environ: the environment.
+        flag: with its dashes.
+        parse: reads a value.
+        default: the value if nobody gives one.
+        text: the line of help.
+        from_outside: whether the variable with the node's prefix counts: not where the option
+            shows something to the network.
     """
-    variable = _variable(flag)
     shown = "" if default is None else f", default {default}"
     default_value = default
-    if found := environ.get(variable, "").strip():
+    variable, found = _find(parser, environ, flag, from_outside=from_outside)
+    if found:
         try:
             default_value = parse(found)
         except (ValueError, argparse.ArgumentTypeError) as error:
@@ -35,25 +55,47 @@ def add_option(
         flag,
         type=parse,
         default=default_value,
-        metavar=variable.rpartition("_")[2],
-        help=f"{text} [env {variable}{shown}]".replace("%", "%%"),
+        metavar=_name(flag).rpartition("_")[2],
+        help=f"{text} [{_source(parser, flag, from_outside)}{shown}]".replace("%", "%%"),
     )
 
 
 def add_switch(
-    parser: argparse.ArgumentParser, environ: Mapping[str, str], flag: str, text: str
+    parser: argparse.ArgumentParser,
+    environ: Mapping[str, str],
+    flag: str,
+    text: str,
+    *,
+    from_outside: bool = True,
 ) -> None:
-    """Add `--flag`, off unless it is given or the variable FLAG says 1, true or yes."""
-    variable = _variable(flag)
-    found = environ.get(variable, "").strip().lower()
+    """Add `--flag`, off unless it is given or its variable says 1, true or yes."""
+    variable, value = _find(parser, environ, flag, from_outside=from_outside)
+    found = value.lower()
     if found and found not in _FLAG_WORDS:
         parser.error(f"environment variable {variable}={found}: expected true or false")
     parser.add_argument(
         flag,
         action=argparse.BooleanOptionalAction,
         default=_FLAG_WORDS.get(found, False),
-        help=f"{text} [env {variable}]",
+        help=f"{text} [{_source(parser, flag, from_outside)}]",
     )
+
+
+def file_path(text: str) -> Path:
+    """Parse a path; `~` is the home folder, since no shell has read it."""
+    return Path(with_home(text))
+
+
+def with_home(text: str) -> str:
+    """Parse what may be a path, such as a source or a model: `~` at its beginning is expanded."""
+    if not text.startswith("~"):
+        return text
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' begins in the home folder of nobody that this machine knows: {error}"
+        ) from None
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
@@ -93,5 +135,27 @@ def one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def _variable(flag: str) -> str:
+def _find(
+    parser: argparse.ArgumentParser, environ: Mapping[str, str], flag: str, *, from_outside: bool
+) -> tuple[str, str]:
+    """Return the variable that sets an option, and its value; "" if there is none."""
+    name = _name(flag)
+    if name in environ.get(FILE_VARIABLES, "").split():
+        # The file decides, also by an empty value: it may be ${MODEL:-}.
+        return name, environ.get(name, "").strip()
+    outside = _outside_name(parser, flag)
+    return outside, environ.get(outside, "").strip() if from_outside else ""
+
+
+def _source(parser: argparse.ArgumentParser, flag: str, from_outside: bool) -> str:
+    outside = f"; {_outside_name(parser, flag)}" if from_outside else ""
+    return f"env: {_name(flag)}{outside}"
+
+
+def _outside_name(parser: argparse.ArgumentParser, flag: str) -> str:
+    node = parser.prog.rpartition(".")[2].upper()
+    return f"DORA_RT_{node}_{_name(flag)}"
+
+
+def _name(flag: str) -> str:
     return flag.lstrip("-").replace("-", "_").upper()

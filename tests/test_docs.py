@@ -40,10 +40,12 @@ def test_links_lead_to_a_page_and_a_title(page: Path):
 
 
 def test_every_page_can_be_reached_from_the_readme():
+    pages = {page.name for page in ROOT.glob("docs/*.md")}
     linked = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", (ROOT / "README.md").read_text()))
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "index.md").read_text()))
 
-    # The numbers are behind the page that tells what they mean.
-    assert linked | {"performance-numbers.md"} == {page.name for page in ROOT.glob("docs/*.md")}
+    assert "index.md" in linked <= pages
+    assert listed | {"index.md"} == pages
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -68,7 +70,8 @@ def test_picture_of_the_house_has_every_folder_and_no_other():
 
 @pytest.mark.parametrize("name", ["own-camera", "own-model"])
 def test_dataflow_of_a_page_is_a_good_one(tmp_path: Path, name: str):
-    (flow,) = blocks(ROOT / "docs" / f"{name}.md", "yaml")
+    # The first one of the page is whole; further ones are parts of it.
+    flow = blocks(ROOT / "docs" / f"{name}.md", "yaml")[0]
     path = tmp_path / "dataflow.yml"
     path.write_text(flow)
 
@@ -100,6 +103,27 @@ def test_page_about_own_nodes_can_be_followed_to_its_end(tmp_path: Path):
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "alarm      | bright: 21\n" in run.stdout
+
+
+@pytest.mark.programs
+def test_tests_of_the_page_about_the_api_run_as_they_are_printed(tmp_path: Path):
+    page = (ROOT / "docs" / "python-api.md").read_text()
+    section = page.partition("## Testing a node without a dataflow")[2]
+    for name, content in re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)^```", section, re.M | re.S):
+        (tmp_path / name).write_text(content)
+
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q"], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert "2 passed" in tests.stdout, tests.stdout + tests.stderr
+
+
+def test_docker_page_does_not_overwrite_the_readme_of_a_project():
+    commands = re.findall(r"^    cp (.*)$", (ROOT / "docs" / "docker.md").read_text(), re.M)
+
+    assert commands
+    assert not any("*/" in command or "docker/*" in command for command in commands)
 
 
 @pytest.mark.skipif(any(Path("/dev").glob("video*")), reason="here is a camera, which never ends")

@@ -41,6 +41,7 @@ MIB = 2**20
 FINE = Machine(
     platform="linux aarch64",
     python=(3, 11, 7),
+    word_bits=64,
     executable="/venv/bin/python",
     c_library="glibc 2.36",
     has_clock_wait=True,
@@ -85,12 +86,13 @@ def test_machine_on_which_all_is_well_has_no_complaint():
     [
         ({"python": (3, 9, 2)}, Level.PROBLEM, "3.9.2 on linux", "needs Python 3.10 or newer"),
         ({"platform": "darwin arm64"}, Level.PROBLEM, "darwin arm64 has no /dev/shm", "on Linux"),
+        ({"word_bits": 32}, Level.PROBLEM, "32 bits", "Raspberry Pi OS 64-bit"),
         ({"has_clock_wait": False}, Level.WARNING, "has no sem_clockwait", "glibc 2.30"),
         (
             {"packages": {**FINE.packages, "opencv-python-headless": "4.12"}},
             Level.WARNING,
             "(opencv-python, opencv-python-headless): these overwrite each other's files",
-            "pip uninstall opencv-python opencv-python-headless",
+            "doctor --repair-opencv` leaves one of them",
         ),
         (
             {"packages": {key: "1" for key in FINE.packages if key != "posix_ipc"}},
@@ -141,7 +143,7 @@ def test_machine_on_which_all_is_well_has_no_complaint():
             {"opencv": OpenCv(None, error="ImportError: libGL.so.1: cannot open")},
             Level.PROBLEM,
             "cannot be imported: ImportError: libGL.so.1",
-            "apt install libgl1",
+            "doctor --repair-opencv` installs one that works here; for windows: `apt install",
         ),
         (
             {"opencv": OpenCv("4.12", "", True)},

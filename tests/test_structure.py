@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from dora_rt import __version__
+from tests.oldest import APART, oldest_releases, oldest_releases_of
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -158,9 +161,11 @@ def test_imports_go_down_only_and_one_that_goes_up_breaks_its_contract(tmp_path:
 
 
 def test_nodes_use_the_public_interface_only():
-    public = {"dora_rt"} | {
-        f"dora_rt.{name}" for name in ("errors", "event", "interface", "latency")
-    }
+    names = (
+        *("detections", "errors", "event", "interface", "latency"),
+        *("picture", "picture_size", "redaction"),
+    )
+    public = {"dora_rt", *(f"dora_rt.{name}" for name in names)}
     for path in (ROOT / "nodes").rglob("*.py"):
         if path.parent.name == "training":
             continue  # scripts that build the model, not nodes
@@ -258,3 +263,50 @@ def test_installed_editable_nodes_are_those_of_the_checkout(tmp_path: Path):
     )
 
     assert out.split() == [str(ROOT / "nodes/webcam/__init__.py"), "None", "None"]
+
+
+def test_index_page_has_an_author_and_links_that_lead_somewhere(wheel: Path):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        text = archive.read(name).decode()
+
+    head, _, page = text.partition("\n\n")
+    assert re.search(r"^Author: \S", head, re.M)
+    assert {"Documentation", "Changelog", "Issues"} <= set(
+        re.findall(r"^Project-URL: (\w+), https://", head, re.M)
+    )
+    assert f"Version: {__version__}" in head
+    links = re.findall(r"\]\(([^)\s]+)\)", page)
+    assert len(links) > 10
+    assert not [link for link in links if not link.startswith("https://")]
+    # What they lead to is in the tree.
+    home = re.search(r"^Home-page: (.*)$", head, re.M)
+    assert home is not None
+    paths = [re.sub(r"^/(blob|raw)/main/", "", link.removeprefix(home[1])) for link in links]
+    assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_each_dependency_has_an_oldest_release_that_the_soak_test_installs():
+    releases = oldest_releases()
+
+    assert {"numpy", "opencv-python", "posix_ipc", "pyyaml"} <= releases.keys()
+    for extra in APART:
+        assert oldest_releases_of(extra)
+    assert "tests.oldest" in (ROOT / "Makefile").read_text()
+
+
+def test_dependency_without_an_oldest_release_is_refused(tmp_path: Path):
+    config = tmp_path / "setup.cfg"
+    config.write_text(
+        "[options]\ninstall_requires =\n    numpy\n[options.extras_require]\nrerun =\n    x>=1\n"
+    )
+
+    with pytest.raises(ValueError, match="'numpy' has no oldest release"):
+        oldest_releases(config)
+
+
+def test_wheel_is_built_without_the_packages_of_the_tests():
+    rule = re.search(r"^wheel: (.*)$", (ROOT / "Makefile").read_text(), re.M)
+
+    assert rule is not None
+    assert "test" not in rule[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,56 @@ def test_times_that_are_none_are_refused():
         node.send_output("image", b"", captured_ns=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="timeout"):
         node.send_output("image", b"", timeout=-1)
+
+
+@pytest.mark.parametrize(
+    ("clock", "wrong"),
+    [
+        (time.time_ns, "time.time_ns()"),
+        (lambda: time.time_ns() + 3_600 * 10**9, "time.time_ns()"),
+        (lambda: time.monotonic_ns() + 2 * 10**9, "a time of another clock"),
+        (lambda: 2**63, "a time of another clock"),
+    ],
+    ids=["wall clock", "in a wrong zone", "boot clock after a suspend", "nonsense"],
+)
+def test_capture_time_of_another_clock_is_refused_with_the_right_one(clock, wrong):
+    node = FakeNode()
+
+    told = (
+        rf"captured_ns=\d+ is [\d,]+ s in the future: give time.monotonic_ns\(\), and not {wrong}"
+    )
+    with pytest.raises(UnsupportedValueError, match=told.replace("time_ns()", r"time_ns\(\)")):
+        node.send_output("image", b"", captured_ns=clock())
+    with (
+        pytest.raises(UnsupportedValueError, match="in the future"),
+        node.loan("image", 3, captured_ns=clock()),
+    ):
+        pass
+
+    assert node.sent == []
+
+
+def test_capture_time_at_the_end_of_an_exposure_is_taken():
+    node = FakeNode()
+    captured_ns = time.monotonic_ns() + 10**8
+
+    node.send_output("image", b"", captured_ns=captured_ns)
+
+    assert node.sent[0].captured_ns == captured_ns
+
+
+@pytest.mark.parametrize("key", ["value", "type", "id", "metadata"])
+def test_event_that_is_taken_for_a_dict_says_what_to_write(key: str):
+    event = make_event("image", b"x")
+
+    with pytest.raises(TypeError) as raised:
+        event[key]
+
+    way_out = "" if key == "type" else f": event.{key}"
+    assert str(raised.value) == (
+        f"an event of dora_rt.Node is no dict, so there is no event[{key!r}]{way_out}; programs "
+        "for dora get dicts from `from dora import Node`"
+    )
 
 
 def test_loan_that_cannot_be_sent_is_refused_before_its_block_begins():

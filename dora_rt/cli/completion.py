@@ -10,14 +10,15 @@ from dora_rt.cli.verb import Verb
 from dora_rt.exit_codes import EXIT_OK
 
 _DESCRIPTION = """\
-Print the completion of this command for bash: verbs, options, files, and the names of the nodes
-and runs that there are."""
+Print the completion of this command for bash: verbs, options, files, and the runs, nodes and
+outputs that there are."""
 
 _EPILOG = """\
 example:
   source <(dora-rt completion bash)    in ~/.bashrc"""
 
 _NAMES = "dora-rt ps -q 2>/dev/null"
+_OUTPUTS = "dora-rt ps --outputs 2>/dev/null"
 
 _BASH = """\
 _dora_rt() {{
@@ -69,7 +70,15 @@ def _case(name: str, verb: Verb) -> str:
         for word in action.choices or ()
     ]
     # By what the usage calls them.
-    if any(word in str(action.metavar) for action in actions for word in ("RUN", "NODE")):
+    called = {
+        word
+        for action in actions
+        if not action.option_strings and action.type is not Path
+        for word in str(action.metavar).split("|")
+    }
+    if called & {"[RUN/]NODE/OUTPUT", "NAME"}:
+        free.append(f"$({_OUTPUTS})")
+    if called & {"RUN", "NODE", "NAME"}:
         free.append(f"$({_NAMES})")
     files = "yes" if any(action.type is Path for action in actions) else ""
     return f'        {name}) words="{options}" free="{" ".join(free)}" files={files} ;;'

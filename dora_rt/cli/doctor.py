@@ -16,6 +16,7 @@ from dora_rt.doctor.checks import (
     render_findings,
 )
 from dora_rt.doctor.machine import find_interpreters, find_machine
+from dora_rt.doctor.opencv_repair import repair_opencv
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from dora_rt.launcher.cleanup.leftovers import find_objects
 from dora_rt.launcher.cleanup.run_directory import find_living
@@ -34,6 +35,7 @@ examples:
   dora-rt doctor                      the machine
   dora-rt doctor launch/dataflow.yml  and whether this dataflow fits it
   dora-rt doctor --json               for programs
+  dora-rt doctor --repair-opencv      mend an OpenCV that cannot be imported
 
 {_EXIT_CODES}"""
 
@@ -42,10 +44,17 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="also look at what this dataflow needs"
     )
+    parser.add_argument(
+        "--repair-opencv",
+        action="store_true",
+        help="where OpenCV cannot be imported, or is there twice: install one that works, by pip",
+    )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    if options.repair_opencv:
+        return EXIT_OK if repair_opencv(print) else EXIT_FAILED
     living = {manifest.run for manifest in find_living(base_folder(environ))}
     dead_runs = {entry.run for entry in find_objects(namespace_of(environ))} - living
     machine = find_machine(environ, dead_runs=dead_runs)

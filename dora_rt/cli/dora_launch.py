@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from dora_rt import __version__
 from dora_rt.cli.command_errors import exit_at_error
-from dora_rt.cli.verb import exit_codes_help
+from dora_rt.cli.verb import HelpFormatter, exit_codes_help
 from dora_rt.compiled import describe_code
 from dora_rt.dashboard.installed import MISSING_EXTRA
 from dora_rt.dashboard.installed import is_installed as has_dashboard
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         "dora-launch",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
     parser.add_argument(

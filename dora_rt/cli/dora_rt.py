@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from dora_rt import __version__
 from dora_rt.cli.command_errors import exit_at_error
-from dora_rt.cli.verb import Verb
+from dora_rt.cli.verb import HelpFormatter, Verb
 from dora_rt.compiled import describe_code
 from dora_rt.exit_codes import EXIT_USAGE
 from dora_rt.interrupt import ended_by_ctrl_c
@@ -26,7 +26,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "clean": ("clean:VERB", "remove what dead runs left behind"),
     "completion": ("completion:VERB", "print the completion for bash"),
     "dashboard": ("dashboard:VERB", "serve a page that shows what runs"),
-    "doctor": ("doctor:VERB", "say what this machine lacks to run dataflows well"),
+    "doctor": ("doctor:VERB", "check this machine: packages, memory, cameras, screen"),
     "echo": ("echo:VERB", "print the samples of an output as they come"),
     "expand": ("expand:VERB", "print a dataflow with its modules written out"),
     "graph": ("graph:VERB", "print a dataflow or a run as a picture"),
@@ -44,11 +44,27 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "watch": ("watch:VERB", "restart a node when its file has changed"),
 }
 
+_TO_RUN = "`dora-launch FILE` runs a dataflow"
+_TO_SEE = "`dora-rt ps` lists what runs, `dora-rt top` shows it live"
+# What users of dora, ROS 2 and Docker type first.
+_WORDS_OF_OTHERS = {
+    **dict.fromkeys(("run", "launch", "start", "up"), _TO_RUN),
+    **dict.fromkeys(("list", "node", "status", "inspect"), _TO_SEE),
+    **dict.fromkeys(("destroy", "down", "kill"), "`dora-rt stop` stops a run or a node"),
+    "topic": "`dora-rt hz` lists outputs, `dora-rt echo NODE/OUTPUT` prints their samples",
+    "bag": "`dora-rt record` and `dora-rt replay` keep and play what flows",
+    "play": "`dora-rt replay FILE` plays a recording",
+    "param": "options of a node are in `args:` and `env:` of the dataflow file",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command, and exit with its code."""
     words = sys.argv[1:] if arguments is None else arguments
     sys.stdout, sys.stderr = map(HarmlessStream.around, (sys.stdout, sys.stderr))
+    if not words:
+        print(make_parser({}).format_help(), end="")
+        sys.exit(EXIT_USAGE)
     # What follows an option that comes before the verb is for the parser to judge.
     asked = words[0] if words and not words[0].startswith("-") else None
     if asked is not None and asked not in VERBS:
@@ -88,13 +104,15 @@ def make_parser(loaded: Mapping[str, Verb]) -> argparse.ArgumentParser:
                 help=summary,
                 description=verb.description,
                 epilog=verb.epilog,
-                formatter_class=argparse.RawDescriptionHelpFormatter,
+                formatter_class=HelpFormatter,
             )
         )
     return parser
 
 
 def _say_unknown(verb: str) -> str:
+    if verb in _WORDS_OF_OTHERS:
+        return f"dora-rt: there is no verb {verb!r}; {_WORDS_OF_OTHERS[verb]}"
     match = closest(verb, VERBS)
     hint = f"did you mean {match!r}?" if match else f"expected one of: {', '.join(VERBS)}"
     return f"dora-rt: there is no verb {verb!r}; {hint} (dora-rt --help)"

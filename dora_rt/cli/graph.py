@@ -12,8 +12,8 @@ from dora_rt.cli.run_client import ask_status, connect
 from dora_rt.cli.run_file import read_file
 from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
+from dora_rt.graph.boxes_and_arrows import Graph, graph_of_descriptor, graph_of_status
 from dora_rt.graph.mermaid_dot import render_dot, render_mermaid
-from dora_rt.graph.picture import Graph, graph_of_descriptor, graph_of_status
 from dora_rt.graph.svg import render_html, render_svg
 from dora_rt.live.rates import measure
 

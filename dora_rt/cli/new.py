@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -165,7 +166,9 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             (folder / path).write_text(text.replace("NAME", name) if path == "README.md" else text)
     except OSError as error:
         raise LaunchError(f"{folder} cannot be written: {error.strerror}") from error
-    print(f"written: {', '.join(_FILES)}\nnow: cd {folder} && dora-launch dataflow.yml")
+    # As a shell takes it: the name may have blanks.
+    quoted = shlex.quote(f"./{folder}" if str(folder).startswith("-") else str(folder))
+    print(f"written: {', '.join(_FILES)}\nnow: cd {quoted} && dora-launch dataflow.yml")
     return EXIT_OK
 
 

@@ -19,12 +19,16 @@ _EPILOG = """\
 examples:
   dora-rt ps         each run with its nodes
   dora-rt ps --json  the whole status of each run, with all counters, for programs
-  dora-rt ps -q      only the names of runs and nodes, one a line"""
+  dora-rt ps -q      only the names of runs and nodes, one a line
+  dora-rt ps --outputs  only the outputs, as echo, view, hz and bw take them"""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the status of each run as JSON")
+    form.add_argument(
+        "--outputs", action="store_true", help="print only the outputs, NODE/OUTPUT, one a line"
+    )
     form.add_argument("-q", "--quiet", action="store_true", help="print only the names")
 
 
@@ -32,6 +36,10 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     statuses = find_statuses(environ)
     if options.json:
         print(json.dumps([status.to_json() for status in statuses], indent=1))
+    elif options.outputs:
+        for status in statuses:
+            for output in status.outputs:
+                print(output.source)
     elif options.quiet:
         for status in statuses:
             print(status.run, *(process.name for process in status.processes), sep="\n")

@@ -61,8 +61,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="2 is twice as fast as it was; 0 as fast as readers with queue_policy block take it",
     )
     parser.add_argument("--loop", action="store_true", help="begin again at the end")
-    parser.add_argument("--start", default="0", metavar="SECONDS", help="begin so far into it")
-    parser.add_argument("--end", metavar="SECONDS", help="end so far into it")
+    parser.add_argument(
+        "--start", default="0", metavar="SECONDS", help="begin this far into the recording"
+    )
+    parser.add_argument("--end", metavar="SECONDS", help="end this far into the recording")
     add_stop_after(parser)
 
 

@@ -76,6 +76,8 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
         watching = _decide_watching(options, environ)
         if watching.note is not None:
             console.notice(f"note: {watching.note}")
+        if sys.stdout is not None and sys.stdout.isatty() and options.stop_after_s is None:
+            console.notice("Ctrl-C stops it")
         try:
             outcome = launch(
                 plan,

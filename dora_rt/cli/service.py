@@ -72,6 +72,8 @@ RestartPreventExitStatus={usage}
 [Install]
 WantedBy={target}
 """
+# By which a unit is known again.
+_DESCRIBED = re.compile(r"^Description=dora_rt dataflow (.*)$", re.MULTILINE)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,6 +106,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(unit, end="")
         return EXIT_OK
     name = options.name or _default_name(file)
+    _check_replaceable(unit, name, environ, is_system=options.system)
     return _install(unit, name, environ, is_system=options.system, is_now=options.now)
 
 
@@ -189,16 +192,48 @@ def _unit_folder(environ: Mapping[str, str], *, is_system: bool) -> Path:
     return base / "systemd" / "user"
 
 
+def _check_replaceable(
+    unit: str, name: str, environ: Mapping[str, str], *, is_system: bool
+) -> None:
+    """Refuse to replace a unit of this name that runs something else, as another robot."""
+    path = _unit_folder(environ, is_system=is_system) / f"{name}.service"
+    try:
+        present = path.read_text(errors="replace")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LaunchError(f"{path} cannot be read: {error.strerror}") from error
+    other = _dataflow_of(present)
+    if other != _dataflow_of(unit):
+        runs = "is not of dora_rt" if other is None else f"runs {other.replace('%%', '%')}"
+        raise UsageError(
+            f"{path} is there already, and {runs}: choose another name with --name, or remove it"
+        )
+
+
+def _dataflow_of(unit: str) -> str | None:
+    found = _DESCRIBED.search(unit)
+    return None if found is None else found[1]
+
+
 def _default_name(file: Path) -> str:
     stem = file.parent.name if file.stem == "dataflow" and file.parent.name else file.stem
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", stem)
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", stem).lstrip("-.")
+    if re.search(r"[A-Za-z0-9]", name) is None:
+        raise UsageError(
+            f"a unit cannot be named after {stem!r}, which has no letter from a to z and no digit: "
+            "give it a name with --name, such as --name robot"
+        )
+    return name
 
 
 def _name(text: str) -> str:
     name = text.removesuffix(".service")
-    if re.fullmatch(r"[A-Za-z0-9_.-]+", name) is None:
+    # At the beginning - is an option of systemctl, and . hides the file.
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) is None:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a name of a unit: letters, digits, and _ . -"
+            f"{text!r} is not a name of a unit: letters, digits, and _ . -, not beginning with . "
+            "or -"
         )
     return name
 

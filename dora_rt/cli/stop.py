@@ -93,6 +93,7 @@ def _stop(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 process_called(ask_status(connection), node)
                 ask(connection, "stop", node=node)
                 _wait_until_stopped(connection, node)
+                print(f"node {node} has stopped")
                 return EXIT_OK
             ask(connection, "stop")
             while True:
@@ -102,6 +103,7 @@ def _stop(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             # Its memory goes after its socket, and its directory last.
             while os.path.lexists(base_folder(environ) / connection.run):
                 time.sleep(_LOOK_S)
+            print(f"run {connection.run} has stopped")
             return EXIT_OK
 
 

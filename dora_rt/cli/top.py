@@ -5,23 +5,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from dora_rt.cli.command_errors import RunEndedError
 from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, add_run_argument, ask_status, connect
+from dora_rt.cli.top_screen import Screen, Table
 from dora_rt.cli.verb import Verb
 from dora_rt.errors import RunNotFoundError
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK
 from dora_rt.live.rates import EdgeRate, OutputRate, Rates, measure
+from dora_rt.run_status import NodeState
 from dora_rt.runs import Connection
-from dora_rt.terminal import harmless, steer
-from dora_rt.units import bandwidth, duration, latency, rate, size, table
-
-_CLEAR_ALL, _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[2J", "\x1b[H", "\x1b[K", "\x1b[J"
+from dora_rt.units import bandwidth, duration, latency, rate, size
 
 _COUNTED = """\
 The numbers come from counters that writers and readers keep anyway: no node is asked or slowed."""
@@ -32,13 +31,16 @@ drops and latency. {_COUNTED}"""
 
 _TOP_EPILOG = f"""\
 examples:
-  dora-rt top                the only run, until it ends or Ctrl-C
+  dora-rt top                the only run, until it ends or `q`
   dora-rt top dataflow.yml   this one
   dora-rt top --once --json  measure for a second, for programs
 
 p50 and p99 are the time from send to receipt, over the samples of the last interval. The age
 counts from the origin instead: the capture of the picture that led to the sample. `queue` is how
-many samples wait, and how many fit; `dropped` counts from the beginning.
+many samples wait, and how many fit; `dropped` counts from the beginning. A narrow terminal has no
+room for some columns: its last line names them.
+
+keys: q quit, up and down or Page keys scroll, Tab goes on to the other table, s sorts it
 
 {HOW_RUNS_ARE_CALLED}"""
 
@@ -74,9 +76,10 @@ def _top(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return _show_rates(options, environ, _render_all)
 
 
-def _render_all(rates: Rates) -> str:
+def _render_all(rates: Rates) -> tuple[str, list[Table]]:
     title = f"run {rates.run}  {rates.file}  {rates.state.value} for {duration(rates.running_s)}"
-    processes = table(
+    processes = Table(
+        "nodes",
         ("node", "state", "pid", "restarts", "CPU", "memory", "threads"),
         [
             (
@@ -91,8 +94,19 @@ def _render_all(rates: Rates) -> str:
             for process in rates.processes
         ],
         numbers=(2, 3, 4, 5, 6),
+        spare=(6, 2),
+        orders={
+            "CPU": [process.cpu_percent for process in rates.processes],
+            "memory": [process.rss_nbytes for process in rates.processes],
+        },
+        alarms=frozenset(
+            index
+            for index, process in enumerate(rates.processes)
+            if process.state is NodeState.FAILED
+        ),
     )
-    edges = table(
+    edges = Table(
+        "edges",
         ("edge", "Hz", "bandwidth", "queue", "dropped", "p50", "p99", "age p50", "age p99"),
         [
             (
@@ -109,8 +123,15 @@ def _render_all(rates: Rates) -> str:
             for edge in rates.edges
         ],
         numbers=(1, 2, 3, 4, 5, 6, 7, 8),
+        spare=(2, 5, 7, 3),
+        orders={
+            "Hz": [edge.rate_hz or 0 for edge in rates.edges],
+            "dropped": [edge.dropped or 0 for edge in rates.edges],
+            "p99": [edge.p99_ns or 0 for edge in rates.edges],
+            "age p99": [edge.age_p99_ns or 0 for edge in rates.edges],
+        },
     )
-    return "\n\n".join([title, processes, *([edges] if rates.edges else [])])
+    return title, [processes, *([edges] if rates.edges else [])]
 
 
 def _add_port_arguments(parser: argparse.ArgumentParser) -> None:
@@ -147,11 +168,11 @@ def _show_ports(
     output_cells: Callable[[OutputRate], tuple[str, ...]],
     edge_cells: Callable[[EdgeRate], tuple[str, ...]],
 ) -> int:
-    def render(rates: Rates) -> str:
+    def render(rates: Rates) -> tuple[str, list[Table]]:
         outputs, edges = _pick(rates, options.names)
         rows = [(output.source, *output_cells(output)) for output in outputs]
         rows += [(f"{edge.source} -> {edge.target}", *edge_cells(edge)) for edge in edges]
-        return table(titles, rows, numbers=(1, 2))
+        return "", [Table("rows", titles, rows, numbers=(1, 2))]
 
     def to_fields(rates: Rates) -> dict[str, Any]:
         outputs, edges = _pick(rates, options.names)
@@ -206,7 +227,7 @@ def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
 def _show_rates(
     options: argparse.Namespace,
     environ: Mapping[str, str],
-    render: Callable[[Rates], str],
+    render: Callable[[Rates], tuple[str, list[Table]]],
     to_fields: Callable[[Rates], object] = Rates.to_fields,
 ) -> int:
     """Show the rates of a run until it ends, or Ctrl-C; return the exit code.
@@ -214,18 +235,20 @@ def _show_rates(
     Raises:
         RunNotFoundError: there is no such run, or `render` misses something in it.
     """
-    is_terminal = sys.stdout.isatty() and not options.json and not options.once
-    if is_terminal:
-        steer(sys.stdout, _CLEAR_ALL)
+    is_screen = sys.stdout.isatty() and not options.json and not options.once
     try:
-        with connect(options.run, environ) as connection:
-            for rates in _measurements(connection, options.interval):
+        with connect(options.run, environ) as connection, ExitStack() as stack:
+            screen = stack.enter_context(Screen.open()) if is_screen else None
+            for rates in _measurements(connection, options.interval, screen):
                 if options.json:
                     print(json.dumps(to_fields(rates)), flush=True)
-                elif is_terminal:
-                    _redraw(render(rates))
+                elif screen is not None:
+                    title, tables = render(rates)
+                    screen.show(title or f"run {rates.run}  {rates.file}", tables)
                 else:
-                    print(render(rates), end="\n" if options.once else "\n\n", flush=True)
+                    print(
+                        _as_text(*render(rates)), end="\n" if options.once else "\n\n", flush=True
+                    )
                 if options.once:
                     break
     except RunEndedError as error:
@@ -236,21 +259,25 @@ def _show_rates(
     return EXIT_OK
 
 
-def _measurements(connection: Connection, interval_s: float) -> Iterator[Rates]:
+def _measurements(
+    connection: Connection, interval_s: float, screen: Screen | None
+) -> Iterator[Rates]:
+    """Measure again and again, until a key on the screen says to quit."""
     earlier = ask_status(connection)
+    if screen is not None:
+        screen.show("measuring ...", [])
     while True:
-        time.sleep(interval_s)
+        if screen is None:
+            time.sleep(interval_s)
+        elif screen.wait(interval_s):
+            return
         later = ask_status(connection)
         yield measure(earlier, later)
         earlier = later
 
 
-def _redraw(text: str) -> None:
-    columns, rows = shutil.get_terminal_size()
-    lines = [line[:columns] for line in harmless(text, has_colours=False).split("\n")[: rows - 1]]
-    shown = "".join(f"{line}{_CLEAR_LINE}\n" for line in lines)
-    steer(sys.stdout, f"{_HOME}{shown}{_CLEAR_BELOW}")
-    sys.stdout.flush()
+def _as_text(title: str, tables: Sequence[Table]) -> str:
+    return "\n\n".join([*([title] if title else []), *(one.as_text() for one in tables)])
 
 
 def _interval_s(text: str) -> float:

@@ -37,6 +37,7 @@ examples:
 {_EXIT_CODES}"""
 
 _PAUSE_S = 0.002
+_MOST_ODD = 3  # samples that are no picture, until an output counts as one that has none
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,35 +85,52 @@ def _show(options: argparse.Namespace, live: _Live) -> bool:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     with closing(open_screen(options)) as screen:
-        viewer = Viewer(screen, (), expects_boxes=options.boxes is not None)
+        has_boxes = options.boxes is not None
+        viewer = Viewer(screen, (), expects_boxes=has_boxes, name_of=live.name_of)
         run(live, viewer, screen)
     return bool(viewer.statistics.frames)
 
 
 def _save(path: Path, live: _Live) -> bool:
     """Save the first picture, or the first one whose boxes came; return whether there was one."""
+    from dora_rt.detections import Detections, NoBoxesError
+    from dora_rt.errors import CorruptSampleError
     from dora_rt.nodes.plot.drawing import draw_boxes
-    from dora_rt.nodes.plot.matching import Matcher, Picture
-    from dora_rt.nodes.plot.received import decode, read_detections
+    from dora_rt.nodes.plot.received import decode, read_finding, read_picture
     from dora_rt.nodes.plot.saving import open_saver
+    from dora_rt.picture import NoPictureError
+    from dora_rt.picture_matcher import PictureMatcher
 
     saver = open_saver(path)
-    matcher: Matcher[Event] = Matcher(expects_boxes="bbox" in live.watches)
-    view = None
-    while view is None and (event := live.next()) is not None:
+    has_boxes = "bbox" in live.watches
+    matcher: PictureMatcher[Event, Detections] = PictureMatcher(["bbox"] if has_boxes else [])
+    odd = {"image": 0, "bbox": 0}
+    while (event := live.next()) is not None:
         now_ns = time.monotonic_ns()
-        if event.id == "image":
-            view = matcher.add_picture(Picture(event.origin_ns, event), now_ns)
-        else:
-            view = matcher.add_detections(read_detections(event), now_ns)
-    if view is None:
-        return False
-    image = decode(view.picture.pixels).copy()
-    if view.detections is not None:
-        draw_boxes(image, view.detections.boxes, view.detections.labels)
-    saver.add(image)
-    print(f"saved: {(saver.close() or path).absolute()}")
-    return True
+        try:
+            if event.id == "image":
+                view = matcher.add_picture(read_picture(event), now_ns)
+            else:
+                view = matcher.add_finding("bbox", read_finding(event), now_ns)
+            if view is None:
+                continue
+            image = decode(view.picture.pixels).copy()
+        except (NoPictureError, NoBoxesError, CorruptSampleError) as error:
+            odd[event.id] += 1
+            if odd[event.id] == 1:
+                print(f"dora-rt: {live.name_of(event.id)}: {error}", file=sys.stderr)
+            if odd["image"] == _MOST_ODD:
+                return False
+            continue
+        found = view.findings.get("bbox")
+        if found is not None and found.are_of(image.shape[1], image.shape[0]):
+            draw_boxes(image, found.boxes, found.labels)
+        elif has_boxes:
+            print(f"no boxes of this picture have come from {live.watches['bbox'].output}")
+        saver.add(image)
+        print(f"saved: {(saver.close() or path).absolute()}")
+        return True
+    return False
 
 
 class _Live:
@@ -121,6 +139,11 @@ class _Live:
     def __init__(self, watches: Mapping[str, Watch]) -> None:
         self.watches = watches
         self._is_over = False
+
+    def name_of(self, input_id: str) -> str:
+        """Return the output that the user has named."""
+        watch = self.watches.get(input_id)
+        return input_id if watch is None else f"output '{watch.output}'"
 
     def next(self, timeout: float | None = None) -> Event | None:
         """Wait for a picture or boxes; None when the run has ended or the view was closed."""

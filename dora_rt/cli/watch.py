@@ -13,8 +13,9 @@ from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, ask, ask_description, co
 from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from dora_rt.run_status import Program
-from dora_rt.runs import Connection, RefusedError
+from dora_rt.runs import Connection, RefusedError, base_folder
 from dora_rt.units import counted
+from dora_rt.watchers import watching
 
 _PAUSE_S = 0.2
 
@@ -49,7 +50,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
-        with connect(options.run, environ) as connection:
+        with (
+            connect(options.run, environ) as connection,
+            # A node that has failed is about to be mended: meanwhile its source has no reader.
+            watching(base_folder(environ), connection.run),
+        ):
             watcher = _Watcher(connection)
             print(watcher.introduction(), flush=True)
             while True:
@@ -128,7 +133,7 @@ class _Watcher:
             return []
         lines = [f"{', '.join(map(self._shown, concerned))} changed: restarting {node}"]
         try:
-            ask(self._connection, "restart", node=node)
+            ask(self._connection, "restart", node=node, mended=True)
         except RefusedError as error:
             lines.append(str(error))
         # It may import other files now.

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from dora_rt.dashboard.run_poller import RunWatch
-from dora_rt.graph.picture import graph_of_status
+from dora_rt.graph.boxes_and_arrows import graph_of_status
 from dora_rt.graph.svg import STYLE, render_svg
 from dora_rt.runs import Connection, RefusedError, find_runs
 from dora_rt.terminal import harmless
@@ -28,6 +28,7 @@ _PAGE = Path(__file__).parent / "page"
 _FILES = {"/": "index.html", "/dashboard.css": "dashboard.css", "/dashboard.js": "dashboard.js"}
 _PICTURE_PATIENCE_S = 1.0
 _PICTURE_POLL_S = 0.015
+_FAREWELL_POLL_S = 0.1
 _LONGEST_BODY_NBYTES = 4096
 _ACTIONS = ("stop", "restart")
 
@@ -41,18 +42,21 @@ class Runs:
         self._lock = threading.Lock()
         self._watches: dict[str, RunWatch] = {}
 
-    def list(self) -> list[dict[str, Any]]:
+    def alive(self) -> list[dict[str, Any]]:
         """Return the runs that are alive, and the ended ones that were shown before."""
         names = find_runs(self._base) if self._only is None else [self._only]
         found = []
         for name in dict.fromkeys((*names, *self._watches)):
             watch = self.find(name)
             if watch is not None:
-                status = watch.status
-                state = "ended" if watch.has_ended else status.state.value
-                run = {"run": name, "file": status.file, "state": state, "began": status.began}
-                found.append(run)
+                found.append(_describe(watch))
         return sorted(found, key=lambda run: run["began"])
+
+    def known(self) -> list[dict[str, Any]]:
+        """Return the runs that were shown; none is asked."""
+        with self._lock:
+            watches = list(self._watches.values())
+        return [_describe(watch) for watch in watches]
 
     def find(self, run: str) -> RunWatch | None:
         """Return a run and poll it from now on; None if there is no such run on this page."""
@@ -85,13 +89,24 @@ class Runs:
             watch.close()
 
 
-def make_app(runs: Runs) -> Starlette:
-    """Make the application; `Access` decides about its users."""
+def _describe(watch: RunWatch) -> dict[str, Any]:
+    status = watch.status
+    state = "ended" if watch.has_ended else status.state.value
+    return {"run": watch.run, "file": status.file, "state": state, "began": status.began}
+
+
+def make_app(runs: Runs, is_ending: Callable[[], bool] = lambda: False) -> Starlette:
+    """Make the application; `Access` decides about its users.
+
+    Args:
+        runs: the runs that it shows.
+        is_ending: whether the server is about to end, and should say so to the open pages.
+    """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         # A page that is opened later shows the history as well.
-        await asyncio.to_thread(runs.list)
+        await asyncio.to_thread(runs.alive)
         yield
         await asyncio.to_thread(runs.close)
 
@@ -101,6 +116,7 @@ def make_app(runs: Runs) -> Starlette:
             *(Route(path, _file) for path in _FILES),
             Route("/graph.css", _graph_style),
             Route("/api/runs", _list_runs),
+            Route("/api/farewell", _farewell),
             Route(f"{run}/status", _status),
             Route(f"{run}/graph.svg", _graph),
             Route(f"{run}/logs/{{node}}", _log),
@@ -111,6 +127,7 @@ def make_app(runs: Runs) -> Starlette:
         lifespan=lifespan,
     )
     app.state.runs = runs
+    app.state.is_ending = is_ending
     return app
 
 
@@ -123,7 +140,17 @@ def _graph_style(_: Request) -> Response:
 
 
 def _list_runs(request: Request) -> Response:
-    return JSONResponse({"runs": request.app.state.runs.list()})
+    return JSONResponse({"runs": request.app.state.runs.alive()})
+
+
+async def _farewell(request: Request) -> Response:
+    """Answer when the dashboard ends: a page can tell that from a network that is away."""
+    while not request.app.state.is_ending():
+        if await request.is_disconnected():
+            break
+        await asyncio.sleep(_FAREWELL_POLL_S)
+    runs = request.app.state.runs.known()
+    return JSONResponse({"runs": {run["run"]: run["state"] for run in runs}})
 
 
 def _status(request: Request) -> Response:
@@ -168,7 +195,8 @@ async def _picture(request: Request) -> Response:
         "width": shown.picture.width,
         "height": shown.picture.height,
         "boxes": shown.boxes,
-        "age_ms": round((time.monotonic_ns() - shown.origin_ns) / 1e6, 1),
+        "lacks_boxes": shown.lacks_boxes,
+        "latency_ms": round(shown.latency_ms, 1),
     }
     headers = {"Dora-Rt-Picture": json.dumps(about, separators=(",", ":"))}
     return Response(shown.picture.content, media_type=shown.picture.media_type, headers=headers)

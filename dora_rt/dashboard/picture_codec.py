@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dora_rt.detections import BOX_COLUMNS, Detections, NoBoxesError, read_detections
+from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
-from dora_rt.transport.values.flat_arrays import shaped
+from dora_rt.picture import NoPictureError, PictureFile, picture_of, read_picture
 
-_JPEG = b"\xff\xd8\xff"
-_PNG = b"\x89PNG\r\n\x1a\n"
-_BOX_COLUMNS = 6
+_FILES = ("jpeg", "png", "webp", "bmp")  # that every browser shows
 _WIDEST = 1280
 _QUALITY = 80
 _MOST_BOXES = 100
@@ -33,12 +33,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A picture as a file; `width` and `height` are None where only the browser reads them."""
+    """A picture as a file, and its size as it was sent."""
 
     content: bytes
     media_type: str
-    width: int | None = None
-    height: int | None = None
+    width: int
+    height: int
+    may_be_turned: bool = False
+    """Whether the browser may show a file on its side: what is wide there is high here."""
 
 
 def as_numpy(value: Any) -> Any:
@@ -49,41 +51,51 @@ def as_numpy(value: Any) -> Any:
         return value.to_numpy(zero_copy_only=False)
     except (NotImplementedError, TypeError, ValueError):
         # Nothing in it can be drawn into a picture.
-        return b""
+        return value
 
 
 def kind_of(event: Event) -> Kind:
     """Return what kind of value a sample has."""
-    if _file_type(event.value) is not None or _pixels(event) is not None:
+    try:
+        picture = read_picture(event.value, event.metadata)
+        is_picture = isinstance(picture, PictureFile) or min(picture.size) >= _SMALLEST_SIDE
+    except (NoPictureError, CorruptSampleError):
+        is_picture = False
+    if is_picture:
         return Kind.PICTURE
-    return Kind.BOXES if _boxes(event) is not None else Kind.OTHER
+    return Kind.BOXES if _can_be_boxes(event) else Kind.OTHER
 
 
-def encode(event: Event) -> Encoded | None:
-    """Return a picture for a browser: files unchanged, pixels as JPEG; None for other values."""
-    media_type = _file_type(event.value)
-    if media_type is not None:
-        return Encoded(bytes(event.value), media_type)
-    pixels = _pixels(event)
-    if pixels is None:
-        return None
-    height, width = pixels.shape[:2]
+def encode(event: Event) -> Encoded:
+    """Return a picture for a browser: files unchanged, pixels as JPEG.
+
+    Raises:
+        NoPictureError: it is none.
+        CorruptSampleError: its metadata were overwritten in shared memory.
+    """
+    found = read_picture(event.value, event.metadata)
+    width, height = found.size
+    if isinstance(found, PictureFile) and found.kind in _FILES:
+        return Encoded(bytes(found.content), f"image/{found.kind}", width, height, True)
+    pixels = picture_of(event.value, event.metadata)
     if width > _WIDEST:
         size = (_WIDEST, max(1, round(height * _WIDEST / width)))
         pixels = cast(NDArray[np.uint8], cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
-    is_done, jpeg = cv2.imencode(".jpg", _bgr(pixels, event), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return Encoded(jpeg.tobytes(), "image/jpeg", width, height) if is_done else None
+    is_done, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    if not is_done:
+        raise NoPictureError(f"a picture of {width} x {height} pixels cannot be made a JPEG file")
+    return Encoded(jpeg.tobytes(), "image/jpeg", width, height)
 
 
-def read_boxes(event: Event) -> list[dict[str, Any]]:
-    """Return the boxes as the page draws them; boxes with NaN or infinity are left out."""
-    boxes = _boxes(event)
-    if boxes is None:
-        return []
-    labels = event.metadata.get("labels")
-    names = [str(label)[:_LONGEST_LABEL] for label in labels] if isinstance(labels, list) else []
-    drawable = boxes[np.isfinite(boxes).all(axis=1)]
-    surest = drawable[np.argsort(-drawable[:, 4], kind="stable")][:_MOST_BOXES]
+def boxes_on(picture: Encoded, found: Detections) -> list[dict[str, Any]] | None:
+    """Return boxes as the page draws them; None for those of a picture of another size."""
+    width, height = picture.width, picture.height
+    if not found.are_of(width, height) and not (
+        picture.may_be_turned and found.are_of(height, width)
+    ):
+        return None
+    names = [label[:_LONGEST_LABEL] for label in found.labels]
+    surest = found.boxes[np.argsort(-found.boxes[:, 4], kind="stable")][:_MOST_BOXES]
     return [
         {
             "corners": [round(float(side), 1) for side in box[:4]],
@@ -95,61 +107,25 @@ def read_boxes(event: Event) -> list[dict[str, Any]]:
     ]
 
 
-def _file_type(value: Any) -> str | None:
-    if isinstance(value, np.ndarray):
-        if value.ndim != 1 or value.dtype != np.uint8:
-            return None
-        value = value[: len(_PNG)].tobytes()
-    begin = bytes(value[: len(_PNG)])
-    if begin.startswith(_JPEG):
-        return "image/jpeg"
-    return "image/png" if begin == _PNG else None
-
-
-def _pixels(event: Event) -> NDArray[np.uint8] | None:
+def _can_be_boxes(event: Event) -> bool:
+    """Whether a sample has boxes: corners in order, confidences of at most 1."""
     value = event.value
-    if not isinstance(value, np.ndarray):
-        return None
-    value = shaped(value, event.metadata)
-    channels = 1 if value.ndim == 2 else value.shape[2] if value.ndim == 3 else 0
-    if value.dtype != np.uint8 or channels not in (1, 3, 4):
-        return None
-    return value if min(value.shape[:2]) >= _SMALLEST_SIDE else None
-
-
-def _bgr(pixels: NDArray[np.uint8], event: Event) -> NDArray[np.uint8]:
-    encoding = str(event.metadata.get("encoding", "")).lower()
-    if encoding == "rgb8":
-        return cast(NDArray[np.uint8], cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    if encoding == "rgba8":
-        return cast(NDArray[np.uint8], cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGR))
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        return cast(NDArray[np.uint8], cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR))
-    return pixels
-
-
-def _boxes(event: Event) -> NDArray[np.float32] | None:
-    """Return N x 6 numbers if they can be boxes: corners in order, a confidence of at most 1."""
-    value, are_bytes = event.value, True
-    if isinstance(value, np.ndarray):
-        are_bytes = value.dtype == np.uint8 and value.ndim == 1
-        if not are_bytes and value.dtype.kind != "f":
-            return None
-    if not are_bytes:
-        numbers = value
-    elif len(value) % (4 * _BOX_COLUMNS) == 0 and event.id.rpartition("/")[2].startswith("b"):
-        # Beyond that, only the name of the output says that they are boxes: `bbox`, `boxes`.
-        numbers = np.frombuffer(bytes(value), np.float32)
-    else:
-        return None
-    is_table = numbers.ndim == 2 and numbers.shape[1] == _BOX_COLUMNS
-    if not is_table and (numbers.ndim != 1 or numbers.size % _BOX_COLUMNS):
-        return None
-    boxes = numbers.reshape(-1, _BOX_COLUMNS).astype(np.float32)
+    if isinstance(value, np.ndarray) and not (value.dtype == np.uint8 and value.ndim == 1):
+        # Whole numbers, and flat ones without names, are rather something else.
+        is_table = value.ndim == 2 and value.shape[1:] == (BOX_COLUMNS,)
+        if value.dtype.kind != "f" or not (is_table or value.ndim == 1):
+            return False
+    elif not event.id.rpartition("/")[2].startswith("b"):
+        # Of bytes only the name of the output says that they are boxes: `bbox`, `boxes`.
+        return False
+    try:
+        boxes = read_detections(value, event.metadata).boxes
+    except (NoBoxesError, CorruptSampleError):
+        return False
     are_boxes = (
         (boxes[:, 2] >= boxes[:, 0])
         & (boxes[:, 3] >= boxes[:, 1])
         & (boxes[:, 4] >= 0)
         & (boxes[:, 4] <= 1)
     )
-    return boxes if bool(are_boxes.all()) else None
+    return bool(are_boxes.all())

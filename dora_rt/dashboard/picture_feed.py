@@ -3,37 +3,59 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dora_rt.dashboard.picture_codec import Encoded, Kind, as_numpy, encode, kind_of, read_boxes
-from dora_rt.errors import DoraRtError
+from dora_rt.dashboard.picture_codec import (
+    Encoded,
+    Kind,
+    as_numpy,
+    boxes_on,
+    encode,
+    kind_of,
+)
+from dora_rt.detections import NoBoxesError, read_detections
+from dora_rt.errors import CorruptSampleError, DoraRtError
 from dora_rt.event import Event
 from dora_rt.node_config import OutputConfig
-from dora_rt.run_status import OutputStatus
+from dora_rt.picture import NoPictureError
+from dora_rt.picture_matcher import Finding, Picture, PictureMatcher, View
+from dora_rt.run_status import EdgeStatus, OutputStatus
+from dora_rt.runs import base_folder
 from dora_rt.transport.input.observer import Observer
+from dora_rt.watchers import watching
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.012
 _LEAST_GAP_NS = 60_000_000  # between two pictures: 16 a second are enough to see what goes on
-_PATIENCE_NS = 700_000_000
 _UNWATCHED_NS = 3_000_000_000
-_KEPT = 6
+_MOST_AT_ONCE = 8
+_MOST_LOOKS = 20
 _JOIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture on the page; `boxes` is None if no node looked for objects in it."""
+    """A picture on the page.
+
+    Attributes:
+        number: counts the pictures.
+        picture: the picture.
+        boxes: those that were found on it; None if it has none here.
+        lacks_boxes: whether it should have some: a node looks for objects on such pictures.
+        latency_ms: from its capture until all that is shown was sent: the age at the edge.
+    """
 
     number: int
     picture: Encoded
     boxes: list[dict[str, Any]] | None
-    origin_ns: int
+    lacks_boxes: bool
+    latency_ms: float
 
 
 class Tap:
@@ -45,14 +67,32 @@ class Tap:
         self._run = run
         self._source = source
         self._observer: tuple[OutputConfig, Observer] | None = None
+        self._looks = 0
 
     def newest(self) -> Event | None:
         """Copy the newest sample, if there is a new one."""
+        return self._look(is_newest=True)
+
+    def following(self) -> Event | None:
+        """Copy the oldest sample since the last look that can still be had, if there is one."""
+        return self._look(is_newest=False)
+
+    def look_for_kind(self) -> None:
+        """Find out which kind of values the output carries: the first may be odd."""
+        if self.kind in (None, Kind.OTHER) and self._looks < _MOST_LOOKS:
+            event = self.newest()
+            if event is not None:
+                self._looks += 1
+                self.kind = kind_of(event)
+
+    def _look(self, *, is_newest: bool) -> Event | None:
         config = self.config
         try:
             if self._observer is None or self._observer[0] != config:
                 self._observer = config, Observer(self._run, config)
-            event = self._observer[1].newest(self._source)
+            observer = self._observer[1]
+            look = observer.newest if is_newest else observer.following
+            event = look(self._source)
         except DoraRtError as error:
             # The next answer to `status` has the new output of a writer that was started again; an
             # array of Arrow needs an extra that may be missing.
@@ -71,9 +111,11 @@ class Pictures:
         self._lock = threading.Lock()
         self._taps: dict[str, Tap] = {}
         self._feeds: dict[str, Feed] = {}
+        self._edges: Sequence[EdgeStatus] = ()
 
-    def follow(self, outputs: Sequence[OutputStatus]) -> None:
+    def follow(self, outputs: Sequence[OutputStatus], edges: Sequence[EdgeStatus]) -> None:
         """Take the present outputs over, and look at those whose kind is not known yet."""
+        self._edges = edges
         for output in outputs:
             source, config = output.source, output.config
             tap = self._taps.get(source)
@@ -87,8 +129,7 @@ class Pictures:
                     feeds = list(self._feeds.values())
                 for feed in feeds:
                     feed.follow(source, config)
-            if tap.kind is None and (event := tap.newest()) is not None:
-                tap.kind = kind_of(event)
+            tap.look_for_kind()
 
     def sources(self, kind: Kind = Kind.PICTURE) -> list[str]:
         """Return the names of the outputs of a kind."""
@@ -97,9 +138,14 @@ class Pictures:
 
     def feed(self, source: str) -> Feed | None:
         """Return the feed of an output, started if need be; None if it has no pictures."""
-        boxes = self.sources(Kind.BOXES)
-        if source not in self.sources():
+        pictures = self.sources()
+        if source not in pictures:
             return None
+        boxes = [
+            name
+            for name in self.sources(Kind.BOXES)
+            if source in pictures_of(name, pictures, self._edges)
+        ]
         with self._lock:
             feed = self._feeds.get(source)
             if feed is None or not feed.is_alive or feed.box_sources != boxes:
@@ -127,8 +173,10 @@ class Feed:
         self._shown: Shown | None = None
         self._number = number
         self._asked_ns = time.monotonic_ns()
+        self._told: set[str] = set()
         self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._read_on, name=f"feed {source}", daemon=True)
+        self._run = run
+        self._thread = threading.Thread(target=self._read, name=f"feed {source}", daemon=True)
         self._thread.start()
 
     @property
@@ -153,46 +201,121 @@ class Feed:
         self._thread.join(_JOIN_S)
         return self._number
 
+    def _read(self) -> None:
+        # While a page shows it, the run does not end for want of readers.
+        with watching(base_folder(os.environ), self._run):
+            self._read_on()
+
     def _read_on(self) -> None:
-        kept: dict[int, Event] = {}
-        boxes: dict[int, Event] = {}
-        shown_ns = matched_ns = time.monotonic_ns()
+        matcher: PictureMatcher[Event, Event] = PictureMatcher(self.box_sources)
+        waiting: View[Event, Event] | None = None
+        shown_ns = 0
         while not self._is_stopping.wait(_POLL_S):
             now_ns = time.monotonic_ns()
             if now_ns - self._asked_ns > _UNWATCHED_NS:
                 return
-            picture = self._taps[self._source].newest()
-            if picture is not None:
-                _keep(kept, picture)
-            for name in self.box_sources:
-                if (found := self._taps[name].newest()) is not None:
-                    _keep(boxes, found)
-            if not kept or now_ns - shown_ns < _LEAST_GAP_NS:
-                continue
-            both = kept.keys() & boxes.keys()
-            if both:
-                origin_ns, matched_ns = max(both), now_ns
-                self._show(kept[origin_ns], boxes[origin_ns])
-            elif not self.box_sources or now_ns - matched_ns > _PATIENCE_NS:
-                origin_ns = max(kept)
-                self._show(kept[origin_ns], None)
-            else:
-                continue
-            shown_ns = now_ns
-            for events in (kept, boxes):
-                for passed_ns in [each_ns for each_ns in events if each_ns <= origin_ns]:
-                    del events[passed_ns]
+            is_due = now_ns - shown_ns >= _LEAST_GAP_NS
+            if self.box_sources:
+                waiting = self._match(matcher, now_ns) or waiting
+            elif is_due and (picture := self._taps[self._source].newest()) is not None:
+                waiting = View(_as_picture(picture))
+            if waiting is not None and is_due:
+                self._show(waiting)
+                waiting, shown_ns = None, now_ns
 
-    def _show(self, picture: Event, found: Event | None) -> None:
-        encoded = encode(picture)
-        if encoded is None:
+    def _match(
+        self, matcher: PictureMatcher[Event, Event], now_ns: int
+    ) -> View[Event, Event] | None:
+        """Take what came since the last look; return the newest picture that is to be shown."""
+        view = None
+        for name, tap in self._taps.items():
+            for _ in range(_MOST_AT_ONCE):
+                event = tap.following()
+                if event is None:
+                    break
+                if name == self._source:
+                    view = matcher.add_picture(_as_picture(event), now_ns) or view
+                else:
+                    finding = Finding(event.origin_ns, event, event.sent_ns, _picture_seq(event))
+                    view = matcher.add_finding(name, finding, now_ns) or view
+        return view
+
+    def _show(self, view: View[Event, Event]) -> None:
+        picture = view.picture
+        try:
+            encoded = encode(picture.pixels)
+        except (NoPictureError, CorruptSampleError) as error:
+            self._tell_once(self._source, error)
             return
+        boxes: list[dict[str, Any]] | None = None
+        sent_ns = picture.sent_ns
+        for name, event in view.findings.items():
+            try:
+                found = boxes_on(encoded, read_detections(event.value, event.metadata))
+            except (NoBoxesError, CorruptSampleError) as error:
+                self._tell_once(name, error)
+                continue
+            if found is not None:
+                boxes = [*(boxes or ()), *found]
+                sent_ns = max(sent_ns, event.sent_ns)
         self._number += 1
-        boxes = None if found is None else read_boxes(found)
-        self._shown = Shown(self._number, encoded, boxes, picture.origin_ns)
+        self._shown = Shown(
+            self._number,
+            encoded,
+            boxes,
+            boxes is None and bool(self.box_sources),
+            (sent_ns - picture.origin_ns) / 1e6,
+        )
+
+    def _tell_once(self, source: str, error: Exception) -> None:
+        if source not in self._told:
+            self._told.add(source)
+            logger.warning("%s: %s; left out, and not said again", source, error)
 
 
-def _keep(events: dict[int, Event], event: Event) -> None:
-    events[event.origin_ns] = event
-    while len(events) > _KEPT:
-        del events[min(events)]
+def pictures_of(
+    source: str, pictures: Collection[str], edges: Sequence[EdgeStatus]
+) -> frozenset[str]:
+    """Return the outputs with the pictures on which a node finds what it sends.
+
+    Those are the next ones upstream of it, since those before them have another size, or show
+    another part; if there are none, its own; and else any.
+
+    Args:
+        source: an output with boxes.
+        pictures: all outputs with pictures.
+        edges: of the run.
+    """
+    owners, seen, found = [_owner(source)], set[str](), set[str]()
+    while owners:
+        owner = owners.pop()
+        if owner in seen:
+            continue
+        seen.add(owner)
+        for edge in edges:
+            if _owner(edge.target) == owner:
+                if edge.source in pictures:
+                    found.add(edge.source)
+                else:
+                    owners.append(_owner(edge.source))
+    own = {name for name in pictures if _owner(name) == _owner(source)}
+    return frozenset(found or own or pictures)
+
+
+def _owner(place: str) -> str:
+    """Return the node, or the operator, of an output or an input."""
+    return place.rpartition("/")[0]
+
+
+def _as_picture(event: Event) -> Picture[Event]:
+    value = event.value
+    nbytes = len(value) if isinstance(value, bytes) else int(getattr(value, "nbytes", 0))
+    return Picture(event.origin_ns, event, event.sent_ns, event.seq, nbytes)
+
+
+def _picture_seq(event: Event) -> int | None:
+    try:
+        seq = event.metadata.get("seq")
+    except CorruptSampleError:
+        return None
+    return seq if isinstance(seq, int) else None

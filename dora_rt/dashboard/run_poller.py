@@ -99,7 +99,7 @@ class RunWatch:
                     logger.debug("run %s answers no more: %s", self.run, error)
                     break
                 self._take(status)
-                self.pictures.follow(status.outputs)
+                self.pictures.follow(status.outputs, status.edges)
         self._has_ended = True
 
     def _take(self, status: RunStatus) -> None:

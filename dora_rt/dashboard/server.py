@@ -50,7 +50,10 @@ def serve(base: Path, run: str | None, *, host: str, port: int, has_token: bool)
         port = listener.getsockname()[1]
         token = secrets.token_urlsafe(_TOKEN_NBYTES) if has_token else None
         runs = Runs(base, run)
-        app = Access(make_app(runs), host=host, port=port, token=token)
+        # It knows when it ends, once it is there.
+        servers: list[uvicorn.Server] = []
+        made = make_app(runs, lambda: any(one.should_exit for one in servers))
+        app = Access(made, host=host, port=port, token=token)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -65,6 +68,7 @@ def serve(base: Path, run: str | None, *, host: str, port: int, has_token: bool)
                 http=Protocol,
             )
         )
+        servers.append(server)
         logging.getLogger("uvicorn.error").addFilter(_is_about_us)
         # While it serves, uvicorn takes these signals; afterwards it raises them again.
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -11,6 +11,7 @@ from enum import Enum
 from dora_rt.doctor.machine import Camera, Interpreter, Machine
 from dora_rt.errors import LaunchError
 from dora_rt.launcher.preconditions import check_limits
+from dora_rt.opencv import repair_command
 from dora_rt.plan.kernel_need import find_footprints
 from dora_rt.plan.memory_need import find_need, no_room, room_note
 from dora_rt.plan.plan import Plan
@@ -172,6 +173,13 @@ def _check_python(machine: Machine) -> Iterator[Finding]:
         yield Finding(Level.PROBLEM, "Python", text, remedy)
     else:
         yield Finding(Level.OK, "Python", text)
+    if machine.word_bits < 64:
+        yield Finding(
+            Level.PROBLEM,
+            "Python",
+            f"{text}: {machine.word_bits} bits, which cannot write a counter in one step",
+            "install a 64-bit system and Python (Raspberry Pi OS 64-bit)",
+        )
     if not machine.platform.startswith("linux"):
         yield Finding(
             Level.PROBLEM,
@@ -313,12 +321,12 @@ def _check_opencv(machine: Machine) -> Iterator[Finding]:
     wheels = sorted(name for name in machine.packages if name.startswith("opencv"))
     if opencv.version is None:
         if not wheels:
-            remedy = f"{machine.executable} -m pip install opencv-python"
+            remedy = f"`{repair_command()}`"
             yield Finding(Level.WARNING, "OpenCV", "is not installed: no camera, no boxes", remedy)
             return
-        remedy = "pip install --force-reinstall opencv-python"
+        remedy = f"`{repair_command()}` installs one that works here"
         if ".so" in opencv.error:
-            remedy = "`apt install libgl1 libglib2.0-0`, or opencv-python-headless instead"
+            remedy += "; for windows: `apt install libgl1 libglib2.0-0`"
         yield Finding(Level.PROBLEM, "OpenCV", f"cannot be imported: {opencv.error}", remedy)
         return
     text = f"{opencv.version} ({', '.join(wheels) or 'not from pip'})"
@@ -327,7 +335,7 @@ def _check_opencv(machine: Machine) -> Iterator[Finding]:
             Level.WARNING,
             "OpenCV",
             f"{text}: these overwrite each other's files",
-            f"pip uninstall {' '.join(wheels)}, then install one of them",
+            f"`{repair_command()}` leaves one of them",
         )
     else:
         yield Finding(Level.OK, "OpenCV", text)

@@ -19,8 +19,9 @@ from pathlib import Path
 from dora_rt import __version__
 from dora_rt.compiled import describe_code
 from dora_rt.launcher.preconditions import Limits, find_limits
+from dora_rt.opencv import WHEELS
 from dora_rt.plan.plan import Plan
-from dora_rt.transport.primitives.shm import SHM_DIRECTORY, Room, find_room
+from dora_rt.transport.primitives.shm import SHM_DIRECTORY, WORD_BITS, Room, find_room
 
 _PROBE_TIMEOUT_S = 60
 _LOGIND_FILES = ("/usr/lib/systemd", "/usr/local/lib/systemd", "/run/systemd", "/etc/systemd")
@@ -28,10 +29,7 @@ _PACKAGES = (
     "numpy",
     "posix_ipc",
     "PyYAML",
-    "opencv-python",
-    "opencv-python-headless",
-    "opencv-contrib-python",
-    "opencv-contrib-python-headless",
+    *WHEELS,
     "onnxruntime",
     "onnxruntime-gpu",
 )
@@ -101,6 +99,7 @@ class Machine:
 
     platform: str
     python: tuple[int, int, int]
+    word_bits: int
     executable: str
     c_library: str
     has_clock_wait: bool
@@ -135,6 +134,7 @@ def find_machine(environ: Mapping[str, str], *, dead_runs: Collection[str]) -> M
     return Machine(
         platform=f"{sys.platform} {os.uname().machine}",
         python=sys.version_info[:3],
+        word_bits=WORD_BITS,
         executable=sys.executable,
         c_library=_c_library(),
         has_clock_wait=hasattr(ctypes.CDLL(None), "sem_clockwait"),
@@ -153,7 +153,7 @@ def find_machine(environ: Mapping[str, str], *, dead_runs: Collection[str]) -> M
         is_lingering=Path("/var/lib/systemd/linger", user).exists(),
         dead_runs=frozenset(dead_runs),
         display=environ.get("WAYLAND_DISPLAY") or environ.get("DISPLAY", ""),
-        opencv=_find_opencv(),
+        opencv=find_opencv(),
         onnx=_find_onnx(),
         cameras=tuple(_find_cameras(Path("/dev"))),
     )
@@ -175,6 +175,15 @@ def find_interpreters(plan: Plan) -> list[Interpreter]:
         version = answer[0] if answer else None
         found.append(Interpreter(path, tuple(names), version, error))
     return found
+
+
+def find_opencv() -> OpenCv:
+    """Import OpenCV in a process of its own; return what that showed."""
+    answer, error = _probe(_OPENCV_PROBE)
+    if len(answer) != 3:
+        return OpenCv(None, error=error)
+    version, gui, dnn = answer
+    return OpenCv(version, gui, bool(dnn))
 
 
 def removes_ipc(settings: str) -> bool:
@@ -229,14 +238,6 @@ def _file_system(mounts: str) -> str:
         if folder == str(SHM_DIRECTORY):
             found = kind
     return found or "part of another file system"
-
-
-def _find_opencv() -> OpenCv:
-    answer, error = _probe(_OPENCV_PROBE)
-    if len(answer) != 3:
-        return OpenCv(None, error=error)
-    version, gui, dnn = answer
-    return OpenCv(version, gui, bool(dnn))
 
 
 def _find_onnx() -> OnnxRuntime:

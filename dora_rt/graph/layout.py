@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
-from dora_rt.graph.picture import Arrow, Graph
+from dora_rt.graph.boxes_and_arrows import Arrow, Graph
 
 Size = tuple[float, float]
 Point = tuple[float, float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dora_rt.graph.picture import Box, Graph
+from dora_rt.graph.boxes_and_arrows import Box, Graph
 
 
 def render_mermaid(graph: Graph) -> str:

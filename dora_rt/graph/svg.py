@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 from itertools import pairwise
 
+from dora_rt.graph.boxes_and_arrows import Arrow, Box, Graph
 from dora_rt.graph.labels import dropped_text, flow_text
 from dora_rt.graph.layout import Layout, Placed, Point, Route, Size, lay_out
-from dora_rt.graph.picture import Arrow, Box, Graph
 from dora_rt.units import counted
 
 _BOX_LEAST = 96.0

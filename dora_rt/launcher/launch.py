@@ -33,6 +33,7 @@ from dora_rt.launcher.preconditions import (
 )
 from dora_rt.launcher.processes.companion import Companion
 from dora_rt.launcher.processes.environ import COMPAT_FOLDER, NOTIFY_VARIABLE
+from dora_rt.launcher.processes.keyboard import open_keyboard
 from dora_rt.launcher.processes.starter import Starter
 from dora_rt.launcher.requests import RequestSocket
 from dora_rt.launcher.signals import recorded_signals
@@ -46,6 +47,7 @@ from dora_rt.plan.memory_need import check_room, most_note, room_note
 from dora_rt.plan.plan import Plan
 from dora_rt.runs import base_folder, check_proc, namespace_of
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY, find_room
+from dora_rt.watchers import has_watchers
 
 _ATTEMPTS = 5
 _LAST_WORDS_S = 2.0
@@ -100,8 +102,18 @@ def launch(
         with contextlib.ExitStack() as stack:
             memory = stack.enter_context(_make_memory(plan, guard.run))
             requests = stack.enter_context(_open_requests(guard))
+            keyboard, why_none = open_keyboard(plan.processes)
+            if why_none is not None:
+                console.alarm(why_none)
             starter = stack.enter_context(
-                Starter(guard, environ, plan.processes, links=links, compat=compat)
+                Starter(
+                    guard,
+                    environ,
+                    plan.processes,
+                    links=links,
+                    compat=compat,
+                    keyboard=keyboard,
+                )
             )
             limits = _log_limits(plan)
             logs = stack.enter_context(NodeLogs(folder, warn=console.alarm, limits=limits))
@@ -111,7 +123,13 @@ def launch(
                 logs.create(process.name for process in plan.processes)
             output = _open_output(plan, console, logs)
             run = Run.of(plan, memory, starter, console, output, notifier)
-            supervisor = Supervisor(run, signals, requests, stop_after_ns=stop_after_ns)
+            supervisor = Supervisor(
+                run,
+                signals,
+                requests,
+                stop_after_ns=stop_after_ns,
+                is_watched=lambda: has_watchers(guard.directory.path),
+            )
             outcome = supervisor.run()
         if watching.trace is not None:
             began_ns = run.barrier.began_ns

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
+from dora_rt.opencv import explain, installed_wheels
 from dora_rt.report import EdgeReport, ProcessReport, Report
 from dora_rt.units import latency, size, table
+
+_LEGEND = (
+    "p50, p99: half and 99 % of the samples took at most so long from the send to the reader; "
+    "age: since the capture"
+)
+# What `input()` and `termios` end with where the standard input is empty.
+_LACKS_KEYBOARD = re.compile(
+    r"EOFError: EOF when reading a line|termios\.error: .*Inappropriate ioctl for device"
+)
 
 
 def render(report: Report) -> str:
@@ -24,6 +36,8 @@ def render(report: Report) -> str:
         parts.append(str(report.trace))
     if report.failures:
         parts.append(_first_failure(report.failures, report.log_folder))
+    if report.notes:
+        parts.append("\n".join(report.notes))
     return "\n\n".join(parts)
 
 
@@ -54,7 +68,8 @@ def _edge_table(edges: Sequence[EdgeReport]) -> str:
         )
         for edge in edges
     ]
-    return table(titles, rows, numbers=range(1, len(titles)))
+    lines = table(titles, rows, numbers=range(1, len(titles)))
+    return f"{lines}\n\n{_LEGEND}"
 
 
 def _count(count: int | None) -> str:
@@ -66,9 +81,19 @@ def _first_failure(failures: tuple[ProcessReport, ...], log_folder: str | None) 
     which = "" if len(failures) == 1 else f" first, {len(failures)} nodes in all"
     lines = [f"node {first.name} failed{which}: {first.ending.text.removeprefix('failed: ')}"]
     if first.tail:
-        where = "" if log_folder is None else f" (the others: {log_folder}/{first.name}.log)"
+        log = None if log_folder is None else Path(log_folder) / f"{first.name}.log"
+        # It has none if `min_log_level` left out all that it printed.
+        where = f" (the others: {log})" if log is not None and log.is_file() else ""
         lines.append(f"the last lines it printed{where}:")
         lines.extend(f"  {line}" for line in first.tail)
+        if (hint := explain(first.tail, installed_wheels())) is not None:
+            lines.append(hint)
+        if _LACKS_KEYBOARD.search(first.tail[-1]):
+            lines.append(
+                f"a node has no keyboard: with `stdin: terminal` at node {first.name} it has that "
+                "of the terminal in which dora-launch is started (one node of a dataflow); or "
+                "write `path: dynamic`, and start its program by hand"
+            )
     else:
         lines.append("it had printed nothing")
     return "\n".join(lines)

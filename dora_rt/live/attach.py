@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from dora_rt.transport.input.observer import Observer
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.doorbell import deadline_after
 from dora_rt.transport.primitives.shm import segment_exists
+from dora_rt.watchers import watch
 
 _PAUSE_S = 0.002  # between two looks at an output that sends nothing: a thousandth of a core
 _ATTEMPTS, _ATTEMPT_S = 50, 0.02
@@ -157,6 +159,9 @@ class Watch:
         self._observer: Observer | None = self._observe(output.config, is_first=True)
         if self._observer is None:
             raise RunNotFoundError(f"{output} cannot be watched: the run has ended meanwhile")
+        # While somebody watches, the run does not end for want of readers.
+        descriptor = watch(base_folder(os.environ), output.run)
+        self._leave = None if descriptor is None else weakref.finalize(self, os.close, descriptor)
 
     @property
     def has_ended(self) -> bool:
@@ -205,6 +210,8 @@ class Watch:
     def close(self) -> None:
         """Watch no more; a second time it does nothing."""
         self._observer = None
+        if self._leave is not None:
+            self._leave()
 
     def __iter__(self) -> Iterator[Event]:
         return self

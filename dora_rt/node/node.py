@@ -176,7 +176,8 @@ class Node:
                 in C order); or an array of Arrow.
             metadata: what JSON knows, datetimes, and scalars and arrays of numpy, by string keys;
                 at most 64 KiB as JSON.
-            captured_ns: `time.monotonic_ns()` when a source captured this; begins a new origin.
+            captured_ns: `time.monotonic_ns()` when a source captured this; begins a new origin. A
+                time of another clock, which is in the future by this one, is refused.
             timeout: seconds to wait at most for readers with `queue_policy: block`, 0 or more;
                 None waits as long as it takes.
 

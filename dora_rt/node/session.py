@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
-from dora_rt.errors import NotInDataflowError, SentAfterStopError, UnknownOutputError
+from dora_rt.errors import DoraRtError, NotInDataflowError, SentAfterStopError, UnknownOutputError
 from dora_rt.event import Change, Event
 from dora_rt.node.dynamic import Attachment, find_config, hang_up, when_abandoned
 from dora_rt.node_config import NodeConfig
@@ -26,6 +27,9 @@ from dora_rt.transport.status_pipe import Kind, LinkCounters, StatusWriter
 
 if TYPE_CHECKING:
     from dora_rt.node.node import Node
+
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
+_READY_NODES = _PACKAGE + "nodes" + os.sep
 
 
 class Session:
@@ -233,6 +237,18 @@ def _open_ports(config: NodeConfig, board: Board) -> Ports:
     return TracedPorts.open(config, board)
 
 
+def _end_where_the_program_ends(trace: TracebackType | None) -> None:
+    """Cut the frames of dora_rt off the end of a traceback: the mistake is where it was called."""
+    last_of_program = None
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith(_PACKAGE) or file.startswith(_READY_NODES):
+            last_of_program = trace
+        trace = trace.tb_next
+    if last_of_program is not None:
+        last_of_program.tb_next = None
+
+
 def _report_uncaught(status: StatusWriter) -> None:
     """Tell the launcher if this process ends because it sent after the stop: that is no failure."""
     previous = sys.excepthook
@@ -240,6 +256,8 @@ def _report_uncaught(status: StatusWriter) -> None:
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, SentAfterStopError):
             status.send(Kind.SENT_AFTER_STOP)
+        if issubclass(kind, DoraRtError):
+            _end_where_the_program_ends(trace)
         previous(kind, error, trace)
 
     sys.excepthook = hook

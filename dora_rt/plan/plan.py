@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dora_rt.descriptor.tree.model import Logging, Resources, Supervision
 from dora_rt.node_config import EdgeConfig, NodePlan, OutputConfig, QueuePolicy
+from dora_rt.redaction import words_without_secrets
 from dora_rt.units import counted
 
 
@@ -80,4 +81,4 @@ def _amount(plan: Plan) -> str:
 def _describe_start(process: ProcessPlan) -> str:
     if process.is_dynamic:
         return f'dynamic, started by somebody else with Node("{process.name}")'
-    return " ".join(process.argv)
+    return words_without_secrets(process.argv)

@@ -1,4 +1,4 @@
-"""Find objects in pictures: pictures in at `image`, boxes out at `bbox`."""
+"""Find objects in pictures: pictures in at `image`, boxes, masks, key points or classes out."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, number, one_of, whole_number
+from ..options import add_option, file_path, number, one_of, whole_number, with_home
+from ..used_ports import wired
+from .box_layout import Layout, Task
 from .choice import AUTO, Options, open_detector
-from .detector import DEFAULT_INPUT_SIZE
-from .loop import run
+from .errors import ModelError
+from .loop import BBOX_OUTPUT, IMAGE_INPUT, OTHER_OUTPUTS, run
+from .model_notes import read_labels
 from .models import MODELS
 from .networks import BACKENDS, DEVICES
 
@@ -23,7 +26,7 @@ __all__ = ["main"]
 logger = logging.getLogger(__name__)
 
 _MODEL = f"""\
-an ONNX file (YOLOX, YOLOv5, YOLOv8, YOLO11, YOLOv10, YOLO26); or {", ".join(MODELS)}, downloaded
+an ONNX file (YOLOX, YOLOv5 to YOLO26, RT-DETR, D-FINE); or {", ".join(MODELS)}, downloaded
 once; or {AUTO}: the embedded model for the webcam node's synthetic scene, and yolox_nano for
 everything else, if it can be had"""
 
@@ -32,9 +35,16 @@ The input `image` is H x W x 3 uint8 BGR, H x W grey or H x W x 4 BGRA, or a JPE
 bytes. Each is answered by one `bbox`, N x 6 float32: x1, y1, x2, y2 in pixels of the picture,
 confidence, class. Its metadata: labels (the names of all classes), width, height, model, detect_ms.
 
+Models that find more send it where the dataflow file lists the output, with the same metadata:
+  masks       segmentation: H x W uint8 or uint16, 0 or the number of the box in bbox plus 1
+  keypoints   pose: N x K x 3 float32: x, y, confidence of K points for each box
+  oriented    oriented boxes: N x 7 float32: cx, cy, w, h, angle in radians, confidence, class
+  classes     classification: K x 2 float32: class, confidence, the best first
+
 examples:
   --model best.onnx --confidence 0.5         your own model; its class names are in the file
   --model best.onnx --labels names.txt       or are not
+  --model best.onnx --layout yolov6          its layout cannot be told from the file
   --backend onnxruntime --device cuda        on an Nvidia GPU, with onnxruntime-gpu installed
 """
 
@@ -47,8 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dora_rt import Node
 
     try:
-        with Node() as node:
-            run(node, lambda is_scene: open_detector(options, is_scene=is_scene))
+        # Before Node(): the flow waits until the node is ready, and a model that cannot be used
+        # ends it at its start. Only the first picture tells which one `auto` is.
+        detector = None if options.model == AUTO else open_detector(options, is_scene=False)
+        with wired(Node(), needs=[IMAGE_INPUT], sends=[BBOX_OUTPUT, *OTHER_OUTPUTS]) as node:
+            run(node, lambda is_scene: detector or open_detector(options, is_scene=is_scene))
     except DoraRtError as error:
         logger.error("%s", error)
         return 1
@@ -56,14 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Options:
-    """Read the options: each from the command line, or else from the environment."""
+    """Read the options: from the command line, else `env:` of the file, else outside."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.object_detection",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_option(parser, environ, "--model", str, AUTO, _MODEL)
+    add_option(parser, environ, "--model", with_home, AUTO, _MODEL)
     text = "least confidence of a box, 0 to 1"
     add_option(parser, environ, "--confidence", number(0, 1), 0.3, text)
     text = "boxes of one class that overlap by more than this are one object, 0 to 1"
@@ -74,10 +87,18 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Opt
     add_option(parser, environ, "--device", one_of(*DEVICES), "auto", text)
     text = "processor threads to use; as many as there are cores if not given"
     add_option(parser, environ, "--threads", whole_number(1, 256), None, text)
-    text = "height and width in pixels of the model's input, where its file leaves them open"
-    add_option(parser, environ, "--input-size", _input_size, DEFAULT_INPUT_SIZE, text)
-    text = "text file with the names of the classes, one a line; else those in the model"
+    text = """height and width in pixels of the model's input, where its file leaves them open;
+    else those in its metadata, else 640"""
+    add_option(parser, environ, "--input-size", _input_size, None, text)
+    text = """file with the names of the classes: one a line, JSON, or the YAML of a data set; else
+    those in the model"""
     add_option(parser, environ, "--labels", _labels, None, text)
+    layouts = ", ".join(layout.value for layout in Layout)
+    text = f"how the model writes its boxes, where its file does not show it: {layouts}"
+    add_option(parser, environ, "--layout", _layout, None, text)
+    tasks = ", ".join(task.value for task in Task)
+    text = f"what the model finds, where its file does not say it: {tasks}"
+    add_option(parser, environ, "--task", _task, None, text)
     options = parser.parse_args(argv)
     return Options(
         model=options.model,
@@ -87,6 +108,8 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Opt
         iou=options.iou,
         threads=options.threads,
         input_size=options.input_size,
+        layout=options.layout,
+        task=options.task,
         labels=options.labels,
         cache_dir=cache_dir(environ),
     )
@@ -111,9 +134,18 @@ def _input_size(text: str) -> int:
     return size
 
 
+def _layout(text: str) -> Layout:
+    return Layout(one_of(*(layout.value for layout in Layout))(text))
+
+
+def _task(text: str) -> Task:
+    return Task(one_of(*(task.value for task in Task))(text))
+
+
 def _labels(text: str) -> tuple[str, ...]:
     try:
-        lines = Path(text).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_labels(file_path(text))
+    except OSError as error:
         raise argparse.ArgumentTypeError(f"cannot read '{text}': {error}") from error
-    return tuple(line.strip() for line in lines if line.strip())
+    except ModelError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

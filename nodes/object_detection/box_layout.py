@@ -1,10 +1,4 @@
-"""Output layouts of the YOLO families: recognised, and turned into candidate boxes.
-
-Sources: YOLOX demo/ONNXRuntime and yolox/utils/demo_utils.py (`demo_postprocess`) of
-https://github.com/Megvii-BaseDetection/YOLOX; YOLOv5 models/yolo.py (`Detect.forward`) of
-https://github.com/ultralytics/yolov5; YOLOv8, YOLO11 and the end-to-end heads of YOLOv10 and
-YOLO26: ultralytics/nn/modules/head.py of https://github.com/ultralytics/ultralytics.
-"""
+"""The layouts in which networks write what they find, and the picture that each wants."""
 
 from __future__ import annotations
 
@@ -14,173 +8,221 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from .boxes import no_boxes
-from .errors import ModelError
+from .letterbox import Fit, Normalisation
 
 STRIDES = (8, 16, 32)
+STRIDES_P6 = (8, 16, 32, 64)
+"""YOLOv5, v6 and v7 for pictures of 1280 (P6) have one grid more."""
+
+_OTHER_STRIDES = ((4, 8, 16, 32), (16, 32))
 _ANCHORS_PER_CELL = 3
 
 
+class Task(Enum):
+    """What a network finds; the value is the word that ultralytics writes into its files."""
+
+    DETECT = "detect"
+    SEGMENT = "segment"
+    POSE = "pose"
+    ORIENTED = "obb"
+    CLASSIFY = "classify"
+
+
 class Layout(Enum):
-    """The layout of a network's boxes, and the picture format that goes with it."""
+    """The layout of a network's output; the value is the word for `--layout`.
 
-    YOLOX = "YOLOX"
-    YOLOV5 = "YOLOv5"
-    YOLOV8 = "YOLOv8/YOLO11"
-    END_TO_END = "end-to-end (YOLOv10, YOLO26)"
+    Sources: YOLOX yolox/utils/demo_utils.py (`demo_postprocess`) of
+    https://github.com/Megvii-BaseDetection/YOLOX; YOLOv5 models/yolo.py (`Detect.forward`) of
+    https://github.com/ultralytics/yolov5; YOLOv6 yolov6/models/effidehead.py of
+    https://github.com/meituan/YOLOv6; YOLOv7 models/experimental.py (`ONNX_ORT`) of
+    https://github.com/WongKinYiu/yolov7; YOLOv8 to YOLO26 and RT-DETR
+    ultralytics/nn/modules/head.py of https://github.com/ultralytics/ultralytics; D-FINE
+    tools/deployment/export_onnx.py of https://github.com/Peterande/D-FINE.
+    """
+
+    YOLOX = "yolox"
+    YOLOX_DECODED = "yolox-decoded"
+    YOLOV5 = "yolov5"
+    YOLOV6 = "yolov6"
+    YOLOV8 = "yolov8"
+    END_TO_END = "end-to-end"
+    END_TO_END_CENTRES = "end-to-end-centres"
+    END_TO_END_CLASS_FIRST = "end-to-end-class-first"
+    YOLOV7_END_TO_END = "yolov7-end-to-end"
+    RTDETR = "rtdetr"
+    DFINE = "dfine"
+    RTDETR_LOGITS = "rtdetr-logits"
+    CLASSIFY = "classify"
+    CLASSIFY_IMAGENET = "classify-imagenet"
 
     @property
-    def is_rgb(self) -> bool:
-        """Whether the network wants RGB; YOLOX wants BGR, as OpenCV reads it."""
-        return self is not Layout.YOLOX
+    def title(self) -> str:
+        """The families of networks that have this layout."""
+        return _TITLES[self]
 
     @property
-    def scale(self) -> float:
-        """The factor for pixels of 0 to 255: YOLOX takes them as they are, others 0 to 1."""
-        return 1.0 if self is Layout.YOLOX else 1 / 255
+    def has_objectness(self) -> bool:
+        """Whether a number before the classes says how sure it is that there is anything."""
+        return self in (Layout.YOLOX, Layout.YOLOX_DECODED, Layout.YOLOV5, Layout.YOLOV6)
+
+    @property
+    def is_end_to_end(self) -> bool:
+        """Whether a row is a box with one confidence and the number of its class."""
+        return self in _END_TO_END_COLUMNS
+
+    @property
+    def columns(self) -> tuple[int, int, int]:
+        """The column of the first of 4 numbers of the box, of its confidence, of its class."""
+        return _END_TO_END_COLUMNS[self]
+
+    @property
+    def has_corners(self) -> bool:
+        """Whether a box is two corners; else it is a centre, a width and a height."""
+        return (
+            self is Layout.DFINE or self.is_end_to_end
+        ) and self is not Layout.END_TO_END_CENTRES
 
     @property
     def needs_suppression(self) -> bool:
         """Whether one object may come out as several boxes."""
-        return self is not Layout.END_TO_END
+        return self.has_objectness or self is Layout.YOLOV8
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether the network wants RGB; YOLOX wants BGR, as OpenCV reads it."""
+        return self not in (Layout.YOLOX, Layout.YOLOX_DECODED)
+
+    @property
+    def scale(self) -> float:
+        """The factor for pixels of 0 to 255: YOLOX takes them as they are, others 0 to 1."""
+        return 1 / 255 if self.is_rgb else 1.0
+
+    @property
+    def fit(self) -> Fit:
+        """How a picture is brought to the size of the input."""
+        if self in (Layout.CLASSIFY, Layout.CLASSIFY_IMAGENET):
+            return Fit.CENTRE
+        if self in (Layout.RTDETR, Layout.DFINE, Layout.RTDETR_LOGITS):
+            return Fit.STRETCH
+        return Fit.LETTERBOX
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """The means and deviations of the colours, where the network was trained with them."""
+        return Normalisation.IMAGENET if self is Layout.CLASSIFY_IMAGENET else None
 
 
-def count_cells(height: int, width: int) -> int:
-    """Count the grid cells of an input of this size, over all strides."""
-    return sum((height // stride) * (width // stride) for stride in STRIDES)
-
-
-def find_layout(output_shape: tuple[int, ...], height: int, width: int) -> Layout:
-    """Return the layout that fits the shape of the output and the size of the input.
-
-    Raises:
-        ModelError: the shape belongs to none of them; the message lists what does.
-    """
-    cells = count_cells(height, width)
-    if len(output_shape) == 3 and output_shape[0] == 1:
-        _, rows, columns = output_shape
-        # A YOLOX or YOLOv5 with one class has 6 columns, like the end-to-end layout, but its
-        # number of rows gives it away: so these two come first.
-        if rows == cells and columns >= 6:
-            return Layout.YOLOX
-        if rows == _ANCHORS_PER_CELL * cells and columns >= 6:
-            return Layout.YOLOV5
-        if columns == 6:
-            return Layout.END_TO_END
-        if 5 <= rows < columns:
-            return Layout.YOLOV8
-    raise ModelError(
-        f"the output's shape {list(output_shape)} belongs to no supported layout; for an input of"
-        f" {width} x {height} and C classes these are [1, {cells}, 5+C] (YOLOX, not decoded),"
-        f" [1, {_ANCHORS_PER_CELL * cells}, 5+C] (YOLOv5), [1, 4+C, N] (YOLOv8, YOLO11) and"
-        " [1, N, 6] (end-to-end: YOLOv10, YOLO26); export the model as one of them"
-    )
+_TITLES = {
+    Layout.YOLOX: "YOLOX",
+    Layout.YOLOX_DECODED: "YOLOX (decoded)",
+    Layout.YOLOV5: "YOLOv5/YOLOv7",
+    Layout.YOLOV6: "YOLOv6",
+    Layout.YOLOV8: "YOLOv8/YOLO11",
+    Layout.END_TO_END: "end-to-end (YOLOv10, YOLO26)",
+    Layout.END_TO_END_CENTRES: "end-to-end (centres and sizes)",
+    Layout.END_TO_END_CLASS_FIRST: "end-to-end (the class before the confidence)",
+    Layout.YOLOV7_END_TO_END: "YOLOv7 end-to-end",
+    Layout.RTDETR: "RT-DETR",
+    Layout.DFINE: "D-FINE/RT-DETR (labels, boxes, scores)",
+    Layout.RTDETR_LOGITS: "RT-DETR/D-FINE (logits, pred_boxes)",
+    Layout.CLASSIFY: "classification",
+    Layout.CLASSIFY_IMAGENET: "classification (ImageNet colours)",
+}
+_END_TO_END_COLUMNS = {
+    Layout.END_TO_END: (0, 4, 5),
+    Layout.END_TO_END_CENTRES: (0, 4, 5),
+    Layout.END_TO_END_CLASS_FIRST: (0, 5, 4),
+    Layout.YOLOV7_END_TO_END: (1, 6, 5),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Decoder:
-    """Read candidates out of raw outputs of one layout.
+class Reading:
+    """One way to understand the outputs of a network.
 
     Attributes:
-        layout: how the network writes its boxes.
+        layout: how boxes are written.
+        task: what is found.
         class_count: number of classes; None where the output does not show it (end-to-end).
-        grid: cells x 2, column and row of each cell; only YOLOX needs it.
-        strides: cells x 1, pixels of the input per cell; only YOLOX needs it.
+        extra_count: numbers of each box beyond box and classes: of its mask, key points, angle.
+        keypoint_shape: how many key points, and how many numbers each has (2 or 3).
+        is_transposed: whether boxes are columns; usual for YOLOv8, unusual for others.
+        are_fractions: whether boxes are in fractions of the input and not in its pixels.
+        output: the number of the output with the boxes.
+        prototypes: the number of the output that masks are made of.
+        is_guess: whether only the values can show that the extra numbers are what they are.
     """
 
     layout: Layout
-    class_count: int | None
-    grid: NDArray[np.float32]
-    strides: NDArray[np.float32]
+    task: Task = Task.DETECT
+    class_count: int | None = None
+    extra_count: int = 0
+    keypoint_shape: tuple[int, int] = (0, 0)
+    is_transposed: bool = False
+    are_fractions: bool = False
+    output: int = 0
+    prototypes: int | None = None
+    is_guess: bool = False
 
-    @classmethod
-    def create(
-        cls, output_shape: tuple[int, ...], height: int, width: int, *, named_classes: int = 0
-    ) -> Decoder:
-        """Make the decoder for a network.
-
-        Args:
-            output_shape: of one raw output.
-            height: of the network's input, in pixels.
-            width: of the network's input, in pixels.
-            named_classes: how many class names the file lists, 0 if it lists none. Columns beyond
-                them are no classes (masks of segmentation, key points of pose) and are ignored.
-
-        Raises:
-            ModelError: the layout is not supported.
-        """
-        layout = find_layout(output_shape, height, width)
-        class_count: int | None = None
-        if layout is not Layout.END_TO_END:
-            columns = output_shape[1] - 4 if layout is Layout.YOLOV8 else output_shape[2] - 5
-            class_count = named_classes if 0 < named_classes < columns else columns
-        grid, strides = _make_grid(height, width)
-        return cls(layout, class_count, grid, strides)
-
-    def candidates(self, raw: NDArray[np.floating], confidence: float) -> NDArray[np.float32]:
-        """Return the boxes of a raw output at or above a confidence.
-
-        Args:
-            raw: the network's output, in the shape given to `create`.
-            confidence: 0 to 1.
-
-        Returns:
-            N x 6: x1, y1, x2, y2 in pixels of the network's input, confidence, class.
-        """
-        rows: NDArray[np.float32] = raw[0].astype(np.float32, copy=False)
-        match self.layout:
-            case Layout.YOLOX:
-                return self._yolox(rows, confidence)
-            case Layout.YOLOV5:
-                return self._yolov5(rows, confidence)
-            case Layout.YOLOV8:
-                return self._yolov8(rows, confidence)
-            case Layout.END_TO_END:
-                chosen: NDArray[np.float32] = rows[rows[:, 4] >= confidence]
-                return chosen
-
-    def _yolox(self, rows: NDArray[np.float32], confidence: float) -> NDArray[np.float32]:
-        # The product with a class score only gets smaller: most cells fall here already.
-        cells = np.flatnonzero(rows[:, 4] >= confidence)
-        rows, strides = rows[cells], self.strides[cells]
-        centres = (rows[:, 0:2] + self.grid[cells]) * strides
-        sizes = np.exp(rows[:, 2:4]) * strides
-        scores = rows[:, 4:5] * rows[:, 5:]
-        return self._best(centres, sizes, scores, confidence)
-
-    def _yolov5(self, rows: NDArray[np.float32], confidence: float) -> NDArray[np.float32]:
-        rows = rows[rows[:, 4] >= confidence]
-        return self._best(rows[:, 0:2], rows[:, 2:4], rows[:, 4:5] * rows[:, 5:], confidence)
-
-    def _yolov8(self, rows: NDArray[np.float32], confidence: float) -> NDArray[np.float32]:
-        assert self.class_count is not None
-        best_scores = rows[4 : 4 + self.class_count].max(axis=0)
-        chosen = rows[:, best_scores >= confidence].T
-        return self._best(chosen[:, 0:2], chosen[:, 2:4], chosen[:, 4:], confidence)
-
-    def _best(
-        self,
-        centres: NDArray[np.float32],
-        sizes: NDArray[np.float32],
-        scores: NDArray[np.float32],
-        confidence: float,
-    ) -> NDArray[np.float32]:
-        """Give each row its best class, and leave out those below the confidence."""
-        if not len(scores):
-            return no_boxes()
-        scores = scores[:, : self.class_count]
-        classes = scores.argmax(axis=1)
-        best = scores[np.arange(len(scores)), classes]
-        candidates = np.empty((len(scores), 6), np.float32)
-        candidates[:, 0:2] = centres - sizes / 2
-        candidates[:, 2:4] = centres + sizes / 2
-        candidates[:, 4] = best
-        candidates[:, 5] = classes
-        chosen: NDArray[np.float32] = candidates[best >= confidence]
-        return chosen
+    def __str__(self) -> str:
+        """Say what it is for the log."""
+        parts = [self.layout.title]
+        if self.task not in (Task.DETECT, Task.CLASSIFY):
+            parts.append(_TASK_TITLES[self.task])
+        if self.are_fractions and self.layout is not Layout.RTDETR:
+            parts.append("in fractions of the picture")
+        return ", ".join(parts)
 
 
-def _make_grid(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The outputs of a network, and the size of the input that they are for.
+
+    Attributes:
+        names: of the outputs.
+        shapes: of the outputs, in the same order.
+        height: of the input, in pixels.
+        width: of the input, in pixels.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    height: int
+    width: int
+
+    @property
+    def prototypes(self) -> int | None:
+        """The number of the output that masks are made of; None without one."""
+        if len(self.shapes[0]) == 4:
+            return None
+        return next((at for at, shape in enumerate(self.shapes) if len(shape) == 4), None)
+
+
+_TASK_TITLES = {
+    Task.SEGMENT: "with masks",
+    Task.POSE: "with key points",
+    Task.ORIENTED: "oriented boxes",
+}
+
+
+def count_cells(height: int, width: int, strides: tuple[int, ...] = STRIDES) -> int:
+    """Count the grid cells of an input of this size, over all strides."""
+    return sum((height // stride) * (width // stride) for stride in strides)
+
+
+def cell_counts(height: int, width: int) -> set[int]:
+    """Return the numbers of cells that networks without anchors have for an input."""
+    return {
+        count_cells(height, width, strides) for strides in (STRIDES, STRIDES_P6, *_OTHER_STRIDES)
+    }
+
+
+def anchor_counts(height: int, width: int) -> set[int]:
+    """Return the numbers of boxes that networks with three anchors a cell have for an input."""
+    return {_ANCHORS_PER_CELL * count for count in cell_counts(height, width)}
+
+
+def make_grid(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return column and row (cells x 2) and stride (cells x 1) of each cell, row by row."""
     grids = []
     strides = []

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from .box_layout import Layout, Task
 from .detector import Detector, load_detector
 from .errors import ModelError
 from .models import SCENE_MODEL_PATH, YOLOX_NANO, find_model
@@ -25,7 +26,9 @@ class Options:
     confidence: float
     iou: float
     threads: int | None
-    input_size: int
+    input_size: int | None
+    layout: Layout | None
+    task: Task | None
     labels: tuple[str, ...] | None
     cache_dir: Path
     scene_model: Path = SCENE_MODEL_PATH
@@ -50,12 +53,14 @@ def open_detector(options: Options, *, is_scene: bool) -> Detector:
         device=options.device,
         threads=options.threads,
         input_size=options.input_size,
+        layout=options.layout,
+        task=options.task,
     )
     height, width = detector.input_size
     _logger.info(
         "detecting with %s: %s, input %d x %d, %d classes, on %s (%s)",
         detector.model_path.name,
-        detector.layout.value,
+        detector.reading,
         width,
         height,
         len(detector.labels),

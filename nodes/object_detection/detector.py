@@ -1,23 +1,40 @@
-"""Find objects in pictures with a YOLO network in an ONNX file."""
+"""Find objects in pictures with a network in an ONNX file."""
 
 from __future__ import annotations
 
-import ast
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .box_layout import Decoder, Layout
-from .boxes import onto_frame, sort_by_confidence, suppress
+from .box_layout import Layout, Outputs, Reading, Task
+from .boxes import no_boxes, onto_frame, sort_by_confidence, suppress
 from .coco import COCO_LABELS
+from .decoder import Decoder, RawOutputs
 from .errors import ModelError
+from .found_objects import (
+    Found,
+    classes_of,
+    keypoints_of,
+    masks_of,
+    oriented_onto_frame,
+    suppress_oriented,
+)
 from .letterbox import Letterbox
+from .model_notes import ModelNotes, read_notes
 from .networks import Network, open_network
 from .onnx_file import OnnxFacts, read_onnx_facts
+from .other_formats import other_format
+from .reading_choice import Wish, possible_readings
+from .reading_trial import Trial
+from .refused_layouts import recognise, refusal
 
 DEFAULT_INPUT_SIZE = 640
+
+_logger = logging.getLogger(__name__)
 
 
 def load_detector(
@@ -29,12 +46,14 @@ def load_detector(
     iou: float = 0.45,
     device: str = "auto",
     threads: int | None = None,
-    input_size: int = DEFAULT_INPUT_SIZE,
+    input_size: int | None = None,
+    layout: Layout | None = None,
+    task: Task | None = None,
 ) -> Detector:
     """Load a model, find out how it writes its boxes, and run it once to warm it up.
 
     Args:
-        model_path: an ONNX file of YOLOX, YOLOv5, YOLOv8, YOLO11, YOLOv10 or YOLO26.
+        model_path: an ONNX file in one of the layouts of `box_layout.Layout`.
         backend: one of `networks.BACKENDS`.
         labels: the class names; None for those of the file's metadata (`names`, as ultralytics
             writes it), else COCO's for a model of 80 classes, else the numbers of the classes.
@@ -42,7 +61,10 @@ def load_detector(
         iou: two boxes of a class that overlap by more than this (0 to 1) are one object.
         device: one of `networks.DEVICES`.
         threads: processor threads; None for as many as the backend likes.
-        input_size: height and width in pixels, used only where the file leaves them open.
+        input_size: height and width in pixels, used only where the file leaves them open; None
+            for the size in its metadata, else 640.
+        layout: how it writes its boxes; None to find out.
+        task: what it finds; None to find out.
 
     Raises:
         ModelError: the file, or an argument, is not one that can be used; the message says why.
@@ -50,29 +72,34 @@ def load_detector(
     for name, fraction in (("confidence", confidence), ("iou", iou)):
         if not 0 <= fraction <= 1:
             raise ModelError(f"got a {name} of {fraction}, expected a number from 0 to 1")
+    if (other := other_format(model_path)) is not None:
+        raise ModelError(f"{model_path} is {other}")
     facts = read_onnx_facts(model_path)
-    height, width = _input_size(model_path, facts, input_size)
-    network = open_network(model_path, facts, backend, device=device, threads=threads)
-    output_shape = _warm_up(network, facts, height, width, model_path)
-    named = _labels_in(facts)
     try:
-        decoder = Decoder.create(output_shape, height, width, named_classes=len(named))
+        notes = read_notes(facts.metadata)
+        form = _input_form(facts, notes, input_size)
+    except ModelError as error:
+        raise ModelError(f"{model_path}: {error}") from error
+    network = open_network(model_path, facts, backend, device=device, threads=threads)
+    raw = _warm_up(network, facts, form, model_path)
+    names = facts.output_names
+    outputs = Outputs(names, tuple(output.shape for output in raw), form.height, form.width)
+    wish = Wish(layout, task, None if labels is None else len(labels))
+    readings = possible_readings(outputs, notes, wish)
+    try:
+        if not readings:
+            raise ModelError(_no_reading(outputs, notes, wish))
+        trial = Trial(
+            [Decoder(one, names, form.height, form.width, form.batch) for one in readings],
+            (form.height, form.width),
+            is_wished=layout is not None,
+        )
+        _first_look(trial, raw, outputs)
+        named = _choose_labels(labels, notes.names, trial.decoder.reading.class_count)
     except ModelError as error:
         raise ModelError(f"{model_path}: {error}") from error
     return Detector(
-        model_path,
-        network,
-        decoder,
-        Letterbox(
-            height,
-            width,
-            is_rgb=decoder.layout.is_rgb,
-            scale=decoder.layout.scale,
-            dtype=facts.input_dtype,
-        ),
-        labels=_choose_labels(model_path, labels, named, decoder.class_count),
-        confidence=confidence,
-        iou=iou,
+        model_path, network, facts, form, trial, labels=named, confidence=confidence, iou=iou
     )
 
 
@@ -84,15 +111,15 @@ class Detector:
         labels: the class names, by class number; empty where they are unknown.
         backend: "onnxruntime" or "opencv".
         provider: what really computes, for example "CPUExecutionProvider".
-        layout: how the network writes its boxes.
     """
 
     def __init__(
         self,
         model_path: Path,
         network: Network,
-        decoder: Decoder,
-        letterbox: Letterbox,
+        facts: OnnxFacts,
+        form: _InputForm,
+        trial: Trial,
         *,
         labels: tuple[str, ...],
         confidence: float,
@@ -102,18 +129,33 @@ class Detector:
         self.labels = labels
         self.backend = network.backend
         self.provider = network.provider
-        self.layout: Layout = decoder.layout
         self._network = network
-        self._decoder = decoder
-        self._letterbox = letterbox
+        self._facts = facts
+        self._form = form
+        self._trial = trial
         self._confidence = confidence
         self._iou = iou
+        self._letterbox = self._make_letterbox()
+
+    @property
+    def reading(self) -> Reading:
+        """How the outputs of the network are understood."""
+        return self._trial.decoder.reading
+
+    @property
+    def layout(self) -> Layout:
+        """How the network writes its boxes."""
+        return self.reading.layout
+
+    @property
+    def task(self) -> Task:
+        """What the network finds."""
+        return self.reading.task
 
     @property
     def input_size(self) -> tuple[int, int]:
         """Height and width of the network's input, in pixels."""
-        height, width = self._letterbox.blob.shape[2:]
-        return height, width
+        return self._form.height, self._form.width
 
     def detect(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Find the objects in a frame.
@@ -127,15 +169,39 @@ class Detector:
 
         Raises:
             FrameError: the frame is none of these, or is empty.
+            ModelError: the values show that the outputs of the network are not understood.
         """
-        ratio = self._letterbox.fit(frame)
-        raw = self._network.run(self._letterbox.blob)
-        boxes = self._decoder.candidates(raw, self._confidence)
-        if self.layout.needs_suppression:
-            boxes = suppress(boxes, self._iou)
-        else:
-            boxes = sort_by_confidence(boxes)
-        return onto_frame(boxes, ratio, frame.shape[0], frame.shape[1])
+        return self.look(frame).boxes
+
+    def look(self, frame: NDArray[np.uint8]) -> Found:
+        """Find all that the model finds in a frame: boxes, and masks or the like.
+
+        Raises: as `detect`.
+        """
+        names = self._facts.output_names
+        while True:
+            ratios = self._letterbox.fit(frame)
+            raw = self._network.run(self._letterbox.blob, names)
+            if self.task is Task.CLASSIFY:
+                return Found(no_boxes(), classes=classes_of(np.asarray(raw[0])[0]))
+            before = self.reading
+            try:
+                found = self._trial.look(raw, self._confidence)
+            except ModelError as error:
+                raise ModelError(f"{self.model_path}: {error}") from error
+            if found is not None:
+                return self._place(found, raw, ratios, frame)
+            _logger.warning(
+                "%s: %s. It is read as %s from now on; --layout %s does so from the start",
+                self.model_path.name,
+                self._trial.reason,
+                self.reading,
+                self.layout.value,
+            )
+            if before.class_count != self.reading.class_count:
+                self.labels = _choose_labels(None, self.labels, self.reading.class_count)
+            # Another layout may be of a network that wants other colours.
+            self._letterbox = self._make_letterbox()
 
     def label(self, class_number: int) -> str:
         """Return the name of a class, or its number where the name is not known."""
@@ -143,17 +209,105 @@ class Detector:
             return self.labels[class_number]
         return str(class_number)
 
+    def _place(
+        self,
+        candidates: NDArray[np.float32],
+        raw: RawOutputs,
+        ratios: tuple[float, float],
+        frame: NDArray[np.uint8],
+    ) -> Found:
+        """Reduce candidates to what is in the frame."""
+        size = frame.shape[0], frame.shape[1]
+        reading = self.reading
+        is_oriented = reading.task is Task.ORIENTED
+        if not reading.layout.needs_suppression:
+            candidates = sort_by_confidence(candidates)
+        elif is_oriented:
+            candidates = suppress_oriented(candidates, self._iou)
+        else:
+            candidates = suppress(candidates, self._iou)
+        if is_oriented:
+            boxes, oriented = oriented_onto_frame(candidates, ratios, *size)
+            return Found(boxes, oriented=oriented)
+        placed = onto_frame(candidates, ratios, *size)
+        boxes = np.ascontiguousarray(placed[:, :6])
+        match reading.task:
+            case Task.POSE:
+                return Found(boxes, keypoints_of(placed, reading.keypoint_shape, ratios))
+            case Task.SEGMENT:
+                assert reading.prototypes is not None
+                prototypes = np.asarray(raw[reading.prototypes])[0].astype(np.float32)
+                masks = masks_of(placed, prototypes, ratios, self.input_size, size)
+                return Found(boxes, masks=masks)
+            case _:
+                return Found(boxes)
 
-def _input_size(model_path: Path, facts: OnnxFacts, default: int) -> tuple[int, int]:
-    shape = facts.input_shape
-    if len(shape) != 4 or shape[0] not in (1, None) or shape[1] not in (3, None):
-        raise ModelError(
-            f"{model_path}: the input {facts.input_name!r} has the shape {_spell(shape)}, expected"
-            " [1, 3, height, width]: export the model for a batch of one picture, channels first"
+    def _make_letterbox(self) -> Letterbox:
+        layout, form = self.layout, self._form
+        return Letterbox(
+            form.height,
+            form.width,
+            is_rgb=layout.is_rgb,
+            scale=layout.scale,
+            dtype=self._facts.input_dtype,
+            fit=layout.fit,
+            normalisation=layout.normalisation,
+            batch=form.batch,
+            channels=form.channels,
+            is_channels_last=form.is_channels_last,
         )
-    if default < 32 or default % 32:
-        raise ModelError(f"got an input size of {default}, expected a multiple of 32")
-    return shape[2] or default, shape[3] or default
+
+
+@dataclass(frozen=True, slots=True)
+class _InputForm:
+    """The shape of a network's input."""
+
+    batch: int
+    channels: int
+    height: int
+    width: int
+    is_channels_last: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the blob."""
+        if self.is_channels_last:
+            return (self.batch, self.height, self.width, self.channels)
+        return (self.batch, self.channels, self.height, self.width)
+
+
+def _input_form(facts: OnnxFacts, notes: ModelNotes, wished: int | None) -> _InputForm:
+    """Return the shape of the input, with the open dimensions filled in.
+
+    Raises:
+        ModelError: it is no picture, or the wished size does not fit the model.
+    """
+    shape = facts.input_shape
+    least = max(notes.stride, 32)
+    if wished is not None and (wished < least or wished % least):
+        raise ModelError(f"got an input size of {wished}, expected a multiple of {least}")
+    is_channels_last = len(shape) == 4 and shape[1] not in (1, 3, None) and shape[3] in (1, 3)
+    if is_channels_last:
+        shape = (shape[0], shape[3], shape[1], shape[2])
+    if len(shape) != 4 or shape[1] not in (1, 3, None):
+        raise ModelError(
+            f"the input {facts.input_name!r} has the shape {_spell(facts.input_shape)}, expected"
+            " [1, 3, height, width]: export the model for pictures of three colours"
+        )
+    batch, channels, height, width = shape
+    if batch is not None and batch > 1:
+        _logger.warning(
+            "this model takes %d pictures at once, and each call takes as long as %d: export it"
+            " for one (batch=1), for here they come one by one",
+            batch,
+            batch,
+        )
+    default = notes.input_size or (DEFAULT_INPUT_SIZE, DEFAULT_INPUT_SIZE)
+    if wished is not None:
+        default = (wished, wished)
+    return _InputForm(
+        batch or 1, channels or 3, height or default[0], width or default[1], is_channels_last
+    )
 
 
 def _spell(shape: tuple[int | None, ...]) -> str:
@@ -161,38 +315,55 @@ def _spell(shape: tuple[int | None, ...]) -> str:
 
 
 def _warm_up(
-    network: Network, facts: OnnxFacts, height: int, width: int, model_path: Path
-) -> tuple[int, ...]:
-    """Run the network once, so that errors show now, and return its output's shape."""
-    blob = np.zeros((1, 3, height, width), facts.input_dtype)
+    network: Network, facts: OnnxFacts, form: _InputForm, model_path: Path
+) -> list[NDArray[np.generic]]:
+    """Run the network once, so that errors show now, and return its outputs."""
+    blob = np.zeros(form.shape, facts.input_dtype)
     try:
-        return network.run(blob).shape
+        return network.run(blob, facts.output_names)
     except ModelError as error:
-        raise ModelError(f"{model_path}: with an input of {width} x {height}: {error}") from error
+        raise ModelError(
+            f"{model_path}: with an input of {form.width} x {form.height}: {error}"
+        ) from error
 
 
-def _labels_in(facts: OnnxFacts) -> tuple[str, ...]:
-    """Return the class names in the metadata, or none; ultralytics writes a dict literal."""
+def _first_look(trial: Trial, raw: RawOutputs, outputs: Outputs) -> None:
+    """Choose the reading by the values of the warm-up.
+
+    Raises:
+        ModelError: none fits; the message names the layout where that is known.
+    """
     try:
-        names = ast.literal_eval(facts.metadata.get("names", ""))
-    except (ValueError, SyntaxError):
-        return ()
-    if isinstance(names, dict):
-        names = [names.get(number, str(number)) for number in range(len(names))]
-    return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
+        trial.look(raw)
+    except ModelError as error:
+        named = recognise(outputs)
+        raise (error if named is None else ModelError(named)) from error
+
+
+def _no_reading(outputs: Outputs, notes: ModelNotes, wish: Wish) -> str:
+    """Say why there is no way to read the outputs."""
+    if wish.layout is None and wish.task is None:
+        return refusal(outputs, notes)
+    wished = " ".join(
+        f"--{word} {value.value}"
+        for word, value in (("layout", wish.layout), ("task", wish.task))
+        if value is not None
+    )
+    shapes = ", ".join(str(list(shape)) for shape in outputs.shapes)
+    others = possible_readings(outputs, notes, Wish(class_count=wish.class_count))
+    fitting = dict.fromkeys(reading.layout.value for reading in others)
+    way_out = f"; those that fit: {', '.join(fitting)}" if fitting else ""
+    return f"outputs of the shape {shapes} do not fit {wished}{way_out}"
 
 
 def _choose_labels(
-    model_path: Path,
-    labels: Sequence[str] | None,
-    named: tuple[str, ...],
-    class_count: int | None,
+    labels: Sequence[str] | None, named: tuple[str, ...], class_count: int | None
 ) -> tuple[str, ...]:
     if labels is not None:
-        if class_count is not None and len(labels) != class_count:
+        expected = class_count or len(named)
+        if expected and len(labels) != expected:
             raise ModelError(
-                f"{model_path}: got {len(labels)} labels, expected {class_count}, one for each"
-                " class of the model"
+                f"got {len(labels)} labels, expected {expected}, one for each class of the model"
             )
         return tuple(labels)
     if named and class_count in (len(named), None):

@@ -1,4 +1,4 @@
-"""The loop of the detection node: one answer with boxes for each picture."""
+"""The loop of the detection node: one answer with all that was found for each picture."""
 
 from __future__ import annotations
 
@@ -15,14 +15,23 @@ from numpy.typing import NDArray
 from dora_rt.errors import CorruptSampleError, NodeClosedError
 from dora_rt.interface import NodeLike
 from dora_rt.latency import BUCKETS, bucket, percentile_ns
+from dora_rt.picture import NoPictureError, picture_of
 
-from .boxes import no_boxes
+from ..used_ports import singles
+from .box_layout import Task
 from .detector import Detector
-from .errors import FrameError
-from .pictures import picture_of
+from .found_objects import NOTHING, Found
 
 IMAGE_INPUT = "image"
 BBOX_OUTPUT = "bbox"
+OTHER_OUTPUTS = {
+    "masks": Task.SEGMENT,
+    "keypoints": Task.POSE,
+    "oriented": Task.ORIENTED,
+    "classes": Task.CLASSIFY,
+}
+"""Outputs for what models find beyond boxes, each of one task."""
+
 SCENE_KEY = "scene"
 """Metadata key of the frames of the webcam node's synthetic scene."""
 
@@ -79,7 +88,9 @@ def run(
     Every image gets exactly one answer, also one that is no picture, so that no reader waits:
     N x 6 float32 (x1, y1, x2, y2 in pixels of the picture, confidence, class) with the metadata
     `labels` (all class names), `width` and `height` (of the picture, in pixels), `model` (file
-    name) and `detect_ms`.
+    name), `detect_ms` and `seq` (of the picture at its sender). What a model finds beside boxes
+    (masks, key points, oriented boxes, classes) goes to the outputs of these names, where the
+    dataflow file has them.
 
     Args:
         node: the node.
@@ -106,28 +117,64 @@ def _answer_all(
     clock: Callable[[], int],
 ) -> None:
     detector: Detector | None = None
-    for event in node:
+    known = (BBOX_OUTPUT, *OTHER_OUTPUTS)
+    asked = [name for name in node.output_ids() if name in known] or [BBOX_OUTPUT]
+    for event in singles(node):
         if event.id != IMAGE_INPUT:
             continue
         try:
-            picture = picture_of(event.value, event.metadata.get("encoding"))
-        except (FrameError, CorruptSampleError) as error:
+            picture = picture_of(event.value, event.metadata)
+        except (NoPictureError, CorruptSampleError) as error:
             if not tally.unusable:
-                _logger.warning("%s; answered with no boxes, and not said again", error)
+                text = "input '%s': %s; answered with no boxes, and not said again"
+                _logger.warning(text, IMAGE_INPUT, error)
             tally.unusable += 1
-            node.send_output(BBOX_OUTPUT, no_boxes(), _describe(detector, None, 0))
+            _send(node, NOTHING, asked, _describe(detector, None, 0, event.seq))
             continue
         if detector is None:
             detector = open_detector(SCENE_KEY in event.metadata)
+            _tell_outputs(detector, asked)
         started_ns = clock()
-        boxes = detector.detect(picture)
+        found = detector.look(picture)
         detect_ns = clock() - started_ns
-        tally.add(detect_ns, [detector.label(int(number)) for number in boxes[:, 5]])
-        node.send_output(BBOX_OUTPUT, boxes, _describe(detector, picture, detect_ns))
+        tally.add(detect_ns, [detector.label(number) for number in _numbers_of(found)])
+        _send(node, found, asked, _describe(detector, picture, detect_ns, event.seq))
+
+
+def _numbers_of(found: Found) -> list[int]:
+    """Return the classes of what was found: of the boxes, or the best one of the picture."""
+    if found.classes is not None:
+        return [int(number) for number in found.classes[:1, 0]]
+    return [int(number) for number in found.boxes[:, 5]]
+
+
+def _send(node: NodeLike, found: Found, asked: list[str], about: dict[str, Any]) -> None:
+    """Send what the dataflow file has an output for."""
+    for name, array in found.outputs().items():
+        if name in asked:
+            node.send_output(name, array, about)
+
+
+def _tell_outputs(detector: Detector, asked: list[str]) -> None:
+    """Say what the model finds that nobody gets, and what is awaited that it does not find."""
+    for name, task in OTHER_OUTPUTS.items():
+        if task is detector.task and name not in asked:
+            _logger.warning(
+                "%s finds more than boxes: add '%s' to the outputs of this node to get it",
+                detector.model_path.name,
+                name,
+            )
+        elif name in asked and task is not detector.task:
+            _logger.warning(
+                "nothing comes at the output '%s': %s is no model for it (its task: %s)",
+                name,
+                detector.model_path.name,
+                detector.task.value,
+            )
 
 
 def _describe(
-    detector: Detector | None, picture: NDArray[np.uint8] | None, detect_ns: int
+    detector: Detector | None, picture: NDArray[np.uint8] | None, detect_ns: int, seq: int
 ) -> dict[str, Any]:
     """Make the metadata of an answer; empty or 0 where there is no picture or no model yet."""
     return {
@@ -136,4 +183,5 @@ def _describe(
         "height": picture.shape[0] if picture is not None else 0,
         "model": detector.model_path.name if detector is not None else "",
         "detect_ms": round(detect_ns / 1e6, 3),
+        "seq": seq,
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ModelError
+from .other_formats import other_format
 
 SCENE_MODEL_PATH = Path(__file__).parent / "scene_model.onnx"
 """The embedded model, which knows the objects of the webcam node's synthetic scene."""
@@ -68,6 +69,9 @@ def find_model(model: str, cache_dir: Path) -> Path:
     path = Path(model).expanduser()
     if path.is_file():
         return path
+    if path.is_dir():
+        what = other_format(path) or "a folder; give the path of an ONNX file"
+        raise ModelError(f"{path.absolute()} is {what}")
     raise ModelError(
         f"there is no model file {path.absolute()}; give the path of an ONNX file, or one of the"
         f" names {', '.join(MODELS)}"

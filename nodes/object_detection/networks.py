@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -38,6 +39,14 @@ _PACKAGES = {
     "coreml": "onnxruntime",
 }
 
+_ORT_PREFIX = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?(/\S+ )?"
+)
+_OPSET = "yolo export model=best.pt format=onnx opset=17"
+_WORST_CHARACTERS = 300
+
+Blob = NDArray[np.floating]
+
 _logger = logging.getLogger(__name__)
 
 
@@ -52,8 +61,12 @@ class Network(Protocol):
     backend: str
     provider: str
 
-    def run(self, blob: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return the model's first output for a blob of 1 x 3 x height x width.
+    def run(self, blob: Blob, names: Sequence[str]) -> list[NDArray[np.generic]]:
+        """Return outputs of the model for a blob of the shape of its input.
+
+        Args:
+            blob: the picture.
+            names: of the outputs.
 
         Raises:
             ModelError: the backend cannot do it.
@@ -94,7 +107,7 @@ class OnnxRuntimeNetwork:
     def __init__(self, session: onnxruntime.InferenceSession, facts: OnnxFacts) -> None:
         self._session = session
         self._input_name = facts.input_name
-        self._output_names = [facts.output_name]
+        self._size_input_name = facts.size_input_name
         self.provider: str = session.get_providers()[0]
 
     @classmethod
@@ -124,21 +137,59 @@ class OnnxRuntimeNetwork:
         except Exception as error:
             # Its exceptions have no common base but Exception (onnxruntime_pybind11_state.Fail,
             # InvalidGraph, NotImplemented, ...).
-            raise ModelError(f"{path}: onnxruntime cannot load this model: {error}") from error
+            raise ModelError(f"{path}: {explain_refusal(str(error), facts)}") from error
         network = cls(session, facts)
         if fallback := explain_fallback(device, offered, network.provider):
             _logger.warning("%s", fallback)
         return network
 
-    def run(self, blob: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return the model's first output for a blob."""
+    def run(self, blob: Blob, names: Sequence[str]) -> list[NDArray[np.generic]]:
+        """Return outputs of the model for a blob."""
+        feeds: dict[str, NDArray[np.generic]] = {self._input_name: blob}
+        if self._size_input_name is not None:
+            feeds[self._size_input_name] = input_size_of(blob)
         try:
-            outputs: list[NDArray[np.floating]] = self._session.run(
-                self._output_names, {self._input_name: blob}
-            )
+            outputs: list[NDArray[np.generic]] = self._session.run(list(names), feeds)
         except Exception as error:  # as in open
-            raise ModelError(f"onnxruntime cannot run this model: {error}") from error
-        return outputs[0]
+            raise ModelError(f"onnxruntime cannot run this model: {_one_line(error)}") from error
+        return outputs
+
+
+def input_size_of(blob: Blob) -> NDArray[np.int64]:
+    """Return width and height of the input, for each picture of the batch.
+
+    RT-DETR and D-FINE scale their boxes by it: these are then in pixels of the input, as all are.
+    """
+    height, width = blob.shape[2:]
+    return np.array([[width, height]] * blob.shape[0], np.int64)
+
+
+def explain_refusal(error: str, facts: OnnxFacts) -> str:
+    """Return why onnxruntime cannot load a model, in one line with the way out."""
+    import onnxruntime
+
+    text = _ORT_PREFIX.sub("", " ".join(error.split()))
+    way_out = f"`pip install -U onnxruntime`, or export it for an older one ({_OPSET})"
+    runtime = f"onnxruntime {onnxruntime.__version__}"
+    if "IR version" in text:
+        newest = re.search(r"max supported IR version: (\d+)", text)
+        until = f", and this {runtime} reads up to {newest.group(1)}" if newest else ""
+        return f"it is an ONNX file of IR version {facts.ir_version}{until}: {way_out}"
+    if "opset" in text.lower() and "support" in text:
+        newest = re.search(r"(?:till|until) opset (\d+)", text)
+        until = f", and this {runtime} knows up to {newest.group(1)}" if newest else ""
+        return f"it is an ONNX file of opset {facts.opset}{until}: {way_out}"
+    if "is not a registered function/op" in text or "No Op registered for" in text:
+        return (
+            f"onnxruntime cannot load this model, for it lacks one of its operators: {text}; if it"
+            " is one of a plugin (TensorRT's EfficientNMS, MMDeploy), export without it, else"
+            f" {way_out}"
+        )
+    return f"onnxruntime cannot load this model: {text[:_WORST_CHARACTERS]}"
+
+
+def _one_line(error: Exception) -> str:
+    return _ORT_PREFIX.sub("", " ".join(str(error).split()))[:_WORST_CHARACTERS]
 
 
 def explain_fallback(device: str, offered: Sequence[str], provider: str) -> str | None:
@@ -173,7 +224,8 @@ class OpenCvNetwork:
 
     def __init__(self, net: cv2.dnn.Net, facts: OnnxFacts) -> None:
         self._net = net
-        self._output_name = facts.output_name
+        self._input_name = facts.input_name
+        self._size_input_name = facts.size_input_name
 
     @classmethod
     def open(cls, path: Path, facts: OnnxFacts, device: str, threads: int | None) -> OpenCvNetwork:
@@ -195,19 +247,23 @@ class OpenCvNetwork:
             net = cv2.dnn.readNetFromONNX(str(path))
         except cv2.error as error:
             raise ModelError(
-                f"{path}: OpenCV {cv2.__version__} cannot load this model: {error}; `pip install"
+                f"{path}: OpenCV {cv2.__version__} cannot load this model (IR version"
+                f" {facts.ir_version}, opset {facts.opset}): {_one_line(error)}; `pip install"
                 " onnxruntime` reads more models"
             ) from error
         return cls(net, facts)
 
-    def run(self, blob: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return the model's first output for a blob."""
+    def run(self, blob: Blob, names: Sequence[str]) -> list[NDArray[np.generic]]:
+        """Return outputs of the model for a blob."""
         try:
-            self._net.setInput(blob)
+            self._net.setInput(blob, self._input_name)
+            if self._size_input_name is not None:
+                self._net.setInput(input_size_of(blob), self._size_input_name)
             # By name: of a model with several outputs, OpenCV 4 gives the last one otherwise.
-            return np.asarray(self._net.forward(self._output_name), dtype=np.float32)
+            outputs = self._net.forward(list(names))
         except cv2.error as error:
             raise ModelError(
-                f"OpenCV {cv2.__version__} cannot run this model: {error}; `pip install"
+                f"OpenCV {cv2.__version__} cannot run this model: {_one_line(error)}; `pip install"
                 " onnxruntime` runs more models"
             ) from error
+        return [np.asarray(output) for output in outputs]

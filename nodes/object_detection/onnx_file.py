@@ -21,7 +21,8 @@ import numpy as np
 
 from .errors import ModelError
 
-_MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 1, 7, 8, 14
+_OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 5, 11, 12
 _TENSOR_NAME = 8
 _VALUE_NAME, _VALUE_TYPE = 1, 2
@@ -37,23 +38,33 @@ _WIRE_VARINT, _WIRE_FIXED64, _WIRE_BYTES, _WIRE_FIXED32 = 0, 1, 2, 5
 _DTYPES: Mapping[int, type[np.floating]] = {1: np.float32, 10: np.float16}
 
 
+SIZE_INPUTS = ("orig_target_sizes", "orig_sizes", "orig_size")
+"""Names of the second input of RT-DETR and D-FINE: width and height that the boxes are for."""
+
+
 @dataclass(frozen=True, slots=True)
 class OnnxFacts:
     """The facts of an ONNX file that a detector needs before it runs it.
 
     Attributes:
-        input_name: name of the graph's one input.
+        input_name: name of the graph's picture input.
         input_shape: its shape; None where the file leaves a dimension open.
         input_dtype: float32 or float16.
-        output_name: name of the graph's first output.
+        output_names: names of the graph's outputs, in their order.
         metadata: the exporter's notes, for example ultralytics' `names`.
+        size_input_name: the input for the size that the boxes are for; None without one.
+        ir_version: of the file's format.
+        opset: version of ONNX's own operators that the file uses.
     """
 
     input_name: str
     input_shape: tuple[int | None, ...]
     input_dtype: np.dtype[np.floating]
-    output_name: str
+    output_names: tuple[str, ...]
     metadata: Mapping[str, str]
+    size_input_name: str | None = None
+    ir_version: int = 0
+    opset: int = 0
 
 
 def read_onnx_facts(path: Path) -> OnnxFacts:
@@ -96,8 +107,13 @@ def _facts(model: mmap.mmap) -> OnnxFacts:
     inputs: list[_Field] = []
     outputs: list[_Field] = []
     has_graph = False
+    ir_version = opset = 0
     for field in _fields(model, 0, len(model)):
-        if field.number == _MODEL_METADATA:
+        if field.number == _MODEL_IR_VERSION:
+            ir_version = field.varint
+        elif field.number == _MODEL_OPSET:
+            opset = max(opset, _own_opset(model, field))
+        elif field.number == _MODEL_METADATA:
             metadata[_text(model, field, _ENTRY_KEY)] = _text(model, field, _ENTRY_VALUE)
         elif field.number == _MODEL_GRAPH:
             has_graph = True
@@ -112,18 +128,39 @@ def _facts(model: mmap.mmap) -> OnnxFacts:
         raise ValueError("it has no graph")
     # Files of IR version 3 and older list their weights as inputs, too.
     inputs = [part for part in inputs if _text(model, part, _VALUE_NAME) not in initializers]
-    if len(inputs) != 1:
-        raise _UnsupportedInputError(
-            f"this model has {len(inputs)} inputs, but a detector has one, the image"
-        )
-    dtype, shape = _tensor_type(model, inputs[0])
+    names = [_text(model, part, _VALUE_NAME) for part in inputs]
+    size_input_name = next((name for name in names if name in SIZE_INPUTS), None)
+    pictures = [part for part, name in zip(inputs, names, strict=True) if name != size_input_name]
+    if len(pictures) != 1:
+        raise _UnsupportedInputError(_about_inputs(names))
+    dtype, shape = _tensor_type(model, pictures[0])
     return OnnxFacts(
-        input_name=_text(model, inputs[0], _VALUE_NAME),
+        input_name=_text(model, pictures[0], _VALUE_NAME),
         input_shape=shape,
         input_dtype=dtype,
-        output_name=_text(model, outputs[0], _VALUE_NAME),
+        output_names=tuple(_text(model, part, _VALUE_NAME) for part in outputs),
         metadata=metadata,
+        size_input_name=size_input_name,
+        ir_version=ir_version,
+        opset=opset,
     )
+
+
+def _own_opset(model: mmap.mmap, field: _Field) -> int:
+    """Return the version of an opset import, 0 if it is one of another domain than ONNX's own."""
+    if _text(model, field, _OPSET_DOMAIN) not in ("", "ai.onnx"):
+        return 0
+    return max((inner.varint for inner in _inside(model, field, _OPSET_VERSION)), default=0)
+
+
+def _about_inputs(names: list[str]) -> str:
+    text = (
+        f"this model has {len(names)} inputs ({', '.join(names)}), but a detector has one, the"
+        f" image, or a second one named {SIZE_INPUTS[0]} as RT-DETR and D-FINE"
+    )
+    if {"im_shape", "scale_factor"} & set(names):
+        return f"{text}: it is one of PaddleDetection, whose layout is not supported"
+    return text
 
 
 def _tensor_type(

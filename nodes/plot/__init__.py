@@ -12,11 +12,13 @@ from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, one_of, whole_number
+from ..options import add_option, file_path, one_of, whole_number
+from ..quiet_opencv import silence_opencv
+from ..used_ports import wired
 from .output import Output, can_open_window, choose_output, opencv_has_gui
 from .saving import open_saver
 from .screens import HiddenScreen, Screen, WebScreen, WindowScreen
-from .viewer import BOXES_INPUT, Viewer, run
+from .viewer import BOXES_INPUT, IMAGE_INPUT, Viewer, run
 
 __all__ = ["main"]
 
@@ -43,10 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the plot node until the dataflow or its user ends it; return the exit status."""
     options = parse_options(argv, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    silence_opencv(os.environ)
     from dora_rt import Node
 
     try:
-        with Node() as node:
+        with wired(Node(), needs=[IMAGE_INPUT], reads=[BOXES_INPUT]) as node:
             savers = [] if options.save is None else [open_saver(options.save)]
             with closing(open_screen(options)) as screen:
                 viewer = Viewer(screen, savers, expects_boxes=BOXES_INPUT in node.input_ids())
@@ -54,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     run(node, viewer, screen)
                 finally:
                     paths = [saver.close() for saver in savers]
-            for line in viewer.statistics.summary():
+            for line in viewer.summary():
                 logger.info("%s", line)
             for path in paths:
                 if path is not None:
@@ -94,7 +97,7 @@ def open_screen(options: argparse.Namespace) -> Screen:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    """Read the options: each from the command line, or else from the environment."""
+    """Read the options: from the command line, else `env:` of the file, else outside."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.plot",
         description=__doc__,
@@ -105,11 +108,12 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     text = "auto, window, web, file (only --save) or none; auto is a window if there is a display"
     add_option(parser, environ, "--output", output, "auto", text)
     text = "address of the web page; 0.0.0.0 shows it to the whole network"
-    add_option(parser, environ, "--host", str, "127.0.0.1", text)
+    add_option(parser, environ, "--host", str, "127.0.0.1", text, from_outside=False)
     text = "port of the web page; the next free one if it is taken, any if 0"
-    add_option(parser, environ, "--port", whole_number(0, 65535), 8080, text)
+    port = whole_number(0, 65535)
+    add_option(parser, environ, "--port", port, 8080, text, from_outside=False)
     text = "file for the last picture (.png, .jpg), or for a video of all (.mp4, .avi)"
-    add_option(parser, environ, "--save", Path, None, text)
+    add_option(parser, environ, "--save", file_path, None, text)
     options = parser.parse_args(argv)
     if options.output == Output.FILE.value and options.save is None:
         parser.error("--output file needs --save PATH, such as --save out/last.png")

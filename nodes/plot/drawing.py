@@ -1,4 +1,4 @@
-"""Draw boxes, labels and a line of status into a picture."""
+"""Draw what was found into a picture: boxes, masks, key points, classes; and a line of status."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from dora_rt.detections import LEAST_POINT_CONFIDENCE, SKELETONS, corners_of
 
 Image = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
@@ -30,6 +32,8 @@ _FIRST_COLOURS: tuple[Colour, ...] = (
     (180, 120, 90),
     (130, 240, 190),
 )
+_MASK_SHARE = 0.45  # of the colour of a mask; the rest is the picture
+_FAR = 1e5  # pixels: what is farther overflows in OpenCV
 _GOLDEN_RATIO = 0.618033988749895
 _SATURATIONS = (0.9, 0.5, 0.7)
 _BRIGHTNESSES = (0.95, 0.75)
@@ -96,6 +100,76 @@ def draw_boxes(canvas: Image, boxes: Boxes, labels: Sequence[str]) -> None:
         class_id = int(box[5])
         text = f"{label_of(class_id, labels)} {float(box[4]):.2f}"
         _draw_label(canvas, text, (left, top), class_colour(class_id), style)
+
+
+def draw_masks(canvas: Image, masks: NDArray[np.uint8 | np.uint16], boxes: Boxes | None) -> None:
+    """Tint what masks cover in the colours of the classes of their boxes.
+
+    Args:
+        canvas: the picture.
+        masks: of its size: 0, or the number of the row in `boxes` plus 1.
+        boxes: N x 6; None: each mask has a colour of its own.
+    """
+    most = int(masks.max()) if masks.size else 0
+    if not most:
+        return
+    classes = range(most) if boxes is None else boxes[:, 5].astype(int).tolist()
+    table = np.zeros((most + 1, 3), np.uint8)
+    for number in range(most):
+        # More masks than boxes are none of these boxes, and have colours of their own.
+        kind = classes[number] if number < len(classes) else number
+        table[number + 1] = class_colour(kind)
+    tinted = cv2.addWeighted(canvas, 1 - _MASK_SHARE, table[masks], _MASK_SHARE, 0)
+    np.copyto(canvas, tinted, where=(masks > 0)[:, :, None])
+
+
+def draw_keypoints(canvas: Image, keypoints: NDArray[np.float32], boxes: Boxes | None) -> None:
+    """Draw N x K x 3 key points (x, y, confidence), and the lines between those of a person."""
+    style = text_style(canvas.shape)
+    lines = SKELETONS.get(keypoints.shape[1], ())
+    places = np.clip(keypoints[:, :, :2], -_FAR, _FAR).round().astype(int)
+    are_seen = keypoints[:, :, 2] >= LEAST_POINT_CONFIDENCE
+    for number, (points, is_seen) in enumerate(zip(places.tolist(), are_seen, strict=True)):
+        kind = int(boxes[number, 5]) if boxes is not None and number < len(boxes) else 0
+        colour = class_colour(kind)
+        for first, second in lines:
+            if is_seen[first] and is_seen[second]:
+                ends = points[first], points[second]
+                cv2.line(canvas, *ends, colour, style.line, cv2.LINE_AA)
+        for at, point in enumerate(points):
+            if is_seen[at]:
+                cv2.circle(canvas, point, style.line + 3, colour, cv2.FILLED, cv2.LINE_AA)
+                cv2.circle(canvas, point, style.line + 1, _WHITE, cv2.FILLED, cv2.LINE_AA)
+
+
+def draw_oriented(canvas: Image, oriented: NDArray[np.float32], labels: Sequence[str]) -> None:
+    """Draw N x 7 oriented boxes (centre, size, angle, confidence, class) with their labels."""
+    style = text_style(canvas.shape)
+    drawable = oriented[np.argsort(oriented[:, 5], kind="stable")]
+    corners = np.clip(corners_of(drawable), -_FAR, _FAR).round().astype(np.int32)
+    for row, points in zip(drawable, corners, strict=True):
+        colour = class_colour(int(row[6]))
+        cv2.polylines(canvas, [points], True, colour, style.line, cv2.LINE_AA)
+    for row, points in zip(drawable, corners, strict=True):
+        class_id = int(row[6])
+        text = f"{label_of(class_id, labels)} {float(row[5]):.2f}"
+        highest = points[points[:, 1].argmin()]
+        left = int(np.clip(highest[0], 0, canvas.shape[1] - 1))
+        top = int(np.clip(highest[1], 0, canvas.shape[0] - 1))
+        _draw_label(canvas, text, (left, top), class_colour(class_id), style)
+
+
+def draw_classes(canvas: Image, classes: NDArray[np.float32], labels: Sequence[str]) -> None:
+    """Write K x 2 classes of the whole picture (class, confidence) below each other."""
+    style = text_style(canvas.shape)
+    top = style.padding
+    for class_id, confidence in classes.tolist():
+        text = f"{label_of(int(class_id), labels)} {confidence:.2f}"
+        (_, height), baseline = cv2.getTextSize(text, _FONT, style.scale, style.thickness)
+        tab_height = height + baseline + style.padding
+        corner = (style.padding, top + tab_height)
+        _draw_label(canvas, text, corner, class_colour(int(class_id)), style)
+        top += tab_height + style.padding
 
 
 def draw_status(canvas: Image, text: str) -> None:

@@ -6,22 +6,18 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Protocol
 
 import cv2
 
 from dora_rt.errors import DoraRtError
 
+from ..video_output import VIDEO_SUFFIXES, DiskFullError, VideoFileError, open_video_file
 from .drawing import Image
 
 logger = logging.getLogger(__name__)
 
-_CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
-# A video's rate stands in its header, so it must be known before the first picture is written.
-_PICTURES_TO_LEARN_RATE = 8
-_FALLBACK_FPS = 10.0
 
 
 class SaveError(DoraRtError):
@@ -31,8 +27,8 @@ class SaveError(DoraRtError):
 class Saver(Protocol):
     """Keeps the pictures that are shown, and writes them at the end at the latest."""
 
-    def add(self, image: Image) -> None:
-        """Take a picture; it may be kept until the next call."""
+    def add(self, image: Image, origin_ns: int) -> None:
+        """Take a picture, taken at `origin_ns`; it may be kept until the next call."""
 
     def close(self) -> Path | None:
         """Finish; return the file that is there now, None if there was nothing to save."""
@@ -45,10 +41,10 @@ def open_saver(path: Path, clock: Callable[[], int] = time.monotonic_ns) -> Save
         SaveError: the suffix is none of a picture or video, or the folder cannot be made.
     """
     suffix = path.suffix.lower()
-    if suffix not in _CODECS and suffix not in _PICTURE_SUFFIXES:
+    if suffix not in (*VIDEO_SUFFIXES, *_PICTURE_SUFFIXES):
         raise SaveError(
             f"--save {path}: '{path.suffix}' is neither a picture nor a video; "
-            f"expected {', '.join((*_PICTURE_SUFFIXES, *_CODECS))}"
+            f"expected {', '.join((*_PICTURE_SUFFIXES, *VIDEO_SUFFIXES))}"
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +54,7 @@ def open_saver(path: Path, clock: Callable[[], int] = time.monotonic_ns) -> Save
         ) from error
     if path.is_dir():
         raise SaveError(f"--save {path}: this is a folder; expected the path of a file")
-    return VideoSaver(path, clock) if suffix in _CODECS else PictureSaver(path)
+    return VideoSaver(path, clock) if suffix in VIDEO_SUFFIXES else PictureSaver(path)
 
 
 class PictureSaver:
@@ -68,7 +64,7 @@ class PictureSaver:
         self._path = path
         self._last: Image | None = None
 
-    def add(self, image: Image) -> None:
+    def add(self, image: Image, origin_ns: int) -> None:
         """Take a picture instead of the one before."""
         self._last = image
 
@@ -93,80 +89,49 @@ class PictureSaver:
 
 
 class VideoSaver:
-    """Write all pictures as a video that plays as fast as they came.
+    """Write all pictures as a video that lasts as long as they did.
 
     Args:
         path: .mp4 or .avi.
-        clock: nanoseconds of a monotonic clock, to learn how fast they come.
+        clock: nanoseconds of a monotonic clock, for pictures without an origin.
     """
 
     def __init__(self, path: Path, clock: Callable[[], int]) -> None:
-        self._path = path
+        self._video = open_video_file(path)
         self._clock = clock
-        self._first: list[Image] = []
-        self._times_ns: list[int] = []
-        self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)
+        self._is_full = False
 
-    def add(self, image: Image) -> None:
-        """Write a picture; the first few are kept until the rate is known.
+    def add(self, image: Image, origin_ns: int) -> None:
+        """Write a picture by its origin: how fast it came here depends on who was busy.
 
         Raises:
             SaveError: the video cannot be written there.
         """
-        if self._writer is not None:
-            self._write(self._writer, image)
+        if self._is_full:
             return
-        self._first.append(image.copy())
-        self._times_ns.append(self._clock())
-        if len(self._first) == _PICTURES_TO_LEARN_RATE:
-            self._open()
+        try:
+            self._video.add(image, origin_ns or self._clock())
+        except DiskFullError as error:
+            # To show goes on.
+            self._is_full = True
+            logger.error("--save %s", error)
+        except VideoFileError as error:
+            raise SaveError(f"--save {error}") from error
 
     def close(self) -> Path | None:
-        """Finish the video and rename it to its final name.
+        """Finish the video.
 
         Raises:
-            SaveError: the video cannot be written there.
+            SaveError: the last pictures cannot be written.
         """
-        if self._first:
-            self._open()
-        if self._writer is None:
-            return None
-        self._writer.release()
-        self._writer = None
-        _part(self._path).replace(self._path)
-        return self._path
-
-    def _open(self) -> None:
-        height, width = self._first[0].shape[:2]
-        codec = _CODECS[self._path.suffix.lower()]
-        self._size = (width, height)
-        writer = cv2.VideoWriter(
-            str(_part(self._path)), cv2.VideoWriter.fourcc(*codec), self._fps(), self._size
-        )
-        if not writer.isOpened():
-            raise SaveError(
-                f"--save {self._path}: OpenCV cannot write a {codec} video of {width}x{height} "
-                "there; check the folder's permissions, or try .avi"
-            )
-        self._writer = writer
-        for image in self._first:
-            self._write(writer, image)
-        self._first = []
-
-    def _fps(self) -> float:
-        intervals = [
-            after - before
-            for before, after in zip(self._times_ns, self._times_ns[1:], strict=False)
-        ]
-        if not intervals or median(intervals) <= 0:
-            return _FALLBACK_FPS
-        return float(min(max(round(1e9 / median(intervals), 2), 1.0), 120.0))
-
-    def _write(self, writer: cv2.VideoWriter, image: Image) -> None:
-        # A writer drops pictures of another size without a word.
-        fits = (image.shape[1], image.shape[0]) == self._size
-        writer.write(image if fits else cv2.resize(image, self._size))
+        try:
+            return self._video.close()
+        except DiskFullError as error:
+            if not self._is_full:
+                logger.error("--save %s", error)
+            return self._video.path
+        except VideoFileError as error:
+            raise SaveError(f"--save {error}") from error
 
 
 def _part(path: Path) -> Path:

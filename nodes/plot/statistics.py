@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import median
 
+from dora_rt.detections import Detections
 from dora_rt.latency import BUCKETS, bucket, percentile_ns
 
 from .drawing import label_of
-from .matching import Detections
 
 _RECENT_NS = 2_000_000_000
 _RECENT_LATENCIES = 60
@@ -20,7 +20,12 @@ _NAMED_LABELS = 12
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How things are at the moment; latency in milliseconds from camera to picture."""
+    """How things are at the moment.
+
+    `latency_ms` is that of the picture shown, from its capture to when it and its boxes were here:
+    the age that the launcher shows at the edge of the boxes. `latency_p50_ms` is the median of the
+    last of those pictures whose boxes are shown, if boxes are shown at all.
+    """
 
     frames: int = 0
     fps: float = 0.0
@@ -28,6 +33,7 @@ class Status:
     latency_p50_ms: float = 0.0
     objects: int = 0
     drops: int = 0
+    without_boxes: int = 0
     width: int = 0
     height: int = 0
 
@@ -53,30 +59,55 @@ class Statistics:
 
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock = clock
-        self._counts = [0] * BUCKETS
+        # Pictures with boxes wait for their detector, others do not: two kinds of latencies.
+        self._counts = {kind: [0] * BUCKETS for kind in (False, True)}
+        self._latencies: dict[bool, deque[int]] = {
+            kind: deque(maxlen=_RECENT_LATENCIES) for kind in (False, True)
+        }
         self._recent_ns: deque[int] = deque()
-        self._recent_latencies: deque[int] = deque(maxlen=_RECENT_LATENCIES)
         self._first_ns = 0
         self._found: Counter[str] = Counter()
         self._pictures_with_detections = 0
         self.frames = 0
         self.drops = 0
+        self.without_boxes = 0
+        self.unmatched = 0
 
     def add_drops(self, dropped: int) -> None:
         """Count pictures and boxes that were lost on their way here."""
         self.drops += dropped
 
+    def add_unmatched(self, unmatched: int) -> None:
+        """Count pictures and boxes that found no partner, which is no loss on the way."""
+        self.unmatched += unmatched
+
     def add_view(
-        self, origin_ns: int, detections: Detections | None, shape: tuple[int, ...]
+        self,
+        received_ns: int,
+        origin_ns: int,
+        detections: Detections | None,
+        shape: tuple[int, ...],
+        *,
+        lacks_boxes: bool = False,
     ) -> Status:
-        """Count a picture that is shown now; return the status."""
+        """Count a picture that is shown now; return the status.
+
+        Args:
+            received_ns: when all that is shown was here.
+            origin_ns: when the picture was captured.
+            detections: the boxes that are drawn on it.
+            shape: height and width.
+            lacks_boxes: whether there should be boxes.
+        """
         now_ns = self._clock()
-        latency_ns = max(0, now_ns - origin_ns) if origin_ns else 0
+        latency_ns = max(0, received_ns - origin_ns) if origin_ns else 0
+        has_boxes = detections is not None
         if self.frames == 0:
             self._first_ns = now_ns
         self.frames += 1
-        self._counts[bucket(latency_ns)] += 1
-        self._recent_latencies.append(latency_ns)
+        self.without_boxes += lacks_boxes
+        self._counts[has_boxes][bucket(latency_ns)] += 1
+        self._latencies[has_boxes].append(latency_ns)
         self._recent_ns.append(now_ns)
         while now_ns - self._recent_ns[0] > _RECENT_NS:
             self._recent_ns.popleft()
@@ -90,9 +121,10 @@ class Statistics:
             frames=self.frames,
             fps=_rate(len(self._recent_ns), now_ns - self._recent_ns[0]),
             latency_ms=latency_ns / 1e6,
-            latency_p50_ms=median(self._recent_latencies) / 1e6,
+            latency_p50_ms=median(self._latencies[True] or self._latencies[False]) / 1e6,
             objects=objects,
             drops=self.drops,
+            without_boxes=self.without_boxes,
             width=shape[1],
             height=shape[0],
         )
@@ -105,9 +137,20 @@ class Statistics:
         fps = _rate(self.frames, last_ns - self._first_ns)
         dropped = f", {self.drops} dropped on the way" if self.drops else ""
         lines = [f"shown: {_pictures(self.frames)}, mean {fps:.1f} fps{dropped}"]
-        p50, p99 = (percentile_ns(self._counts, fraction) for fraction in (0.5, 0.99))
-        assert p50 is not None and p99 is not None
-        lines.append(f"latency camera to picture: p50 {p50 / 1e6:.1f} ms, p99 {p99 / 1e6:.1f} ms")
+        shown = [kind for kind in (True, False) if self._latencies[kind]]
+        for kind in shown:
+            p50, p99 = (percentile_ns(self._counts[kind], fraction) for fraction in (0.5, 0.99))
+            assert p50 is not None and p99 is not None
+            which = "" if len(shown) == 1 else ", with boxes" if kind else ", without boxes"
+            times = f"p50 {p50 / 1e6:.1f} ms, p99 {p99 / 1e6:.1f} ms"
+            lines.append(f"latency camera to picture{which}: {times}")
+        if self.without_boxes:
+            lines.append(
+                f"without boxes: {_pictures(self.without_boxes)}, whose boxes were not here"
+            )
+        if self.unmatched:
+            things = "sample" if self.unmatched == 1 else "samples"
+            lines.append(f"not shown: {self.unmatched} {things} without a partner of the same time")
         if self._pictures_with_detections:
             lines.append(f"found: {self._found_text()}")
         return lines

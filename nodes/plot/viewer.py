@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from dora_rt.detections import Detections, NoBoxesError
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
 from dora_rt.interface import NodeLike
+from dora_rt.picture import NoPictureError
+from dora_rt.picture_matcher import PictureMatcher, View
 
+from ..odd_samples import OddSamples
 from .drawing import draw_boxes, draw_status
-from .matching import Matcher, Picture, View
-from .received import InputError, decode, read_detections
+from .received import decode, read_finding, read_picture
 from .saving import Saver
 from .screens import Screen
 from .statistics import Statistics
 
-logger = logging.getLogger(__name__)
-
 IMAGE_INPUT = "image"
 BOXES_INPUT = "bbox"
+SYNC_INPUT = "sync"
+
+_ODD = (NoPictureError, NoBoxesError, CorruptSampleError)
+_LACKS_BOXES = "no boxes of this picture"
+# So many boxes without their picture, and none with it, are no chance.
+_MANY_UNMATCHED = 10
 
 
 class Viewer:
@@ -33,6 +39,7 @@ class Viewer:
         savers: where it is saved.
         expects_boxes: whether the dataflow wires boxes to this node.
         clock: nanoseconds of the clock that events are stamped with.
+        name_of: returns the name of an input for the user.
     """
 
     def __init__(
@@ -42,70 +49,112 @@ class Viewer:
         *,
         expects_boxes: bool,
         clock: Callable[[], int] = time.monotonic_ns,
+        name_of: Callable[[str], str] = "input '{}'".format,
     ) -> None:
         self._screen = screen
         self._savers = savers
         self._clock = clock
-        self._matcher: Matcher[Event] = Matcher(expects_boxes=expects_boxes)
-        self._told: set[str] = set()
+        expected = [BOXES_INPUT] if expects_boxes else []
+        self._matcher: PictureMatcher[Event, Detections] = PictureMatcher(expected)
+        self._name_of = name_of
+        self._odd = OddSamples(name_of)
         self.statistics = Statistics(clock)
 
     def take(self, event: Event) -> bool:
         """Take one event of any input; False if the user wants to end."""
-        self.statistics.add_drops(event.dropped)
+        # The moment that the launcher's counters call the age of this sample.
+        received_ns = self._clock()
+        if event.id == SYNC_INPUT and {IMAGE_INPUT, BOXES_INPUT} <= event.value.keys():
+            return self._show_matched(event, received_ns)
         try:
-            view = self._match(event)
-            return True if view is None else self._show(view)
-        except (InputError, CorruptSampleError) as error:
-            self._tell_once(str(error))
+            view = self._match(event, received_ns)
+        except _ODD as error:
+            self._odd.add(event.id, error)
             return True
+        return True if view is None else self._show(view, received_ns)
 
     def show_remaining(self) -> None:
         """Show the last picture if none was shown yet, because its boxes never came."""
         view = self._matcher.take_last()
-        if view is None or self.statistics.frames > 0:
-            return
-        try:
-            self._show(view)
-        except (InputError, CorruptSampleError) as error:
-            self._tell_once(str(error))
+        if view is not None:
+            self._show(view, self._clock())
 
-    def _match(self, event: Event) -> View[Event] | None:
+    def summary(self) -> list[str]:
+        """Return what was shown, in a few lines."""
+        self.statistics.unmatched = self._matcher.unmatched
+        return [*self.statistics.summary(), *self._odd.summary()]
+
+    def _match(self, event: Event, now_ns: int) -> View[Event, Detections] | None:
         match event.id:
             case "image":
-                return self._matcher.add_picture(Picture(event.origin_ns, event), self._clock())
+                self.statistics.add_drops(event.dropped)
+                return self._matcher.add_picture(read_picture(event), now_ns)
             case "bbox":
-                return self._matcher.add_detections(read_detections(event), self._clock())
-            case "sync" if {IMAGE_INPUT, BOXES_INPUT} <= event.value.keys():
-                # The dataflow file lets them come together.
-                picture = event[IMAGE_INPUT]
-                return View(Picture(event.origin_ns, picture), read_detections(event[BOXES_INPUT]))
+                self.statistics.add_drops(event.dropped)
+                view = self._matcher.add_finding(BOXES_INPUT, read_finding(event), now_ns)
+                if self._matcher.unmatched >= _MANY_UNMATCHED and not self._matcher.matched:
+                    self._odd.tell_once(
+                        f"{self._name_of(BOXES_INPUT)}: no boxes have the time of a picture that "
+                        "is here: send them in answer to their picture, or with "
+                        "captured_ns=event.origin_ns of it"
+                    )
+                return view
             case other:
-                self._tell_once(
+                self._odd.tell_once(
                     f"input '{other}' is not shown; plot has the inputs "
                     f"'{IMAGE_INPUT}' and '{BOXES_INPUT}'"
                 )
                 return None
 
-    def _show(self, view: View[Event]) -> bool:
-        image = decode(view.picture.pixels)
+    def _show_matched(self, event: Event, received_ns: int) -> bool:
+        """Show a picture and boxes that the dataflow file lets come together, by `sync:`."""
+        self.statistics.add_unmatched(event.dropped)
+        picture = read_picture(event[IMAGE_INPUT])
+        try:
+            finding = read_finding(event[BOXES_INPUT])
+        except _ODD as error:
+            self._odd.add(BOXES_INPUT, error)
+            return self._show(View(picture, lacks_findings=True), received_ns)
+        # The file may allow for a difference: then both are not of the same picture.
+        later_ms = (finding.origin_ns - picture.origin_ns) / 1e6
+        when = "later" if later_ms > 0 else "earlier"
+        hint = f"boxes of {abs(later_ms):.0f} ms {when}" if later_ms else ""
+        return self._show(View(picture, {BOXES_INPUT: finding.content}), received_ns, hint)
+
+    def _show(self, view: View[Event, Detections], received_ns: int, hint: str = "") -> bool:
+        """Show a picture; False if the user wants to end."""
+        try:
+            image = decode(view.picture.pixels)
+        except _ODD as error:
+            self._odd.add(IMAGE_INPUT, error)
+            return True
         canvas = self._screen.canvas(image.shape)
         # A received picture is shared with all its readers: drawing goes into a copy.
         np.copyto(canvas, image)
-        if view.detections is not None:
-            draw_boxes(canvas, view.detections.boxes, view.detections.labels)
-        status = self.statistics.add_view(view.picture.origin_ns, view.detections, canvas.shape)
-        hint = "" if view.is_exact else "   (boxes of an earlier picture)"
-        draw_status(canvas, status.line() + hint)
+        found = self._boxes_of(view, canvas.shape)
+        if found is not None:
+            draw_boxes(canvas, found.boxes, found.labels)
+        lacks_boxes = found is None and (view.lacks_findings or bool(view.findings))
+        status = self.statistics.add_view(
+            received_ns, view.picture.origin_ns, found, canvas.shape, lacks_boxes=lacks_boxes
+        )
+        hint = _LACKS_BOXES if lacks_boxes else hint
+        draw_status(canvas, status.line() + (f"   ({hint})" if hint else ""))
         for saver in self._savers:
-            saver.add(canvas)
+            saver.add(canvas, view.picture.origin_ns)
         return self._screen.show(canvas, status)
 
-    def _tell_once(self, text: str) -> None:
-        """Warn, but not once a frame."""
-        if text not in self._told and len(self._told) < 20:
-            self._told.add(text)
-            logger.warning("%s", text)
+    def _boxes_of(self, view: View[Event, Detections], shape: tuple[int, ...]) -> Detections | None:
+        found = view.findings.get(BOXES_INPUT)
+        if found is None or found.are_of(shape[1], shape[0]):
+            return found
+        width, height = found.size or (0, 0)
+        self._odd.tell_once(
+            f"{self._name_of(BOXES_INPUT)}: boxes of a picture of {width} x {height} pixels are "
+            f"not drawn on one of {shape[1]} x {shape[0]}: wire '{IMAGE_INPUT}' to the output "
+            "that the detector reads"
+        )
+        return None
 
 
 def run(node: NodeLike, viewer: Viewer, screen: Screen) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import one_of
+from ..options import file_path, one_of
+from ..used_ports import wired
 from .loop import run
 from .recorder import Compression, PictureForm, Recorder, check_path
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dora_rt import Node
 
     try:
-        with Node() as node:
+        with wired(Node(), reads=None, needs_any=True) as node:
             run(node, node.input_sources(), lambda: open_recorder(options, os.environ))
     except DoraRtError as error:
         logger.error("%s", error)
@@ -56,7 +57,7 @@ def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--file", type=Path, metavar="FILE", help="the .mcap file [default: the time, .mcap]"
+        "--file", type=file_path, metavar="FILE", help="the .mcap file [default: the time, .mcap]"
     )
     _add_file_options(parser)
     # Of the dataflow that `dora-rt record` runs, as text for the file.

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from dora_rt.detections import BOX_COLUMNS, Boxes, NoBoxesError, boxes_of, labels_of
 from dora_rt.event import Event
+from dora_rt.picture import NoPictureError, PictureFile, Pixels, picture_of, read_picture
 
 from ..recorded import import_extra
+from .annotations import annotates, make_annotations
 
 if TYPE_CHECKING:
     from .recorder import PictureForm
 
 _JPEG_QUALITY = 85
-_BOX_COLUMNS = 6
-_FILES = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}
-_CHANNELS = {3: "bgr8", 4: "bgra8"}
-_TO_BGR = {"rgb8": cv2.COLOR_RGB2BGR, "rgba8": cv2.COLOR_RGBA2BGR, "bgra8": cv2.COLOR_BGRA2BGR}
+# What Foxglove decodes itself.
+_FILES = ("jpeg", "png", "webp")
 _FONT_PIXELS = 14.0
 
 
@@ -40,12 +41,20 @@ def showing(event: Event, form: PictureForm, source: str) -> Shown | None:
         ExtraMissingError: the extra `record` is not installed.
     """
     frame = source.partition("/")[0]
+    if annotates(source, event):
+        annotations = import_extra(_import_annotations)
+        return Shown(
+            "annotations",
+            lambda writer: _register(writer, annotations),
+            lambda event, wall_ns: make_annotations(annotations, source, event, wall_ns),
+        )
     if is_boxes(event):
         schema = import_extra(_import_annotations)
         return Shown("boxes", lambda writer: _register(writer, schema), _boxes)
-    if form.value == "none" or (_file_format(event.value) is None and _encoding(event) is None):
+    picture = None if form.value == "none" else _picture(event)
+    if picture is None:
         return None
-    if form.value == "raw" and _file_format(event.value) is None:
+    if form.value == "raw" and isinstance(picture, Pixels):
         raw = import_extra(_import_raw)
         make = _RawPictures(raw, frame)
         return Shown("picture", lambda writer: _register(writer, raw), make)
@@ -55,40 +64,32 @@ def showing(event: Event, form: PictureForm, source: str) -> Shown | None:
 
 
 def is_boxes(event: Event) -> bool:
-    """Return whether a sample is N x 6 numbers, with the names of classes in its metadata."""
+    """Return whether a sample is a table of boxes, with the names of classes in its metadata."""
     value = event.value
-    return (
+    is_table = (
         isinstance(value, np.ndarray)
-        and value.ndim == 2
-        and value.shape[1] == _BOX_COLUMNS
         and value.dtype.kind == "f"
+        and (value.ndim == 1 or value.shape[-1:] == (BOX_COLUMNS,))
         and isinstance(event.metadata.get("labels"), list)
     )
+    return is_table and _boxes_in(event) is not None
 
 
-def _encoding(event: Event) -> str | None:
-    """Name the layout of pixels; None if it is no picture."""
-    value = event.value
-    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or not value.size:
+def _boxes_in(event: Event) -> Boxes | None:
+    try:
+        return boxes_of(event.value)
+    except NoBoxesError:
         return None
-    encoding = event.metadata.get("encoding")
-    if value.ndim == 2:
-        return "mono8" if encoding == "mono8" else None
-    if value.ndim != 3 or value.shape[2] not in _CHANNELS:
-        return None
-    known = {3: ("bgr8", "rgb8"), 4: ("bgra8", "rgba8")}[value.shape[2]]
-    return encoding if encoding in known else _CHANNELS[value.shape[2]]
 
 
-def _file_format(value: Any) -> str | None:
-    """Name the format of a picture in a file; None if it is none."""
-    if isinstance(value, np.ndarray):
-        if value.ndim != 1 or value.dtype != np.uint8:
-            return None
-        value = value[:16].tobytes()
-    if not isinstance(value, bytes):
+def _picture(event: Event) -> Pixels | PictureFile | None:
+    """Return a picture as it was sent; None if it is none: a plain matrix is rather numbers."""
+    if getattr(event.value, "ndim", 1) == 2 and "encoding" not in event.metadata:
         return None
-    return next((name for magic, name in _FILES.items() if value.startswith(magic)), None)
+    try:
+        return read_picture(event.value, event.metadata)
+    except NoPictureError:
+        return None
 
 
 class _Pictures:
@@ -97,15 +98,15 @@ class _Pictures:
         self._frame = frame
 
     def __call__(self, event: Event, wall_ns: int) -> bytes | None:
-        file_format = _file_format(event.value)
-        if file_format is not None:
-            return self._message(event, wall_ns, bytes(event.value), file_format)
-        encoding = _encoding(event)
-        if encoding is None:
+        found = _picture(event)
+        if found is None:
             return None
-        image = event.value
-        if encoding in _TO_BGR:
-            image = cv2.cvtColor(image, _TO_BGR[encoding])
+        if isinstance(found, PictureFile) and found.kind in _FILES:
+            return self._message(event, wall_ns, bytes(found.content), found.kind)
+        try:
+            image = picture_of(event.value, event.metadata)
+        except NoPictureError:
+            return None
         quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         is_encoded, jpeg = cv2.imencode(".jpg", image, quality)
         return self._message(event, wall_ns, jpeg.tobytes(), "jpeg") if is_encoded else None
@@ -122,17 +123,17 @@ class _RawPictures:
         self._frame = frame
 
     def __call__(self, event: Event, wall_ns: int) -> bytes | None:
-        encoding = _encoding(event)
-        if encoding is None:
+        found = _picture(event)
+        if not isinstance(found, Pixels):
             return None
-        height, width = event.value.shape[:2]
+        width, height = found.size
         message = self._schema(
             frame_id=self._frame,
             width=width,
             height=height,
-            encoding=encoding,
-            step=event.value.nbytes // height,
-            data=event.value.tobytes(),
+            encoding=found.encoding,
+            step=found.array.nbytes // height,
+            data=found.array.tobytes(),
         )
         message.timestamp.FromNanoseconds(event.origin_ns + wall_ns)
         return bytes(message.SerializeToString())
@@ -140,16 +141,16 @@ class _RawPictures:
 
 def _boxes(event: Event, wall_ns: int) -> bytes | None:
     """Return boxes as annotations; Foxglove pairs them with the picture of the same time."""
-    if not is_boxes(event):
+    found = _boxes_in(event)
+    if found is None:
         return None
     from ..plot.drawing import class_colour, label_of
 
     annotations = import_extra(_import_annotations)()
     time_ns = event.origin_ns + wall_ns
     annotations.timestamp.FromNanoseconds(time_ns)
-    labels = [str(label) for label in event.metadata["labels"]]
-    boxes = event.value[np.isfinite(event.value).all(axis=1)]
-    for x1, y1, x2, y2, confidence, number in boxes.tolist():
+    labels = labels_of(event.metadata)
+    for x1, y1, x2, y2, confidence, number in found.tolist():
         blue, green, red = (part / 255 for part in class_colour(int(number)))
         colour = {"r": red, "g": green, "b": blue, "a": 1.0}
         points = annotations.points.add(

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from dora_rt.errors import CorruptSampleError
 
+from ..used_ports import singles
 from .recorder import FLUSH_S, Recorder
 
 if TYPE_CHECKING:
+    from dora_rt.event import Event
     from dora_rt.interface import NodeLike
 
 logger = logging.getLogger(__name__)
@@ -37,11 +39,16 @@ def run(node: NodeLike, sources: Mapping[str, str], open_recorder: Callable[[], 
                 continue
             if event is None:
                 break
-            if event.id in sources:
-                try:
-                    _ = event.metadata  # what cannot be read cannot be replayed either
-                    recorder.add(sources[event.id], event)
-                except CorruptSampleError as error:
-                    logger.warning("input '%s', sample %d: %s; lost", event.id, event.seq, error)
-                    recorder.lost[sources[event.id]] += 1 + event.dropped
+            for sample in singles([event]):
+                if sample.id in sources:
+                    _add(recorder, sources[sample.id], sample)
     logger.info("%s", recorder.summary())
+
+
+def _add(recorder: Recorder, source: str, sample: Event) -> None:
+    try:
+        _ = sample.metadata  # what cannot be read cannot be replayed either
+        recorder.add(source, sample)
+    except CorruptSampleError as error:
+        logger.warning("input '%s', sample %d: %s; lost", sample.id, sample.seq, error)
+        recorder.lost[source] += 1 + sample.dropped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ from ..recorded import (
     encode,
     import_extra,
 )
+
+logger = logging.getLogger(__name__)
 
 FLUSH_S = 1.0
 """How much of its end a recording may lose when its process is killed, in seconds."""
@@ -48,13 +51,18 @@ class Compression(Enum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Channel:
-    """Where the samples of an output go, and what Foxglove gets of them, if anything."""
+    """Where the samples of an output go, and what Foxglove gets of them, if anything.
+
+    `looks` is at how many more samples it is looked for what Foxglove could get of them: the first
+    may be odd.
+    """
 
     number: int
-    shown_number: int | None
-    show: Callable[[Event, int], bytes | None] | None
+    shown_number: int | None = None
+    show: Callable[[Event, int], bytes | None] | None = None
+    looks: int = 20
 
 
 class Recorder:
@@ -76,6 +84,7 @@ class Recorder:
         self.path = path
         self.lost: Counter[str] = Counter()
         self._samples: Counter[str] = Counter()
+        self._odd: Counter[str] = Counter()
         self._file = file
         self._writer = writer
         self._pictures = pictures
@@ -136,11 +145,17 @@ class Recorder:
         Raises:
             RecordingError: the file cannot be written.
         """
-        channel = self._channels.get(source) or self._open_channel(source, event)
+        channel = self._channels.get(source) or self._open_channel(source)
+        if channel.show is None and channel.looks:
+            self._open_shown(channel, source, event)
         message = encode(event)
         time_ns = event.sent_ns + self._wall_ns
         sequence = event.seq & _LARGEST_SEQUENCE
-        shown = None if channel.show is None else channel.show(event, self._wall_ns)
+        shown = None
+        if channel.show is not None:
+            shown = channel.show(event, self._wall_ns)
+            if shown is None:
+                self._tell_odd(source)
         try:
             self._writer.add_message(channel.number, time_ns, message, time_ns, sequence)
             if shown is not None and channel.shown_number is not None:
@@ -201,7 +216,8 @@ class Recorder:
         lines = [f"{self.path}: {self.path.stat().st_size / 1e6:.1f} MB"]
         for source, count in self._samples.items():
             lost = self.lost[source]
-            lines.append(f"  {source}: {count} samples, {lost or 'none'} lost")
+            odd = f", {self._odd[source]} not shown in Foxglove" if self._odd[source] else ""
+            lines.append(f"  {source}: {count} samples, {lost or 'none'} lost{odd}")
         if len(lines) == 1:
             lines.append("  no sample came")
         return "\n".join(lines)
@@ -217,18 +233,31 @@ class Recorder:
             return
         self.close()
 
-    def _open_channel(self, source: str, event: Event) -> _Channel:
+    def _open_channel(self, source: str) -> _Channel:
+        number = self._writer.register_channel(source, ENCODING, self._schema)
+        channel = self._channels[source] = _Channel(number)
+        return channel
+
+    def _open_shown(self, channel: _Channel, source: str, event: Event) -> None:
         from .foxglove import showing
 
-        number = self._writer.register_channel(source, ENCODING, self._schema)
-        shown = None
+        channel.looks -= 1
         form = showing(event, self._pictures, source)
         if form is not None:
             schema = form.register(self._writer)
-            shown = self._writer.register_channel(f"{source}/{form.name}", "protobuf", schema)
-        channel = _Channel(number, shown, None if form is None else form.make)
-        self._channels[source] = channel
-        return channel
+            name = f"{source}/{form.name}"
+            channel.shown_number = self._writer.register_channel(name, "protobuf", schema)
+            channel.show = form.make
+
+    def _tell_odd(self, source: str) -> None:
+        """Say once of an output that a sample is recorded, but not as what it mostly is."""
+        self._odd[source] += 1
+        if self._odd[source] == 1:
+            logger.warning(
+                "%s: a sample is none of what the others are, a picture or boxes; it is recorded "
+                "as it is, and not said again",
+                source,
+            )
 
     def _broken(self, error: OSError) -> RecordingError:
         return RecordingError(

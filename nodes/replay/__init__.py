@@ -6,10 +6,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
+from ..options import file_path
 from .loop import Pace, run
 from .recording import Recording
 
@@ -60,7 +60,7 @@ def parse_options(
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="the recording (.mcap)")
+    parser.add_argument("file", type=file_path, metavar="FILE", help="the recording (.mcap)")
     parser.add_argument("--node", metavar="ID", help="the recorded node [default: this node's id]")
     parser.add_argument(
         "--silent",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import decode_metadata
 
+from ..flow_start import wait_for_start
 from ..recorded import RecordingError
 from .recording import Recorded, Recording
 
@@ -67,9 +68,9 @@ def run(
     end_ns = recording.end_ns + 1
     if pace.end_s is not None:
         end_ns = min(end_ns, recording.begin_ns + int(pace.end_s * 1e9))
-    base_ns = _wait_for_start(node, clock)
     sent = 0
     try:
+        base_ns = _wait_for_start(node, next(iter(sources.values())), clock)
         while not node.is_stopped():
             before = sent
             for recorded in recording.read(sources, begin_ns, end_ns):
@@ -103,12 +104,13 @@ def _check(recording: Recording, sources: Mapping[str, str]) -> None:
         logger.warning("%s was not ended well, and may lack its last second", recording.path)
 
 
-def _wait_for_start(node: NodeLike, clock: Callable[[], int]) -> int:
+def _wait_for_start(node: NodeLike, output_id: str, clock: Callable[[], int]) -> int:
     if node.input_ids():
         event = node.next()
         if event is not None:
             # Of a timer: the same moment in all replay nodes of the flow.
             return event.sent_ns
+    wait_for_start(node, output_id)
     return clock()
 
 

@@ -7,11 +7,11 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, add_switch, number, whole_number
+from ..options import add_option, add_switch, file_path, number, whole_number
+from ..used_ports import wired
 from .feed import Feed
 from .loop import run
 from .stream import Stream, Target, memory_nbytes, open_stream
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dora_rt import Node
 
     try:
-        with Node() as node:
+        with wired(Node(), reads=None, needs_any=True) as node:
             stream = _open(options, os.environ)
             feed = Feed(stream, rate_hz=options.rate, quality=options.quality)
             run(node, feed, expects_boxes="bbox" in node.input_ids())
@@ -63,19 +63,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    """Read the options: each from the command line, or else from the environment."""
+    """Read the options: from the command line, else `env:` of the file, else outside."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.rerun",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_option(parser, environ, "--save", Path, None, "write into this .rrd file")
+    add_option(parser, environ, "--save", file_path, None, "write into this .rrd file")
     add_option(parser, environ, "--connect", str, None, f"send to this viewer, such as {_VIEWER}")
-    add_switch(parser, environ, "--serve-web", "show a web page")
+    add_switch(parser, environ, "--serve-web", "show a web page", from_outside=False)
     add_switch(parser, environ, "--spawn", "start the viewer here")
     text = "port of the web page; the data are served on the port above it"
-    add_option(parser, environ, "--port", whole_number(1, 65534), 9090, text)
+    port = whole_number(1, 65534)
+    add_option(parser, environ, "--port", port, 9090, text, from_outside=False)
     text = "pictures a second at most, and samples of each other input"
     add_option(parser, environ, "--rate", number(0.01, 1000), 10.0, text)
     text = "quality of the JPEG files that pictures are sent as"

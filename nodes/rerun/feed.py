@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dora_rt.detections import Detections
+from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
+from dora_rt.picture import NoPictureError
+from dora_rt.picture_matcher import View
 
-from ..plot.matching import View
-from ..plot.received import InputError
-from .stream import Stream
-
-logger = logging.getLogger(__name__)
+from ..odd_samples import OddSamples
+from .stream import NotShownError, Stream
 
 _GOODBYE_S = 2.0
 _PICTURES = "image"
@@ -53,7 +53,7 @@ class Feed:
         self._places: dict[str, _Place] = {}
         self._news = threading.Condition()
         self._is_closing = False
-        self._told: set[str] = set()
+        self._odd = OddSamples()
         self.sent = 0
         self.skipped = 0
         # A daemon: a viewer that hangs must not keep the process.
@@ -65,7 +65,7 @@ class Feed:
         """Whether a picture was taken."""
         return _PICTURES in self._places
 
-    def offer_view(self, view: View[Event]) -> None:
+    def offer_view(self, view: View[Event, Detections]) -> None:
         """Take a picture with its boxes, if it is time for one."""
         self._offer(_PICTURES, lambda: self._stream.log_view(view, self._quality))
 
@@ -85,7 +85,8 @@ class Feed:
         """Return the counters of the inputs in words."""
         left = self._stream.left_out
         lost = f"; {left} left out, the viewer was not there or too slow" if left else ""
-        return f"sent {self.sent - left} samples to {self._stream.name}{lost}"
+        sent = f"sent {self.sent - left} samples to {self._stream.name}{lost}"
+        return "\n".join([sent, *self._odd.summary()])
 
     def _offer(self, name: str, work: Callable[[], None]) -> None:
         now_ns = self._clock()
@@ -102,24 +103,21 @@ class Feed:
     def _work(self) -> None:
         while True:
             with self._news:
-                while not (waiting := [one for one in self._places.values() if one.work]):
+                while not (
+                    waiting := [(name, place) for name, place in self._places.items() if place.work]
+                ):
                     if self._is_closing:
                         break
                     self._news.wait()
-                works = [place.work for place in waiting if place.work is not None]
-                for place in waiting:
+                works = [(name, place.work) for name, place in waiting if place.work is not None]
+                for _, place in waiting:
                     place.work = None
-            for work in works:
+            for name, work in works:
                 try:
                     work()
                     self.sent += 1
-                except InputError as error:
-                    self._tell_once(str(error))
+                except (NoPictureError, NotShownError, CorruptSampleError) as error:
+                    self._odd.add(name, error)
             if not works:
                 self._stream.close()
                 return
-
-    def _tell_once(self, text: str) -> None:
-        if text not in self._told and len(self._told) < 20:
-            self._told.add(text)
-            logger.warning("%s", text)

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
+from dora_rt.detections import Detections, NoBoxesError
+from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
 from dora_rt.interface import NodeLike
+from dora_rt.picture_matcher import PictureMatcher, View
 
-from ..plot.matching import Matcher, Picture, View
-from ..plot.received import InputError, read_detections
+from ..odd_samples import OddSamples
+from ..plot.received import read_finding, read_picture
 from .feed import Feed
-
-logger = logging.getLogger(__name__)
 
 IMAGE_INPUT, BOXES_INPUT = "image", "bbox"
 
 
 def run(node: NodeLike, feed: Feed, *, expects_boxes: bool) -> None:
     """Hand what comes in to the feed until the inputs end; never waits for the viewer."""
-    matcher: Matcher[Event] = Matcher(expects_boxes=expects_boxes)
-    told: set[str] = set()
+    expected = [BOXES_INPUT] if expects_boxes else []
+    matcher: PictureMatcher[Event, Detections] = PictureMatcher(expected)
+    odd = OddSamples()
     for event in node:
         try:
             view = _match(matcher, event)
-        except InputError as error:
-            if str(error) not in told and len(told) < 20:
-                told.add(str(error))
-                logger.warning("%s", error)
+        except (NoBoxesError, CorruptSampleError) as error:
+            odd.add(BOXES_INPUT, error)
             continue
         if view is not None:
             feed.offer_view(view)
@@ -39,14 +38,16 @@ def run(node: NodeLike, feed: Feed, *, expects_boxes: bool) -> None:
         feed.offer_view(last)
 
 
-def _match(matcher: Matcher[Event], event: Event) -> View[Event] | None:
+def _match(
+    matcher: PictureMatcher[Event, Detections], event: Event
+) -> View[Event, Detections] | None:
+    now_ns = time.monotonic_ns()
     match event.id:
         case "image":
-            picture = Picture(event.origin_ns, event)
-            return matcher.add_picture(picture, time.monotonic_ns())
+            return matcher.add_picture(read_picture(event), now_ns)
         case "bbox":
-            return matcher.add_detections(read_detections(event), time.monotonic_ns())
+            return matcher.add_finding(BOXES_INPUT, read_finding(event), now_ns)
         case "sync" if {IMAGE_INPUT, BOXES_INPUT} <= event.value.keys():
-            picture = Picture(event.origin_ns, event[IMAGE_INPUT])
-            return View(picture, read_detections(event[BOXES_INPUT]))
+            found = read_finding(event[BOXES_INPUT]).content
+            return View(read_picture(event[IMAGE_INPUT]), {BOXES_INPUT: found})
     return None

@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
+from dora_rt.detections import Detections
 from dora_rt.errors import DoraRtError, ExtraMissingError
 from dora_rt.event import Event
+from dora_rt.picture import NoPictureError, PictureFile, picture_of, read_picture
+from dora_rt.picture_matcher import View
 
 from ..plot.drawing import class_colour, label_of
-from ..plot.matching import Detections, View
-from ..plot.received import InputError, decode, is_picture
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ _TIMELINE = "capture"
 
 class ViewerError(DoraRtError):
     """There is no viewer to show the data."""
+
+
+class NotShownError(DoraRtError):
+    """A sample is nothing that the viewer shows."""
 
 
 class Target(Enum):
@@ -96,27 +101,34 @@ class Stream:
         # The SDK wants the time of day.
         self._since_1970_ns = time.time_ns() - time.monotonic_ns()
 
-    def log_view(self, view: View[Event], quality: int) -> None:
-        """Show a picture, and the boxes that were found in it.
+    def log_view(self, view: View[Event, Detections], quality: int) -> None:
+        """Show a picture, and the boxes that were found in it, or say that they are not here.
 
         Raises:
-            InputError: it is no picture.
+            NoPictureError: it is no picture.
+            CorruptSampleError: its metadata were overwritten in shared memory.
         """
-        contents, media_type = _encoded(view.picture.pixels, quality)
+        contents, media_type, size = _encoded(view.picture.pixels, quality)
         if not self._is_ready(view.picture.origin_ns):
             return
         picture = self._rerun.EncodedImage(contents=contents, media_type=media_type)
         self._recording.log("image", picture)
+        found = view.findings.get("bbox")
+        # The head of a JPEG file does not say whether the picture is shown turned.
+        has_boxes = found is not None and (found.are_of(*size) or found.are_of(*size[::-1]))
         boxes = self._rerun.Clear(recursive=False)
-        if view.detections is not None and len(view.detections.boxes):
-            boxes = self._boxes(view.detections)
+        if found is not None and has_boxes and len(found.boxes):
+            boxes = self._boxes(found)
         self._recording.log("image/boxes", boxes)
+        if has_boxes or view.lacks_findings or view.findings:
+            text = "boxes of this picture" if has_boxes else "no boxes of this picture"
+            self._recording.log("image/about", self._rerun.TextDocument(text))
 
     def log_value(self, event: Event) -> None:
         """Show a few numbers as curves, and text as a log.
 
         Raises:
-            InputError: it is neither.
+            NotShownError: it is neither.
         """
         what = self._value(event)
         if self._is_ready(event.origin_ns):
@@ -153,8 +165,8 @@ class Stream:
         elif isinstance(value, bytes):
             with contextlib.suppress(UnicodeDecodeError):
                 return self._rerun.TextLog(value.decode())
-        raise InputError(
-            f"input '{event.id}' carries {event!r}, which is not shown: only `image`, `bbox`, "
+        raise NotShownError(
+            f"{event!r} is not shown: only `image`, `bbox`, "
             f"text, and up to {_MAX_NUMBERS} numbers are"
         )
 
@@ -202,17 +214,16 @@ class _Remote(Stream):
         self._is_there = True
 
 
-def _encoded(event: Event, quality: int) -> tuple[bytes, str]:
-    if not is_picture(event.value):
-        contents = bytes(event.value)
-        if contents.startswith(b"\xff\xd8\xff"):
-            return contents, "image/jpeg"
-        if contents.startswith(b"\x89PNG"):
-            return contents, "image/png"
-    is_encoded, jpeg = cv2.imencode(".jpg", decode(event), [cv2.IMWRITE_JPEG_QUALITY, quality])
+def _encoded(event: Event, quality: int) -> tuple[bytes, str, tuple[int, int]]:
+    """Return a picture as a file, its media type, and its width and height."""
+    found = read_picture(event.value, event.metadata)
+    if isinstance(found, PictureFile) and found.kind in ("jpeg", "png"):
+        return bytes(found.content), f"image/{found.kind}", found.size
+    picture = picture_of(event.value, event.metadata)
+    is_encoded, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not is_encoded:
-        raise InputError(f"input '{event.id}' carries a picture that cannot be made a JPEG file")
-    return jpeg.tobytes(), "image/jpeg"
+        raise NoPictureError(f"a picture of {found.size} pixels cannot be made a JPEG file")
+    return jpeg.tobytes(), "image/jpeg", found.size
 
 
 def _resident_nbytes() -> int:

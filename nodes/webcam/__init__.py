@@ -9,14 +9,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-import cv2
-
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, add_switch, number, one_of, whole_number
+from ..options import add_option, add_switch, number, one_of, whole_number, with_home
+from ..quiet_opencv import silence_opencv
+from ..used_ports import wired
 from .capture import CameraFormat
 from .scene import SCENE_URL
-from .sending import Encoding, FrameSender, run
+from .sending import OUTPUT, Encoding, FrameSender, run
 from .sources import EXPECTED, open_source, parse_source
 
 __all__ = ["main"]
@@ -33,7 +33,8 @@ examples:
   --source auto                              the first camera that works, else the scene
   --source 0 --width 1280 --height 720 --fourcc MJPG
   --source rtsp://user:secret@192.168.1.20/stream
-  --source drive.mp4 --loop                  a video at its own rate
+  --source http://192.168.1.20/snapshot.jpg --fps 2    a picture, fetched twice a second
+  --source drive.mp4 --loop                  a video at its own pace, again and again
   --source pictures/ --fps 2                 a folder of pictures, two each second
   --source "test://scene?seed=3&frames=300"  a synthetic scene, with its truth as metadata
 """
@@ -43,15 +44,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the camera node until its source or the dataflow ends; return the exit status."""
     options = parse_options(argv, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        # OpenCV reports each attempt to reopen a camera; this node reports once.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # It reports each attempt to reopen a camera; this node reports once.
+    silence_opencv(os.environ)
     from dora_rt import Node
 
     try:
         source = parse_source(options.source, options.fallback)
         wanted = CameraFormat(options.width, options.height, options.fps, options.fourcc)
-        with Node() as node, closing(open_source(source, wanted, loop=options.loop)) as frames:
+        with (
+            # Any input is a beat.
+            wired(Node(), reads=None, sends=[OUTPUT]) as node,
+            closing(open_source(source, wanted, loop=options.loop)) as frames,
+        ):
             sender = FrameSender(node, Encoding(options.encoding), options.jpeg_quality)
             run(node, frames, sender)
             logger.info("%s", sender.summary())
@@ -62,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
-    """Read the options: each from the command line, or else from the environment."""
+    """Read the options: from the command line, else `env:` of the file, else outside."""
     parser = argparse.ArgumentParser(
         prog="python -m dora_rt.nodes.webcam",
         description=__doc__,
@@ -70,19 +74,24 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     size = whole_number(16, 16384)
-    add_option(parser, environ, "--source", str, "auto", EXPECTED)
+    add_option(parser, environ, "--source", with_home, "auto", EXPECTED)
     text = "the scene that `auto` shows where there is no camera"
-    add_option(parser, environ, "--fallback", str, SCENE_URL, text)
-    add_option(parser, environ, "--width", size, None, "width to ask a camera for, in pixels")
-    add_option(parser, environ, "--height", size, None, "height to ask a camera for, in pixels")
-    text = "rate to ask a camera for, or to play a file at; 0 plays a file as fast as possible"
+    add_option(parser, environ, "--fallback", with_home, SCENE_URL, text)
+    text = "width to ask a camera for, in pixels; all else is resized to it"
+    add_option(parser, environ, "--width", size, None, text)
+    text = "height to ask a camera for, in pixels; all else is resized to it"
+    add_option(parser, environ, "--height", size, None, text)
+    text = (
+        "rate to ask a camera for, or to play a file at instead of its own pace, or to fetch a "
+        "picture at; 0 plays a file as fast as possible"
+    )
     add_option(parser, environ, "--fps", number(0, 1000), None, text)
     text = "codec to ask a camera for, four letters such as MJPG or YUYV"
     add_option(parser, environ, "--fourcc", _fourcc, None, text)
     encoding = one_of(*(encoding.value for encoding in Encoding))
     add_option(parser, environ, "--encoding", encoding, "raw", "raw or jpeg")
     add_option(parser, environ, "--jpeg-quality", whole_number(1, 100), 90, "1 to 100")
-    add_switch(parser, environ, "--loop", "begin a video or a folder again at its end")
+    add_switch(parser, environ, "--loop", "begin a recording again at its end")
     return parser.parse_args(argv)
 
 

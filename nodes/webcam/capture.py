@@ -11,6 +11,8 @@ from typing import Any, Protocol, cast
 import cv2
 import numpy as np
 
+from dora_rt.redaction import without_secrets
+
 from .frame import FrameLostError, Image, SizeChangedError, SourceError
 
 # FFmpeg's own defaults are 30 s each, in which a camera that is back would go unseen.
@@ -105,8 +107,8 @@ def open_pipeline(description: str) -> Capture:
     """
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise SourceError(
-            f"--source '{description}': this OpenCV {cv2.__version__} was built without "
-            "GStreamer, as all of pip's are; use the system's OpenCV (apt install "
+            f"--source '{without_secrets(description)}': this OpenCV {cv2.__version__} was built "
+            "without GStreamer, as all of pip's are; use the system's OpenCV (apt install "
             "python3-opencv, in a venv made with --system-site-packages), or a device or URL"
         )
     capture = cv2.VideoCapture(description, cv2.CAP_GSTREAMER)
@@ -151,6 +153,13 @@ def frame_rate(capture: Capture) -> float | None:
     """Return the frames per second, or None where the capture does not know or cannot mean it."""
     fps = float(capture.get(cv2.CAP_PROP_FPS))
     return fps if math.isfinite(fps) and 0 < fps <= 1000 else None
+
+
+def frame_count(capture: Capture) -> int | None:
+    """Return how many frames a recording says that it has; None of what is live or unknown."""
+    count = float(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    # What has no length gives 0, -1 or the most negative number there is, by the container.
+    return int(count) if math.isfinite(count) and 0 < count < 1e9 else None
 
 
 def grab(capture: Capture) -> bool:

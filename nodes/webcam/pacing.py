@@ -1,8 +1,12 @@
-"""The pace of a recording: which frame is due, at a steady rate."""
+"""The pace of a recording: which frame is due, at a steady rate or by the frames' own times."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+
+# A longer pause in a recording of unknown length is taken for a damaged time.
+_LONGEST_PAUSE_S = 3600.0
 
 
 class Pacer:
@@ -45,3 +49,63 @@ class Pacer:
     def _give(self, number: int) -> int:
         self._next = number + 1
         return number
+
+
+class Timeline:
+    """The times of a recording's frames, by the positions that its file gives them.
+
+    Args:
+        fps: the nominal rate, for frames whose position says nothing.
+        duration_s: how long the recording is said to be; None: not known.
+    """
+
+    def __init__(self, fps: float, duration_s: float | None) -> None:
+        self._step_ns = round(1e9 / fps)
+        longest_s = _LONGEST_PAUSE_S if duration_s is None else max(duration_s, 60.0)
+        self._longest_ms = longest_s * 1000
+        self._round_ns = 0
+        self._last_ms: float | None = None
+        self._regular_steps = 0
+        self._steps = 0
+        self.last_step_ns = self._step_ns
+        self.offset_ns = 0
+        """When the newest frame is due, since the first frame of the first round."""
+
+    @property
+    def elapsed_s(self) -> float:
+        """The time of the newest frame in this round of the recording."""
+        return (self.offset_ns - self._round_ns) / 1e9
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether nearly all frames come at the nominal rate."""
+        return self._regular_steps > 0.9 * self._steps
+
+    def begin_again(self) -> None:
+        """Begin the next round, one frame after the last one of this round."""
+        self.offset_ns += self._step_ns
+        self._round_ns = self.offset_ns
+        self._last_ms = None
+
+    def add(self, position_ms: float) -> int:
+        """Add the next frame; return by how much it is later than the one before, in ns."""
+        if self._last_ms is None:
+            self._last_ms = position_ms if math.isfinite(position_ms) else 0.0
+            return 0
+        step_ns = self._read_step(self._last_ms, position_ms)
+        self.offset_ns += step_ns
+        self.last_step_ns = step_ns
+        self._steps += 1
+        self._regular_steps += abs(step_ns - self._step_ns) < self._step_ns // 2
+        return step_ns
+
+    def _read_step(self, last_ms: float, position_ms: float) -> int:
+        is_time = math.isfinite(position_ms) and position_ms > 0
+        if is_time and 0 < position_ms - last_ms <= self._longest_ms:
+            self._last_ms = position_ms
+            return round((position_ms - last_ms) * 1e6)
+        # It does not grow, or jumps by more than can be: the nominal rate holds. Behind a jump the
+        # positions count from there.
+        has_jumped = is_time and abs(position_ms - last_ms) > 1000
+        self._last_ms = position_ms if has_jumped else last_ms + self._step_ns / 1e6
+        return self._step_ns

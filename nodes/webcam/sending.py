@@ -13,6 +13,7 @@ import numpy as np
 from dora_rt.errors import NodeClosedError
 from dora_rt.interface import NodeLike
 
+from ..flow_start import wait_for_start
 from .frame import Frame, FrameLostError, FrameSource, Image, SizeChangedError, SourceError
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class FrameSender:
         self._first_ns = 0
         self._last_ns = 0
         self.sent = 0
+        self.lost = 0
 
     def send(self, frame: Frame) -> None:
         """Send one frame; one that its source lost is left out, and logged."""
@@ -67,6 +69,7 @@ class FrameSender:
                 self._send_jpeg(frame)
         except FrameLostError as error:
             logger.debug("frame %d: %s", frame.number, error)
+            self.lost += 1
             return
         self._last_ns = self._clock()
         if self.sent == 0:
@@ -76,10 +79,11 @@ class FrameSender:
     def summary(self) -> str:
         """Return how many frames were sent, and how fast, in words."""
         seconds = (self._last_ns - self._first_ns) / 1e9
+        lost = f"; {self.lost} more could not be decoded" if self.lost else ""
         if self.sent < 2 or seconds <= 0:
-            return f"sent {self.sent} frames"
+            return f"sent {self.sent} frame{'s' * (self.sent != 1)}{lost}"
         fps = (self.sent - 1) / seconds
-        return f"sent {self.sent} frames in {seconds:.1f} s, {fps:.1f} fps"
+        return f"sent {self.sent} frames in {seconds:.1f} s, {fps:.1f} fps{lost}"
 
     def _send_raw(self, frame: Frame) -> None:
         metadata = _metadata(frame, frame.shape, "bgr8")
@@ -146,6 +150,8 @@ def _send_on_events(node: NodeLike, source: FrameSource, sender: FrameSender) ->
 
 
 def _send_all(node: NodeLike, source: FrameSource, sender: FrameSender) -> None:
+    # A recording's clock runs from its first frame on, which must not wait for its readers.
+    wait_for_start(node, OUTPUT)
     while not source.is_finished and not node.is_stopped():
         with source.frame(_LOOK_UP_S, newest=False) as frame:
             if frame is not None:

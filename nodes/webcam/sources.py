@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote
+
+from dora_rt.redaction import without_secrets
 
 from .camera import Camera
 from .capture import (
@@ -17,17 +19,23 @@ from .capture import (
     grab,
     open_device,
     open_pipeline,
-    open_stream,
 )
 from .frame import FrameSource, SourceError
-from .recordings import Pictures, SceneSource, VideoFile
+from .network import NetworkSource
+from .picture_files import (
+    PICTURE_SUFFIXES,
+    UNREADABLE_PICTURES,
+    Pictures,
+    advise_conversion,
+    list_pictures,
+)
+from .played_video import VideoFile
+from .recordings import SceneSource
+from .resizing import ResizedSource
 from .scene import SCENE_URL, SceneOptions, parse_scene
 
 logger = logging.getLogger(__name__)
 
-PICTURE_SUFFIXES = frozenset(
-    (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
 EXPECTED = (
     "'auto', a camera number (0), a device (/dev/video0, /dev/v4l/by-id/...), a URL (rtsp://..., "
     "http://...), a GStreamer pipeline ('... ! appsink'), a video file, a picture, a folder of "
@@ -53,7 +61,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A camera in the network."""
+    """A camera, video or picture in the network."""
 
     url: str
 
@@ -122,7 +130,7 @@ def open_source(
 
     Args:
         source: what to open.
-        wanted: size and codec for cameras; its fps is for recordings as well.
+        wanted: what to ask a camera for; recordings are played at its fps, and resized to its size.
         loop: begin a video or pictures again at their end.
         devices: folder in which `auto` looks for video devices.
 
@@ -136,15 +144,20 @@ def open_source(
         case Device(path):
             return _started(Camera(str(path), partial(open_device, path, wanted), wanted))
         case Stream(url):
-            return _started(Camera(_without_secret(url), partial(open_stream, url), wanted))
+            return NetworkSource(url, wanted, loop=loop)
         case Pipeline(description):
             return _started(Camera("pipeline", partial(open_pipeline, description), wanted))
         case Video(path):
-            return VideoFile(path, wanted.fps, loop=loop)
+            _tell_unused(wanted)
+            video = VideoFile(path, wanted.fps, loop=loop)
+            return ResizedSource(video, wanted.width, wanted.height)
         case PictureFiles(paths):
-            return Pictures(paths, wanted.fps, loop=loop)
+            _tell_unused(wanted)
+            pictures = Pictures(paths, wanted.fps, loop=loop)
+            return ResizedSource(pictures, wanted.width, wanted.height)
         case Synthetic(options):
-            return _open_scene(options, wanted.fps)
+            _tell_unused(wanted)
+            return _open_scene(options, wanted)
 
 
 def open_auto(
@@ -168,10 +181,7 @@ def open_auto(
         reasons.append(f"{path}: it opens, but gives no frame")
     why = "; ".join(reasons) or "there is no /dev/video*"
     logger.info("source: no camera (%s), so the synthetic one, %s", why, SCENE_URL)
-    scene = replace(
-        fallback, width=wanted.width or fallback.width, height=wanted.height or fallback.height
-    )
-    return _open_scene(scene, wanted.fps)
+    return _open_scene(fallback, wanted)
 
 
 def _parse_scene(option: str, url: str) -> SceneOptions:
@@ -182,24 +192,44 @@ def _parse_scene(option: str, url: str) -> SceneOptions:
 
 
 def _parse_path(text: str) -> Source:
+    shown = without_secrets(text)
     path = Path(text.removeprefix("file://")).expanduser()
+    if text.startswith("file://") and not path.exists():
+        path = Path(unquote(str(path)))
     if path.is_dir():
-        paths = tuple(
-            sorted(one for one in path.iterdir() if one.suffix.lower() in PICTURE_SUFFIXES)
-        )
-        if not paths:
-            raise SourceError(
-                f"--source '{text}': the folder {path.absolute()} has no pictures "
-                f"({', '.join(sorted(PICTURE_SUFFIXES))})"
-            )
-        return PictureFiles(paths)
+        return _parse_folder(shown, path)
     if not path.is_file():
+        place = without_secrets(str(Path(shown.removeprefix("file://")).expanduser().absolute()))
         raise SourceError(
-            f"--source '{text}': there is no file or folder {path.absolute()}; expected {EXPECTED}"
+            f"--source '{shown}': there is no file or folder {place}; expected {EXPECTED}"
         )
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix in PICTURE_SUFFIXES:
         return PictureFiles((path,))
+    # GIFs are videos to FFmpeg, which shows all their pictures.
+    if suffix in UNREADABLE_PICTURES and suffix != ".gif":
+        raise SourceError(
+            f"--source '{shown}': OpenCV cannot read {suffix} pictures; {advise_conversion(suffix)}"
+        )
     return Video(path)
+
+
+def _parse_folder(shown: str, folder: Path) -> PictureFiles:
+    try:
+        listing = list_pictures(folder)
+    except OSError as error:
+        raise SourceError(
+            f"--source '{shown}': the folder {folder.absolute()} cannot be read: {error.strerror}"
+        ) from error
+    if not listing.pictures:
+        besides = f", but {listing.left_out}" if listing.left_out else ""
+        raise SourceError(
+            f"--source '{shown}': the folder {folder.absolute()} has no pictures "
+            f"({', '.join(sorted(PICTURE_SUFFIXES))}){besides}"
+        )
+    if listing.left_out:
+        logger.warning("%s: left out: %s", folder, listing.left_out)
+    return PictureFiles(listing.pictures)
 
 
 def _opener(
@@ -213,26 +243,28 @@ def _opener(
     return lambda: first.pop() if first else open_one(path, wanted)
 
 
-def _without_secret(url: str) -> str:
-    """Return the URL as a log may show it."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
 def _started(camera: Camera) -> Camera:
     camera.start()
     return camera
 
 
-def _open_scene(options: SceneOptions, fps: float | None) -> SceneSource:
+def _tell_unused(wanted: CameraFormat) -> None:
+    if wanted.fourcc is not None:
+        logger.warning("--fourcc %s changes nothing: it is asked of cameras only", wanted.fourcc)
+
+
+def _open_scene(options: SceneOptions, wanted: CameraFormat) -> SceneSource:
+    options = replace(
+        options, width=wanted.width or options.width, height=wanted.height or options.height
+    )
     frames = "without end" if options.frames is None else f"{options.frames} frames"
-    rate = options.fps if fps is None else fps
+    rate = options.fps if wanted.fps is None else wanted.fps
     logger.info(
         "scene: %dx%d at %s, seed %d, %d objects, %s",
         *(options.width, options.height, f"{rate:g} fps" if rate else "full speed"),
         *(options.seed, options.objects, frames),
     )
-    return SceneSource(options, fps)
+    return SceneSource(options, wanted.fps)
 
 
 def _device_number(path: Path) -> tuple[int, str]:

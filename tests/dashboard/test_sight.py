@@ -9,8 +9,13 @@ import pyarrow
 import pytest
 
 from dora_rt.dashboard.app import read_tail
-from dora_rt.dashboard.picture_codec import Kind, as_numpy, encode, kind_of, read_boxes
+from dora_rt.dashboard.picture_codec import Kind, as_numpy, boxes_on, encode, kind_of
+from dora_rt.dashboard.picture_feed import pictures_of
+from dora_rt.detections import read_detections
 from dora_rt.event import Event
+from dora_rt.node_config import QueuePolicy
+from dora_rt.run_status import EdgeStatus
+from tests.pictures.no_pictures import NO_PICTURES
 
 JPEG = cv2.imencode(".jpg", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
 
@@ -47,7 +52,7 @@ def test_picture_of_a_node_of_dora_is_known_by_its_metadata():
 
     assert kind_of(event_of(value, metadata)) is Kind.PICTURE
     encoded = encode(event_of(value, metadata))
-    assert encoded is not None and (encoded.width, encoded.height) == (30, 20)
+    assert (encoded.width, encoded.height) == (30, 20)
 
 
 @pytest.mark.parametrize("value", [["text"], [{"a": 1}], [[1, 2], [3]], [None], []])
@@ -70,7 +75,6 @@ def test_boxes_in_bytes_are_known_by_the_name_of_the_output():
 def test_jpeg_goes_on_as_it_is():
     encoded = encode(event_of(JPEG))
 
-    assert encoded is not None
     assert (encoded.content, encoded.media_type) == (JPEG, "image/jpeg")
 
 
@@ -80,7 +84,6 @@ def test_colours_arrive_as_they_were_sent():
 
     encoded = encode(event_of(red, b'{"encoding":"rgb8"}'))
 
-    assert encoded is not None
     blue, green, red_again = cv2.imdecode(
         np.frombuffer(encoded.content, np.uint8), cv2.IMREAD_COLOR
     )[10, 15]
@@ -90,7 +93,6 @@ def test_colours_arrive_as_they_were_sent():
 def test_large_picture_is_made_smaller_and_tells_its_real_size():
     encoded = encode(event_of(np.zeros((100, 4000, 3), np.uint8)))
 
-    assert encoded is not None
     assert (encoded.width, encoded.height) == (4000, 100)
     shrunk = cv2.imdecode(np.frombuffer(encoded.content, np.uint8), cv2.IMREAD_COLOR)
     assert shrunk is not None and shrunk.shape == (32, 1280, 3)
@@ -99,9 +101,57 @@ def test_large_picture_is_made_smaller_and_tells_its_real_size():
 def test_boxes_without_a_label_are_numbered_and_the_surest_come_first():
     value = np.array([[1, 1, 5, 5, 0.5, 7], [0, 0, 9, 9, 0.9, 0]], np.float32)
 
-    boxes = read_boxes(event_of(value, b'{"labels":["cat"]}'))
+    picture = encode(event_of(np.zeros((20, 30, 3), np.uint8)))
+    boxes = boxes_on(picture, read_detections(value, {"labels": ["cat"]}))
 
+    assert boxes is not None
     assert [(box["label"], box["confidence"]) for box in boxes] == [("cat", 0.9), ("class 7", 0.5)]
+
+
+def test_boxes_of_a_picture_of_another_size_are_not_on_this_one():
+    value = np.array([[1, 1, 5, 5, 0.5, 7]], np.float32)
+    picture = encode(event_of(np.zeros((20, 30, 3), np.uint8)))
+    file = encode(event_of(JPEG))
+
+    for of, size, is_on in (
+        (picture, (30, 20), True),
+        (picture, (20, 30), False),
+        (picture, (60, 40), False),
+        (file, (30, 20), True),
+        # A browser may turn it, as its head says.
+        (file, (20, 30), True),
+    ):
+        found = read_detections(value, {"width": size[0], "height": size[1]})
+        assert (boxes_on(of, found) is not None) is is_on
+
+
+@pytest.mark.parametrize("name", NO_PICTURES)
+def test_what_is_no_picture_is_none_here_either(name: str):
+    # A file goes to the browser as it is: only its head is read here.
+    is_broken_file = name == "PNG without its pixels"
+
+    assert (kind_of(event_of(NO_PICTURES[name])) is Kind.PICTURE) is is_broken_file
+
+
+def test_boxes_belong_to_the_next_pictures_upstream():
+    """A detector looks at a part of the picture; a tracker reads nothing but its boxes."""
+    wires = {
+        "crop/image": "camera/image",
+        "detector/image": "crop/image",
+        "tracker/bbox": "detector/bbox",
+        "plot/image": "camera/image",
+        "plot/bbox": "tracker/bbox",
+    }
+    edges = [
+        EdgeStatus(source, target, 1, QueuePolicy.LATEST, False, None)
+        for target, source in wires.items()
+    ]
+    pictures = ["camera/image", "crop/image", "other/image"]
+
+    assert pictures_of("detector/bbox", pictures, edges) == {"crop/image"}
+    assert pictures_of("tracker/bbox", pictures, edges) == {"crop/image"}
+    assert pictures_of("other/bbox", pictures, edges) == {"other/image"}
+    assert pictures_of("alone/bbox", pictures, edges) == set(pictures)
 
 
 def test_log_is_read_in_whole_lines_from_where_it_was(tmp_path: Path):

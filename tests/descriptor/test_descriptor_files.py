@@ -54,6 +54,69 @@ def test_programs_that_exist_pass(file: Path) -> None:
     assert len(read_descriptor(file).nodes) == 7
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            b"#!/bin/bash\r\necho hi\r\n",
+            "its first line ends with a carriage return (line ends of Windows); run: sed -i "
+            "'s/\\r$//' {file}",
+        ),
+        (
+            b"#!/usr/bin/env python3\r\nprint(1)\r\n",
+            "its first line ends with a carriage return (line ends of Windows); run: sed -i "
+            "'s/\\r$//' {file}",
+        ),
+        (
+            b"echo hi\n",
+            "it has no #! line, so nothing says what runs it; write its program into the first "
+            "line, such as #!/bin/sh or #!/usr/bin/env python3",
+        ),
+        ("# grüße\nécho\n".encode("latin-1"), "it has no #! line, so nothing says what runs it; "),
+        (b"", "it is empty"),
+        (b"#!\necho hi\n", "its first line, #!, names no program that runs it"),
+        (
+            b"\xef\xbb\xbf#!/bin/sh\n",
+            "it begins with a byte order mark, so its first line is not seen; save it as UTF-8 "
+            "without one: ",
+        ),
+        (b"#!/nowhere/sh -e\n", "its first line names /nowhere/sh, which does not exist"),
+    ],
+    ids=["crlf", "crlf-env", "no-line", "latin-1", "empty", "bare", "mark", "missing"],
+)
+def test_script_that_the_kernel_would_not_execute_is_told_by_the_check(
+    file: Path, content: bytes, told: str
+) -> None:
+    script = file.parent / "script.sh"
+    script.write_bytes(content)
+    script.chmod(0o755)
+    file.write_text("nodes: [{id: a, path: script.sh}]")
+
+    start = f"{file}:1:23: node 'a': 'script.sh' cannot be executed: "
+    assert refusal_of(file).startswith(start + told.format(file=script))
+
+
+def test_command_on_the_path_is_looked_at_as_well(file: Path) -> None:
+    script = file.parent / "bin" / "drive"
+    script.parent.mkdir()
+    script.write_bytes(b"#!/bin/sh\r\n")
+    script.chmod(0o755)
+    file.write_text(f"nodes: [{{id: a, path: drive, env: {{PATH: {script.parent}}}}}]")
+
+    assert "'drive' cannot be executed: its first line ends with a carriage return" in (
+        refusal_of(file)
+    )
+
+
+def test_what_is_no_text_is_left_to_the_kernel(file: Path) -> None:
+    program = file.parent / "program"
+    program.write_bytes(b"\x7fELF\x02\x01" + bytes(300))
+    program.chmod(0o711)
+    file.write_text("nodes: [{id: a, path: program}]")
+
+    assert read_descriptor(file).nodes[0].id == "a"
+
+
 def test_compiled_nodes_of_dora_are_refused_before_they_keep_others_waiting(file: Path) -> None:
     node = file.parent / "node"
     node.write_bytes(b"\x7fELF" + bytes(5000) + b"DORA_NODE_CONFIG" + bytes(10))

@@ -52,12 +52,14 @@ ALL = """\
     heartbeat_timeout: 3 s
     stop_grace: 0
     on_exit: stop_all
+    without_readers: go_on
     memory_limit: 512 MiB
     cpu_affinity: [9, 1, 9]
     nice: -5
     priority: 50
     spin_us: 20
     working_dir: data/today
+    stdin: terminal
 """
 
 
@@ -83,6 +85,7 @@ def test_settings_stand_at_the_node_whatever_it_runs(parse: Parse, content: str)
         heartbeat_timeout_s=3,
         stop_grace_s=0,
         stops_all=True,
+        goes_on_unread=True,
     )
     assert node.resources == Resources(
         memory_limit_nbytes=512 * 1024**2,
@@ -91,6 +94,7 @@ def test_settings_stand_at_the_node_whatever_it_runs(parse: Parse, content: str)
         priority=50,
         spin_us=20,
         working_dir="data/today",
+        has_terminal=True,
     )
 
 
@@ -346,3 +350,23 @@ def test_inputs_read_lines_and_logs_with_queues_for_many(parse: Parse) -> None:
     assert inputs["loud"].source == LogSource(LogLevel.WARN, "a")
     sizes = {name: entry.queue_size for name, entry in inputs.items()}
     assert sizes == {"all": 100, "loud": 3, "said": 100, "short": 1, "x": 10}
+
+
+def test_terminal_is_for_one_process(parse: Parse, refusal: Refusal) -> None:
+    one_process = """\
+        nodes:
+          - {id: a, operator: {python: a.py}, runtime: both, stdin: terminal}
+          - {id: b, operator: {python: b.py}, runtime: both, stdin: terminal}
+        """
+
+    two_processes = """\
+        nodes:
+          - {id: a, path: a.py, stdin: terminal}
+          - {id: b, path: b.py, stdin: terminal}
+        """
+
+    assert [node.resources.has_terminal for node in parse(one_process).nodes] == [True, True]
+    assert refusal(two_processes) == [
+        "3:25: nodes 'a' and 'b' both have 'stdin: terminal'; there is one terminal; keep one of "
+        "them"
+    ]

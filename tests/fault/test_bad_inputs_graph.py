@@ -515,6 +515,12 @@ def test_queue_option_out_of_its_range(option: str, message: str) -> None:
                 "on_exit: restart",
                 "expected stop_all, got 'restart'; without 'on_exit', the other nodes go on",
             ),
+            ("stdin: pipe", "expected terminal, got 'pipe'; without 'stdin', it is empty"),
+            (
+                "without_readers: stop",
+                "expected go_on, got 'stop'; without 'without_readers', a dataflow ends when only "
+                "sources without readers are left",
+            ),
         ),
         *numbered(
             33,

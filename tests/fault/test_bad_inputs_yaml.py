@@ -365,8 +365,8 @@ def test_word_that_yaml_takes_for_something_else(line: str, message: str) -> Non
             "build, send_stdout_as, "
             "send_logs_as, min_log_level, max_log_size, max_rotated_files, "
             "restart, max_restarts, restart_delay, max_restart_delay, restart_window, "
-            "startup_timeout, heartbeat_timeout, stop_grace, on_exit, memory_limit, "
-            "cpu_affinity, nice, priority, spin_us, working_dir",
+            "startup_timeout, heartbeat_timeout, stop_grace, on_exit, without_readers, "
+            "memory_limit, cpu_affinity, nice, priority, spin_us, working_dir, stdin",
         ),
         (
             "nodes:\n- id: plot\n  run: plot.py\n",

@@ -554,11 +554,11 @@ def test_programs_that_have_begun_clean_up_if_another_one_cannot_be_started(isol
         from dora_rt.cli.dora_launch import main
         from dora_rt.launcher.processes.starter import Starter
         start = Starter.start
-        def start_after_the_other(self, plan, config):
+        def start_after_the_other(self, plan, *rest):
             if plan.name == "missing":
                 while not Path("on").exists(): pass
                 Path("missing.sh").unlink()
-            return start(self, plan, config)
+            return start(self, plan, *rest)
         Starter.start = start_after_the_other
         main(sys.argv[1:])
         """,

@@ -421,3 +421,30 @@ def test_console_that_cannot_show_a_letter_shows_its_code(flow: Flow):
     flow.write("a.py", "import sys\nsys.stdout.buffer.write('caf\u00e9\\n'.encode())\n")
 
     assert flow.run(env={"PYTHONIOENCODING": "ascii"}).lines("a") == ["caf\\xe9"]
+
+
+def test_begun_line_of_a_node_that_hangs_is_on_the_console_and_in_its_log(flow: Flow):
+    flow.write("flow.yml", "nodes: [{id: node, path: node.py}]\n")
+    flow.write(
+        "node.py",
+        """
+        import time
+        from pathlib import Path
+        print("Loading model... ", end="", flush=True)
+        while not Path("seen").exists():
+            time.sleep(0.01)
+        print("done")
+        """,
+    )
+    launcher = flow.start("--log-dir", str(flow.folder / "logs"))
+    assert launcher.stdout is not None
+
+    line = launcher.stdout.readline()
+    (log,) = (flow.folder / "logs").iterdir()
+    logged = log.read_text()
+    (flow.folder / "seen").touch()
+    out, _ = launcher.communicate(timeout=20)
+
+    assert line.endswith("| Loading model... \n")
+    assert logged.endswith(" Loading model... \n")
+    assert "| Loading model... done\n" in out

@@ -129,17 +129,19 @@ def test_node_that_may_not_have_its_priority_is_warned_and_runs():
     ]
 
 
-def test_program_whose_interpreter_is_missing_is_refused_by_the_launcher(isolated: IsolatedFlow):
+def test_program_whose_interpreter_is_missing_is_refused_before_anything_starts(
+    isolated: IsolatedFlow,
+):
     isolated.write("flow.yml", "nodes: [{id: broken, path: ./broken}]")
     path = isolated.write("broken", "#!/nowhere/sh\n")
     path.chmod(0o700)
 
     code, out = isolated.finish()
 
-    assert code == 3
+    assert code == 2
     assert out == (
-        f"dora-launch: node 'broken' cannot be started: {path}: its first line names /nowhere/sh, "
-        "which does not exist\n"
+        f"{isolated.folder}/flow.yml:1:28: node 'broken': './broken' cannot be executed: its first "
+        "line names /nowhere/sh, which does not exist\n"
     )
     assert isolated.runs() == set()
 
@@ -152,6 +154,7 @@ def test_program_whose_interpreter_is_missing_is_refused_by_the_launcher(isolate
         ("no-such-program", "No such file or directory"),
         ("./missing", "No such file or directory"),
         ("./plain", "Permission denied"),
+        ("./orphan", "its first line names /nowhere/sh, which does not exist"),
         ("/", "Permission denied"),
     ],
 )
@@ -161,6 +164,8 @@ def test_obstacle_of_a_program_is_found_before_it_is_tried(
     (tmp_path / "fine").write_text("#!/bin/sh\n")
     (tmp_path / "fine").chmod(0o700)
     (tmp_path / "plain").touch(mode=0o600)
+    (tmp_path / "orphan").write_text("#!/nowhere/sh\n")
+    (tmp_path / "orphan").chmod(0o700)
 
     found = find_obstacle(program, folder=str(tmp_path), search_path=os.defpath)
 

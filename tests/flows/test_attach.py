@@ -146,7 +146,8 @@ def test_view_keeps_a_picture_with_its_boxes(run: str, tmp_path: Path):
     assert len(np.unique(cv2.imread(str(tmp_path / "boxed.png")))) > 1
     nothing = verb("view", "camera/text", "--save", str(tmp_path / "text.png"))
     assert nothing.exit_code == 1
-    assert "no JPEG or PNG file" in nothing.err
+    assert re.search(r"output '\S+/camera/text': .* are no picture; expected uint8", nothing.err)
+    assert nothing.err.count("no picture; expected") == 1
 
 
 def test_view_serves_a_web_page(run: str):

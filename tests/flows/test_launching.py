@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -150,6 +152,37 @@ def test_failing_node_is_named_with_its_last_lines(flow: Flow):
     assert tail[1].startswith("the last lines it printed (the others: ")
     assert tail[-1] == "  OSError: camera unplugged"
     assert len(tail) == 2 + 20
+
+
+def test_traceback_of_a_mistake_ends_in_the_line_that_made_it(flow: Flow):
+    write_ticked(flow)
+    flow.write(
+        "source.py",
+        """
+        from dora_rt import Node
+        node = Node()
+        node.send_output("imgae", b"")
+        """,
+    )
+
+    done = flow.run()
+
+    files = [line for line in done.lines("source") if line.lstrip().startswith("File ")]
+    assert files == [f'File "{flow.folder}/source.py", line 4, in <module>']
+    assert "UnknownOutputError" in done.lines("source")[-1]
+
+
+@pytest.mark.parametrize("where", [[], ["--log-dir", "logs"]], ids=["kept", "given"])
+def test_log_that_does_not_exist_is_not_named(flow: Flow, where: list[str]):
+    flow.write("flow.yml", "nodes: [{id: a, path: a.py, min_log_level: error}]\n")
+    flow.write("a.py", "print('hello')\nraise SystemExit(1)\n")
+    arguments = [str(flow.folder / word) if word == "logs" else word for word in where]
+
+    done = flow.run(*arguments)
+
+    named = re.search(r"the last lines it printed(?: \(the others: (.*)\))?:\n  hello", done.out)
+    assert named, done.out
+    assert named[1] is None or Path(named[1]).is_file()
 
 
 def test_everything_sent_by_a_killed_node_is_delivered(flow: Flow):
@@ -355,8 +388,8 @@ def test_program_that_cannot_be_executed_is_named_and_nothing_stays_behind(flow:
 
     done = flow.run()
 
-    assert done.exit_code == 3
-    assert "node 'bad' cannot be started" in done.err
+    assert done.exit_code == 2
+    assert "node 'bad': './bad' cannot be executed" in done.err
 
 
 @pytest.mark.parametrize("text", ["0", "-1s", "abc", "5 parsecs"])

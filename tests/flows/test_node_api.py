@@ -249,8 +249,9 @@ def test_last_result_may_be_sent_after_all_inputs_have_ended(flow: Flow):
         "adder.py",
         """
         from dora_rt import Node
+        import numpy as np
         node = Node()
-        node.send_output("total", sum(event.value for event in node))
+        node.send_output("total", np.int32(sum(event.value for event in node)))
         """,
     )
     flow.write(

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import pytest
 
 from dora_rt.descriptor import read_descriptor
+from dora_rt.graph.boxes_and_arrows import Arrow, Box, Graph, graph_of_descriptor
 from dora_rt.graph.layout import Layout, Placed, lay_out
 from dora_rt.graph.mermaid_dot import render_dot, render_mermaid
-from dora_rt.graph.picture import Arrow, Box, Graph, graph_of_descriptor
 from dora_rt.graph.svg import render_html, render_svg
 from dora_rt.live.rates import EdgeRate
 from dora_rt.node_config import QueuePolicy
@@ -160,6 +160,29 @@ def test_svg_is_xml_and_says_what_it_shows_also_of_hostile_names():
     texts = ["".join(text.itertext()) for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
     assert texts == ["x → <y>", "latest", "a<b", '"&</text>', "c", "running"]
     assert "<script>" not in render_html(graph)
+
+
+@pytest.mark.parametrize(
+    ("timer", "words"),
+    [
+        ("dora/timer/hz/30", "30 Hz"),
+        ("dora/timer/hz/7", "7 Hz"),
+        ("dora/timer/millis/33", "every 33 ms"),
+        ("dora/timer/secs/2", "every 2 s"),
+        ("dora/timer/hz/10", "every 100 ms"),
+    ],
+)
+def test_beat_is_said_as_a_rate_where_its_period_is_no_round_number(
+    tmp_path: Path, timer: str, words: str
+):
+    file = tmp_path / "robot.yml"
+    file.write_text(FLOW.replace("dora/timer/millis/33", timer))
+    for name in ("camera", "find", "follow", "plot"):
+        (tmp_path / f"{name}.py").touch()
+
+    graph = graph_of_descriptor(read_descriptor(file, {}))
+
+    assert graph.boxes[0].notes == ("camera.py", words)
 
 
 def test_mermaid_and_dot_have_every_box_and_arrow(graph: Graph):

@@ -7,15 +7,18 @@ from pathlib import Path
 from tests.harness.flow import Flow
 
 SOURCE = """
+    import time
     import numpy as np
     from dora_rt import Node
     node = Node()
+    boxes = np.array([[1, 1, 5, 4, 0.9, 0]], np.float32)
     for number, event in enumerate(node):
         picture = np.full((6, 8, 3), number % 200, np.uint8)
-        node.send_output("image", picture, {"number": number})
+        now_ns = time.monotonic_ns()
+        node.send_output("image", picture, {"number": number}, captured_ns=now_ns)
         node.send_output("text", f"number {number}".encode())
         node.send_output("numbers", np.array([number, np.nan, 1.5], np.float32))
-        node.send_output("bbox", np.array([[1, 1, 5, 4, 0.9, 0]], np.float32), {"labels": ["toy"]})
+        node.send_output("bbox", boxes, {"labels": ["toy"]}, captured_ns=now_ns)
 """
 SINK = """
     from dora_rt import Node

@@ -155,8 +155,18 @@ class FakeOutput:
         self.closed: list[str] = []
         self.log_folder = Path("/nowhere")
 
-    def write(self, name: str, lines: Sequence[str], *, is_interrupted: bool = False) -> None:
-        self.printed.setdefault(name, []).extend(lines)
+    def write(
+        self,
+        name: str,
+        lines: Sequence[str],
+        *,
+        is_interrupted: bool = False,
+        is_first_shown: bool = False,
+    ) -> None:
+        self.printed.setdefault(name, []).extend(lines[is_first_shown:])
+
+    def write_begun(self, name: str, begun: str) -> None:
+        self.printed.setdefault(name, []).append(f"{begun}...")
 
     def end(self, name: str) -> None:
         pass
@@ -241,7 +251,9 @@ class Bed:
         *,
         stop_after_s: float | None = None,
         seed: int = 0,
+        watched_until_s: float = 0.0,
     ) -> None:
+        """Prepare a run, at which somebody looks from outside until `watched_until_s`."""
         self.plan = plan_of(text)
         self.clock = Clock()
         self.began_ns = self.clock.now_ns
@@ -276,6 +288,7 @@ class Bed:
             self.signals,
             self.requests,  # type: ignore[arg-type]
             stop_after_ns=None if stop_after_s is None else int(stop_after_s * 1e9),
+            is_watched=lambda: self.now_s < watched_until_s,
             selector=self.selector,
         )
 
@@ -363,12 +376,18 @@ def kill(bed: Bed, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         process.end(-number)
 
 
-def ask(bed: Bed, what: str, node: str | None = None, answers: list[Any] | None = None) -> None:
+def ask(
+    bed: Bed,
+    what: str,
+    node: str | None = None,
+    answers: list[Any] | None = None,
+    **fields: object,
+) -> None:
     """Let somebody ask to stop or restart a node, or the run."""
     requester = FakeRequester(77)
     if answers is not None:
         requester.answers = answers
-    bed.ask(requester, {"request": what, "node": node})
+    bed.ask(requester, {"request": what, "node": node, **fields})
 
 
 def attach(bed: Bed, requester: FakeRequester, node: str, version: int = CONFIG_VERSION) -> None:

@@ -351,6 +351,9 @@ class FakeStarter:
             self._later(asked, process, lambda: self._tell(number, Kind.STOP_DATAFLOW))
         return NodeProcess(process.pid, pipe, machine)  # type: ignore[arg-type]
 
+    def note_end(self, plan: ProcessPlan) -> None:
+        pass
+
     def read_statuses(self) -> bytes:
         return self.status_read.read(64 * 1024) or b""
 

@@ -31,6 +31,12 @@ DYNAMIC = """
 """
 DAY_S = 86_400.0
 
+PAIR_OF_NODES = """
+    nodes:
+      - {id: node, path: a, outputs: [out]}
+      - {id: other, path: b, outputs: [out]}
+"""
+
 
 def test_flow_whose_programs_know_nothing_of_it_starts_at_once():
     bed = Bed("nodes: [{id: node, path: a}]", {"node": PLAIN}).at(3, interrupt)
@@ -516,3 +522,49 @@ def test_status_tells_the_states_of_the_run_and_of_its_nodes():
     ]
     assert told[2.0].running_s == pytest.approx(1.9)
     assert told[3.0].processes[1].ending == "was waiting for its restart (finished)"
+
+
+def mend(bed: Bed, node: str) -> None:
+    """Let `dora-rt watch` see that a file of a node has changed."""
+    ask(bed, "restart", node, mended=True)
+
+
+def test_failure_of_a_program_that_was_mended_is_none_of_the_run():
+    crash = Program(ends_s=1.0, status=1, prints=((0.5, b"wrong\n"),))
+    mended = Program(ends_s=1.0, prints=((0.5, b"right\n"),))
+    bed = Bed(PAIR_OF_NODES, {"node": [crash, mended], "other": Program(ends_s=9.0)})
+    bed.at(3, mend, "node")
+
+    outcome = bed.run()
+
+    assert bed.console.alarms == ["node node failed: exit status 1"]
+    assert outcome.report.failures == ()
+    assert outcome.report.processes[0].ending.text == "finished"
+    assert outcome.report.processes[0].tail == ("right",)
+
+
+def test_failure_before_and_after_a_restart_by_hand_counts_and_was_not_given_up_by_a_policy():
+    crash = Program(ends_s=1.0, status=1)
+    bed = Bed(PAIR_OF_NODES, {"node": [crash, crash], "other": Program(ends_s=9.0)})
+    bed.at(3, ask, "restart", "node")
+
+    outcome = bed.run()
+
+    assert bed.console.alarms == ["node node failed: exit status 1"] * 2
+    assert [one.name for one in outcome.report.failures] == ["node", "node"]
+
+
+def test_last_node_that_is_stopped_by_hand_ends_the_dataflow_and_says_so():
+    bed = Bed(PAIR_OF_NODES, {"other": Program(ends_s=1.0)}).at(3, ask, "stop", "node")
+
+    bed.run()
+
+    assert bed.console.notices[-1] == "node node stopped; no other node runs, so the dataflow ends"
+
+
+def test_duration_of_a_run_that_was_stopped_at_its_start_is_the_wait():
+    bed = Bed(ALONE, {"node": Program(ready_s=None)}).at(17, interrupt)
+
+    outcome = bed.run()
+
+    assert outcome.report.duration_s == pytest.approx(17, abs=0.1)

@@ -7,7 +7,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+from dora_rt.nodes.options import FILE_VARIABLES
 from numpy.typing import NDArray
+
+
+def file_env(**variables: str) -> dict[str, str]:
+    """Give the environment of a ready node whose `env:` in the dataflow file has the variables."""
+    return {**variables, FILE_VARIABLES: " ".join(variables)}
 
 
 class FakeTime:

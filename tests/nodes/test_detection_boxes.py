@@ -75,7 +75,9 @@ def test_no_candidates_are_no_boxes() -> None:
 
 
 def test_boxes_are_scaled_to_the_frame_and_clipped_to_it() -> None:
-    placed = onto_frame(boxes_of([-5, 10, 50, 70, 0.9, 1]), 0.5, frame_height=100, frame_width=200)
+    placed = onto_frame(
+        boxes_of([-5, 10, 50, 70, 0.9, 1]), (0.5, 0.5), frame_height=100, frame_width=200
+    )
 
     np.testing.assert_array_equal(placed, boxes_of([0, 20, 100, 100, 0.9, 1]))
 
@@ -83,4 +85,4 @@ def test_boxes_are_scaled_to_the_frame_and_clipped_to_it() -> None:
 def test_boxes_in_the_padding_are_left_out() -> None:
     padding = boxes_of([10, 60, 20, 70, 0.9, 1])
 
-    assert onto_frame(padding, 0.5, frame_height=100, frame_width=200).shape == (0, 6)
+    assert onto_frame(padding, (0.5, 0.5), frame_height=100, frame_width=200).shape == (0, 6)

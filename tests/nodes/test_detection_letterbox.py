@@ -40,7 +40,7 @@ def test_picture_lies_at_the_top_left_and_the_rest_is_padding(
 
     expected = np.full((1, 3, 64, 96), PADDING, np.float32)
     expected[:, :, : fitted[0], : fitted[1]] = 200
-    assert given == pytest.approx(ratio)
+    assert given == pytest.approx((ratio, ratio))
     np.testing.assert_array_equal(letterbox.blob, expected)
 
 
@@ -133,10 +133,10 @@ def test_buffers_stay_the_same_from_frame_to_frame() -> None:
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (1080, 1920), (300, 451), (7, 2000)])
 def test_box_comes_back_to_where_it_was(height: int, width: int) -> None:
     corners = np.array([0.1 * width, 0.2 * height, 0.8 * width, 0.9 * height], np.float32)
-    ratio = bgr_letterbox(416, 416).fit(np.zeros((height, width, 3), np.uint8))
-    on_input = np.array([[*(corners * ratio), 0.5, 3]], np.float32)
+    ratios = bgr_letterbox(416, 416).fit(np.zeros((height, width, 3), np.uint8))
+    on_input = np.array([[*(corners * ratios[0]), 0.5, 3]], np.float32)
 
-    back = onto_frame(on_input, ratio, height, width)
+    back = onto_frame(on_input, ratios, height, width)
 
     np.testing.assert_allclose(back[0, :4], corners, rtol=1e-5)
 

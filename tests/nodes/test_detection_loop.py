@@ -19,7 +19,8 @@ from dora_rt.nodes.object_detection.loop import run
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import Event
 from dora_rt.testing import FakeNode
-from tests.nodes.tiny_onnx import write_model
+from tests.nodes.tiny_onnx import write_model, write_outputs
+from tests.pictures.no_pictures import NO_PICTURES
 
 RED = np.full((48, 64, 3), (0, 0, 255), np.uint8)
 
@@ -62,6 +63,7 @@ def test_picture_is_answered_by_its_boxes(detector: Detector) -> None:
         "height": 48,
         "model": "red.onnx",
         "detect_ms": 7.25,
+        "seq": 0,
     }
     assert sent.captured_ns is None  # it is an answer, so the origin is that of the picture
 
@@ -96,21 +98,11 @@ def test_grey_picture_is_seen(detector: Detector) -> None:
     np.testing.assert_allclose(node.sent[0].value[:, 4], [1.0], rtol=1e-5)
 
 
-NO_PICTURES = [
-    (b"", "got 0 bytes"),
-    (b"GIF89a no", "got 9 bytes that begin with b'GIF89a n' and have the encoding 'jpeg'"),
-    (np.zeros(7, np.float32), "got a 1-D array of float32"),
-    (np.zeros((4, 4, 2), np.uint8), "got an array of uint8 with shape (4, 4, 2)"),
-    (np.zeros((0, 4, 3), np.uint8), "with shape (0, 4, 3)"),
-    (cv2.imencode(".png", RED)[1].tobytes()[:40], "got 40 bytes"),
-]
-
-
-@pytest.mark.parametrize(("value", "said"), NO_PICTURES, ids=range(len(NO_PICTURES)))
+@pytest.mark.parametrize("name", NO_PICTURES)
 def test_what_is_no_picture_is_answered_by_no_boxes(
-    detector: Detector, caplog: pytest.LogCaptureFixture, value: Any, said: str
+    detector: Detector, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    node = FakeNode([image(value, encoding="jpeg"), image(RED)])
+    node = FakeNode([image(NO_PICTURES[name], encoding="jpeg")] * 2 + [image(RED)])
 
     tally = run(node, give(detector))
 
@@ -121,10 +113,13 @@ def test_what_is_no_picture_is_answered_by_no_boxes(
         "height": 0,
         "model": "",
         "detect_ms": 0.0,
+        "seq": 0,
     }
-    assert len(node.sent[1].value) == 1
-    assert (tally.frames, tally.unusable) == (1, 1)
-    assert said in caplog.text
+    assert [len(sent.value) for sent in node.sent] == [0, 0, 1]
+    assert (tally.frames, tally.unusable) == (1, 2)
+    (warning,) = [one.message for one in caplog.records if one.levelname == "WARNING"]
+    assert warning.startswith("input 'image': ")
+    assert warning.endswith("; answered with no boxes, and not said again")
 
 
 def test_picture_whose_metadata_were_overwritten_is_answered_by_no_boxes(
@@ -213,3 +208,64 @@ def test_model_that_cannot_be_had_ends_the_loop() -> None:
 
     with pytest.raises(ModelError, match="no model"):
         run(FakeNode([image(RED)]), open_detector)
+
+
+def segments(path: Path) -> Detector:
+    """Give a detector that finds one masked object in any picture."""
+    boxes = np.zeros((1, 300, 7), np.float32)
+    boxes[0, 0] = [10, 20, 30, 40, 0.9, 0, 1]
+    outputs = {"output0": boxes, "output1": np.ones((1, 1, 16, 16), np.float32)}
+    metadata = {"task": "segment", "names": "['cat']"}
+    return load_detector(write_outputs(path / "m.onnx", outputs, metadata=metadata), "opencv")
+
+
+def test_masks_are_sent_where_the_file_has_an_output_for_them(tmp_path: Path) -> None:
+    node = FakeNode([image(RED)], output_ids=("bbox", "masks"))
+
+    run(node, give(segments(tmp_path)))
+
+    assert [sent.output_id for sent in node.sent] == ["bbox", "masks"]
+    boxes, masks = node.sent
+    assert masks.value.shape == RED.shape[:2]
+    assert set(np.unique(masks.value)) == {0, 1}
+    assert masks.metadata == boxes.metadata
+    assert masks.metadata["labels"] == ["cat"]
+
+
+def test_what_is_no_picture_is_answered_at_every_output(tmp_path: Path) -> None:
+    node = FakeNode([image(b"nonsense")], output_ids=("bbox", "masks", "keypoints"))
+
+    run(node, give(segments(tmp_path)))
+
+    assert {sent.output_id: sent.value.shape for sent in node.sent} == {
+        "bbox": (0, 6),
+        "masks": (0, 0),
+        "keypoints": (0, 0, 3),
+    }
+
+
+def test_more_than_the_file_has_outputs_for_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = FakeNode([image(RED)], output_ids=("bbox", "keypoints"))
+
+    run(node, give(segments(tmp_path)))
+
+    assert [sent.output_id for sent in node.sent] == ["bbox"]
+    assert "add 'masks' to the outputs of this node" in caplog.text
+    assert "nothing comes at the output 'keypoints'" in caplog.text
+
+
+def test_class_of_the_whole_picture_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    metadata = {"task": "classify", "names": "['cat', 'dog']"}
+    outputs = {"output0": np.array([[0.25, 0.75]], np.float32)}
+    path = write_outputs(tmp_path / "m.onnx", outputs, metadata=metadata)
+    node = FakeNode([image(RED)], output_ids=("classes",))
+
+    run(node, give(load_detector(path, "opencv")))
+
+    np.testing.assert_allclose(node.sent[0].value, [[1, 0.75], [0, 0.25]])
+    assert caplog.messages[-1].endswith("seen: 1 dog")

@@ -29,8 +29,10 @@ def test_names_shape_and_metadata_are_read(tmp_path: Path) -> None:
         input_name="images",
         input_shape=(1, 3, 64, 96),
         input_dtype=np.dtype(np.float32),
-        output_name="output0",
+        output_names=("output0",),
         metadata={"names": "{0: 'höker'}", "stride": "32"},
+        ir_version=8,
+        opset=13,
     )
 
 
@@ -39,7 +41,7 @@ def test_facts_of_a_real_model_are_read(shared_data: Path) -> None:
 
     assert facts.input_name == "images"
     assert facts.input_shape == (1, 3, 416, 416)
-    assert facts.output_name == "output"
+    assert facts.output_names == ("output",)
 
 
 def test_open_dimensions_are_none(tmp_path: Path) -> None:
@@ -69,7 +71,7 @@ def test_weights_that_are_listed_as_inputs_are_no_inputs(tmp_path: Path) -> None
     facts = read_onnx_facts(path)
 
     assert facts.input_name == "images"
-    assert facts.output_name == "output"
+    assert facts.output_names == ("output", "masks")
 
 
 def test_model_of_two_inputs_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from dora_rt.nodes.object_detection.choice import Options, open_detector
 from dora_rt.nodes.object_detection.errors import ModelError
 from dora_rt.nodes.object_detection.models import YOLOX_NANO, PublishedModel
 
+from tests.nodes.node_helpers import file_env
 from tests.nodes.tiny_onnx import write_model
 
 
@@ -116,24 +117,26 @@ def test_defaults_are_those_of_the_help() -> None:
         confidence=0.3,
         iou=0.45,
         threads=None,
-        input_size=640,
+        input_size=None,
+        layout=None,
+        task=None,
         labels=None,
         cache_dir=Path("/caches/dora_rt"),
     )
 
 
-def test_environment_sets_options_and_the_command_line_wins(tmp_path: Path) -> None:
+def test_env_of_the_file_sets_options_and_the_command_line_wins(tmp_path: Path) -> None:
     labels = tmp_path / "names.txt"
     labels.write_text("höker\nball\n\n")
-    environ = {
-        "MODEL": "best.onnx",
-        "CONFIDENCE": "0.5",
-        "BACKEND": "opencv",
-        "DEVICE": "cpu",
-        "THREADS": "2",
-        "INPUT_SIZE": "320",
-        "LABELS": str(labels),
-    }
+    environ = file_env(
+        MODEL="best.onnx",
+        CONFIDENCE="0.5",
+        BACKEND="opencv",
+        DEVICE="cpu",
+        THREADS="2",
+        INPUT_SIZE="320",
+        LABELS=str(labels),
+    )
 
     options = parse_options(["--confidence", "0.6", "--iou=0.5"], environ)
 
@@ -158,7 +161,7 @@ def test_wrong_option_ends_with_its_name(
     environ: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        parse_options([], environ)
+        parse_options([], file_env(**environ))
 
     assert caught.value.code == 2
     assert next(iter(environ)) in capsys.readouterr().err

@@ -7,6 +7,10 @@ import pytest
 from dora_rt.nodes.plot.drawing import (
     class_colour,
     draw_boxes,
+    draw_classes,
+    draw_keypoints,
+    draw_masks,
+    draw_oriented,
     draw_status,
     label_of,
     text_colour,
@@ -137,3 +141,85 @@ def test_class_without_a_label_is_named_by_its_number():
     assert label_of(1, ["ball", "crate"]) == "crate"
     assert label_of(7, ["ball"]) == "class 7"
     assert label_of(-1, ["ball"]) == "class -1"
+
+
+def test_mask_tints_what_it_covers_in_the_colour_of_its_box():
+    canvas = picture(320, 240, GREY)
+    masks = np.zeros((240, 320), np.uint8)
+    masks[100:120, 200:240] = 2
+
+    draw_masks(canvas, masks, boxes([0, 0, 5, 5, 0.9, 1], [200, 100, 240, 120, 0.8, 3]))
+
+    assert (changed(canvas) == (masks > 0)).all()
+    mixed = 0.55 * GREY + 0.45 * np.array(class_colour(3))
+    np.testing.assert_allclose(canvas[110, 220], mixed, atol=1)
+
+
+def test_masks_without_boxes_have_colours_of_their_own():
+    canvas = picture(320, 240, GREY)
+    masks = np.zeros((240, 320), np.uint16)
+    masks[:120], masks[120:] = 1, 300
+
+    draw_masks(canvas, masks, None)
+
+    assert tuple(canvas[0, 0]) != tuple(canvas[200, 0])
+
+
+def test_no_masks_change_nothing():
+    canvas = picture(320, 240, GREY)
+
+    draw_masks(canvas, np.zeros((240, 320), np.uint8), boxes())
+    draw_masks(canvas, np.zeros((0, 0), np.uint8), None)
+
+    assert not changed(canvas).any()
+
+
+def test_key_points_are_drawn_where_they_are_seen():
+    canvas = picture(320, 240, GREY)
+    points = np.array([[[100, 50, 0.9], [200, 150, 0.1]]], np.float32)
+
+    draw_keypoints(canvas, points, boxes([90, 40, 210, 160, 0.9, 2]))
+
+    assert changed(canvas)[50, 100]
+    assert not changed(canvas)[140:160, 190:210].any()
+
+
+def test_key_points_of_a_person_are_joined():
+    canvas = picture(320, 240, GREY)
+    points = np.zeros((1, 17, 3), np.float32)
+    points[0, 11], points[0, 13] = [100, 50, 0.9], [100, 150, 0.9]  # hip and knee
+
+    draw_keypoints(canvas, points, None)
+
+    assert changed(canvas)[60:140, 100].all()
+
+
+def test_oriented_box_is_drawn_along_its_angle():
+    canvas = picture(320, 240, GREY)
+    turned = np.array([[160, 120, 100, 20, np.pi / 2, 0.9, 3]], np.float32)
+
+    draw_oriented(canvas, turned, ["a", "b", "c", "d"])
+
+    assert changed(canvas)[75:165, 150].all() and changed(canvas)[75:165, 170].all()
+    assert not changed(canvas)[115:125, 176:].any()
+
+
+def test_classes_of_a_picture_stand_below_each_other():
+    canvas = picture(320, 240, GREY)
+
+    draw_classes(canvas, np.array([[0, 0.75], [1, 0.25]], np.float32), ["cat", "dog"])
+
+    rows = np.flatnonzero(changed(canvas).any(axis=1))
+    assert rows.min() < 15 and 30 < rows.max() < 100
+    assert (canvas == class_colour(0)).all(axis=2).any()
+    assert (canvas == class_colour(1)).all(axis=2).any()
+
+
+def test_findings_far_outside_or_empty_are_no_error():
+    canvas = picture(320, 240, GREY)
+
+    draw_keypoints(canvas, np.full((1, 17, 3), 3e38, np.float32), None)
+    draw_keypoints(canvas, np.zeros((0, 0, 3), np.float32), boxes())
+    draw_oriented(canvas, np.array([[3e38, -3e38, 1e30, 4, 1, 0.5, 0]], np.float32), [])
+    draw_oriented(canvas, np.zeros((0, 7), np.float32), [])
+    draw_classes(canvas, np.zeros((0, 2), np.float32), [])

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 
 import cv2
 import pytest
+from dora_rt.nodes.mp4_file import Mp4File
 from dora_rt.nodes.plot import parse_options
 from dora_rt.nodes.plot.output import Output, can_open_window, choose_output
-from dora_rt.nodes.plot.saving import SaveError, VideoSaver, open_saver
+from dora_rt.nodes.plot.saving import SaveError, open_saver
 
-from tests.nodes.node_helpers import FakeTime, picture
+from tests.nodes.node_helpers import FakeTime, file_env, picture
 
 MS = 1_000_000
 
@@ -49,38 +51,52 @@ def test_display_that_does_not_answer_is_noticed_and_survived(monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", [".avi", ".mp4"])
-@pytest.mark.parametrize("count", [3, 20])
-def test_video_has_every_picture_at_the_rate_they_came(tmp_path, suffix, count):
+@pytest.mark.parametrize("burst", [0, 3, 5, 6, 10])
+def test_video_lasts_as_long_as_its_pictures_however_fast_they_came_here(tmp_path, suffix, burst):
     time = FakeTime()
-    path = tmp_path / f"all{suffix}"
-    saver = VideoSaver(path, time.clock)
-    for n in range(count):
-        saver.add(picture(64, 48, 10 * n))
-        time.now_ns += 40 * MS
+    saver = open_saver(tmp_path / f"all{suffix}", time.clock)
+    origin_ns = time.now_ns
+    for n in range(300):
+        # Those that waited while plot started come 5 ms apart.
+        time.now_ns += (5 if n < burst else 33) * MS
+        saver.add(picture(64, 48, n % 250), origin_ns + n * 1_000_000_000 // 30)
 
-    assert not path.exists()
-    assert saver.close() == path
+    path = saver.close()
 
     capture = cv2.VideoCapture(str(path))
-    frames = 0
+    fps, frames = capture.get(cv2.CAP_PROP_FPS), 0
     while capture.grab():
         frames += 1
-    assert frames == count
-    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(25.0)
+    assert frames / fps == pytest.approx(10.0, rel=0.01)
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
-def test_video_keeps_its_size_when_the_pictures_change_theirs(tmp_path):
-    saver = VideoSaver(tmp_path / "all.avi", FakeTime().clock)
-    for n in range(12):
-        saver.add(picture(64, 48) if n < 10 else picture(32, 24))
+def test_pictures_without_an_origin_are_saved_by_the_time_they_came(tmp_path):
+    time = FakeTime()
+    saver = open_saver(tmp_path / "all.mp4", time.clock)
+    for n in range(11):
+        saver.add(picture(64, 48, n), 0)
+        time.now_ns += 200 * MS
     saver.close()
 
-    capture = cv2.VideoCapture(str(tmp_path / "all.avi"))
-    frames = 0
-    while capture.grab():
-        frames += 1
-    assert frames == 12
+    assert cv2.VideoCapture(str(tmp_path / "all.mp4")).get(cv2.CAP_PROP_FPS) == pytest.approx(5.0)
+
+
+def test_full_disk_ends_the_video_and_not_the_view(tmp_path, monkeypatch, caplog):
+    saver = open_saver(tmp_path / "all.mp4", FakeTime().clock)
+
+    def add(self, segment, ticks, end_ticks):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Mp4File, "add", add)
+    for n in range(100):
+        saver.add(picture(64, 48), 1 + n * 100 * MS)
+    saver.close()
+
+    assert caplog.messages == [
+        f"--save {tmp_path}/all.mp4: the disk is full; the video can be played up to there; make "
+        "room, or write elsewhere"
+    ]
 
 
 @pytest.mark.parametrize("name", ["last.png", "all.mp4"])
@@ -106,8 +122,8 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
         open_saver(tmp_path / "file" / "deep" / "last.png")
 
 
-def test_options_of_plot_come_from_the_environment_too(tmp_path):
-    options = parse_options([], {"OUTPUT": "none", "PORT": "0", "SAVE": "out/last.png"})
+def test_options_of_plot_come_from_env_of_the_file_too(tmp_path):
+    options = parse_options([], file_env(OUTPUT="none", PORT="0", SAVE="out/last.png"))
 
     assert (options.output, options.port, str(options.save)) == ("none", 0, "out/last.png")
 

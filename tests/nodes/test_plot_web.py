@@ -86,7 +86,7 @@ def test_head_has_the_headers_of_get_and_no_body(page):
 
 
 def test_status_tells_what_the_loop_published(page, feed):
-    feed.publish(picture(64, 48), Status(7, 29.96, 12.34, 11.0, 3, 2, 64, 48))
+    feed.publish(picture(64, 48), Status(7, 29.96, 12.34, 11.0, 3, 2, 1, 64, 48))
 
     status, headers, body = ask(page, "/status.json")
 
@@ -98,6 +98,7 @@ def test_status_tells_what_the_loop_published(page, feed):
         "latency_p50_ms": 11.0,
         "objects": 3,
         "drops": 2,
+        "without_boxes": 1,
         "width": 64,
         "height": 48,
         "watchers": 0,

@@ -302,6 +302,52 @@ def test_mcap_reader_finds_pictures_and_boxes_in_the_schemas_of_foxglove(
     assert shown["cam/file/picture"][1].data == jpeg
 
 
+def test_masks_key_points_oriented_boxes_and_classes_are_annotations_of_foxglove(tmp_path: Path):
+    path = tmp_path / "found.mcap"
+    masks = np.zeros((48, 64), np.uint8)
+    masks[10:20, 30:40] = 2
+    points = np.zeros((1, 17, 3), np.float32)
+    points[0, 11], points[0, 13] = [5, 6, 0.9], [5, 16, 0.8]
+    oriented = np.array([[20, 30, 8, 4, np.pi / 2, 0.5, 1]], np.float32)
+    classes = np.array([[1, 0.75], [0, 0.25]], np.float32)
+    about = b'{"labels":["cat","dog"]}'
+    found = {"masks": masks, "keypoints": points, "oriented": oriented, "classes": classes}
+    with Recorder.open(path) as recorder:
+        for name, value in found.items():
+            event = event_of(value, 3, about, sent_ns=500, origin_ns=77)
+            recorder.add(f"det/{name}", event)
+        recorder.add("other/masks", event_of(np.zeros((2, 3, 4), np.float32), 3))
+
+    with path.open("rb") as file:
+        reader = make_reader(file, decoder_factories=[DecoderFactory()])
+        topics = [f"det/{name}/annotations" for name in found]
+        shown = {
+            channel.topic.split("/")[1]: message
+            for _, channel, _, message in reader.iter_decoded_messages(topics=topics)
+        }
+        everything = {channel.topic for _, channel, _ in reader.iter_messages()}
+
+    assert shown.keys() == found.keys()
+    assert "other/masks/annotations" not in everything
+    assert len({message.timestamp.ToNanoseconds() for message in shown.values()}) == 1
+    (outline,) = shown["masks"].points
+    assert {(point.x, point.y) for point in outline.points} == {
+        (30, 10),
+        (39, 10),
+        (39, 19),
+        (30, 19),
+    }
+    assert outline.fill_color.a == pytest.approx(0.4)
+    bones, joints = shown["keypoints"].points
+    assert [(point.x, point.y) for point in bones.points] == [(5, 6), (5, 16)]
+    assert len(joints.points) == 2
+    (turned,) = shown["oriented"].points
+    corners = [(point.x, point.y) for point in turned.points]
+    np.testing.assert_allclose(corners, [(22, 26), (22, 34), (18, 34), (18, 26)], atol=1e-4)
+    assert [text.text for text in shown["oriented"].texts] == ["dog 0.50"]
+    assert [text.text for text in shown["classes"].texts] == ["dog 0.75", "cat 0.25"]
+
+
 @pytest.mark.programs
 def test_commands_read_recordings_without_numpy():
     code = (

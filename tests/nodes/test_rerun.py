@@ -22,6 +22,7 @@ from dora_rt.nodes.rerun.stream import Target, open_stream
 
 from dora_rt.testing import FakeNode, make_event
 from tests.harness.flow import Flow
+from tests.nodes.node_helpers import file_env
 
 FLOW = """
     nodes:
@@ -214,7 +215,7 @@ def test_options_that_contradict_each_other_are_refused(capsys: pytest.CaptureFi
     with pytest.raises(SystemExit, match="2"):
         parse_options(["--memory-limit", "much"], {})
     assert "'much' is no amount of memory, such as 512MB" in capsys.readouterr().err
-    assert parse_options([], {"MEMORY_LIMIT": "1 GiB"}).memory_limit == 2**30
+    assert parse_options([], file_env(MEMORY_LIMIT="1 GiB")).memory_limit == 2**30
 
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from dora_rt.nodes.webcam.frame import SourceError
 from dora_rt.nodes.webcam.pacing import Pacer
-from dora_rt.nodes.webcam.picture_size import read_size
-from dora_rt.nodes.webcam.recordings import Pictures, SceneSource, VideoFile
+from dora_rt.nodes.webcam.picture_files import Pictures
+from dora_rt.nodes.webcam.played_video import VideoFile
+from dora_rt.nodes.webcam.recordings import SceneSource
 from dora_rt.nodes.webcam.scene import Scene, SceneOptions
 
+from dora_rt.picture_size import read_size
 from tests.nodes.node_helpers import FakeTime, picture
 
 
@@ -107,7 +109,7 @@ def test_video_plays_all_frames_at_its_own_rate_and_ends(video):
     taken = take(source)
 
     assert near(taken) == [(n, 40 * n) for n in range(5)]
-    assert time.slept == [0.1] * 5
+    assert time.slept == [0.1] * 4
     source.close()
 
 
@@ -117,7 +119,7 @@ def test_video_plays_at_the_rate_that_is_asked_for(video):
 
     take(source)
 
-    assert time.slept == [0.25] * 5
+    assert time.slept == [0.25] * 4
 
 
 def test_video_with_loop_begins_again(video):
@@ -196,6 +198,34 @@ def test_broken_picture_is_named(tmp_path):
 
     with pytest.raises(SourceError, match=f"'{path}' cannot be read as a picture"):
         take(source)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_unreadable_picture_costs_that_picture_and_is_told_once(tmp_path, loop, caplog):
+    paths = [tmp_path / f"{n}.png" for n in range(4)]
+    for n in (0, 2, 3):
+        cv2.imwrite(str(paths[n]), picture(20, 10, 10 * n))
+    paths[1].touch()
+    time = FakeTime()
+    source = Pictures(paths, 2.0, loop=loop, clock=time.clock, sleep=time.sleep)
+
+    taken = take(source, limit=5)
+
+    assert taken == ([(0, 0), (2, 20), (3, 30), (4, 0), (6, 20)] if loop else taken)
+    assert taken[:3] == [(0, 0), (2, 20), (3, 30)]
+    assert time.slept[:2] == [0.5, 0.5]
+    assert caplog.messages == [
+        f"--source: '{paths[1]}' cannot be read as a picture; repair or remove it; it is left out"
+    ]
+
+
+def test_pictures_of_which_none_can_be_read_are_an_error(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        path.touch()
+
+    with pytest.raises(SourceError, match=r"b\.png' cannot be read as a picture"):
+        take(Pictures(paths, loop=True))
 
 
 def test_scene_gives_its_pixels_and_its_truth_and_ends_after_its_frames():

@@ -110,6 +110,38 @@ def test_lost_frame_is_not_sent_and_the_next_one_is():
     assert [one.metadata["frame"] for one in sent] == [1]
 
 
+def test_lost_frames_are_counted():
+    def lose(out):
+        raise FrameLostError("gone")
+
+    sender = FrameSender(FakeNode(), Encoding.RAW)
+    for frame in (make_frame(0), make_frame(1, lose), make_frame(2, lose)):
+        sender.send(frame)
+
+    assert sender.summary() == "sent 1 frame; 2 more could not be decoded"
+
+
+def test_source_is_asked_only_after_the_flow_has_started():
+    asked = []
+
+    class StartingNode(FakeNode):
+        def loan(self, *args, **options):
+            asked.append("loan")
+            return super().loan(*args, **options)
+
+    class NotingSource(FakeSource):
+        @contextmanager
+        def frame(self, timeout_s, *, newest):
+            asked.append("frame")
+            with super().frame(timeout_s, newest=newest) as frame:
+                yield frame
+
+    node = StartingNode(input_ids=())
+    run(node, NotingSource([make_frame(0)]), FrameSender(node, Encoding.RAW))
+
+    assert asked == ["loan", "frame", "loan"]
+
+
 def test_each_event_sends_one_frame_the_newest():
     node = FakeNode([Event("tick", b""), Event("tick", b"")])
     source = FakeSource([make_frame(n) for n in range(5)])

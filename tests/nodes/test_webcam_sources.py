@@ -12,7 +12,7 @@ from dora_rt.nodes.webcam import parse_options
 from dora_rt.nodes.webcam.camera import Camera
 from dora_rt.nodes.webcam.capture import CameraFormat, CameraUnavailableError, open_device
 from dora_rt.nodes.webcam.frame import SourceError
-from dora_rt.nodes.webcam.recordings import Pictures, SceneSource
+from dora_rt.nodes.webcam.recordings import SceneSource
 from dora_rt.nodes.webcam.scene import SceneOptions
 from dora_rt.nodes.webcam.sources import (
     EXPECTED,
@@ -28,8 +28,7 @@ from dora_rt.nodes.webcam.sources import (
     parse_source,
 )
 
-from tests.harness.waiting import eventually
-from tests.nodes.node_helpers import FakeCapture, picture
+from tests.nodes.node_helpers import FakeCapture, file_env, picture
 
 
 @pytest.mark.parametrize(
@@ -174,16 +173,76 @@ def test_auto_says_why_each_camera_was_not_taken(caplog):
     )
 
 
-def test_password_of_a_stream_is_not_logged(caplog):
-    url = "rtsp://user:secret@127.0.0.1:1/none"
+@pytest.mark.parametrize("text", ["rtsp:/admin:SECRET@cam/1", "admin:SECRET@cam/1"])
+def test_mistyped_url_does_not_show_its_password(text):
+    with pytest.raises(SourceError, match="there is no file or folder") as raised:
+        parse_source(text)
 
-    source = open_source(Stream(url), CameraFormat())
-    try:
-        eventually(lambda: "camera rtsp://127.0.0.1:1/none: cannot be opened" in caplog.text)
-    finally:
-        source.close()
+    assert "SECRET" not in str(raised.value)
 
-    assert "secret" not in caplog.text
+
+def test_pictures_of_a_folder_are_in_natural_order(tmp_path):
+    for n in (1, 2, 9, 10, 11, 100):
+        (tmp_path / f"frame{n}.jpg").touch()
+
+    source = parse_source(str(tmp_path))
+
+    assert [path.stem for path in source.paths] == [f"frame{n}" for n in (1, 2, 9, 10, 11, 100)]
+
+
+def test_hidden_files_and_folders_are_no_pictures(tmp_path):
+    for name in ("IMG_1.jpg", "._IMG_1.jpg", ".hidden.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.jpg").mkdir()
+
+    assert parse_source(str(tmp_path)).paths == (tmp_path / "IMG_1.jpg",)
+
+
+def test_pictures_and_videos_that_are_left_out_of_a_folder_are_named(tmp_path, caplog):
+    for name in ("a.jpg", "b.HEIC", "c.heic", "d.avif", "e.mp4", "notes.txt", "._b.HEIC"):
+        (tmp_path / name).touch()
+
+    source = parse_source(str(tmp_path))
+
+    assert source.paths == (tmp_path / "a.jpg",)
+    assert caplog.messages == [
+        f"{tmp_path}: left out: 1 .avif file (OpenCV cannot read them, make JPEGs of them first, "
+        "such as by `magick IN OUT.jpg`), 2 .heic files (OpenCV cannot read them, make JPEGs of "
+        "them first, such as by `heif-convert IN.HEIC OUT.jpg`), 1 .mp4 file (name a video itself "
+        "as --source)"
+    ]
+
+
+def test_folder_of_heic_pictures_says_what_to_do(tmp_path):
+    (tmp_path / "IMG_1.HEIC").touch()
+
+    with pytest.raises(SourceError, match=r"has no pictures .* but 1 \.heic file .*heif"):
+        parse_source(str(tmp_path))
+    with pytest.raises(SourceError, match=r"OpenCV cannot read \.heic pictures; make"):
+        parse_source(str(tmp_path / "IMG_1.HEIC"))
+
+
+def test_file_url_may_be_percent_encoded(tmp_path):
+    (tmp_path / "my drive.mp4").touch()
+
+    assert parse_source(f"file://{tmp_path}/my%20drive.mp4") == Video(tmp_path / "my drive.mp4")
+
+
+def test_scene_gets_the_size_that_is_asked_for_and_says_that_a_codec_changes_nothing(caplog):
+    wanted = CameraFormat(width=320, height=240, fourcc="MJPG")
+
+    with open_source(parse_source("test://scene"), wanted).frame(1.0, newest=False) as frame:
+        assert frame.shape == (240, 320, 3)
+
+    assert caplog.messages == ["--fourcc MJPG changes nothing: it is asked of cameras only"]
+
+
+def test_picture_is_given_in_the_size_that_is_asked_for(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), picture(40, 20, 5))
+    source = open_source(parse_source(str(tmp_path / "a.png")), CameraFormat(width=20))
+
+    with source.frame(1.0, newest=False) as frame:
+        assert frame.shape == (10, 20, 3)
 
 
 def test_pictures_open_from_a_folder(tmp_path):
@@ -191,11 +250,12 @@ def test_pictures_open_from_a_folder(tmp_path):
 
     source = open_source(parse_source(str(tmp_path)), CameraFormat())
 
-    assert isinstance(source, Pictures)
+    with source.frame(1.0, newest=False) as frame:
+        assert frame.metadata == {"file": "a.png"}
 
 
-def test_options_come_from_the_command_line_before_the_environment():
-    environ = {"SOURCE": "0", "WIDTH": "1280", "FPS": "15", "LOOP": "true", "ENCODING": "JPEG"}
+def test_options_come_from_the_command_line_before_env_of_the_file():
+    environ = file_env(SOURCE="0", WIDTH="1280", FPS="15", LOOP="true", ENCODING="JPEG")
 
     options = parse_options(["--source", "1", "--jpeg-quality", "70"], environ)
 
@@ -207,8 +267,12 @@ def test_options_come_from_the_command_line_before_the_environment():
 @pytest.mark.parametrize(
     ("argv", "environ", "message"),
     [
-        ([], {"FPS": "fast"}, "environment variable FPS=fast: 'fast' is not a number from 0 to"),
-        ([], {"LOOP": "maybe"}, "environment variable LOOP=maybe: expected true or false"),
+        (
+            [],
+            file_env(FPS="fast"),
+            "environment variable FPS=fast: 'fast' is not a number from",
+        ),
+        ([], file_env(LOOP="maybe"), "environment variable LOOP=maybe: expected true or false"),
         (["--width", "0"], {}, "argument --width: '0' is not a whole number from 16 to 16384"),
         (["--fourcc", "MJPEG"], {}, "argument --fourcc: 'MJPEG' is not four letters"),
         (["--encoding", "png"], {}, "argument --encoding: 'png' is not one of raw, jpeg"),

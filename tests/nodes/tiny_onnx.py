@@ -60,10 +60,56 @@ def write_model(
     return path
 
 
-def model(graph: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Give a ModelProto of IR version 8, opset 13."""
+def write_outputs(
+    path: Path,
+    outputs: Mapping[str, NDArray[np.generic]],
+    gains: Mapping[str, NDArray[np.float32]] | None = None,
+    *,
+    input_shape: Sequence[int | str] = (1, 3, 64, 64),
+    metadata: Mapping[str, str] | None = None,
+    has_sizes: bool = False,
+    versions: tuple[int, int] = (8, 13),
+) -> Path:
+    """Write a network whose outputs are constants plus the mean of its input times `gains`.
+
+    Args:
+        path: the file, written anew.
+        outputs: by name, any shapes; float32, or of whole numbers, which have no gain.
+        gains: of some outputs, in their shapes.
+        input_shape: sizes, or names of sizes that are left open.
+        metadata: key and value.
+        has_sizes: whether there is a second input `orig_target_sizes`.
+        versions: of the format (IR) and of the operators (opset).
+    """
+    nodes = [_node("ReduceMean", ["images"], "mean"), _node("Reshape", ["mean", "one"], "level")]
+    graph = [field(5, _tensor("one", np.array([1])))]
+    results = []
+    for name, output in outputs.items():
+        kind = ELEMENT_TYPES[output.dtype.name]
+        graph.append(field(5, _tensor(f"{name}_constant", output)))
+        results.append(field(12, value(name, output.shape, kind)))
+        if output.dtype.kind == "i":
+            nodes.append(_node("Identity", [f"{name}_constant"], name))
+            continue
+        gain = (gains or {}).get(name, np.zeros_like(output))
+        graph.append(field(5, _tensor(f"{name}_gain", gain)))
+        nodes.append(_node("Mul", ["level", f"{name}_gain"], f"{name}_change"))
+        nodes.append(_node("Add", [f"{name}_constant", f"{name}_change"], name))
+    inputs = [field(11, value("images", input_shape))]
+    if has_sizes:
+        inputs.append(field(11, value("orig_target_sizes", ("n", 2), ELEMENT_TYPES["int64"])))
+    graph = [*(field(1, node) for node in nodes), *graph, *inputs, *results]
+    ir_version, opset = versions
+    content = model(field(2, "graph") + b"".join(graph), metadata or {}, ir_version, opset)
+    path.write_bytes(content)
+    return path
+
+
+def model(graph: bytes, metadata: Mapping[str, str], ir_version: int = 8, opset: int = 13) -> bytes:
+    """Give a ModelProto."""
     entries = (field(14, field(1, key) + field(2, text)) for key, text in metadata.items())
-    return field(1, 8) + field(7, graph) + field(8, field(2, 13)) + b"".join(entries)
+    versions = field(8, field(2, opset))
+    return field(1, ir_version) + field(7, graph) + versions + b"".join(entries)
 
 
 def value(name: str, shape: Sequence[int | str], element_type: int = 1) -> bytes:

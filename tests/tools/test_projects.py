@@ -163,6 +163,99 @@ def test_install_writes_the_unit_and_lets_systemd_start_it_at_boot(flow: Flow, t
     assert "loginctl enable-linger" in done.out
 
 
+@pytest.fixture
+def services(flow: Flow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folder of the user's units, with a systemctl that does nothing."""
+    systemctl = flow.write("systemctl", "#!/bin/sh\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PATH", f"{flow.folder}{os.pathsep}{os.environ['PATH']}")
+    return tmp_path / "config" / "systemd" / "user"
+
+
+def dataflow_in(folder: Path, name: str = "dataflow.yml") -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "node.py").touch()
+    (folder / name).write_text(FLOW)
+    return str(folder / name)
+
+
+@pytest.mark.parametrize("name", ["机器人.yml", "---.yml", "..yml"])
+def test_unit_is_not_named_after_what_is_no_name(services: Path, tmp_path: Path, name: str):
+    done = verb("service", "install", dataflow_in(tmp_path / "robots", name))
+
+    assert done.exit_code == 2
+    assert done.err == (
+        f"dora-rt: a unit cannot be named after {Path(name).stem!r}, which has no letter from a to "
+        "z and no digit: give it a name with --name, such as --name robot\n"
+    )
+    assert not services.exists()
+
+
+def test_unit_with_such_a_name_of_its_own_is_installed(services: Path, tmp_path: Path):
+    file = dataflow_in(tmp_path / "robots", "机器人.yml")
+
+    assert verb("service", "install", file, "--name", "robot").exit_code == 0
+
+    assert [path.name for path in services.iterdir()] == ["robot.service"]
+
+
+def test_unit_is_named_after_what_is_left_of_a_name(services: Path, tmp_path: Path):
+    verb("service", "install", dataflow_in(tmp_path / "-Küche 2"))
+
+    assert [path.name for path in services.iterdir()] == ["K-che-2.service"]
+
+
+def test_second_robot_of_the_same_folder_name_does_not_take_the_unit_of_the_first(
+    services: Path, tmp_path: Path
+):
+    first, second = (dataflow_in(tmp_path / house / "robot") for house in "ab")
+    assert verb("service", "install", first).exit_code == 0
+    before = (services / "robot.service").read_text()
+
+    refused = verb("service", "install", second)
+    again = verb("service", "install", first)
+    named = verb("service", "install", second, "--name", "robot-b")
+
+    assert refused.exit_code == 2
+    assert refused.err == (
+        f"dora-rt: {services}/robot.service is there already, and runs {first}: choose another "
+        "name with --name, or remove it\n"
+    )
+    assert (again.exit_code, named.exit_code) == (0, 0)
+    assert (services / "robot.service").read_text() == before
+    assert second in (services / "robot-b.service").read_text()
+
+
+def test_unit_of_somebody_else_is_not_replaced(services: Path, tmp_path: Path):
+    services.mkdir(parents=True)
+    (services / "robot.service").write_text("[Unit]\nDescription=mine\n")
+
+    refused = verb("service", "install", dataflow_in(tmp_path / "robot"))
+
+    assert refused.exit_code == 2
+    assert "robot.service is there already, and is not of dora_rt" in refused.err
+    assert "mine" in (services / "robot.service").read_text()
+
+
+@pytest.mark.parametrize("name", ["-x", ".hidden", "a b", ""])
+def test_name_of_a_unit_is_none_that_systemctl_takes_for_something_else(name: str):
+    done = verb("service", "print", "flow.yml", f"--name={name}")
+
+    assert done.exit_code == 2
+    assert "is not a name of a unit" in done.err
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("name", ["my robot", "robot"])
+def test_line_that_new_prints_works_in_a_shell(tmp_path: Path, name: str):
+    done = verb("new", name, cwd=tmp_path)
+
+    (line,) = [line for line in done.out.splitlines() if line.startswith("now: ")]
+    command = line.removeprefix("now: ").replace("dora-launch", "test -f")
+    assert subprocess.run(["sh", "-c", command], cwd=tmp_path).returncode == 0
+
+
 def complete_in_bash(script: Path, *words: str, cwd: Path) -> list[str]:
     line = " ".join(shlex.quote(word) for word in words)
     done = subprocess.run(

@@ -1,7 +1,7 @@
 "use strict";
 
 const PERIOD_MS = 500, RUNS_MS = 2000, LOG_MS = 700, PATIENCE_MS = 4000;
-const KEPT_POINTS = 240, LEAST_POINTS = 40, LOG_CHARACTERS = 200000, CLASSES = 8;
+const KEPT_POINTS = 240, LEAST_POINTS = 40, LOG_CHARACTERS = 200000, EVERY = "*", CLASSES = 8, FEW_EDGES = 8;
 const LEAST_SCALE = 0.72;
 const SVG = "http://www.w3.org/2000/svg";
 const narrow = matchMedia("(max-width: 640px)");
@@ -21,6 +21,7 @@ const draw = (tag, attributes = {}) => {
 // Only what has changed: a screen reader would read the same again.
 const write = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 
+let lastAnswer = performance.now(), farewell = null;
 let shown = null; // { run, chosen, at, points, hasGraph, log, ... } of the run that is on the page
 let runs = [];
 
@@ -63,9 +64,12 @@ async function lookForRuns() {
     const hasEnded = shown && !living.some((run) => run.run === shown.run);
     if (living.length && (!shown || (hasEnded && !shown.chosen))) show(living.at(-1).run, false);
     else if (!shown && runs.length) show(runs.at(-1).run, false);
-    else if (!shown) say("waiting", "no dataflow runs; waiting for one");
+    else if (!shown) say("waiting", "no dataflow runs");
+    hear();
+    $("#none").hidden = Boolean(shown);
+    $("main").hidden = !shown;
   } catch (error) {
-    if (!shown) say("lost", "the dashboard does not answer");
+    if (!shown) sayLost();
   }
   setTimeout(lookForRuns, RUNS_MS);
 }
@@ -73,6 +77,8 @@ async function lookForRuns() {
 function showChoice() {
   const names = runs.map((run) => `${run.run} ${run.state}`).join();
   $("#choice").hidden = runs.length < 2;
+  // The choice has the name already.
+  $("#file").hidden = runs.length > 1;
   if ($("#runs").dataset.names === names) return;
   $("#runs").dataset.names = names;
   $("#runs").replaceChildren(...runs.map((run) => make("option", { value: run.run },
@@ -82,7 +88,7 @@ function showChoice() {
 
 function show(run, chosen) {
   if (shown) for (const view of shown.views.values()) view.isOpen = false;
-  shown = { run, chosen, at: 0, points: [], graph: null, views: new Map(), log: null, failed: [] };
+  shown = { run, chosen, at: 0, points: [], graph: null, zoom: null, scale: 1, status: null, views: new Map(), log: null, failed: [] };
   $("#runs").value = run;
   complain("");
   $("#log").textContent = "";
@@ -90,6 +96,40 @@ function show(run, chosen) {
   $("#pictures .list").replaceChildren();
   $("#pictures").hidden = true;
   for (const list of document.querySelectorAll("section ul")) list.replaceChildren();
+}
+
+/* Whether somebody is there */
+
+function hear() {
+  const now = performance.now();
+  lastAnswer = now;
+  // One that answers long after it said goodbye is another one.
+  if (isFarewell() && now - farewell.at > PATIENCE_MS) farewell = null;
+  if (!farewell) listenForFarewell();
+}
+const isFarewell = () => farewell !== null && farewell !== "listening";
+
+// One request that is answered only when the dashboard ends: then it is no gap of the network.
+async function listenForFarewell() {
+  farewell = "listening";
+  try {
+    const answer = await fetch("/api/farewell", { cache: "no-store" });
+    farewell = answer.ok ? { ...await answer.json(), at: performance.now() } : null;
+  } catch (error) {
+    farewell = null; // the network was away: ask again when it is back
+  }
+}
+
+function sayLost() {
+  const isOver = isFarewell();
+  const seconds = Math.round((performance.now() - lastAnswer) / 1000);
+  if (isOver && (!shown || shown.isOver || farewell.runs[shown.run] !== "running")) {
+    if (shown) shown.isOver = true;
+    say("ended", shown ? "the run and its dashboard have ended" : "the dashboard has ended");
+    if (shown && shown.status) { showNodes(shown.status); showResult(shown.status); }
+  } else if (isOver) say("lost", "the dashboard has ended; the run goes on");
+  else say("lost", `connection lost, trying again (last seen ${seconds} s ago)`);
+  for (const button of document.querySelectorAll("#nodes button, #stop")) button.disabled = true;
 }
 
 /* What it does */
@@ -101,14 +141,12 @@ async function look() {
       const answer = await get(`${address("status")}?since=${mine.at}`);
       if (answer.ok && mine === shown) {
         const status = await answer.json();
+        hear();
         if (mine === shown) await showStatus(status);
       }
     }
   } catch (error) {
-    if (mine && mine === shown) {
-      say("lost", "the run and its dashboard have ended");
-      for (const button of document.querySelectorAll("main button, #stop")) button.disabled = true;
-    }
+    if (mine && mine === shown) sayLost();
   }
   setTimeout(look, PERIOD_MS);
 }
@@ -118,18 +156,29 @@ async function showStatus(status) {
   mine.at = status.at;
   mine.points = [...mine.points, ...status.points].slice(-KEPT_POINTS);
   mine.isOver = status.state === "ended";
+  mine.status = status;
   write($("#file"), `${status.file.split("/").pop()} · ${status.run}`);
   $("#file").title = status.file;
   document.title = `${status.file.split("/").pop()} – dora_rt`;
   const failed = status.processes.filter((process) => process.state === "failed").length;
+  $("#state").toggleAttribute("data-failed", failed > 0);
   const about = status.state === "ended" ? "ended" : `${status.state} ${clock(status.running_s)}`;
   say(status.state, failed ? `${about} · ${failed} failed` : about);
   $("#stop").disabled = status.state !== "running" && status.state !== "starting";
   showNodes(status);
   showEdges(status);
+  showResult(status);
   showPictures(status);
   showLogChoice(status);
   await showGraph(status);
+}
+
+// At the end: what failed, and why. The terminal of the launcher may be on another machine.
+function showResult(status) {
+  if (!shown.isOver) return;
+  const failed = status.processes.filter((process) => process.state === "failed");
+  const list = failed.map((process) => `${process.name} (${process.ending.replace(/^failed: /, "")})`);
+  if (failed.length) complain(`failed: ${list.join(", ")}`);
 }
 
 async function showGraph(status) {
@@ -143,13 +192,14 @@ async function showGraph(status) {
   }
   const drawing = $("#graph svg");
   if (!drawing) return;
-  // Smaller if that makes it fit; beyond that it could not be read, and is scrolled.
-  const share = $("#graph .scroll").clientWidth / drawing.viewBox.baseVal.width;
-  drawing.style.width = `${drawing.viewBox.baseVal.width * Math.min(Math.max(share, LEAST_SCALE), 1)}px`;
+  scaleGraph();
   for (const process of status.processes) {
     for (const box of drawing.querySelectorAll(`.box[data-process="${CSS.escape(process.name)}"]`)) {
-      box.dataset.state = process.state;
-      write($(".note", box), process.state);
+      const state = mine.isOver && isAlive(process) ? "ended" : process.state;
+      box.dataset.state = state;
+      const isBusy = state === "running" && process.cpu_percent !== null;
+      write($(".note", box), isBusy ? `${process.cpu_percent.toFixed(0)} % CPU` : state);
+      if (!box.onclick) box.onclick = () => showLogOf(process.name);
     }
   }
   for (const edge of status.edges) {
@@ -165,6 +215,34 @@ async function showGraph(status) {
   }
 }
 
+// Whole if that leaves it readable; else it is scrolled, or zoomed by hand.
+function scaleGraph() {
+  const drawing = $("#graph svg"), area = $("#graph .scroll");
+  if (!drawing) return;
+  const { width, height } = drawing.viewBox.baseVal;
+  const fit = Math.min(area.clientWidth / width, 1);
+  const scale = shown.zoom === "fit" ? fit : shown.zoom || Math.max(fit, LEAST_SCALE);
+  drawing.style.width = `${Math.round(width * scale)}px`;
+  $("#zoom").hidden = fit === 1 && !shown.zoom;
+  write($("#zoom-now"), `${Math.round(scale * 100)} %`);
+  shown.scale = scale;
+  $("#zoom-fit").setAttribute("aria-pressed", String(Math.abs(scale - fit) < 0.005));
+  showGraphEdges();
+}
+function zoom(factor) {
+  shown.zoom = factor === "fit" ? "fit" : Math.min(Math.max(shown.scale * factor, 0.15), 2);
+  scaleGraph();
+}
+// A shadow where there is more.
+function showGraphEdges() {
+  const area = $("#graph .scroll"), left = area.scrollLeft;
+  area.toggleAttribute("data-more-left", left > 2);
+  area.toggleAttribute("data-more-right", left + area.clientWidth < area.scrollWidth - 2);
+}
+
+const isAlive = (process) => !["failed", "ended"].includes(process.state)
+  && !process.state.startsWith("stopped");
+
 function rows(list, keys, fill) {
   if (list.dataset.keys !== keys.join() || list.children.length !== keys.length) {
     list.dataset.keys = keys.join();
@@ -173,13 +251,22 @@ function rows(list, keys, fill) {
   return [...list.children];
 }
 
+function whatGoesOn(name) {
+  const others = shown.status.processes.filter((process) => process.name !== name && isAlive(process));
+  return others.length ? "The rest of the run goes on." : "It is the last one: the run ends with it.";
+}
+
 function showNodes(status) {
+  const total = (key) => status.processes.reduce((sum, process) => sum + (process[key] || 0), 0);
+  const memory = `${(total("rss_nbytes") / 2 ** 20).toFixed(0)} MiB`;
+  write($("#nodes h2 small"), shown.isOver ? "" : `${status.processes.length} · `
+    + `${total("cpu_percent").toFixed(0)} % CPU · ${memory} in all`);
   const names = status.processes.map((process) => process.name);
   const items = rows($("#nodes ul"), names, (name) => {
     const buttons = ["Restart", "Stop"].map((verb) => {
       const button = make("button", { type: "button", "aria-label": `${verb} ${name}` }, verb);
       button.addEventListener("click", () => (verb === "Stop"
-        ? ask(`Stop the node ${name}? The rest of the run goes on.`, () => act("stop", name))
+        ? ask(`Stop the node ${name}? ${whatGoesOn(name)}`, () => act("stop", name))
         : act("restart", name)));
       return button;
     });
@@ -191,13 +278,14 @@ function showNodes(status) {
   });
   status.processes.forEach((process, number) => {
     const item = items[number];
-    item.dataset.state = process.state;
     const isOver = process.state === "failed" || process.state === "ended";
-    const parts = [isOver && process.ending ? process.ending : process.state];
+    const endsWithRun = shown.isOver && isAlive(process);
+    item.dataset.state = endsWithRun ? "ended" : process.state;
+    const parts = [endsWithRun ? "ended with the run" : isOver && process.ending ? process.ending : process.state];
     if (process.restarts) parts.push(`restarted ${process.restarts}×`);
     if (process.ending && !isOver) parts.push(`last: ${process.ending}`);
     write($(".said", item), parts.join(" · "));
-    const isThere = process.pid !== null;
+    const isThere = process.pid !== null && !shown.isOver;
     const cpu = process.cpu_percent;
     write($(".numbers b", item), isThere && cpu !== null ? `${cpu.toFixed(0)} % CPU ` : "");
     write($(".numbers span", item), isThere ? `${(process.rss_nbytes / 2 ** 20).toFixed(0)} MiB` : "");
@@ -212,27 +300,47 @@ function showEdges(status) {
   const keys = status.edges.map((edge) => `${edge.source} ${edge.target}`);
   const items = rows($("#edges ul"), keys, (key, number) => {
     const edge = status.edges[number];
-    const name = make("span", { class: "name" });
-    name.append(edge.source, make("i", {}, " → "), edge.target);
+    const name = make("span", { class: "name", title: `${edge.source} → ${edge.target}` });
+    // A long name is broken where its parts meet.
+    const parts = (port) => port.split("/").flatMap((part, at) => (at ? ["/", make("wbr"), part] : [part]));
+    name.append(...parts(edge.source), make("i", {}, " → "), make("wbr"), ...parts(edge.target));
     const chart = draw("svg", { viewBox: "0 0 240 40", preserveAspectRatio: "none", role: "img" });
     for (const kind of ["spread", "ninety", "median"]) chart.append(draw("path", { class: kind }));
     const box = make("span", { class: "chart" });
     box.append(chart, make("small", { title: "the highest here", "aria-hidden": "true" }));
-    return make("li", {}, name, make("span", { class: "numbers" }, make("b"), make("span"),
-      make("span", { class: "quiet" }), make("span", { class: "quiet" }),
-      make("span", { class: "quiet age", title: "since the capture of what led to it, at the receipt" })), box);
+    const cells = ["rate", "latency", "age", "queue", "drops"].map((kind) => make("span", { class: kind }));
+    return make("li", {}, name, ...cells, box);
   });
   status.edges.forEach((edge, number) => {
-    const [hz, latency, queue, drops, age] = $(".numbers", items[number]).children;
+    const item = items[number];
+    const [hz, latency, age, queue, drops] = item.querySelectorAll(":scope > span:not(.name, .chart)");
     write(hz, edge.is_local ? "local" : rate(edge.rate_hz));
     write(latency, edge.p50_ns === null ? "–" : `${duration(edge.p50_ns)} / ${duration(edge.p99_ns)}`);
-    write(age, edge.age_p50_ns === null ? "" : `age ${duration(edge.age_p50_ns)} / ${duration(edge.age_p99_ns)}`);
-    write(queue, edge.waiting === null ? "" : `${edge.waiting} of ${edge.queue_size}`);
-    queue.title = `waiting in the queue (${edge.queue_policy})`;
-    write(drops, edge.dropped ? `${count(edge.dropped)} dropped` : "none dropped");
-    drops.className = edge.dropped ? "quiet dropped" : "quiet";
-    showChart($("svg", items[number]), shown.points.map((point) => point[number]), edge);
+    write(age, edge.age_p50_ns === null ? "–" : `${duration(edge.age_p50_ns)} / ${duration(edge.age_p99_ns)}`);
+    write(queue, edge.waiting === null ? "–" : `${edge.waiting} / ${edge.queue_size}`);
+    queue.title = `waiting in the queue, and how many fit (${edge.queue_policy})`;
+    write(drops, edge.dropped ? count(edge.dropped) : edge.dropped === null ? "–" : "0");
+    item.dataset.drops = edge.dropped_hz > 0 ? "now" : edge.dropped ? "once" : "never";
+    showChart($("svg", item), shown.points.map((point) => point[number]), edge);
   });
+  sift();
+}
+
+// Of many edges only those that are looked for, or that have trouble.
+function sift() {
+  const items = [...$("#edges ul").children];
+  const wanted = $("#edge-filter").value.trim().toLowerCase(), order = $("#edge-order").value;
+  $("#edges .bar").hidden = items.length <= FEW_EDGES;
+  const edges = shown.status.edges;
+  const key = { drops: "dropped", latency: "p99_ns", age: "age_p99_ns", rate: "rate_hz" }[order];
+  items.forEach((item, number) => {
+    const edge = edges[number], name = `${edge.source} → ${edge.target}`.toLowerCase();
+    const has = name.includes(wanted) && (order !== "drops" || edge.dropped > 0);
+    item.hidden = items.length > FEW_EDGES && !has;
+    item.style.order = key ? String(-Math.round((edge[key] || 0) / (key.endsWith("_ns") ? 1000 : 0.1))) : "";
+  });
+  const seen = items.filter((item) => !item.hidden).length;
+  write($("#edges h2 small"), seen < items.length ? `${seen} of ${items.length}` : `${items.length}`);
 }
 
 function showChart(chart, points, edge) {
@@ -263,7 +371,8 @@ function showPictures(status) {
     const image = make("img", { alt: `Live picture of ${source}` });
     const boxes = draw("svg", { "aria-hidden": "true" });
     const about = make("span", { class: "quiet" });
-    const view = make("div", { class: "view" });
+    const view = make("div", { class: "view", title: "click: as large as the screen" });
+    view.addEventListener("click", () => (document.fullscreenElement ? document.exitFullscreen() : view.requestFullscreen()));
     view.append(image, boxes);
     const caption = make("figcaption", {}, make("span", {}, source), about);
     list.append(make("figure", {}, view, caption));
@@ -306,8 +415,10 @@ async function showPicture(entry, about, file) {
   entry.image = image;
   if (last.src) URL.revokeObjectURL(last.src);
   entry.number = about.number;
-  const width = about.width || entry.image.naturalWidth;
-  const height = about.height || entry.image.naturalHeight;
+  // A file may be shown on its side; a large picture has become a smaller one.
+  const natural = entry.image.naturalWidth > entry.image.naturalHeight;
+  const isTurned = about.width !== about.height && natural !== about.width > about.height;
+  const [width, height] = isTurned ? [about.height, about.width] : [about.width, about.height];
   entry.view.style.setProperty("aspect-ratio", `${width} / ${height}`);
   entry.boxes.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const wide = entry.view.clientWidth || width;
@@ -321,17 +432,20 @@ async function showPicture(entry, about, file) {
     text.textContent = label;
     return [draw("rect", { x: left, y: top, width: right - left, height: bottom - top, class: kind }), text];
   }));
-  const found = about.boxes ? `${about.boxes.length} object${about.boxes.length === 1 ? "" : "s"} · ` : "";
-  write(entry.about, `${found}${about.age_ms.toFixed(0)} ms old`);
-  entry.about.title = `${width} × ${height} pixels`;
+  const found = about.boxes ? `${about.boxes.length} object${about.boxes.length === 1 ? "" : "s"} · `
+    : about.lacks_boxes ? "no boxes of this picture · " : "";
+  write(entry.about, `${found}${about.latency_ms.toFixed(0)} ms`);
+  entry.about.title = `${width} × ${height} pixels; from its capture until ${
+    about.boxes ? "its boxes were" : "it was"} sent`;
 }
 
 /* Logs */
 
 function showLogChoice(status) {
   const choice = $("#log-node"), names = status.processes.map((process) => process.name);
-  if (choice.options.length !== names.length || names.some((name, at) => choice.options[at].value !== name)) {
-    choice.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
+  const values = names.length > 1 ? [EVERY, ...names] : names;
+  if (choice.options.length !== values.length || values.some((name, at) => choice.options[at].value !== name)) {
+    choice.replaceChildren(...values.map((name) => make("option", { value: name }, name === EVERY ? "all nodes" : name)));
     shown.log = null;
   }
   // The last words of a node that has just failed, unless somebody reads what another one says.
@@ -341,31 +455,44 @@ function showLogChoice(status) {
   shown.failed = failed;
 }
 
+function showLogOf(name) {
+  $("#log-node").value = name;
+  shown.hasChosenLog = true;
+  $("#logs").scrollIntoView({ behavior: "smooth", block: "nearest" });
+}
+
 async function readLog() {
-  const mine = shown, name = $("#log-node").value;
+  const mine = shown, chosen = $("#log-node").value;
   try {
-    if (mine && name && !mine.isOver) {
-      if (!mine.log || mine.log.name !== name) {
-        mine.log = { name, offset: 0 };
+    if (mine && chosen && mine.status && !mine.isOver) {
+      if (!mine.log || mine.log.chosen !== chosen) {
+        mine.log = { chosen, offsets: new Map() };
         $("#log").textContent = "";
       }
-      const log = mine.log;
-      const answer = await get(`${address(`logs/${encodeURIComponent(name)}`)}?after=${log.offset}`);
-      if (answer.ok && mine === shown && log === mine.log) {
-        const { text, offset } = await answer.json();
-        log.offset = offset;
-        if (text) {
-          const area = $("#log");
-          area.append(text);
-          if (area.textContent.length > LOG_CHARACTERS) area.textContent = area.textContent.slice(-LOG_CHARACTERS / 2);
-          if ($("#log-follow").checked) area.scrollTop = area.scrollHeight;
-        }
+      const names = mine.status.processes.map((process) => process.name);
+      const width = Math.max(...names.map((name) => name.length));
+      for (const name of chosen === EVERY ? names : [chosen]) {
+        await readLogOf(mine, mine.log, name, chosen === EVERY ? `${name.padEnd(width)} | ` : "");
       }
     }
   } catch (error) {
     // The status, which is asked more often, tells that nobody answers.
   }
   setTimeout(readLog, LOG_MS);
+}
+
+async function readLogOf(mine, log, name, prefix) {
+  const after = log.offsets.get(name) || 0;
+  const answer = await get(`/api/runs/${mine.run}/logs/${encodeURIComponent(name)}?after=${after}`);
+  if (!answer.ok || mine !== shown || log !== mine.log) return;
+  const { text, offset } = await answer.json();
+  if (mine !== shown || log !== mine.log) return;
+  log.offsets.set(name, offset);
+  if (!text) return;
+  const area = $("#log");
+  area.append(prefix ? text.replace(/^(?=.)/gm, prefix) : text);
+  if (area.textContent.length > LOG_CHARACTERS) area.textContent = area.textContent.slice(-LOG_CHARACTERS / 2);
+  if ($("#log-follow").checked) area.scrollTop = area.scrollHeight;
 }
 
 /* Buttons */
@@ -395,6 +522,12 @@ async function act(verb, node) {
   }
 }
 
+for (const [id, factor] of [["#zoom-out", 1 / 1.25], ["#zoom-in", 1.25], ["#zoom-fit", "fit"]]) {
+  $(id).addEventListener("click", () => zoom(factor));
+}
+$("#graph .scroll").addEventListener("scroll", showGraphEdges, { passive: true });
+addEventListener("resize", () => { if (shown) scaleGraph(); });
+for (const id of ["#edge-filter", "#edge-order"]) $(id).addEventListener("input", sift);
 $("#stop").addEventListener("click", () => ask("Stop the whole run?", () => act("stop")));
 $("#log-node").addEventListener("change", () => { if (shown) shown.hasChosenLog = true; });
 $("#runs").addEventListener("change", () => show($("#runs").value, true));

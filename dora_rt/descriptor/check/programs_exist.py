@@ -9,6 +9,7 @@ import stat
 import warnings
 from pathlib import Path
 
+from dora_rt.descriptor.check import first_line
 from dora_rt.descriptor.check.compiled_programs import OWN_NODES, is_compiled_for_dora
 from dora_rt.descriptor.tree.model import Descriptor, Operator, Program
 from dora_rt.descriptor.tree.problems import MalformedError, Problems, quote
@@ -76,6 +77,7 @@ def _check_program(path: str, folder: Path, search_path: str | None) -> None:
         found = shutil.which(path, path=search_path)
         if found is not None:
             _check_not_compiled_for_dora(Path(found), path)
+            _check_first_line(Path(found), path)
             return
         if not _is_folder(folder / path):
             raise MalformedError(
@@ -88,6 +90,13 @@ def _check_program(path: str, folder: Path, search_path: str | None) -> None:
             f"{quote(path)} is neither a .py file nor executable", f"run: chmod +x {file}"
         )
     _check_not_compiled_for_dora(file, path)
+    _check_first_line(file, path)
+
+
+def _check_first_line(file: Path, path: str) -> None:
+    obstacle = first_line.find_obstacle(file)
+    if obstacle is not None:
+        raise MalformedError(f"{quote(path)} cannot be executed: {obstacle.what}", obstacle.hint)
 
 
 def _check_not_compiled_for_dora(file: Path, path: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -35,6 +35,7 @@ def settle_processes(
                 what = f"set {quote(setting.key)} to different values"
                 _add_contradiction(node, first.node, what, problems)
     _check_line_outputs(keys, nodes, problems)
+    _check_terminal(shared, problems)
     supervision = {key: _supervision(found, problems) for key, found in shared.items()}
     return tuple(
         replace(
@@ -45,6 +46,17 @@ def settle_processes(
         )
         for key, node in zip(keys, nodes, strict=True)
     )
+
+
+def _check_terminal(shared: Mapping[str, Mapping[str, Setting]], problems: Problems) -> None:
+    # Two would take each other's keys, letter by letter.
+    takers = [found["has_terminal"] for found in shared.values() if "has_terminal" in found]
+    for setting in takers[1:]:
+        problems.add(
+            setting.place,
+            f"nodes {quote(takers[0].node)} and {quote(setting.node)} both have 'stdin: terminal'",
+            "there is one terminal; keep one of them",
+        )
 
 
 def _check_names(nodes: Sequence[Node], problems: Problems) -> None:

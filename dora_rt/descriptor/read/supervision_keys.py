@@ -68,6 +68,7 @@ def read_settings(fields: Fields, node: str, host: Host, problems: Problems) -> 
         "heartbeat_timeout_s": read("heartbeat_timeout", partial(day, least_s=0.1)),
         "stop_grace_s": read("stop_grace", partial(parse_duration_s, least_s=0, greatest_s=600)),
         "stops_all": read("on_exit", _parse_on_exit),
+        "goes_on_unread": read("without_readers", _parse_without_readers),
         "memory_limit_nbytes": read(
             "memory_limit",
             partial(parse_nbytes, least=MIN_MEMORY_NBYTES, greatest=MAX_MEMORY_NBYTES),
@@ -76,6 +77,7 @@ def read_settings(fields: Fields, node: str, host: Host, problems: Problems) -> 
         "nice": read("nice", partial(parse_integer, least=-20, greatest=19)),
         "priority": read("priority", partial(parse_integer, least=1, greatest=99)),
         "spin_us": read("spin_us", partial(parse_integer, least=0, greatest=MAX_SPIN_US)),
+        "has_terminal": read("stdin", _parse_stdin),
         "working_dir": read("working_dir", partial(_parse_folder, base=host.folder)),
     }
     settings = {name: setting for name, setting in found.items() if setting is not None}
@@ -112,6 +114,23 @@ def _parse_on_exit(value: YamlValue) -> bool:
             f"expected stop_all, got {got}",
             "without 'on_exit', the other nodes go on",
         )
+    return True
+
+
+def _parse_without_readers(value: YamlValue) -> bool:
+    if not isinstance(value, YamlScalar) or value.text != "go_on":
+        got = quote(value.text) if isinstance(value, YamlScalar) else describe(value)
+        raise MalformedError(
+            f"expected go_on, got {got}",
+            "without 'without_readers', a dataflow ends when only sources without readers are left",
+        )
+    return True
+
+
+def _parse_stdin(value: YamlValue) -> bool:
+    if not isinstance(value, YamlScalar) or value.text != "terminal":
+        got = quote(value.text) if isinstance(value, YamlScalar) else describe(value)
+        raise MalformedError(f"expected terminal, got {got}", "without 'stdin', it is empty")
     return True
 
 

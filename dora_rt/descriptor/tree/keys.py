@@ -95,12 +95,14 @@ NODE_SETTINGS = (
     "heartbeat_timeout",
     "stop_grace",
     "on_exit",
+    "without_readers",
     "memory_limit",
     "cpu_affinity",
     "nice",
     "priority",
     "spin_us",
     "working_dir",
+    "stdin",
 )
 # dora's words for some of them.
 SETTING_SYNONYMS: Mapping[str, str] = {

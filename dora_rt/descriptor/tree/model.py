@@ -34,6 +34,7 @@ class Supervision:
         heartbeat_timeout_s: how long it may not ask for an input, or None.
         stop_grace_s: how long it has at each rung of the stop ladder.
         stops_all: its end, whatever the reason, ends the dataflow (unless it is restarted).
+        goes_on_unread: whether it keeps the dataflow going when none of its readers is left.
     """
 
     restart: RestartPolicy = RestartPolicy.NEVER
@@ -45,6 +46,7 @@ class Supervision:
     heartbeat_timeout_s: float | None = None
     stop_grace_s: float = 3.0
     stops_all: bool = False
+    goes_on_unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Resources:
         priority: 1 to 99, SCHED_FIFO.
         spin_us: for how long it polls before it sleeps; None: while that pays.
         working_dir: where it runs, beginning at the folder of the dataflow file; None: there.
+        has_terminal: whether its standard input is the terminal that dora-launch was started in.
     """
 
     memory_limit_nbytes: int | None = None
@@ -66,6 +69,7 @@ class Resources:
     priority: int | None = None
     spin_us: int | None = None
     working_dir: str | None = None
+    has_terminal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

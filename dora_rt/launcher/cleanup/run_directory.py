@@ -31,10 +31,9 @@ from dora_rt.launcher.cleanup.leftovers import (
     has_objects,
     unlink_objects,
 )
-from dora_rt.runs import RUN_PATTERN, namespace_of_run
+from dora_rt.runs import MANIFEST_NAME, RUN_PATTERN, namespace_of_run
 from dora_rt.units import counted, size
 
-_MANIFEST = "manifest.json"
 _NAME = re.compile(rf"({RUN_PATTERN})|\.new-({RUN_PATTERN})-\d+")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS = 5
@@ -357,14 +356,14 @@ def _entries(base_fd: int | None) -> list[tuple[str, str]]:
 
 def _write_manifest(folder_fd: int, manifest: Manifest) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    descriptor = os.open(_MANIFEST, flags, 0o600, dir_fd=folder_fd)
+    descriptor = os.open(MANIFEST_NAME, flags, 0o600, dir_fd=folder_fd)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(dataclasses.asdict(manifest), file, indent=1)
 
 
 def _read_manifest(folder_fd: int) -> Manifest | None:
     try:
-        descriptor = os.open(_MANIFEST, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder_fd)
+        descriptor = os.open(MANIFEST_NAME, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder_fd)
         with os.fdopen(descriptor, encoding="utf-8") as file:
             fields = json.load(file)
         return Manifest(**{**fields, "processes": tuple(fields["processes"])})

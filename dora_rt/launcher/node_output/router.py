@@ -17,6 +17,7 @@ from dora_rt.units import counted
 
 SHOWN_LINES_PER_S = 500
 _WINDOW_NS = 1_000_000_000
+_BEGUN_LENGTH = 1000
 
 
 @dataclass(slots=True)
@@ -66,23 +67,39 @@ class LineRouter:
         """Where the log files are."""
         return self._logs.folder
 
-    def write(self, name: str, lines: Iterable[str], *, is_interrupted: bool = False) -> None:
+    def write(
+        self,
+        name: str,
+        lines: Iterable[str],
+        *,
+        is_interrupted: bool = False,
+        is_first_shown: bool = False,
+    ) -> None:
         """Log lines that a node printed, and show them unless it floods the console.
 
         Args:
             name: the node.
             lines: the lines that it printed.
             is_interrupted: whether it was sent a SIGINT: its traceback of that is not shown.
+            is_first_shown: whether the first line was shown, and logged, when it had begun.
         """
         least = self._least.get(name, LogLevel.STDOUT)
         told = [(line, least is LogLevel.STDOUT or level_of(line).passes(least)) for line in lines]
         if self._followers.is_wanted and name != self._relay:
             self._followers.write(name, told)
-        kept = [harmless(line) for line, is_kept in told if is_kept]
+        kept = [harmless(line) for line, is_kept in told[is_first_shown:] if is_kept]
         self._logs.write(name, kept)
         if is_interrupted:
             kept = self._interruptions.setdefault(name, InterruptionFilter()).feed(kept)
         self._show(name, kept)
+
+    def write_begun(self, name: str, begun: str) -> None:
+        """Log and show a line that a node has begun, as it looks now; followers get whole lines."""
+        if self._least.get(name, LogLevel.STDOUT) is not LogLevel.STDOUT:
+            return
+        shown = harmless(begun[:_BEGUN_LENGTH])
+        self._logs.write(name, [shown])
+        self._show(name, [shown])
 
     def _show(self, name: str, lines: list[str]) -> None:
         window = self._windows.setdefault(name, _Window())

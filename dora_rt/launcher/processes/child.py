@@ -146,6 +146,11 @@ class NodeProcess:
         self.has_closed_output = not received
         return list(self._lines.feed(received))
 
+    @property
+    def begun_line(self) -> str:
+        """The line that it has begun to print and not completed."""
+        return self._lines.begun
+
     def close_output(self) -> list[str]:
         """Return the rest of the output, and close the pipe."""
         lines: list[str] = []

@@ -111,9 +111,10 @@ class WarmStart:
     @staticmethod
     def can_start(plan: ProcessPlan) -> bool:
         """Whether a process can begin as a copy of the fork server."""
-        return plan.argv[:2] == (sys.executable, "-u") and not any(
-            name.startswith(_EARLY_VARIABLES) for name, _ in plan.env
-        )
+        if plan.argv[:2] != (sys.executable, "-u") or plan.resources.has_terminal:
+            # What an interpreter knows of its standard input, it has learnt at its start.
+            return False
+        return not any(name.startswith(_EARLY_VARIABLES) for name, _ in plan.env)
 
     def start(
         self,

@@ -26,6 +26,12 @@ class LineSplitter:
                 yield _text(piece)
         self._add(rest)
 
+    @property
+    def begun(self) -> str:
+        """The line that is not complete yet, as far as it is known, and as it looks now."""
+        # Its last letter may be here in part only.
+        return _last_state(self._begun.decode("utf-8", "ignore"))
+
     def end(self) -> Iterator[str]:
         """Yield the line that was never completed, if there is one."""
         if self._begun_nbytes:
@@ -51,6 +57,9 @@ class LineSplitter:
 
 
 def _text(line: bytes) -> str:
-    text = line.decode("utf-8", "backslashreplace").rstrip("\r")
+    return _last_state(line.decode("utf-8", "backslashreplace"))
+
+
+def _last_state(text: str) -> str:
     # Only what was shown last of a line that was redrawn, as progress bars do.
-    return text.rsplit("\r", 1)[-1]
+    return text.rstrip("\r").rsplit("\r", 1)[-1]

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from dora_rt.descriptor.check import first_line
 from dora_rt.errors import LaunchError
 from dora_rt.launcher.cleanup.guard import RunGuard, settings_of
 from dora_rt.launcher.processes import early_start
@@ -19,10 +20,14 @@ from dora_rt.launcher.processes.child import NodeProcess
 from dora_rt.launcher.processes.environ import node_environ, with_compat
 from dora_rt.launcher.processes.fork_client import WarmStart
 from dora_rt.launcher.processes.kernel import Kernel
+from dora_rt.launcher.processes.keyboard import Keyboard
 from dora_rt.node_config import CONFIG_VARIABLE, Descriptors, NodePlan, RunLinks, make_config
 from dora_rt.plan.plan import ProcessPlan
 
 _READ_NBYTES = 64 * 1024
+# The names of the variables that the file sets for a node: a ready node takes its options from
+# these, and not from a HOST or a MODEL of the user's shell (nodes/options.py).
+FILE_VARIABLES = "DORA_RT_NODE_ENV"
 _WORTH_A_FORK_SERVER = 2  # processes: one alone is not faster for it
 
 
@@ -45,6 +50,7 @@ class Starter:
         *,
         links: RunLinks,
         compat: Path | None = None,
+        keyboard: Keyboard | None = None,
     ):
         """Prepare to start the processes of a run.
 
@@ -54,11 +60,13 @@ class Starter:
             plans: the processes.
             links: what they are told of the run.
             compat: the folder in which they find `dora` first.
+            keyboard: the terminal, for the process that asks for it.
         """
         self.links = links
         self.kernel = Kernel(guard)
         self._guard = guard
         self._compat = compat
+        self._keyboard = keyboard
         self._environ = node_environ(environ, compat=compat)
         self.status_read, self._status_write = os.pipe()
         os.set_blocking(self.status_read, False)
@@ -94,7 +102,12 @@ class Starter:
         if not Path(plan.folder).is_dir():
             raise NodeStartError(plan.name, f"{plan.folder}: there is no such folder")
         config = make_config(present, self.links, Descriptors(*self.descriptors), restart_count)
-        variables = {**dict(plan.env), CONFIG_VARIABLE: config.to_json()}
+        own = dict(plan.env)
+        variables = {
+            **own,
+            FILE_VARIABLES: " ".join(own),
+            CONFIG_VARIABLE: config.to_json(),
+        }
         if self._compat is not None:
             # By this, programs for dora know that they run in a dataflow.
             variables["DORA_NODE_CONFIG"] = json.dumps({"node_id": plan.name})
@@ -125,13 +138,14 @@ class Starter:
         )
         if obstacle is not None:
             raise NodeStartError(plan.name, f"{plan.argv[0]}: {obstacle}")
+        keyboard = self._keyboard if plan.resources.has_terminal else None
         try:
             child = subprocess.Popen(
                 self._guard.command(plan.argv, plan.resources),
                 bufsize=0,
                 cwd=plan.folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if keyboard is None else keyboard.descriptor,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(self._status_write, self._guard.lock_fd),
@@ -151,8 +165,15 @@ class Starter:
         except BlockingIOError:
             return b""
 
+    def note_end(self, plan: ProcessPlan) -> None:
+        """Put right what an ended process may have left behind: the modes of the terminal."""
+        if self._keyboard is not None and plan.resources.has_terminal:
+            self._keyboard.restore()
+
     def close(self) -> None:
         """Close the pipe, and dismiss the fork server."""
+        if self._keyboard is not None:
+            self._keyboard.restore()
         if self._warm_start is not None:
             self._warm_start.close()
             self._guard.forget(self._warm_start.group)
@@ -185,18 +206,5 @@ def _find_obstacle(path: Path) -> str | None:
         return os.strerror(errno.ENOENT)
     if not path.is_file() or not os.access(path, os.X_OK):
         return os.strerror(errno.EACCES)
-    interpreter = _interpreter(path)
-    if interpreter is None or interpreter.exists():
-        return None
-    return f"its first line names {interpreter}, which does not exist"
-
-
-def _interpreter(path: Path) -> Path | None:
-    try:
-        with path.open("rb") as file:
-            line = file.readline(256)
-    except PermissionError:
-        # A compiled program can be executed without being readable.
-        return None
-    words = line.removeprefix(b"#!").split()
-    return Path(os.fsdecode(words[0])) if line.startswith(b"#!") and words else None
+    obstacle = first_line.find_obstacle(path)
+    return None if obstacle is None else str(obstacle)

@@ -10,6 +10,7 @@ from typing import Protocol
 from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.processes.child import TAIL_LINES, NodeProcess
 from dora_rt.launcher.processes.ending import Rung
+from dora_rt.launcher.supervision.begun_line import BegunLine
 from dora_rt.launcher.supervision.restart_policy import Restarts
 from dora_rt.plan.plan import ProcessPlan
 from dora_rt.report import Ending, ProcessReport, Usage
@@ -70,7 +71,11 @@ class SupervisedNode:
         self.ending: Ending | None = None
         self.has_fallen = False
         """Whether a process of it has ended without having been asked to."""
+        self.is_mended = False
+        """Whether its files have been changed since its last process began."""
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.begun_line = BegunLine()
+        """The line that its process has begun to print."""
         self.cpu_s = 0.0
         """CPU seconds of its earlier processes."""
         self._peak_nbytes = 0
@@ -111,6 +116,7 @@ class SupervisedNode:
         # -> STARTING, from the beginning or from BACKOFF or ABSENT
         self.wish = Wish.NONE
         self.process = process
+        self.begun_line = BegunLine(is_prompt=self.plan.resources.has_terminal)
         self.state = NodeState.STARTING
         self.began_ns = now_ns
         self.restart_at_ns = None

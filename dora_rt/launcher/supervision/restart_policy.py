@@ -24,11 +24,14 @@ class Restarts:
         # Without a limit, no more of them than what makes a difference.
         self._recent_ns: deque[int] = deque(maxlen=supervision.max_restarts or _MOST_DOUBLINGS)
         self.count = 0
+        self.by_policy = 0
+        """How many of them the policy has decided since the last one by hand."""
 
     def begin_anew(self) -> None:
         """Count a restart by hand: it uses up nothing of the limit, and forgets what did."""
         self._recent_ns.clear()
         self.count += 1
+        self.by_policy = 0
 
     def delay_ns(self, now_ns: int, *, is_failure: bool) -> int | None:
         """Decide whether and when a node that has just ended starts again.
@@ -53,5 +56,6 @@ class Restarts:
         )
         self._recent_ns.append(now_ns)
         self.count += 1
+        self.by_policy += 1
         # Nodes that fell together do not get up together.
         return int(delay_s * (1 + self._chance.uniform(0, _JITTER)) * 1e9)

@@ -101,8 +101,7 @@ def begin_stop(run: Run) -> None:
         if is_waiting or (node.plan.is_dynamic and not node.is_running):
             # Nobody waits any more for a node that is not there.
             run.memory.mark_dead(node.number, returns=False)
-    if run.barrier.started_ns is None:
-        run.barrier.open(run.memory)
+    run.barrier.open_for_stop(run.memory)
 
 
 def end_flow_if_it_ends_with(run: Run, node: SupervisedNode) -> None:

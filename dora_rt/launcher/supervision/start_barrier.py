@@ -26,6 +26,8 @@ class StartBarrier:
         self.started_ns: int | None = None
         """When the barrier opened; None: it is closed."""
         self.began_ns = began_ns
+        self.is_cut_short = False
+        """Whether it was opened by a stop, before all nodes were ready."""
         self._nodes = nodes
         self._console = console
         self._progress_ns = began_ns + _FIRST_PROGRESS_NS
@@ -43,6 +45,12 @@ class StartBarrier:
     def open(self, memory: RunMemory) -> None:
         """Let the first inputs flow."""
         self.started_ns = memory.start()
+
+    def open_for_stop(self, memory: RunMemory) -> None:
+        """Let everybody go who still waits for the start, because the dataflow is being stopped."""
+        if self.started_ns is None:
+            self.is_cut_short = True
+            self.open(memory)
 
     def tell_progress(self, now_ns: int) -> None:
         """Name the nodes that are waited for, every now and then."""

@@ -55,6 +55,7 @@ def restart(run: Run, requester: Requester, request: dict[str, Any]) -> None:
     if node.wish is not Wish.RESTART:
         node.restart_by_hand(run.clock())
         node.wish = Wish.RESTART
+        node.is_mended = request.get("mended") is True
     if node.is_running:
         _tell_to_end(run, node)
     requester.reply({"ok": True})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,8 +17,10 @@ from dora_rt.launcher.signals import SignalRecorder
 from dora_rt.launcher.supervision import dynamic_nodes, status, stop_restart
 from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.launcher.supervision.run_parts import Run, begin_stop, end_flow_if_it_ends_with
+from dora_rt.launcher.supervision.unread_sources import UnreadSources
 from dora_rt.log_record import readable
 from dora_rt.node_config import NodePlan
+from dora_rt.opencv import explain, installed_wheels
 from dora_rt.report import NO_USAGE, Ending, ProcessReport, Report
 from dora_rt.transport.status_pipe import Kind, Status, StatusReader
 from dora_rt.units import counted
@@ -45,6 +48,7 @@ class Supervisor:
         requests: RequestSocket,
         *,
         stop_after_ns: int | None = None,
+        is_watched: Callable[[], bool] = lambda: False,
         selector: selectors.BaseSelector | None = None,
     ) -> None:
         """Prepare the loop.
@@ -54,6 +58,7 @@ class Supervisor:
             signals: those that the launcher has received.
             requests: where other programs ask.
             stop_after_ns: stop so long after the first input could flow; None: never.
+            is_watched: whether a program looks at the run from outside.
             selector: waits for events and until deadlines; None: the best of this system.
         """
         self._run = run
@@ -61,7 +66,10 @@ class Supervisor:
         self._requests = requests
         self._stop_after_ns = stop_after_ns
         self._selector = selector or selectors.DefaultSelector()
+        self._unread = UnreadSources(run, is_watched)
         self._failures: list[ProcessReport] = []
+        self._hints: set[str] = set()
+        """What was said of failures: the nodes of a flow mostly share one."""
         self._status_reader = StatusReader(BUCKETS)
         self._interrupted_by: signal.Signals | None = None
         self._foreign: set[int] = set()
@@ -139,9 +147,11 @@ class Supervisor:
     def _next_deadline_ns(self) -> int | None:
         run, now_ns = self._run, self._run.clock()
         deadlines = [node.restart_at_ns for node in run.nodes]
+        deadlines += [node.begun_line.due_ns for node in run.nodes]
         deadlines.append(run.barrier.next_deadline_ns)
         deadlines.append(run.ladder.next_deadline_ns(now_ns))
         if not run.is_stopping:
+            deadlines.append(self._unread.next_deadline_ns)
             started_ns = run.barrier.started_ns
             deadlines += [node.hang_deadline_ns(started_ns, run.memory) for node in run.nodes]
             if started_ns is not None and self._stop_after_ns is not None:
@@ -168,6 +178,11 @@ class Supervisor:
         self._selector.register(process.output, selectors.EVENT_READ, node)
 
     def _begin_again(self, node: SupervisedNode) -> None:
+        if node.is_mended:
+            # Its failure and its lines are those of another program.
+            node.is_mended = False
+            self._failures = [one for one in self._failures if one.name != node.name]
+            node.tail.clear()
         present = self._run.memory.renew(node.number)
         try:
             self._begin(node, present)
@@ -195,6 +210,10 @@ class Supervisor:
     def _keep_time(self, now_ns: int) -> None:
         run = self._run
         run.memory.tidy(now_ns)
+        for node in run.nodes:
+            begun = node.begun_line.take(now_ns)
+            if begun is not None:
+                run.output.write_begun(node.name, begun)
         started_ns = run.barrier.started_ns
         if started_ns is None:
             if run.barrier.may_open:
@@ -209,6 +228,7 @@ class Supervisor:
         ):
             run.console.notice(f"stopping after {self._stop_after_ns / 1e9:g} s")
             begin_stop(run)
+        self._unread.advance(now_ns)
         run.ladder.advance(now_ns)
         if not run.is_stopping:
             self._restart_and_kill_hung(now_ns)
@@ -266,13 +286,20 @@ class Supervisor:
     def _show_lines(self, node: SupervisedNode) -> None:
         assert isinstance(node.process, NodeProcess), "registered with its process"
         self._show(node, node.process.read_lines())
+        node.begun_line.note(node.process.begun_line, self._run.clock())
         if node.process.has_closed_output:
             self._selector.unregister(node.process.output)
 
     def _show(self, node: SupervisedNode, lines: list[str]) -> None:
         node.tail.extend(part for line in lines for part in readable(line))
         is_interrupted = node.process is not None and Rung.INTERRUPTED in node.process.rungs
-        self._run.output.write(node.name, lines, is_interrupted=is_interrupted)
+        begun = node.begun_line
+        is_shown = bool(begun.shown) and lines[:1] == [begun.shown]
+        if lines:
+            begun.end()
+        self._run.output.write(
+            node.name, lines, is_interrupted=is_interrupted, is_first_shown=is_shown
+        )
 
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
         # Before its end it told that it was ready, or what its links have counted.
@@ -280,7 +307,9 @@ class Supervisor:
         if not process.has_closed_output:
             self._selector.unregister(process.output)
         self._show(node, process.close_output())
+        node.begun_line.end()
         self._run.output.end(node.name)
+        self._run.starter.note_end(node.plan)
         self._settle(node, process.ending(), process)
 
     def _settle(self, node: SupervisedNode, ending: Ending, process: NodeProcess | None) -> None:
@@ -309,13 +338,15 @@ class Supervisor:
         elif ending.is_failure and not is_by_hand:
             self._failures.append(node.report())
             self._announce_failure(node, ending)
+            self._unread.note_failure(node, self._run.clock())
 
     def _announce_restart(self, node: SupervisedNode, ending: Ending) -> None:
         console = self._run.console
         if node.wish is Wish.STOP:
-            console.notice(
-                f"node {node.name} {ending.text}; `dora-rt restart {node.name}` starts it again"
-            )
+            way_back = f"`dora-rt restart {node.name}` starts it again"
+            if all(one.is_over for one in self._run.nodes):
+                way_back = "no other node runs, so the dataflow ends"
+            console.notice(f"node {node.name} {ending.text}; {way_back}")
         elif node.wish is Wish.RESTART:
             console.notice(f"node {node.name} {ending.text}; starting it again")
         elif node.restart_at_ns is not None:
@@ -326,11 +357,16 @@ class Supervisor:
 
     def _announce_failure(self, node: SupervisedNode, ending: Ending) -> None:
         given_up = ""
-        if node.restarts.count and not self._run.is_stopping:
+        if node.restarts.by_policy and not self._run.is_stopping:
             window_s = node.plan.supervision.restart_window_s
-            restarts = counted(node.restarts.count, "restart")
+            restarts = counted(node.restarts.by_policy, "restart")
             given_up = f"; given up after {restarts} ({window_s:g} s window)"
         self._run.console.alarm(f"node {node.name} {ending.text}{given_up}")
+        # Not only in the summary: the others may go on for hours.
+        hint = explain(tuple(node.tail), installed_wheels())
+        if hint is not None and hint not in self._hints:
+            self._hints.add(hint)
+            self._run.console.alarm(hint)
 
     def _interrupt(self, number: signal.Signals) -> None:
         run = self._run
@@ -354,13 +390,15 @@ class Supervisor:
 
     def _report(self) -> Report:
         run = self._run
-        since_ns = run.barrier.started_ns
-        if since_ns is None:
-            since_ns = run.barrier.began_ns
+        # One that was stopped before all were ready has done nothing but start.
+        is_cut_short = run.barrier.started_ns is None or run.barrier.is_cut_short
+        since_ns = run.barrier.began_ns if is_cut_short else run.barrier.started_ns
+        assert since_ns is not None, "the barrier is open"
         return Report(
             file=run.plan.file,
             duration_s=(run.clock() - since_ns) / 1e9,
             processes=tuple(node.report() for node in run.nodes),
             edges=run.totals.report(),
             failures=tuple(self._failures),
+            notes=tuple(self._unread.notes),
         )

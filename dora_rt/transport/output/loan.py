@@ -65,8 +65,10 @@ class LoanBook:
         """Take the slots of loans that were given up for loaned no more."""
         while self._abandoned:
             watch = self._abandoned[0]
-            if self._watches.get(watch.slot) is watch:
-                self._loaned.discard(watch.slot)
+            # An exception out of a signal handler may have come before it got its slot.
+            slot = getattr(watch, "slot", -1)
+            if self._watches.get(slot) is watch:
+                self._loaned.discard(slot)
             self._abandoned.popleft()
 
 

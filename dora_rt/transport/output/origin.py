@@ -12,6 +12,9 @@ from dora_rt.errors import UnsupportedValueError
 from dora_rt.event import TELEMETRY_KEY, telemetry_context
 from dora_rt.transport.values.sendable import encode_metadata
 
+# A camera may stamp a picture with the end of its exposure.
+_AHEAD_NS = 1_000_000_000
+_DAY_NS = 86_400 * 1_000_000_000
 _NO_METADATA = {TELEMETRY_KEY: ""}
 
 
@@ -61,6 +64,8 @@ def make_stamp(
             f"{where}: captured_ns must be a whole number of nanoseconds from 0 to 2**64 - 1, "
             f"as time.monotonic_ns() gives it, got {captured_ns!r}"
         )
+    if captured_ns is not None and captured_ns > time.monotonic_ns() + _AHEAD_NS:
+        raise UnsupportedValueError(f"{where}: {_wrong_clock(captured_ns)}")
     metadata, source_ns, origin_ns = origins.inherit(metadata, captured_ns)
     # Metadata handed on unchanged often are nothing but the empty telemetry context.
     if not metadata or metadata == _NO_METADATA:
@@ -70,6 +75,17 @@ def make_stamp(
     except UnsupportedValueError as error:
         raise UnsupportedValueError(f"{where}: {error}") from error.__cause__
     return Stamp(metadata_json, source_ns, origin_ns, deadline_ns)
+
+
+def _wrong_clock(captured_ns: int) -> str:
+    # Believed, it would make an age below 0, which looks like no latency at all.
+    ahead_s = (captured_ns - time.monotonic_ns()) / 1e9
+    is_wall_clock = abs(captured_ns - time.time_ns()) < _DAY_NS
+    wrong = "time.time_ns()" if is_wall_clock else "a time of another clock"
+    return (
+        f"captured_ns={captured_ns} is {ahead_s:,.0f} s in the future: give time.monotonic_ns(), "
+        f"and not {wrong}"
+    )
 
 
 class Origins(threading.local):

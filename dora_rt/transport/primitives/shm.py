@@ -10,6 +10,7 @@ import errno
 import mmap
 import os
 import re
+import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
@@ -23,6 +24,7 @@ SHM_DIRECTORY = Path("/dev/shm")
 BusyError: type[Exception] = posix_ipc.BusyError
 ClosedError: type[Exception] = posix_ipc.ExistentialError
 SignalError: type[Exception] = posix_ipc.SignalError
+WORD_BITS = struct.calcsize("P") * 8
 _MODE = 0o600
 _MEMORY = Path("/proc/meminfo")
 _MAPPING_LIMIT = Path("/proc/sys/vm/max_map_count")
@@ -89,8 +91,9 @@ class Segment:
 
         Raises:
             SharedMemoryFullError: /dev/shm has no room for it.
-            SharedMemoryError: an object of this name exists.
+            SharedMemoryError: an object of this name exists, or this Python has 32 bits.
         """
+        _refuse_narrow_words()
         try:
             opened = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=_MODE)
         except posix_ipc.ExistentialError as error:
@@ -121,8 +124,10 @@ class Segment:
         """Map an existing object of this user.
 
         Raises:
-            SharedMemoryError: it does not exist, is empty, or belongs to another user.
+            SharedMemoryError: it does not exist, is empty, or belongs to another user; or this
+                Python has 32 bits.
         """
+        _refuse_narrow_words()
         try:
             opened = posix_ipc.SharedMemory(name, 0, read_only=not writable)
         except posix_ipc.ExistentialError as error:
@@ -179,6 +184,15 @@ class Segment:
 def segment_exists(name: str) -> bool:
     """Return whether there is a segment of this name (at the moment)."""
     return (SHM_DIRECTORY / name.removeprefix("/")).exists()
+
+
+def _refuse_narrow_words() -> None:
+    if WORD_BITS < 64:
+        raise SharedMemoryError(
+            f"this Python has {WORD_BITS} bits, and dora_rt needs 64: a counter would be written "
+            "in two halves, and a reader could see one without the other; install a 64-bit system "
+            "and Python (Raspberry Pi OS 64-bit)"
+        )
 
 
 def attach_words(

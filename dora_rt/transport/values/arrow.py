@@ -51,7 +51,7 @@ class ArrowSample:
         self._batch = pyarrow.RecordBatch.from_arrays([array], names=[""])
         schema = self._batch.schema.serialize().to_pybytes()
         self._messages: tuple[bytes, Any] | None = None
-        if array.nbytes <= _SMALL_NBYTES and not _schema_of(schema).has_dictionary:
+        if _nbytes_of(array) <= _SMALL_NBYTES and not _schema_of(schema).has_dictionary:
             values = self._batch.serialize()
             self._messages = schema, values
             self.nbytes = _values_start(len(schema)) + values.size
@@ -99,6 +99,14 @@ def _has_dictionary(kind: Any) -> bool:
     if isinstance(kind, pyarrow.BaseExtensionType):
         return _has_dictionary(kind.storage_type)
     return any(_has_dictionary(kind.field(index).type) for index in range(kind.num_fields))
+
+
+def _nbytes_of(array: Any) -> int:
+    try:
+        return int(array.nbytes)
+    except pyarrow.ArrowTypeError:
+        # Arrow before 26 cannot tell the part of its buffers that a string_view uses.
+        return int(array.get_total_buffer_size())
 
 
 def _values_start(schema_nbytes: int) -> int:

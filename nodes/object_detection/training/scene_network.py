@@ -23,13 +23,15 @@ class _Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        half = outputs // 2
+        half = self.half = outputs // 2
         self.enter = _Conv(inputs, outputs, 1)
         self.turn = nn.Sequential(_Conv(half, half), _Conv(half, half))
         self.leave = _Conv(outputs + half, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        first, second = self.enter(x).chunk(2, 1)
+        entered = self.enter(x)
+        # `chunk` would export the halves as arithmetic on shapes, which OpenCV 4.6 cannot read.
+        first, second = entered[:, : self.half], entered[:, self.half :]
         return self.leave(torch.cat((first, second, second + self.turn(second)), 1))
 
 
@@ -110,5 +112,6 @@ def make_cells() -> tuple[Tensor, Tensor]:
         rows, columns = INPUT_HEIGHT // stride, INPUT_WIDTH // stride
         y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
         cells.append(torch.stack((x.flatten(), y.flatten())).float() + 0.5)
-        scales.append(torch.full((1, rows * columns), float(stride)))
+        # One for x and one for y, though they are equal: OpenCV 4.6 does not broadcast constants.
+        scales.append(torch.full((2, rows * columns), float(stride)))
     return torch.cat(cells, 1)[None], torch.cat(scales, 1)[None]

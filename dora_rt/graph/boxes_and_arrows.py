@@ -151,6 +151,10 @@ def _timers(inputs: Sequence[Input]) -> list[str]:
 
 
 def _every(period_ns: int) -> str:
+    rate = round(1e9 / period_ns)
+    # A period such as 33.333333 ms was written as a rate.
+    if rate > 1 and period_ns % 10**3 and round(1e9 / rate) == period_ns:
+        return f"{rate} Hz"
     for unit, unit_ns in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
         if period_ns >= unit_ns:
             return f"every {period_ns / unit_ns:g} {unit}"

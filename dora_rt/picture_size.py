@@ -23,11 +23,20 @@ def read_size(path: Path) -> tuple[int, int] | None:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD_NBYTES)
-        try:
-            return _read_size(head, file)
-        except struct.error:
-            return None  # it is shorter than its kind of file can be
+        return read_size_of(file)
+
+
+def read_size_of(file: BinaryIO) -> tuple[int, int] | None:
+    """Return what `read_size` does, of a file that is open at its start.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    head = file.read(_HEAD_NBYTES)
+    try:
+        return _read_size(head, file)
+    except struct.error:
+        return None  # it is shorter than its kind of file can be
 
 
 def _read_size(head: bytes, file: BinaryIO) -> tuple[int, int] | None:

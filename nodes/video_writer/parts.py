@@ -1,0 +1,127 @@
+"""One video after the other: by time, and where the disk is full."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..video_output import DiskFullError, VideoFile, open_video_file
+
+logger = logging.getLogger(__name__)
+
+_A_SECOND_NS = 1_000_000_000
+
+
+class Parts:
+    """The videos of one run, of which the last one is being written.
+
+    Args:
+        pattern: path of the videos, with the fields of `time.strftime`.
+        codec: as for `open_video_file`.
+        split_minutes: how long one is at most; 0: without end.
+        keep: how many there are at most; 0: any number.
+        local_time: the time of a name.
+    """
+
+    def __init__(
+        self,
+        pattern: Path,
+        codec: str = "auto",
+        split_minutes: float = 0.0,
+        keep: int = 0,
+        *,
+        local_time: Callable[[], time.struct_time] = time.localtime,
+    ) -> None:
+        self._pattern = pattern
+        self._codec = codec
+        self._split_ns = round(split_minutes * 60e9)
+        self._keep = keep
+        self._local_time = local_time
+        self._video: VideoFile | None = None
+        self._began_ns = 0
+        self._written: deque[Path] = deque()
+
+    def add(self, image: NDArray[np.uint8], time_ns: int) -> None:
+        """Write a picture, taken at `time_ns`, into the present video or a new one.
+
+        With `keep`, a full disk costs the oldest video, as long as there is one.
+
+        Raises:
+            VideoFileError: it cannot be written, or the disk is full.
+        """
+        if self._is_over(time_ns):
+            self.close()
+        try:
+            self._add(image, time_ns)
+        except DiskFullError as error:
+            if not self._keep or not self._written:
+                raise
+            logger.warning("%s", error)
+            self._end_at_full_disk()
+            self._remove_oldest()
+            self._add(image, time_ns)
+
+    def close(self) -> None:
+        """Finish the present video, if there is one.
+
+        Raises:
+            VideoFileError: its end cannot be written.
+        """
+        video, self._video = self._video, None
+        if video is None:
+            return
+        pictures, duration_s = video.pictures, video.duration_s
+        path = video.close()
+        if path is None:
+            return
+        self._written.append(path)
+        # Whole: the node runs in the folder of the dataflow file, its reader elsewhere.
+        logger.info(
+            "saved: %s: %d pictures, %.1f s, %.1f MB",
+            *(path.absolute(), pictures, duration_s, path.stat().st_size / 1e6),
+        )
+
+    def _is_over(self, time_ns: int) -> bool:
+        if not self._split_ns or self._video is None:
+            return False
+        # Far back is another clock, whose times say nothing of how long this one is.
+        return not -_A_SECOND_NS < time_ns - self._began_ns < self._split_ns
+
+    def _add(self, image: NDArray[np.uint8], time_ns: int) -> None:
+        if self._video is None:
+            while self._keep and len(self._written) >= self._keep:
+                self._remove_oldest()
+            self._video = open_video_file(self._free_path(), self._codec)
+            self._began_ns = time_ns
+        self._video.add(image, time_ns)
+
+    def _end_at_full_disk(self) -> None:
+        assert self._video is not None
+        path = self._video.path
+        try:
+            self.close()
+        except DiskFullError:
+            # It can be read without its end.
+            self._written.append(path)
+
+    def _remove_oldest(self) -> None:
+        oldest = self._written.popleft()
+        oldest.unlink(missing_ok=True)
+        logger.info("removed: %s", oldest.absolute())
+
+    def _free_path(self) -> Path:
+        path = Path(time.strftime(str(self._pattern), self._local_time()))
+        if not path.exists():
+            return path
+        for number in itertools.count(2):
+            other = path.with_name(f"{path.stem}-{number}{path.suffix}")
+            if not other.exists():
+                return other
+        raise AssertionError("there is a free name")

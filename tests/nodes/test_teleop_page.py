@@ -1,0 +1,134 @@
+"""The page of teleop in a real browser: it drives while a button is held, and however it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.harness.flow import Flow
+from tests.nodes.test_teleop import FLOW, MOTOR
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)"
+)
+
+NOBODY = "twist 0.0 0.0 0.0 0.0 0.0 0.0 nobody"
+AHEAD = "twist 0.25 0.0 0.0 0.0 0.0 0.0 page"
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as runner:
+        # As root in a container, which has no namespaces of its own for the sandbox.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = runner.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+class Driven:
+    """A run whose twists are read line by line."""
+
+    def __init__(self, flow: Flow) -> None:
+        flow.write("flow.yml", FLOW.replace("ARGS", "--devices page --port 0"))
+        flow.write("motor.py", MOTOR)
+        launcher = flow.start()
+        assert launcher.stdout is not None
+        self.launcher, self._lines = launcher, iter(launcher.stdout)
+        self.url = ""
+        while not self.url or not self._seen_first:
+            self._take()
+
+    _seen_first = False
+
+    def _take(self) -> str:
+        line = next(self._lines)
+        if found := re.search(r"open (http://\S+) to drive", line):
+            self.url = found[1]
+        text = line.partition("| ")[2].strip()
+        self._seen_first |= text == NOBODY
+        return text
+
+    def next_twist(self) -> str:
+        while not (text := self._take()).startswith("twist"):
+            pass
+        return text
+
+
+def test_page_drives_while_a_button_is_held_and_stops_however_it_ends(flow: Flow, browser: Any):
+    driven = Driven(flow)
+    complaints: list[str] = []
+    page = browser.new_page()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(driven.url)
+    state = page.get_by_role("status")
+    expect = playwright.expect
+    expect(state).to_have_text("ready")
+
+    # A button that is held, moved away from, and let go.
+    button = page.get_by_role("button", name="Forward")
+    button.hover()
+    page.mouse.down()
+    assert driven.next_twist() == AHEAD
+    expect(state).to_have_text("driving")
+    page.mouse.move(2, 2)
+    page.mouse.up()
+    assert driven.next_twist() == NOBODY
+
+    # A key, and STOP while it is held.
+    page.keyboard.down("a")
+    assert driven.next_twist() == "twist 0.0 0.0 0.0 0.0 0.0 0.5 page"
+    page.keyboard.down("ArrowUp")
+    assert driven.next_twist() == "twist 0.25 0.0 0.0 0.0 0.0 0.5 page"
+    page.keyboard.press("Space")
+    assert driven.next_twist() == NOBODY
+    page.keyboard.up("a")
+    page.keyboard.up("ArrowUp")
+
+    # Another page does not take over from one that drives.
+    button.hover()
+    page.mouse.down()
+    assert driven.next_twist() == AHEAD
+    other = browser.new_page()
+    other.goto(driven.url)
+    other.keyboard.down("s")
+    expect(other.get_by_role("status")).to_have_text("somebody else drives")
+    other.close()
+
+    # The connection is lost while the button is held.
+    page.context.set_offline(True)
+    assert driven.next_twist() == NOBODY
+    expect(state).to_have_text("no connection: stopped")
+    page.context.set_offline(False)
+    assert driven.next_twist() == AHEAD
+
+    # And the page is closed, just as it is.
+    page.close()
+    assert driven.next_twist() == NOBODY
+    assert complaints == []
+
+
+def test_page_whose_program_is_frozen_is_a_stop(flow: Flow, browser: Any):
+    driven = Driven(flow)
+    page = browser.new_page()
+    page.goto(driven.url)
+    playwright.expect(page.get_by_role("status")).to_have_text("ready")
+    page.get_by_role("button", name="Forward").hover()
+    page.mouse.down()
+    assert driven.next_twist() == AHEAD
+
+    # A page that hangs tells no release.
+    page.evaluate("() => { const until = Date.now() + 1500; while (Date.now() < until) {} }")
+
+    assert driven.next_twist() == NOBODY
