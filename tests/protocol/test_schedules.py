@@ -9,6 +9,7 @@ from tests.protocol import kinds
 from tests.protocol.__main__ import report
 from tests.protocol.explore import explore
 from tests.protocol.faults import FAULTS, Fault, planted
+from tests.protocol.mixed import MixedImplementation
 
 SEEDS = 600
 """Of each kind: 7,200 schedules, in 20 s of one core."""
@@ -39,6 +40,16 @@ def test_nothing_is_violated_in_any_schedule(capsys: pytest.CaptureFixture[str])
 
     with capsys.disabled():
         print(f"\n{report(explored)}")
+    assert not explored.violations, report(explored)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not IS_COMPILED, reason="there is no compiled code here")
+@pytest.mark.parametrize("first", [0, 1])
+def test_nothing_is_violated_where_compiled_code_meets_python_code(first: int):
+    explored = explore(kinds.ALL, range(SEEDS // 2), implementation=MixedImplementation(first))
+
     assert not explored.violations, report(explored)
 
 
