@@ -45,6 +45,8 @@ if TYPE_CHECKING or IS_COMPILED:
     EventCore = _cores.EventCore
     HeaderReaderCore = _cores.HeaderReaderCore
     InboxCore = _cores.InboxCore
+    LoanBookCore = _cores.LoanBookCore
+    LoanCore = _cores.LoanCore
     PoolReaderCore = _cores.PoolReaderCore
     PoolWriterCore = _cores.PoolWriterCore
     PublisherCore = _cores.PublisherCore
@@ -56,6 +58,7 @@ if TYPE_CHECKING or IS_COMPILED:
     WriterEdgeCore = _cores.WriterEdgeCore
 else:
     ArraySlotsCore = DoorbellCore = EventCore = HeaderReaderCore = InboxCore = Nothing
+    LoanBookCore = LoanCore = Nothing
     PoolReaderCore = PoolWriterCore = PublisherCore = RingReaderCore = RingWriterCore = Nothing
     SpinCore = SubscriberCore = TimerCore = WriterEdgeCore = Nothing
 
@@ -111,6 +114,8 @@ __all__ = [
     "EventCore",
     "HeaderReaderCore",
     "InboxCore",
+    "LoanBookCore",
+    "LoanCore",
     "PoolReaderCore",
     "PoolWriterCore",
     "PublisherCore",

@@ -11,6 +11,7 @@ cdef extern from "numpy/arrayobject.h":
     int NPY_ARRAY_C_CONTIGUOUS
     int NPY_ARRAY_F_CONTIGUOUS
     int NPY_ARRAY_ALIGNED
+    int NPY_ARRAY_WRITEABLE
     int _import_array() except -1
     PyArray_Descr *PyArray_DESCR(PyArrayObject *)
     int PyArray_NDIM(PyArrayObject *)
@@ -29,16 +30,18 @@ cdef extern from "Python.h":
 
 cdef bytes NO_BYTES = b""
 cdef object ndarray_type = None
+cdef object dtype_type = None
 cdef object publisher_type = None
 cdef object describe_array = None
 cdef object describe = None
 cdef dict publisher_functions = None
 
 
-def use_numpy(ndarray):
+def use_numpy(ndarray, dtype):
     """Load numpy's C interface: not before, because the launcher never touches a frame."""
-    global ndarray_type
+    global ndarray_type, dtype_type
     _import_array()
+    dtype_type = dtype
     ndarray_type = ndarray
 
 
@@ -117,7 +120,9 @@ cdef class PublisherCore:
     cdef public list _ends, _blocking
     cdef public RingWriterCore _ring
     cdef public tuple _edges
-    cdef public object _pool, _lock
+    cdef public object _pool, _lock, loans
+    cdef object loan_dtype, loan_shape
+    cdef bytes loan_description
     cdef public bint _is_midway, _is_closed
     cdef public bint is_in_core
     cdef public uint64_t _heard
@@ -231,7 +236,8 @@ cdef class PublisherCore:
         cdef char *target
         cdef uint64_t *times
         if memory.at == NULL:
-            buffer[offset + HEADER_NBYTES : offset + HEADER_NBYTES + nbytes] = value
+            if value is not None:  # else it was written in place
+                buffer[offset + HEADER_NBYTES : offset + HEADER_NBYTES + nbytes] = value
             if size:
                 buffer[offset + begin : offset + begin + size] = metadata
             buffer[offset + DESCRIPTION_OFFSET : offset + HEADER_NBYTES] = description
@@ -240,7 +246,9 @@ cdef class PublisherCore:
             )
             return 0
         target = memory.at + offset
-        if nbytes > LARGE_NBYTES:
+        if data == NULL:
+            pass  # it was written in place
+        elif nbytes > LARGE_NBYTES:
             # Others of this process go on meanwhile; who wants to send waits for the lock.
             with nogil:
                 memcpy(target + HEADER_NBYTES, data, nbytes)
@@ -257,6 +265,104 @@ cdef class PublisherCore:
         times[2] = source_ns
         times[3] = origin_ns
         return 0
+
+    cdef object lend(self, Py_ssize_t nbytes, Py_ssize_t metadata_nbytes):
+        """Take a slot for a loan: the slot and its memory. None: the Python code has to look."""
+        if not try_lock(self._lock):
+            return None
+        try:
+            return self.try_lend(nbytes, metadata_nbytes)
+        finally:
+            self._lock.release()
+
+    cdef object try_lend(self, Py_ssize_t nbytes, Py_ssize_t metadata_nbytes):
+        cdef RingWriterCore ring = self._ring
+        cdef WriterEdgeCore edge
+        if (
+            self._is_midway or self._is_closed or ring.readers_changed
+            or (<PoolWriterCore>self._pool).has_old_pools
+        ):
+            return None
+        if nbytes > LARGE_NBYTES:
+            for edge in ring.edges:
+                ring.do_collect(edge)
+        cdef Py_ssize_t count = PyList_GET_SIZE(ring.free)
+        if not count or ring.readers_changed:
+            return None
+        slot = ring.free[count - 1]
+        place = (<PoolWriterCore>self._pool).memories[<Py_ssize_t>slot]
+        cdef Py_ssize_t whole = HEADER_NBYTES + ((nbytes + 7) & ~7) + metadata_nbytes
+        if place is None or <Py_ssize_t>(<tuple>place)[2] < whole:
+            return None
+        lent = (slot, place)
+        self._is_midway = self.is_in_core = True
+        try:
+            ring.free.pop()
+            if <Py_ssize_t>slot != ring.opened:
+                ring.do_open(slot)
+            ring.fence_stores()
+            (<LoanBookCore>self.loans).begin_at(slot)
+            self._is_midway = False
+        except BaseException:
+            self._end_midway()
+            raise
+        finally:
+            self.is_in_core = False
+        return lent
+
+    def finish_loan(self, slot, memory, array, stamp):
+        cdef bint is_done = False
+        if type(self) is publisher_type and try_lock(self._lock):
+            try:
+                is_done = self.try_finish_loan(slot, <tuple>memory, array, <tuple>stamp)
+            finally:
+                self._lock.release()
+        if not is_done:
+            self.plain_finish_loan(slot, memory, array, stamp)
+
+    cdef bint try_finish_loan(
+        self, Py_ssize_t slot, tuple place, object array, tuple stamp
+    ) except -1:
+        cdef RingWriterCore ring = self._ring
+        cdef WriterEdgeCore edge
+        cdef uint64_t source_ns, origin_ns
+        cdef Py_ssize_t nbytes, begin
+        if self._is_midway or self._is_closed or (<PoolWriterCore>self._pool).has_old_pools:
+            return False
+        metadata = stamp[0]
+        if type(metadata) is not bytes or ring.posts[slot] is None:
+            return False
+        source_ns = PyLong_AsUnsignedLongLong(stamp[1])
+        origin_ns = PyLong_AsUnsignedLongLong(stamp[2])
+        if PyErr_Occurred() != NULL:
+            PyErr_Clear()
+            return False
+        for edge in ring.edges:
+            if edge.blocking and len(edge.pending) >= edge.queue_size:
+                return False
+        nbytes = array.nbytes
+        begin = HEADER_NBYTES + ((nbytes + 7) & ~7)
+        if <Py_ssize_t>place[2] < begin + PyBytes_GET_SIZE(metadata):
+            return False
+        dtype, shape = array.dtype, array.shape
+        if self.loan_dtype is not dtype or self.loan_shape != shape:
+            self.loan_description = describe_array(dtype, shape, nbytes, 0)
+            self.loan_dtype, self.loan_shape = dtype, shape
+        self._is_midway = self.is_in_core = True
+        try:
+            ring.loaned.discard(slot)
+            self.write(
+                self._array_slots, place, NULL, nbytes, self.loan_description, None, metadata,
+                begin, source_ns, origin_ns,
+            )
+            ring.do_publish(slot, place[3], nbytes)
+            self.look_ahead()
+        except BaseException:
+            self._end_midway()
+            raise
+        finally:
+            self.is_in_core = False
+        return True
 
     cdef int look_ahead(self) except -1:
         """Do the work that can wait until the readers are awake, ahead of the next send."""
@@ -331,4 +437,6 @@ def deadline_after(timeout_s):
         seconds = timeout_s
         if 0 <= seconds < 1e6:
             return monotonic_ns() + <uint64_t>(seconds * 1e9)
+    elif timeout_s is None:
+        return None
     return plain_deadline_after(timeout_s)

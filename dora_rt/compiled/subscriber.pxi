@@ -251,8 +251,8 @@ cdef class SubscriberCore:
             self._return_slots()
 
 
-cdef object make_array(object array_type, char *data, object owner):
-    """Make an array of what `owner` keeps; read-only."""
+cdef object make_array(object array_type, char *data, object owner, bint is_writeable=False):
+    """Make an array of what `owner` keeps."""
     cdef npy_intp dims[MAX_NDIM]
     dtype, shape = <tuple>array_type
     cdef int ndim = <int>len(<tuple>shape)
@@ -261,7 +261,8 @@ cdef object make_array(object array_type, char *data, object owner):
         dims[n] = (<tuple>shape)[n]
     Py_INCREF(dtype)  # the array takes a reference to it
     array = PyArray_NewFromDescr(
-        <PyTypeObject *>ndarray_type, <PyArray_Descr *>dtype, ndim, dims, NULL, data, 0, NULL
+        <PyTypeObject *>ndarray_type, <PyArray_Descr *>dtype, ndim, dims, NULL, data,
+        NPY_ARRAY_WRITEABLE if is_writeable else 0, NULL
     )
     Py_INCREF(owner)  # and one to this
     PyArray_SetBaseObject(<PyArrayObject *>array, <PyObject *>owner)

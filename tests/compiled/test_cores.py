@@ -23,7 +23,7 @@ from dora_rt.event import Event
 from dora_rt.latency import BUCKETS, bucket
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.input.timers import Timer
-from dora_rt.transport.output import origin, publisher
+from dora_rt.transport.output import loan, origin, publisher
 from dora_rt.transport.primitives import doorbell, shm
 from dora_rt.transport.primitives.shm import (
     BusyError,
@@ -89,6 +89,8 @@ def test_numbers_of_the_protocol_are_those_of_the_python_code():
         "SMALL_NBYTES": 1024,
         "LARGE_NBYTES": publisher._LARGE_NBYTES,
         "ENOUGH_RINGS": writer._ENOUGH_RINGS,
+        "METADATA_LIMIT_NBYTES": loan.METADATA_LIMIT_NBYTES,
+        "INHERITED_NBYTES": loan._ROOM_NBYTES,
     }
 
     assert {name: places[name] for name in compiled._cores.CONSTANTS} == compiled._cores.CONSTANTS
