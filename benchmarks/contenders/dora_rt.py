@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.contender import Command, Contender
 from benchmarks.job import WRITER, Job
 from benchmarks.payload import NUMBER, Bytes, stamp
+from dora_rt.compiled import IS_COMPILED, PURE_VARIABLE
 
 
 class DoraRt(Contender):
@@ -19,16 +20,23 @@ class DoraRt(Contender):
 
     distribution = "dora_rt"
 
-    def __init__(self, name: str, *, spins: bool) -> None:
+    def __init__(self, name: str, *, spins: bool, is_pure: bool = False) -> None:
         self.name = name
-        self.spins = spins
+        self.keys = node_keys(spins=spins, is_pure=is_pure)
+        self.is_pure = is_pure
+
+    def missing(self) -> str | None:
+        """Say why it cannot run, or would be the row before once more."""
+        if self.is_pure and not IS_COMPILED:
+            return "there is no compiled code, so all rows of dora_rt are in pure Python"
+        return super().missing()
 
     @contextmanager
     def prepared(self, job: Job) -> Iterator[list[Command]]:
         """Write the dataflow file."""
         file = job.folder / "dataflow.yml"
         # JSON is YAML.
-        file.write_text(json.dumps(make_dataflow(job, node_keys(spins=self.spins)), indent=1))
+        file.write_text(json.dumps(make_dataflow(job, self.keys), indent=1))
         yield [launch_command(file)]
 
     def open_writer(self, job: Job) -> DoraRtWriter:
@@ -88,9 +96,13 @@ def launch_command(file: Path) -> list[str]:
     return [sys.executable, "-m", "dora_rt", str(file)]
 
 
-def node_keys(*, spins: bool) -> dict[str, Any]:
-    """Give the keys that each node needs: it spins by itself, unless it is told not to."""
-    return {} if spins else {"spin_us": 0}
+def node_keys(*, spins: bool, is_pure: bool = False) -> dict[str, Any]:
+    """Give the keys that each node needs.
+
+    It spins by itself unless it is told not to, and runs compiled code likewise.
+    """
+    keys: dict[str, Any] = {} if spins else {"spin_us": 0}
+    return {**keys, "env": {PURE_VARIABLE: "1"}} if is_pure else keys
 
 
 def make_dataflow(job: Job, keys: dict[str, Any]) -> dict[str, Any]:
