@@ -52,13 +52,14 @@ if TYPE_CHECKING or IS_COMPILED:
     PublisherCore = _cores.PublisherCore
     RingReaderCore = _cores.RingReaderCore
     RingWriterCore = _cores.RingWriterCore
+    SessionCore = _cores.SessionCore
     SpinCore = _cores.SpinCore
     SubscriberCore = _cores.SubscriberCore
     TimerCore = _cores.TimerCore
     WriterEdgeCore = _cores.WriterEdgeCore
 else:
     ArraySlotsCore = DoorbellCore = EventCore = HeaderReaderCore = InboxCore = Nothing
-    LoanBookCore = LoanCore = Nothing
+    LoanBookCore = LoanCore = SessionCore = Nothing
     PoolReaderCore = PoolWriterCore = PublisherCore = RingReaderCore = RingWriterCore = Nothing
     SpinCore = SubscriberCore = TimerCore = WriterEdgeCore = Nothing
 
@@ -121,6 +122,7 @@ __all__ = [
     "PublisherCore",
     "RingReaderCore",
     "RingWriterCore",
+    "SessionCore",
     "SpinCore",
     "SubscriberCore",
     "TimerCore",

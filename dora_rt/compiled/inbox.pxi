@@ -165,14 +165,22 @@ cdef class InboxCore:
         self.news = Memory(words)
 
     def wait(self, deadline_ns):
+        return self.do_wait(deadline_ns)
+
+    cdef object do_wait(self, object deadline_ns):
         if not try_lock(self._receiving):
             return self.plain_wait(deadline_ns)
         try:
+            if type(self) is inbox_type:
+                return self.wait_in_turn(deadline_ns, False)
             return self._wait(deadline_ns)
         finally:
             self._receiving.release()
 
     def _wait(self, deadline_ns, has_waited=False):
+        return self.wait_in_turn(deadline_ns, has_waited)
+
+    cdef object wait_in_turn(self, object deadline_ns, bint has_waited):
         cdef bint has_deadline = deadline_ns is not None
         cdef bint has_wake = False
         cdef bint waited = has_waited
@@ -239,3 +247,22 @@ cdef class InboxCore:
             self._turn = turn
             return event
         return NONE_YET
+
+
+@cython.no_gc_clear
+cdef class SessionCore:
+    cdef public object inbox, origins
+    cdef public bint _reads_events, _is_ready
+
+    def wait(self, deadline_ns):
+        if fork_state["is_forked"] or not self._reads_events or not self._is_ready:
+            return self.plain_wait(deadline_ns)
+        inbox = self.inbox
+        if type(inbox) is inbox_type:
+            event = (<InboxCore>inbox).do_wait(deadline_ns)
+        else:
+            event = inbox.wait(deadline_ns)
+        if isinstance(event, EventCore):
+            # Only what an answer needs: the event itself would keep its slot in use.
+            self.origins.cause = ((<EventCore>event).origin_ns, (<EventCore>event).metadata_json, "")
+        return event
