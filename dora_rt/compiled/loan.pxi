@@ -121,11 +121,14 @@ cdef class LoanCore:
         if self._state is not state_open:
             return  # the block has ended it
         if kind is None:
-            self.send()
+            self.do_send()
         else:
             self.cancel()
 
     def send(self):
+        self.do_send()
+
+    cdef object do_send(self):
         if fork_state["is_forked"] or self._state is not state_open or not self._ends:
             return self.plain_send()
         publisher = self._publisher
@@ -146,7 +149,12 @@ cdef class LoanCore:
             publisher.cancel_loan(slot)
             raise
         try:
-            publisher.finish_loan(slot, memory, array, stamp)
+            if type(publisher) is publisher_type:
+                (<PublisherCore>publisher).do_finish_loan(
+                    slot, memory, array, stamp, self._dtype, self._shape, self.nbytes
+                )
+            else:
+                publisher.finish_loan(slot, memory, array, stamp)
         except BaseException:
             self._state = state_cancelled
             publisher.loans.abandon(self._watch)

@@ -311,22 +311,37 @@ cdef class PublisherCore:
         return lent
 
     def finish_loan(self, slot, memory, array, stamp):
+        if type(self) is not publisher_type:
+            self.plain_finish_loan(slot, memory, array, stamp)
+        else:
+            self.do_finish_loan(
+                slot, memory, array, stamp, array.dtype, array.shape, array.nbytes
+            )
+
+    cdef int do_finish_loan(
+        self, object slot, object memory, object array, object stamp, object dtype, object shape,
+        Py_ssize_t nbytes,
+    ) except -1:
         cdef bint is_done = False
-        if type(self) is publisher_type and try_lock(self._lock):
+        if nbytes >= 0 and try_lock(self._lock):
             try:
-                is_done = self.try_finish_loan(slot, <tuple>memory, array, <tuple>stamp)
+                is_done = self.try_finish_loan(
+                    slot, <tuple>memory, <tuple>stamp, dtype, shape, nbytes
+                )
             finally:
                 self._lock.release()
         if not is_done:
             self.plain_finish_loan(slot, memory, array, stamp)
+        return 0
 
     cdef bint try_finish_loan(
-        self, Py_ssize_t slot, tuple place, object array, tuple stamp
+        self, Py_ssize_t slot, tuple place, tuple stamp, object dtype, object shape,
+        Py_ssize_t nbytes,
     ) except -1:
         cdef RingWriterCore ring = self._ring
         cdef WriterEdgeCore edge
         cdef uint64_t source_ns, origin_ns
-        cdef Py_ssize_t nbytes, begin
+        cdef Py_ssize_t begin
         if self._is_midway or self._is_closed or (<PoolWriterCore>self._pool).has_old_pools:
             return False
         metadata = stamp[0]
@@ -340,11 +355,9 @@ cdef class PublisherCore:
         for edge in ring.edges:
             if edge.blocking and len(edge.pending) >= edge.queue_size:
                 return False
-        nbytes = array.nbytes
         begin = HEADER_NBYTES + ((nbytes + 7) & ~7)
         if <Py_ssize_t>place[2] < begin + PyBytes_GET_SIZE(metadata):
             return False
-        dtype, shape = array.dtype, array.shape
         if self.loan_dtype is not dtype or self.loan_shape != shape:
             self.loan_description = describe_array(dtype, shape, nbytes, 0)
             self.loan_dtype, self.loan_shape = dtype, shape

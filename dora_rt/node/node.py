@@ -19,6 +19,8 @@ from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import forks
 from dora_rt.transport.primitives.doorbell import deadline_after
 
+_BYTE = np.dtype(np.uint8)
+
 
 class Node:
     """This process as a node of the dataflow that dora-launch runs.
@@ -260,11 +262,12 @@ class Node:
             def stamp() -> Stamp:
                 return make_stamp(origins, where, metadata, captured_ns, deadline_after(timeout))
 
-        return publisher.loan(
+        return Loan(
+            publisher,
             (shape,) if isinstance(shape, int) else tuple(shape),
-            dtype if isinstance(dtype, np.dtype) else np.dtype(dtype),
+            _BYTE if isinstance(dtype, str) and dtype == "uint8" else np.dtype(dtype),
             stamp,
-            has_metadata=metadata is not None,
+            metadata is not None,
         )
 
     def stop_dataflow(self) -> None:
