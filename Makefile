@@ -66,7 +66,10 @@ soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.oldest
 
 prove: $(VENV)/.installed-test
-	$(BIN)/python -m tests.protocol --processes 2 --seconds 3600
+	$(BIN)/python -m tests.protocol --processes 2 --seconds 1500
+	$(BIN)/python -m tests.protocol --processes 2 --seconds 600 --mixed
+	DORA_RT_PURE=1 $(BIN)/python -m tests.protocol --processes 2 --seconds 1500
+	$(BIN)/python -m tests.protocol.mutants
 	$(MAKE) prove-model
 
 # The second command shows that the model can fail.
