@@ -28,7 +28,7 @@ help:
 	@echo "make check  linters, types, contracts, and the tests that start no programs: under a minute"
 	@echo "make test   everything that must pass: linters, types, contracts, all tests"
 	@echo "make lint   only linters, types and contracts"
-	@echo "make soak   the endurance tests at full length, about twelve minutes"
+	@echo "make soak   the endurance tests at full length, about twenty minutes; the oldest dependencies"
 	@echo "make prove  explore schedules of the data plane for an hour, then do make prove-model"
 	@echo "make prove-model  check the model of the ring in all its states, about 20 minutes (spin, gcc)"
 	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"
@@ -62,7 +62,7 @@ lint: $(VENV)/.installed-test
 soak: $(VENV)/.installed-test
 	SOAK=1 $(BIN)/python -m pytest -rP --timeout 3600 tests/fault/test_endurance.py \
 		tests/flows/test_stress.py tests/fault/test_growth.py tests/fault/test_many_restarts.py \
-		tests/dora/test_hub_programs.py
+		tests/dora/test_hub_programs.py tests/flows/test_boxes_on_pictures.py
 	$(BIN)/python -m tests.oldest
 
 prove: $(VENV)/.installed-test

@@ -1,9 +1,9 @@
-"""What was found on pictures, as all nodes and tools read it: boxes, and the names of classes."""
+"""What was found on pictures, as all nodes and tools read it: boxes, masks, key points, classes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dora_rt.errors import DoraRtError
 from dora_rt.picture import described
+from dora_rt.terminal import harmless
 
 Boxes = NDArray[np.float32]
 
@@ -19,6 +20,7 @@ BOX_COLUMNS = 6
 
 _EXPECTED = "expected N x 6 float32: x1, y1, x2, y2, confidence, class"
 _MOST_CLASSES = 2**31
+_LONGEST_LABEL = 200
 
 
 class NoBoxesError(DoraRtError, ValueError):
@@ -27,23 +29,49 @@ class NoBoxesError(DoraRtError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The boxes that were found on one picture.
+    """What was found on one picture: boxes, and what models find beyond them.
 
     Attributes:
         boxes: N x 6 float32.
         labels: the names of the classes.
         size: width and height of that picture; None if the sender does not say.
         picture_seq: the number of that picture at its sender; None if the sender does not say.
+        masks: H x W: 0, or the number of the row in `boxes` plus 1; None: nobody sends any.
+        keypoints: N x K x 3 float32; None as above.
+        oriented: N x 7 float32; None as above.
+        classes: K x 2 float32, of the whole picture; None as above.
+        ids: the id of the object of each box, as a tracker gives it; empty if there are none.
     """
 
     boxes: Boxes
     labels: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     picture_seq: int | None = None
+    masks: NDArray[Any] | None = None
+    keypoints: NDArray[np.float32] | None = None
+    oriented: NDArray[np.float32] | None = None
+    classes: NDArray[np.float32] | None = None
+    ids: tuple[int, ...] = ()
 
     def are_of(self, width: int, height: int) -> bool:
         """Whether they may have been found on a picture of this size."""
-        return self.size is None or not len(self.boxes) or self.size == (width, height)
+        if self.masks is not None and self.masks.size and self.masks.shape != (height, width):
+            return False
+        return self.size is None or self.is_empty or self.size == (width, height)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it."""
+        parts = (self.boxes, self.masks, self.keypoints, self.oriented, self.classes)
+        return not any(part is not None and part.size for part in parts)
+
+    def class_numbers(self) -> list[int]:
+        """Return the class of each object; of the whole picture if there are only such classes."""
+        if self.oriented is not None and not len(self.boxes):
+            return [int(number) for number in self.oriented[:, 6]]
+        if self.classes is not None and not len(self.boxes):
+            return [int(number) for number in self.classes[:1, 0]]
+        return [int(number) for number in self.boxes[:, 5]]
 
 
 def read_detections(value: Any, metadata: Mapping[str, Any]) -> Detections:
@@ -52,12 +80,60 @@ def read_detections(value: Any, metadata: Mapping[str, Any]) -> Detections:
     Raises:
         NoBoxesError: it has none.
     """
+    return _detections(boxes_of(value), metadata)
+
+
+def read_found(name: str, value: Any, metadata: Mapping[str, Any]) -> Detections:
+    """Return what models find beyond boxes, with what its metadata say about it.
+
+    Args:
+        name: one of FINDINGS, as which the sample is read; any other is read as boxes.
+        value: of the sample.
+        metadata: of the sample.
+
+    Raises:
+        NoBoxesError: it is something else.
+    """
+    found = _detections(np.empty((0, BOX_COLUMNS), np.float32), metadata)
+    match name:
+        case "masks":
+            return replace(found, masks=masks_of(value))
+        case "keypoints":
+            return replace(found, keypoints=keypoints_of(value))
+        case "oriented":
+            return replace(found, oriented=oriented_of(value))
+        case "classes":
+            return replace(found, classes=classes_of(value))
+        case _:
+            return read_detections(value, metadata)
+
+
+def put_together(parts: Sequence[Detections]) -> Detections:
+    """Return as one what several inputs have brought for one picture; at least one part."""
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = Detections(
+            part.boxes if len(part.boxes) else whole.boxes,
+            whole.labels or part.labels,
+            whole.size or part.size,
+            whole.picture_seq if whole.picture_seq is not None else part.picture_seq,
+            whole.masks if part.masks is None else part.masks,
+            whole.keypoints if part.keypoints is None else part.keypoints,
+            whole.oriented if part.oriented is None else part.oriented,
+            whole.classes if part.classes is None else part.classes,
+            part.ids if len(part.boxes) else whole.ids,
+        )
+    return whole
+
+
+def _detections(boxes: Boxes, metadata: Mapping[str, Any]) -> Detections:
     width, height, seq = (metadata.get(name) for name in ("width", "height", "seq"))
     size = None
     if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
         size = width, height
     picture_seq = seq if isinstance(seq, int) else None
-    return Detections(boxes_of(value), labels_of(metadata), size, picture_seq)
+    ids = ids_of(metadata, len(boxes))
+    return Detections(boxes, labels_of(metadata), size, picture_seq, ids=ids)
 
 
 def boxes_of(value: Any) -> Boxes:
@@ -90,10 +166,34 @@ def boxes_of(value: Any) -> Boxes:
     return boxes[is_usable]
 
 
+def ids_of(metadata: Mapping[str, Any], count: int) -> tuple[int, ...]:
+    """Return the ids of the objects of `count` boxes; none unless each box has one."""
+    ids = metadata.get("ids")
+    if not isinstance(ids, (list, tuple)) or len(ids) != count:
+        return ()
+    return tuple(ids) if all(isinstance(one, int) for one in ids) else ()
+
+
+def numbered(label: str, ids: Sequence[int], index: int) -> str:
+    """Return the label of a box with the id of its object, if it has one: `person #3`."""
+    return f"{label} #{ids[index]}" if ids else label
+
+
 def labels_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the classes in a sample's metadata; none if there are none."""
     labels = metadata.get("labels")
-    return tuple(str(label) for label in labels) if isinstance(labels, (list, tuple)) else ()
+    return tuple(map(plain_label, labels)) if isinstance(labels, (list, tuple)) else ()
+
+
+def plain_label(label: Any) -> str:
+    """Return the name of a class as one line of text that can be drawn, printed and sent.
+
+    Half a character of UTF-16, as JSON may have it, ends OpenCV's process.
+    """
+    text = str(label)
+    if not text.isprintable():
+        text = " ".join(harmless(text, has_colours=False).split())
+    return text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 3]}..."
 
 
 # What models find beyond boxes: see docs/own-model.md.

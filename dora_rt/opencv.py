@@ -19,6 +19,9 @@ WHEELS = (
 )
 """The packages that bring a cv2. Two of them overwrite each other's files."""
 
+STAND_IN = "Stand-in of dora_rt"
+"""How the summary of a package begins that only says that another one has its cv2."""
+
 OLDEST = "4.6"
 """The oldest release that is tested, by `python -m tests.oldest`."""
 
@@ -28,7 +31,7 @@ _NO_ATTRIBUTE = r"module 'cv2(\.\w+)*' has no attribute|partially initialized mo
 
 
 def installed_wheels() -> dict[str, str]:
-    """Return the version of each wheel of OpenCV that is installed for this Python."""
+    """Return the version of each wheel of OpenCV that is installed, without stand-ins."""
     return dict(_find_wheels())
 
 
@@ -83,6 +86,8 @@ def _find_wheels() -> Iterator[tuple[str, str]]:
 
     for name in WHEELS:
         try:
-            yield name, metadata.version(name)
+            about = metadata.metadata(name)
         except metadata.PackageNotFoundError:
             continue
+        if not str(about["Summary"]).startswith(STAND_IN):
+            yield name, str(about["Version"])

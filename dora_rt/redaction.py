@@ -15,9 +15,12 @@ ENCODING_HINT = (
 # What begins a URL, mistyped ones included (rtsp:/, rtsp//): their password is as secret.
 _BEGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:://|:/|//|:\\\\)|//")
 _SECRET_NAME = re.compile(
-    r"pas|pwd|psw|pw$|^pw|token|key|secret|auth|cred|session|jwt|sig(?:nature)?$", re.IGNORECASE
+    r"pas|pwd|psw|pw$|^pw|token|key|secret|auth|cred|session|jwt|sig(?:nature)?$|^_?sid$|^p$"
+    r"|^streamid$",
+    re.IGNORECASE,
 )
-_PAIR = re.compile(r"([\w.%-]+)(\s*=\s*)(\"[^\"]*\"|'[^']*'|\S+)")
+_NAME = re.compile(r"([\w.%-]+)\s*=\s*")
+_VALUE = re.compile(r"\"[^\"]*\"|'[^']*'|\S+")
 _UNENCODED = frozenset('#/?[]@\\ "<>^`{|}')
 
 
@@ -34,9 +37,10 @@ def without_secrets(text: str) -> str:
         return text
     if begin is not None and query >= 0 and " ! " not in text:
         # First: a value may have an @ of its own, and what is behind it is secret too.
-        text = text[: query + 1] + _without_values(text[query + 1 :])
+        path = _without_pairs(text[:query])
+        text = f"{path}?{_without_values(text[query + 1 :])}"
     else:
-        text = _PAIR.sub(_hide_pair, text)
+        text = _without_pairs(text)
     at = text.rfind("@")
     start = begin.end() if begin is not None else 0
     # A path may have both characters too: `./12:30@door.mp4`.
@@ -44,9 +48,27 @@ def without_secrets(text: str) -> str:
     return text[:start] + text[at + 1 :] if at >= start and is_user_info else text
 
 
+def message_without_secrets(message: str) -> str:
+    """Return a message that quotes a user's words as a log may show it."""
+    if "://" in message:
+        scheme = _BEGIN.search(message)
+        start = scheme.start() if scheme is not None else 0
+        return message[:start] + without_secrets(message[start:])
+    # Such as the end of a URL that had a space in its password, or a part of a pipeline.
+    return re.sub(r"[^\s'\"]+@", "", _without_pairs(message))
+
+
 def words_without_secrets(words: Iterable[str]) -> str:
     """Return a command line as a log may show it: each word without its secrets."""
-    return " ".join(without_secrets(word) for word in words)
+    joined: list[str] = []
+    for word in words:
+        # A password with a space, without quotes around it: the URL goes on in the next word.
+        goes_on = bool(joined) and "://" in joined[-1] and "@" not in joined[-1]
+        if goes_on and "@" in word and "://" not in word and not word.startswith("-"):
+            joined[-1] += f" {word}"
+        else:
+            joined.append(word)
+    return " ".join(without_secrets(word) for word in joined)
 
 
 def needs_encoding(url: str) -> bool:
@@ -57,18 +79,34 @@ def needs_encoding(url: str) -> bool:
 
 
 def _without_values(query: str) -> str:
-    pairs = re.split(r"([&;])", query)
-    return "".join(_hide_value(pair) for pair in pairs)
+    words = []
+    is_hidden = False
+    for word in re.split(r"([&;])", query):
+        name, equals, _ = word.partition("=")
+        if equals:
+            is_hidden = _is_secret(name)
+            words.append(f"{name}={HIDDEN}" if is_hidden else word)
+        elif not is_hidden:
+            words.append(word)  # else the value before goes on: it had one of `&;` in it
+        elif word in ("&", ";"):
+            words.append(word)
+    return "".join(words)
 
 
-def _hide_value(pair: str) -> str:
-    name, equals, _ = pair.partition("=")
-    return f"{name}={HIDDEN}" if equals and _is_secret(name) else pair
+def _without_pairs(text: str) -> str:
+    """Hide values of secret names in a path or pipeline.
 
-
-def _hide_pair(match: re.Match[str]) -> str:
-    name, equals, _ = match.groups()
-    return f"{name}{equals}{HIDDEN}" if _is_secret(name) else match[0]
+    Many cameras have the password in the path: `/user=admin_password=..._channel=1_stream=0.sdp`.
+    """
+    shown, end = [], 0
+    for name in _NAME.finditer(text):
+        if name.start() < end or not _is_secret(name[1]):
+            continue
+        value = _VALUE.match(text, name.end())
+        if value is not None:
+            shown += [text[end : name.end()], HIDDEN]
+            end = value.end()
+    return "".join((*shown, text[end:]))
 
 
 def _is_secret(name: str) -> bool:

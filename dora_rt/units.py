@@ -1,4 +1,4 @@
-"""Quantities as text: options read from the command line, and numbers shown to people.
+"""Options read from the command line, and numbers shown to people.
 
 Memory and bandwidth are shown in binary units everywhere (1 MiB is 1024 KiB), as `df -h`, `docker
 run --shm-size` and `mount -o size=` count.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _LONGEST_S = 100 * 365 * 24 * 3600.0
@@ -53,6 +54,14 @@ def read_port(text: str) -> int:
     ):
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to {_LAST_PORT}")
+
+
+def read_path(text: str) -> Path:
+    """Parse the path of an option: of `--log-dir=~/logs` no shell expands the home folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 
 def counted(number: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,16 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def json_bytes(value: Any) -> bytes:
-    """Return a value as JSON in UTF-8, without blanks."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    """Return a value as JSON in UTF-8, without blanks.
+
+    What JSON does not know, though Python writes it, is left to no reader: NaN and the infinities
+    become null, and half of a pair of surrogates a question mark.
+    """
+    try:
+        text = _dumped(value)
+    except ValueError:
+        text = _dumped(_finite(value))
+    return text.encode(errors="replace")
 
 
 def sendable(value: Any, dtype: DTypeLike = np.float64) -> NDArray[Any] | bytes | None:
@@ -43,6 +52,21 @@ def array_of(value: Any, dtype: DTypeLike = np.float64) -> NDArray[Any] | None:
             return np.array(value, dtype)
     except (ValueError, OverflowError):
         return None  # rows of different lengths, or a number of 400 digits
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case list():
+            return [_finite(one) for one in value]
+        case dict():
+            return {key: _finite(one) for key, one in value.items()}
+    return value
 
 
 def _is_numeric(values: list[Any], depth: int = 0) -> bool:

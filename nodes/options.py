@@ -8,15 +8,28 @@ A variable of the user's shell such as HOST, MODEL or OUTPUT means another progr
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
+
+from dora_rt.redaction import message_without_secrets
+
+logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
 # The names of the variables that the dataflow file sets for this node; see launcher/processes.
 FILE_VARIABLES = "DORA_RT_NODE_ENV"
 _FLAG_WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+class NodeParser(argparse.ArgumentParser):
+    """A parser whose messages do not show the passwords of URLs that they quote."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with a message."""
+        super().error(message_without_secrets(message))
 
 
 def add_option(
@@ -79,6 +92,13 @@ def add_switch(
         default=_FLAG_WORDS.get(found, False),
         help=f"{text} [{_source(parser, flag, from_outside)}]",
     )
+
+
+def warn_unused(options: argparse.Namespace, defaults: Mapping[str, object], why: str) -> None:
+    """Log a warning of each of these options that was given, though nothing uses it, and why."""
+    for name, default in defaults.items():
+        if getattr(options, name) != default:
+            logger.warning("--%s is not used: %s", name.replace("_", "-"), why)
 
 
 def file_path(text: str) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -17,6 +19,8 @@ from .video_file import (
     fitted,
     full_error,
     has_no_room,
+    open_alone,
+    remove_empty,
     write_error,
 )
 
@@ -40,12 +44,14 @@ class SteadyVideo:
     def __init__(self, path: Path, *, longest_nbytes: int = _LONGEST_AVI_NBYTES) -> None:
         self.path = path
         self.pictures = 0
+        self.earlier_paths: list[Path] = []
+        self._first_path = path
         self._longest_nbytes = longest_nbytes
-        self._parts = 0
         self._times = PictureTimes()
         self._size = (0, 0)
         self._first: list[tuple[Image, int]] = []
         self._writer: cv2.VideoWriter | None = None
+        self._lock: BinaryIO | None = None
         self._fps = 0.0
         self._written = 0
         self._shown: Image | None = None
@@ -106,6 +112,10 @@ class SteadyVideo:
             self._write(image, at_ns)
 
     def _begin_part(self) -> None:
+        try:
+            self._lock = open_alone(self.path)
+        except OSError as error:
+            raise write_error(self.path, str(error.strerror)) from error
         # OpenCV's own writer goes first: it writes each 32 KiB to the disk, FFmpeg each MiB.
         for backend in (cv2.CAP_OPENCV_MJPEG, cv2.CAP_FFMPEG):
             writer = cv2.VideoWriter(
@@ -114,8 +124,9 @@ class SteadyVideo:
             )
             if writer.isOpened():
                 self._writer = writer
-                self._parts += 1
                 return
+        self._unlock()
+        remove_empty(self.path)
         width, height = self._size
         raise write_error(
             self.path,
@@ -127,8 +138,14 @@ class SteadyVideo:
         assert self._writer is not None
         self._writer.release()
         self._writer = None
+        self._unlock()
         if not self.path.exists() or self.path.stat().st_size == 0 or has_no_room(self.path):
             raise write_error(self.path, "nothing was written")
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _write(self, image: Image, at_ns: int) -> None:
         slot = self._slot(at_ns)
@@ -163,7 +180,8 @@ class SteadyVideo:
         if self.nbytes < self._longest_nbytes:
             return
         self._end_part()
-        self.path = _numbered(self.path, self._parts)
+        self.earlier_paths.append(self.path)
+        self.path = _reserve_next(self._first_path)
         self._begin_part()
         logger.info(
             "%s: goes on there, since the file before has the size that an AVI may have", self.path
@@ -173,10 +191,18 @@ class SteadyVideo:
         return round((at_ns - self._cut_ns) * self._fps / 1e9)
 
 
-def _numbered(path: Path, parts: int) -> Path:
-    """Return the name of the next part: out.avi, out-2.avi, out-3.avi."""
-    stem = path.stem if parts == 1 else path.stem.removesuffix(f"-{parts}")
-    return path.with_name(f"{stem}-{parts + 1}{path.suffix}")
+def _reserve_next(first: Path) -> Path:
+    """Make an empty file for the next part, of a free name: out-2.avi, out-3.avi after out.avi."""
+    for number in itertools.count(2):
+        path = first.with_name(f"{first.stem}-{number}{first.suffix}")
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise write_error(path, str(error.strerror)) from error
+        return path
+    raise AssertionError("there is a free name")
 
 
 def _rate(times_ns: list[int]) -> float:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
+import os
 import shutil
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import cv2
 import numpy as np
@@ -34,10 +38,12 @@ class VideoFile(Protocol):
     Attributes:
         path: the file; it is there from the first picture on, and can be read at any moment.
         pictures: how many pictures it was given.
+        earlier_paths: the files before, if it did not fit into one.
     """
 
     path: Path
     pictures: int
+    earlier_paths: list[Path]
 
     @property
     def duration_s(self) -> float:
@@ -65,9 +71,18 @@ class VideoFile(Protocol):
 
 
 class PictureTimes:
-    """The times of pictures since the first one: each later than the one before."""
+    """The times of pictures since the first one: each later than the one before.
 
-    def __init__(self) -> None:
+    Args:
+        longest_step_ns: a longer pause is shortened to this; None: pauses stay as they are.
+
+    Attributes:
+        cut_ns: by how much pauses were shortened so far.
+    """
+
+    def __init__(self, longest_step_ns: int | None = None) -> None:
+        self._longest_step_ns = longest_step_ns
+        self.cut_ns = 0
         self._first_ns: int | None = None
         self._last_ns = 0
         self.last_step_ns = FALLBACK_STEP_NS
@@ -93,6 +108,12 @@ class PictureTimes:
             self._first_ns = time_ns - self.end_ns
             since_ns = self.end_ns
         since_ns = max(since_ns, self._last_ns + _SHORTEST_STEP_NS)
+        longest_ns = self._longest_step_ns
+        if longest_ns is not None and since_ns - self._last_ns > longest_ns:
+            cut_ns = since_ns - self._last_ns - longest_ns
+            self.cut_ns += cut_ns
+            self._first_ns += cut_ns
+            since_ns -= cut_ns
         self.last_step_ns = since_ns - self._last_ns
         self._last_ns = since_ns
         return since_ns
@@ -106,6 +127,33 @@ def fitted(image: Image, size: tuple[int, int]) -> Image:
     if 0 <= image.shape[0] - height <= 1 and 0 <= image.shape[1] - width <= 1:
         return np.ascontiguousarray(image[:height, :width])  # odd sides lose a line
     return np.asarray(cv2.resize(image, size), np.uint8)
+
+
+def open_alone(path: Path) -> BinaryIO:
+    """Open a file to write, as it is; nobody else writes a video into it until it is closed.
+
+    Raises:
+        VideoFileError: another node writes it.
+        OSError: it cannot be opened.
+    """
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Some file systems have no locks; then nobody can tell.
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            file.close()
+            raise VideoFileError(
+                f"{path}: another node is writing this file; give each its own name"
+            ) from error
+    return file
+
+
+def remove_empty(path: Path) -> None:
+    """Remove a file into which nothing was written."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
 
 
 def write_error(path: Path, what: str) -> VideoFileError:

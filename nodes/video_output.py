@@ -8,7 +8,14 @@ from .segmented_video import SegmentedVideo
 from .steady_video import SteadyVideo
 from .video_file import DiskFullError, VideoFile, VideoFileError
 
-__all__ = ["VIDEO_SUFFIXES", "DiskFullError", "VideoFile", "VideoFileError", "open_video_file"]
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "DiskFullError",
+    "VideoFile",
+    "VideoFileError",
+    "make_folder",
+    "open_video_file",
+]
 
 VIDEO_SUFFIXES = (".mp4", ".avi")
 
@@ -30,12 +37,21 @@ def open_video_file(path: Path, codec: str = "auto") -> VideoFile:
         )
     if path.is_dir():
         raise VideoFileError(f"{path}: this is a folder; expected the path of a file")
+    make_folder(path)
+    if suffix == ".mp4":
+        return SegmentedVideo(path, codec)
+    return SteadyVideo(path)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that the file of this path is in.
+
+    Raises:
+        VideoFileError: it cannot be made.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise VideoFileError(
             f"{path}: the folder {path.parent} cannot be made ({error.strerror})"
         ) from error
-    if suffix == ".mp4":
-        return SegmentedVideo(path, codec)
-    return SteadyVideo(path)

@@ -48,6 +48,16 @@ def test_every_page_can_be_reached_from_the_readme():
     assert listed | {"index.md"} == pages
 
 
+def test_pages_and_their_index_agree_on_the_time_that_they_take():
+    index = (ROOT / "docs" / "index.md").read_text()
+    rows = re.findall(r"^\| \[[^\]]+\]\(([\w-]+\.md)\).*\| (\d+) \|$", index, re.M)
+
+    assert len(rows) > 8
+    for page, minutes in rows:
+        text = (ROOT / "docs" / page).read_text()
+        assert text.split("\n\n")[1] == f"*About {minutes} minutes.*", page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_paths_of_the_project_exist(page: Path):
     roots = (ROOT, ROOT / "dora_rt")

@@ -87,6 +87,7 @@ def test_machine_on_which_all_is_well_has_no_complaint():
         ({"python": (3, 9, 2)}, Level.PROBLEM, "3.9.2 on linux", "needs Python 3.10 or newer"),
         ({"platform": "darwin arm64"}, Level.PROBLEM, "darwin arm64 has no /dev/shm", "on Linux"),
         ({"word_bits": 32}, Level.PROBLEM, "32 bits", "Raspberry Pi OS 64-bit"),
+        ({"c_library": "the C library"}, Level.PROBLEM, "is no glibc (Alpine?)", "on Debian"),
         ({"has_clock_wait": False}, Level.WARNING, "has no sem_clockwait", "glibc 2.30"),
         (
             {"packages": {**FINE.packages, "opencv-python-headless": "4.12"}},

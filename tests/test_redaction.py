@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dora_rt.redaction import needs_encoding, without_secrets, words_without_secrets
+from dora_rt.redaction import (
+    message_without_secrets,
+    needs_encoding,
+    without_secrets,
+    words_without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +51,15 @@ from dora_rt.redaction import needs_encoding, without_secrets, words_without_sec
             "rtspsrc location=rtsp://cam user-id=admin user-pw=*** ! appsink",
         ),
         ("--source=rtsp://admin:SECRET@cam", "--source=rtsp://cam"),
+        (
+            "rtsp://cam:554/user=admin_password=SECRET_channel=1_stream=0.sdp?real_stream",
+            "rtsp://cam:554/user=admin_password=***?real_stream",
+        ),
+        ("rtsp://cam/user=admin&password=SECRET&channel=1", "rtsp://cam/user=admin&password=***"),
+        ("--source=http://cam/v;pwd=SECRET", "--source=http://cam/v;pwd=***"),
+        ("http://cam/v?u=admin&p=SECRET&size=2", "http://cam/v?u=admin&p=***&size=2"),
+        ("http://cam/v?_sid=SECRET", "http://cam/v?_sid=***"),
+        ("http://cam/v?pwd=SEC&RET;x&size=2", "http://cam/v?pwd=***&;&size=2"),
     ],
 )
 def test_secret_is_cut_out_of_every_form(text, shown):
@@ -85,6 +99,28 @@ def test_words_of_a_command_line_are_cut_one_by_one():
     assert words_without_secrets(words) == "python --source rtsp://cam/1 --mail me@home"
 
 
+def test_password_with_a_space_and_no_quotes_is_cut_out_of_both_words():
+    words = ["webcam", "--source", "rtsp://admin:MY", "SECRET@cam/1", "--loop"]
+
+    assert words_without_secrets(words) == "webcam --source rtsp://cam/1 --loop"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (
+            "'path' of 'a': 'rtsp://u:SECRET@cam/1' is no file",
+            "'path' of 'a': 'rtsp://cam/1' is no file",
+        ),
+        ("error: unrecognized arguments: SECRET@cam/1", "error: unrecognized arguments: cam/1"),
+        ("WIDTH=rtsp://u:SE@CRET@cam: 'x' is no number", "WIDTH=rtsp://cam: 'x' is no number"),
+        ("there is no node 'webcan'", "there is no node 'webcan'"),
+    ],
+)
+def test_message_that_quotes_a_source_does_not_show_its_secret(message, shown):
+    assert message_without_secrets(message) == shown
+
+
 @pytest.mark.parametrize("password", ["a#b", "a/b", "a?b", "a[b", "a@b", "a b"])
 def test_password_that_a_url_cannot_carry_is_noticed(password):
     assert needs_encoding(f"rtsp://admin:{password}@cam/stream")
@@ -93,3 +129,9 @@ def test_password_that_a_url_cannot_carry_is_noticed(password):
 @pytest.mark.parametrize("url", ["rtsp://admin:a%23b@cam/stream", "rtsp://cam/a?b#c", "drive.mp4"])
 def test_well_formed_url_needs_no_encoding(url):
     assert not needs_encoding(url)
+
+
+def test_message_hides_a_part_of_a_pipeline():
+    message = message_without_secrets("unrecognized arguments: rtspsrc user-pw='SEC RET' ! appsink")
+
+    assert message == "unrecognized arguments: rtspsrc user-pw=*** ! appsink"

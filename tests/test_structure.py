@@ -163,7 +163,7 @@ def test_imports_go_down_only_and_one_that_goes_up_breaks_its_contract(tmp_path:
 def test_nodes_use_the_public_interface_only():
     names = (
         *("detections", "errors", "event", "interface", "latency"),
-        *("picture", "picture_size", "redaction"),
+        *("picture", "picture_matcher", "picture_size", "redaction"),
     )
     public = {"dora_rt", *(f"dora_rt.{name}" for name in names)}
     for path in (ROOT / "nodes").rglob("*.py"):

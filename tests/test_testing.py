@@ -68,6 +68,16 @@ def test_capture_time_of_another_clock_is_refused_with_the_right_one(clock, wron
     assert node.sent == []
 
 
+def test_capture_time_may_be_a_number_of_numpy_and_not_a_truth():
+    node = FakeNode()
+
+    node.send_output("image", b"", captured_ns=np.int64(5))  # type: ignore[arg-type]
+
+    assert node.sent[0].captured_ns == 5
+    with pytest.raises(UnsupportedValueError, match=r"captured_ns must be .*, got True"):
+        node.send_output("image", b"", captured_ns=True)
+
+
 def test_capture_time_at_the_end_of_an_exposure_is_taken():
     node = FakeNode()
     captured_ns = time.monotonic_ns() + 10**8

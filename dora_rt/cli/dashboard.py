@@ -56,6 +56,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="let in every user of this machine without the token, to look and to press buttons",
     )
+    # Of `dora-launch --dashboard`.
+    parser.add_argument("--ends-with-run", action="store_true", help=argparse.SUPPRESS)
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -74,6 +76,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             host=options.host,
             port=options.port,
             has_token=options.has_token,
+            ends_with_run=options.ends_with_run,
         )
     except ServingError as error:
         raise LaunchError(str(error)) from error

@@ -10,7 +10,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from dora_rt import __version__
@@ -29,7 +28,7 @@ from dora_rt.exit_codes import (
 )
 from dora_rt.interrupt import ended_by_ctrl_c
 from dora_rt.terminal import HarmlessStream
-from dora_rt.units import read_duration_s, read_port
+from dora_rt.units import read_duration_s, read_path, read_port
 
 _DESCRIPTION = """\
 Run a dataflow: start every node of FILE, connect them by shared memory, and stop
@@ -122,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=HelpFormatter,
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
+    parser.add_argument("file", type=read_path, metavar="FILE", help="the dataflow file (YAML)")
     parser.add_argument(
         "--check",
         action="store_true",
@@ -136,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--log-dir",
-        type=Path,
+        type=read_path,
         metavar="DIR",
         help="write the nodes' log files to DIR, and leave them there "
         "(without it they are kept only if a node fails)",
@@ -181,14 +180,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--report",
-        type=Path,
+        type=read_path,
         metavar="PATH",
         help="also write the report of the run to PATH at its end, as JSON; until then an older "
         "file stays as it is",
     )
     parser.add_argument(
         "--trace",
-        type=Path,
+        type=read_path,
         metavar="FILE",
         help="write what each node did and when to FILE, for https://ui.perfetto.dev",
     )
@@ -223,7 +222,7 @@ def _companions(options: argparse.Namespace) -> list[list[str]]:
             for word in (flag, str(value))
         ]
         places += ["--no-token"] if options.dashboard_no_token else []
-        companions.append([*command, "dashboard", *places])
+        companions.append([*command, "dashboard", "--ends-with-run", *places])
     if options.watch:
         companions.append([*command, "watch"])
     return companions

@@ -16,6 +16,7 @@ from dora_rt.graph.boxes_and_arrows import Graph, graph_of_descriptor, graph_of_
 from dora_rt.graph.mermaid_dot import render_dot, render_mermaid
 from dora_rt.graph.svg import render_html, render_svg
 from dora_rt.live.rates import measure
+from dora_rt.units import read_path
 
 _DESCRIPTION = """\
 Print the graph of a dataflow: what a file says, or what a run does, with rates, latencies (median
@@ -59,7 +60,11 @@ _MEASURED_S = 1.0
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="FILE|RUN", help="a dataflow file, or the name of a run")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write there, and not to the terminal"
+        "-o",
+        "--output",
+        type=read_path,
+        metavar="FILE",
+        help="write there, and not to the terminal",
     )
     parser.add_argument(
         "--format", choices=_FORMATS, help="default: by the output's suffix, else mermaid"

@@ -31,7 +31,7 @@ examples:
   dora-rt logs camera -n 20 the last 20 lines of one node
   dora-rt logs -f           and what comes, until the run ends or Ctrl-C
 
-Each node keeps 30 MB at most. The logs of a run in which a node failed are kept after its
+Each node keeps 30 MiB at most. The logs of a run in which a node failed are kept after its
 end; its summary says where."""
 
 

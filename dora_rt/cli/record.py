@@ -27,6 +27,7 @@ from dora_rt.errors import DescriptorError, RunNotFoundError
 from dora_rt.exit_codes import EXIT_ENVIRONMENT, EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from dora_rt.launcher.node_output.console import Console
 from dora_rt.node_config import QueuePolicy
+from dora_rt.units import read_path
 
 if TYPE_CHECKING:
     from dora_rt.live.attach import Watch
@@ -71,7 +72,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "what", nargs="?", metavar="RUN|FILE", help="a run, or a dataflow file to run"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE.mcap", help="the recording [default: the time]"
+        "-o",
+        "--output",
+        type=read_path,
+        metavar="FILE.mcap",
+        help="the recording [default: the time]",
     )
     parser.add_argument(
         "--only",

@@ -23,10 +23,11 @@ from dora_rt.errors import DescriptorError
 from dora_rt.exit_codes import EXIT_FAILED
 from dora_rt.launcher.node_output.console import Console
 from dora_rt.node_config import QueuePolicy
+from dora_rt.units import read_path
 
 _DESCRIPTION = """\
 Run a dataflow in which a recording replaces the sources (the nodes that read no other node): same
-values, same metadata, same pace. All other nodes run as ever."""
+values, same metadata, same pace. All other nodes run as usual."""
 
 _EPILOG = f"""\
 examples:
@@ -43,11 +44,11 @@ _START_PERIOD_NS = 3600 * 10**9  # only its first tick is waited for
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recording", type=Path, metavar="FILE.mcap", help="the recording")
+    parser.add_argument("recording", type=read_path, metavar="FILE.mcap", help="the recording")
     parser.add_argument(
         "file",
         nargs="?",
-        type=Path,
+        type=read_path,
         metavar="FLOW.yml",
         help="the dataflow file [default: the one that was recorded]",
     )

@@ -50,7 +50,7 @@ examples:
 {HOW_RUNS_ARE_CALLED}
 
 A node that was stopped by hand is not restarted by its policy. Its readers wait for it, and
-no writer waits to send to it. With `on_exit: stop_all` it ends the dataflow as ever.
+no writer waits to send to it. With `on_exit: stop_all` it ends the dataflow, too.
 
 {_STOP_EXIT_CODES}"""
 

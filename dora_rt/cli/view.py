@@ -124,10 +124,10 @@ def _save(path: Path, live: _Live) -> bool:
             continue
         found = view.findings.get("bbox")
         if found is not None and found.are_of(image.shape[1], image.shape[0]):
-            draw_boxes(image, found.boxes, found.labels)
+            draw_boxes(image, found.boxes, found.labels, found.ids)
         elif has_boxes:
             print(f"no boxes of this picture have come from {live.watches['bbox'].output}")
-        saver.add(image)
+        saver.add(image, view.picture.origin_ns)
         print(f"saved: {(saver.close() or path).absolute()}")
         return True
     return False

@@ -7,12 +7,13 @@ import json
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -52,7 +53,7 @@ class Runs:
                 found.append(_describe(watch))
         return sorted(found, key=lambda run: run["began"])
 
-    def known(self) -> list[dict[str, Any]]:
+    def known(self) -> Sequence[dict[str, Any]]:
         """Return the runs that were shown; none is asked."""
         with self._lock:
             watches = list(self._watches.values())
@@ -95,12 +96,15 @@ def _describe(watch: RunWatch) -> dict[str, Any]:
     return {"run": watch.run, "file": status.file, "state": state, "began": status.began}
 
 
-def make_app(runs: Runs, is_ending: Callable[[], bool] = lambda: False) -> Starlette:
+def make_app(
+    runs: Runs, is_ending: Callable[[], bool] = lambda: False, *, ends_with_run: bool = False
+) -> Starlette:
     """Make the application; `Access` decides about its users.
 
     Args:
         runs: the runs that it shows.
         is_ending: whether the server is about to end, and should say so to the open pages.
+        ends_with_run: whether that happens because the run has ended.
     """
 
     @asynccontextmanager
@@ -128,6 +132,7 @@ def make_app(runs: Runs, is_ending: Callable[[], bool] = lambda: False) -> Starl
     )
     app.state.runs = runs
     app.state.is_ending = is_ending
+    app.state.ends_with_run = ends_with_run
     return app
 
 
@@ -149,8 +154,15 @@ async def _farewell(request: Request) -> Response:
         if await request.is_disconnected():
             break
         await asyncio.sleep(_FAREWELL_POLL_S)
-    runs = request.app.state.runs.known()
-    return JSONResponse({"runs": {run["run"]: run["state"] for run in runs}})
+    state = request.app.state
+    return JSONResponse(
+        {"runs": {run["run"]: _last_state(run, state) for run in state.runs.known()}}
+    )
+
+
+def _last_state(run: Mapping[str, Any], state: State) -> str:
+    # Its launcher ends it after the last node, and does not answer any more by then.
+    return "ended" if state.ends_with_run else str(run["state"])
 
 
 def _status(request: Request) -> Response:
@@ -187,14 +199,15 @@ async def _picture(request: Request) -> Response:
     after = _number(request, "after")
     deadline_s = time.monotonic() + _PICTURE_PATIENCE_S
     while (shown := feed.take(after)) is None:
-        if time.monotonic() > deadline_s:
+        if time.monotonic() > deadline_s or request.app.state.is_ending():
             return Response(status_code=204)
         await asyncio.sleep(_PICTURE_POLL_S)
     about = {
         "number": shown.number,
         "width": shown.picture.width,
         "height": shown.picture.height,
-        "boxes": shown.boxes,
+        "boxes": None,
+        **(shown.found or {}),
         "lacks_boxes": shown.lacks_boxes,
         "latency_ms": round(shown.latency_ms, 1),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, cast
@@ -10,7 +11,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.detections import BOX_COLUMNS, Detections, NoBoxesError, read_detections
+from dora_rt.detections import (
+    BOX_COLUMNS,
+    Detections,
+    NoBoxesError,
+    finding_of,
+    numbered,
+    read_detections,
+    read_found,
+)
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
 from dora_rt.picture import NoPictureError, PictureFile, picture_of, read_picture
@@ -28,6 +37,7 @@ class Kind(Enum):
 
     PICTURE = "picture"
     BOXES = "boxes"
+    FOUND = "found"
     OTHER = "other"
 
 
@@ -56,6 +66,13 @@ def as_numpy(value: Any) -> Any:
 
 def kind_of(event: Event) -> Kind:
     """Return what kind of value a sample has."""
+    if (name := finding_of(event.id)) is not None:
+        # Before pictures, for masks could be one.
+        try:
+            read_found(name, event.value, event.metadata)
+        except (NoBoxesError, CorruptSampleError):
+            return Kind.OTHER
+        return Kind.FOUND
     try:
         picture = read_picture(event.value, event.metadata)
         is_picture = isinstance(picture, PictureFile) or min(picture.size) >= _SMALLEST_SIDE
@@ -95,16 +112,20 @@ def boxes_on(picture: Encoded, found: Detections) -> list[dict[str, Any]] | None
     ):
         return None
     names = [label[:_LONGEST_LABEL] for label in found.labels]
-    surest = found.boxes[np.argsort(-found.boxes[:, 4], kind="stable")][:_MOST_BOXES]
+    surest = np.argsort(-found.boxes[:, 4], kind="stable")[:_MOST_BOXES]
     return [
         {
             "corners": [round(float(side), 1) for side in box[:4]],
             "confidence": round(float(box[4]), 3),
             "class": int(box[5]),
-            "label": names[int(box[5])] if 0 <= box[5] < len(names) else f"class {int(box[5])}",
+            "label": numbered(_name(int(box[5]), names), found.ids, index),
         }
-        for box in surest
+        for index, box in zip(surest, found.boxes[surest], strict=True)
     ]
+
+
+def _name(class_id: int, names: Sequence[str]) -> str:
+    return names[class_id] if 0 <= class_id < len(names) else f"class {class_id}"
 
 
 def _can_be_boxes(event: Event) -> bool:

@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from dora_rt.dashboard.drawings import Drawing, drawings_on
 from dora_rt.dashboard.picture_codec import (
     Encoded,
     Kind,
@@ -18,7 +18,13 @@ from dora_rt.dashboard.picture_codec import (
     encode,
     kind_of,
 )
-from dora_rt.detections import NoBoxesError, read_detections
+from dora_rt.detections import (
+    Detections,
+    NoBoxesError,
+    finding_of,
+    put_together,
+    read_found,
+)
 from dora_rt.errors import CorruptSampleError, DoraRtError
 from dora_rt.event import Event
 from dora_rt.node_config import OutputConfig
@@ -46,14 +52,14 @@ class Shown:
     Attributes:
         number: counts the pictures.
         picture: the picture.
-        boxes: those that were found on it; None if it has none here.
+        found: what was found on it, as `drawings_on` gives it; None if there is nothing here.
         lacks_boxes: whether it should have some: a node looks for objects on such pictures.
         latency_ms: from its capture until all that is shown was sent: the age at the edge.
     """
 
     number: int
     picture: Encoded
-    boxes: list[dict[str, Any]] | None
+    found: Drawing | None
     lacks_boxes: bool
     latency_ms: float
 
@@ -143,7 +149,7 @@ class Pictures:
             return None
         boxes = [
             name
-            for name in self.sources(Kind.BOXES)
+            for name in (*self.sources(Kind.BOXES), *self.sources(Kind.FOUND))
             if source in pictures_of(name, pictures, self._edges)
         ]
         with self._lock:
@@ -247,23 +253,28 @@ class Feed:
         except (NoPictureError, CorruptSampleError) as error:
             self._tell_once(self._source, error)
             return
-        boxes: list[dict[str, Any]] | None = None
+        # Masks and key points are coloured as the boxes of the same node.
+        parts: dict[str, list[Detections]] = {}
         sent_ns = picture.sent_ns
         for name, event in view.findings.items():
             try:
-                found = boxes_on(encoded, read_detections(event.value, event.metadata))
+                part = read_found(finding_of(name) or "bbox", event.value, event.metadata)
             except (NoBoxesError, CorruptSampleError) as error:
                 self._tell_once(name, error)
                 continue
-            if found is not None:
-                boxes = [*(boxes or ()), *found]
+            if boxes_on(encoded, part) is not None:
+                parts.setdefault(_owner(name), []).append(part)
                 sent_ns = max(sent_ns, event.sent_ns)
+        found: Drawing | None = None
+        for of_one_node in parts.values():
+            drawing = drawings_on(encoded, put_together(of_one_node)) or {}
+            found = {**(found or {}), **drawing, **_both(found or {}, drawing)}
         self._number += 1
         self._shown = Shown(
             self._number,
             encoded,
-            boxes,
-            boxes is None and bool(self.box_sources),
+            found,
+            found is None and bool(self.box_sources),
             (sent_ns - picture.origin_ns) / 1e6,
         )
 
@@ -300,6 +311,11 @@ def pictures_of(
                     owners.append(_owner(edge.source))
     own = {name for name in pictures if _owner(name) == _owner(source)}
     return frozenset(found or own or pictures)
+
+
+def _both(first: Drawing, second: Drawing) -> Drawing:
+    """Return what both have something of, one after the other."""
+    return {name: [*first[name], *second[name]] for name in first.keys() & second.keys()}
 
 
 def _owner(place: str) -> str:

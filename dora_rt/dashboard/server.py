@@ -26,7 +26,15 @@ class ServingError(DoraRtError):
     """The page cannot be served at this address."""
 
 
-def serve(base: Path, run: str | None, *, host: str, port: int, has_token: bool) -> None:
+def serve(
+    base: Path,
+    run: str | None,
+    *,
+    host: str,
+    port: int,
+    has_token: bool,
+    ends_with_run: bool = False,
+) -> None:
     """Print the address, and serve; main thread only.
 
     Args:
@@ -35,6 +43,7 @@ def serve(base: Path, run: str | None, *, host: str, port: int, has_token: bool)
         host: address to serve at.
         port: port, or the next free one; 0: any.
         has_token: whether a token is asked for; only on loopback can one do without.
+        ends_with_run: whether the launcher of the run ends this process when the run has ended.
 
     Raises:
         ServingError: the address is not of this machine, no port is free, or other machines could
@@ -52,7 +61,11 @@ def serve(base: Path, run: str | None, *, host: str, port: int, has_token: bool)
         runs = Runs(base, run)
         # It knows when it ends, once it is there.
         servers: list[uvicorn.Server] = []
-        made = make_app(runs, lambda: any(one.should_exit for one in servers))
+        made = make_app(
+            runs,
+            lambda: any(one.should_exit for one in servers),
+            ends_with_run=ends_with_run,
+        )
         app = Access(made, host=host, port=port, token=token)
         server = uvicorn.Server(
             uvicorn.Config(

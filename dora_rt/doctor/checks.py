@@ -180,7 +180,15 @@ def _check_python(machine: Machine) -> Iterator[Finding]:
             f"{text}: {machine.word_bits} bits, which cannot write a counter in one step",
             "install a 64-bit system and Python (Raspberry Pi OS 64-bit)",
         )
-    if not machine.platform.startswith("linux"):
+    if machine.platform.startswith("linux") and not machine.c_library.startswith("glibc"):
+        # With musl a process may have 255 semaphores, and OpenCV has no wheels.
+        yield Finding(
+            Level.PROBLEM,
+            "system",
+            f"{machine.c_library} is no glibc (Alpine?): it has too few semaphores for a process",
+            "run dora_rt on Debian, Ubuntu, Raspberry Pi OS, or in a container of them",
+        )
+    elif not machine.platform.startswith("linux"):
         yield Finding(
             Level.PROBLEM,
             "system",

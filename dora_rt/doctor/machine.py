@@ -19,7 +19,7 @@ from pathlib import Path
 from dora_rt import __version__
 from dora_rt.compiled import describe_code
 from dora_rt.launcher.preconditions import Limits, find_limits
-from dora_rt.opencv import WHEELS
+from dora_rt.opencv import installed_wheels
 from dora_rt.plan.plan import Plan
 from dora_rt.transport.primitives.shm import SHM_DIRECTORY, WORD_BITS, Room, find_room
 
@@ -29,7 +29,6 @@ _PACKAGES = (
     "numpy",
     "posix_ipc",
     "PyYAML",
-    *WHEELS,
     "onnxruntime",
     "onnxruntime-gpu",
 )
@@ -213,6 +212,7 @@ def _installed() -> Iterator[tuple[str, str]]:
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             yield name, metadata.version(name)
+    yield from installed_wheels().items()
 
 
 def _user_name() -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dora_rt.doctor.machine import find_opencv
-from dora_rt.opencv import OLDEST, installed_wheels
+from dora_rt.opencv import OLDEST, STAND_IN, installed_wheels
 
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+# By setup.cfg.
+_REQUIRED = "opencv-python"
 
 
 def choose_wheel(wheels: Mapping[str, str], *, needs_headless: bool) -> str:
@@ -75,13 +78,34 @@ def _replace(wheels: Mapping[str, str], chosen: str, say: Callable[[str], None])
                 say(f"pip cannot uninstall {' '.join(wheels)}: {output}")
                 return False
         (wheel,) = Path(folder).iterdir()
-        status, output = _run([*_PIP, "install", "--no-deps", str(wheel)])
+        name, version, *_ = wheel.name.split("-")
+        new = [wheel]
+        if chosen != _REQUIRED:
+            new.append(_make_stand_in(Path(folder), version, chosen))
+        status, output = _run([*_PIP, "install", "--no-deps", *map(str, new)])
         if status != 0:
             say(f"pip cannot install {wheel.name}: {output}")
             return False
-        name, version, *_ = wheel.name.split("-")
         say(f"installed {name.replace('_', '-')} {version} instead")
     return True
+
+
+def _make_stand_in(folder: Path, version: str, chosen: str) -> Path:
+    """Write a wheel without files: else pip would bring the other cv2 back with the next extra."""
+    stem = f"{_REQUIRED.replace('-', '_')}-{version}"
+    about = f"{stem}.dist-info"
+    path = folder / f"{stem}-py3-none-any.whl"
+    files = {
+        "METADATA": f"Metadata-Version: 2.1\nName: {_REQUIRED}\nVersion: {version}\n"
+        f"Summary: {STAND_IN}: {chosen} has the cv2 of this environment\n",
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: dora_rt\nRoot-Is-Purelib: true\n"
+        "Tag: py3-none-any\n",
+        "RECORD": "".join(f"{about}/{name},,\n" for name in ("METADATA", "WHEEL", "RECORD")),
+    }
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, content in files.items():
+            wheel.writestr(f"{about}/{name}", content)
+    return path
 
 
 def _run(command: Sequence[str]) -> tuple[int, str]:

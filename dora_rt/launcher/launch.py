@@ -36,7 +36,7 @@ from dora_rt.launcher.processes.environ import COMPAT_FOLDER, NOTIFY_VARIABLE
 from dora_rt.launcher.processes.keyboard import open_keyboard
 from dora_rt.launcher.processes.starter import Starter
 from dora_rt.launcher.requests import RequestSocket
-from dora_rt.launcher.signals import recorded_signals
+from dora_rt.launcher.signals import recorded_signals, without_suspension
 from dora_rt.launcher.summary import render
 from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
@@ -105,6 +105,8 @@ def launch(
             keyboard, why_none = open_keyboard(plan.processes)
             if why_none is not None:
                 console.alarm(why_none)
+            if keyboard is not None:
+                stack.enter_context(without_suspension(signals))
             starter = stack.enter_context(
                 Starter(
                     guard,

@@ -40,6 +40,19 @@ class SignalRecorder:
 
 
 @contextmanager
+def without_suspension(recorder: SignalRecorder) -> Iterator[None]:
+    """Record the signal of Ctrl-Z inside the block, instead of being suspended by it.
+
+    A node that reads the terminal would read on, and take from the shell what is typed for it.
+    """
+    previous = signal.signal(signal.SIGTSTP, recorder.record)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, previous)
+
+
+@contextmanager
 def recorded_signals() -> Iterator[SignalRecorder]:
     """Record SIGINT, SIGTERM, SIGHUP and SIGCHLD inside the block; main thread only."""
     read_end, write_end = os.pipe()

@@ -10,10 +10,7 @@ from dora_rt.opencv import explain, installed_wheels
 from dora_rt.report import EdgeReport, ProcessReport, Report
 from dora_rt.units import latency, size, table
 
-_LEGEND = (
-    "p50, p99: half and 99 % of the samples took at most so long from the send to the reader; "
-    "age: since the capture"
-)
+_LEGEND = "p50, p99: latency from send to receipt (median, 99th percentile); age: since the capture"
 # What `input()` and `termios` end with where the standard input is empty.
 _LACKS_KEYBOARD = re.compile(
     r"EOFError: EOF when reading a line|termios\.error: .*Inappropriate ioctl for device"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, file_path, number, one_of, whole_number
+from ..options import NodeParser, add_option, file_path, number, one_of, whole_number
 from ..used_ports import wired
 from .answers import AnswerReader
 from .asker import Asker, Patience
@@ -89,7 +89,7 @@ def make_client(options: argparse.Namespace) -> WebClient:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
+    parser = NodeParser(
         prog="python -m dora_rt.nodes.http",
         description=__doc__,
         epilog=_EPILOG,

@@ -74,7 +74,7 @@ class AnswerReader:
     def _step(self, node: Any, step: str) -> Any:
         if isinstance(node, dict) and step in node:
             return node[step]
-        if isinstance(node, list) and step.isdigit() and int(step) < len(node):
+        if isinstance(node, list) and step.isascii() and step.isdigit() and int(step) < len(node):
             return node[int(step)]
         has = ", ".join(list(map(str, node))[:20]) if isinstance(node, dict) else ""
         what = f"the keys {has}" if has else f"a {type(node).__name__}"
@@ -119,7 +119,11 @@ def _plain(answer: Answer) -> NDArray[Any] | bytes:
     if answer.body.startswith(b"\x93NUMPY"):
         try:
             array: NDArray[Any] = np.load(io.BytesIO(answer.body), allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except Exception as error:
+            # numpy reads the header as Python: beside ValueError and EOFError there come errors of
+            # its tokenizer, OverflowError, and MemoryError for a shape that is a lie.
             raise AnswerError(f"the answer is a broken file of numpy: {error}") from error
+        if array.dtype.kind not in "biufc":
+            raise AnswerError(f"the answer is a file of numpy with {array.dtype}; expected numbers")
         return array
     return answer.body

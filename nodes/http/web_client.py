@@ -183,6 +183,9 @@ class WebClient:
                 connection.connect()
             # The connection forgets it while an answer is read that ends with the connection.
             sockets.append(connection.sock)
+            if is_late.is_set():
+                # It was over before there was a connection to hang up.
+                raise TimeoutError
             headers = {**self._headers, "Content-Type": content_type}
             connection.request(method, self._target, body, headers)
             response = connection.getresponse()

@@ -195,7 +195,14 @@ class Outputs:
         """The number of the output that masks are made of; None without one."""
         if len(self.shapes[0]) == 4:
             return None
-        return next((at for at, shape in enumerate(self.shapes) if len(shape) == 4), None)
+        # They have a quarter of the input's sides; the raw heads that some exports leave in the
+        # file have an eighth at most.
+        maps = [
+            (shape[2] * shape[3], -at)
+            for at, shape in enumerate(self.shapes)
+            if len(shape) == 4 and 4 * shape[2] >= self.height and 4 * shape[3] >= self.width
+        ]
+        return -max(maps)[1] if maps else None
 
 
 _TASK_TITLES = {

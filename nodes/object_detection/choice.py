@@ -58,12 +58,12 @@ def open_detector(options: Options, *, is_scene: bool) -> Detector:
     )
     height, width = detector.input_size
     _logger.info(
-        "detecting with %s: %s, input %d x %d, %d classes, on %s (%s)",
+        "detecting with %s: %s, input %d x %d, %s, on %s (%s)",
         detector.model_path.name,
         detector.reading,
         width,
         height,
-        len(detector.labels),
+        _count(detector.labels),
         detector.backend,
         detector.provider,
     )
@@ -75,6 +75,12 @@ def open_detector(options: Options, *, is_scene: bool) -> Detector:
             ", ".join(detector.labels),
         )
     return detector
+
+
+def _count(labels: tuple[str, ...]) -> str:
+    if not labels:
+        return "classes without names"
+    return "1 class" if len(labels) == 1 else f"{len(labels)} classes"
 
 
 def _choose_model(options: Options, is_scene: bool) -> Path:

@@ -98,6 +98,15 @@ def load_detector(
         named = _choose_labels(labels, notes.names, trial.decoder.reading.class_count)
     except ModelError as error:
         raise ModelError(f"{model_path}: {error}") from error
+    class_count = trial.decoder.reading.class_count
+    if labels is None and notes.names and class_count not in (len(notes.names), None):
+        _logger.warning(
+            "%s: its file has the names of %d classes, but its output has %d: they are called by"
+            " their numbers; --labels gives them names",
+            model_path.name,
+            len(notes.names),
+            class_count,
+        )
     return Detector(
         model_path, network, facts, form, trial, labels=named, confidence=confidence, iou=iou
     )
@@ -135,6 +144,7 @@ class Detector:
         self._trial = trial
         self._confidence = confidence
         self._iou = iou
+        self._has_told_names = False
         self._letterbox = self._make_letterbox()
 
     @property
@@ -171,12 +181,18 @@ class Detector:
             FrameError: the frame is none of these, or is empty.
             ModelError: the values show that the outputs of the network are not understood.
         """
-        return self.look(frame).boxes
+        return self.look(frame, with_masks=False).boxes
 
-    def look(self, frame: NDArray[np.uint8]) -> Found:
+    def look(self, frame: NDArray[np.uint8], *, with_masks: bool = True) -> Found:
         """Find all that the model finds in a frame: boxes, and masks or the like.
 
-        Raises: as `detect`.
+        Args:
+            frame: as for `detect`.
+            with_masks: whether masks are made; those of many objects take their time.
+
+        Raises:
+            FrameError: as `detect`.
+            ModelError: as `detect`.
         """
         names = self._facts.output_names
         while True:
@@ -190,7 +206,7 @@ class Detector:
             except ModelError as error:
                 raise ModelError(f"{self.model_path}: {error}") from error
             if found is not None:
-                return self._place(found, raw, ratios, frame)
+                return self._place(found, raw, ratios, frame, with_masks=with_masks)
             _logger.warning(
                 "%s: %s. It is read as %s from now on; --layout %s does so from the start",
                 self.model_path.name,
@@ -215,6 +231,8 @@ class Detector:
         raw: RawOutputs,
         ratios: tuple[float, float],
         frame: NDArray[np.uint8],
+        *,
+        with_masks: bool,
     ) -> Found:
         """Reduce candidates to what is in the frame."""
         size = frame.shape[0], frame.shape[1]
@@ -228,19 +246,37 @@ class Detector:
             candidates = suppress(candidates, self._iou)
         if is_oriented:
             boxes, oriented = oriented_onto_frame(candidates, ratios, *size)
+            self._check_names(boxes[:, 5])
             return Found(boxes, oriented=oriented)
         placed = onto_frame(candidates, ratios, *size)
+        self._check_names(placed[:, 5])
         boxes = np.ascontiguousarray(placed[:, :6])
         match reading.task:
             case Task.POSE:
                 return Found(boxes, keypoints_of(placed, reading.keypoint_shape, ratios))
-            case Task.SEGMENT:
+            case Task.SEGMENT if with_masks:
                 assert reading.prototypes is not None
                 prototypes = np.asarray(raw[reading.prototypes])[0].astype(np.float32)
                 masks = masks_of(placed, prototypes, ratios, self.input_size, size)
                 return Found(boxes, masks=masks)
             case _:
                 return Found(boxes)
+
+    def _check_names(self, classes: NDArray[np.float32]) -> None:
+        """Tell once that a class has no name: the list of names is rather that of another model."""
+        if not self.labels or self._has_told_names or not len(classes):
+            return
+        highest = int(classes.max())
+        if highest >= len(self.labels):
+            self._has_told_names = True
+            _logger.warning(
+                "%s found the class %d, but there are the names of only %d classes (%s ...): is"
+                " this list of names that of another model?",
+                self.model_path.name,
+                highest,
+                len(self.labels),
+                ", ".join(self.labels[:3]),
+            )
 
     def _make_letterbox(self) -> Letterbox:
         layout, form = self.layout, self._form

@@ -64,11 +64,15 @@ NOTHING = Found(
 
 
 def keypoints_of(placed: Array, shape: tuple[int, int], ratios: tuple[float, float]) -> Array:
-    """Return key points in pixels of the frame; their confidence is 1 where they have none."""
+    """Return key points in pixels of the frame; their confidence is 1 where they have none.
+
+    What is no number, as after an overflow in float16, is 0 with its confidence.
+    """
     points = placed[:, 6:].reshape(len(placed), *shape)
     keypoints = np.ones((len(placed), shape[0], 3), np.float32)
     keypoints[:, :, : shape[1]] = points
     keypoints[:, :, :2] /= np.array(ratios, np.float32)
+    keypoints[~np.isfinite(keypoints).all(axis=2)] = 0
     return keypoints
 
 
@@ -174,6 +178,9 @@ def masks_of(
 def classes_of(scores: Array) -> Array:
     """Return the best classes of a picture; scores that are no probabilities are made some."""
     scores = scores.reshape(-1).astype(np.float64)
+    if not np.isfinite(scores).all():
+        # Numbers that overflowed, as in float16, leave no order of the classes.
+        return np.empty((0, 2), np.float32)
     is_probability = bool((scores >= -1e-3).all()) and abs(float(scores.sum()) - 1) < 0.02
     if not is_probability:
         scores = np.exp(scores - scores.max())

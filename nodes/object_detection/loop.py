@@ -88,8 +88,8 @@ def run(
     Every image gets exactly one answer, also one that is no picture, so that no reader waits:
     N x 6 float32 (x1, y1, x2, y2 in pixels of the picture, confidence, class) with the metadata
     `labels` (all class names), `width` and `height` (of the picture, in pixels), `model` (file
-    name), `detect_ms` and `seq` (of the picture at its sender). What a model finds beside boxes
-    (masks, key points, oriented boxes, classes) goes to the outputs of these names, where the
+    name), `detect_ms` and `seq` (of the picture at its sender). Models that find more (masks, key
+    points, oriented boxes, classes) are answered at the outputs of these names as well, where the
     dataflow file has them.
 
     Args:
@@ -135,7 +135,7 @@ def _answer_all(
             detector = open_detector(SCENE_KEY in event.metadata)
             _tell_outputs(detector, asked)
         started_ns = clock()
-        found = detector.look(picture)
+        found = detector.look(picture, with_masks="masks" in asked)
         detect_ns = clock() - started_ns
         tally.add(detect_ns, [detector.label(number) for number in _numbers_of(found)])
         _send(node, found, asked, _describe(detector, picture, detect_ns, event.seq))

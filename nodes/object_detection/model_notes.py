@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dora_rt.detections import plain_label
+
 from .box_layout import Task
 from .errors import ModelError
 
@@ -120,7 +122,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     names = parse_names(text) or _names_of_yaml(text) or _names_of_lines(text)
     if not names:
         raise ModelError(f"'{path}' has no names; write the name of one class a line")
-    return names
+    return tuple(map(plain_label, names))
 
 
 def _task(word: str, description: str) -> Task | None:
@@ -138,7 +140,7 @@ def _task(word: str, description: str) -> Task | None:
 
 def _names_in(value: Any) -> tuple[str, ...]:
     if isinstance(value, list | tuple) and all(isinstance(name, str | int) for name in value):
-        return tuple(str(name) for name in value)
+        return tuple(map(plain_label, value))
     if not isinstance(value, dict):
         return ()
     for key in _NAMES_KEYS:
@@ -151,7 +153,7 @@ def _names_in(value: Any) -> tuple[str, ...]:
             number, name = name, key
         if number is None or not isinstance(name, str | int) or not 0 <= number < 100_000:
             return ()
-        by_number[number] = str(name)
+        by_number[number] = plain_label(name)
     if not by_number:
         return ()
     return tuple(by_number.get(number, str(number)) for number in range(max(by_number) + 1))

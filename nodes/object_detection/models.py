@@ -130,11 +130,11 @@ def progress_lines(file_name: str) -> Progress:
             last_tenth = tenth
             bar = "#" * tenth + "-" * (10 - tenth)
             _logger.info(
-                "downloading %s [%s] %3d %% of %.1f MB",
+                "downloading %s [%s] %3d %% of %.1f MiB",
                 file_name,
                 bar,
                 10 * tenth,
-                all_nbytes / 1e6,
+                all_nbytes / 2**20,
             )
 
     return progress

@@ -108,6 +108,7 @@ class OnnxRuntimeNetwork:
         self._session = session
         self._input_name = facts.input_name
         self._size_input_name = facts.size_input_name
+        self._size_input_dtype = facts.size_input_dtype
         self.provider: str = session.get_providers()[0]
 
     @classmethod
@@ -147,7 +148,8 @@ class OnnxRuntimeNetwork:
         """Return outputs of the model for a blob."""
         feeds: dict[str, NDArray[np.generic]] = {self._input_name: blob}
         if self._size_input_name is not None:
-            feeds[self._size_input_name] = input_size_of(blob)
+            sizes = input_sizes_of(blob, self._size_input_dtype)
+            feeds[self._size_input_name] = sizes
         try:
             outputs: list[NDArray[np.generic]] = self._session.run(list(names), feeds)
         except Exception as error:  # as in open
@@ -155,13 +157,15 @@ class OnnxRuntimeNetwork:
         return outputs
 
 
-def input_size_of(blob: Blob) -> NDArray[np.int64]:
+def input_sizes_of(
+    blob: Blob, dtype: np.dtype[np.integer | np.floating]
+) -> NDArray[np.integer | np.floating]:
     """Return width and height of the input, for each picture of the batch.
 
     RT-DETR and D-FINE scale their boxes by it: these are then in pixels of the input, as all are.
     """
     height, width = blob.shape[2:]
-    return np.array([[width, height]] * blob.shape[0], np.int64)
+    return np.array([[width, height]] * blob.shape[0], dtype)
 
 
 def explain_refusal(error: str, facts: OnnxFacts) -> str:
@@ -226,6 +230,7 @@ class OpenCvNetwork:
         self._net = net
         self._input_name = facts.input_name
         self._size_input_name = facts.size_input_name
+        self._size_input_dtype = facts.size_input_dtype
 
     @classmethod
     def open(cls, path: Path, facts: OnnxFacts, device: str, threads: int | None) -> OpenCvNetwork:
@@ -258,7 +263,8 @@ class OpenCvNetwork:
         try:
             self._net.setInput(blob, self._input_name)
             if self._size_input_name is not None:
-                self._net.setInput(input_size_of(blob), self._size_input_name)
+                sizes = input_sizes_of(blob, self._size_input_dtype)
+                self._net.setInput(sizes, self._size_input_name)
             # By name: of a model with several outputs, OpenCV 4 gives the last one otherwise.
             outputs = self._net.forward(list(names))
         except cv2.error as error:

@@ -35,7 +35,14 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _WIRE_VARINT, _WIRE_FIXED64, _WIRE_BYTES, _WIRE_FIXED32 = 0, 1, 2, 5
 
 # TensorProto.DataType
+_INT64: np.dtype[np.integer | np.floating] = np.dtype(np.int64)
 _DTYPES: Mapping[int, type[np.floating]] = {1: np.float32, 10: np.float16}
+_SIZE_DTYPES: Mapping[int, type[np.integer | np.floating]] = {
+    1: np.float32,
+    6: np.int32,
+    7: np.int64,
+}
+_ELEMENT_NAMES = {2: "uint8", 3: "int8", 4: "uint16", 6: "int32", 7: "int64", 11: "float64"}
 
 
 SIZE_INPUTS = ("orig_target_sizes", "orig_sizes", "orig_size")
@@ -53,6 +60,7 @@ class OnnxFacts:
         output_names: names of the graph's outputs, in their order.
         metadata: the exporter's notes, for example ultralytics' `names`.
         size_input_name: the input for the size that the boxes are for; None without one.
+        size_input_dtype: the type of its numbers.
         ir_version: of the file's format.
         opset: version of ONNX's own operators that the file uses.
     """
@@ -63,6 +71,7 @@ class OnnxFacts:
     output_names: tuple[str, ...]
     metadata: Mapping[str, str]
     size_input_name: str | None = None
+    size_input_dtype: np.dtype[np.integer | np.floating] = _INT64
     ir_version: int = 0
     opset: int = 0
 
@@ -134,6 +143,8 @@ def _facts(model: mmap.mmap) -> OnnxFacts:
     if len(pictures) != 1:
         raise _UnsupportedInputError(_about_inputs(names))
     dtype, shape = _tensor_type(model, pictures[0])
+    sizes = [part for part, name in zip(inputs, names, strict=True) if name == size_input_name]
+    size_element = _element_and_shape(model, sizes[0])[0] if sizes else 0
     return OnnxFacts(
         input_name=_text(model, pictures[0], _VALUE_NAME),
         input_shape=shape,
@@ -141,6 +152,7 @@ def _facts(model: mmap.mmap) -> OnnxFacts:
         output_names=tuple(_text(model, part, _VALUE_NAME) for part in outputs),
         metadata=metadata,
         size_input_name=size_input_name,
+        size_input_dtype=np.dtype(_SIZE_DTYPES.get(size_element, np.int64)),
         ir_version=ir_version,
         opset=opset,
     )
@@ -166,6 +178,17 @@ def _about_inputs(names: list[str]) -> str:
 def _tensor_type(
     model: mmap.mmap, value: _Field
 ) -> tuple[np.dtype[np.floating], tuple[int | None, ...]]:
+    element, shape = _element_and_shape(model, value)
+    if element not in _DTYPES:
+        name = _ELEMENT_NAMES.get(element, "another type")
+        raise _UnsupportedInputError(
+            f"this model's input is {name} (ONNX element type {element}), but a detector's is"
+            " float32 or float16: export it without quantised inputs"
+        )
+    return np.dtype(_DTYPES[element]), shape
+
+
+def _element_and_shape(model: mmap.mmap, value: _Field) -> tuple[int, tuple[int | None, ...]]:
     element = 0
     shape: list[int | None] = []
     for value_type in _inside(model, value, _VALUE_TYPE):
@@ -179,12 +202,7 @@ def _tensor_type(
                         # A negative dimension_value (10 bytes on the wire) means "open" as well.
                         is_size = bool(known) and 0 < known[-1] < 1 << 31
                         shape.append(known[-1] if is_size else None)
-    if element not in _DTYPES:
-        raise _UnsupportedInputError(
-            f"this model's input has ONNX element type {element}, but a detector's is"
-            " float32 (1) or float16 (10): export it without quantised inputs"
-        )
-    return np.dtype(_DTYPES[element]), tuple(shape)
+    return element, tuple(shape)
 
 
 def _inside(model: mmap.mmap, field: _Field, number: int) -> Iterator[_Field]:

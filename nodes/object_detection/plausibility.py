@@ -45,7 +45,7 @@ def _scores(decoder: Decoder, columns: Columns, size: tuple[int, int]) -> str | 
     for what, values in (("confidences", columns.scores), ("objectness", columns.objectness)):
         if values is None or not values.size:
             continue
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        low, high = _lowest(values), _highest(values)
         if low < -_SLACK or high > 1 + _SLACK:
             return f"its {what} would go from {low:.3g} to {high:.3g}, which is not 0 to 1"
     return None
@@ -87,7 +87,7 @@ def _boxes(decoder: Decoder, columns: Columns, size: tuple[int, int]) -> str | N
         return None
     if decoder.reading.layout is Layout.YOLOX:
         return _offsets(decoder, boxes, size)
-    largest = float(np.nanmax(np.abs(boxes)))
+    largest = _highest(np.abs(boxes))
     if decoder.reading.are_fractions:
         if largest > _FEW_PIXELS:
             return f"its boxes would lie up to {largest:.3g} pictures away"
@@ -106,10 +106,10 @@ def _boxes(decoder: Decoder, columns: Columns, size: tuple[int, int]) -> str | N
 
 def _offsets(decoder: Decoder, boxes: Array, size: tuple[int, int]) -> str | None:
     """Check the boxes of a YOLOX that is not decoded: offsets in cells, logarithms of sizes."""
-    exponent = float(np.nanmax(boxes[:, 2:]))
+    exponent = _highest(boxes[:, 2:])
     if exponent > _LARGEST_EXPONENT:
         return f"its boxes would be exp({exponent:.0f}) cells wide"
-    offset = float(np.nanmax(np.abs(boxes[:, :2])))
+    offset = _highest(np.abs(boxes[:, :2]))
     if offset > max(size) / 8:
         return f"its boxes would lie {offset:.0f} cells beside their own"
     for side in (0, 1):
@@ -117,7 +117,8 @@ def _offsets(decoder: Decoder, boxes: Array, size: tuple[int, int]) -> str | Non
         if len(own) < _LEAST_CELLS or given.std() == 0:
             continue
         # Offsets know nothing of where their cell is; decoded centres know only that.
-        likeness = float(np.corrcoef(given, own)[0, 1])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            likeness = float(np.corrcoef(given, own)[0, 1])
         if likeness > _GRID_LIKENESS:
             return "its centres follow the grid, so that they are decoded already"
     return None
@@ -128,7 +129,7 @@ def _extra(decoder: Decoder, columns: Columns, size: tuple[int, int]) -> str | N
     if not extra.size:
         return None
     if decoder.reading.task is Task.ORIENTED:
-        largest = float(np.nanmax(np.abs(extra[:, 0])))
+        largest = _highest(np.abs(extra[:, 0]))
         if largest > _LARGEST_ANGLE:
             return f"its angles would go to {largest:.3g}, which are no radians"
         if decoder.reading.is_guess and _are_scores(extra):
@@ -137,16 +138,29 @@ def _extra(decoder: Decoder, columns: Columns, size: tuple[int, int]) -> str | N
         points = extra.reshape(len(extra), *decoder.reading.keypoint_shape)
         sure = points[columns.best() >= _SURE]
         if points.shape[2] == 3 and len(sure):
-            low, high = float(np.nanmin(sure[:, :, 2])), float(np.nanmax(sure[:, :, 2]))
+            low, high = _lowest(sure[:, :, 2]), _highest(sure[:, :, 2])
             if low < -_SLACK or high > 1 + _SLACK:
                 return f"its key points would have confidences from {low:.3g} to {high:.3g}"
-        if decoder.reading.is_guess and float(np.nanmax(np.abs(points[:, :, :2]))) <= _FEW_PIXELS:
+        if decoder.reading.is_guess and _highest(np.abs(points[:, :, :2])) <= _FEW_PIXELS:
             return "all its key points would lie within a few pixels"
         unit = 1 if decoder.reading.are_fractions else max(size)
-        if len(sure) and float(np.nanmax(np.abs(sure[:, :, :2]))) > 10 * unit:
+        if len(sure) and _highest(np.abs(sure[:, :, :2])) > 10 * unit:
             return "its key points would lie far outside of the picture"
     return None
 
 
 def _are_scores(values: Array) -> bool:
-    return float(np.nanmin(values)) >= -_SLACK and float(np.nanmax(values)) <= 1 + _SLACK
+    return _lowest(values) >= -_SLACK and _highest(values) <= 1 + _SLACK
+
+
+def _lowest(values: Array) -> float:
+    """Return the least value that is a number; 0 if none is, as after an overflow in float16."""
+    return float(np.min(values, initial=np.inf, where=~np.isnan(values))) if _any(values) else 0.0
+
+
+def _highest(values: Array) -> float:
+    return float(np.max(values, initial=-np.inf, where=~np.isnan(values))) if _any(values) else 0.0
+
+
+def _any(values: Array) -> bool:
+    return not bool(np.isnan(values).all())

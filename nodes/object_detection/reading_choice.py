@@ -16,7 +16,7 @@ from .box_layout import (
     count_cells,
 )
 from .model_notes import ModelNotes
-from .refused_layouts import certain_refusal
+from .refused_layouts import certain_refusal, has_same_rows
 
 _COCO_CLASSES = 80
 _BOX_NUMBERS = 4
@@ -93,7 +93,8 @@ def _named(
     shapes = dict(zip(outputs.names, outputs.shapes, strict=True))
     boxes = shapes[wanted[1]]
     # With two dimensions they are those of torchvision's Faster R-CNN and SSD.
-    if len(boxes) == 3 and boxes[2] == _BOX_NUMBERS:
+    are_alike = layout is not Layout.DFINE or has_same_rows(shapes)
+    if len(boxes) == 3 and boxes[2] == _BOX_NUMBERS and are_alike:
         is_logits = layout is Layout.RTDETR_LOGITS
         count = shapes[_LOGITS[0]][2] if is_logits else names or None
         yield Reading(layout, class_count=count, are_fractions=is_logits)

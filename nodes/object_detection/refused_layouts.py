@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .box_layout import STRIDES, STRIDES_P6, Layout, Outputs
 from .model_notes import ModelNotes
@@ -44,8 +44,21 @@ def certain_refusal(outputs: Outputs) -> str | None:
     return None
 
 
+def has_same_rows(shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether labels, boxes and scores have a row each for the same boxes."""
+    rows = shapes["boxes"][:2]
+    return all(shapes[name] in (rows, (*rows, 1)) for name in ("labels", "scores"))
+
+
 def _by_names(outputs: Outputs) -> str | None:
     names = {name.lower() for name in outputs.names}
+    shapes = dict(zip(outputs.names, outputs.shapes, strict=True))
+    has_rows = {"labels", "boxes", "scores"} <= shapes.keys() and len(shapes["boxes"]) == 3
+    if has_rows and not has_same_rows(shapes):
+        return (
+            f"the outputs {_spell(outputs)} have different numbers of labels, boxes and scores;"
+            " expected one of each for a box: [1, N], [1, N, 4], [1, N]"
+        )
     for wanted, text in _NAMED:
         if wanted(names):
             return f"the outputs {_spell(outputs)} are {text}"

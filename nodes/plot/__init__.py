@@ -12,27 +12,30 @@ from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, file_path, one_of, whole_number
+from ..options import add_option, file_path, one_of, warn_unused, whole_number
 from ..quiet_opencv import silence_opencv
 from ..used_ports import wired
 from .output import Output, can_open_window, choose_output, opencv_has_gui
 from .saving import open_saver
 from .screens import HiddenScreen, Screen, WebScreen, WindowScreen
-from .viewer import BOXES_INPUT, IMAGE_INPUT, Viewer, run
+from .viewer import BOXES_INPUT, FOUND_INPUTS, IMAGE_INPUT, Viewer, run
 
 __all__ = ["main"]
 
 logger = logging.getLogger(__name__)
 
+_HOST, _PORT = "127.0.0.1", 8080
 _SYSTEM_FONTS = "/usr/share/fonts"
 
 _EPILOG = """\
 inputs:
   image   H x W x 3 uint8 BGR, or the bytes of a JPEG or PNG file
   bbox    N x 6 float32 (x1, y1, x2, y2, confidence, class), `labels` in its metadata; optional
+  masks, keypoints, oriented, classes     what object_detection finds beyond boxes; optional
 
-Boxes are drawn on the picture they were found in. Without a display the picture is a web page, by
-default on this machine only; from elsewhere, forward its port: ssh -L 8080:127.0.0.1:8080 robot
+Boxes are drawn on the picture they were found in, or the picture says that they are not here.
+Without a display the picture is a web page, by default on this machine only; from elsewhere,
+forward its port: ssh -L 8080:127.0.0.1:8080 robot
 
 examples:
   --output web --port 0                      a web page at any free port
@@ -49,10 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dora_rt import Node
 
     try:
-        with wired(Node(), needs=[IMAGE_INPUT], reads=[BOXES_INPUT]) as node:
+        with wired(Node(), needs=[IMAGE_INPUT], reads=FOUND_INPUTS) as node:
             savers = [] if options.save is None else [open_saver(options.save)]
             with closing(open_screen(options)) as screen:
-                viewer = Viewer(screen, savers, expects_boxes=BOXES_INPUT in node.input_ids())
+                expects = [name for name in FOUND_INPUTS if name in node.input_ids()]
+                has_boxes = BOXES_INPUT in expects
+                others = [name for name in expects if name != BOXES_INPUT]
+                viewer = Viewer(screen, savers, expects_boxes=has_boxes, expects=others)
                 try:
                     run(node, viewer, screen)
                 finally:
@@ -81,6 +87,9 @@ def open_screen(options: argparse.Namespace) -> Screen:
         has_gui=opencv_has_gui(),
         can_open_window=can_open_window,
     )
+    if choice.output is not Output.WEB:
+        why = f"no page is shown (--output {choice.output.value})"
+        warn_unused(options, {"host": _HOST, "port": _PORT}, why)
     match choice.output:
         case Output.WINDOW:
             # pip's OpenCV points Qt to a folder of fonts that it does not ship, and Qt complains.
@@ -108,10 +117,10 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     text = "auto, window, web, file (only --save) or none; auto is a window if there is a display"
     add_option(parser, environ, "--output", output, "auto", text)
     text = "address of the web page; 0.0.0.0 shows it to the whole network"
-    add_option(parser, environ, "--host", str, "127.0.0.1", text, from_outside=False)
+    add_option(parser, environ, "--host", str, _HOST, text, from_outside=False)
     text = "port of the web page; the next free one if it is taken, any if 0"
     port = whole_number(0, 65535)
-    add_option(parser, environ, "--port", port, 8080, text, from_outside=False)
+    add_option(parser, environ, "--port", port, _PORT, text, from_outside=False)
     text = "file for the last picture (.png, .jpg), or for a video of all (.mp4, .avi)"
     add_option(parser, environ, "--save", file_path, None, text)
     options = parser.parse_args(argv)

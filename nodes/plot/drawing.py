@@ -10,7 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.detections import LEAST_POINT_CONFIDENCE, SKELETONS, corners_of
+from dora_rt.detections import (
+    LEAST_POINT_CONFIDENCE,
+    SKELETONS,
+    Detections,
+    corners_of,
+    numbered,
+)
 
 Image = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
@@ -84,21 +90,46 @@ def label_of(class_id: int, labels: Sequence[str]) -> str:
     return labels[class_id] if 0 <= class_id < len(labels) else f"class {class_id}"
 
 
-def draw_boxes(canvas: Image, boxes: Boxes, labels: Sequence[str]) -> None:
-    """Draw N x 6 boxes (x1, y1, x2, y2, confidence, class) with their labels."""
+def draw_found(canvas: Image, found: Detections) -> None:
+    """Draw all that was found on a picture."""
+    boxes = found.boxes if len(found.boxes) else None
+    if found.masks is not None and found.masks.size:
+        draw_masks(canvas, found.masks, boxes)
+    if found.oriented is not None and len(found.oriented):
+        # The upright boxes around them would say less.
+        draw_oriented(canvas, found.oriented, found.labels)
+    else:
+        draw_boxes(canvas, found.boxes, found.labels, found.ids)
+    if found.keypoints is not None:
+        draw_keypoints(canvas, found.keypoints, boxes)
+    if found.classes is not None:
+        draw_classes(canvas, found.classes, found.labels)
+
+
+def draw_boxes(canvas: Image, boxes: Boxes, labels: Sequence[str], ids: Sequence[int] = ()) -> None:
+    """Draw N x 6 boxes (x1, y1, x2, y2, confidence, class) with their labels.
+
+    Args:
+        canvas: what is drawn into.
+        boxes: what is drawn.
+        labels: the names of the classes.
+        ids: the id of the object of each box; empty if they have none.
+    """
     style = text_style(canvas.shape)
-    # A box that is no number, or is far outside, is an overflow in OpenCV.
-    drawable = boxes[np.isfinite(boxes).all(axis=1)]
     # The surest box is drawn last, and so lies on top; all labels lie above all boxes.
-    drawable = drawable[np.argsort(drawable[:, 4], kind="stable")]
+    order = np.argsort(boxes[:, 4], kind="stable")
+    # A box that is no number, or is far outside, is an overflow in OpenCV.
+    order = order[np.isfinite(boxes[order]).all(axis=1)]
+    drawable = boxes[order]
     for box in drawable:
         left, top, right, bottom = _corners(box, canvas.shape)
         colour = class_colour(int(box[5]))
         cv2.rectangle(canvas, (left, top), (right, bottom), colour, style.line)
-    for box in drawable:
+    for index, box in zip(order, drawable, strict=True):
         left, top, _, _ = _corners(box, canvas.shape)
         class_id = int(box[5])
-        text = f"{label_of(class_id, labels)} {float(box[4]):.2f}"
+        name = numbered(label_of(class_id, labels), ids, index)
+        text = f"{name} {float(box[4]):.2f}"
         _draw_label(canvas, text, (left, top), class_colour(class_id), style)
 
 

@@ -1,8 +1,8 @@
-"""Read the inputs `image` and `bbox` of any sender."""
+"""Read the inputs of any sender: `image`, `bbox`, and what models find beyond boxes."""
 
 from __future__ import annotations
 
-from dora_rt.detections import Detections, read_detections
+from dora_rt.detections import Detections, read_found
 from dora_rt.event import Event
 from dora_rt.picture import Image, picture_of
 from dora_rt.picture_matcher import Finding, Picture
@@ -16,13 +16,13 @@ def read_picture(event: Event) -> Picture[Event]:
 
 
 def read_finding(event: Event) -> Finding[Detections]:
-    """Return received boxes for the matcher.
+    """Return for the matcher what was found: boxes, or what the input is named for.
 
     Raises:
         NoBoxesError: it holds something else.
         CorruptSampleError: its metadata were overwritten in shared memory.
     """
-    found = read_detections(event.value, event.metadata)
+    found = read_found(event.id, event.value, event.metadata)
     return Finding(event.origin_ns, found, event.sent_ns, found.picture_seq)
 
 

@@ -77,10 +77,6 @@ class Statistics:
         """Count pictures and boxes that were lost on their way here."""
         self.drops += dropped
 
-    def add_unmatched(self, unmatched: int) -> None:
-        """Count pictures and boxes that found no partner, which is no loss on the way."""
-        self.unmatched += unmatched
-
     def add_view(
         self,
         received_ns: int,
@@ -113,9 +109,9 @@ class Statistics:
             self._recent_ns.popleft()
         objects = 0
         if detections is not None:
-            objects = len(detections.boxes)
+            classes = detections.class_numbers()
+            objects = len(classes)
             self._pictures_with_detections += 1
-            classes = detections.boxes[:, 5].astype(int)
             self._found.update(label_of(one, detections.labels) for one in classes)
         return Status(
             frames=self.frames,

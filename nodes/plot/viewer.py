@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from dora_rt.detections import Detections, NoBoxesError
+from dora_rt.detections import FINDINGS, Detections, NoBoxesError, put_together
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
 from dora_rt.interface import NodeLike
@@ -15,7 +15,7 @@ from dora_rt.picture import NoPictureError
 from dora_rt.picture_matcher import PictureMatcher, View
 
 from ..odd_samples import OddSamples
-from .drawing import draw_boxes, draw_status
+from .drawing import draw_found, draw_status
 from .received import decode, read_finding, read_picture
 from .saving import Saver
 from .screens import Screen
@@ -23,6 +23,7 @@ from .statistics import Statistics
 
 IMAGE_INPUT = "image"
 BOXES_INPUT = "bbox"
+FOUND_INPUTS = (BOXES_INPUT, *FINDINGS)
 SYNC_INPUT = "sync"
 
 _ODD = (NoPictureError, NoBoxesError, CorruptSampleError)
@@ -38,6 +39,7 @@ class Viewer:
         screen: where it is shown.
         savers: where it is saved.
         expects_boxes: whether the dataflow wires boxes to this node.
+        expects: the inputs of FINDINGS that it wires to it.
         clock: nanoseconds of the clock that events are stamped with.
         name_of: returns the name of an input for the user.
     """
@@ -48,23 +50,25 @@ class Viewer:
         savers: Sequence[Saver],
         *,
         expects_boxes: bool,
+        expects: Collection[str] = (),
         clock: Callable[[], int] = time.monotonic_ns,
         name_of: Callable[[str], str] = "input '{}'".format,
     ) -> None:
         self._screen = screen
         self._savers = savers
         self._clock = clock
-        expected = [BOXES_INPUT] if expects_boxes else []
+        expected = [*([BOXES_INPUT] if expects_boxes else []), *expects]
         self._matcher: PictureMatcher[Event, Detections] = PictureMatcher(expected)
         self._name_of = name_of
         self._odd = OddSamples(name_of)
+        self._unmatched = 0
         self.statistics = Statistics(clock)
 
     def take(self, event: Event) -> bool:
         """Take one event of any input; False if the user wants to end."""
         # The moment that the launcher's counters call the age of this sample.
         received_ns = self._clock()
-        if event.id == SYNC_INPUT and {IMAGE_INPUT, BOXES_INPUT} <= event.value.keys():
+        if event.id == SYNC_INPUT and IMAGE_INPUT in event.value:
             return self._show_matched(event, received_ns)
         try:
             view = self._match(event, received_ns)
@@ -81,7 +85,7 @@ class Viewer:
 
     def summary(self) -> list[str]:
         """Return what was shown, in a few lines."""
-        self.statistics.unmatched = self._matcher.unmatched
+        self.statistics.unmatched = self._unmatched + self._matcher.unmatched
         return [*self.statistics.summary(), *self._odd.summary()]
 
     def _match(self, event: Event, now_ns: int) -> View[Event, Detections] | None:
@@ -89,37 +93,43 @@ class Viewer:
             case "image":
                 self.statistics.add_drops(event.dropped)
                 return self._matcher.add_picture(read_picture(event), now_ns)
-            case "bbox":
+            case name if name in FOUND_INPUTS:
                 self.statistics.add_drops(event.dropped)
-                view = self._matcher.add_finding(BOXES_INPUT, read_finding(event), now_ns)
+                view = self._matcher.add_finding(name, read_finding(event), now_ns)
                 if self._matcher.unmatched >= _MANY_UNMATCHED and not self._matcher.matched:
                     self._odd.tell_once(
-                        f"{self._name_of(BOXES_INPUT)}: no boxes have the time of a picture that "
+                        f"{self._name_of(name)}: no boxes have the time of a picture that "
                         "is here: send them in answer to their picture, or with "
                         "captured_ns=event.origin_ns of it"
                     )
                 return view
             case other:
                 self._odd.tell_once(
-                    f"input '{other}' is not shown; plot has the inputs "
-                    f"'{IMAGE_INPUT}' and '{BOXES_INPUT}'"
+                    f"input '{other}' is not shown; plot has the inputs '{IMAGE_INPUT}', "
+                    + ", ".join(f"'{name}'" for name in FOUND_INPUTS)
                 )
                 return None
 
     def _show_matched(self, event: Event, received_ns: int) -> bool:
-        """Show a picture and boxes that the dataflow file lets come together, by `sync:`."""
-        self.statistics.add_unmatched(event.dropped)
+        """Show a picture and what the dataflow file lets come together with it, by `sync:`."""
+        self._unmatched += event.dropped
         picture = read_picture(event[IMAGE_INPUT])
-        try:
-            finding = read_finding(event[BOXES_INPUT])
-        except _ODD as error:
-            self._odd.add(BOXES_INPUT, error)
-            return self._show(View(picture, lacks_findings=True), received_ns)
-        # The file may allow for a difference: then both are not of the same picture.
-        later_ms = (finding.origin_ns - picture.origin_ns) / 1e6
-        when = "later" if later_ms > 0 else "earlier"
-        hint = f"boxes of {abs(later_ms):.0f} ms {when}" if later_ms else ""
-        return self._show(View(picture, {BOXES_INPUT: finding.content}), received_ns, hint)
+        found: dict[str, Detections] = {}
+        hint = ""
+        for name in FOUND_INPUTS:
+            if name not in event.value:
+                continue
+            try:
+                finding = read_finding(event[name])
+            except _ODD as error:
+                self._odd.add(name, error)
+                continue
+            found[name] = finding.content
+            # The file may allow for a difference: then both are not of the same picture.
+            if later_ms := (finding.origin_ns - picture.origin_ns) / 1e6:
+                when = "later" if later_ms > 0 else "earlier"
+                hint = f"boxes of {abs(later_ms):.0f} ms {when}"
+        return self._show(View(picture, found, lacks_findings=not found), received_ns, hint)
 
     def _show(self, view: View[Event, Detections], received_ns: int, hint: str = "") -> bool:
         """Show a picture; False if the user wants to end."""
@@ -131,9 +141,9 @@ class Viewer:
         canvas = self._screen.canvas(image.shape)
         # A received picture is shared with all its readers: drawing goes into a copy.
         np.copyto(canvas, image)
-        found = self._boxes_of(view, canvas.shape)
+        found = self._found_on(view, canvas.shape)
         if found is not None:
-            draw_boxes(canvas, found.boxes, found.labels)
+            draw_found(canvas, found)
         lacks_boxes = found is None and (view.lacks_findings or bool(view.findings))
         status = self.statistics.add_view(
             received_ns, view.picture.origin_ns, found, canvas.shape, lacks_boxes=lacks_boxes
@@ -144,17 +154,23 @@ class Viewer:
             saver.add(canvas, view.picture.origin_ns)
         return self._screen.show(canvas, status)
 
-    def _boxes_of(self, view: View[Event, Detections], shape: tuple[int, ...]) -> Detections | None:
-        found = view.findings.get(BOXES_INPUT)
-        if found is None or found.are_of(shape[1], shape[0]):
-            return found
-        width, height = found.size or (0, 0)
-        self._odd.tell_once(
-            f"{self._name_of(BOXES_INPUT)}: boxes of a picture of {width} x {height} pixels are "
-            f"not drawn on one of {shape[1]} x {shape[0]}: wire '{IMAGE_INPUT}' to the output "
-            "that the detector reads"
-        )
-        return None
+    def _found_on(self, view: View[Event, Detections], shape: tuple[int, ...]) -> Detections | None:
+        """Return all that was found on a picture; None if there is nothing for its size."""
+        parts = []
+        for name, part in view.findings.items():
+            if part.are_of(shape[1], shape[0]):
+                parts.append(part)
+                continue
+            width, height = part.size or (0, 0)
+            if part.masks is not None:
+                height, width = part.masks.shape
+            what = "boxes" if name == BOXES_INPUT else name
+            self._odd.tell_once(
+                f"{self._name_of(name)}: {what} of a picture of {width} x {height} pixels are "
+                f"not drawn on one of {shape[1]} x {shape[0]}: wire '{IMAGE_INPUT}' to the output "
+                "that the detector reads"
+            )
+        return put_together(parts) if parts else None
 
 
 def run(node: NodeLike, viewer: Viewer, screen: Screen) -> None:

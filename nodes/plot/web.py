@@ -65,12 +65,10 @@ class WebPage:
         Raises:
             WebError: the address is not of this machine, or no port is free.
         """
-        if not _is_loopback(host):
-            logger.warning("web page: %s lets everybody in the network see the pictures", host)
         last = port if port == 0 else min(port + _PORTS_TRIED - 1, 65535)
         for candidate in range(port, last + 1):
             try:
-                return cls(_Server((host, candidate), feed), feed)
+                server = _Server((host, candidate), feed)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise WebError(
@@ -78,6 +76,11 @@ class WebPage:
                         f"({error.strerror or error}); expected an address of this machine, such "
                         "as 127.0.0.1, and a port from 1024 on"
                     ) from error
+                continue
+            # The name of this machine may mean 127.0.0.1, and only what is served can be seen.
+            if not _is_loopback(str(server.server_address[0])):
+                logger.warning("web page: %s lets everybody in the network see the pictures", host)
+            return cls(server, feed)
         raise WebError(
             f"--port {port}: none of the ports {port} to {last} is free; "
             "choose another one, or 0 for any"

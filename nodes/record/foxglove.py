@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from dora_rt.detections import BOX_COLUMNS, Boxes, NoBoxesError, boxes_of, labels_of
+from dora_rt.detections import (
+    BOX_COLUMNS,
+    Boxes,
+    NoBoxesError,
+    boxes_of,
+    ids_of,
+    labels_of,
+    numbered,
+)
 from dora_rt.event import Event
 from dora_rt.picture import NoPictureError, PictureFile, Pixels, picture_of, read_picture
 
@@ -150,7 +158,8 @@ def _boxes(event: Event, wall_ns: int) -> bytes | None:
     time_ns = event.origin_ns + wall_ns
     annotations.timestamp.FromNanoseconds(time_ns)
     labels = labels_of(event.metadata)
-    for x1, y1, x2, y2, confidence, number in found.tolist():
+    ids = ids_of(event.metadata, len(found))
+    for index, (x1, y1, x2, y2, confidence, number) in enumerate(found.tolist()):
         blue, green, red = (part / 255 for part in class_colour(int(number)))
         colour = {"r": red, "g": green, "b": blue, "a": 1.0}
         points = annotations.points.add(
@@ -161,7 +170,7 @@ def _boxes(event: Event, wall_ns: int) -> bytes | None:
         )
         points.timestamp.FromNanoseconds(time_ns)
         text = annotations.texts.add(
-            text=f"{label_of(int(number), labels)} {confidence:.2f}",
+            text=f"{numbered(label_of(int(number), labels), ids, index)} {confidence:.2f}",
             position={"x": x1, "y": y1},
             font_size=_FONT_PIXELS,
             text_color={"r": 0.0, "g": 0.0, "b": 0.0, "a": 1.0},

@@ -213,7 +213,7 @@ class Recorder:
 
     def summary(self) -> str:
         """Return what was recorded and what was lost, in words."""
-        lines = [f"{self.path}: {self.path.stat().st_size / 1e6:.1f} MB"]
+        lines = [f"{self.path}: {self.path.stat().st_size / 2**20:.1f} MiB"]
         for source, count in self._samples.items():
             lost = self.lost[source]
             odd = f", {self._odd[source]} not shown in Foxglove" if self._odd[source] else ""

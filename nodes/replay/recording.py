@@ -117,7 +117,10 @@ def _summary(path: Path, file: BinaryIO) -> Recording | None:
     }
     return Recording(
         path=path,
-        samples={topic: counts[number] for number, topic in sources.items() if counts[number]},
+        # A channel that never got a message has no count.
+        samples={
+            topic: counts[number] for number, topic in sources.items() if counts.get(number, 0)
+        },
         begin_ns=summary.statistics.message_start_time,
         end_ns=summary.statistics.message_end_time,
         is_whole=True,

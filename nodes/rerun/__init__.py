@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, add_switch, file_path, number, whole_number
+from ..options import (
+    NodeParser,
+    add_option,
+    add_switch,
+    file_path,
+    number,
+    warn_unused,
+    whole_number,
+)
 from ..used_ports import wired
 from .feed import Feed
 from .loop import run
@@ -26,7 +34,7 @@ inputs:
   bbox         N x 6 float32 (x1, y1, x2, y2, confidence, class), `labels` in its metadata
   any other    up to 16 numbers become curves, text becomes a log
 
-All are optional. Give the inputs `queue_policy: latest`. No other node ever waits for the viewer:
+All are optional. Give `any other` inputs `queue_policy: latest`. No node ever waits for the viewer:
 what it is too slow for is left out, and counted at the end.
 
 examples:
@@ -35,6 +43,7 @@ examples:
   --connect rerun+http://laptop:9876/proxy   a viewer that runs elsewhere, now or later
   --serve-web                                a web page, on http://127.0.0.1:9090
 """
+_PORT = 9090
 _VIEWER = "rerun+http://127.0.0.1:9876/proxy"
 
 
@@ -64,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
+    parser = NodeParser(
         prog="python -m dora_rt.nodes.rerun",
         description=__doc__,
         epilog=_EPILOG,
@@ -76,7 +85,7 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_switch(parser, environ, "--spawn", "start the viewer here")
     text = "port of the web page; the data are served on the port above it"
     port = whole_number(1, 65534)
-    add_option(parser, environ, "--port", port, 9090, text, from_outside=False)
+    add_option(parser, environ, "--port", port, _PORT, text, from_outside=False)
     text = "pictures a second at most, and samples of each other input"
     add_option(parser, environ, "--rate", number(0.01, 1000), 10.0, text)
     text = "quality of the JPEG files that pictures are sent as"
@@ -100,4 +109,6 @@ def _open(options: argparse.Namespace, environ: Mapping[str, str]) -> Stream:
         target, address = Target.SPAWNED, ""
     else:
         target, address = Target.WEB, ""
+    if target is not Target.WEB:
+        warn_unused(options, {"port": _PORT}, "no web page is shown")
     return open_stream(target, address, port=options.port, memory_nbytes=options.memory_limit)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from dora_rt.detections import Detections
+from dora_rt.detections import Detections, numbered
 from dora_rt.errors import DoraRtError, ExtraMissingError
 from dora_rt.event import Event
 from dora_rt.picture import NoPictureError, PictureFile, picture_of, read_picture
@@ -151,8 +151,9 @@ class Stream:
             array=boxes[:, :4],
             array_format=self._rerun.Box2DFormat.XYXY,
             labels=[
-                f"{label_of(number, detections.labels)} {confidence:.2f}"
-                for number, confidence in zip(classes, boxes[:, 4], strict=True)
+                f"{numbered(label_of(number, detections.labels), detections.ids, index)} "
+                f"{confidence:.2f}"
+                for index, (number, confidence) in enumerate(zip(classes, boxes[:, 4], strict=True))
             ],
             colors=[class_colour(number)[::-1] for number in classes],
         )

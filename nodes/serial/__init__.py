@@ -11,7 +11,7 @@ from functools import partial
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, add_switch, one_of, whole_number, with_home
+from ..options import NodeParser, add_option, add_switch, one_of, whole_number, with_home
 from ..used_ports import WiringError
 from .connection import Connection
 from .line_buffer import LineBuffer
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
+    parser = NodeParser(
         prog="python -m dora_rt.nodes.serial",
         description=__doc__,
         epilog=_EPILOG,

@@ -54,6 +54,7 @@ class Connection:
         self._is_closing = threading.Event()
         self._told: str | None = None
         self._was_silent_write = False
+        self._is_cut = False
         self.opened = 0
         self.unwritten = 0
 
@@ -80,17 +81,24 @@ class Connection:
                 self._port = None
                 port.close()
 
-    def write(self, text: bytes) -> None:
-        """Write a command; what finds no device is counted, and told once."""
+    def write(self, text: bytes, *, is_line: bool = True) -> None:
+        """Write a command; what finds no device is counted, and told once.
+
+        Args:
+            text: the whole of it.
+            is_line: whether the device reads lines. If it took only a part of the one before, a
+                line feed keeps that apart: else it would spoil this one, which may be a stop.
+        """
         port = self._port
         if port is None:
             self.unwritten += 1
             return
         try:
-            port.write(text)
-            self._was_silent_write = False
+            port.write(b"\n" + text if is_line and self._is_cut else text)
+            self._was_silent_write = self._is_cut = False
         except WriteTimeoutError as error:
             self.unwritten += 1
+            self._is_cut = True
             if not self._was_silent_write:
                 logger.warning("%s; what comes meanwhile is left out", error)
             self._was_silent_write = True
@@ -116,6 +124,7 @@ class Connection:
         self.opened += 1
         self._port = port
         self._told = None
+        self._is_cut = False
         logger.info("%s: %s", port.name, "open" if self.opened == 1 else "is back")
 
     def _read_port(self, port: Port, take: Callable[[str, int], None]) -> None:

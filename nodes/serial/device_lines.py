@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from ..json_values import array_of, json_bytes, parse_json, sendable
 
 _SEPARATORS = re.compile(r"[\s,;]+")
 # What Arduino's plotter reads, such as `x:0.5,y:-1`.
-_LABELLED = re.compile(r"([A-Za-z_][\w.\-]*)\s*[:=]\s*([+-]?[\d.][\w.+\-]*)")
+_NUMBER = re.compile(r"[:=]\s*([+-]?[\d.][\w.+\-]*)")
+_NO_LABEL = re.compile(r"[^\w.\-]")
+_FIRST_LETTER = re.compile(r"[A-Za-z_]")
 
 Value = NDArray[np.float64] | bytes
 
@@ -42,7 +45,7 @@ class DeviceLine:
         if self.json is not None:
             return self.json if isinstance(self.json, dict) else {}
         found = {}
-        for label, number in _LABELLED.findall(self.text):
+        for label, number in _labelled(self.text):
             try:
                 found[label] = float(number)
             except ValueError:
@@ -68,6 +71,21 @@ class DeviceLine:
             case "values":
                 return self.values()
         return sendable(self.fields().get(output_id))
+
+
+def _labelled(text: str) -> Iterator[tuple[str, str]]:
+    """Yield labels with what may be their numbers, in a time that grows only with the length.
+
+    So a long line without any label, from a device of another speed, holds up nothing.
+    """
+    end = 0
+    for match in _NUMBER.finditer(text):
+        before = text[end : match.start()].rstrip()
+        word = _NO_LABEL.split(before)[-1]
+        first = _FIRST_LETTER.search(word)
+        if first is not None:
+            yield word[first.start() :], match[1]
+        end = match.end()
 
 
 def make_command(input_id: str, value: Any, form: str) -> bytes:

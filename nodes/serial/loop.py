@@ -124,7 +124,8 @@ def run(node: NodeLike, connection: Connection, form: str) -> None:
                 if isinstance(one.value, bytes) and not one.value:
                     continue  # the tick of a timer
                 try:
-                    connection.write(make_command(one.id, one.value, form))
+                    command = make_command(one.id, one.value, form)
+                    connection.write(command, is_line=form != "raw")
                 except CommandError as error:
                     if str(error) not in told and len(told) < _MOST_TOLD:
                         told.add(str(error))

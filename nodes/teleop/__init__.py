@@ -13,11 +13,11 @@ from dora_rt.errors import DoraRtError
 
 from ..options import add_option, number, whole_number
 from ..used_ports import wired
-from .drive_server import DriverSeat, DriveServer
+from .drive_server import HOLD_S, DriverSeat, DriveServer
 from .gamepad import AUTO, Gamepad, Layout
-from .keyboard import HELP, Keyboard, TerminalError
 from .loop import TWIST_OUTPUT, Speeds, TwistSender, run
 from .pilot import DEVICES, Pilot
+from .terminal_keys import HELP, Keyboard, TerminalError
 
 __all__ = ["main", "parse_options"]
 
@@ -84,7 +84,7 @@ def _open_devices(stack: ExitStack, options: argparse.Namespace, pilot: Pilot) -
         layout = Layout(forward, side, turn, options.enable_button, options.dead_zone)
         stack.enter_context(closing(Gamepad(options.gamepad, layout, pilot)))
     if "page" in wanted:
-        server = DriveServer.open(options.host, options.port, DriverSeat(pilot))
+        server = DriveServer.open(options.host, options.port, DriverSeat(pilot, options.page_hold))
         stack.enter_context(closing(server))
         logger.info("open %s to drive", server.url)
         if options.host in ("0.0.0.0", "::"):
@@ -108,6 +108,8 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_option(parser, environ, "--terminal", str, None, text)
     text = "seconds for which a key holds before it is repeated"
     add_option(parser, environ, "--hold", number(0.05, 2), 0.7, text)
+    text = "seconds after which a page that says nothing more is lost, as in a bad radio network"
+    add_option(parser, environ, "--page-hold", number(0.1, 5), HOLD_S, text)
     text = "path of the gamepad, such as /dev/input/js1, or auto: the first one"
     add_option(parser, environ, "--gamepad", str, AUTO, text)
     text = "axes of the gamepad: forward, side, turn"

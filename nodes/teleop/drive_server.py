@@ -83,10 +83,19 @@ class Word:
 
 
 class DriverSeat:
-    """Let one page drive, and only by words that are fresh and in their order."""
+    """Let one page drive, and only by words that are fresh and in their order.
 
-    def __init__(self, pilot: Pilot, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    Args:
+        pilot: is told.
+        hold_s: how long a word of the page holds.
+        clock: nanoseconds.
+    """
+
+    def __init__(
+        self, pilot: Pilot, hold_s: float = HOLD_S, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._pilot = pilot
+        self._hold_s = hold_s
         self._clock = clock
         self._lock = threading.Lock()
         self._driver = ""
@@ -116,8 +125,8 @@ class DriverSeat:
                 return "taken"
             if not 0 <= self.ticket() - word.ticket <= LATEST_S * 1000:
                 return "late"
-            self._driver, self._until_ns = word.page, now_ns + round(HOLD_S * 1e9)
-            self._pilot.steer(DEVICE, word.motion, HOLD_S)
+            self._driver, self._until_ns = word.page, now_ns + round(self._hold_s * 1e9)
+            self._pilot.steer(DEVICE, word.motion, self._hold_s)
             return "driving"
 
     def halt(self) -> None:

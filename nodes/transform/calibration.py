@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +37,8 @@ _WIDTH_KEYS = ("image_width", "width")
 _HEIGHT_KEYS = ("image_height", "height")
 _MODEL_KEYS = ("distortion_model", "camera_model")
 _FISHEYE_MODELS = ("equidistant", "fisheye", "kannala_brandt", "kannala_brandt4")
-_KNOWN_MODELS = ("plumb_bob", "rational_polynomial", "pinhole", "radtan", "opencv", "")
+_KNOWN_MODELS = ("plumb_bob", "rational_polynomial", "pinhole", "radtan", "opencv", "none", "")
+_LONGEST_SIDE = 1_000_000
 # As many coefficients as OpenCV's models have.
 _COUNTS = (4, 5, 8, 12, 14)
 _MAX_NBYTES = 1 << 20
@@ -111,12 +114,14 @@ def read_calibration(path: Path) -> Calibration:
     """
     found = {str(key).lower(): value for key, value in _read_mapping(path).items()}
     matrix = _numbers(path, found, _MATRIX_KEYS, "camera matrix")
-    distortion = _numbers(path, found, _DISTORTION_KEYS, "distortion coefficients")
+    distortion = _read_distortion(path, found)
     if matrix.size != 9 or matrix.flat[0] <= 0 or matrix.flat[4] <= 0:
         raise CalibrationError(
             f"--undistort {path}: the camera matrix has {matrix.size} numbers, expected 9: "
             "fx 0 cx 0 fy cy 0 0 1, with focal lengths above 0"
         )
+    matrix = matrix.reshape(3, 3)
+    _check_places(path, matrix)
     model = str(_first(found, _MODEL_KEYS) or "").lower()
     is_fisheye = model in _FISHEYE_MODELS or bool(found.get("fisheye_model"))
     if not is_fisheye and model not in _KNOWN_MODELS:
@@ -137,7 +142,7 @@ def read_calibration(path: Path) -> Calibration:
             "size that come",
             path,
         )
-    return Calibration(matrix.reshape(3, 3), distortion.reshape(-1, 1), size, is_fisheye)
+    return Calibration(matrix, distortion.reshape(-1, 1), size, is_fisheye)
 
 
 class _Loader(yaml.SafeLoader):
@@ -145,7 +150,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def _construct_matrix(loader: _Loader, node: yaml.Node) -> Any:
-    assert isinstance(node, yaml.MappingNode)
+    if not isinstance(node, yaml.MappingNode):
+        raise yaml.constructor.ConstructorError(
+            None, None, "expected rows, cols and data in this matrix", node.start_mark
+        )
     return loader.construct_mapping(node, deep=True)
 
 
@@ -161,11 +169,18 @@ def _read_mapping(path: Path) -> Mapping[Any, Any]:
         raise CalibrationError(f"--undistort {path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise CalibrationError(f"--undistort {path}: it is no text: {error}") from error
+    if text.lstrip().startswith("<?xml"):
+        raise CalibrationError(
+            f"--undistort {path}: it is XML; write it with cv2.FileStorage as camera.yaml"
+        )
     if text.startswith("%YAML"):
         # OpenCV writes `%YAML:1.0`, which is no YAML.
         text = text.partition("\n")[2]
     try:
-        found = yaml.load(text, _Loader)
+        # JSON with tabs, which is no YAML.
+        found = json.loads(text) if text.lstrip()[:1] == "{" and "\t" in text else _load(text)
+    except json.JSONDecodeError as error:
+        raise CalibrationError(f"--undistort {path}: it is no JSON: {error}") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise CalibrationError(f"--undistort {path}: it is no YAML: {error}") from error
     if not isinstance(found, dict):
@@ -173,6 +188,30 @@ def _read_mapping(path: Path) -> Mapping[Any, Any]:
             f"--undistort {path}: expected keys such as camera_matrix and distortion_coefficients"
         )
     return found
+
+
+def _load(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
+def _read_distortion(path: Path, found: Mapping[str, Any]) -> Matrix:
+    value = _first(found, _DISTORTION_KEYS)
+    if value == [] or (isinstance(value, dict) and value.get("data") == []):
+        # Pictures that the camera has rectified itself have none.
+        return np.zeros(4)
+    return _numbers(path, found, _DISTORTION_KEYS, "distortion coefficients")
+
+
+def _check_places(path: Path, matrix: Matrix) -> None:
+    """Refuse a matrix whose numbers are in other places: all pictures would be black."""
+    if matrix[1, 0] == 0 and np.allclose(matrix[2], (0, 0, 1)):
+        return
+    is_transposed = matrix[0, 1] == 0 and np.allclose(matrix[:, 2], (0, 0, 1))
+    hint = "; it is transposed, as MATLAB writes it" if is_transposed else ""
+    rows = ", ".join(" ".join(f"{number:g}" for number in row) for row in matrix)
+    raise CalibrationError(
+        f"--undistort {path}: the camera matrix is {rows}; expected fx 0 cx, 0 fy cy, 0 0 1{hint}"
+    )
 
 
 def _numbers(path: Path, found: Mapping[str, Any], keys: tuple[str, ...], what: str) -> Matrix:
@@ -199,9 +238,18 @@ def _read_size(found: Mapping[str, Any]) -> tuple[int, int] | None:
     size = _first(found, ("image_size", "img_size"))
     pair = size if isinstance(size, list) and len(size) == 2 else None
     width, height = pair or (_first(found, _WIDTH_KEYS), _first(found, _HEIGHT_KEYS))
-    if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
-        return width, height
-    return None
+    sides = _whole_number(width), _whole_number(height)
+    return None if 0 in sides else sides
+
+
+def _whole_number(value: Any) -> int:
+    """Return a side in pixels, which programs also write as 640.0 or as text; 0 if it is none."""
+    try:
+        number = 0.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+    is_side = math.isfinite(number) and number == int(number) and 0 < number <= _LONGEST_SIDE
+    return int(number) if is_side else 0
 
 
 def _scaled_matrix(calibration: Calibration, size: tuple[int, int]) -> Matrix:

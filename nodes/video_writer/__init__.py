@@ -15,6 +15,7 @@ from ..options import add_option, file_path, number, one_of, whole_number
 from ..quiet_opencv import silence_opencv
 from ..segmented_video import CODECS
 from ..used_ports import wired
+from ..video_output import VIDEO_SUFFIXES
 from .loop import IMAGE_INPUT, run
 from .parts import Parts
 
@@ -76,6 +77,9 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     text = "how many files to keep; the oldest one of this run goes when there are more. 0: all"
     add_option(parser, environ, "--keep", whole_number(0, 1_000_000), 0, text)
     options = parser.parse_args(argv)
+    if options.save.suffix.lower() not in VIDEO_SUFFIXES:
+        expected = " or ".join(VIDEO_SUFFIXES)
+        parser.error(f"--save {options.save}: expected a name that ends in {expected}")
     if options.keep and not options.split_minutes:
         parser.error("--keep needs --split-minutes, such as --split-minutes 10")
     return options

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..video_output import DiskFullError, VideoFile, open_video_file
+from ..video_file import remove_empty
+from ..video_output import DiskFullError, VideoFile, VideoFileError, make_folder, open_video_file
 
 logger = logging.getLogger(__name__)
 
@@ -81,11 +82,11 @@ class Parts:
         path = video.close()
         if path is None:
             return
-        self._written.append(path)
+        self._written += [*video.earlier_paths, path]
         # Whole: the node runs in the folder of the dataflow file, its reader elsewhere.
         logger.info(
-            "saved: %s: %d pictures, %.1f s, %.1f MB",
-            *(path.absolute(), pictures, duration_s, path.stat().st_size / 1e6),
+            "saved: %s: %d pictures, %.1f s, %.1f MiB",
+            *(path.absolute(), pictures, duration_s, path.stat().st_size / 2**20),
         )
 
     def _is_over(self, time_ns: int) -> bool:
@@ -98,30 +99,42 @@ class Parts:
         if self._video is None:
             while self._keep and len(self._written) >= self._keep:
                 self._remove_oldest()
-            self._video = open_video_file(self._free_path(), self._codec)
+            path = self._reserve_path()
             self._began_ns = time_ns
+            try:
+                self._video = open_video_file(path, self._codec)
+                self._video.add(image, time_ns)
+            except VideoFileError:
+                remove_empty(path)
+                raise
+            return
         self._video.add(image, time_ns)
 
     def _end_at_full_disk(self) -> None:
         assert self._video is not None
-        path = self._video.path
+        path, earlier = self._video.path, self._video.earlier_paths
         try:
             self.close()
         except DiskFullError:
             # It can be read without its end.
-            self._written.append(path)
+            self._written += [*earlier, path]
 
     def _remove_oldest(self) -> None:
         oldest = self._written.popleft()
         oldest.unlink(missing_ok=True)
         logger.info("removed: %s", oldest.absolute())
 
-    def _free_path(self) -> Path:
+    def _reserve_path(self) -> Path:
+        """Make an empty file of a free name, so that no other writer takes it meanwhile."""
         path = Path(time.strftime(str(self._pattern), self._local_time()))
-        if not path.exists():
-            return path
-        for number in itertools.count(2):
-            other = path.with_name(f"{path.stem}-{number}{path.suffix}")
-            if not other.exists():
-                return other
+        make_folder(path)
+        for number in itertools.count(1):
+            other = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+            try:
+                other.touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            except OSError:
+                return other  # whoever writes the video tells why it cannot
+            return other
         raise AssertionError("there is a free name")

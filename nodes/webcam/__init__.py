@@ -11,7 +11,16 @@ from contextlib import closing
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, add_switch, number, one_of, whole_number, with_home
+from ..options import (
+    NodeParser,
+    add_option,
+    add_switch,
+    number,
+    one_of,
+    warn_unused,
+    whole_number,
+    with_home,
+)
 from ..quiet_opencv import silence_opencv
 from ..used_ports import wired
 from .capture import CameraFormat
@@ -23,6 +32,7 @@ __all__ = ["main"]
 
 logger = logging.getLogger(__name__)
 
+_JPEG_QUALITY = 90
 _EPILOG = """\
 The output `image` is H x W x 3 uint8 BGR, or with --encoding jpeg the bytes of a JPEG file; its
 metadata has encoding, width, height and frame. If the dataflow wires any input to this node, such
@@ -48,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     silence_opencv(os.environ)
     from dora_rt import Node
 
+    if options.encoding == Encoding.RAW.value:
+        warn_unused(options, {"jpeg_quality": _JPEG_QUALITY}, "it is for --encoding jpeg")
     try:
         source = parse_source(options.source, options.fallback)
         wanted = CameraFormat(options.width, options.height, options.fps, options.fourcc)
@@ -67,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
+    parser = NodeParser(
         prog="python -m dora_rt.nodes.webcam",
         description=__doc__,
         epilog=_EPILOG,
@@ -90,7 +102,7 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_option(parser, environ, "--fourcc", _fourcc, None, text)
     encoding = one_of(*(encoding.value for encoding in Encoding))
     add_option(parser, environ, "--encoding", encoding, "raw", "raw or jpeg")
-    add_option(parser, environ, "--jpeg-quality", whole_number(1, 100), 90, "1 to 100")
+    add_option(parser, environ, "--jpeg-quality", whole_number(1, 100), _JPEG_QUALITY, "1 to 100")
     add_switch(parser, environ, "--loop", "begin a recording again at its end")
     return parser.parse_args(argv)
 

@@ -32,6 +32,7 @@ SILENCE_UNTIL_LOST_S = 3.0
 FAILURE_PAUSE_S = 0.02
 _CLOSING_TIMEOUT_S = 1.0
 _PLAUSIBLE_AGE_NS = 1_000_000_000
+_TOLD_BLACK_PICTURES = 50
 
 
 def backoff_delays() -> Iterator[float]:
@@ -83,6 +84,7 @@ class Camera:
         self._is_wanted = False
         self._is_lent = False
         self._failed_retrieves = 0
+        self._black_pictures: int | None = 0
         self._error: SourceError | None = None
 
     def start(self) -> None:
@@ -223,6 +225,20 @@ class Camera:
             raise
         with self._condition:
             self._failed_retrieves = 0
+        self._look_for_light(out)
+
+    def _look_for_light(self, image: Image) -> None:
+        """Tell once that all pictures so far are black; runs in the reader's thread."""
+        if self._black_pictures is None:
+            return
+        self._black_pictures = None if image.any() else self._black_pictures + 1
+        if self._black_pictures == _TOLD_BLACK_PICTURES:
+            self._black_pictures = None
+            logger.warning(
+                "camera %s: all its pictures are black; if it is not dark there, it may be "
+                "interlaced, which OpenCV %s does not convert: choose a progressive mode of it",
+                *(self._name, cv2.__version__),
+            )
 
     def _release(self, capture: Capture) -> None:
         with self._condition:

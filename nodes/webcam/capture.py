@@ -57,9 +57,12 @@ class CameraFormat:
     def __str__(self) -> str:
         if self == CameraFormat():
             return "nothing particular"
-        size = f"{self.width or 'any'}x{self.height or 'any'}"
-        rate = "" if self.fps is None else f" at {self.fps:g} fps"
-        return f"{size}{rate}{'' if self.fourcc is None else f' {self.fourcc}'}"
+        words = []
+        if self.width is not None or self.height is not None:
+            words.append(f"{self.width or 'any'}x{self.height or 'any'}")
+        if self.fps is not None:
+            words.append(f"at {self.fps:g} fps" if words else f"{self.fps:g} fps")
+        return " ".join([*words, *([] if self.fourcc is None else [self.fourcc])])
 
 
 def open_device(path: Path, wanted: CameraFormat) -> Capture:

@@ -9,7 +9,7 @@ from .frame import Image
 
 _LOOKED_AT = 150
 _ENOUGH = 6
-_STEP = 4  # every fourth column shows it as well as all do
+_COLUMNS = 160  # so many show it as well as all do
 _MOVED = 24
 _MIN_MOVED = 200
 _COMBED_PART = 0.2
@@ -29,7 +29,8 @@ class InterlaceWatch:
             return False
         self._looked_at += 1
         # Green stands for the brightness: no conversion of the whole picture.
-        now = image[:, ::_STEP, 1].astype(np.int16)
+        step = max(image.shape[1] // _COLUMNS, 1)
+        now = image[:, ::step, 1].astype(np.int16)
         before, self._before = self._before, now
         if before is None or before.shape != now.shape or not _is_combed(before, now):
             return False

@@ -68,6 +68,7 @@ class Timeline:
         self._regular_steps = 0
         self._steps = 0
         self.last_step_ns = self._step_ns
+        self._step_before_ns = 0
         self.offset_ns = 0
         """When the newest frame is due, since the first frame of the first round."""
 
@@ -94,7 +95,7 @@ class Timeline:
             return 0
         step_ns = self._read_step(self._last_ms, position_ms)
         self.offset_ns += step_ns
-        self.last_step_ns = step_ns
+        self._step_before_ns, self.last_step_ns = self.last_step_ns, step_ns
         self._steps += 1
         self._regular_steps += abs(step_ns - self._step_ns) < self._step_ns // 2
         return step_ns
@@ -104,8 +105,14 @@ class Timeline:
         if is_time and 0 < position_ms - last_ms <= self._longest_ms:
             self._last_ms = position_ms
             return round((position_ms - last_ms) * 1e6)
-        # It does not grow, or jumps by more than can be: the nominal rate holds. Behind a jump the
-        # positions count from there.
+        # It does not grow, or jumps by more than can be. Behind a jump positions count from there.
+        step_ns = self._likely_step_ns()
         has_jumped = is_time and abs(position_ms - last_ms) > 1000
-        self._last_ms = position_ms if has_jumped else last_ms + self._step_ns / 1e6
-        return self._step_ns
+        self._last_ms = position_ms if has_jumped else last_ms + step_ns / 1e6
+        return step_ns
+
+    def _likely_step_ns(self) -> int:
+        # OpenCV 4.6 does not know the times of the last frames of a file. They go on as the two
+        # before, if these are alike, which one after a pause is not; else at the nominal rate.
+        is_alike = abs(self.last_step_ns - self._step_before_ns) < 0.1 * self.last_step_ns
+        return self.last_step_ns if is_alike else self._step_ns

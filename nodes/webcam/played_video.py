@@ -267,7 +267,7 @@ class VideoFile:
 
     def _describe(self, duration_s: float | None) -> str:
         height, width, _ = frame_shape(self._capture)
-        length = "" if duration_s is None else f", {duration_s:.1f} s"
+        length = "" if duration_s is None else f", {duration_s:.1f} s by its header"
         pace = "at its own pace" if self._fps is None else f"at {self._fps:g} fps"
         return (
             f"{width}x{height}, {self._own_fps:.4g} fps{length}, played "
@@ -284,6 +284,8 @@ def open_video(path: Path) -> Capture:
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if capture.isOpened():
         return cast(Capture, capture)
+    if path.stat().st_size == 0:
+        raise SourceError(f"--source '{path}': the file is empty")
     if _lacks_index(path):
         raise SourceError(
             f"--source '{path}': this MP4 has no index (moov): its recording was not ended, or it "

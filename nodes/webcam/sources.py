@@ -254,8 +254,14 @@ def _tell_unused(wanted: CameraFormat) -> None:
 
 
 def _open_scene(options: SceneOptions, wanted: CameraFormat) -> SceneSource:
+    width, height = wanted.width, wanted.height
+    # With one of both, the proportions stay, as those of a video do.
     options = replace(
-        options, width=wanted.width or options.width, height=wanted.height or options.height
+        options,
+        width=width
+        or (round(options.width * height / options.height) if height else options.width),
+        height=height
+        or (round(options.height * width / options.width) if width else options.height),
     )
     frames = "without end" if options.frames is None else f"{options.frames} frames"
     rate = options.fps if wanted.fps is None else wanted.fps

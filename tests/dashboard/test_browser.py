@@ -14,6 +14,7 @@ import pytest
 from dora_rt.runs import Connection, base_folder, find_runs
 from tests.dashboard.conftest import FLOW, find_url
 from tests.harness.flow import Flow
+from tests.harness.verbs import start
 
 pytest.importorskip("starlette", reason="the extra [web] is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -123,12 +124,116 @@ def test_page_shows_the_log_of_the_node_that_has_failed(flow: Flow, browser: Any
     expect = playwright.expect
     expect.set_options(timeout=10_000)
     page.goto(url)
-    expect(page.locator("#log-node")).to_have_value("camera")
+    expect(page.locator("#log-node")).to_have_value("*")
+    expect(page.locator("#log")).to_contain_text(
+        re.compile(r"^camera +\| .*the camera looks", re.M)
+    )
     expect(page.get_by_role("status")).to_contain_text("running")
 
     os.kill(pid_of("sink"), signal.SIGKILL)
 
     expect(page.get_by_role("status")).to_contain_text("1 failed")
+    # Green is for what is well.
+    green, red = (
+        page.evaluate(f"getComputedStyle(document.querySelector('{which}')).color")
+        for which in ("#nodes li[data-state=running] .name", "#state")
+    )
+    assert red != green
     expect(page.locator("#log-node")).to_have_value("sink")
+    page.locator("#graph .box[data-process=camera]").click()
+    expect(page.locator("#log-node")).to_have_value("camera")
     launcher.send_signal(signal.SIGINT)
     launcher.communicate(timeout=15)
+    # Its dashboard is gone with it, and what it showed last says how it ended.
+    expect(page.get_by_role("status")).to_have_text("the run and its dashboard have ended")
+    expect(page.get_by_role("alert")).to_contain_text("failed: sink (SIGKILL (Killed))")
+    camera = page.locator("#nodes li", has=page.get_by_text("camera", exact=True))
+    expect(camera).to_have_attribute("data-state", "ended")
+    expect(page.locator("#nodes li[data-state=running]")).to_have_count(0)
+
+
+def test_gap_in_the_network_is_not_taken_for_the_end_of_the_run(flow: Flow, browser: Any):
+    launcher = flow.start("--dashboard-port", "0")
+    assert launcher.stdout is not None
+    url = find_url(next(line for line in launcher.stdout if line.startswith("dashboard:")))
+    context = browser.new_context()
+    page = context.new_page()
+    expect = playwright.expect
+    expect.set_options(timeout=15_000)
+    page.goto(url)
+    expect(page.get_by_role("status")).to_contain_text("running")
+
+    context.set_offline(True)
+
+    expect(page.get_by_role("status")).to_contain_text(
+        re.compile(r"connection lost, trying again \(last seen \d+ s ago\)")
+    )
+    context.set_offline(False)
+    expect(page.get_by_role("status")).to_contain_text(re.compile(r"running \d+:\d\d"))
+    launcher.send_signal(signal.SIGINT)
+    launcher.communicate(timeout=15)
+    expect(page.get_by_role("status")).to_have_text("the run and its dashboard have ended")
+
+
+def test_graph_and_edges_of_many_nodes_can_be_seen_whole(flow: Flow, browser: Any):
+    count = 24
+    chain = [
+        f"- {{id: node{number}, path: pass.py, outputs: [out], "
+        f"inputs: {{in: node{number - 1}/out}}}}"
+        for number in range(1, count)
+    ]
+    first = "- {id: node0, path: pass.py, inputs: {tick: dora/timer/hz/20}, outputs: [out]}"
+    flow.write("flow.yml", "nodes:\n" + "\n".join([first, *chain]))
+    flow.write(
+        "pass.py",
+        """
+        from dora_rt import Node
+        node = Node()
+        for event in node: node.send_output("out", b"x")
+        """,
+    )
+    launcher = flow.start("--dashboard-port", "0")
+    assert launcher.stdout is not None
+    url = find_url(next(line for line in launcher.stdout if line.startswith("dashboard:")))
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    expect = playwright.expect
+    expect.set_options(timeout=20_000)
+    page.goto(url)
+    expect(page.get_by_role("status")).to_contain_text("running")
+    area = "document.querySelector('#graph .scroll')"
+    expect(page.locator("#graph .scroll")).to_have_attribute("data-more-right", "")
+
+    page.get_by_role("button", name="Fit").click()
+
+    assert page.evaluate(f"{area}.scrollWidth <= {area}.clientWidth")
+    expect(page.locator("#graph .scroll[data-more-right]")).to_have_count(0)
+    page.get_by_role("button", name="Larger").click()
+    assert page.evaluate(f"{area}.scrollWidth > {area}.clientWidth")
+    rows = page.locator("#edges li")
+    assert page.evaluate("document.querySelector('#edges li').clientHeight") < 40
+    assert page.evaluate("document.documentElement.scrollHeight") < 2700
+    page.get_by_label("Find an edge").fill("node7")
+    expect(rows.filter(visible=True)).to_have_count(2)
+    page.get_by_label("Find an edge").fill("")
+    page.get_by_label("Show").select_option("drops")
+    expect(rows.filter(visible=True)).to_have_count(0)
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("document.querySelector('#logs').clientWidth") > 330
+    launcher.send_signal(signal.SIGINT)
+    launcher.communicate(timeout=15)
+
+
+@pytest.mark.programs
+def test_page_without_a_run_says_how_to_start_one(browser: Any):
+    dashboard = start("dashboard", "--port", "0")
+    assert dashboard.stdout is not None
+    page = browser.new_page()
+    page.goto(find_url(dashboard.stdout.readline()))
+    expect = playwright.expect
+
+    expect(page.locator("#none")).to_contain_text("dora-launch FILE")
+    expect(page.locator("main")).to_be_hidden()
+    dashboard.send_signal(signal.SIGINT)
+    dashboard.communicate(timeout=15)
+    expect(page.get_by_role("status")).to_have_text("the dashboard has ended")

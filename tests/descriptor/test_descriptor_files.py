@@ -108,6 +108,28 @@ def test_command_on_the_path_is_looked_at_as_well(file: Path) -> None:
     )
 
 
+def test_tilde_in_a_path_is_the_home_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = file.parent / "home"
+    home.mkdir()
+    (home / "a.py").touch()
+    monkeypatch.setenv("HOME", str(home))
+    file.write_text(
+        "nodes:\n"
+        "- {id: a, path: ~/a.py, working_dir: '~'}\n"
+        "- {id: b, operator: {python: ~/a.py}}\n"
+        "- {id: c, operator: {python: {source: ~/a.py}}}\n"
+        "- {id: d, custom: {source: ~/a.py}}\n"
+        "- {id: e, custom: {run: ~/a.py --fast}}\n"
+    )
+
+    a, b, c, d, e = read_descriptor(file).nodes
+
+    programs = [one.program.path for one in (a, d, e) if one.program]
+    operators = [one.operators[0].path for one in (b, c)]
+    assert [*programs, *operators] == [f"{home}/a.py"] * 5
+    assert a.resources.working_dir == str(home)
+
+
 def test_what_is_no_text_is_left_to_the_kernel(file: Path) -> None:
     program = file.parent / "program"
     program.write_bytes(b"\x7fELF\x02\x01" + bytes(300))

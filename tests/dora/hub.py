@@ -12,6 +12,10 @@ import pytest
 
 PROGRAMS = (
     "dora-echo==0.5.0",
+    "dora-openarm-dummy-camera==1.0.1",
+    "dora-openarm-quitter==1.0.0",
+    "dora-openarm-selector==0.1.0",
+    "dora-opencv-image-splitter==0.1.0",
     "opencv-plot==0.5.0",
     "opencv-video-capture==0.5.0",
     "pyarrow-assert==0.5.0",

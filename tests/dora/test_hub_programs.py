@@ -177,3 +177,57 @@ def test_native_camera_feeds_the_plot_and_a_captured_video_the_native_plot(
     picture = cv2.imread(str(flow.folder / "picture.png"))
     nearest = min(np.abs(picture.astype(int) - frame).mean() for frame in frames(video, 120))
     assert nearest < 1, "the colours are right, although they came as RGB"
+
+
+def test_cameras_are_selected_split_and_stopped_by_programs_of_others(
+    flow: Flow, programs: Mapping[str, str]
+):
+    camera = "path: dora-openarm-dummy-camera, outputs: [image], inputs: {tick: dora/timer/hz/30}"
+    done = start_noting(
+        flow,
+        f"""
+        nodes:
+          - {{id: front, {camera}, env: {{ENCODING: rgb8, IMAGE_WIDTH: 64, IMAGE_HEIGHT: 48}}}}
+          - {{id: back, {camera}, env: {{ENCODING: jpeg, IMAGE_WIDTH: 80, IMAGE_HEIGHT: 60}}}}
+          - id: selector
+            path: dora-openarm-selector
+            args: --sources back,front
+            inputs: {{front_image: front/image, back_image: back/image}}
+            outputs: [image, selected]
+          - id: splitter
+            path: dora-opencv-image-splitter
+            inputs: {{image: selector/image}}
+            outputs: [image_0, image_1]
+          - id: quitter
+            path: dora-openarm-quitter
+            inputs: {{left: splitter/image_0, command: check/command}}
+            outputs: [left]
+            on_exit: stop_all
+          - id: check
+            path: check.py
+            inputs: {{left: quitter/left, selected: selector/selected}}
+            outputs: [command]
+        """,
+        check="""
+        import pyarrow as pa
+        from dora_rt import Node
+        from dora_rt.picture import picture_of
+        node = Node()
+        count, selected = 0, None
+        for event in node:
+            if event.id == "selected":
+                selected = event.value.to_pylist()
+                continue
+            count += 1
+            if count == 5:
+                picture = picture_of(event.value, event.metadata)
+                note("seen", [selected, picture.shape, event.metadata["selected_source"]])
+                node.send_output("command", pa.array(["quit"]))
+        """,
+        env=programs,
+    )
+
+    assert done.exit_code == 0, done.out + done.err
+    assert notes(flow, "check")["seen"] == [["back"], [60, 40, 3], "back"]
+    assert done.ending("quitter") == "finished"
+    assert done.edge("front/image", "selector/front_image").delivered > 0

@@ -125,7 +125,11 @@ nodes:
         *numbered(
             20,
             ("webcam/imge", "output 'imge' of node 'webcam' does not exist; it has: image"),
-            ("lamp/image", "output 'image' of node 'lamp' does not exist; it has no outputs"),
+            (
+                "lamp/image",
+                "output 'image' of node 'lamp' does not exist; it declares none: add 'outputs: "
+                "[image]' to it",
+            ),
             ("dora/logs/info/lapm", "no node 'lapm' exists; did you mean 'lamp'?"),
             ("timer/millis/9", "no node 'timer' exists; did you mean 'dora/timer/millis/9'?"),
             ("webcam/op/image", "node 'webcam' has no operators; write webcam/image"),

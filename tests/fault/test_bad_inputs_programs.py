@@ -222,9 +222,9 @@ def test_env_that_is_not_a_mapping(env: str, got: str) -> None:
             "2:17: node 'a': no such file: 'far/away.py'; paths begin at {folder}",
         ),
         (
-            "path: ~/webcam.py",
-            "2:17: node 'a': no such file: '~/webcam.py'; "
-            "'~' is not expanded, write the whole path",
+            "path: ~nobody-here/webcam.py",
+            "2:17: node 'a': no such file: '~nobody-here/webcam.py'; "
+            "no home folder is known for that user",
         ),
         (
             "path: no-such-command",
@@ -278,9 +278,9 @@ def test_env_that_is_not_a_mapping(env: str, got: str) -> None:
             "2:41: 'working_dir' of node 'a': no such folder: 'there'; paths begin at {folder}",
         ),
         (
-            "path: webcam.py, working_dir: ~/data",
-            "2:41: 'working_dir' of node 'a': no such folder: '~/data'; '~' is not expanded, "
-            "write the whole path",
+            "path: webcam.py, working_dir: ~nobody-here/data",
+            "2:41: 'working_dir' of node 'a': no such folder: '~nobody-here/data'; no home folder "
+            "is known for that user",
         ),
         (
             "path: webcam.py, working_dir: notes.txt",
@@ -367,3 +367,28 @@ def test_variable_that_cannot_be_expanded(line: str, message: str) -> None:
     messages = refusal_lines(f"nodes:\n- id: a\n  {line}\n", Host(environ={"HOME": "/home/me"}))
 
     assert messages == message.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("content", "command"),
+    [
+        (b"notes", "chmod +x '{folder}/a program'"),
+        (b"#!/bin/sh\r\n", "sed -i 's/\\r$//' '{folder}/a program'"),
+        (b"\xef\xbb\xbf#!/bin/sh\n", "sed -i '1s/^\\xEF\\xBB\\xBF//' '{folder}/a program'"),
+    ],
+)
+def test_command_that_mends_it_can_be_pasted_where_a_path_has_blanks(
+    tmp_path: Path, content: bytes, command: str
+) -> None:
+    folder = tmp_path / "my robot"
+    folder.mkdir()
+    program = folder / "a program"
+    program.write_bytes(content)
+    program.chmod(0o644 if content == b"notes" else 0o755)
+    file = folder / "flow.yml"
+    file.write_text("nodes: [{id: a, path: './a program'}]\n")
+
+    with pytest.raises(DescriptorProblems) as caught:
+        read_descriptor(file)
+
+    assert str(caught.value).endswith(command.format(folder=folder))

@@ -115,6 +115,27 @@ def test_ctrl_c_in_the_terminal_stops_the_dataflow(terminal: Terminal):
     assert "SIGINT: stopping" in terminal.text
 
 
+def test_ctrl_z_leaves_the_keys_to_the_node_and_not_the_node_to_read_those_of_the_shell(
+    flow: Flow,
+):
+    flow.write("flow.yml", "nodes: [{id: asks, path: asks.py, stdin: terminal}]\n")
+    flow.write("asks.py", "print('hello', input('name? '))\n")
+    # A shell with job control goes on when its job is suspended.
+    terminal = Terminal("/bin/bash", "-mc", f"{' '.join(flow.command())}; echo over")
+    try:
+        eventually(lambda: terminal.shows("name? "), within_s=20)
+        terminal.type("\x1a")
+        eventually(lambda: terminal.shows("Ctrl-Z does nothing while a node has the terminal"))
+
+        terminal.type("Ada\n")
+
+        eventually(lambda: terminal.shows("hello Ada"))
+        eventually(lambda: terminal.shows("over"))
+        assert "Stopped" not in terminal.text
+    finally:
+        terminal.close()
+
+
 def test_without_a_terminal_a_sentence_says_what_to_do(flow: Flow):
     flow.write("flow.yml", "nodes: [{id: asks, path: asks.py, stdin: terminal}]\n")
     flow.write("asks.py", ASKS)

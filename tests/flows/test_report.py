@@ -32,6 +32,16 @@ def test_report_is_replaced_as_a_whole_at_the_end(flow: Flow):
     assert not list(flow.folder.glob(".report*"))
 
 
+def test_files_of_options_may_begin_in_the_home_folder(flow: Flow):
+    report = write(flow, "print('hello')\n")
+
+    done = flow.run("--report=~/report.json", "--log-dir=~/logs", env={"HOME": str(flow.folder)})
+
+    assert done.exit_code == 0, done.err
+    assert report.exists()
+    assert (flow.folder / "logs" / "a.log").exists()
+
+
 def test_old_report_stays_if_the_launcher_is_killed(flow: Flow):
     report = write(
         flow, "from pathlib import Path\nPath('on').touch()\nimport time\ntime.sleep(60)\n"

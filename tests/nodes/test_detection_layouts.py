@@ -191,6 +191,19 @@ def test_yolov8_boxes_are_columns_without_objectness(load: Any) -> None:
     assert_box(load(yolov8()), Layout.YOLOV8)
 
 
+def test_raw_heads_beside_the_boxes_are_no_masks(load: Any) -> None:
+    heads = {f"head{size}": np.zeros((1, 64 + 3, size, size), np.float32) for size in (8, 4, 2)}
+
+    assert_box(load({"output0": yolov8(), **heads}), Layout.YOLOV8)
+
+
+def test_raw_heads_of_yolov5_beside_its_boxes_are_not_looked_at(load: Any) -> None:
+    heads = {f"head{size}": np.zeros((1, 3, size, size, 8), np.float32) for size in (8, 4, 2)}
+    boxes = rows(3 * CELLS, 3, objectness=0.8)
+
+    assert_box(load({"output": boxes, **heads}), Layout.YOLOV5, 0.8 * 0.9)
+
+
 def test_yolov8_turned_round_is_told_by_the_names(load: Any) -> None:
     raw = yolov8().transpose(0, 2, 1).copy()
 
@@ -300,7 +313,10 @@ def triple(scale: float = 1, *, is_flat: bool = False) -> dict[str, NDArray[Any]
 
 
 def test_dfine_gives_labels_boxes_and_scores(load: Any) -> None:
-    assert_box(load(triple(), has_sizes=True), Layout.DFINE)
+    detector = load(triple(), has_sizes=True)
+
+    assert_box(detector, Layout.DFINE)
+    assert detector._facts.size_input_dtype == np.int64
 
 
 def test_dfine_in_fractions_is_read_as_such(load: Any) -> None:
@@ -430,6 +446,18 @@ def test_labels_of_another_number_than_all_readings_are_refused(load: Any) -> No
         load(yolov8(), labels=["a", "b"])
 
 
+def test_names_that_are_too_few_or_too_many_are_told(
+    load: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(yolov8(), metadata={"names": "['a', 'b', 'c', 'd']"})
+    assert "has the names of 4 classes, but its output has 3" in caplog.text
+
+    detector = load(ready([*CORNERS, 0.9, 17]), labels=["a", "b"])
+    detector.detect(FRAME)
+    detector.detect(FRAME)
+    assert caplog.text.count("found the class 17, but there are the names of only 2 classes") == 1
+
+
 def test_task_of_an_unsupported_kind_is_refused_by_name(load: Any) -> None:
     with pytest.raises(ModelError, match="for the task 'depth', which is not supported"):
         load(yolov8(), metadata={"task": "depth"})
@@ -456,3 +484,34 @@ def test_size_that_the_file_leaves_open_is_that_of_its_notes(load: Any) -> None:
     assert load(yolov8(), input_shape=open_shape).input_size == (640, 640)
     with pytest.raises(ModelError, match="input size of 96, expected a multiple of 64"):
         load(yolov8(), input_shape=open_shape, metadata={"stride": "64"}, input_size=96)
+
+
+@pytest.mark.parametrize("name", ["labels", "scores"])
+def test_labels_boxes_and_scores_of_different_numbers_are_refused(load: Any, name: str) -> None:
+    outputs = triple()
+    outputs[name] = outputs[name][:, :-1]
+
+    with pytest.raises(ModelError, match="different numbers of labels, boxes and scores"):
+        load(outputs)
+
+
+def test_numbers_that_are_none_are_no_warnings_of_numpy(load: Any, recwarn: Any) -> None:
+    pose = np.full((1, 20, 57), np.nan, np.float32)
+    pose[0, :, :6] = [1, 1, 50, 50, 0.9, 0]
+
+    found = load(pose, metadata={"task": "pose", "kpt_shape": "[17, 3]"}).look(
+        np.zeros((64, 64, 3), np.uint8)
+    )
+
+    assert found.keypoints is not None
+    assert not found.keypoints.any()
+    assert not recwarn.list
+
+
+def test_classes_whose_scores_are_no_numbers_are_none(load: Any) -> None:
+    scores = np.full((1, 5), np.nan, np.float32)
+
+    found = load(scores, metadata={"task": "classify"}).look(np.zeros((64, 64, 3), np.uint8))
+
+    assert found.classes is not None
+    assert found.classes.shape == (0, 2)

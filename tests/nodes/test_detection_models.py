@@ -242,8 +242,8 @@ def test_progress_is_one_whole_line_for_each_tenth(
         progress(here_nbytes, 5_000_000)
 
     assert len(caplog.messages) == 11
-    assert caplog.messages[4] == "downloading tiny.onnx [####------]  40 % of 5.0 MB"
-    assert caplog.messages[-1] == "downloading tiny.onnx [##########] 100 % of 5.0 MB"
+    assert caplog.messages[4] == "downloading tiny.onnx [####------]  40 % of 4.8 MiB"
+    assert caplog.messages[-1] == "downloading tiny.onnx [##########] 100 % of 4.8 MiB"
 
 
 def test_model_can_be_a_path(tmp_path: Path) -> None:

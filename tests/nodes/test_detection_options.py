@@ -103,7 +103,7 @@ def test_model_asked_for_by_path_is_taken_for_the_scene_too(
 
     assert detector.model_path == path
     assert caplog.messages == [
-        "detecting with mine.onnx: YOLOv8/YOLO11, input 64 x 64, 1 classes, on opencv (CPU)"
+        "detecting with mine.onnx: YOLOv8/YOLO11, input 64 x 64, 1 class, on opencv (CPU)"
     ]
 
 

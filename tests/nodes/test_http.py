@@ -395,10 +395,19 @@ def answer(body: bytes, content_type: str = "application/json", status: int = 20
     return Answer(status, "reason", content_type, body, None)
 
 
+def numpy_file(dtype: str, shape: str) -> Answer:
+    """Return a file whose header says this of its four bytes."""
+    header = f"{{'descr': {dtype}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    body = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"1234"
+    return answer(body, "application/octet-stream")
+
+
 @pytest.mark.parametrize(
     ("path", "body", "expected"),
     [
         ("", b'{"a": 1}', b'{"a":1}'),
+        ("", b'{"a": "\\ud800"}', b'{"a":"?"}'),
+        ("", b'{"a": [NaN, {"b": -Infinity}]}', b'{"a":[null,{"b":null}]}'),
         ("a.0.b", b'{"a": [{"b": "text"}]}', b"text"),
         ("boxes", b'{"boxes": [[1, 2, 3, 4, 0.5, 0]]}', [[1, 2, 3, 4, 0.5, 0]]),
         ("boxes", b'{"boxes": []}', []),
@@ -437,6 +446,12 @@ def test_other_answers_are_taken_as_they_are():
         ("a", answer(b'{"a": null}'), "has null at a"),
         ("", answer(b'{"error": "bad"}', status=422), "status 422 reason.*bad.*is --form what"),
         ("", answer(b"\x93NUMPY", "application/octet-stream"), "a broken file of numpy"),
+        ("", numpy_file("'<f4'", "(10000000000000,)"), "a broken file of numpy"),
+        ("", numpy_file("'<f4'", f"({10**30},)"), "a broken file of numpy"),
+        ("", numpy_file("{{{{", ""), "a broken file of numpy"),
+        ("", numpy_file("'<U1'", "(1,)"), "a file of numpy with <U1; expected numbers"),
+        ("", numpy_file("[('a', '<f4')]", "(1,)"), "a file of numpy with .*; expected numbers"),
+        ("a.²", answer(b'{"a": [1]}'), "where '²' must be is a list"),
     ],
 )
 def test_answer_of_no_use_is_told_with_its_beginning(path: str, given: Answer, expected: str):

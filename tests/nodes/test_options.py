@@ -212,8 +212,8 @@ def test_flow_inside_a_flow_does_not_inherit_which_variables_a_file_sets(flow: F
         ),
         (
             "module: dora_rt.nodes.object_detection, inputs: {image: source/image}, outputs: [box]",
-            "node 'node' sends 'bbox', and declares only: 'box'; in the dataflow file write at "
-            "this node: outputs: [bbox]",
+            "node 'node' sends 'bbox', 'masks', 'keypoints', 'oriented', 'classes', and declares "
+            "only: 'box'; in the dataflow file write at this node: outputs: [bbox]",
         ),
         (
             "module: dora_rt.nodes.webcam, args: [--source=test://scene], outputs: [picture]",
@@ -256,10 +256,51 @@ def test_inputs_and_outputs_that_a_node_does_not_use_are_told_once_at_its_start(
     done = flow.run()
 
     assert done.exit_code == 0, done.out
-    unused = "input 'boxes' is not used: this node reads only 'image', 'bbox'"
+    read = "'image', 'bbox', 'masks', 'keypoints', 'oriented', 'classes'"
+    unused = f"input 'boxes' is not used: this node reads only {read}"
+    told = [line for line in done.lines("plot") if line.startswith(unused)]
     empty = "output 'depth' stays empty: this node sends only 'image'"
-    assert done.lines("plot").count(unused) == 1
+    assert len(told) == 1
     assert done.lines("webcam").count(empty) == 1
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    ("module", "args", "told"),
+    [
+        ("plot", "--output none --port 81", "--port is not used: no page is shown (--output none)"),
+        (
+            "plot",
+            "--output none --host ::1",
+            "--host is not used: no page is shown (--output none)",
+        ),
+        ("webcam", "--jpeg-quality 20", "--jpeg-quality is not used: it is for --encoding jpeg"),
+        ("plot", "--output none", None),
+        ("webcam", "--encoding jpeg --jpeg-quality 20", None),
+    ],
+)
+def test_option_that_nothing_uses_is_told(flow: Flow, module: str, args: str, told: str | None):
+    given = {"webcam": "", "plot": "--output none", module: args}
+    flow.write(
+        "flow.yml",
+        f"""
+        nodes:
+          - id: webcam
+            module: dora_rt.nodes.webcam
+            args: --source "test://scene?frames=2" {given["webcam"]}
+          - id: plot
+            module: dora_rt.nodes.plot
+            args: {given["plot"]}
+            inputs: {{image: webcam/image}}
+        """,
+    )
+
+    done = flow.run()
+
+    assert done.exit_code == 0, done.out
+    assert [line for line in done.lines(module) if "is not used" in line] == (
+        [told] if told else []
+    )
 
 
 @pytest.mark.programs

@@ -367,6 +367,23 @@ def test_address_of_another_machine_is_named_with_a_way_out(feed):
         WebPage.open("192.0.2.1", 8080, feed)
 
 
+def test_name_that_means_this_machine_alone_is_not_warned_of(feed, caplog, monkeypatch):
+    # What getaddrinfo says of the name of a machine in many an /etc/hosts.
+    bind = socket.socket.bind
+    monkeypatch.setattr(
+        socket.socket, "bind", lambda one, address: bind(one, ("127.0.0.1", address[1]))
+    )
+    with closing(WebPage.open("robot", 0, feed)):
+        assert caplog.messages == []
+
+
+def test_address_that_cannot_be_served_is_not_warned_of(feed, caplog):
+    with pytest.raises(WebError):
+        WebPage.open("192.0.2.1", 8080, feed)
+
+    assert caplog.messages == []
+
+
 def test_address_for_the_whole_network_is_warned_of(feed, caplog):
     with closing(WebPage.open("0.0.0.0", 0, feed)) as page:
         assert page.url == f"http://127.0.0.1:{page.port}"

@@ -14,7 +14,7 @@ import pyarrow
 import pytest
 from dora_rt.nodes.record.loop import run as record
 from dora_rt.nodes.record.recorder import Compression, PictureForm, Recorder
-from dora_rt.nodes.recorded import RecordingError, decode, encode
+from dora_rt.nodes.recorded import ENCODING, RecordingError, decode, encode
 from dora_rt.nodes.replay.loop import Pace
 from dora_rt.nodes.replay.loop import run as replay
 from dora_rt.nodes.replay.recording import Recording
@@ -26,6 +26,7 @@ from dora_rt.errors import ExtraMissingError
 from dora_rt.event import Event
 from dora_rt.testing import FakeNode
 from dora_rt.transport.values.header import DTYPES
+from tests.pictures.no_pictures import NO_PICTURES
 
 SECOND_NS = 10**9
 VALUES: list[Any] = [
@@ -91,6 +92,26 @@ def test_sample_whose_metadata_were_overwritten_is_lost_and_the_recording_goes_o
 
     assert [sent.value for sent in node.sent] == [b"x", b"z"]
     assert recorder.lost["a/b"] == 1
+
+
+def test_replay_without_inputs_begins_when_the_flow_has_started(tmp_path: Path):
+    path = tmp_path / "a.mcap"
+    events = [event_of(b"x", seq, sent_ns=seq * 10_000_000) for seq in range(3)]
+    record(FakeNode(events), {"input": "a/b"}, lambda: Recorder.open(path))
+    now_ns = [5_000_000_000]
+
+    class StartingNode(FakeNode):
+        """Its flow starts after ten seconds, for which the first use of an output waits."""
+
+        def loan(self, *arguments: Any, **options: Any) -> Any:
+            now_ns[0] += 10_000_000_000
+            return super().loan(*arguments, **options)
+
+    node = StartingNode(input_ids=())
+    began_ns = now_ns[0]
+    replay(node, Recording.open(path), {"a/b": "b"}, Pace(rate=0), lambda: now_ns[0])
+
+    assert [sent.captured_ns - began_ns >= 10_000_000_000 for sent in node.sent] == [True] * 3
 
 
 def test_replay_keeps_the_pace_or_a_multiple_of_it(tmp_path: Path):
@@ -172,6 +193,21 @@ def test_damage_in_the_middle_is_told_and_not_replayed(tmp_path: Path):
 
     with pytest.raises(RecordingError, match="is damaged in its middle"):
         list(Recording.open(path).read(["a/b"]))
+
+
+def test_output_that_never_got_a_sample_is_no_fault_of_the_recording(tmp_path: Path):
+    path = tmp_path / "quiet.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        spoken, _ = (
+            writer.register_channel(topic=topic, message_encoding=ENCODING, schema_id=0)
+            for topic in ("a/spoken", "a/quiet")
+        )
+        writer.add_message(spoken, log_time=1, data=b"x", publish_time=1)
+        writer.finish()
+
+    assert Recording.open(path).samples == {"a/spoken": 1}
 
 
 def test_what_is_no_recording_is_said_to_be_none(tmp_path: Path):
@@ -346,6 +382,88 @@ def test_masks_key_points_oriented_boxes_and_classes_are_annotations_of_foxglove
     np.testing.assert_allclose(corners, [(22, 26), (22, 34), (18, 34), (18, 26)], atol=1e-4)
     assert [text.text for text in shown["oriented"].texts] == ["dog 0.50"]
     assert [text.text for text in shown["classes"].texts] == ["dog 0.75", "cat 0.25"]
+
+
+def shown_in(path: Path) -> dict[str, list[Any]]:
+    """Read what Foxglove gets: by topic, the messages."""
+    found: dict[str, list[Any]] = {}
+    with path.open("rb") as file:
+        reader = make_reader(file, decoder_factories=[DecoderFactory()])
+        for _, channel, _ in reader.iter_messages():
+            found.setdefault(channel.topic, [])
+        topics = [topic for topic in found if topic.count("/") == 2]
+        for _, channel, _, content in reader.iter_decoded_messages(topics=topics):
+            found[channel.topic].append(content)
+    return {topic: found[topic] for topic in topics}
+
+
+@pytest.mark.parametrize("form", [PictureForm.JPEG, PictureForm.RAW])
+def test_foxglove_gets_every_form_of_a_picture_in_its_colours(tmp_path: Path, form: PictureForm):
+    path = tmp_path / "shown.mcap"
+    flat = b'"width":64,"height":48'
+    sent = {
+        "BGR8": (PICTURE, b'{"encoding":"BGR8"}'),
+        "rgb8": (PICTURE[:, :, ::-1].copy(), b'{"encoding":"RGB8"}'),
+        "rgba8": (cv2.cvtColor(PICTURE, cv2.COLOR_BGR2RGBA), b'{"encoding":"rgba8"}'),
+        "bgra8": (cv2.cvtColor(PICTURE, cv2.COLOR_BGR2BGRA), b"{}"),
+        "flat": (PICTURE.reshape(-1), b'{"encoding":"bgr8",' + flat + b"}"),
+        "bytes": (PICTURE.tobytes(), b'{"encoding":"bgr8",' + flat + b"}"),
+        "file": (cv2.imencode(".png", PICTURE)[1].tobytes(), b"{}"),
+    }
+    with Recorder.open(path, pictures=form) as recorder:
+        for name, (value, metadata) in sent.items():
+            recorder.add(f"cam/{name}", event_of(value, 3, metadata))
+
+    shown = shown_in(path)
+
+    assert shown.keys() == {f"cam/{name}/picture" for name in sent}
+    for topic, (content,) in shown.items():
+        if hasattr(content, "format"):
+            decoded = cv2.imdecode(np.frombuffer(content.data, np.uint8), cv2.IMREAD_COLOR)
+        else:
+            pixels = np.frombuffer(content.data, np.uint8).reshape(48, 64, -1)
+            order = [content.encoding.index(letter) for letter in "bgr"]
+            decoded = pixels[:, :, order]
+        assert np.abs(decoded.astype(int) - PICTURE).mean() < 6, topic
+
+
+@pytest.mark.parametrize("name", NO_PICTURES)
+@pytest.mark.parametrize("form", [PictureForm.JPEG, PictureForm.RAW])
+def test_what_is_no_picture_is_recorded_and_costs_no_other_sample(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, form: PictureForm
+):
+    value = NO_PICTURES[name]
+    if not isinstance(value, (bytes, np.ndarray, pyarrow.Array)):
+        pytest.skip("no sender can send it")
+    path = tmp_path / "shown.mcap"
+    about = b'{"encoding":"bgr8"}'
+    with Recorder.open(path, pictures=form) as recorder:
+        for seq, one in enumerate((value, value, PICTURE, value, value, PICTURE)):
+            recorder.add("cam/image", event_of(one, seq, about))
+        summary = recorder.summary()
+
+    assert len(shown_in(path)["cam/image/picture"]) == 2 or name == "PNG without its pixels"
+    assert "cam/image: 6 samples, none lost" in summary
+    assert len(caplog.messages) <= 1
+
+
+def test_boxes_of_a_slow_detector_have_the_time_of_their_own_picture(tmp_path: Path):
+    """Foxglove pairs them by it."""
+    path = tmp_path / "shown.mcap"
+    with Recorder.open(path) as recorder:
+        for seq in range(90):
+            recorder.add("cam/image", event_of(PICTURE, seq, b'{"encoding":"bgr8"}'))
+            if seq >= 30 and seq % 30 == 0:
+                found = np.array([[seq - 30, 5, 95, 30, 0.9, 0]], np.float32)
+                times = {"sent_ns": seq * 10_000_000 + 9, "origin_ns": (seq - 30) * 10_000_000 + 1}
+                recorder.add("det/bbox", event_of(found, seq // 30, b'{"labels":["x"]}', **times))
+
+    shown = shown_in(path)
+
+    times = [one.timestamp.ToNanoseconds() for one in shown["cam/image/picture"]]
+    boxes = shown["det/bbox/boxes"]
+    assert [times.index(one.timestamp.ToNanoseconds()) for one in boxes] == [0, 30]
+    assert [one.points[0].points[0].x for one in boxes] == [0, 30]
 
 
 @pytest.mark.programs

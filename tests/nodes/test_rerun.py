@@ -176,6 +176,31 @@ def test_web_page_is_served(tmp_path: Path):
     assert b"<html" in page
 
 
+@pytest.mark.parametrize("work_ms", [80, 400])
+def test_boxes_are_logged_with_their_own_picture_or_it_says_that_there_are_none(
+    flow: Flow, work_ms: int
+):
+    pytest.importorskip("rerun", reason="the extra [rerun] is not installed")
+    slow = DETECTOR.replace("    box =", f"    time.sleep({work_ms / 1000})\n        box =")
+    flow.write("detector.py", slow.replace("    import numpy", "    import time\n    import numpy"))
+    flow.write("flow.yml", FLOW.replace("ARGS", "--save out/drive.rrd --rate 100"))
+
+    finished = flow.run()
+
+    assert finished.exit_code == 0, finished.out + finished.err
+    found = rows(flow.folder / "out" / "drive.rrd")
+    about = {moment: fields["text"] for moment, fields in found["image/about"]}
+    boxes = {moment: box for moment, box in found["image/boxes"] if "labels" in box}
+    for moment, picture in found["image"]:
+        assert about[moment] == [f"{'' if moment in boxes else 'no '}boxes of this picture"]
+        if moment in boxes:
+            jpeg = np.array(picture["blob"][0], np.uint8)
+            box = boxes[moment]
+            left = box["centers"][0][0] - box["half_sizes"][0][0]
+            assert abs(left - cv2.imdecode(jpeg, cv2.IMREAD_COLOR).mean()) <= 0.5
+    assert len(boxes) >= 900 // work_ms
+
+
 class Slow:
     """What the feed takes for the viewer: it stands still until it may go on."""
 

@@ -156,6 +156,13 @@ def test_bytes_that_are_no_text_are_counted_but_not_the_half_line_at_the_start()
         ("x:0.5, y:-1.25 Temp = 21.5 C", "y", [-1.25]),
         ("x:0.5, y:-1.25 Temp = 21.5 C", "Temp", [21.5]),
         ("at 12:30 all is well", "x", None),
+        ("a:b:1 é.x_1-2 := 3", "b", [1]),
+        ("a b : -2, 9x=+.5e1", "x", [5]),
+        ("a b : -2, 9x=+.5e1", "b", [-2]),
+        ("a" * 65_000, "x", None),
+        ("a." * 32_000 + ": 1", "x", None),
+        (":" + " " * 65_000, "x", None),
+        ('{"a": "\\ud800"}', "json", b'{"a":"?"}'),
         ("[" * 5000, "json", None),
         ("[" + "9" * 5000 + "]", "values", None),
     ],
@@ -180,6 +187,7 @@ def test_line_gives_each_output_what_it_has_for_it(
         (b"go\n", "json", b"go\n"),
         (b"\x01\x02", "raw", b"\x01\x02"),
         (np.array([0.5, 0]), "json", b'{"twist":[0.5,0.0]}\n'),
+        (np.array([0.5, np.nan, np.inf]), "json", b'{"twist":[0.5,null,null]}\n'),
         (np.array([[0.5, 1e-7]], np.float32), "csv", b"0.5,1.00000001e-07\n"),
         (np.array([1, 2], np.uint8), "raw", b"\x01\x02"),
     ],
@@ -257,6 +265,26 @@ def test_device_that_takes_nothing_does_not_hold_up_the_flow(
 
     assert caplog.text.count("takes nothing since a second; what comes meanwhile is left out") == 1
     assert reading.connection.unwritten == 2
+
+
+def test_command_that_the_device_took_a_part_of_does_not_spoil_the_next_one(board: Board):
+    taken = bytearray()
+
+    def has_taken(end: bytes) -> bool:
+        taken.extend(board.received())
+        return taken.endswith(end)
+
+    with Reading(board.port) as reading:
+        eventually(lambda: reading.connection.opened == 1)
+        # More than a pty has room for, so a part of it stays there.
+        reading.connection.write(b"x" * 100_000 + b"\n")
+        eventually(lambda: has_taken(b"x"))
+
+        reading.connection.write(b"stop\n")
+
+        eventually(lambda: has_taken(b"x\nstop\n"))
+        reading.connection.write(b"go\n")
+        eventually(lambda: has_taken(b"x\nstop\ngo\n"))
 
 
 def test_port_that_another_program_has_is_refused_with_the_reason(board: Board):

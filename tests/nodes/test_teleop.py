@@ -19,10 +19,11 @@ import pytest
 from dora_rt.nodes.teleop import parse_options
 from dora_rt.nodes.teleop.drive_server import DriverSeat, DriveServer, DriveServerError, Word
 from dora_rt.nodes.teleop.gamepad import Gamepad, Layout, PadState
-from dora_rt.nodes.teleop.keyboard import Keyboard, KeyReader, TerminalError
 from dora_rt.nodes.teleop.loop import Speeds
 from dora_rt.nodes.teleop.pilot import STILL, Command, Motion, Pilot
+from dora_rt.nodes.teleop.terminal_keys import Keyboard, KeyReader, TerminalError
 
+from tests.flows.test_keyboard import Terminal
 from tests.harness.flow import Flow
 from tests.harness.waiting import eventually
 from tests.nodes.node_helpers import FakeTime
@@ -239,7 +240,7 @@ def word(number: int, motion: Motion, *, page: str = "a", ticket: int) -> Word:
 
 
 def test_word_that_was_too_long_on_its_way_does_not_drive(pilot: Pilot, time: FakeTime):
-    seat = DriverSeat(pilot, time.clock)
+    seat = DriverSeat(pilot, clock=time.clock)
     ticket = seat.ticket()
     assert seat.hear(word(1, AHEAD, ticket=ticket)) == "driving"
     assert seat.hear(word(3, STILL, ticket=ticket)) == "free"
@@ -253,7 +254,7 @@ def test_word_that_was_too_long_on_its_way_does_not_drive(pilot: Pilot, time: Fa
 
 
 def test_one_page_drives_until_it_lets_go_or_is_gone(pilot: Pilot, time: FakeTime):
-    seat = DriverSeat(pilot, time.clock)
+    seat = DriverSeat(pilot, clock=time.clock)
     back = Motion(forward=-1)
     assert seat.hear(word(1, AHEAD, ticket=seat.ticket())) == "driving"
 
@@ -415,3 +416,24 @@ def test_keyboard_that_was_asked_for_and_is_not_there_is_told(
     assert (
         "the node has no terminal; in the dataflow file write at it `stdin: terminal`" in done.out
     )
+
+
+def test_keys_of_the_terminal_in_which_the_flow_was_started_drive_it(flow: Flow):
+    text = FLOW.replace("ARGS", "--devices keyboard")
+    flow.write(
+        "flow.yml", text.replace("outputs: [twist]", "outputs: [twist]\n        stdin: terminal")
+    )
+    flow.write("motor.py", MOTOR)
+    terminal = Terminal(*flow.command())
+    try:
+        before = terminal.modes
+        eventually(lambda: terminal.shows("0.0 0.0 0.0 nobody"), within_s=20)
+
+        terminal.type("s")
+
+        eventually(lambda: terminal.shows("twist -0.25 0.0 0.0 0.0 0.0 0.0 keyboard"))
+        terminal.type("\x03")
+        terminal.exit_status()
+        assert terminal.modes == before
+    finally:
+        terminal.close()

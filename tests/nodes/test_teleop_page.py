@@ -23,6 +23,8 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)"
 )
 
+# Longer than by default: the browser shares a busy machine with other tests.
+HOLD_S = 1.5
 NOBODY = "twist 0.0 0.0 0.0 0.0 0.0 0.0 nobody"
 AHEAD = "twist 0.25 0.0 0.0 0.0 0.0 0.0 page"
 
@@ -41,7 +43,9 @@ class Driven:
     """A run whose twists are read line by line."""
 
     def __init__(self, flow: Flow) -> None:
-        flow.write("flow.yml", FLOW.replace("ARGS", "--devices page --port 0"))
+        flow.write(
+            "flow.yml", FLOW.replace("ARGS", f"--devices page --port 0 --page-hold {HOLD_S}")
+        )
         flow.write("motor.py", MOTOR)
         launcher = flow.start()
         assert launcher.stdout is not None
@@ -129,6 +133,6 @@ def test_page_whose_program_is_frozen_is_a_stop(flow: Flow, browser: Any):
     assert driven.next_twist() == AHEAD
 
     # A page that hangs tells no release.
-    page.evaluate("() => { const until = Date.now() + 1500; while (Date.now() < until) {} }")
+    page.evaluate("() => { const until = Date.now() + 4000; while (Date.now() < until) {} }")
 
     assert driven.next_twist() == NOBODY

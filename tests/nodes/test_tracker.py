@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dora_rt.nodes.plot.drawing import draw_boxes
 from dora_rt.nodes.tracker import parse_options
 from dora_rt.nodes.tracker.assignment import assign
 from dora_rt.nodes.tracker.loop import run
@@ -18,6 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from dora_rt.dashboard.picture_codec import boxes_on, encode
+from dora_rt.detections import read_detections
 from dora_rt.testing import FakeNode, make_event
 from tests.harness.flow import Flow
 
@@ -222,6 +225,27 @@ def test_answer_has_the_metadata_of_its_boxes_and_what_are_no_boxes_is_told_once
     assert len(texts) == 2
     assert texts[0].startswith("input 'bbox': float32 (2, 4) are no boxes")
     assert texts[1] == "1 objects in the boxes of 2 pictures"
+
+
+def test_ids_are_shown_beside_the_names_of_the_classes():
+    rows = np.array([[20, 60, 60, 140, 0.5, 1], [100, 60, 140, 140, 0.9, 0]], np.float32)
+    found = read_detections(rows, {"labels": ["dog", "cat"], "ids": [12, 3]})
+    by_id, by_name = np.zeros((200, 200, 3), np.uint8), np.zeros((200, 200, 3), np.uint8)
+
+    draw_boxes(by_id, found.boxes, found.labels, found.ids)
+    shown = boxes_on(encode(make_event("image", by_id)), found)
+
+    draw_boxes(by_name, found.boxes, ["dog #3", "cat #12"])
+    np.testing.assert_array_equal(by_id, by_name)
+    assert shown is not None
+    assert [box["label"] for box in shown] == ["dog #3", "cat #12"]
+
+
+@pytest.mark.parametrize("ids", [None, [1], [1, 2, 3], ["a", "b"], 7, [1, 2.5]])
+def test_ids_that_are_not_one_for_each_box_are_not_shown(ids: object):
+    rows = np.array([[20, 60, 60, 140, 0.5, 1], [100, 60, 140, 140, 0.9, 0]], np.float32)
+
+    assert read_detections(rows, {"ids": ids}).ids == ()
 
 
 def test_options_that_contradict_each_other_are_refused(capsys: pytest.CaptureFixture[str]):

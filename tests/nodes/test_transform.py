@@ -303,3 +303,55 @@ def test_options_are_read_and_wrong_ones_named(capsys):
         with pytest.raises(SystemExit):
             parse_options(argv, {})
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("side", ["640.", "'640'", "640.0"])
+def test_size_of_a_calibration_may_be_written_as_a_fraction_or_text(tmp_path, side):
+    path = tmp_path / "camera.yaml"
+    path.write_text(PLAIN.replace("width: 640", f"width: {side}"))
+
+    assert read_calibration(path).size == (640, 480)
+
+
+@pytest.mark.parametrize("side", ["true", "-3", "1" + "0" * 400, ".nan", "640.5"])
+def test_size_that_is_none_is_not_taken_for_one(tmp_path, side):
+    path = tmp_path / "camera.yaml"
+    path.write_text(PLAIN.replace("width: 640", f"width: {side}"))
+
+    assert read_calibration(path).size is None
+
+
+@pytest.mark.parametrize("model", ["plumb_bob", "none"])
+def test_camera_that_rectifies_its_pictures_has_no_distortion(tmp_path, model):
+    path = tmp_path / "camera.yaml"
+    path.write_text(f"K: [500, 0, 320, 0, 500, 240, 0, 0, 1]\nD: []\ndistortion_model: {model}\n")
+
+    calibration = read_calibration(path)
+
+    assert not calibration.distortion.any()
+    assert Steps(calibration).apply(picture(640, 480)).shape == (480, 640, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("K: [500, 0, 0, 0, 500, 0, 320, 240, 1]\nD: [0, 0, 0, 0]\n", "transposed, as MATLAB"),
+        ("K: [500, 0, 320, 0, 500, 240, 0, 0, 0]\nD: [0, 0, 0, 0]\n", "expected fx 0 cx"),
+        ("K: !!opencv-matrix [1, 2]\n", "expected rows, cols and data"),
+        ('<?xml version="1.0"?>\n<opencv_storage></opencv_storage>\n', "it is XML"),
+        ('{\n\t"K": [1,\n}', "it is no JSON"),
+    ],
+)
+def test_calibration_that_would_give_black_pictures_is_refused(tmp_path, text, said):
+    path = tmp_path / "camera.yaml"
+    path.write_text(text)
+
+    with pytest.raises(CalibrationError, match=said):
+        read_calibration(path)
+
+
+def test_calibration_may_be_json_with_tabs(tmp_path):
+    path = tmp_path / "camera.json"
+    path.write_text('{\n\t"K": [500, 0, 320, 0, 500, 240, 0, 0, 1],\n\t"D": [0, 0, 0, 0]\n}\n')
+
+    assert read_calibration(path).matrix[0, 2] == 320

@@ -5,9 +5,11 @@ import logging
 import time
 
 import cv2
+import numpy as np
 import pytest
 from dora_rt.nodes.mp4_file import Mp4File
-from dora_rt.nodes.video_output import DiskFullError
+from dora_rt.nodes.steady_video import SteadyVideo
+from dora_rt.nodes.video_output import DiskFullError, VideoFileError, open_video_file
 from dora_rt.nodes.video_writer import parse_options
 from dora_rt.nodes.video_writer.loop import run
 from dora_rt.nodes.video_writer.parts import Parts
@@ -48,7 +50,7 @@ def test_pictures_become_a_video_that_lasts_as_long_as_they_did(tmp_path, suffix
     write(path, [image_event(n) for n in range(50)])
 
     assert length_s(path) == pytest.approx(5.0, rel=0.02)
-    assert f"saved: {path}: 50 pictures, 5.0 s, 0.0 MB" in caplog.messages
+    assert f"saved: {path}: 50 pictures, 5.0 s, 0.0 MiB" in caplog.messages
 
 
 def test_file_that_is_there_is_never_replaced(tmp_path):
@@ -162,3 +164,72 @@ def test_options_come_from_the_file_too_and_keep_needs_split_minutes(capsys):
     with pytest.raises(SystemExit):
         parse_options(["--keep", "3"], {})
     assert "--keep needs --split-minutes" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse_options(["--save", "out/a.mkv"], {})
+    assert "--save out/a.mkv: expected a name that ends in .mp4 or .avi" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_two_writers_of_one_name_do_not_write_into_one_file(tmp_path, suffix):
+    path = tmp_path / f"video{suffix}"
+    left, right = Parts(path), Parts(path)
+
+    for n in range(20):
+        for parts, size in ((left, (64, 48)), (right, (32, 24))):
+            parts.add(picture(*size, n), BEGAN_NS + n * 100 * MS)
+    left.close()
+    right.close()
+
+    names = sorted(one.name for one in tmp_path.iterdir())
+    assert names == [f"video-2{suffix}", f"video{suffix}"]
+    assert [length_s(tmp_path / name) for name in names] == pytest.approx([2.0, 2.0], rel=0.02)
+
+
+def test_name_is_taken_before_the_video_has_begun(tmp_path, monkeypatch):
+    path = tmp_path / "video.mp4"
+    right = Parts(path)
+
+    def open_late(other, codec):
+        # While one of them finds out what it can encode, the other one begins.
+        monkeypatch.setattr("dora_rt.nodes.video_writer.parts.open_video_file", open_video_file)
+        right.add(picture(32, 24), BEGAN_NS)
+        return open_video_file(other, codec)
+
+    monkeypatch.setattr("dora_rt.nodes.video_writer.parts.open_video_file", open_late)
+    left = Parts(path)
+    left.add(picture(64, 48), BEGAN_NS)
+    left.close()
+    right.close()
+
+    names = sorted(one.name for one in tmp_path.iterdir())
+    assert names == ["video-2.mp4", "video.mp4"]
+    assert all(length_s(tmp_path / name) > 0 for name in names)
+
+
+def test_video_that_cannot_be_begun_leaves_no_empty_file(tmp_path, monkeypatch):
+    def refuse(path, codec):
+        raise VideoFileError(f"{path}: no encoder")
+
+    monkeypatch.setattr("dora_rt.nodes.video_writer.parts.open_video_file", refuse)
+
+    with pytest.raises(VideoFileError):
+        Parts(tmp_path / "video.mp4").add(picture(64, 48), BEGAN_NS)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_one_part_of_an_avi_needs_are_kept_and_removed_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "dora_rt.nodes.video_writer.parts.open_video_file",
+        lambda path, codec: SteadyVideo(path, longest_nbytes=20_000),
+    )
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+
+    write(
+        tmp_path / "drive.avi",
+        [image_event(n, step_ms=1000, value=noise) for n in range(400)],
+        split_minutes=1,
+        keep=2,
+    )
+
+    assert len(list(tmp_path.iterdir())) <= 4

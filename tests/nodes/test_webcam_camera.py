@@ -238,6 +238,23 @@ def test_frames_that_cannot_be_decoded_lose_the_camera():
     eventually(lambda: capture.is_released)
 
 
+@pytest.mark.parametrize(("is_light", "is_told"), [(False, True), (True, False)])
+def test_camera_that_gives_only_black_pictures_is_told_once(is_light, is_told, caplog):
+    values = (9 if is_light else 0 for _ in itertools.count())
+    camera = make_camera(Openings(FakeCapture(picture(64, 48, value) for value in values)))
+    camera.start()
+    try:
+        for _ in range(120):
+            with camera.frame(5.0, newest=True) as frame:
+                slot = picture(64, 48)
+                frame.fill(slot)
+    finally:
+        camera.close()
+
+    told = [text for text in caplog.messages if "all its pictures are black" in text]
+    assert len(told) == is_told
+
+
 def test_grey_camera_gives_three_channels():
     grey = np.full((48, 64), 90, np.uint8)
     camera = make_camera(Openings(FakeCapture(grey for _ in itertools.count())))
@@ -284,4 +301,6 @@ def test_codec_is_asked_for_before_size_and_rate():
 def test_wanted_format_reads_like_what_the_camera_gives():
     assert str(CameraFormat(1280, 720, 30.0, "MJPG")) == "1280x720 at 30 fps MJPG"
     assert str(CameraFormat(width=1280)) == "1280xany"
+    assert str(CameraFormat(fps=2.0)) == "2 fps"
+    assert str(CameraFormat(fourcc="MJPG")) == "MJPG"
     assert str(CameraFormat()) == "nothing particular"

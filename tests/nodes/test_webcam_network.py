@@ -40,6 +40,9 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         content = content() if callable(content) else content
+        if not isinstance(content, bytes):
+            self.stream(kind, content)
+            return
         begin, end = 0, len(content)
         asked = self.headers.get("Range", "")
         if asked.startswith("bytes="):
@@ -56,6 +59,17 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[begin:end])
         except ConnectionError:
             self.close_connection = True
+
+    def stream(self, kind, parts) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        try:
+            for part in parts:
+                self.wfile.write(part)
+        except ConnectionError:
+            pass
+        self.close_connection = True
 
     def log_message(self, *arguments) -> None:
         pass
@@ -104,7 +118,7 @@ def test_video_behind_a_url_is_a_recording_with_its_own_pace_and_end(server, cli
     assert values == [(n, 20 * n) for n in range(10)]
     assert source.is_finished
     assert caplog.messages == [
-        f"video {server.url}/clip.avi: 64x48, 25 fps, 0.4 s, played at its own pace"
+        f"video {server.url}/clip.avi: 64x48, 25 fps, 0.4 s by its header, played at its own pace"
     ]
 
 
@@ -146,6 +160,24 @@ def test_snapshot_is_fetched_again_and_again_at_the_rate_asked_for(server):
 
     assert len({value for _, value in values}) == 4
     assert not source.is_finished
+
+
+def test_motion_jpeg_behind_a_url_stays_a_live_camera(server):
+    def parts():
+        for n in itertools.count():
+            picture_bytes = jpeg(20 * (n % 10))
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture_bytes)}"
+            yield f"{head}\r\n\r\n".encode() + picture_bytes + b"\r\n"
+
+    server.pages["/video"] = ("multipart/x-mixed-replace; boundary=frame", parts)
+
+    source = open_source(parse_source(f"{server.url}/video"), CameraFormat())
+    with closing(source):
+        values = take(source, 20)
+
+        assert len(values) == 20
+        assert source._source is source._camera
+        assert not source.is_finished
 
 
 def test_user_name_and_password_of_a_picture_are_sent_and_not_logged(server, caplog):

@@ -93,6 +93,11 @@ def test_rate_of_the_file_holds_where_the_times_do_not_grow_or_cannot_be(positio
     assert seconds == pytest.approx([0, 0.1, 0.2, 0.3, 0.4], abs=1e-6)
 
 
+def test_last_frames_without_times_go_on_as_those_before_unless_there_was_a_pause():
+    assert play([0, 33, 533, 1033, 1533, 0, 0])[0][-2:] == pytest.approx([2.033, 2.533])
+    assert play([0, 33, 67, 5067, 0])[0][-1] == pytest.approx(5.067 + 1 / 30, abs=1e-6)
+
+
 def test_rate_that_is_asked_for_wins_over_the_times():
     assert play([0, 33, 600, 6100], 10.0)[0] == pytest.approx([0, 0.1, 0.2, 0.3])
 
@@ -200,6 +205,13 @@ def test_mp4_without_its_index_is_named_as_such(tmp_path):
         VideoFile(path)
 
 
+def test_empty_file_is_named_as_such(tmp_path):
+    (tmp_path / "a.mp4").touch()
+
+    with pytest.raises(SourceError, match=r"a\.mp4': the file is empty"):
+        VideoFile(tmp_path / "a.mp4")
+
+
 def test_start_says_rate_length_and_pace(caplog):
     caplog.set_level(logging.INFO)
 
@@ -207,7 +219,7 @@ def test_start_says_rate_length_and_pace(caplog):
     VideoFile("b.mp4", 15, loop=True, open_capture=lambda: TimedCapture([], count=None))
 
     assert caplog.messages == [
-        "video a.mp4: 64x48, 29.83 fps, 30.0 s, played at its own pace",
+        "video a.mp4: 64x48, 29.83 fps, 30.0 s by its header, played at its own pace",
         "video b.mp4: 64x48, 30 fps, played at 15 fps, in a loop",
     ]
 

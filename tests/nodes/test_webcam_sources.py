@@ -237,6 +237,13 @@ def test_scene_gets_the_size_that_is_asked_for_and_says_that_a_codec_changes_not
     assert caplog.messages == ["--fourcc MJPG changes nothing: it is asked of cameras only"]
 
 
+def test_scene_keeps_its_proportions_if_one_side_is_asked_for():
+    source = open_source(parse_source("test://scene"), CameraFormat(width=320))
+
+    with source.frame(1.0, newest=False) as frame:
+        assert frame.shape == (240, 320, 3)
+
+
 def test_picture_is_given_in_the_size_that_is_asked_for(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), picture(40, 20, 5))
     source = open_source(parse_source(str(tmp_path / "a.png")), CameraFormat(width=20))

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow
 import pytest
 
-from dora_rt.detections import NoBoxesError, boxes_of, labels_of
+from dora_rt.detections import NoBoxesError, boxes_of, labels_of, read_detections
 
 ROWS = np.array([[1, 2, 3, 4, 0.5, 6], [7, 8, 9, 10, 0.25, 0]], np.float32)
 
@@ -84,3 +84,22 @@ def test_names_of_classes_are_texts():
     assert labels_of({"labels": ["ball", 3]}) == ("ball", "3")
     assert labels_of({"labels": "ball"}) == ()
     assert labels_of({}) == ()
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("\ud83d", "\\ud83d"),
+        ("a\nb\tc", "a b c"),
+        ("\x1b[31mred\x07", "red\\x07"),
+        ("\0", "\\x00"),
+        ("Käse 🧀", "Käse 🧀"),
+        ("a" * 300, "a" * 197 + "..."),
+        (3, "3"),
+    ],
+)
+def test_names_of_classes_are_one_line_that_can_be_drawn(label, shown):
+    # OpenCV 5 ends the process at half a character of UTF-16, protobuf refuses it.
+    found = read_detections(np.array([[5, 5, 20, 20, 0.9, 0]]), {"labels": [label]})
+
+    assert found.labels == (shown,)

@@ -331,6 +331,7 @@ function sift() {
   const items = [...$("#edges ul").children];
   const wanted = $("#edge-filter").value.trim().toLowerCase(), order = $("#edge-order").value;
   $("#edges .bar").hidden = items.length <= FEW_EDGES;
+  $("main").toggleAttribute("data-many", items.length > FEW_EDGES);
   const edges = shown.status.edges;
   const key = { drops: "dropped", latency: "p99_ns", age: "age_p99_ns", rate: "rate_hz" }[order];
   items.forEach((item, number) => {
@@ -401,6 +402,39 @@ async function follow(entry, mine) {
   }
 }
 
+function drawFound(about, width, size) {
+  const all = (name, shape) => (about[name] || []).flatMap(shape);
+  const colour = (one) => `c${Math.abs(one.class) % CLASSES}`;
+  const write = (one, left, right, top) => {
+    const label = `${one.label} ${one.confidence.toFixed(2)}`;
+    const isAtEdge = left + label.length * size * 0.65 > width;
+    const text = draw("text", { x: isAtEdge ? right : left, "font-size": size, class: colour(one),
+      y: top > size * 1.3 ? top - size * 0.35 : top + size, "text-anchor": isAtEdge ? "end" : "start" });
+    text.textContent = label;
+    return text;
+  };
+  return [
+    ...all("outlines", (mask) => draw("polygon", { points: mask.corners, class: `mask ${colour(mask)}` })),
+    ...all("boxes", (box) => {
+      const [left, top, right, bottom] = box.corners;
+      const sides = { x: left, y: top, width: right - left, height: bottom - top };
+      return [draw("rect", { ...sides, class: colour(box) }), write(box, left, right, top)];
+    }),
+    ...all("turned", (box) => {
+      const places = [0, 2, 4, 6].map((at) => box.corners.slice(at, at + 2));
+      const [left, top] = places.reduce((first, second) => (second[1] < first[1] ? second : first));
+      return [draw("polygon", { points: box.corners, class: colour(box) }), write(box, left, left, top)];
+    }),
+    ...all("bones", (bone) => {
+      const [x1, y1, x2, y2] = bone.corners;
+      return draw("line", { x1, y1, x2, y2, class: colour(bone) });
+    }),
+    ...all("points", (one) => one.corners.flatMap((x, at) => (at % 2 ? [] : draw("circle",
+      { cx: x, cy: one.corners[at + 1], r: size / 4, class: colour(one) })))),
+    ...all("classes", (one) => write(one, size / 2, width, (about.classes.indexOf(one) + 1) * size * 1.5)),
+  ];
+}
+
 async function showPicture(entry, about, file) {
   // Not in the place of the last one before it is decoded: on a page that loads, or cannot show,
   // the next picture there would be none for a moment, or for good.
@@ -423,16 +457,9 @@ async function showPicture(entry, about, file) {
   entry.boxes.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const wide = entry.view.clientWidth || width;
   const size = Math.max(height / 34, ((wide < 420 ? 10 : 13) * width) / wide);
-  entry.boxes.replaceChildren(...(about.boxes || []).flatMap((box) => {
-    const [left, top, right, bottom] = box.corners, kind = `c${Math.abs(box.class) % CLASSES}`;
-    const label = `${box.label} ${box.confidence.toFixed(2)}`;
-    const isAtEdge = left + label.length * size * 0.65 > width;
-    const text = draw("text", { x: isAtEdge ? right : left, "font-size": size, class: kind,
-      y: top > size * 1.3 ? top - size * 0.35 : top + size, "text-anchor": isAtEdge ? "end" : "start" });
-    text.textContent = label;
-    return [draw("rect", { x: left, y: top, width: right - left, height: bottom - top, class: kind }), text];
-  }));
-  const found = about.boxes ? `${about.boxes.length} object${about.boxes.length === 1 ? "" : "s"} · `
+  entry.boxes.replaceChildren(...drawFound(about, width, size));
+  const objects = Math.max(...["boxes", "turned", "points"].map((name) => (about[name] || []).length));
+  const found = about.classes && !objects ? "" : about.boxes ? `${objects} object${objects === 1 ? "" : "s"} · `
     : about.lacks_boxes ? "no boxes of this picture · " : "";
   write(entry.about, `${found}${about.latency_ms.toFixed(0)} ms`);
   entry.about.title = `${width} × ${height} pixels; from its capture until ${

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +30,11 @@ def find_obstacle(file: Path) -> Obstacle | None:
     except OSError:
         # A compiled program can be executed without being readable.
         return None
+    shown = shlex.quote(str(file))
     if head.startswith(_MARK):
         return Obstacle(
             "it begins with a byte order mark, so its first line is not seen",
-            f"save it as UTF-8 without one: sed -i '1s/^\\xEF\\xBB\\xBF//' {file}",
+            f"save it as UTF-8 without one: sed -i '1s/^\\xEF\\xBB\\xBF//' {shown}",
         )
     if not head.startswith(b"#!"):
         # No text has a zero, and what the kernel knows beside scripts has some.
@@ -41,7 +43,7 @@ def find_obstacle(file: Path) -> Obstacle | None:
     if line.endswith(b"\r"):
         return Obstacle(
             "its first line ends with a carriage return (line ends of Windows)",
-            f"run: sed -i 's/\\r$//' {file}",
+            f"run: sed -i 's/\\r$//' {shown}",
         )
     words = line[2:].split()
     if not words:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import shutil
 import stat
 import warnings
@@ -87,7 +88,8 @@ def _check_program(path: str, folder: Path, search_path: str | None) -> None:
     file = _existing_file(path, folder)
     if not os.access(file, os.X_OK):
         raise MalformedError(
-            f"{quote(path)} is neither a .py file nor executable", f"run: chmod +x {file}"
+            f"{quote(path)} is neither a .py file nor executable",
+            f"run: chmod +x {shlex.quote(str(file))}",
         )
     _check_not_compiled_for_dora(file, path)
     _check_first_line(file, path)
@@ -168,7 +170,7 @@ def _compile(file: Path, shown: str) -> None:
 
 def _nearest(path: str, folder: Path, *, otherwise: str = "") -> str:
     if path.startswith("~"):
-        return "'~' is not expanded, write the whole path"
+        return "no home folder is known for that user"
     if " " in path:
         return "if the rest are arguments, write them in 'args'"
     parent = Path(path).parent

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from dora_rt.descriptor.check.deadlock import find_deadlocks
+from dora_rt.descriptor.check.ready_outputs import declare_ready_outputs
 from dora_rt.descriptor.check.shared_camera import note_shared_cameras
 from dora_rt.descriptor.check.shared_process import settle_processes
 from dora_rt.descriptor.read.node_keys import ReadNode
@@ -15,6 +16,7 @@ from dora_rt.descriptor.tree.problems import MalformedError, Problems, did_you_m
 
 def wire(read_nodes: Sequence[ReadNode], problems: Problems) -> tuple[Node, ...]:
     """Return the nodes with all sources resolved; what does not fit goes to `problems`."""
+    read_nodes = declare_ready_outputs(read_nodes)
     by_id = _index(read_nodes, problems)
     nodes = tuple(_resolve_node(read_node.node, by_id, problems) for read_node in read_nodes)
     nodes = settle_processes(nodes, [each.settings for each in read_nodes], problems)
@@ -129,9 +131,10 @@ def _resolve_output(source: OutputSource, target: ReadNode) -> OutputSource:
         owner = (
             f"operator '{node.id}/{source.operator}'" if source.operator else f"node '{node.id}'"
         )
-        has = f"has: {listing(output.id for output in outputs)}" if outputs else "has no outputs"
+        has = f"it has: {listing(output.id for output in outputs)}"
+        none = f"it declares none: add 'outputs: [{source.output}]' to it"
         raise MalformedError(
-            f"output {quote(source.output)} of {owner} does not exist", f"it {has}"
+            f"output {quote(source.output)} of {owner} does not exist", has if outputs else none
         )
     return source
 
@@ -161,5 +164,5 @@ def _note_unread_outputs(nodes: Sequence[Node], problems: Problems) -> None:
         for operator_id, outputs in owners:
             for output in outputs:
                 source = OutputSource(node.id, output.id, operator_id)
-                if source not in read:
+                if output.is_declared and source not in read:
                     problems.note(output.place, f"no input reads output {quote(str(source))}")

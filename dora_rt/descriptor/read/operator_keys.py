@@ -7,6 +7,7 @@ import re
 from dora_rt.descriptor.read.input_output_keys import read_inputs, read_outputs
 from dora_rt.descriptor.tree.document import YamlMapping
 from dora_rt.descriptor.tree.fields import Fields
+from dora_rt.descriptor.tree.home_folder import with_home
 from dora_rt.descriptor.tree.keys import OPERATOR, PYTHON_SOURCE
 from dora_rt.descriptor.tree.model import Operator
 from dora_rt.descriptor.tree.problems import Problems, quote
@@ -68,8 +69,10 @@ def _read_code(
 def _read_path(fields: Fields, problems: Problems) -> str | None:
     value = fields.get("python")
     if not isinstance(value, YamlMapping):
-        return fields.text("python")
+        path = fields.text("python")
+        return None if path is None else with_home(path)
     nested = Fields(value, f"'python' of {fields.owner}", problems)
     if nested.check_keys(PYTHON_SOURCE) and not nested.has("source"):
         problems.add(value.place, f"{nested.owner} has no 'source'", "add 'source: file.py'")
-    return nested.text("source")
+    path = nested.text("source")
+    return None if path is None else with_home(path)

@@ -14,6 +14,7 @@ from dora_rt.descriptor.read.port_type_keys import PortTypes, read_port_types
 from dora_rt.descriptor.read.supervision_keys import Settings
 from dora_rt.descriptor.tree.document import YamlMapping, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.tree.fields import Fields
+from dora_rt.descriptor.tree.home_folder import with_home
 from dora_rt.descriptor.tree.identifiers import read_name
 from dora_rt.descriptor.tree.keys import CUSTOM
 from dora_rt.descriptor.tree.model import (
@@ -118,7 +119,7 @@ def _read_command(fields: Fields, problems: Problems) -> tuple[str | None, tuple
         problems.add(fields.key_place("source"), what, "keep one of them")
     # Not shlex: dora of 2022 split on white space, and files rely on what that does to quotes.
     words: list[str] = _WORD.findall(fields.text("run") or "")
-    return (words[0], tuple(words[1:])) if words else (None, ())
+    return (with_home(words[0]), tuple(words[1:])) if words else (None, ())
 
 
 def _read_path(fields: Fields, key: str, problems: Problems) -> str | None:
@@ -131,7 +132,7 @@ def _read_path(fields: Fields, key: str, problems: Problems) -> str | None:
         what = f"'{key}' of {fields.owner}: {quote(path)} is not downloaded"
         problems.add(fields.place_of(key), what, "download the file and give its path")
         return None
-    return path
+    return None if path is None else with_home(path)
 
 
 def _read_edges(program: Program, fields: Fields, label: str, problems: Problems) -> Content:

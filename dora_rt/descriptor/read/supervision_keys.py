@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 from dora_rt.descriptor.tree.document import Kind, YamlScalar, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.tree.fields import Fields
+from dora_rt.descriptor.tree.home_folder import with_home
 from dora_rt.descriptor.tree.host import Host
 from dora_rt.descriptor.tree.identifiers import expected_string
 from dora_rt.descriptor.tree.keys import SETTING_SYNONYMS
@@ -151,7 +153,7 @@ def _parse_cores(value: YamlValue, existing: tuple[int, ...] | None) -> tuple[in
 def _parse_folder(value: YamlValue, base: Path | None) -> str:
     if not isinstance(value, YamlScalar) or value.kind is not Kind.STRING:
         raise MalformedError(expected_string(value))
-    path = value.text
+    path = with_home(value.text)
     if not path.strip() or "\0" in path:
         raise MalformedError(f"{quote(path)} is not the name of a folder")
     if base is None:
@@ -160,7 +162,7 @@ def _parse_folder(value: YamlValue, base: Path | None) -> str:
     try:
         is_folder = stat.S_ISDIR(folder.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
-        home = "'~' is not expanded, write the whole path"
+        home = "no home folder is known for that user"
         hint = home if path.startswith("~") else f"paths begin at {base}"
         raise MalformedError(f"no such folder: {quote(path)}", hint) from None
     except OSError as error:
@@ -168,7 +170,9 @@ def _parse_folder(value: YamlValue, base: Path | None) -> str:
     if not is_folder:
         raise MalformedError(f"{quote(path)} is not a folder", "name the folder it is in")
     if not os.access(folder, os.X_OK):
-        raise MalformedError(f"{quote(path)} may not be entered", f"run: chmod +x {folder}")
+        raise MalformedError(
+            f"{quote(path)} may not be entered", f"run: chmod +x {shlex.quote(str(folder))}"
+        )
     return path
 
 

@@ -165,10 +165,11 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One declared output."""
+    """One output; `is_declared` is False if only the node's module says that it has it."""
 
     id: str
     place: Place
+    is_declared: bool = True
 
 
 @dataclass(frozen=True, slots=True)

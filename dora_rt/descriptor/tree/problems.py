@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from dora_rt.descriptor.tree.model import Place
 from dora_rt.errors import DescriptorError
+from dora_rt.redaction import message_without_secrets
 from dora_rt.spelling import closest
 
 _MAX_QUOTED = 100
@@ -24,6 +25,9 @@ class Problem:
 
     def __str__(self) -> str:
         text = f"{self.what}; {self.hint}" if self.hint else self.what
+        if "://" in text:
+            # It quotes what the user wrote, and goes to logs.
+            text = message_without_secrets(text)
         return f"{self.place}: {text}" if self.place else text
 
 

@@ -133,7 +133,12 @@ class Supervisor:
             elif callable(key.data):
                 key.data()
         for number in self._signals.take():
-            if number is not signal.SIGCHLD:
+            if number is signal.SIGTSTP:
+                run.console.notice(
+                    "Ctrl-Z does nothing while a node has the terminal, and Ctrl-C stops the "
+                    "dataflow; other commands need another terminal"
+                )
+            elif number is not signal.SIGCHLD:
                 self._interrupt(number)
         self._reap()
         self._keep_time(run.clock())

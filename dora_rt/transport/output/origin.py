@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import threading
 import time
 from functools import partial
@@ -57,13 +59,8 @@ def make_stamp(
         raise UnsupportedValueError(
             f"{where}: metadata must be a dict or None, got a {type(metadata).__name__}"
         )
-    if captured_ns is not None and (
-        not isinstance(captured_ns, int) or not 0 <= captured_ns < 2**64
-    ):
-        raise UnsupportedValueError(
-            f"{where}: captured_ns must be a whole number of nanoseconds from 0 to 2**64 - 1, "
-            f"as time.monotonic_ns() gives it, got {captured_ns!r}"
-        )
+    if captured_ns is not None:
+        captured_ns = _whole(captured_ns, where)
     if captured_ns is not None and captured_ns > time.monotonic_ns() + _AHEAD_NS:
         raise UnsupportedValueError(f"{where}: {_wrong_clock(captured_ns)}")
     metadata, source_ns, origin_ns = origins.inherit(metadata, captured_ns)
@@ -75,6 +72,18 @@ def make_stamp(
     except UnsupportedValueError as error:
         raise UnsupportedValueError(f"{where}: {error}") from error.__cause__
     return Stamp(metadata_json, source_ns, origin_ns, deadline_ns)
+
+
+def _whole(captured_ns: Any, where: str) -> int:
+    """Return a time as int, which it may be of numpy's kind as well."""
+    with contextlib.suppress(TypeError):
+        whole = operator.index(captured_ns)
+        if 0 <= whole < 2**64 and not isinstance(captured_ns, bool):
+            return whole
+    raise UnsupportedValueError(
+        f"{where}: captured_ns must be a whole number of nanoseconds from 0 to 2**64 - 1, "
+        f"as time.monotonic_ns() gives it, got {captured_ns!r}"
+    )
 
 
 def _wrong_clock(captured_ns: int) -> str:
