@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks import payload
 from benchmarks.contender import ReaderLink, WriterLink, end_all
 from benchmarks.contenders import DORA_RT, find
-from benchmarks.contenders.dora_rt import node_keys
+from benchmarks.contenders.dora_rt import launch_command, node_keys
 from benchmarks.job import WRITER, Job
 from benchmarks.placement import ONE_CORE, placements
 from benchmarks.processes import JobError
@@ -167,14 +167,13 @@ def _measure_calls(session: Session, core: int, is_pure: bool) -> list[Row]:
             "args": [str(result)],
             "inputs": {"back": "alone/out"},
             "outputs": ["out"],
-            **node_keys(spins=False, is_pure=is_pure),
+            **node_keys(spins=False),
         }
         file = folder / "dataflow.yml"
         file.write_text(json.dumps({"nodes": [node]}))
         try:
-            session.run_commands(
-                [[sys.executable, "-m", "dora_rt", str(file)]], folder, cores=(core,)
-            )
+            command = launch_command(file, is_pure=is_pure)
+            session.run_commands([command], folder, cores=(core,))
         except JobError as error:
             session.note(f"{NAME}: {error}")
             return []

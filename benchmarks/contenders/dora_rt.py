@@ -22,7 +22,7 @@ class DoraRt(Contender):
 
     def __init__(self, name: str, *, spins: bool, is_pure: bool = False) -> None:
         self.name = name
-        self.keys = node_keys(spins=spins, is_pure=is_pure)
+        self.spins = spins
         self.is_pure = is_pure
 
     def missing(self) -> str | None:
@@ -36,8 +36,8 @@ class DoraRt(Contender):
         """Write the dataflow file."""
         file = job.folder / "dataflow.yml"
         # JSON is YAML.
-        file.write_text(json.dumps(make_dataflow(job, self.keys), indent=1))
-        yield [launch_command(file)]
+        file.write_text(json.dumps(make_dataflow(job, node_keys(spins=self.spins)), indent=1))
+        yield [launch_command(file, is_pure=self.is_pure)]
 
     def open_writer(self, job: Job) -> DoraRtWriter:
         """Open the writer's end."""
@@ -91,18 +91,19 @@ class DoraRtReader:
         self.node.send_output("reply", NUMBER.pack(number))
 
 
-def launch_command(file: Path) -> list[str]:
-    """Give the command that runs a dataflow: what `dora-launch` is."""
-    return [sys.executable, "-m", "dora_rt", str(file)]
+def launch_command(file: Path, *, is_pure: bool = False) -> list[str]:
+    """Give the command that runs a dataflow: what `dora-launch` is.
 
-
-def node_keys(*, spins: bool, is_pure: bool = False) -> dict[str, Any]:
-    """Give the keys that each node needs.
-
-    It spins by itself unless it is told not to, and runs compiled code likewise.
+    In pure Python all of it is: with the variable in the `env` of the nodes they would not start as
+    copies of the fork server, and that alone is another speed.
     """
-    keys: dict[str, Any] = {} if spins else {"spin_us": 0}
-    return {**keys, "env": {PURE_VARIABLE: "1"}} if is_pure else keys
+    command = [sys.executable, "-m", "dora_rt", str(file)]
+    return ["env", f"{PURE_VARIABLE}=1", *command] if is_pure else command
+
+
+def node_keys(*, spins: bool) -> dict[str, Any]:
+    """Give the keys that each node needs: it spins by itself, unless it is told not to."""
+    return {} if spins else {"spin_us": 0}
 
 
 def make_dataflow(job: Job, keys: dict[str, Any]) -> dict[str, Any]:
