@@ -48,10 +48,10 @@ HOT_PATH_TESTS := tests/protocol tests/data_plane tests/compiled tests/fault/tes
 
 # By file: many share one run. The long files come first, so that none is left for the end.
 test: $(VENV)/.installed-test lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 	@# Where there is compiled code, what stands on the hot path has to pass without it, too.
 	! $(BIN)/python -c 'from dora_rt.compiled import IS_COMPILED; assert IS_COMPILED' \
-		|| DORA_RT_PURE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(HOT_PATH_TESTS)
+		|| DORA_RT_PURE=1 $(BIN)/python -m pytest -n 3 --dist loadfile $(HOT_PATH_TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

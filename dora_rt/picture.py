@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dora_rt.errors import DoraRtError
-from dora_rt.picture_size import MAX_PIXELS, read_size_of
+from dora_rt.picture_size import EXIF_NBYTES, MAX_PIXELS, is_turned, read_size_of
 
 Image = NDArray[np.uint8]
 
@@ -88,6 +88,11 @@ class PictureFile:
     kind: str
     size: tuple[int, int]
 
+    @property
+    def is_turned(self) -> bool:
+        """Whether it is a photo to be shown turned, as OpenCV and browsers do, others do not."""
+        return self.kind == "jpeg" and is_turned(bytes(self.content[:EXIF_NBYTES]))
+
 
 def picture_of(value: Any, metadata: Mapping[str, Any]) -> Image:
     """Return the picture of a sample as H x W x 3 uint8 BGR.
@@ -138,6 +143,8 @@ def _numbers(value: Any) -> NDArray[Any]:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return np.frombuffer(value, np.uint8)
     array = value
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        array = np.ascontiguousarray(value)
     if hasattr(value, "to_numpy"):
         # An array of Arrow; one of whole numbers may be a picture.
         try:
@@ -154,6 +161,7 @@ def _shaped(array: NDArray[Any], encoding: str, metadata: Mapping[str, Any]) -> 
     width, height = metadata.get("width"), metadata.get("height")
     if not _is_length(width) or not _is_length(height):
         return array
+    width, height = int(width), int(height)  # those of numpy overflow
     if encoding == "mono16" and array.dtype == np.uint8 and array.size == 2 * width * height:
         array = array.view("<u2")
     named = _LAYOUTS.get(encoding)

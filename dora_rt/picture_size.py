@@ -9,10 +9,14 @@ from typing import BinaryIO
 MAX_PIXELS = 2**27
 """134 megapixels, 400 MB as a sample: more than cameras have, and bearable for a machine."""
 
+EXIF_NBYTES = 1 << 16
+"""So far at most a JPEG file says how it is to be turned."""
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HEAD_NBYTES = 32
 # Markers that begin a frame: SOF0 to SOF15, without tables and arithmetic conditioning.
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ORIENTATION = 0x0112
 _JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}
 
 
@@ -37,6 +41,28 @@ def read_size_of(file: BinaryIO) -> tuple[int, int] | None:
         return _read_size(head, file)
     except struct.error:
         return None  # it is shorter than its kind of file can be
+
+
+def is_turned(head: bytes) -> bool:
+    """Whether a JPEG file says that it is to be shown turned or mirrored: not all readers do so.
+
+    Args:
+        head: its first EXIF_NBYTES.
+    """
+    tiff = head.find(b"Exif\0\0") + 6
+    order = {b"II": "<", b"MM": ">"}.get(head[tiff : tiff + 2])
+    if tiff < 6 or order is None:
+        return False
+    try:
+        (first,) = struct.unpack_from(f"{order}I", head, tiff + 4)
+        (count,) = struct.unpack_from(f"{order}H", head, tiff + first)
+        for at in range(tiff + first + 2, tiff + first + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", head, at)
+            if tag == _ORIENTATION:
+                return bool(value > 1)
+    except struct.error:
+        pass  # it ends before it says so
+    return False
 
 
 def _read_size(head: bytes, file: BinaryIO) -> tuple[int, int] | None:

@@ -125,12 +125,10 @@ cdef class LoanCore:
         else:
             self.cancel()
 
-    def send(self):
-        self.do_send()
-
     cdef object do_send(self):
+        # As `Loan.send`, which users call by its name and read about.
         if fork_state["is_forked"] or self._state is not state_open or not self._ends:
-            return self.plain_send()
+            return self.send()
         publisher = self._publisher
         self._ends.pop()
         self._state = state_sent

@@ -187,8 +187,8 @@ def _add_headers(
             parser.error(f"the variable {variable} has letters that no header may have")
         options.headers[name] = f"{prefix}{value}"
         secrets.append(value)
-    password = options.url.credentials.partition(":")[2]
-    return tuple(filter(None, (*secrets, password)))
+    # The longest first: a shorter one may be a part of it.
+    return tuple(sorted((*secrets, *options.url.secrets), key=len, reverse=True))
 
 
 def _split_header(parser: argparse.ArgumentParser, flag: str, text: str) -> tuple[str, str]:

@@ -131,7 +131,7 @@ class RequestForm:
         if is_picture(value, metadata):
             return self._base64(value, metadata)
         text = text_of(value)
-        return _array(value).tolist() if text is None else text
+        return _numbers(value).tolist() if text is None else text
 
     def _multipart(self, value: Any, metadata: Mapping[str, Any], prompt: str) -> Request:
         boundary = secrets.token_hex(16)
@@ -140,7 +140,7 @@ class RequestForm:
         for name, text in fields.items():
             if text:
                 head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
-                parts.append(head.encode() + text.encode() + b"\r\n")
+                parts.append(head.encode() + text.encode(errors="replace") + b"\r\n")
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="{self.field}"; '
             'filename="picture.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
@@ -166,7 +166,7 @@ class RequestForm:
 
     def _text(self, value: Any) -> str:
         text = text_of(value)
-        return json_bytes(_array(value).tolist()).decode() if text is None else text
+        return json_bytes(_numbers(value).tolist()).decode() if text is None else text
 
     def _from_template(self, value: Any, metadata: Mapping[str, Any], prompt: str) -> Request:
         """Fill the words of a template; each stands for a whole value, or within a text."""
@@ -177,7 +177,7 @@ class RequestForm:
             words["$PICTURE_BASE64"] = encoded
             words["$PICTURE_URL"] = f"data:image/jpeg;base64,{encoded}"
         if "$VALUES" in template or "$SHAPE" in template:
-            array = _array(value)
+            array = _numbers(value)
             words["$VALUES"] = array.tolist()
             words["$FLAT_VALUES"] = array.ravel().tolist()
             words["$SHAPE"] = list(array.shape)
@@ -227,7 +227,17 @@ def _filled(node: Any, words: Mapping[str, Any]) -> Any:
 def _array(value: Any) -> np.ndarray[Any, Any]:
     if not isinstance(value, np.ndarray):
         raise RequestError(f"{described(value)} cannot be sent in this form; an array can")
+    if value.dtype.hasobject:
+        raise RequestError(f"{described(value)} cannot be sent; expected numbers")
     return value
+
+
+def _numbers(value: Any) -> np.ndarray[Any, Any]:
+    """Return an array of numbers that JSON knows."""
+    array = _array(value)
+    if array.dtype.kind not in "biuf":
+        raise RequestError(f"{described(value)} is nothing that JSON knows; --form npy sends it")
+    return array
 
 
 def _npy(array: np.ndarray[Any, Any]) -> bytes:

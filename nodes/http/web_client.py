@@ -10,14 +10,17 @@ import socket
 import ssl
 import threading
 import urllib.request
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 from dora_rt.errors import DoraRtError
 
 _PIECE_NBYTES = 65536
+# Shorter values of a query are words such as `v1`, and no keys.
+_LEAST_SECRET = 6
 
 
 class ServiceError(DoraRtError):
@@ -79,6 +82,18 @@ class Address:
             f"{parts.scheme}://{shown_host}{shown_port}{parts.path or '/'}",
             user,
         )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What is not to be shown where a service repeats it: password and values of the query."""
+        _, _, password = self.credentials.partition(":")
+        # As it was sent, and as services read it.
+        values = [part.partition("=")[2] for part in self.path.partition("?")[2].split("&")]
+        values = [one for one in values if len(one) >= _LEAST_SECRET]
+        found = [password, quote(password, safe=""), *values, *map(unquote_plus, values)]
+        if password:
+            found.append(_basic(self.credentials).partition(" ")[2])
+        return tuple(dict.fromkeys(filter(None, found)))
 
     @property
     def is_on_this_machine(self) -> bool:
@@ -201,6 +216,7 @@ class WebClient:
             raise TimeoutError
         if response.will_close:
             self.close()
+        content = self._unpacked(content, response.headers.get("Content-Encoding", ""))
         return Answer(
             response.status,
             response.reason,
@@ -220,6 +236,28 @@ class WebClient:
             # Reading in pieces does not tell by itself.
             raise http.client.IncompleteRead(b"", response.length)
         return b"".join(pieces)
+
+    def _unpacked(self, content: bytes, encoding: str) -> bytes:
+        """Return the content; some servers compress it without being asked."""
+        match encoding.strip().lower():
+            case "" | "identity":
+                return content
+            case _ if not content:
+                return content
+            case "gzip" | "x-gzip" | "deflate":
+                unpacker = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
+            case _:
+                raise ValueError(f"its answer is encoded as {encoding[:40]!r}, unasked")
+        try:
+            # A little may become very much.
+            found = unpacker.decompress(content, self._max_answer_nbytes + 1)
+        except zlib.error as error:
+            raise ValueError(f"its answer is no {encoding}: {error}") from error
+        if len(found) > self._max_answer_nbytes:
+            raise ValueError(f"its answer has more than {self._max_answer_nbytes} bytes")
+        if not unpacker.eof:
+            raise ValueError(f"its answer is cut: the {encoding} has no end")
+        return found
 
     def _connect(self) -> http.client.HTTPConnection:
         address = self._address
@@ -273,6 +311,10 @@ def _reason(error: Exception) -> str:
             return (
                 f"its certificate is not trusted ({error.verify_message}); --ca-file trusts another"
             )
+        case ssl.SSLError():
+            # Its errno is a number of OpenSSL, and none of the system.
+            why = (error.reason or str(error)).replace("_", " ").lower()
+            return f"no TLS with it ({why}); https:// is for what speaks TLS, else http://"
         case socket.gaierror():
             return f"no address for this name ({error.strerror})"
         case http.client.RemoteDisconnected() | ConnectionResetError() | BrokenPipeError():

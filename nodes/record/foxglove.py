@@ -109,7 +109,8 @@ class _Pictures:
         found = _picture(event)
         if found is None:
             return None
-        if isinstance(found, PictureFile) and found.kind in _FILES:
+        # A photo that lies on its side goes upright, as its boxes are.
+        if isinstance(found, PictureFile) and found.kind in _FILES and not found.is_turned:
             return self._message(event, wall_ns, bytes(found.content), found.kind)
         try:
             image = picture_of(event.value, event.metadata)

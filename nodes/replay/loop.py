@@ -23,6 +23,10 @@ logger = logging.getLogger(__name__)
 _LOOK_UP_S = 0.05  # how long the loop may take to notice a stop
 _LOOP_PAUSE_NS = 40_000_000  # between the last sample and the first one of the next round
 
+# At full speed a round takes longer than this, so that no capture gets into the future; it is the
+# same in all replay nodes, and gives each picture its own time.
+_FAST_ROUND_NS = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -71,6 +75,9 @@ def run(
     sent = 0
     try:
         base_ns = _wait_for_start(node, next(iter(sources.values())), clock)
+        if not pace.rate:
+            # All come at once: they were captured before, for no capture is in the future.
+            base_ns -= end_ns - begin_ns
         while not node.is_stopped():
             before = sent
             for recorded in recording.read(sources, begin_ns, end_ns):
@@ -86,7 +93,8 @@ def run(
                 )
             if not pace.loops:
                 break
-            base_ns += _scaled(end_ns - begin_ns + _LOOP_PAUSE_NS, pace.rate)
+            round_ns = _scaled(end_ns - begin_ns + _LOOP_PAUSE_NS, pace.rate)
+            base_ns += round_ns if pace.rate else _FAST_ROUND_NS
     except NodeClosedError:
         # The stop may come between the look at it and the sending; it is no error.
         logger.debug("told to stop while sending")

@@ -114,8 +114,7 @@ class Stream:
         picture = self._rerun.EncodedImage(contents=contents, media_type=media_type)
         self._recording.log("image", picture)
         found = view.findings.get("bbox")
-        # The head of a JPEG file does not say whether the picture is shown turned.
-        has_boxes = found is not None and (found.are_of(*size) or found.are_of(*size[::-1]))
+        has_boxes = found is not None and found.are_of(*size)
         boxes = self._rerun.Clear(recursive=False)
         if found is not None and has_boxes and len(found.boxes):
             boxes = self._boxes(found)
@@ -218,13 +217,14 @@ class _Remote(Stream):
 def _encoded(event: Event, quality: int) -> tuple[bytes, str, tuple[int, int]]:
     """Return a picture as a file, its media type, and its width and height."""
     found = read_picture(event.value, event.metadata)
-    if isinstance(found, PictureFile) and found.kind in ("jpeg", "png"):
+    # The viewer shows a photo that lies on its side as it lies; its boxes are of the upright one.
+    if isinstance(found, PictureFile) and found.kind in ("jpeg", "png") and not found.is_turned:
         return bytes(found.content), f"image/{found.kind}", found.size
     picture = picture_of(event.value, event.metadata)
     is_encoded, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not is_encoded:
         raise NoPictureError(f"a picture of {found.size} pixels cannot be made a JPEG file")
-    return jpeg.tobytes(), "image/jpeg", found.size
+    return jpeg.tobytes(), "image/jpeg", (picture.shape[1], picture.shape[0])
 
 
 def _resident_nbytes() -> int:

@@ -68,7 +68,7 @@ class Word:
         """Read a word.
 
         Raises:
-            ValueError: it is none.
+            ValueError, OverflowError, RecursionError: it is none.
         """
         fields = json.loads(body)
         if not isinstance(fields, dict):
@@ -267,7 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "/drive":
                 try:
                     state = seat.hear(Word.parse(body))
-                except (ValueError, RecursionError) as error:
+                except (ValueError, OverflowError, RecursionError) as error:
                     self._refuse(HTTPStatus.BAD_REQUEST, f"no word of the page: {error}")
                     return
             case "/stop":

@@ -63,6 +63,8 @@ class Keyboard:
         changed[3] &= ~(termios.ICANON | termios.ECHO)
         changed[6][termios.VMIN], changed[6][termios.VTIME] = 1, 0
         termios.tcsetattr(descriptor, termios.TCSANOW, changed)
+        # What was typed before, while the node was not there, was not meant to drive.
+        termios.tcflush(descriptor, termios.TCIFLUSH)
         self._thread = threading.Thread(target=self._read, name="keyboard", daemon=True)
         self._thread.start()
 

@@ -29,7 +29,7 @@ from .capture import (
 from .frame import Frame, FrameSource, Image, SourceError
 from .played_video import VideoFile
 from .recordings import Recording
-from .resizing import ResizedSource
+from .resizing import ResizedSource, resized
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,8 @@ class NetworkSource:
             )
             raise FoundError(self._sized(StillPicture(image)))
         fps = SNAPSHOT_FPS if self._wanted.fps is None else self._wanted.fps
-        return SnapshotCapture(name, picture, lambda: self._fetch(self._url), fps)
+        size = self._wanted.width, self._wanted.height
+        return SnapshotCapture(name, picture, lambda: self._fetch(self._url), fps, size)
 
     def _open_again(self) -> Capture:
         try:
@@ -182,6 +183,7 @@ class SnapshotCapture:
         first: the picture that was fetched already.
         fetch: fetches the next one; None if there is none.
         fps: how often, at most.
+        size: width and height in which it is given, as of a recording.
         clock: nanoseconds of a monotonic clock.
         sleep: sleeps for some seconds.
     """
@@ -192,6 +194,7 @@ class SnapshotCapture:
         first: bytes,
         fetch: Callable[[], bytes | None],
         fps: float,
+        size: tuple[int | None, int | None] = (None, None),
         *,
         clock: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], None] = time.sleep,
@@ -201,10 +204,11 @@ class SnapshotCapture:
         self._is_fresh = True
         self._fetch = fetch
         self._fps = fps
+        self._size = size
         self._clock = clock
         self._sleep = sleep
         self._fetched_ns = clock()
-        self._shape = decode_picture(name, first).shape
+        self._shape = resized(decode_picture(name, first), *self._size).shape
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
         """Return True: there is no connection between two pictures."""
@@ -227,7 +231,7 @@ class SnapshotCapture:
         if self._picture is None:
             return False, None
         try:
-            decoded = decode_picture(self._name, self._picture)
+            decoded = resized(decode_picture(self._name, self._picture), *self._size)
         except SourceError as error:
             logger.debug("%s", error)
             return False, None

@@ -43,7 +43,7 @@ class ResizedSource:
         self._source.close()
 
     def _resized(self, frame: Frame) -> Frame:
-        shape = (*self._size(frame.shape), 3)
+        shape = (*fitted_size(frame.shape, self._width, self._height), 3)
         if shape == frame.shape:
             return frame
 
@@ -62,11 +62,22 @@ class ResizedSource:
 
         return replace(frame, shape=shape, fill=fill)
 
-    def _size(self, shape: tuple[int, int, int]) -> tuple[int, int]:
-        height, width, _ = shape
-        if self._width is None and self._height is None:
-            return height, width
-        if self._width is None:
-            assert self._height is not None
-            return self._height, max(round(width * self._height / height), 1)
-        return self._height or max(round(height * self._width / width), 1), self._width
+
+def fitted_size(shape: tuple[int, ...], width: int | None, height: int | None) -> tuple[int, int]:
+    """Return height and width of a picture of `shape` in the size that was asked for."""
+    own_height, own_width = shape[:2]
+    if width is None and height is None:
+        return own_height, own_width
+    if width is None:
+        assert height is not None
+        return height, max(round(own_width * height / own_height), 1)
+    return height or max(round(own_height * width / own_width), 1), width
+
+
+def resized(image: Image, width: int | None, height: int | None) -> Image:
+    """Return a picture in the size that was asked for; the one that was given if it has it."""
+    to_height, to_width = fitted_size(image.shape, width, height)
+    if (to_height, to_width) == image.shape[:2]:
+        return image
+    method = cv2.INTER_AREA if to_height < image.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (to_width, to_height), interpolation=method), np.uint8)

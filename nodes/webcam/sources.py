@@ -107,6 +107,9 @@ def parse_source(text: str, fallback: str = SCENE_URL) -> Source:
     Raises:
         SourceError: it is none, or names a file or folder that is not there.
     """
+    if not text.strip():
+        # The folder in which the node runs is hardly meant.
+        raise SourceError(f"--source is empty; expected {EXPECTED}")
     if text == "auto":
         return Auto(_parse_scene("--fallback", fallback))
     if text.isascii() and text.isdigit():
@@ -198,6 +201,10 @@ def _parse_path(text: str) -> Source:
         path = Path(unquote(str(path)))
     if path.is_dir():
         return _parse_folder(shown, path)
+    if path.exists() and not path.is_file():
+        raise SourceError(
+            f"--source '{shown}': it is neither a file nor a folder; expected {EXPECTED}"
+        )
     if not path.is_file():
         place = without_secrets(str(Path(shown.removeprefix("file://")).expanduser().absolute()))
         raise SourceError(

@@ -115,15 +115,18 @@ def test_ctrl_c_in_the_terminal_stops_the_dataflow(terminal: Terminal):
     assert "SIGINT: stopping" in terminal.text
 
 
+@pytest.mark.parametrize("pipe", ["", " | cat"], ids=["alone", "pipe"])
 def test_ctrl_z_leaves_the_keys_to_the_node_and_not_the_node_to_read_those_of_the_shell(
-    flow: Flow,
+    flow: Flow, pipe: str
 ):
     flow.write("flow.yml", "nodes: [{id: asks, path: asks.py, stdin: terminal}]\n")
-    flow.write("asks.py", "print('hello', input('name? '))\n")
+    flow.write("asks.py", "print('ready')\nprint('hello', input('name? '))\n")
     # A shell with job control goes on when its job is suspended.
-    terminal = Terminal("/bin/bash", "-mc", f"{' '.join(flow.command())}; echo over")
+    terminal = Terminal("/bin/bash", "-mc", f"{' '.join(flow.command())}{pipe}; echo over")
     try:
-        eventually(lambda: terminal.shows("name? "), within_s=20)
+        # To a pipe whole lines only are written, so the question comes with the answer.
+        asked = "name? " if not pipe else "asks | ready"
+        eventually(lambda: terminal.shows(asked), within_s=20)
         terminal.type("\x1a")
         eventually(lambda: terminal.shows("Ctrl-Z does nothing while a node has the terminal"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -87,3 +88,10 @@ class FakeCapture:
 
     def release(self) -> None:
         self.is_released = True
+
+
+def photo_on_its_side(width: int, height: int) -> bytes:
+    """A JPEG file of `height` x `width` pixels that says that it is to be turned to the right."""
+    exif = b"Exif\0\0II" + struct.pack("<HIHHHIHHI", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    jpeg = cv2.imencode(".jpg", picture(height, width))[1].tobytes()
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import io
 import json
 import logging
 import re
 import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import cv2
 import numpy as np
@@ -193,6 +196,32 @@ def test_service_that_is_not_there_or_no_web_service_is_told(serve: Serve):
         ask(serve(behave).url)
 
 
+def test_service_without_tls_is_told_as_such(serve: Serve):
+    url = serve(saying(b"{}")).url.replace("http:", "https:")
+
+    with pytest.raises(ServiceError, match=r"no TLS with it \(.*\); https:// is for what speaks"):
+        ask(url)
+
+
+def test_answer_that_is_compressed_unasked_is_unpacked_within_the_limit(serve: Serve):
+    def asked_of(content: bytes, encoding: str) -> bytes:
+        return ask(serve(saying(content, Content_Encoding=encoding)).url).body
+
+    packed = gzip.compress(b"[1]")
+    assert asked_of(packed, "gzip") == b"[1]"
+    assert asked_of(zlib.compress(b"[1]"), "deflate") == b"[1]"
+    assert asked_of(b"[1]", "identity") == b"[1]"
+    assert asked_of(b"", "gzip") == b""
+    for content, encoding, why in [
+        (gzip.compress(bytes(100_001)), "gzip", "has more than 100000 bytes"),
+        (packed[:-9], "gzip", "is cut: the gzip has no end"),
+        (b"[1]", "gzip", "is no gzip"),
+        (b"[1]", "br", "is encoded as 'br', unasked"),
+    ]:
+        with pytest.raises(ServiceError, match=f"its answer {why}"):
+            asked_of(content, encoding)
+
+
 def test_answer_without_end_is_refused(serve: Serve):
     service = serve(saying(b"x" * 100_001))
 
@@ -268,10 +297,12 @@ def test_secrets_are_taken_from_variables_and_sent_but_never_shown(
 ):
     def behave(handler: BaseHTTPRequestHandler, asked: Asked) -> None:
         # As services do that show what they were sent.
-        say(handler, json.dumps(asked.headers).encode() * 3, status=401)
+        text = f"{asked.path} {unquote_plus(asked.path)} {encoded} {json.dumps(asked.headers)}"
+        say(handler, text.encode() * 3, status=401)
 
     service = serve(behave)
-    url = service.url.replace("//", "//me:pass-word@") + "/ask?key=in-query"
+    encoded = base64.b64encode(b"me:pass-word").decode()
+    url = service.url.replace("//", "//me:pass-word@") + "/ask?v=1&key=in%20query%2F"
     words = ["--url", url, "--token-env", "MY_TOKEN", "--header-env", "X-Api-Key: MY_KEY"]
     with pytest.raises(SystemExit):
         parse_options(words, {"MY_KEY": "key-secret"})
@@ -298,9 +329,10 @@ def test_secrets_are_taken_from_variables_and_sent_but_never_shown(
     assert sent["Authorization"] == "Bearer token-secret"
     assert sent["X-Api-Key"] == "key-secret"
     assert sent["X-Camera"] == "front"
-    assert service.asked[0].path == "/ask?key=in-query"
+    assert service.asked[0].path == "/ask?v=1&key=in%20query%2F"
+    assert "/ask?v=1&key=***" in caplog.text
     assert "is the token right (--token-env)?" in caplog.text
-    for secret in ("token-secret", "key-secret", "pass-word", "in-query"):
+    for secret in ("token-secret", "key-secret", "pass-word", encoded, "in%20", "in query"):
         assert secret not in caplog.text
         assert secret not in repr(options.url)
 
@@ -357,6 +389,11 @@ def test_arrays_and_texts_go_as_json_or_as_numpy_writes_them():
         RequestForm(Form.JPEG).make("image", array, {}, "")
     with pytest.raises(RequestError, match="cannot be sent in this form"):
         RequestForm().make("image", b"\xff\x00", {}, "")
+    for form in (Form.AUTO, Form.OPENAI, Form.OLLAMA):
+        with pytest.raises(RequestError, match="nothing that JSON knows; --form npy sends it"):
+            RequestForm(form).make("image", np.array([1j]), {}, "")
+    with pytest.raises(RequestError, match="expected numbers"):
+        RequestForm(Form.NPY).make("image", np.array([None]), {}, "")
 
 
 def test_form_of_html_has_the_file_and_the_fields():

@@ -12,20 +12,23 @@ import cv2
 import numpy as np
 import pyarrow
 import pytest
+from dora_rt.nodes.record.foxglove import showing
 from dora_rt.nodes.record.loop import run as record
 from dora_rt.nodes.record.recorder import Compression, PictureForm, Recorder
 from dora_rt.nodes.recorded import ENCODING, RecordingError, decode, encode
 from dora_rt.nodes.replay.loop import Pace
 from dora_rt.nodes.replay.loop import run as replay
 from dora_rt.nodes.replay.recording import Recording
+from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from mcap.reader import make_reader
 from mcap.writer import Writer
 from mcap_protobuf.decoder import DecoderFactory
 
 from dora_rt.errors import ExtraMissingError
 from dora_rt.event import Event
-from dora_rt.testing import FakeNode
+from dora_rt.testing import FakeNode, make_event
 from dora_rt.transport.values.header import DTYPES
+from tests.nodes.node_helpers import photo_on_its_side
 from tests.pictures.no_pictures import NO_PICTURES
 
 SECOND_NS = 10**9
@@ -111,7 +114,8 @@ def test_replay_without_inputs_begins_when_the_flow_has_started(tmp_path: Path):
     began_ns = now_ns[0]
     replay(node, Recording.open(path), {"a/b": "b"}, Pace(rate=0), lambda: now_ns[0])
 
-    assert [sent.captured_ns - began_ns >= 10_000_000_000 for sent in node.sent] == [True] * 3
+    assert now_ns[0] == began_ns + 10_000_000_000
+    assert [now_ns[0] - sent.captured_ns for sent in node.sent] == [20_000_000, 10_000_000, 0]
 
 
 def test_replay_keeps_the_pace_or_a_multiple_of_it(tmp_path: Path):
@@ -476,3 +480,14 @@ def test_commands_read_recordings_without_numpy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"
+
+
+def test_photo_that_lies_on_its_side_is_upright_in_foxglove_as_its_boxes_are():
+    event = make_event("image", photo_on_its_side(20, 30), metadata={"encoding": "jpeg"})
+
+    shown = showing(event, PictureForm.JPEG, "cam/image")
+
+    assert shown is not None
+    message = CompressedImage.FromString(shown.make(event, 0))
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    assert cv2.imdecode(np.frombuffer(message.data, np.uint8), flags).shape == (30, 20, 3)

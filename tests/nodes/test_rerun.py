@@ -15,14 +15,14 @@ from urllib.request import urlopen
 import cv2
 import numpy as np
 import pytest
-from dora_rt.nodes.rerun import parse_options
+from dora_rt.nodes.rerun import parse_options, stream
 from dora_rt.nodes.rerun.feed import Feed
 from dora_rt.nodes.rerun.loop import run
 from dora_rt.nodes.rerun.stream import Target, open_stream
 
 from dora_rt.testing import FakeNode, make_event
 from tests.harness.flow import Flow
-from tests.nodes.node_helpers import file_env
+from tests.nodes.node_helpers import file_env, photo_on_its_side
 
 FLOW = """
     nodes:
@@ -248,3 +248,13 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch, t
 
     with pytest.raises(Exception, match=r"pip install 'dora_rt\[rerun\]'"):
         open_stream(Target.FILE, str(tmp_path / "a.rrd"), port=1, memory_nbytes=1)
+
+
+def test_photo_that_lies_on_its_side_is_sent_upright_as_its_boxes_are():
+    event = make_event("image", photo_on_its_side(20, 30), metadata={"encoding": "jpeg"})
+
+    content, media_type, size = stream._encoded(event, 80)
+
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    assert cv2.imdecode(np.frombuffer(content, np.uint8), flags).shape == (30, 20, 3)
+    assert (media_type, size) == ("image/jpeg", (20, 30))

@@ -160,6 +160,22 @@ def test_terminal_is_given_back_as_it_was(terminal: tuple[int, str]):
     assert pilot.command().device == "", "a keyboard that is closed holds nothing"
 
 
+def test_what_was_typed_before_the_node_was_there_does_not_drive(
+    terminal: tuple[int, str], caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    ours, path = terminal
+    pilot = Pilot()
+    os.write(ours, b"www")
+
+    keyboard = Keyboard.open(path, pilot, 60)
+
+    os.write(ours, b"+")
+    eventually(lambda: "speed 62 %" in caplog.text)
+    assert pilot.command().device == ""
+    keyboard.close()
+
+
 def test_terminal_that_goes_away_is_a_stop(caplog: pytest.LogCaptureFixture):
     ours, theirs = pty.openpty()
     pilot = Pilot()
@@ -335,6 +351,8 @@ def test_nonsense_is_refused_and_does_not_drive(server: tuple[Page, Pilot], fiel
     assert pilot.command().device == ""
     assert page.ask("POST", "/drive", b"x" * 2000, X_Teleop_Token=page.token)[0] == 413
     assert page.ask("POST", "/drive", b"[" * 900, X_Teleop_Token=page.token)[0] == 400
+    huge = b'{"page": "a", "number": 1, "ticket": 1, "turn": 1%s}' % (b"0" * 400)
+    assert page.ask("POST", "/drive", huge, X_Teleop_Token=page.token)[0] == 400
     assert page.post("/other", {})[0] == 404
 
 

@@ -206,6 +206,15 @@ def test_snapshots_are_fetched_no_faster_than_asked_for():
     assert capture.retrieve()[1].mean() == pytest.approx(60, abs=2)
 
 
+def test_snapshots_have_the_size_that_was_asked_for_as_recordings_have():
+    capture = SnapshotCapture("cam", jpeg(20), lambda: jpeg(30), 0, (32, None))
+
+    shapes = [capture.grab() and capture.retrieve()[1].shape for _ in range(2)]
+
+    assert shapes == [(24, 32, 3)] * 2
+    assert capture.get(cv2.CAP_PROP_FRAME_WIDTH) == 32
+
+
 def test_stream_without_length_stays_a_camera_that_is_waited_for():
     live = FakeCapture([picture(64, 48, 9)] * 3)
     live.properties[cv2.CAP_PROP_FRAME_COUNT] = -2.767e17

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -309,3 +310,17 @@ def test_auto_without_a_camera_shows_the_scene_that_fallback_describes(tmp_path)
 def test_wrong_fallback_is_named():
     with pytest.raises(SourceError, match=r"--fallback test://scene.*'seeed'"):
         parse_source("auto", "test://scene?seeed=1")
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_empty_source_is_not_the_folder_of_the_node(text):
+    with pytest.raises(SourceError, match="--source is empty"):
+        parse_source(text)
+
+
+def test_what_is_there_and_is_no_file_is_not_said_to_be_missing(tmp_path):
+    fifo = tmp_path / "pictures.jpg"
+    os.mkfifo(fifo)
+
+    with pytest.raises(SourceError, match="neither a file nor a folder"):
+        parse_source(str(fifo))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import cv2
@@ -143,3 +144,32 @@ def test_error_says_what_came_and_what_was_expected():
         picture_of(png_claiming(60_000, 60_000), {})
     with pytest.raises(NoPictureError, match="an array of Arrow of string is no picture"):
         picture_of(pyarrow.array(["a"]), {})
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("orientation", "is_turned"), [(1, False), (3, True), (6, True)])
+def test_photo_says_whether_it_is_to_be_turned(order: str, orientation: int, is_turned: bool):
+    name = b"II" if order == "<" else b"MM"
+    exif = b"Exif\0\0" + name + struct.pack(f"{order}HIH", 42, 8, 1)
+    exif += struct.pack(f"{order}HHIHHI", 0x0112, 3, 1, orientation, 0, 0)
+    jpeg = cv2.imencode(".jpg", BGR)[1].tobytes()
+    photo = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+    found = read_picture(photo, {})
+
+    assert isinstance(found, PictureFile)
+    assert found.is_turned == is_turned
+    assert (picture_of(photo, {}).shape == (30, 20, 3)) == (orientation == 6)
+
+
+def test_file_in_every_second_byte_of_an_array_is_a_picture():
+    jpeg = np.frombuffer(cv2.imencode(".jpg", BGR)[1].tobytes(), np.uint8)
+
+    assert picture_of(np.repeat(jpeg, 2)[::2], {}).shape == (20, 30, 3)
+
+
+def test_sizes_of_numpy_do_not_overflow():
+    metadata = {"width": np.int32(65_536), "height": np.int32(65_536), "encoding": "mono8"}
+
+    with pytest.raises(NoPictureError, match="has 4294967296 numbers"):
+        picture_of(np.zeros(0, np.uint8), metadata)

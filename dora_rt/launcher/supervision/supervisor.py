@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
 from collections.abc import Callable
@@ -134,6 +135,8 @@ class Supervisor:
                 key.data()
         for number in self._signals.take():
             if number is signal.SIGTSTP:
+                # As in `dora-launch flow.yml | tee log`: tee is suspended, and the shell waits.
+                os.killpg(0, signal.SIGCONT)
                 run.console.notice(
                     "Ctrl-Z does nothing while a node has the terminal, and Ctrl-C stops the "
                     "dataflow; other commands need another terminal"
