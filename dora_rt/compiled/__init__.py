@@ -36,6 +36,13 @@ else:
         _cores = None
         WHY_NOT = str(error) if "_cores" not in str(error) else "it was not built"
 
+_INTERFACE = 1
+"""As in `_cores.pyx`: counted up there and here when what the two expect of each other changes."""
+
+if not TYPE_CHECKING and _cores is not None and getattr(_cores, "INTERFACE", 0) != _INTERFACE:
+    _cores = None
+    WHY_NOT = "it was built from other sources; install dora_rt again"
+
 IS_COMPILED: bool = _cores is not None
 """Whether the compiled code is at work in this process."""
 

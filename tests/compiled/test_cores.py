@@ -66,6 +66,20 @@ def test_variable_leaves_the_compiled_code_out():
         assert python(code, **{PURE_VARIABLE: "0"}) == "compiled"
 
 
+@only_compiled
+@pytest.mark.usefixtures("starts_programs")
+def test_cores_that_were_built_from_other_sources_are_left_out():
+    code = (
+        "from dora_rt.compiled import _cores; import sys; _cores.INTERFACE = 0; "
+        "del sys.modules['dora_rt.compiled']; import dora_rt.compiled as again; "
+        "print(again.describe_code())"
+    )
+
+    said = python(code)
+
+    assert said == "pure Python: it was built from other sources; install dora_rt again"
+
+
 @pytest.mark.usefixtures("starts_programs")
 def test_version_says_which_code_is_at_work():
     done = subprocess.check_output([sys.executable, "-m", "dora_rt", "--version"], text=True)
