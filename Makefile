@@ -25,7 +25,7 @@ endef
 
 help:
 	@echo "make run    see the demo: camera (or a drawn scene), detection, picture"
-	@echo "make check  linters, types, contracts, and the tests that start no programs: under a minute"
+	@echo "make check  linters, types, contracts, and the tests that start no programs: about a minute"
 	@echo "make test   everything that must pass: linters, types, contracts, all tests"
 	@echo "make lint   only linters, types and contracts"
 	@echo "make soak   the endurance tests at full length, about twenty minutes; the oldest dependencies"

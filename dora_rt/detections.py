@@ -77,6 +77,11 @@ class Detections:
 def read_detections(value: Any, metadata: Mapping[str, Any]) -> Detections:
     """Return the boxes of a sample with what its metadata say about them.
 
+    Args:
+        value: as `boxes_of` takes it.
+        metadata: of the sample: `labels`, `width` and `height` of the picture in pixels, its `seq`,
+            and `ids`; each may be missing.
+
     Raises:
         NoBoxesError: it has none.
     """
@@ -185,6 +190,11 @@ def labels_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(map(plain_label, labels)) if isinstance(labels, (list, tuple)) else ()
 
 
+def label_of(class_id: int, labels: Sequence[str]) -> str:
+    """Return the name of a class; `class 7` where the sender has no name for it."""
+    return labels[class_id] if 0 <= class_id < len(labels) else f"class {class_id}"
+
+
 def plain_label(label: Any) -> str:
     """Return the name of a class as one line of text that can be drawn, printed and sent.
 
@@ -291,7 +301,7 @@ def classes_of(value: Any) -> NDArray[np.float32]:
 
 
 def corners_of(oriented: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the corners of oriented boxes, N x 4 x 2, around each in the order of the angle."""
+    """Return the corners of N x 7 oriented boxes as N x 4 x 2, each in the order of the angle."""
     angles = oriented[:, 4]
     along = np.stack((np.cos(angles), np.sin(angles)), axis=1) * oriented[:, 2:3] / 2
     across = np.stack((-np.sin(angles), np.cos(angles)), axis=1) * oriented[:, 3:4] / 2
@@ -304,6 +314,9 @@ def outlines_of(masks: NDArray[Any]) -> list[tuple[int, NDArray[np.int32]]]:
     """Return the outlines of masks: the number of the box (from 0), and P x 2 points in order.
 
     A mask of several parts has several outlines; they are true to a pixel.
+
+    Args:
+        masks: H x W, as `masks_of` returns them.
     """
     import cv2
 

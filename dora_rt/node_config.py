@@ -162,7 +162,7 @@ class NodePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class RunLinks:
+class RunFacts:
     """What all processes of one run are told of it."""
 
     run: str
@@ -200,7 +200,7 @@ class NodeConfig(NodePlan):
     connection_fd: int | None
 
     @property
-    def is_watched(self) -> bool:
+    def is_traced(self) -> bool:
         """Whether the process records what it does."""
         return self.has_spans or self.trace_path is not None
 
@@ -227,23 +227,23 @@ class NodeConfig(NodePlan):
 
 
 def make_config(
-    plan: NodePlan, links: RunLinks, descriptors: Descriptors, restart_count: int
+    plan: NodePlan, facts: RunFacts, descriptors: Descriptors, restart_count: int
 ) -> NodeConfig:
     """Make the configuration of a process that is about to start, or to attach.
 
     Args:
         plan: its plan, with the present generations of its inputs and outputs.
-        links: the run that it is part of.
+        facts: of the run that it is part of.
         descriptors: its open files, by the numbers that they have in it.
         restart_count: how often the node was started again.
     """
     return NodeConfig(
         **{field.name: getattr(plan, field.name) for field in dataclasses.fields(NodePlan)},
-        run=links.run,
-        description_path=links.description_path,
-        trace_path=links.trace_path,
+        run=facts.run,
+        description_path=facts.description_path,
+        trace_path=facts.trace_path,
         # The lines that the relay sends on are no work.
-        has_spans=links.has_spans and not plan.is_relay,
+        has_spans=facts.has_spans and not plan.is_relay,
         restart_count=restart_count,
         status_fd=descriptors.status_fd,
         lock_fd=descriptors.lock_fd,

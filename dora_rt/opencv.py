@@ -6,9 +6,8 @@ Nothing here imports cv2.
 from __future__ import annotations
 
 import re
-import shutil
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 WHEELS = (
@@ -37,6 +36,9 @@ def installed_wheels() -> dict[str, str]:
 
 def repair_command() -> str:
     """Return the command that leaves one OpenCV which can be imported, as one types it here."""
+    # Here, as below: hardly any command needs it.
+    import shutil
+
     beside = Path(sys.executable).with_name("dora-rt")
     found = shutil.which("dora-rt")
     if found is not None and Path(found).parent == beside.parent:
@@ -49,12 +51,14 @@ def repair_command() -> str:
     return f"{command} doctor --repair-opencv"
 
 
-def explain(lines: Sequence[str], wheels: Collection[str]) -> str | None:
+def explain(
+    lines: Sequence[str], find_wheels: Callable[[], Collection[str]] = installed_wheels
+) -> str | None:
     """Return one line on a traceback that ends because cv2 is broken or missing, else None.
 
     Args:
         lines: the last lines of the traceback.
-        wheels: the wheels of OpenCV that are installed where it happened.
+        find_wheels: returns the wheels of OpenCV that are installed where it happened.
     """
     text = "\n".join(lines)
     last = next((line for line in reversed(lines) if line.strip()), "").strip()
@@ -65,6 +69,8 @@ def explain(lines: Sequence[str], wheels: Collection[str]) -> str | None:
     library = re.search(_MISSING_LIBRARY, last)
     if library is None and not re.search(f"{_OLD_NUMPY}|{_NO_ATTRIBUTE}", last):
         return None
+    # Only now: it looks through all packages.
+    wheels = find_wheels()
     if len(wheels) > 1:
         return (
             f"{' and '.join(sorted(wheels))} overwrite each other's cv2: `{repair_command()}` "

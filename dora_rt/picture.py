@@ -70,7 +70,7 @@ class Pixels:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height."""
+        """Width and height in pixels."""
         return self.array.shape[1], self.array.shape[0]
 
 
@@ -81,7 +81,7 @@ class PictureFile:
     Attributes:
         content: the bytes; the shared memory itself where they were sent as an array.
         kind: jpeg, png, webp, bmp or pnm.
-        size: width and height.
+        size: width and height in pixels.
     """
 
     content: bytes | Image

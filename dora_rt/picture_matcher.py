@@ -14,6 +14,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from dora_rt.detections import Detections, read_found
+from dora_rt.event import Event
+
 Pixels = TypeVar("Pixels")
 Content = TypeVar("Content")
 
@@ -90,12 +93,30 @@ class _Held(Generic[Pixels, Content]):
     findings: dict[str, Content] = field(default_factory=dict)
 
 
+def received_picture(event: Event) -> Picture[Event]:
+    """Return a received picture, not decoded: `picture_of` decodes the value of its event."""
+    value = event.value
+    nbytes = len(value) if isinstance(value, bytes) else int(getattr(value, "nbytes", 0))
+    return Picture(event.origin_ns, event, event.sent_ns, event.seq, nbytes)
+
+
+def received_finding(event: Event) -> Finding[Detections]:
+    """Return what was found: boxes, or what the input is named for.
+
+    Raises:
+        NoBoxesError: it holds something else.
+        CorruptSampleError: its metadata were overwritten in shared memory.
+    """
+    found = read_found(event.id, event.value, event.metadata)
+    return Finding(event.origin_ns, found, event.sent_ns, found.picture_seq)
+
+
 class PictureMatcher(Generic[Pixels, Content]):
     """Pair pictures with findings by their origin, in bounded memory.
 
     A picture with findings is shown as soon as it has those of all inputs that send some. Without
     findings one is shown only if none have come for a while: for half a second, or twice as long as
-    they mostly take.
+    they mostly take. All times are nanoseconds of `time.monotonic_ns()`.
 
     Args:
         expected: the names of the inputs of findings; without any, each picture is shown at once.

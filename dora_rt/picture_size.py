@@ -10,7 +10,7 @@ MAX_PIXELS = 2**27
 """134 megapixels, 400 MB as a sample: more than cameras have, and bearable for a machine."""
 
 EXIF_NBYTES = 1 << 16
-"""So far at most a JPEG file says how it is to be turned."""
+"""The first bytes of a JPEG file, within which it says how to turn it."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HEAD_NBYTES = 32
@@ -21,7 +21,7 @@ _JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}
 
 
 def read_size(path: Path) -> tuple[int, int] | None:
-    """Return width and height of a PNG, JPEG, BMP, PNM or WebP file; None of any other.
+    """Return width and height in pixels of a PNG, JPEG, BMP, PNM or WebP file; None of any other.
 
     Raises:
         OSError: it cannot be read.
@@ -44,10 +44,10 @@ def read_size_of(file: BinaryIO) -> tuple[int, int] | None:
 
 
 def is_turned(head: bytes) -> bool:
-    """Whether a JPEG file says that it is to be shown turned or mirrored: not all readers do so.
+    """Whether a JPEG file says that it must be shown turned or mirrored: not all readers do so.
 
     Args:
-        head: its first EXIF_NBYTES.
+        head: its first `EXIF_NBYTES`, or all of a shorter file.
     """
     tiff = head.find(b"Exif\0\0") + 6
     order = {b"II": "<", b"MM": ">"}.get(head[tiff : tiff + 2])

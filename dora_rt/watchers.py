@@ -1,7 +1,8 @@
-"""Who looks at a run from outside: a shared lock in its directory, which goes with its process.
+"""Programs that look at a run from outside: each holds a shared lock in the run directory.
 
-No node waits for such a program, and no connection is needed, of which a run takes only a few. The
-launcher asks for the lock when it must know whether anybody still reads what a source sends.
+The lock goes with its process. No node waits for such a program, and no connection is needed, of
+which a run takes only a few. The launcher tries the lock when it must know whether anybody still
+reads what a source sends.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def watch(base: Path, run: str) -> int | None:
-    """Count as one that looks at a run until the descriptor is closed; None: the run has ended."""
+    """Count as one that looks at a run until the descriptor is closed.
+
+    Args:
+        base: the folder of all runs.
+        run: its name.
+
+    Returns:
+        The descriptor; None: the run has ended.
+    """
     try:
         descriptor = os.open(base / run / MANIFEST_NAME, _FILE)
     except OSError:
@@ -40,7 +49,7 @@ def watching(base: Path, run: str) -> Iterator[None]:
 
 
 def has_watchers(folder: Path) -> bool:
-    """Whether anybody looks at the run of this directory, asked by its launcher."""
+    """Whether a program looks at the run of this directory; only its launcher may ask."""
     try:
         descriptor = os.open(folder / MANIFEST_NAME, _FILE)
     except OSError:

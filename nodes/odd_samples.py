@@ -1,4 +1,4 @@
-"""Samples that are not what their input is for: told once for each input, and counted."""
+"""What is told once, however often it comes: samples that are not what their input is for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,25 @@ from collections import Counter
 from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
+
+_MOST_WARNINGS = 20
+
+
+class FewWarnings:
+    """Log each warning once, and not more than 20: a sender may give a new reason each time."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def warn(self, text: str) -> None:
+        """Log a warning, unless it was logged before."""
+        if text not in self._told and len(self._told) < _MOST_WARNINGS:
+            self._told.add(text)
+            logger.warning("%s", text)
+
+    def forget(self) -> None:
+        """Let all be logged again: what was wrong has been right since."""
+        self._told.clear()
 
 
 class OddSamples:
@@ -19,7 +38,7 @@ class OddSamples:
     def __init__(self, name_of: Callable[[str], str] = "input '{}'".format) -> None:
         self._name_of = name_of
         self._counts: Counter[str] = Counter()
-        self._told: set[str] = set()
+        self._warnings = FewWarnings()
 
     def add(self, input_id: str, error: Exception) -> None:
         """Count a sample that was left out."""
@@ -30,9 +49,7 @@ class OddSamples:
 
     def tell_once(self, text: str) -> None:
         """Warn of something that is no matter of a single sample."""
-        if text not in self._told:
-            self._told.add(text)
-            logger.warning("%s", text)
+        self._warnings.warn(text)
 
     def summary(self) -> list[str]:
         """Return a line for each input that had odd samples."""

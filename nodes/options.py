@@ -25,7 +25,21 @@ _FLAG_WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False,
 
 
 class NodeParser(argparse.ArgumentParser):
-    """A parser whose messages do not show the passwords of URLs that they quote."""
+    """The parser of a ready node; its messages do not show the passwords of URLs that they quote.
+
+    Args:
+        name: of the node, as in `python -m dora_rt.nodes.NAME`.
+        description: what it does.
+        epilog: what is shown below the options, as it is.
+    """
+
+    def __init__(self, name: str, description: str | None, epilog: str) -> None:
+        super().__init__(
+            prog=f"python -m dora_rt.nodes.{name}",
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
 
     def error(self, message: str) -> NoReturn:
         """End the program with a message."""

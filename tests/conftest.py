@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_timeout
@@ -24,6 +25,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from dora_rt.runs import NAMESPACE_VARIABLE, base_folder
 from tests.harness import programs
+from tests.harness.browser import open_browser
 from tests.harness.flow import Flow
 from tests.harness.isolated_flow import IsolatedFlow
 from tests.harness.objects import namespace, own_objects
@@ -174,6 +176,12 @@ def isolated(tmp_path: Path) -> Iterator[IsolatedFlow]:
     isolated = IsolatedFlow(tmp_path)
     yield isolated
     isolated.close()
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -15,14 +15,14 @@ from dora_rt.node_config import (
     Descriptors,
     NodeConfig,
     NodePlan,
-    RunLinks,
+    RunFacts,
     make_config,
     to_fields,
 )
 from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
 
-LINKS = RunLinks("0123abcd", "/run/dataflow.json", trace_path="/run/trace", has_spans=True)
+FACTS = RunFacts("0123abcd", "/run/dataflow.json", trace_path="/run/trace", has_spans=True)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def plan() -> Plan:
 
 def test_configuration_is_read_as_it_was_written(plan: Plan):
     for process in plan.processes:
-        config = make_config(process.config, LINKS, Descriptors(5, 6, 7), restart_count=2)
+        config = make_config(process.config, FACTS, Descriptors(5, 6, 7), restart_count=2)
 
         assert NodeConfig.from_json(config.to_json()) == config
         assert (config.run, config.status_fd, config.connection_fd) == ("0123abcd", 5, 7)
@@ -49,7 +49,7 @@ def test_configuration_is_read_as_it_was_written(plan: Plan):
 
 def test_configuration_has_all_that_the_plan_decides(plan: Plan):
     for process in plan.processes:
-        config = make_config(process.config, LINKS, Descriptors(5, 6), restart_count=0)
+        config = make_config(process.config, FACTS, Descriptors(5, 6), restart_count=0)
 
         names = [field.name for field in fields(NodePlan)]
         assert [getattr(config, name) for name in names] == [
@@ -65,7 +65,7 @@ def test_plan_crosses_to_a_program_that_attaches(plan: Plan):
 
 
 def test_configuration_of_another_version_is_refused(plan: Plan):
-    config = make_config(plan.processes[0].config, LINKS, Descriptors(5, 6), restart_count=0)
+    config = make_config(plan.processes[0].config, FACTS, Descriptors(5, 6), restart_count=0)
     other = {**json.loads(config.to_json()), "version": CONFIG_VERSION + 1}
 
     with pytest.raises(VersionMismatchError, match=f"speaks version {CONFIG_VERSION + 1}"):
@@ -76,7 +76,7 @@ def test_relay_is_a_process_as_any_other_that_makes_no_spans(plan: Plan):
     assert plan.relay is not None
     sink, relay = plan.processes[1], plan.processes[plan.relay]
     configs = {
-        process.name: make_config(process.config, LINKS, Descriptors(5, 6), restart_count=0)
+        process.name: make_config(process.config, FACTS, Descriptors(5, 6), restart_count=0)
         for process in plan.processes
     }
 

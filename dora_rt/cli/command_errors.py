@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -19,7 +18,6 @@ from dora_rt.errors import (
     SharedMemoryFullError,
 )
 from dora_rt.exit_codes import EXIT_ENVIRONMENT, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
-from dora_rt.opencv import explain, installed_wheels
 
 
 class UsageError(Exception):
@@ -57,8 +55,12 @@ def exit_at_error(command: str) -> Iterator[None]:
         _fail(f"{command}: {error}", error)
     except (ImportError, AttributeError) as error:
         # Of a verb that shows pictures. Anything else is a fault of ours, with its traceback.
+        import traceback
+
+        from dora_rt.opencv import explain
+
         lines = "".join(traceback.format_exception(error)).splitlines()
-        hint = explain(lines, installed_wheels())
+        hint = explain(lines)
         if hint is None:
             raise
         print(f"{command}: {hint} ({error})", file=sys.stderr)

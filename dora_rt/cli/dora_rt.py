@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         print(make_parser({}).format_help(), end="")
         sys.exit(EXIT_USAGE)
     # What follows an option that comes before the verb is for the parser to judge.
-    asked = words[0] if words and not words[0].startswith("-") else None
+    asked = None if words[0].startswith("-") else words[0]
     if asked is not None and asked not in VERBS:
         print(_say_unknown(asked), file=sys.stderr)
         sys.exit(EXIT_USAGE)

@@ -17,9 +17,9 @@ List the dataflows of this user that are running, and their nodes."""
 
 _EPILOG = """\
 examples:
-  dora-rt ps         each run with its nodes
-  dora-rt ps --json  the whole status of each run, with all counters, for programs
-  dora-rt ps -q      only the names of runs and nodes, one a line
+  dora-rt ps            each run with its nodes
+  dora-rt ps --json     the whole status of each run, with all counters, for programs
+  dora-rt ps -q         only the names of runs and nodes, one a line
   dora-rt ps --outputs  only the outputs, as echo, view, hz and bw take them"""
 
 

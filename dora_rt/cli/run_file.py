@@ -73,9 +73,9 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
             console.notice(f"note: {note}")
         plan = plan_file(file, descriptor)
         report = None if options.report is None else _prepare_report(options.report)
-        watching = _decide_watching(options, environ)
-        if watching.note is not None:
-            console.notice(f"note: {watching.note}")
+        tracing = _decide_tracing(options, environ)
+        if tracing.note is not None:
+            console.notice(f"note: {tracing.note}")
         if sys.stdout is not None and sys.stdout.isatty() and options.stop_after_s is None:
             console.notice("Ctrl-C stops it")
         try:
@@ -87,7 +87,7 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
                 stop_after_s=options.stop_after_s,
                 log_folder=options.log_folder,
                 companions=options.companions,
-                watching=watching,
+                tracing=tracing,
             )
         except PermissionError as error:
             raise LaunchError(str(error)) from error
@@ -157,7 +157,7 @@ def _prepare_report(path: Path) -> ReportFile:
         raise UsageError(f"--report {path}: {error.strerror}") from error
 
 
-def _decide_watching(options: RunOptions, environ: Mapping[str, str]) -> TraceOptions:
+def _decide_tracing(options: RunOptions, environ: Mapping[str, str]) -> TraceOptions:
     if options.trace is not None:
         try:
             check_target(options.trace)

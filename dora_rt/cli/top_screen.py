@@ -196,7 +196,7 @@ class Screen:
 
 
 def read_keys(typed: str) -> Iterator[str]:
-    """Return the meaning of each key that was typed and has one."""
+    """Yield the meaning of each key that was typed and has one."""
     while typed:
         known = next((code for code in _KEYS if typed.startswith(code)), None)
         if known is not None:

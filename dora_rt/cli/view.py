@@ -96,10 +96,9 @@ def _save(path: Path, live: _Live) -> bool:
     from dora_rt.detections import Detections, NoBoxesError
     from dora_rt.errors import CorruptSampleError
     from dora_rt.nodes.plot.drawing import draw_boxes
-    from dora_rt.nodes.plot.received import decode, read_finding, read_picture
     from dora_rt.nodes.plot.saving import open_saver
-    from dora_rt.picture import NoPictureError
-    from dora_rt.picture_matcher import PictureMatcher
+    from dora_rt.picture import NoPictureError, picture_of
+    from dora_rt.picture_matcher import PictureMatcher, received_finding, received_picture
 
     saver = open_saver(path)
     has_boxes = "bbox" in live.watches
@@ -109,16 +108,19 @@ def _save(path: Path, live: _Live) -> bool:
         now_ns = time.monotonic_ns()
         try:
             if event.id == "image":
-                view = matcher.add_picture(read_picture(event), now_ns)
+                view = matcher.add_picture(received_picture(event), now_ns)
             else:
-                view = matcher.add_finding("bbox", read_finding(event), now_ns)
+                view = matcher.add_finding("bbox", received_finding(event), now_ns)
             if view is None:
                 continue
-            image = decode(view.picture.pixels).copy()
+            pixels = view.picture.pixels
+            image = picture_of(pixels.value, pixels.metadata).copy()
         except (NoPictureError, NoBoxesError, CorruptSampleError) as error:
-            odd[event.id] += 1
-            if odd[event.id] == 1:
-                print(f"dora-rt: {live.name_of(event.id)}: {error}", file=sys.stderr)
+            # A picture that waited for its boxes is decoded when these come.
+            input_id = "image" if isinstance(error, NoPictureError) else event.id
+            odd[input_id] += 1
+            if odd[input_id] == 1:
+                print(f"dora-rt: {live.name_of(input_id)}: {error}", file=sys.stderr)
             if odd["image"] == _MOST_ODD:
                 return False
             continue

@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dora_rt.dashboard.picture_codec import Encoded, boxes_on
+from dora_rt.dashboard.picture_codec import LONGEST_LABEL, Encoded, boxes_on
 from dora_rt.detections import (
     LEAST_POINT_CONFIDENCE,
     SKELETONS,
     Detections,
     corners_of,
+    label_of,
     outlines_of,
 )
 
 # What comes with a picture is a header of its answer: browsers take 256 KiB of these.
 _MOST_OBJECTS = 100
 _MOST_POINTS = 4000
-_LONGEST_LABEL = 40
 
 Drawing = dict[str, Any]
 
@@ -46,17 +46,14 @@ def drawings_on(picture: Encoded, found: Detections) -> Drawing | None:
         drawing["boxes"] = []
     if found.classes is not None:
         drawing["classes"] = [
-            {"class": int(number), "label": label_of(found, number), "confidence": _share(sure)}
+            {"class": int(number), "label": _label(found, number), "confidence": _share(sure)}
             for number, sure in found.classes[:_MOST_OBJECTS]
         ]
     return drawing
 
 
-def label_of(found: Detections, number: float) -> str:
-    """Return the name of a class; `class 7` where the sender has no name for it."""
-    if 0 <= number < len(found.labels):
-        return found.labels[int(number)][:_LONGEST_LABEL]
-    return f"class {int(number)}"
+def _label(found: Detections, number: float) -> str:
+    return label_of(int(number), found.labels)[:LONGEST_LABEL]
 
 
 def _outlines(found: Detections) -> list[Drawing]:
@@ -94,7 +91,7 @@ def _turned(found: Detections) -> list[Drawing]:
     return [
         {
             "class": int(row[6]),
-            "label": label_of(found, row[6]),
+            "label": _label(found, row[6]),
             "confidence": _share(row[5]),
             "corners": _rounded(corners),
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, cast
@@ -16,6 +15,7 @@ from dora_rt.detections import (
     Detections,
     NoBoxesError,
     finding_of,
+    label_of,
     numbered,
     read_detections,
     read_found,
@@ -24,11 +24,13 @@ from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
 from dora_rt.picture import NoPictureError, PictureFile, picture_of, read_picture
 
+LONGEST_LABEL = 40
+"""Letters of the name of a class, on the page."""
+
 _FILES = ("jpeg", "png", "webp", "bmp")  # that every browser shows
 _WIDEST = 1280
 _QUALITY = 80
 _MOST_BOXES = 100
-_LONGEST_LABEL = 40
 _SMALLEST_SIDE = 8  # pixels: smaller arrays of bytes are rather matrices
 
 
@@ -49,8 +51,8 @@ class Encoded:
     media_type: str
     width: int
     height: int
-    may_be_turned: bool = False
-    """Whether the browser may show a file on its side: what is wide there is high here."""
+    is_turned: bool = False
+    """Whether it is a photo that the browser shows turned: what is wide there may be high here."""
 
 
 def as_numpy(value: Any) -> Any:
@@ -93,7 +95,8 @@ def encode(event: Event) -> Encoded:
     found = read_picture(event.value, event.metadata)
     width, height = found.size
     if isinstance(found, PictureFile) and found.kind in _FILES:
-        return Encoded(bytes(found.content), f"image/{found.kind}", width, height, True)
+        content = bytes(found.content)
+        return Encoded(content, f"image/{found.kind}", width, height, found.is_turned)
     pixels = picture_of(event.value, event.metadata)
     if width > _WIDEST:
         size = (_WIDEST, max(1, round(height * _WIDEST / width)))
@@ -107,25 +110,20 @@ def encode(event: Event) -> Encoded:
 def boxes_on(picture: Encoded, found: Detections) -> list[dict[str, Any]] | None:
     """Return boxes as the page draws them; None for those of a picture of another size."""
     width, height = picture.width, picture.height
-    if not found.are_of(width, height) and not (
-        picture.may_be_turned and found.are_of(height, width)
-    ):
+    if not found.are_of(width, height) and not (picture.is_turned and found.are_of(height, width)):
         return None
-    names = [label[:_LONGEST_LABEL] for label in found.labels]
     surest = np.argsort(-found.boxes[:, 4], kind="stable")[:_MOST_BOXES]
     return [
         {
             "corners": [round(float(side), 1) for side in box[:4]],
             "confidence": round(float(box[4]), 3),
             "class": int(box[5]),
-            "label": numbered(_name(int(box[5]), names), found.ids, index),
+            "label": numbered(
+                label_of(int(box[5]), found.labels)[:LONGEST_LABEL], found.ids, index
+            ),
         }
         for index, box in zip(surest, found.boxes[surest], strict=True)
     ]
-
-
-def _name(class_id: int, names: Sequence[str]) -> str:
-    return names[class_id] if 0 <= class_id < len(names) else f"class {class_id}"
 
 
 def _can_be_boxes(event: Event) -> bool:

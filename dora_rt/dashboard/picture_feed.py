@@ -29,7 +29,7 @@ from dora_rt.errors import CorruptSampleError, DoraRtError
 from dora_rt.event import Event
 from dora_rt.node_config import OutputConfig
 from dora_rt.picture import NoPictureError
-from dora_rt.picture_matcher import Finding, Picture, PictureMatcher, View
+from dora_rt.picture_matcher import Finding, PictureMatcher, View, received_picture
 from dora_rt.run_status import EdgeStatus, OutputStatus
 from dora_rt.runs import base_folder
 from dora_rt.transport.input.observer import Observer
@@ -224,7 +224,7 @@ class Feed:
             if self.box_sources:
                 waiting = self._match(matcher, now_ns) or waiting
             elif is_due and (picture := self._taps[self._source].newest()) is not None:
-                waiting = View(_as_picture(picture))
+                waiting = View(received_picture(picture))
             if waiting is not None and is_due:
                 self._show(waiting)
                 waiting, shown_ns = None, now_ns
@@ -240,7 +240,7 @@ class Feed:
                 if event is None:
                     break
                 if name == self._source:
-                    view = matcher.add_picture(_as_picture(event), now_ns) or view
+                    view = matcher.add_picture(received_picture(event), now_ns) or view
                 else:
                     finding = Finding(event.origin_ns, event, event.sent_ns, _picture_seq(event))
                     view = matcher.add_finding(name, finding, now_ns) or view
@@ -297,18 +297,20 @@ def pictures_of(
         pictures: all outputs with pictures.
         edges: of the run.
     """
+    read_by: dict[str, list[str]] = {}
+    for edge in edges:
+        read_by.setdefault(_owner(edge.target), []).append(edge.source)
     owners, seen, found = [_owner(source)], set[str](), set[str]()
     while owners:
         owner = owners.pop()
         if owner in seen:
             continue
         seen.add(owner)
-        for edge in edges:
-            if _owner(edge.target) == owner:
-                if edge.source in pictures:
-                    found.add(edge.source)
-                else:
-                    owners.append(_owner(edge.source))
+        for upstream in read_by.get(owner, ()):
+            if upstream in pictures:
+                found.add(upstream)
+            else:
+                owners.append(_owner(upstream))
     own = {name for name in pictures if _owner(name) == _owner(source)}
     return frozenset(found or own or pictures)
 
@@ -321,12 +323,6 @@ def _both(first: Drawing, second: Drawing) -> Drawing:
 def _owner(place: str) -> str:
     """Return the node, or the operator, of an output or an input."""
     return place.rpartition("/")[0]
-
-
-def _as_picture(event: Event) -> Picture[Event]:
-    value = event.value
-    nbytes = len(value) if isinstance(value, bytes) else int(getattr(value, "nbytes", 0))
-    return Picture(event.origin_ns, event, event.sent_ns, event.seq, nbytes)
 
 
 def _picture_seq(event: Event) -> int | None:

@@ -42,7 +42,7 @@ from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.launcher.supervision.supervisor import Outcome, Supervisor
 from dora_rt.launcher.systemd_notify import Notifier
 from dora_rt.launcher.trace_options import TraceOptions
-from dora_rt.node_config import RunLinks
+from dora_rt.node_config import RunFacts
 from dora_rt.plan.memory_need import check_room, most_note, room_note
 from dora_rt.plan.plan import Plan
 from dora_rt.runs import base_folder, check_proc, namespace_of
@@ -62,7 +62,7 @@ def launch(
     log_folder: Path | None,
     has_dora_compat: bool = True,
     companions: Sequence[Sequence[str]] = (),
-    watching: TraceOptions | None = None,
+    tracing: TraceOptions | None = None,
 ) -> Outcome:
     """Run a plan to its end; main thread only.
 
@@ -76,7 +76,7 @@ def launch(
         has_dora_compat: whether `import dora` in the nodes is what this package has.
         companions: programs that look at the run and end with it; each gets the run's name as its
             last argument.
-        watching: which traces and spans the nodes record; None: none.
+        tracing: which traces and spans the nodes record; None: none.
 
     Raises:
         LaunchError: a program cannot be executed, or the environment does not allow the run.
@@ -84,7 +84,7 @@ def launch(
     """
     check_proc()
     check_shared_memory()
-    watching = watching or TraceOptions()
+    tracing = tracing or TraceOptions()
     base = base_folder(environ)
     notifier = Notifier(environ)
     environ = {name: value for name, value in environ.items() if name != NOTIFY_VARIABLE}
@@ -98,7 +98,7 @@ def launch(
     with recorded_signals() as signals, _guarded(plan, base, environ) as guard:
         folder = log_folder or guard.directory.logs
         guard.describe(plan.description)
-        links = _links(guard, watching)
+        facts = _facts(guard, tracing)
         with contextlib.ExitStack() as stack:
             memory = stack.enter_context(_make_memory(plan, guard.run))
             requests = stack.enter_context(_open_requests(guard))
@@ -112,7 +112,7 @@ def launch(
                     guard,
                     environ,
                     plan.processes,
-                    links=links,
+                    facts=facts,
                     compat=compat,
                     keyboard=keyboard,
                 )
@@ -133,9 +133,9 @@ def launch(
                 is_watched=lambda: has_watchers(guard.directory.path),
             )
             outcome = supervisor.run()
-        if watching.trace is not None:
+        if tracing.trace is not None:
             began_ns = run.barrier.began_ns
-            outcome = _with_trace(outcome, plan, guard, watching.trace, began_ns, console)
+            outcome = _with_trace(outcome, plan, guard, tracing.trace, began_ns, console)
         if outcome.report.failures and folder.is_dir():
             kept = folder if log_folder is not None else _keep(folder, guard.run, environ, console)
             if kept is not None:
@@ -167,12 +167,12 @@ def _note_needs(plan: Plan, console: Console) -> None:
         console.notice(f"note: {note}")
 
 
-def _links(guard: RunGuard, watching: TraceOptions) -> RunLinks:
-    return RunLinks(
+def _facts(guard: RunGuard, tracing: TraceOptions) -> RunFacts:
+    return RunFacts(
         guard.run,
         str(guard.directory.description),
-        trace_path=None if watching.trace is None else str(guard.make_trace()),
-        has_spans=watching.has_spans,
+        trace_path=None if tracing.trace is None else str(guard.make_trace()),
+        has_spans=tracing.has_spans,
     )
 
 

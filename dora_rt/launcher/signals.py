@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Ctrl-\ as well: whoever presses it in a hurry wants the motors off, which only nodes that are
+# stopped do, and none that dies with its launcher.
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class SignalRecorder:
@@ -54,7 +56,7 @@ def without_suspension(recorder: SignalRecorder) -> Iterator[None]:
 
 @contextmanager
 def recorded_signals() -> Iterator[SignalRecorder]:
-    """Record SIGINT, SIGTERM, SIGHUP and SIGCHLD inside the block; main thread only."""
+    """Record SIGINT, SIGTERM, SIGHUP, SIGQUIT and SIGCHLD inside the block; main thread only."""
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     os.set_blocking(write_end, False)
@@ -63,8 +65,9 @@ def recorded_signals() -> Iterator[SignalRecorder]:
     previous = {
         number: signal.signal(number, recorder.record)
         for number in (*_STOPPING, signal.SIGCHLD)
-        # nohup has ignored SIGHUP on purpose.
-        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+        # nohup has ignored SIGHUP on purpose, and a script that goes on without us SIGQUIT.
+        if number not in (signal.SIGHUP, signal.SIGQUIT)
+        or signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield recorder

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dora_rt.opencv import explain, installed_wheels
+from dora_rt.opencv import explain
 from dora_rt.report import EdgeReport, ProcessReport, Report
 from dora_rt.units import latency, size, table
 
@@ -83,7 +83,7 @@ def _first_failure(failures: tuple[ProcessReport, ...], log_folder: str | None) 
         where = f" (the others: {log})" if log is not None and log.is_file() else ""
         lines.append(f"the last lines it printed{where}:")
         lines.extend(f"  {line}" for line in first.tail)
-        if (hint := explain(first.tail, installed_wheels())) is not None:
+        if (hint := explain(first.tail)) is not None:
             lines.append(hint)
         if _LACKS_KEYBOARD.search(first.tail[-1]):
             lines.append(

@@ -19,7 +19,7 @@ from dora_rt.node_config import (
     Descriptors,
     NodeConfig,
     NodePlan,
-    RunLinks,
+    RunFacts,
     make_config,
 )
 from dora_rt.run_status import NodeDescription
@@ -98,9 +98,9 @@ def config_of(node_id: str, run: str | None = None) -> NodeConfig:
         chosen = _choose(found, node_id, run)
         answer, (status_fd, lock_fd) = _attach(chosen, node_id)
         # The launcher has looked at the version: this cannot fail and leave descriptors behind.
-        plan, links = NodePlan.from_fields(answer["plan"]), RunLinks(**answer["links"])
+        plan, facts = NodePlan.from_fields(answer["plan"]), RunFacts(**answer["run"])
         descriptors = Descriptors(status_fd, lock_fd, chosen.connection.detach())
-        return make_config(plan, links, descriptors, restart_count=0)
+        return make_config(plan, facts, descriptors, restart_count=0)
 
 
 def hang_up(config: NodeConfig) -> None:

@@ -232,7 +232,7 @@ class Session(SessionCore):
 
 def _open_ports(config: NodeConfig, board: Board) -> Ports:
     # The choice is made here, once: a node that is not traced asks nothing at each sample.
-    if not config.is_watched:
+    if not config.is_traced:
         return Ports.open(config, board)
     from dora_rt.tracing.traced_ports import TracedPorts
 

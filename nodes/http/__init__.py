@@ -89,12 +89,7 @@ def make_client(options: argparse.Namespace) -> WebClient:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = NodeParser(
-        prog="python -m dora_rt.nodes.http",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = NodeParser("http", __doc__, _EPILOG)
     add_option(parser, environ, "--url", str, None, "address of the service; needed")
     add_option(parser, environ, "--method", _method, "POST", "of HTTP: POST, PUT, PATCH")
     forms = one_of(*(form.value for form in Form))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dora_rt.errors import NodeClosedError
 
+from ..odd_samples import FewWarnings
 from .answers import AnswerError, AnswerReader
 from .request_forms import RequestError, RequestForm
 from .web_client import Answer, ServiceError
@@ -23,7 +24,6 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 LONGEST_RETRY_AFTER_S = 300.0
-_MOST_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Asker:
         self._waiting: Question | None = None
         self._is_asking = self._is_finishing = self._is_closing = False
         self._failures = 0
-        self._told: set[str] = set()
+        self._warnings = FewWarnings()
         self._failure: Exception | None = None
         self.answered = self.failed = self.skipped = 0
         # A daemon: a service that hangs must not keep the process.
@@ -185,13 +185,13 @@ class Asker:
                 retry_after_s = None if isinstance(error, ServiceError) else error.retry_after_s
                 self._failures += 1
                 pause_s = self._pause_s(retry_after_s)
-                self._tell(f"{error}; {_what_next(may_pass, self._is_finishing)}")
+                self._warnings.warn(f"{error}; {_what_next(may_pass, self._is_finishing)}")
                 # Also before the next question: a service that refuses all is not to be flooded.
                 self._pause(pause_s)
                 if not may_pass:
                     break
             except RequestError as error:
-                self._tell(f"input '{question.input_id}': {error}")
+                self._warnings.warn(f"input '{question.input_id}': {error}")
                 break
             else:
                 return
@@ -207,7 +207,7 @@ class Asker:
         if self._failures:
             logger.info("answers again, after %d failures", self._failures)
             self._failures = 0
-            self._told.clear()
+            self._warnings.forget()
         self.answered += 1
         metadata = {
             "content_type": answer.content_type,
@@ -231,11 +231,6 @@ class Asker:
     def _pause(self, seconds: float) -> None:
         with self._news:
             self._news.wait_for(lambda: self._is_finishing, max(0.0, seconds))
-
-    def _tell(self, text: str) -> None:
-        if text not in self._told and len(self._told) < _MOST_TOLD:
-            self._told.add(text)
-            logger.warning("%s", text)
 
 
 def _what_next(may_pass: bool, is_last: bool) -> str:

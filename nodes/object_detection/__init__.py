@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, file_path, number, one_of, whole_number, with_home
+from ..options import NodeParser, add_option, file_path, number, one_of, whole_number, with_home
 from ..used_ports import wired
 from .box_layout import Layout, Task
 from .choice import AUTO, Options, open_detector
@@ -70,12 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Options:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dora_rt.nodes.object_detection",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = NodeParser("object_detection", __doc__, _EPILOG)
     add_option(parser, environ, "--model", with_home, AUTO, _MODEL)
     text = "least confidence of a box, 0 to 1"
     add_option(parser, environ, "--confidence", number(0, 1), 0.3, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ _TASK_ENDINGS = {
 _TASK_ENDING = re.compile(r"-(seg|pose|obb|cls)\b")
 _RTDETR = re.compile(r"rt-?detr|d-?fine|\bdeim", re.IGNORECASE)
 _NAMES_KEYS = ("names", "labels", "classes", "class_names", "id2label")
-_NAME_OF_YAML = re.compile(r"\s*(?:-\s+|['\"]?\d+['\"]?\s*:\s*)(.+?)\s*$")
+_NAME_OF_YAML = re.compile(r"\s*(?:-\s+|['\"]?(\d+)['\"]?\s*:\s*)(.+?)\s*$")
 _NUMBERED = re.compile(r"(\d+)\s*[:,;\s]\s*(\S.*)$")
 _BYTE_ORDER_MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
@@ -179,24 +179,32 @@ def _names_of_yaml(text: str) -> tuple[str, ...]:
                 return ()
             inner = whole[: whole.find(closing) + 1]
             return parse_names(inner) or _names_of_flow(inner)
-        names = []
+        names: list[tuple[str | None, str]] = []
         for below in lines[at + 1 :]:
             if not below.strip() or below.lstrip().startswith("#"):
                 continue
             found = _NAME_OF_YAML.match(below.partition(" #")[0])
             if found is None:
                 break
-            names.append(found.group(1).strip("'\""))
-        return tuple(names)
+            names.append((found.group(1), found.group(2).strip("'\"")))
+        return _by_number(names)
     return ()
 
 
 def _names_of_flow(text: str) -> tuple[str, ...]:
     """Return the names of a list without quotes, as YAML allows it: [cat, dog], {0: cat}."""
     parts = [part.strip() for part in text[1:-1].split(",")]
-    if text.startswith("{"):
-        parts = [part.partition(":")[2].strip() for part in parts]
-    return tuple(part.strip("'\"") for part in parts if part)
+    if not text.startswith("{"):
+        return tuple(part.strip("'\"") for part in parts if part)
+    pairs = [part.partition(":") for part in parts]
+    return _by_number([(key.strip(" '\""), name.strip(" '\"")) for key, _, name in pairs if name])
+
+
+def _by_number(names: Sequence[tuple[str | None, str]]) -> tuple[str, ...]:
+    """Return names in their places by number; in their order where they have none."""
+    numbered = {key: name for key, name in names if key is not None}
+    in_order = tuple(name for _, name in names)
+    return (_names_in(numbered) or in_order) if len(numbered) == len(names) else in_order
 
 
 def _names_of_lines(text: str) -> tuple[str, ...]:

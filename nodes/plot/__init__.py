@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, file_path, one_of, warn_unused, whole_number
+from ..options import NodeParser, add_option, file_path, one_of, warn_unused, whole_number
 from ..quiet_opencv import silence_opencv
 from ..used_ports import wired
 from .output import Output, can_open_window, choose_output, opencv_has_gui
@@ -79,7 +79,7 @@ def open_screen(options: argparse.Namespace) -> Screen:
     """Open the screen that the options ask for, or the nearest one there is, and log which.
 
     Raises:
-        WebError: the web page cannot be served.
+        WebServerError: the web page cannot be served.
     """
     choice = choose_output(
         Output(options.output),
@@ -107,12 +107,7 @@ def open_screen(options: argparse.Namespace) -> Screen:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dora_rt.nodes.plot",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = NodeParser("plot", __doc__, _EPILOG)
     output = one_of(*(output.value for output in Output))
     text = "auto, window, web, file (only --save) or none; auto is a window if there is a display"
     add_option(parser, environ, "--output", output, "auto", text)

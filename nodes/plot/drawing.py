@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,34 +14,20 @@ from dora_rt.detections import (
     SKELETONS,
     Detections,
     corners_of,
+    label_of,
     numbered,
 )
 
+from ..class_colours import Colour, class_colour
+
 Image = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
-Colour = tuple[int, int, int]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BLACK: Colour = (16, 16, 16)
 _WHITE: Colour = (255, 255, 255)
-# BGR; neighbours differ much, and all stand out from skin, wood and asphalt.
-_FIRST_COLOURS: tuple[Colour, ...] = (
-    (75, 200, 60),
-    (255, 140, 30),
-    (60, 90, 245),
-    (30, 200, 255),
-    (220, 90, 210),
-    (225, 215, 60),
-    (110, 60, 230),
-    (40, 140, 250),
-    (180, 120, 90),
-    (130, 240, 190),
-)
 _MASK_SHARE = 0.45  # of the colour of a mask; the rest is the picture
 _FAR = 1e5  # pixels: what is farther overflows in OpenCV
-_GOLDEN_RATIO = 0.618033988749895
-_SATURATIONS = (0.9, 0.5, 0.7)
-_BRIGHTNESSES = (0.95, 0.75)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +52,10 @@ def text_style(shape: tuple[int, ...]) -> TextStyle:
     )
 
 
-def class_colour(class_id: int) -> Colour:
-    """Give a class its colour, BGR, the same in every run."""
-    if 0 <= class_id < len(_FIRST_COLOURS):
-        return _FIRST_COLOURS[class_id]
-    red, green, blue = colorsys.hsv_to_rgb(
-        class_id * _GOLDEN_RATIO % 1.0,
-        _SATURATIONS[class_id % len(_SATURATIONS)],
-        _BRIGHTNESSES[class_id % len(_BRIGHTNESSES)],
-    )
-    return round(blue * 255), round(green * 255), round(red * 255)
-
-
 def text_colour(background: Colour) -> Colour:
     """Choose black or white, whichever can be read on `background`."""
     blue, green, red = background
     return _BLACK if 0.114 * blue + 0.587 * green + 0.299 * red > 125 else _WHITE
-
-
-def label_of(class_id: int, labels: Sequence[str]) -> str:
-    """Return the name of a class; `class 7` where the sender has no name for it."""
-    return labels[class_id] if 0 <= class_id < len(labels) else f"class {class_id}"
 
 
 def draw_found(canvas: Image, found: Detections) -> None:

@@ -12,7 +12,13 @@ import cv2
 
 from dora_rt.errors import DoraRtError
 
-from ..video_output import VIDEO_SUFFIXES, DiskFullError, VideoFileError, open_video_file
+from ..video_output import (
+    VIDEO_SUFFIXES,
+    DiskFullError,
+    VideoFileError,
+    make_folder,
+    open_video_file,
+)
 from .drawing import Image
 
 logger = logging.getLogger(__name__)
@@ -47,11 +53,9 @@ def open_saver(path: Path, clock: Callable[[], int] = time.monotonic_ns) -> Save
             f"expected {', '.join((*_PICTURE_SUFFIXES, *VIDEO_SUFFIXES))}"
         )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SaveError(
-            f"--save {path}: the folder {path.parent} cannot be made ({error.strerror})"
-        ) from error
+        make_folder(path)
+    except VideoFileError as error:
+        raise SaveError(f"--save {error}") from error
     if path.is_dir():
         raise SaveError(f"--save {path}: this is a folder; expected the path of a file")
     return VideoSaver(path, clock) if suffix in VIDEO_SUFFIXES else PictureSaver(path)

@@ -95,7 +95,7 @@ class WebScreen:
         """Serve the page; `port` 0 takes any.
 
         Raises:
-            WebError: it cannot be served there.
+            WebServerError: it cannot be served there.
         """
         feed = Feed()
         return cls(WebPage.open(host, port, feed), feed)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from dora_rt.detections import Detections
-from dora_rt.latency import BUCKETS, bucket, percentile_ns
+import numpy as np
 
-from .drawing import label_of
+from dora_rt.detections import Detections, label_of
+from dora_rt.latency import BUCKETS, bucket, percentile_ns
 
 _RECENT_NS = 2_000_000_000
 _RECENT_LATENCIES = 60
@@ -109,10 +109,10 @@ class Statistics:
             self._recent_ns.popleft()
         objects = 0
         if detections is not None:
-            classes = detections.class_numbers()
-            objects = len(classes)
+            names = _names_in(detections)
+            objects = len(names)
             self._pictures_with_detections += 1
-            self._found.update(label_of(one, detections.labels) for one in classes)
+            self._found.update(names)
         return Status(
             frames=self.frames,
             fps=_rate(len(self._recent_ns), now_ns - self._recent_ns[0]),
@@ -161,6 +161,16 @@ class Statistics:
             texts.append(f"{len(ranked) - _NAMED_LABELS} more kinds")
         average = self._found.total() / self._pictures_with_detections
         return f"{', '.join(texts)} {where}, {average:.1f} per picture"
+
+
+def _names_in(detections: Detections) -> list[str]:
+    """Return a name for each object that is drawn; masks and key points alone have no class."""
+    classes = detections.class_numbers()
+    if classes:
+        return [label_of(one, detections.labels) for one in classes]
+    if detections.masks is not None:
+        return ["mask"] * int(np.count_nonzero(np.bincount(detections.masks.reshape(-1))[1:]))
+    return ["key points"] * (0 if detections.keypoints is None else len(detections.keypoints))
 
 
 def _rate(count: int, elapsed_ns: int) -> float:

@@ -11,12 +11,11 @@ from dora_rt.detections import FINDINGS, Detections, NoBoxesError, put_together
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
 from dora_rt.interface import NodeLike
-from dora_rt.picture import NoPictureError
-from dora_rt.picture_matcher import PictureMatcher, View
+from dora_rt.picture import NoPictureError, picture_of
+from dora_rt.picture_matcher import PictureMatcher, View, received_finding, received_picture
 
 from ..odd_samples import OddSamples
 from .drawing import draw_found, draw_status
-from .received import decode, read_finding, read_picture
 from .saving import Saver
 from .screens import Screen
 from .statistics import Statistics
@@ -92,10 +91,10 @@ class Viewer:
         match event.id:
             case "image":
                 self.statistics.add_drops(event.dropped)
-                return self._matcher.add_picture(read_picture(event), now_ns)
+                return self._matcher.add_picture(received_picture(event), now_ns)
             case name if name in FOUND_INPUTS:
                 self.statistics.add_drops(event.dropped)
-                view = self._matcher.add_finding(name, read_finding(event), now_ns)
+                view = self._matcher.add_finding(name, received_finding(event), now_ns)
                 if self._matcher.unmatched >= _MANY_UNMATCHED and not self._matcher.matched:
                     self._odd.tell_once(
                         f"{self._name_of(name)}: no boxes have the time of a picture that "
@@ -113,14 +112,14 @@ class Viewer:
     def _show_matched(self, event: Event, received_ns: int) -> bool:
         """Show a picture and what the dataflow file lets come together with it, by `sync:`."""
         self._unmatched += event.dropped
-        picture = read_picture(event[IMAGE_INPUT])
+        picture = received_picture(event[IMAGE_INPUT])
         found: dict[str, Detections] = {}
         hint = ""
         for name in FOUND_INPUTS:
             if name not in event.value:
                 continue
             try:
-                finding = read_finding(event[name])
+                finding = received_finding(event[name])
             except _ODD as error:
                 self._odd.add(name, error)
                 continue
@@ -134,7 +133,8 @@ class Viewer:
     def _show(self, view: View[Event, Detections], received_ns: int, hint: str = "") -> bool:
         """Show a picture; False if the user wants to end."""
         try:
-            image = decode(view.picture.pixels)
+            event = view.picture.pixels
+            image = picture_of(event.value, event.metadata)
         except _ODD as error:
             self._odd.add(IMAGE_INPUT, error)
             return True

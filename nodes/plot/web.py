@@ -2,189 +2,83 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import socket
-import sys
-import threading
-import time
-from contextlib import suppress
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
-from socketserver import TCPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
-from dora_rt.errors import DoraRtError
-
+from ..web_server import (
+    SOCKET_TIMEOUT_S,
+    PageServer,
+    RunningServer,
+    is_loopback,
+    start_server,
+)
 from .feed import MAX_WATCHERS, Feed
 from .page import PAGE
 
 logger = logging.getLogger(__name__)
 
 BOUNDARY = "dora-rt-picture"
-_PORTS_TRIED = 20
-_SOCKET_TIMEOUT_S = 10.0
 MAX_CONNECTIONS = MAX_WATCHERS + 24
-_ROOM_S = 0.5
-_TURNED_AWAY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n"
-    b"Content-Length: 0\r\n\r\n"
-)
 _STREAM_BUFFER_NBYTES = 128 * 1024
 _SNAPSHOT_PATIENCE_S = 2.0
 _STREAM_PATIENCE_S = 1.0
-_CLOSING_TIMEOUT_S = 2.0
 _POLICY = (
     "default-src 'none'; img-src 'self' data:; connect-src 'self'; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 )
 
 
-class WebError(DoraRtError):
-    """The web page cannot be served at this address."""
-
-
 class WebPage:
     """A running web server that shows the pictures of a feed."""
 
-    def __init__(self, server: _Server, feed: Feed) -> None:
+    def __init__(self, server: RunningServer, feed: Feed) -> None:
         self._server = server
         self._feed = feed
-        self._thread = threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="web", daemon=True
-        )
-        self._thread.start()
 
     @classmethod
     def open(cls, host: str, port: int, feed: Feed) -> WebPage:
         """Serve at `port`, or at the next one that is free; 0 takes any.
 
         Raises:
-            WebError: the address is not of this machine, or no port is free.
+            WebServerError: the address is not of this machine, or no port is free.
         """
-        last = port if port == 0 else min(port + _PORTS_TRIED - 1, 65535)
-        for candidate in range(port, last + 1):
-            try:
-                server = _Server((host, candidate), feed)
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise WebError(
-                        f"--host {host} --port {candidate}: cannot serve there "
-                        f"({error.strerror or error}); expected an address of this machine, such "
-                        "as 127.0.0.1, and a port from 1024 on"
-                    ) from error
-                continue
-            # The name of this machine may mean 127.0.0.1, and only what is served can be seen.
-            if not _is_loopback(str(server.server_address[0])):
-                logger.warning("web page: %s lets everybody in the network see the pictures", host)
-            return cls(server, feed)
-        raise WebError(
-            f"--port {port}: none of the ports {port} to {last} is free; "
-            "choose another one, or 0 for any"
-        )
+        server = start_server(host, port, lambda address: _Server(address, feed))
+        if server.is_seen_by_others:
+            logger.warning("web page: %s lets everybody in the network see the pictures", host)
+        return cls(server, feed)
 
     @property
     def port(self) -> int:
         """The port that is really used."""
-        return int(self._server.server_address[1])
+        return self._server.port
 
     @property
     def url(self) -> str:
         """The address to type into a browser on this machine."""
-        host = str(self._server.server_address[0])
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-        return f"http://{f'[{shown}]' if ':' in shown else shown}:{self.port}"
+        return self._server.url
 
     def close(self) -> None:
         """Stop serving; may be called twice."""
         self._feed.close()
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join(_CLOSING_TIMEOUT_S)
-        self._server.server_close()
+        self._server.close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    # A watcher that does not read must not keep the node from ending.
-    block_on_close = False
-    # Of those that connect at once, one that does not fit tries again only a second later.
-    request_queue_size = 128
-
+class _Server(PageServer):
     def __init__(self, address: tuple[str, int], feed: Feed) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.feed = feed
-        # Each connection has a thread.
-        self._room = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self._silent: dict[socket.socket, float] = {}
-        """Connections that have not asked for anything yet, the oldest first, and since when."""
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        # HTTPServer's own asks the name server for this machine's name, which can take seconds.
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Give a connection a thread, in the place of one that only waits if there is no other."""
-        if not self._room.acquire(blocking=False):
-            self._drop_silent(time.monotonic(), most=1)
-            if not self._room.acquire(timeout=_ROOM_S):
-                with suppress(OSError):
-                    request.send(_TURNED_AWAY, socket.MSG_DONTWAIT)
-                self.shutdown_request(request)
-                return
-        self._silent[request] = time.monotonic()
-        try:
-            super().process_request(request, client_address)
-        except RuntimeError:
-            # There is no thread to be had.
-            self._forget(request)
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve a connection, in its thread."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._forget(request)
-
-    def service_actions(self) -> None:
-        """End connections that take their time: a byte now and then is no request."""
-        self._drop_silent(time.monotonic() - _SOCKET_TIMEOUT_S, most=MAX_CONNECTIONS)
-
-    def note_request(self, request: socket.socket) -> None:
-        """Learn that a connection has asked for something."""
-        self._silent.pop(request, None)
-
-    def _forget(self, request: socket.socket) -> None:
-        self.note_request(request)
-        self._room.release()
-
-    def _drop_silent(self, since: float, *, most: int) -> None:
-        """Hang up on those that are silent since then or longer, the oldest first."""
-        for request, began in list(self._silent.items())[:most]:
-            if began > since:
-                break
-            self.note_request(request)
-            # Its thread reads an end of file, and ends.
-            with suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # A browser that is closed in the middle of a picture is no event.
-        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
-            logger.exception("web page: a request failed")
+        super().__init__(address, _Handler, most_connections=MAX_CONNECTIONS)
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     server_version = "dora_rt"
     sys_version = ""
-    timeout = _SOCKET_TIMEOUT_S
+    timeout = SOCKET_TIMEOUT_S
 
     def do_GET(self) -> None:
         """Answer a GET or HEAD."""
@@ -236,10 +130,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_meant_for_us(self) -> bool:
         """Refuse foreign host names, by which other web pages could read this one's pictures."""
-        if not _is_loopback(self.server.server_name):
+        if not is_loopback(self.server.server_name):
             return True
         name = urlsplit(f"//{self.headers.get('Host', '')}").hostname
-        return name is None or _is_loopback(name)
+        return name is None or is_loopback(name)
 
     def _send_snapshot(self) -> None:
         found = self.server.feed.next_jpeg(0, _SNAPSHOT_PATIENCE_S)
@@ -305,10 +199,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Connection", "close")
         self.end_headers()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower() == "localhost"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import file_path, one_of
+from ..options import NodeParser, file_path, one_of
 from ..used_ports import wired
 from .loop import run
 from .recorder import Compression, PictureForm, Recorder, check_path
@@ -50,12 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dora_rt.nodes.record",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = NodeParser("record", __doc__, _EPILOG)
     parser.add_argument(
         "--file", type=file_path, metavar="FILE", help="the .mcap file [default: the time, .mcap]"
     )

@@ -24,6 +24,7 @@ from dora_rt.detections import (
     corners_of,
     finding_of,
     keypoints_of,
+    label_of,
     labels_of,
     masks_of,
     oriented_of,
@@ -31,7 +32,7 @@ from dora_rt.detections import (
 )
 from dora_rt.event import Event
 
-from ..plot.drawing import class_colour, label_of
+from ..class_colours import class_colour
 
 _FONT_PIXELS = 14.0
 _THICKNESS = 2.0

@@ -15,12 +15,14 @@ from dora_rt.detections import (
     NoBoxesError,
     boxes_of,
     ids_of,
+    label_of,
     labels_of,
     numbered,
 )
 from dora_rt.event import Event
 from dora_rt.picture import NoPictureError, PictureFile, Pixels, picture_of, read_picture
 
+from ..class_colours import class_colour
 from ..recorded import import_extra
 from .annotations import annotates, make_annotations
 
@@ -153,8 +155,6 @@ def _boxes(event: Event, wall_ns: int) -> bytes | None:
     found = _boxes_in(event)
     if found is None:
         return None
-    from ..plot.drawing import class_colour, label_of
-
     annotations = import_extra(_import_annotations)()
     time_ns = event.origin_ns + wall_ns
     annotations.timestamp.FromNanoseconds(time_ns)

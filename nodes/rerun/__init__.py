@@ -73,12 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = NodeParser(
-        prog="python -m dora_rt.nodes.rerun",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = NodeParser("rerun", __doc__, _EPILOG)
     add_option(parser, environ, "--save", file_path, None, "write into this .rrd file")
     add_option(parser, environ, "--connect", str, None, f"send to this viewer, such as {_VIEWER}")
     add_switch(parser, environ, "--serve-web", "show a web page", from_outside=False)

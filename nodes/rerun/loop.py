@@ -8,10 +8,9 @@ from dora_rt.detections import Detections, NoBoxesError
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Event
 from dora_rt.interface import NodeLike
-from dora_rt.picture_matcher import PictureMatcher, View
+from dora_rt.picture_matcher import PictureMatcher, View, received_finding, received_picture
 
 from ..odd_samples import OddSamples
-from ..plot.received import read_finding, read_picture
 from .feed import Feed
 
 IMAGE_INPUT, BOXES_INPUT = "image", "bbox"
@@ -44,10 +43,10 @@ def _match(
     now_ns = time.monotonic_ns()
     match event.id:
         case "image":
-            return matcher.add_picture(read_picture(event), now_ns)
+            return matcher.add_picture(received_picture(event), now_ns)
         case "bbox":
-            return matcher.add_finding(BOXES_INPUT, read_finding(event), now_ns)
+            return matcher.add_finding(BOXES_INPUT, received_finding(event), now_ns)
         case "sync" if {IMAGE_INPUT, BOXES_INPUT} <= event.value.keys():
-            found = read_finding(event[BOXES_INPUT]).content
-            return View(read_picture(event[IMAGE_INPUT]), {BOXES_INPUT: found})
+            found = received_finding(event[BOXES_INPUT]).content
+            return View(received_picture(event[IMAGE_INPUT]), {BOXES_INPUT: found})
     return None

@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from dora_rt.detections import Detections, numbered
+from dora_rt.detections import Detections, label_of, numbered
 from dora_rt.errors import DoraRtError, ExtraMissingError
 from dora_rt.event import Event
 from dora_rt.picture import NoPictureError, PictureFile, picture_of, read_picture
 from dora_rt.picture_matcher import View
 
-from ..plot.drawing import class_colour, label_of
+from ..class_colours import class_colour
 
 logger = logging.getLogger(__name__)
 

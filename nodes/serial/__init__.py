@@ -66,12 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = NodeParser(
-        prog="python -m dora_rt.nodes.serial",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = NodeParser("serial", __doc__, _EPILOG)
     text = "path of the port, an address of pyserial, or auto: the only one plugged in by USB"
     add_option(parser, environ, "--port", with_home, AUTO, text)
     baud = whole_number(50, 20_000_000)

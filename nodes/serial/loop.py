@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dora_rt.errors import NodeClosedError
 
 from ..next_event import next_event
+from ..odd_samples import FewWarnings
 from ..used_ports import singles
 from .connection import Connection
 from .device_lines import CommandError, DeviceLine, make_command
@@ -22,7 +23,6 @@ _LOOK_UP_S = 0.5
 _CLOSING_TIMEOUT_S = 3.0
 # So many lines may come before it is told that one of the outputs has had nothing.
 _ENOUGH_LINES = 50
-_MOST_TOLD = 20
 
 
 class LineSender:
@@ -110,7 +110,7 @@ def run(node: NodeLike, connection: Connection, form: str) -> None:
         ExtraMissingError: pyserial is not installed.
     """
     sender = LineSender(node)
-    told: set[str] = set()
+    warnings = FewWarnings()
     with _Reader(connection, sender) as reader:
         while True:
             reader.check()
@@ -127,8 +127,6 @@ def run(node: NodeLike, connection: Connection, form: str) -> None:
                     command = make_command(one.id, one.value, form)
                     connection.write(command, is_line=form != "raw")
                 except CommandError as error:
-                    if str(error) not in told and len(told) < _MOST_TOLD:
-                        told.add(str(error))
-                        logger.warning("%s", error)
+                    warnings.warn(str(error))
     lost = connection.summary()
     logger.info("%d lines read%s", sender.lines, f"; {lost}" if lost else "")

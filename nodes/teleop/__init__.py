@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, number, whole_number
+from ..options import NodeParser, add_option, number, whole_number, with_home
 from ..used_ports import wired
 from .drive_server import HOLD_S, DriverSeat, DriveServer
 from .gamepad import AUTO, Gamepad, Layout
@@ -93,25 +93,20 @@ def _open_devices(stack: ExitStack, options: argparse.Namespace, pilot: Pilot) -
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dora_rt.nodes.teleop",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = NodeParser("teleop", __doc__, _EPILOG)
     text = "some of keyboard, gamepad and page, with commas; default: those that are there"
     add_option(parser, environ, "--devices", _devices, None, text, from_outside=False)
     add_option(parser, environ, "--linear", number(0, 100), 0.5, "greatest speed, m/s")
     add_option(parser, environ, "--angular", number(0, 100), 1.0, "greatest turn, rad/s")
     add_option(parser, environ, "--rate", number(1, 1000), 20.0, "twists a second")
     text = "path of the terminal whose keys drive; else the standard input, if it is one"
-    add_option(parser, environ, "--terminal", str, None, text)
+    add_option(parser, environ, "--terminal", with_home, None, text)
     text = "seconds for which a key holds before it is repeated"
     add_option(parser, environ, "--hold", number(0.05, 2), 0.7, text)
     text = "seconds after which a page that says nothing more is lost, as in a bad radio network"
     add_option(parser, environ, "--page-hold", number(0.1, 5), HOLD_S, text)
     text = "path of the gamepad, such as /dev/input/js1, or auto: the first one"
-    add_option(parser, environ, "--gamepad", str, AUTO, text)
+    add_option(parser, environ, "--gamepad", with_home, AUTO, text)
     text = "axes of the gamepad: forward, side, turn"
     add_option(parser, environ, "--axes", _axes, (1, 0, 3), text)
     text = "button of the gamepad that must be held"

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import hmac
 import json
 import logging
 import secrets
-import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
-from socketserver import TCPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from dora_rt.errors import DoraRtError
-
+from ..web_server import SOCKET_TIMEOUT_S, PageServer, RunningServer, start_server
 from .drive_page import PAGE
 from .pilot import STILL, Motion, Pilot
 
@@ -33,18 +27,12 @@ HOLD_S = 0.4
 LATEST_S = 1.0
 """How old an answer of ours may be that the page had when it pressed: a request that took longer
 on its way is of a moment that is over."""
-_PORTS_TRIED = 20
-_SOCKET_TIMEOUT_S = 10.0
 _MOST_CONNECTIONS = 32
 _LONGEST_BODY = 1000
 _POLICY = (
     "default-src 'none'; img-src data:; connect-src 'self'; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; frame-ancestors 'none'"
 )
-
-
-class DriveServerError(DoraRtError):
-    """The page cannot be served at this address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,90 +132,38 @@ class DriverSeat:
 class DriveServer:
     """A running web server with the page."""
 
-    def __init__(self, server: _Server) -> None:
+    def __init__(self, server: RunningServer, token: str) -> None:
         self._server = server
-        self._thread = threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="web", daemon=True
-        )
-        self._thread.start()
+        self._token = token
 
     @classmethod
     def open(cls, host: str, port: int, seat: DriverSeat) -> DriveServer:
         """Serve at `port`, or at the next one that is free; 0 takes any.
 
         Raises:
-            DriveServerError: the address is not of this machine, or no port is free.
+            WebServerError: the address is not of this machine, or no port is free.
         """
-        if not _is_loopback(host):
+        token = secrets.token_urlsafe(16)
+        server = start_server(host, port, lambda address: _Server(address, seat, token))
+        if server.is_seen_by_others:
             logger.warning("page: with its address, everybody in the network of %s can drive", host)
-        last = port if port == 0 else min(port + _PORTS_TRIED - 1, 65535)
-        for candidate in range(port, last + 1):
-            try:
-                return cls(_Server((host, candidate), seat))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise DriveServerError(
-                        f"--host {host} --port {candidate}: cannot serve there "
-                        f"({error.strerror or error}); expected an address of this machine, such "
-                        "as 127.0.0.1, and a port from 1024 on"
-                    ) from error
-        raise DriveServerError(f"--port {port}: none of the ports {port} to {last} is free")
+        return cls(server, token)
 
     @property
     def url(self) -> str:
         """The address of the page, with the token that lets one drive."""
-        host, port = self._server.server_address[:2]
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else str(host)
-        shown = f"[{shown}]" if ":" in shown else shown
-        return f"http://{shown}:{port}/?token={self._server.token}"
+        return f"{self._server.url}/?token={self._token}"
 
     def close(self) -> None:
         """Stop serving; may be called twice."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join(2)
-        self._server.server_close()
+        self._server.close()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, address: tuple[str, int], seat: DriverSeat) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+class _Server(PageServer):
+    def __init__(self, address: tuple[str, int], seat: DriverSeat, token: str) -> None:
         self.seat = seat
-        self.token = secrets.token_urlsafe(16)
-        self._room = threading.BoundedSemaphore(_MOST_CONNECTIONS)
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        # HTTPServer's own asks the name server for this machine's name, which can take seconds.
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Give a connection a thread, if not too many have one."""
-        if not self._room.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        try:
-            super().process_request(request, client_address)
-        except RuntimeError:
-            # There is no thread to be had.
-            self._room.release()
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve a connection, in its thread."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._room.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # A page that is closed is no event; the dead man's rule stops the robot.
-        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
-            logger.exception("page: a request failed")
+        self.token = token
+        super().__init__(address, _Handler, most_connections=_MOST_CONNECTIONS)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -235,10 +171,11 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "dora_rt"
     sys_version = ""
     protocol_version = "HTTP/1.1"
-    timeout = _SOCKET_TIMEOUT_S
+    timeout = SOCKET_TIMEOUT_S
 
     def do_GET(self) -> None:
         """Answer with the page."""
+        self.server.note_request(self.connection)
         parts = urlsplit(self.path)
         given = parse_qs(parts.query).get("token", [""])[0]
         if not self._is_token(given):
@@ -253,6 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Take a word of the page."""
+        self.server.note_request(self.connection)
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit() and int(length) <= _LONGEST_BODY):
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too long")
@@ -302,10 +240,3 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower() == "localhost"

@@ -6,7 +6,6 @@ assigned to objects at the least sum of costs, the faint ones after the certain 
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, add_switch, number
+from ..options import NodeParser, add_option, add_switch, number
 from ..used_ports import wired
 from .loop import BOXES_INPUT, TRACKS_OUTPUT, run
 from .tracks import Tracker, TrackerOptions
@@ -53,12 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> TrackerOptions:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dora_rt.nodes.tracker",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = NodeParser("tracker", __doc__, _EPILOG)
     default = TrackerOptions()
     fraction = number(0, 1)
     text = "confidence from which on a box is certain, and may begin a new object"

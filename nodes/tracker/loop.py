@@ -8,6 +8,7 @@ from dora_rt.detections import NoBoxesError, boxes_of
 from dora_rt.event import TELEMETRY_KEY, Event
 from dora_rt.interface import NodeLike
 
+from ..odd_samples import FewWarnings
 from ..used_ports import singles
 from .tracks import Tracker
 
@@ -16,7 +17,6 @@ logger = logging.getLogger(__name__)
 BOXES_INPUT, TRACKS_OUTPUT = "bbox", "tracks"
 IDS_KEY = "ids"
 """Metadata key of the tracks: the id of each box, in their order."""
-_MOST_TOLD = 20
 
 
 def run(node: NodeLike, tracker: Tracker) -> None:
@@ -25,7 +25,7 @@ def run(node: NodeLike, tracker: Tracker) -> None:
     An answer has the metadata of its boxes, such as `labels`, and their origin, so it belongs to
     the same picture.
     """
-    told: set[str] = set()
+    warnings = FewWarnings()
     pictures = 0
     for event in singles(node):
         if event.id != BOXES_INPUT:
@@ -34,9 +34,7 @@ def run(node: NodeLike, tracker: Tracker) -> None:
             _answer(node, tracker, event)
             pictures += 1
         except NoBoxesError as error:
-            if str(error) not in told and len(told) < _MOST_TOLD:
-                told.add(str(error))
-                logger.warning("input '%s': %s", event.id, error)
+            warnings.warn(f"input '{event.id}': {error}")
     logger.info("%d objects in the boxes of %d pictures", tracker.begun, pictures)
 
 

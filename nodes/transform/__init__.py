@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, add_switch, file_path, number, one_of, whole_number
+from ..options import NodeParser, add_option, add_switch, file_path, number, one_of, whole_number
 from ..used_ports import wired
 from .calibration import read_calibration
 from .loop import ENCODINGS, IMAGE_INPUT, IMAGE_OUTPUT, run
@@ -65,12 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dora_rt.nodes.transform",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = NodeParser("transform", __doc__, _EPILOG)
     text = (
         "YAML file with the camera matrix and distortion, as ROS (camera_info) or OpenCV write it"
     )

@@ -14,6 +14,7 @@ from dora_rt.event import TELEMETRY_KEY, Event
 from dora_rt.interface import NodeLike
 from dora_rt.picture import NoPictureError, picture_of
 
+from ..odd_samples import FewWarnings
 from ..used_ports import singles
 from .steps import Steps, TransformError
 
@@ -32,7 +33,7 @@ def run(node: NodeLike, steps: Steps, encoding: str = "bgr8", jpeg_quality: int 
     Raises:
         CalibrationError: the calibration is of pictures with other proportions.
     """
-    sent, told = 0, set[str]()
+    sent, warnings = 0, FewWarnings()
     try:
         for event in singles(node):
             if event.id != IMAGE_INPUT:
@@ -42,9 +43,7 @@ def run(node: NodeLike, steps: Steps, encoding: str = "bgr8", jpeg_quality: int 
                 metadata = _metadata(event, image, encoding, keeps_places=not steps.moves_pixels)
                 node.send_output(IMAGE_OUTPUT, _encoded(image, encoding, jpeg_quality), metadata)
             except (NoPictureError, CorruptSampleError, TransformError) as error:
-                if str(error) not in told and len(told) < 20:
-                    told.add(str(error))
-                    logger.warning("input '%s': %s; left out, and not said again", event.id, error)
+                warnings.warn(f"input '{event.id}': {error}; left out, and not said again")
                 continue
             sent += 1
     except NodeClosedError:

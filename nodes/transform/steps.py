@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dora_rt.errors import DoraRtError
 
+from ..scaling import fitted_size, resized
 from .calibration import Calibration, Undistortion
 
 logger = logging.getLogger(__name__)
@@ -130,23 +131,16 @@ class Steps:
         return self._resized(image)
 
     def _resized(self, image: Image) -> Image:
-        height, width = image.shape[:2]
-        to_width, to_height = self._size
-        if to_width is None and to_height is None:
-            return image
-        if to_width is None:
-            assert to_height is not None
-            to_width = max(round(width * to_height / height), 1)
-        if to_height is None:
-            to_height = max(round(height * to_width / width), 1)
         if not self._keeps_proportions:
-            return _scaled(image, to_width, to_height)
+            return resized(image, *self._size)
+        height, width = image.shape[:2]
+        to_height, to_width = fitted_size(image.shape, *self._size)
         factor = min(to_width / width, to_height / height)
         inner_width = min(max(round(width * factor), 1), to_width)
         inner_height = min(max(round(height * factor), 1), to_height)
         left, top = (to_width - inner_width) // 2, (to_height - inner_height) // 2
         canvas: Image = np.full((to_height, to_width, 3), _BAR_VALUE, np.uint8)
-        inner = _scaled(image, inner_width, inner_height)
+        inner = resized(image, inner_width, inner_height)
         canvas[top : top + inner_height, left : left + inner_width] = inner
         return canvas
 
@@ -162,11 +156,3 @@ def _cropped(image: Image, crop: Crop) -> Image:
             f"{right},{bottom}"
         )
     return part
-
-
-def _scaled(image: Image, width: int, height: int) -> Image:
-    if image.shape[:2] == (height, width):
-        return image
-    is_smaller = width < image.shape[1]
-    method = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
-    return cast(Image, cv2.resize(image, (width, height), interpolation=method))

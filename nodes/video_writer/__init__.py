@@ -11,11 +11,10 @@ from pathlib import Path
 
 from dora_rt.errors import DoraRtError
 
-from ..options import add_option, file_path, number, one_of, whole_number
+from ..options import NodeParser, add_option, file_path, number, one_of, whole_number
 from ..quiet_opencv import silence_opencv
-from ..segmented_video import CODECS
 from ..used_ports import wired
-from ..video_output import VIDEO_SUFFIXES
+from ..video_output import CODECS, VIDEO_SUFFIXES
 from .loop import IMAGE_INPUT, run
 from .parts import Parts
 
@@ -61,12 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = argparse.ArgumentParser(
-        prog="python -m dora_rt.nodes.video_writer",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = NodeParser("video_writer", __doc__, _EPILOG)
     text = "the video (.mp4 or .avi); %%Y, %%m, %%d, %%H, %%M, %%S in its name are the local time"
     default = Path("video.mp4")
     add_option(parser, environ, "--save", file_path, default, text.replace("%%", "%"))

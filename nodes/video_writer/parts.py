@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import logging
 import time
 from collections import deque
@@ -12,8 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..video_file import remove_empty
-from ..video_output import DiskFullError, VideoFile, VideoFileError, make_folder, open_video_file
+from ..video_output import (
+    DiskFullError,
+    VideoFile,
+    VideoFileError,
+    make_folder,
+    open_video_file,
+    remove_empty,
+    reserve_free,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -57,15 +64,19 @@ class Parts:
         Raises:
             VideoFileError: it cannot be written, or the disk is full.
         """
-        if self._is_over(time_ns):
-            self.close()
         try:
+            # What was kept back of the last second is written here: the disk may be full already.
+            if self._is_over(time_ns):
+                self.close()
             self._add(image, time_ns)
         except DiskFullError as error:
-            if not self._keep or not self._written:
+            # The one that has just ended is no older one.
+            others = len(self._written) - (self._video is None)
+            if not self._keep or others < 1:
                 raise
             logger.warning("%s", error)
-            self._end_at_full_disk()
+            with contextlib.suppress(DiskFullError):
+                self.close()  # it can be read without its end
             self._remove_oldest()
             self._add(image, time_ns)
 
@@ -79,7 +90,11 @@ class Parts:
         if video is None:
             return
         pictures, duration_s = video.pictures, video.duration_s
-        path = video.close()
+        try:
+            path = video.close()
+        except DiskFullError:
+            self._written += [*video.earlier_paths, video.path]
+            raise
         if path is None:
             return
         self._written += [*video.earlier_paths, path]
@@ -110,15 +125,6 @@ class Parts:
             return
         self._video.add(image, time_ns)
 
-    def _end_at_full_disk(self) -> None:
-        assert self._video is not None
-        path, earlier = self._video.path, self._video.earlier_paths
-        try:
-            self.close()
-        except DiskFullError:
-            # It can be read without its end.
-            self._written += [*earlier, path]
-
     def _remove_oldest(self) -> None:
         oldest = self._written.popleft()
         oldest.unlink(missing_ok=True)
@@ -128,13 +134,7 @@ class Parts:
         """Make an empty file of a free name, so that no other writer takes it meanwhile."""
         path = Path(time.strftime(str(self._pattern), self._local_time()))
         make_folder(path)
-        for number in itertools.count(1):
-            other = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
-            try:
-                other.touch(exist_ok=False)
-            except FileExistsError:
-                continue
-            except OSError:
-                return other  # whoever writes the video tells why it cannot
-            return other
-        raise AssertionError("there is a free name")
+        try:
+            return reserve_free(path)
+        except OSError as error:
+            return Path(error.filename)  # whoever writes the video tells why it cannot

@@ -79,12 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
     """Read the options: from the command line, else `env:` of the file, else outside."""
-    parser = NodeParser(
-        prog="python -m dora_rt.nodes.webcam",
-        description=__doc__,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = NodeParser("webcam", __doc__, _EPILOG)
     size = whole_number(16, 16384)
     add_option(parser, environ, "--source", with_home, "auto", EXPECTED)
     text = "the scene that `auto` shows where there is no camera"

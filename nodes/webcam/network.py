@@ -17,6 +17,7 @@ import numpy as np
 from dora_rt.picture import NoPictureError, picture_of
 from dora_rt.redaction import ENCODING_HINT, needs_encoding, without_secrets
 
+from ..scaling import resized
 from .camera import Camera
 from .capture import (
     CameraFormat,
@@ -27,9 +28,9 @@ from .capture import (
     open_stream,
 )
 from .frame import Frame, FrameSource, Image, SourceError
-from .played_video import VideoFile
+from .played_video import PlayedVideo
 from .recordings import Recording
-from .resizing import ResizedSource, resized
+from .resizing import ResizedSource
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class NetworkSource:
         self._may_be_picture = False
         if frame_count(capture) is None or frame_rate(capture) is None:
             return capture
-        video = VideoFile(
+        video = PlayedVideo(
             self._url,
             self._wanted.fps,
             loop=self._loop,

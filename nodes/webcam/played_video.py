@@ -29,7 +29,7 @@ _EXAMINED_FRAMES = 100
 _NOTICED_PAUSE_NS = 10_000_000_000
 
 
-class VideoFile:
+class PlayedVideo:
     """A video file or a video in the network, at its own pace unless another one is asked for.
 
     Args:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from ..scaling import fitted_size, interpolation
 from .frame import Frame, FrameSource, Image, SizeChangedError
 
 
@@ -56,28 +57,7 @@ class ResizedSource:
             except SizeChangedError as changed:
                 image = changed.image
             height, width, _ = out.shape
-            is_smaller = height < image.shape[0]
-            method = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
+            method = interpolation(image.shape[0], height)
             cv2.resize(image, (width, height), dst=out, interpolation=method)
 
         return replace(frame, shape=shape, fill=fill)
-
-
-def fitted_size(shape: tuple[int, ...], width: int | None, height: int | None) -> tuple[int, int]:
-    """Return height and width of a picture of `shape` in the size that was asked for."""
-    own_height, own_width = shape[:2]
-    if width is None and height is None:
-        return own_height, own_width
-    if width is None:
-        assert height is not None
-        return height, max(round(own_width * height / own_height), 1)
-    return height or max(round(own_height * width / own_width), 1), width
-
-
-def resized(image: Image, width: int | None, height: int | None) -> Image:
-    """Return a picture in the size that was asked for; the one that was given if it has it."""
-    to_height, to_width = fitted_size(image.shape, width, height)
-    if (to_height, to_width) == image.shape[:2]:
-        return image
-    method = cv2.INTER_AREA if to_height < image.shape[0] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (to_width, to_height), interpolation=method), np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
@@ -21,7 +22,6 @@ from .capture import (
     open_pipeline,
 )
 from .frame import FrameSource, SourceError
-from .network import NetworkSource
 from .picture_files import (
     PICTURE_SUFFIXES,
     UNREADABLE_PICTURES,
@@ -29,7 +29,7 @@ from .picture_files import (
     advise_conversion,
     list_pictures,
 )
-from .played_video import VideoFile
+from .played_video import PlayedVideo
 from .recordings import SceneSource
 from .resizing import ResizedSource
 from .scene import SCENE_URL, SceneOptions, parse_scene
@@ -40,6 +40,15 @@ EXPECTED = (
     "'auto', a camera number (0), a device (/dev/video0, /dev/v4l/by-id/...), a URL (rtsp://..., "
     "http://...), a GStreamer pipeline ('... ! appsink'), a video file, a picture, a folder of "
     f"pictures, or {SCENE_URL}"
+)
+_COMMON_SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp")
+_SCHEMES_OF_HOSTS = (*_COMMON_SCHEMES, "rtmps", "ftp", "sftp")
+# And the others that FFmpeg may know: https://ffmpeg.org/ffmpeg-protocols.html
+_SCHEMES = (
+    *_SCHEMES_OF_HOSTS,
+    *("rtmpe", "rtmpt", "rtmpte", "rtmpts", "rtp", "srtp", "srt", "rist", "udp", "udplite"),
+    *("tcp", "tls", "unix", "mms", "mmsh", "mmst", "hls", "gopher", "gophers", "sctp"),
+    *("zmq", "amqp", "ipfs", "ipns", "icecast", "smb", "rtspu", "rtspt"),
 )
 # Cheap cameras fail their first reads; one that fails more must be named by its user.
 _PROBED_FRAMES = 5
@@ -122,8 +131,24 @@ def parse_source(text: str, fallback: str = SCENE_URL) -> Source:
     if text.startswith("/dev/"):
         return Device(Path(text))
     if "://" in text and not text.startswith("file://"):
-        return Stream(text)
+        return Stream(_checked_url(text))
     return _parse_path(text)
+
+
+def _checked_url(url: str) -> str:
+    """Return a URL that may lead to something; what cannot would be tried again for ever."""
+    scheme, _, rest = url.partition("://")
+    kind = scheme.lower().rpartition("+")[2]
+    if kind not in _SCHEMES:
+        near = get_close_matches(kind, _COMMON_SCHEMES, 1)
+        hint = f"; did you mean {near[0]}://?" if near else f"; expected {EXPECTED}"
+        raise SourceError(f"--source {without_secrets(url)}: nothing can read {scheme}://{hint}")
+    authority = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
+    if kind in _SCHEMES_OF_HOSTS and not authority.partition(":")[0]:
+        raise SourceError(
+            f"--source {without_secrets(url)}: it names no host; expected {kind}://HOST/..."
+        )
+    return url
 
 
 def open_source(
@@ -147,12 +172,15 @@ def open_source(
         case Device(path):
             return _started(Camera(str(path), partial(open_device, path, wanted), wanted))
         case Stream(url):
+            # With it come Python's modules of HTTP, which other sources do without.
+            from .network import NetworkSource
+
             return NetworkSource(url, wanted, loop=loop)
         case Pipeline(description):
             return _started(Camera("pipeline", partial(open_pipeline, description), wanted))
         case Video(path):
             _tell_unused(wanted)
-            video = VideoFile(path, wanted.fps, loop=loop)
+            video = PlayedVideo(path, wanted.fps, loop=loop)
             return ResizedSource(video, wanted.width, wanted.height)
         case PictureFiles(paths):
             _tell_unused(wanted)

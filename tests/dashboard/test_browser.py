@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,14 +16,6 @@ from tests.harness.verbs import start
 
 pytest.importorskip("starlette", reason="the extra [web] is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)"
-)
 
 
 # How wide the picture was, looked at whenever the page has a moment, until there were ten.
@@ -39,16 +29,6 @@ WIDTHS_SEEN = """() => new Promise((done) => {
   };
   channel.port2.postMessage("begin");
 })"""
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as runner:
-        # As root in a container, which has no namespaces of its own for the sandbox.
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = runner.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
 
 
 def test_page_shows_a_run_from_its_start_over_a_node_that_dies_to_its_stop(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,6 @@ pytest.importorskip("starlette", reason="the extra [web] is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 skimage_data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)"
-)
-
 PHOTOGRAPHS = Path(skimage_data.__file__).parent
 GREEN = (75, 200, 60)  # of class 0 in plot, BGR
 CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
@@ -46,15 +37,6 @@ DRAWN = {
     "oriented": [("polygon", 1), ("rect", 0), ("text", 1)],
     "classes": [("text", 5), ("rect", 0)],
 }
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as runner:
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = runner.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
 
 
 def write_flow(flow: Flow, name: str) -> None:

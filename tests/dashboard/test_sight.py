@@ -15,6 +15,7 @@ from dora_rt.detections import read_detections
 from dora_rt.event import Event
 from dora_rt.node_config import QueuePolicy
 from dora_rt.run_status import EdgeStatus
+from tests.nodes.node_helpers import photo_on_its_side
 from tests.pictures.no_pictures import NO_PICTURES
 
 JPEG = cv2.imencode(".jpg", np.zeros((20, 30, 3), np.uint8))[1].tobytes()
@@ -112,14 +113,18 @@ def test_boxes_of_a_picture_of_another_size_are_not_on_this_one():
     value = np.array([[1, 1, 5, 5, 0.5, 7]], np.float32)
     picture = encode(event_of(np.zeros((20, 30, 3), np.uint8)))
     file = encode(event_of(JPEG))
+    photo = encode(event_of(photo_on_its_side(30, 20)))
 
     for of, size, is_on in (
         (picture, (30, 20), True),
         (picture, (20, 30), False),
         (picture, (60, 40), False),
         (file, (30, 20), True),
-        # A browser may turn it, as its head says.
-        (file, (20, 30), True),
+        (file, (20, 30), False),
+        # A browser turns it, as its head says, and so does a detector; or it does not.
+        (photo, (30, 20), True),
+        (photo, (20, 30), True),
+        (photo, (60, 40), False),
     ):
         found = read_detections(value, {"width": size[0], "height": size[1]})
         assert (boxes_on(of, found) is not None) is is_on

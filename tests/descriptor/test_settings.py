@@ -365,7 +365,10 @@ def test_terminal_is_for_one_process(parse: Parse, refusal: Refusal) -> None:
           - {id: b, path: b.py, stdin: terminal}
         """
 
+    dynamic = two_processes.replace("b.py", "dynamic")
+
     assert [node.resources.has_terminal for node in parse(one_process).nodes] == [True, True]
+    assert [node.resources.has_terminal for node in parse(dynamic).nodes] == [True, True]
     assert refusal(two_processes) == [
         "3:25: nodes 'a' and 'b' both have 'stdin: terminal'; there is one terminal; keep one of "
         "them"

@@ -371,11 +371,12 @@ def test_variable_that_cannot_be_expanded(line: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "command"),
-    [
+    numbered(
+        34,
         (b"notes", "chmod +x '{folder}/a program'"),
         (b"#!/bin/sh\r\n", "sed -i 's/\\r$//' '{folder}/a program'"),
         (b"\xef\xbb\xbf#!/bin/sh\n", "sed -i '1s/^\\xEF\\xBB\\xBF//' '{folder}/a program'"),
-    ],
+    ),
 )
 def test_command_that_mends_it_can_be_pasted_where_a_path_has_blanks(
     tmp_path: Path, content: bytes, command: str

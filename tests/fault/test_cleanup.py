@@ -268,8 +268,20 @@ def behind(path: str, *args: str) -> str:
         (behind("bash", "-c", f"{COMMAND} & exec sleep 60"), "stopped (SIGINT)"),
         (behind("timeout", "100", *COMMAND.split()), "stopped"),
         (behind("timeout", "100", "bash", "-c", f"{COMMAND}; true"), "stopped"),
+        # These give the program a process group of its own.
+        (behind("bash", "-c", f"timeout 100 {COMMAND}; true"), "stopped"),
+        (behind("bash", "-c", f"set -m; {COMMAND} & wait"), "stopped (SIGINT)"),
     ],
-    ids=["bash", "sh", "background", "orphan", "timeout", "timeout and bash"],
+    ids=[
+        "bash",
+        "sh",
+        "background",
+        "orphan",
+        "timeout",
+        "timeout and bash",
+        "bash and timeout",
+        "job control",
+    ],
 )
 def test_handler_for_sigterm_is_called_once_behind_any_wrapper(flow: Flow, start: str, ending: str):
     write_motor(flow, motor(ASKED, "time.sleep(60)"))

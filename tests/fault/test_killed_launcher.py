@@ -134,7 +134,7 @@ def test_killed_launcher_takes_along_what_a_node_started_but_not_what_left_its_s
     isolated.write(
         "has_children.py",
         """
-        import subprocess
+        import os, subprocess
         from pathlib import Path
         LOOK = "date +%s%N >> last; sleep 0.02"
         # What it says of its children that are ended would break the pipe of its dead parent.
@@ -146,15 +146,17 @@ def test_killed_launcher_takes_along_what_a_node_started_but_not_what_left_its_s
                                 stderr=subprocess.DEVNULL)
         deaf.stdout.readline()
         escaped = subprocess.Popen(["sleep", "300"], start_new_session=True)
+        grouped = subprocess.Popen(["sh", "-c", f"{QUIET}; exec sleep 300"], preexec_fn=os.setpgrp)
         Path("sleeping").write_text(str(sleeping.pid))
+        Path("grouped").write_text(str(grouped.pid))
         Path("deaf").write_text(str(deaf.pid))
         Path("escaped").write_text(str(escaped.pid))
         sleeping.wait()
         """,
     )
     before = objects()
-    launcher = isolated.start_and_wait_for("sleeping", "deaf", "escaped")
-    children = {isolated.number(name) for name in ("sleeping", "deaf", "escaped")}
+    launcher = isolated.start_and_wait_for("sleeping", "deaf", "grouped", "escaped")
+    children = {isolated.number(name) for name in ("sleeping", "deaf", "grouped", "escaped")}
     assert children < isolated.processes().keys()
 
     isolated.kill(launcher)

@@ -20,6 +20,7 @@ from dora_rt.launcher.node_output.log_files import (
 )
 from dora_rt.launcher.node_output.router import SHOWN_LINES_PER_S, LineRouter
 from dora_rt.launcher.processes.line_splitter import LineSplitter
+from dora_rt.log_record import LogLevel
 from tests.harness.flow import Flow
 
 
@@ -45,12 +46,15 @@ class Clock:
 class Shown:
     """What a console with a clock that is turned by hand shows of a node named `a`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, least: LogLevel = LogLevel.STDOUT) -> None:
         self.stream = io.StringIO()
         self.clock = Clock()
         self.logs = NodeLogs(folder, warn=no_warning)
         self.output = LineRouter(
-            Console(self.stream, has_colour=False), self.logs, clock=self.clock
+            Console(self.stream, has_colour=False),
+            self.logs,
+            least={"a": least},
+            clock=self.clock,
         )
 
     def lines(self) -> list[str]:
@@ -169,6 +173,56 @@ def test_flood_of_one_node_hides_nothing_of_another(tmp_path: Path):
     shown.output.write("a", ["mine"])
 
     assert shown.lines()[-1] == "mine"
+
+
+def test_begun_line_that_is_completed_without_more_is_logged_once(tmp_path: Path):
+    shown = Shown(tmp_path)
+
+    shown.output.write_begun("a", "Loading")
+    shown.output.write("a", ["Loading", "Loading"])
+
+    assert shown.logged() == ["Loading", "Loading"]
+
+
+def test_begun_line_that_was_too_quiet_to_be_shown_is_logged_if_it_proves_loud(tmp_path: Path):
+    shown = Shown(tmp_path, least=LogLevel.ERROR)
+
+    record = '{"level": "ERROR", "message": "no camera"}'
+
+    shown.output.write_begun("a", record)
+    shown.output.write("a", [record])
+
+    assert shown.logged() == [record]
+
+
+def test_begun_line_of_which_only_the_beginning_was_shown_is_logged_whole(tmp_path: Path):
+    shown = Shown(tmp_path)
+    line = "x" * 5000
+
+    shown.output.write_begun("a", line)
+    shown.output.write("a", [line])
+
+    assert [len(one) for one in shown.logged()] == [1000, 5000]
+
+
+def test_begun_line_that_goes_back_to_an_earlier_state_is_logged(tmp_path: Path):
+    shown = Shown(tmp_path)
+
+    shown.output.write_begun("a", "10 %")
+    shown.output.write_begun("a", "x" * 5000)
+    shown.output.write("a", ["10 %"])
+
+    assert shown.logged() == ["10 %", "x" * 1000, "10 %"]
+
+
+def test_begun_line_of_a_process_that_ended_is_not_that_of_the_next_one(tmp_path: Path):
+    shown = Shown(tmp_path)
+
+    shown.output.write_begun("a", "Loading")
+    shown.output.end("a")
+    shown.output.write("a", ["Loading"])
+
+    assert shown.logged() == ["Loading", "Loading"]
 
 
 @pytest.fixture

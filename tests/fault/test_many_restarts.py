@@ -23,7 +23,7 @@ from tests.harness.ring import NO_STAMP, Reader, config_of, wired
 from tests.harness.waiting import eventually
 
 IS_SOAK = os.environ.get("SOAK") == "1"
-RESTARTS = 10_000 if IS_SOAK else 200
+RESTARTS = 10_000 if IS_SOAK else 100
 FLOW_RESTARTS = 500 if IS_SOAK else 12
 WARM_UP = 50
 POLICIES = list(QueuePolicy)

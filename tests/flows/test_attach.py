@@ -27,6 +27,7 @@ from tests.harness.flow import Flow
 from tests.harness.processes import open_files
 from tests.harness.verbs import started_run, status_of, verb
 from tests.harness.waiting import eventually
+from tests.pictures.no_pictures import NO_PICTURES
 
 pytestmark = pytest.mark.programs
 
@@ -148,6 +149,34 @@ def test_view_keeps_a_picture_with_its_boxes(run: str, tmp_path: Path):
     assert nothing.exit_code == 1
     assert re.search(r"output '\S+/camera/text': .* are no picture; expected uint8", nothing.err)
     assert nothing.err.count("no picture; expected") == 1
+
+
+def test_view_of_pictures_that_cannot_be_decoded_ends_though_their_boxes_come(
+    flow: Flow, tmp_path: Path
+):
+    flow.write("flow.yml", "nodes: [{id: broken, path: broken.py, outputs: [image, bbox]}]")
+    flow.write(
+        "broken.py",
+        f"""
+        import time
+        import numpy as np
+        from dora_rt import Node
+        node = Node()
+        while not node.is_stopped():
+            now_ns = time.monotonic_ns()
+            node.send_output("image", {NO_PICTURES["PNG without its pixels"]!r}, captured_ns=now_ns)
+            node.send_output("bbox", np.zeros((0, 6), np.float32), captured_ns=now_ns)
+            time.sleep(0.01)
+        """,
+    )
+    flow.start()
+    eventually(lambda: "broken/image" in verb("ps", "--outputs").out, within_s=20)
+
+    done = verb("view", "broken/image", "--boxes", "broken/bbox", "--save", str(tmp_path / "a.png"))
+
+    assert done.exit_code == 1
+    assert re.search(r"output '\S+/broken/image': a png file of \d+ bytes that cannot", done.err)
+    assert "/broken/bbox" not in done.err
 
 
 def test_view_serves_a_web_page(run: str):

@@ -153,6 +153,19 @@ def test_without_a_terminal_a_sentence_says_what_to_do(flow: Flow):
     assert done.ending("asks") == "failed: exit status 1"
 
 
+def test_dynamic_node_takes_no_terminal_since_it_is_started_in_its_own(flow: Flow):
+    flow.write(
+        "flow.yml",
+        "nodes: [{id: asks, path: dynamic, stdin: terminal}, {id: other, path: other.py}]\n",
+    )
+    flow.write("other.py", "")
+
+    done = flow.run()
+
+    assert "'stdin' of node 'asks' has no effect" in done.out
+    assert "was not started in a terminal" not in done.out
+
+
 @pytest.mark.parametrize(
     "code", ["input('? ')", "import sys, tty; tty.setraw(sys.stdin)"], ids=["input", "termios"]
 )

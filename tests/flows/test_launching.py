@@ -68,8 +68,13 @@ def test_stop_after_stops_everything_and_is_a_success(flow: Flow):
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
-    ids=["Ctrl-C", "SIGTERM", "SIGHUP"],
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        (signal.SIGHUP, 129),
+        (signal.SIGQUIT, 131),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "SIGHUP", "SIGQUIT"],
 )
 def test_signal_stops_the_flow_in_order(flow: Flow, number: signal.Signals, code: int):
     write_ticked(flow)

@@ -20,7 +20,7 @@ from dora_rt.node_config import (
     NodePlan,
     OutputConfig,
     QueuePolicy,
-    RunLinks,
+    RunFacts,
     make_config,
 )
 from dora_rt.plan.edges import SLOTS_IN_HAND
@@ -120,7 +120,7 @@ def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
 
 def config_of(plan: NodePlan, run: str) -> NodeConfig:
     """Make the configuration of a process that runs in the test: it has no launcher."""
-    return make_config(plan, RunLinks(run, "/none"), Descriptors(-1, -1), restart_count=0)
+    return make_config(plan, RunFacts(run, "/none"), Descriptors(-1, -1), restart_count=0)
 
 
 def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:

@@ -152,20 +152,16 @@ class FakeOutput:
 
     def __init__(self) -> None:
         self.printed: dict[str, list[str]] = {}
+        self._begun: dict[str, str] = {}
         self.closed: list[str] = []
         self.log_folder = Path("/nowhere")
 
-    def write(
-        self,
-        name: str,
-        lines: Sequence[str],
-        *,
-        is_interrupted: bool = False,
-        is_first_shown: bool = False,
-    ) -> None:
-        self.printed.setdefault(name, []).extend(lines[is_first_shown:])
+    def write(self, name: str, lines: Sequence[str], *, is_interrupted: bool = False) -> None:
+        is_shown = bool(lines) and self._begun.pop(name, None) == lines[0]
+        self.printed.setdefault(name, []).extend(lines[is_shown:])
 
     def write_begun(self, name: str, begun: str) -> None:
+        self._begun[name] = begun
         self.printed.setdefault(name, []).append(f"{begun}...")
 
     def end(self, name: str) -> None:

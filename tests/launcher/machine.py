@@ -17,7 +17,7 @@ from typing import Any
 from dora_rt.launcher.processes.child import NodeProcess
 from dora_rt.launcher.processes.kernel import Member
 from dora_rt.launcher.processes.starter import NodeStartError
-from dora_rt.node_config import NodePlan, RunLinks
+from dora_rt.node_config import NodePlan, RunFacts
 from dora_rt.plan.plan import ProcessPlan
 from dora_rt.report import Usage
 from dora_rt.transport.status_pipe import Kind
@@ -266,30 +266,30 @@ class Machine:
     def look_again(self) -> None:
         self._scan = None
 
-    def members(self, group: int) -> list[Member]:
+    def members(self, session: int) -> list[Member]:
         if self._scan is None:
             self.scans += 1
             self._scan = {}
             for process in self.processes.values():
                 if not process.is_reaped:
                     self._scan.setdefault(process.group, []).append(process.pid)
-        pids = [group, *(pid for pid in self._scan.get(group, ()) if pid != group)]
+        pids = [session, *(pid for pid in self._scan.get(session, ()) if pid != session)]
         return [self.processes[pid].member() for pid in pids if self.processes[pid].is_alive]
 
-    def signal(self, pid: int, group: int, number: signal.Signals) -> None:
+    def signal(self, pid: int, session: int, number: signal.Signals) -> None:
         process = self.processes[pid]
         if process.is_reaped:
             raise ProcessLookupError
         if process.is_root:
             raise PermissionError
-        if pid == group and number is not signal.SIGKILL:
+        if pid == session and number is not signal.SIGKILL:
             self.log(f"{number.name} to {process.name}")
         process.signal(number)
 
-    def kill_group(self, group: int) -> None:
+    def kill_session(self, session: int) -> None:
         for process in list(self.processes.values()):
-            if process.group == group and not process.is_root and process.is_alive:
-                if process.pid == group:
+            if process.group == session and not process.is_root and process.is_alive:
+                if process.pid == session:
                     self.log(f"SIGKILL to {process.name}")
                 process.signal(signal.SIGKILL)
 
@@ -319,7 +319,7 @@ class FakeStarter:
     def __init__(self, machine: Machine, programs: dict[str, Sequence[Program]]) -> None:
         self.kernel = machine
         self.run = "run"
-        self.links = RunLinks(self.run, "/nowhere/description.json")
+        self.facts = RunFacts(self.run, "/nowhere/description.json")
         self.descriptors: tuple[int, int] = (0, 0)
         self.status_read = FakePipe()
         self.started: list[FakeProcess] = []

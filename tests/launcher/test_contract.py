@@ -26,7 +26,7 @@ from dora_rt.launcher.processes.kernel import Kernel
 from dora_rt.launcher.processes.starter import NodeStartError, Starter
 from dora_rt.launcher.requests import Requester
 from dora_rt.launcher.systemd_notify import Notifier
-from dora_rt.node_config import RunLinks
+from dora_rt.node_config import RunFacts
 from dora_rt.runs import namespace_of
 from tests.harness.waiting import eventually
 from tests.launcher.bed import (
@@ -150,11 +150,11 @@ def _real(folder: Path, *, is_warm: bool, is_server_gone: bool = False) -> Itera
     plans = [replace(plan, argv=argv)] * (2 if is_warm else 0)
     with (
         RunGuard.create(base, manifest, environ=environ) as guard,
-        Starter(guard, environ, plans, links=RunLinks(guard.run, "/nowhere")) as starter,
+        Starter(guard, environ, plans, facts=RunFacts(guard.run, "/nowhere")) as starter,
     ):
         if is_server_gone:
             assert starter._warm_start is not None
-            os.killpg(starter._warm_start.group, signal.SIGKILL)
+            os.killpg(starter._warm_start.session, signal.SIGKILL)
         stage = Stage(starter, lambda condition: eventually(condition, within_s=30))
         stage.folder = str(folder)
         # Whatever begins with PYTHON is read at the start of an interpreter only.

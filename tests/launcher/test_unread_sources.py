@@ -228,3 +228,23 @@ def test_nothing_is_told_where_nothing_goes_on_or_the_flow_is_being_stopped():
 
     assert alone.console.notices == []
     assert [text for text in stopping.console.notices if "go" in text] == []
+
+
+def test_relay_that_has_failed_for_good_is_no_node_of_the_user_to_speak_of():
+    text = PAIR + "      - {id: logger, path: d, inputs: {in: dora/logs/info/source}}\n"
+    bed = Bed(text, {"dora": CRASH}).at(300, interrupt)
+
+    outcome = bed.run()
+
+    assert [one.name for one in outcome.report.failures] == ["dora"]
+    assert [text for text in bed.console.notices if "go on" in text] == []
+
+
+def test_failed_node_that_is_restarted_by_hand_at_once_is_not_told_as_failed():
+    text = CHAIN + "      - {id: motor, path: d, inputs: {in: source/out}}\n"
+    bed = Bed(text, {"filter": [DIES, Program()]}).at(1.5, ask, "restart", "filter")
+    bed.at(30, interrupt)
+
+    bed.run()
+
+    assert [text for text in bed.console.notices if "go on" in text] == []

@@ -264,3 +264,14 @@ def test_table_of_layouts_names_tests_that_there_are_for_each_layout() -> None:
     unsure = {Layout.END_TO_END_CENTRES, Layout.END_TO_END_CLASS_FIRST}  # twins of END_TO_END
     words = {line.split("|")[2].strip(" `") for line in table}
     assert words == {layout.value for layout in Layout if layout not in unsure}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["names:\n  1: cat\n  3: dog\n", "names: {1: cat, 3: dog}\n", '{"1": "cat", "3": "dog"}'],
+)
+def test_names_with_numbers_are_in_the_places_of_their_numbers(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text(text)
+
+    assert read_labels(path) == ("0", "cat", "2", "dog")

@@ -716,16 +716,17 @@ def test_flow_draws_the_boxes_that_a_service_finds_on_their_own_pictures(flow: F
         "check.py",
         """
         from dora_rt import Node
-        shown, checked, last = {}, 0, None
+        shown, found = {}, {}
         for event in Node():
             if event.id == "image":
-                shown[event.origin_ns] = last = int(event.value[0, 0, 0])
+                shown[event.origin_ns] = int(event.value[0, 0, 0])
             else:
                 assert event.value.shape == (1, 6), event
-                found = float(event.value[0, 0])
-                assert abs(found - shown[event.origin_ns]) <= 1, (found, shown[event.origin_ns])
-                checked += 1
-        print(f"checked {checked > 5}, the last picture too: {abs(found - last) <= 1}")
+                found[event.origin_ns] = float(event.value[0, 0])
+        # At the end: a quick answer may be here before the picture, of another queue.
+        for origin_ns, value in found.items():
+            assert abs(value - shown[origin_ns]) <= 1, (value, shown[origin_ns])
+        print(f"checked {len(found) > 5}, the last picture too: {max(shown) in found}")
         """,
     )
 

@@ -4,19 +4,19 @@ import itertools
 
 import numpy as np
 import pytest
+from dora_rt.nodes.class_colours import class_colour
 from dora_rt.nodes.plot.drawing import (
-    class_colour,
     draw_boxes,
     draw_classes,
     draw_keypoints,
     draw_masks,
     draw_oriented,
     draw_status,
-    label_of,
     text_colour,
     text_style,
 )
 
+from dora_rt.detections import label_of
 from tests.nodes.node_helpers import picture
 
 GREY = 100

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dora_rt.nodes.plot.drawing import class_colour
+from dora_rt.nodes.class_colours import class_colour
 from dora_rt.nodes.plot.screens import HiddenScreen
 from dora_rt.nodes.plot.viewer import Viewer, run
 from numpy.typing import NDArray
@@ -131,3 +131,13 @@ def test_what_has_another_shape_is_told_once_and_costs_only_itself(
 
     assert caplog.text.count("are no key points; expected N x K x 3") == 1
     assert tuple(screen.shown[-1][180, 150]) == class_colour(1)
+
+
+def test_masks_and_key_points_alone_are_counted_as_objects() -> None:
+    masks = MASKS.copy()
+    masks[200:220, 10:30] = 4
+    points = np.full((3, 17, 3), 50, np.float32)
+
+    assert view(found("masks", masks, 5), image(5)).objects == [2]
+    assert view(found("masks", np.zeros_like(masks), 5), image(5)).objects == [0]
+    assert view(found("keypoints", points, 5), image(5)).objects == [3]

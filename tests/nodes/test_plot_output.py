@@ -7,10 +7,10 @@ import sys
 
 import cv2
 import pytest
-from dora_rt.nodes.mp4_file import Mp4File
 from dora_rt.nodes.plot import parse_options
 from dora_rt.nodes.plot.output import Output, can_open_window, choose_output
 from dora_rt.nodes.plot.saving import SaveError, open_saver
+from dora_rt.nodes.video_output.mp4_file import Mp4File
 
 from tests.nodes.node_helpers import FakeTime, file_env, picture
 

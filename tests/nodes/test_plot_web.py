@@ -10,10 +10,11 @@ from contextlib import ExitStack, closing
 import cv2
 import numpy as np
 import pytest
-from dora_rt.nodes.plot import web
+from dora_rt.nodes import web_server
 from dora_rt.nodes.plot.feed import MAX_WATCHERS, Feed
 from dora_rt.nodes.plot.statistics import Status
-from dora_rt.nodes.plot.web import BOUNDARY, MAX_CONNECTIONS, WebError, WebPage
+from dora_rt.nodes.plot.web import BOUNDARY, MAX_CONNECTIONS, WebPage
+from dora_rt.nodes.web_server import WebServerError
 
 from tests.harness.waiting import eventually
 from tests.nodes.node_helpers import picture
@@ -186,7 +187,7 @@ def test_many_that_connect_at_once_all_get_in_at_once(page):
 
 
 def test_who_sends_a_byte_now_and_then_is_hung_up_on(page, monkeypatch):
-    monkeypatch.setattr(web, "_SOCKET_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(web_server, "SOCKET_TIMEOUT_S", 0.3)
     with socket.create_connection(("127.0.0.1", page.port), timeout=0.02) as connection:
         sent = 0
 
@@ -363,7 +364,9 @@ def test_taken_port_is_followed_by_the_next_free_one(feed):
 
 
 def test_address_of_another_machine_is_named_with_a_way_out(feed):
-    with pytest.raises(WebError, match=r"--host 192\.0\.2\.1 --port 8080: cannot serve there"):
+    with pytest.raises(
+        WebServerError, match=r"--host 192\.0\.2\.1 --port 8080: cannot serve there"
+    ):
         WebPage.open("192.0.2.1", 8080, feed)
 
 
@@ -378,7 +381,7 @@ def test_name_that_means_this_machine_alone_is_not_warned_of(feed, caplog, monke
 
 
 def test_address_that_cannot_be_served_is_not_warned_of(feed, caplog):
-    with pytest.raises(WebError):
+    with pytest.raises(WebServerError):
         WebPage.open("192.0.2.1", 8080, feed)
 
     assert caplog.messages == []

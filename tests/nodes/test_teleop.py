@@ -7,21 +7,25 @@ import json
 import logging
 import os
 import pty
+import socket
 import struct
 import termios
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from dora_rt.nodes.teleop import parse_options
-from dora_rt.nodes.teleop.drive_server import DriverSeat, DriveServer, DriveServerError, Word
+from dora_rt.nodes.teleop.drive_server import DriverSeat, DriveServer, Word
 from dora_rt.nodes.teleop.gamepad import Gamepad, Layout, PadState
 from dora_rt.nodes.teleop.loop import Speeds
 from dora_rt.nodes.teleop.pilot import STILL, Command, Motion, Pilot
 from dora_rt.nodes.teleop.terminal_keys import Keyboard, KeyReader, TerminalError
+from dora_rt.nodes.web_server import WebServerError
 
 from tests.flows.test_keyboard import Terminal
 from tests.harness.flow import Flow
@@ -357,9 +361,31 @@ def test_nonsense_is_refused_and_does_not_drive(server: tuple[Page, Pilot], fiel
 
 
 def test_address_that_is_not_of_this_machine_is_refused(caplog: pytest.LogCaptureFixture):
-    with pytest.raises(DriveServerError, match=r"--host 203\.0\.113\.1 --port 8090: cannot serve"):
+    with pytest.raises(WebServerError, match=r"--host 203\.0\.113\.1 --port 8090: cannot serve"):
         DriveServer.open("203.0.113.1", 8090, DriverSeat(Pilot()))
-    assert "everybody in the network of 203.0.113.1 can drive" in caplog.text
+    assert not caplog.text, "nobody can see it"
+
+
+def test_address_that_others_can_open_is_warned_of(caplog: pytest.LogCaptureFixture):
+    with closing(DriveServer.open("0.0.0.0", 0, DriverSeat(Pilot()))) as server:
+        assert server.url.startswith("http://127.0.0.1:")
+    assert caplog.messages == [
+        "page: with its address, everybody in the network of 0.0.0.0 can drive"
+    ]
+
+
+def test_connections_that_ask_for_nothing_do_not_shut_the_page_out():
+    with (
+        closing(DriveServer.open("127.0.0.1", 0, DriverSeat(Pilot()))) as server,
+        ExitStack() as stack,
+    ):
+        page = Page(server)
+        for _ in range(60):
+            stack.enter_context(socket.create_connection(("127.0.0.1", page.port)))
+        began = monotonic()
+
+        assert page.ask("GET", f"/?token={page.token}")[0] == 200
+        assert monotonic() - began < 5, "they are hung up on for it, and not after 10 s"
 
 
 def test_options_and_what_is_refused(capsys: pytest.CaptureFixture[str]):
@@ -370,6 +396,8 @@ def test_options_and_what_is_refused(capsys: pytest.CaptureFixture[str]):
         with pytest.raises(SystemExit, match="2"):
             parse_options(words, {})
         assert expected in capsys.readouterr().err
+    home = parse_options(["--gamepad", "~/pad", "--terminal", "~/tty"], {})
+    assert (home.gamepad, home.terminal) == (str(Path.home() / "pad"), str(Path.home() / "tty"))
     # What opens a port never comes from outside.
     outside = {"HOST": "0.0.0.0", "DORA_RT_TELEOP_HOST": "0.0.0.0", "DORA_RT_TELEOP_PORT": "1"}
     options = parse_options([], outside)

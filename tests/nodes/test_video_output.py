@@ -9,11 +9,11 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from dora_rt.nodes.mp4_file import Mp4File, SegmentError, read_segment
-from dora_rt.nodes.steady_video import SteadyVideo
-from dora_rt.nodes.video_file import PictureTimes
 from dora_rt.nodes.video_output import DiskFullError, VideoFileError, open_video_file
-from dora_rt.nodes.webcam.played_video import VideoFile
+from dora_rt.nodes.video_output.mp4_file import Mp4File, SegmentError, read_segment
+from dora_rt.nodes.video_output.steady_video import SteadyVideo
+from dora_rt.nodes.video_output.video_file import PictureTimes
+from dora_rt.nodes.webcam.played_video import PlayedVideo
 
 from tests.nodes.node_helpers import FakeTime, picture
 
@@ -66,7 +66,7 @@ def test_video_that_was_written_is_played_with_the_same_times(tmp_path):
     write(tmp_path / "a.mp4", UNEVEN).close()
     time = FakeTime()
     began_ns = time.now_ns
-    video = VideoFile(tmp_path / "a.mp4", clock=time.clock, sleep=time.sleep)
+    video = PlayedVideo(tmp_path / "a.mp4", clock=time.clock, sleep=time.sleep)
 
     seconds = []
     while not video.is_finished:
@@ -170,6 +170,21 @@ def test_next_file_of_an_avi_replaces_none_that_is_there(tmp_path):
     assert precious.read_bytes() == b"precious"
     assert last == tmp_path / "a-3.avi"
     assert video.earlier_paths == [tmp_path / "a.avi"]
+
+
+def test_avi_that_cannot_go_on_in_another_file_is_whole_up_to_there(tmp_path):
+    # Its own name is as long as a name may be, and that of the next file would be longer.
+    path = tmp_path / f"{'a' * 251}.avi"
+    video = SteadyVideo(path, longest_nbytes=20_000)
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+
+    with pytest.raises(VideoFileError, match="cannot be written: File name too long"):
+        for n in range(100):
+            video.add(noise, 10**12 + n * 100 * MS)
+
+    assert video.close() == path
+    assert video.earlier_paths == []
+    assert len(read_back(path)[0]) == 30
 
 
 def test_long_pause_is_shortened_in_an_avi_and_kept_in_an_mp4(tmp_path, caplog):

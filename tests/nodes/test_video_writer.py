@@ -3,13 +3,14 @@ from __future__ import annotations
 import errno
 import logging
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from dora_rt.nodes.mp4_file import Mp4File
-from dora_rt.nodes.steady_video import SteadyVideo
 from dora_rt.nodes.video_output import DiskFullError, VideoFileError, open_video_file
+from dora_rt.nodes.video_output.mp4_file import Mp4File
+from dora_rt.nodes.video_output.steady_video import SteadyVideo
 from dora_rt.nodes.video_writer import parse_options
 from dora_rt.nodes.video_writer.loop import run
 from dora_rt.nodes.video_writer.parts import Parts
@@ -155,6 +156,60 @@ def test_full_disk_costs_the_oldest_video_where_only_some_are_kept(tmp_path, mon
     assert "drive.mp4" in names and "drive-2.mp4" in names and len(names) >= 4
     assert length_s(tmp_path / "drive-2.mp4") == pytest.approx(60.0, rel=0.02)
     assert "the disk is full" in caplog.text
+
+
+@pytest.mark.parametrize("full_at", [2, 3, 4])
+def test_disk_that_is_full_at_the_end_of_a_part_costs_the_oldest_one(
+    tmp_path, monkeypatch, caplog, full_at
+):
+    ended: list[Path] = []
+
+    class FullAtEnd(SteadyVideo):
+        """One whose last pictures find no room."""
+
+        def close(self):
+            path = super().close()
+            ended.append(path)
+            if len(ended) == full_at:
+                raise DiskFullError(f"{path}: the disk is full")
+            return path
+
+    monkeypatch.setattr(
+        "dora_rt.nodes.video_writer.parts.open_video_file", lambda path, codec: FullAtEnd(path)
+    )
+
+    write(
+        tmp_path / "drive.avi",
+        [image_event(n, step_ms=1000) for n in range(400)],
+        split_minutes=1,
+        keep=10,
+    )
+
+    assert "the disk is full" in caplog.text
+    assert len(ended) == 7
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_first_video_that_finds_no_room_is_not_removed_for_itself(tmp_path, monkeypatch):
+    class FullAtEnd(SteadyVideo):
+        """One whose last pictures find no room."""
+
+        def close(self):
+            raise DiskFullError(f"{super().close()}: the disk is full")
+
+    monkeypatch.setattr(
+        "dora_rt.nodes.video_writer.parts.open_video_file", lambda path, codec: FullAtEnd(path)
+    )
+
+    with pytest.raises(DiskFullError):
+        write(
+            tmp_path / "drive.avi",
+            [image_event(n, step_ms=1000) for n in range(200)],
+            split_minutes=1,
+            keep=10,
+        )
+
+    assert [one.name for one in tmp_path.iterdir()] == ["drive.avi"]
 
 
 def test_options_come_from_the_file_too_and_keep_needs_split_minutes(capsys):

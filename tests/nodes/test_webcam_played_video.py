@@ -8,7 +8,7 @@ import pytest
 from dora_rt.nodes.webcam.frame import SourceError
 from dora_rt.nodes.webcam.interlacing import InterlaceWatch
 from dora_rt.nodes.webcam.pacing import Timeline
-from dora_rt.nodes.webcam.played_video import VideoFile
+from dora_rt.nodes.webcam.played_video import PlayedVideo
 from dora_rt.nodes.webcam.resizing import ResizedSource
 
 from tests.nodes.node_helpers import FakeCapture, FakeTime, picture
@@ -45,7 +45,7 @@ def play(positions, fps=None, *, limit=10_000, newest=False, later_ns=0, **optio
     rounds = options.pop("rounds", 1)
     rate = options.pop("rate", 30.0)
     left = iter([TimedCapture(positions, fps=rate, **options) for _ in range(rounds)])
-    video = VideoFile(
+    video = PlayedVideo(
         "drive.mp4",
         fps,
         loop=rounds > 1,
@@ -133,7 +133,7 @@ def test_damaged_place_is_passed_over_and_counted(caplog):
 
 def test_tries_behind_damage_are_bounded():
     capture = TimedCapture([*steady(100), *[None] * 1000, *steady(10)], count=300)
-    video = VideoFile("drive.mp4", 0, open_capture=lambda: capture)
+    video = PlayedVideo("drive.mp4", 0, open_capture=lambda: capture)
 
     while not video.is_finished:
         with video.frame(0.1, newest=False):
@@ -181,7 +181,7 @@ def test_real_file_of_which_half_is_missing_is_told(tmp_path, caplog):
     writer.release()
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    video = VideoFile(path, 0)
+    video = PlayedVideo(path, 0)
 
     frames = 0
     while not video.is_finished:
@@ -202,21 +202,21 @@ def test_mp4_without_its_index_is_named_as_such(tmp_path):
     path.write_bytes(content[: content.index(b"moov") - 4])
 
     with pytest.raises(SourceError, match=r"this MP4 has no index \(moov\): its recording was not"):
-        VideoFile(path)
+        PlayedVideo(path)
 
 
 def test_empty_file_is_named_as_such(tmp_path):
     (tmp_path / "a.mp4").touch()
 
     with pytest.raises(SourceError, match=r"a\.mp4': the file is empty"):
-        VideoFile(tmp_path / "a.mp4")
+        PlayedVideo(tmp_path / "a.mp4")
 
 
 def test_start_says_rate_length_and_pace(caplog):
     caplog.set_level(logging.INFO)
 
-    VideoFile("a.mp4", open_capture=lambda: TimedCapture([], fps=29.8333, count=895))
-    VideoFile("b.mp4", 15, loop=True, open_capture=lambda: TimedCapture([], count=None))
+    PlayedVideo("a.mp4", open_capture=lambda: TimedCapture([], fps=29.8333, count=895))
+    PlayedVideo("b.mp4", 15, loop=True, open_capture=lambda: TimedCapture([], count=None))
 
     assert caplog.messages == [
         "video a.mp4: 64x48, 29.83 fps, 30.0 s by its header, played at its own pace",
@@ -275,7 +275,7 @@ def test_real_videos_are_not_taken_for_interlaced(shared_data):
 
 def test_interlaced_video_is_told(caplog):
     capture = FakeCapture(moving_bars(40, interlaced=True), width=320, height=240)
-    video = VideoFile("tape.avi", 0, open_capture=lambda: capture)
+    video = PlayedVideo("tape.avi", 0, open_capture=lambda: capture)
 
     while not video.is_finished:
         with video.frame(1.0, newest=False) as frame:
@@ -308,7 +308,7 @@ def test_black_pictures_that_are_none_are_told(raw_value, is_told, caplog):
         capture.properties[cv2.CAP_PROP_FOURCC] = cv2.VideoWriter.fourcc(*"h264")
         return capture
 
-    video = VideoFile("tape.ts", 0, open_capture=open_capture)
+    video = PlayedVideo("tape.ts", 0, open_capture=open_capture)
     while not video.is_finished:
         with video.frame(1.0, newest=False) as frame:
             if frame is not None:
@@ -328,7 +328,7 @@ def test_black_pictures_that_are_none_are_told(raw_value, is_told, caplog):
 )
 def test_recording_is_resized_to_what_was_asked_for(width, height, shape):
     capture = TimedCapture(steady(2))
-    source = ResizedSource(VideoFile("a.mp4", 0, open_capture=lambda: capture), width, height)
+    source = ResizedSource(PlayedVideo("a.mp4", 0, open_capture=lambda: capture), width, height)
 
     with source.frame(1.0, newest=False) as frame:
         slot = np.zeros(frame.shape, np.uint8)

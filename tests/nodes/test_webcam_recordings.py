@@ -10,7 +10,7 @@ import pytest
 from dora_rt.nodes.webcam.frame import SourceError
 from dora_rt.nodes.webcam.pacing import Pacer
 from dora_rt.nodes.webcam.picture_files import Pictures
-from dora_rt.nodes.webcam.played_video import VideoFile
+from dora_rt.nodes.webcam.played_video import PlayedVideo
 from dora_rt.nodes.webcam.recordings import SceneSource
 from dora_rt.nodes.webcam.scene import Scene, SceneOptions
 
@@ -104,7 +104,7 @@ def test_pacer_at_rate_zero_never_sleeps():
 
 def test_video_plays_all_frames_at_its_own_rate_and_ends(video):
     time = FakeTime()
-    source = VideoFile(video, clock=time.clock, sleep=time.sleep)
+    source = PlayedVideo(video, clock=time.clock, sleep=time.sleep)
 
     taken = take(source)
 
@@ -115,7 +115,7 @@ def test_video_plays_all_frames_at_its_own_rate_and_ends(video):
 
 def test_video_plays_at_the_rate_that_is_asked_for(video):
     time = FakeTime()
-    source = VideoFile(video, 4.0, clock=time.clock, sleep=time.sleep)
+    source = PlayedVideo(video, 4.0, clock=time.clock, sleep=time.sleep)
 
     take(source)
 
@@ -124,7 +124,7 @@ def test_video_plays_at_the_rate_that_is_asked_for(video):
 
 def test_video_with_loop_begins_again(video):
     time = FakeTime()
-    source = VideoFile(video, 0, loop=True, clock=time.clock, sleep=time.sleep)
+    source = PlayedVideo(video, 0, loop=True, clock=time.clock, sleep=time.sleep)
 
     taken = take(source, limit=12)
 
@@ -134,7 +134,7 @@ def test_video_with_loop_begins_again(video):
 
 def test_video_that_is_asked_rarely_shows_what_is_due(video):
     time = FakeTime()
-    source = VideoFile(video, clock=time.clock, sleep=time.sleep)
+    source = PlayedVideo(video, clock=time.clock, sleep=time.sleep)
     with source.frame(1.0, newest=True):
         pass
     time.now_ns += 300_000_000
@@ -144,7 +144,7 @@ def test_video_that_is_asked_rarely_shows_what_is_due(video):
 
 def test_frame_that_is_not_due_yet_is_none(video):
     time = FakeTime()
-    source = VideoFile(video, clock=time.clock, sleep=time.sleep)
+    source = PlayedVideo(video, clock=time.clock, sleep=time.sleep)
     with source.frame(0.01, newest=False):
         pass
 
@@ -159,7 +159,7 @@ def test_file_that_is_no_video_is_named_with_a_way_out(tmp_path):
     path.write_text("not a video")
 
     with pytest.raises(SourceError) as raised:
-        VideoFile(path)
+        PlayedVideo(path)
 
     assert str(raised.value) == (
         f"--source '{path}': the file is there, but OpenCV cannot read it as a video; "

@@ -324,3 +324,27 @@ def test_what_is_there_and_is_no_file_is_not_said_to_be_missing(tmp_path):
 
     with pytest.raises(SourceError, match="neither a file nor a folder"):
         parse_source(str(fifo))
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("http://", "--source http://: it names no host; expected http://HOST/..."),
+        ("rtsp:///live", "--source rtsp:///live: it names no host; expected rtsp://HOST/..."),
+        ("rstp://cam/1", "--source rstp://cam/1: nothing can read rstp://; did you mean rtsp://?"),
+        ("foo://cam", "--source foo://cam: nothing can read foo://; expected 'auto', a camera"),
+    ],
+)
+def test_url_that_can_never_be_opened_is_refused_and_not_tried_again(source, told):
+    with pytest.raises(SourceError) as raised:
+        parse_source(source)
+
+    assert str(raised.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["rtsp://[::1]:554/live", "RTSP://a:b/c@cam", "hls+http://cam/a.m3u8", "udp://@239.0.0.1:1"],
+)
+def test_url_that_may_lead_to_a_camera_is_one(url):
+    assert parse_source(url) == Stream(url)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dora_rt.descriptor.check import first_line
 from dora_rt.descriptor.check.compiled_programs import OWN_NODES, is_compiled_for_dora
+from dora_rt.descriptor.tree.home_folder import NO_HOME
 from dora_rt.descriptor.tree.model import Descriptor, Operator, Program
 from dora_rt.descriptor.tree.problems import MalformedError, Problems, quote
 from dora_rt.spelling import closest
@@ -170,7 +171,7 @@ def _compile(file: Path, shown: str) -> None:
 
 def _nearest(path: str, folder: Path, *, otherwise: str = "") -> str:
     if path.startswith("~"):
-        return "no home folder is known for that user"
+        return NO_HOME
     if " " in path:
         return "if the rest are arguments, write them in 'args'"
     parent = Path(path).parent

@@ -35,7 +35,11 @@ def settle_processes(
                 what = f"set {quote(setting.key)} to different values"
                 _add_contradiction(node, first.node, what, problems)
     _check_line_outputs(keys, nodes, problems)
-    _check_terminal(shared, problems)
+    # One that is started elsewhere has a terminal of its own; the key has no effect there.
+    own_programs = {
+        key: shared[key] for key, node in zip(keys, nodes, strict=True) if not node.is_dynamic
+    }
+    _check_terminal(own_programs, problems)
     supervision = {key: _supervision(found, problems) for key, found in shared.items()}
     return tuple(
         replace(

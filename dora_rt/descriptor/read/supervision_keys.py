@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from dora_rt.descriptor.tree.document import Kind, YamlScalar, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.tree.fields import Fields
-from dora_rt.descriptor.tree.home_folder import with_home
+from dora_rt.descriptor.tree.home_folder import NO_HOME, with_home
 from dora_rt.descriptor.tree.host import Host
 from dora_rt.descriptor.tree.identifiers import expected_string
 from dora_rt.descriptor.tree.keys import SETTING_SYNONYMS
@@ -29,6 +29,9 @@ MAX_SPIN_US = 1_000_000
 
 _HOUR_S = 3600.0
 _DAY_S = 24 * _HOUR_S
+_WITHOUT_READERS = (
+    "without 'without_readers', a dataflow ends when only sources without readers are left"
+)
 _POLICIES = {policy.value: policy for policy in RestartPolicy} | {
     "on_failure": RestartPolicy.ON_FAILURE
 }
@@ -69,8 +72,13 @@ def read_settings(fields: Fields, node: str, host: Host, problems: Problems) -> 
         "startup_timeout_s": read("startup_timeout", partial(day, least_s=0.1)),
         "heartbeat_timeout_s": read("heartbeat_timeout", partial(day, least_s=0.1)),
         "stop_grace_s": read("stop_grace", partial(parse_duration_s, least_s=0, greatest_s=600)),
-        "stops_all": read("on_exit", _parse_on_exit),
-        "goes_on_unread": read("without_readers", _parse_without_readers),
+        "stops_all": read(
+            "on_exit",
+            partial(_parse_word, word="stop_all", hint="without 'on_exit', the other nodes go on"),
+        ),
+        "goes_on_unread": read(
+            "without_readers", partial(_parse_word, word="go_on", hint=_WITHOUT_READERS)
+        ),
         "memory_limit_nbytes": read(
             "memory_limit",
             partial(parse_nbytes, least=MIN_MEMORY_NBYTES, greatest=MAX_MEMORY_NBYTES),
@@ -79,7 +87,9 @@ def read_settings(fields: Fields, node: str, host: Host, problems: Problems) -> 
         "nice": read("nice", partial(parse_integer, least=-20, greatest=19)),
         "priority": read("priority", partial(parse_integer, least=1, greatest=99)),
         "spin_us": read("spin_us", partial(parse_integer, least=0, greatest=MAX_SPIN_US)),
-        "has_terminal": read("stdin", _parse_stdin),
+        "has_terminal": read(
+            "stdin", partial(_parse_word, word="terminal", hint="without 'stdin', it is empty")
+        ),
         "working_dir": read("working_dir", partial(_parse_folder, base=host.folder)),
     }
     settings = {name: setting for name, setting in found.items() if setting is not None}
@@ -109,30 +119,11 @@ def _parse_policy(value: YamlValue) -> RestartPolicy:
     return policy
 
 
-def _parse_on_exit(value: YamlValue) -> bool:
-    if not isinstance(value, YamlScalar) or value.text != "stop_all":
+def _parse_word(value: YamlValue, word: str, hint: str) -> bool:
+    """Return True: the key has only this word, and is left out for what `hint` says."""
+    if not isinstance(value, YamlScalar) or value.text != word:
         got = quote(value.text) if isinstance(value, YamlScalar) else describe(value)
-        raise MalformedError(
-            f"expected stop_all, got {got}",
-            "without 'on_exit', the other nodes go on",
-        )
-    return True
-
-
-def _parse_without_readers(value: YamlValue) -> bool:
-    if not isinstance(value, YamlScalar) or value.text != "go_on":
-        got = quote(value.text) if isinstance(value, YamlScalar) else describe(value)
-        raise MalformedError(
-            f"expected go_on, got {got}",
-            "without 'without_readers', a dataflow ends when only sources without readers are left",
-        )
-    return True
-
-
-def _parse_stdin(value: YamlValue) -> bool:
-    if not isinstance(value, YamlScalar) or value.text != "terminal":
-        got = quote(value.text) if isinstance(value, YamlScalar) else describe(value)
-        raise MalformedError(f"expected terminal, got {got}", "without 'stdin', it is empty")
+        raise MalformedError(f"expected {word}, got {got}", hint)
     return True
 
 
@@ -162,8 +153,7 @@ def _parse_folder(value: YamlValue, base: Path | None) -> str:
     try:
         is_folder = stat.S_ISDIR(folder.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
-        home = "no home folder is known for that user"
-        hint = home if path.startswith("~") else f"paths begin at {base}"
+        hint = NO_HOME if path.startswith("~") else f"paths begin at {base}"
         raise MalformedError(f"no such folder: {quote(path)}", hint) from None
     except OSError as error:
         raise MalformedError(f"cannot look at {quote(path)}: {error.strerror}") from None

@@ -91,13 +91,13 @@ class RunGuard:
         settings = [f"{key}={value}" for key, value in settings_of(resources)]
         return [*trampoline, *settings, "--", *argv]
 
-    def watch(self, group: int) -> None:
-        """Tell the reaper of a process group that has begun."""
-        self._tell(f"+{group}\n")
+    def watch(self, session: int) -> None:
+        """Tell the reaper of a session that has begun."""
+        self._tell(f"+{session}\n")
 
-    def forget(self, group: int) -> None:
-        """Tell the reaper of a process group whose leader was reaped."""
-        self._tell(f"-{group}\n")
+    def forget(self, session: int) -> None:
+        """Tell the reaper of a session whose leader was reaped."""
+        self._tell(f"-{session}\n")
 
     def close(self) -> None:
         """Remove the run directory and dismiss the reaper, in that order.

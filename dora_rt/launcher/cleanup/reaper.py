@@ -2,7 +2,7 @@
 
 Executed by the launcher, and not imported: python -I -S reaper.py RUN DIRECTORY LOCK_FD
 
-Its standard input is the lifeline: "+GROUP" and "-GROUP" for process groups that come and go, "bye"
+Its standard input is the lifeline: "+SESSION" and "-SESSION" for those that come and go, "bye"
 when nothing is left to do. End of file without "bye" means that the launcher is gone.
 """
 
@@ -17,18 +17,19 @@ _SHM = "/dev/shm"
 _TERMINATE_S = 1.0
 _LOCK_S = 5.0
 _LOOK_AGAIN_S = 0.01
+_KILL_ROUNDS = 100
 
 
 def main() -> None:
     """Wait for the end of the launcher, and clean up if it could not do so itself."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     run, directory, lock_fd = sys.argv[1:]
-    groups = _wait_for_launcher()
-    if groups is None:
+    sessions = _wait_for_launcher()
+    if sessions is None:
         # At once: the launcher waits for it.
         os._exit(0)
-    _end(groups)
+    _end(sessions)
     os.close(int(lock_fd))
     lock = _take_lock(directory)
     # Also when a process keeps the lock, like a daemon of a node: without its launcher the
@@ -46,8 +47,8 @@ def main() -> None:
 
 
 def _wait_for_launcher() -> set[int] | None:
-    """Read the lifeline to its end; return the groups that are left, or None after "bye"."""
-    groups: set[int] = set()
+    """Read the lifeline to its end; return the sessions that are left, or None after "bye"."""
+    sessions: set[int] = set()
     rest = b""
     while received := os.read(0, 4096):
         *lines, rest = (rest + received).split(b"\n")
@@ -55,20 +56,28 @@ def _wait_for_launcher() -> set[int] | None:
             if line == b"bye":
                 return None
             if line.startswith(b"+"):
-                groups.add(int(line))
+                sessions.add(int(line))
             else:
-                groups.discard(-int(line))
-    return groups
+                sessions.discard(-int(line))
+    return sessions
 
 
-def _end(groups: set[int]) -> None:
+def _end(sessions: set[int]) -> None:
     # The nodes themselves are dead already, by PR_SET_PDEATHSIG; this is for their children. As
-    # long as a process is left in a group, its number is not given to another.
+    # long as a process is left in a session or a group, its number is not given to another.
     deadline = time.monotonic() + _TERMINATE_S
-    _signal(groups & _living_groups(), signal.SIGTERM)
-    while (alive := groups & _living_groups()) and time.monotonic() < deadline:
+    _signal(_living_groups(sessions), signal.SIGTERM)
+    while (alive := _living_groups(sessions)) and time.monotonic() < deadline:
         time.sleep(_LOOK_AGAIN_S)
-    _signal(alive, signal.SIGKILL)
+    # Again and again: a shell with job control may just have put its next job into a new group.
+    # What is dying, or may not be killed, is not waited for.
+    killed: set[int] = set()
+    for _ in range(_KILL_ROUNDS):
+        if alive <= killed:
+            break
+        _signal(alive, signal.SIGKILL)
+        killed |= alive
+        alive = _living_groups(sessions)
 
 
 def _signal(groups: set[int], number: int) -> None:
@@ -77,8 +86,8 @@ def _signal(groups: set[int], number: int) -> None:
             os.killpg(group, number)
 
 
-def _living_groups() -> set[int]:
-    """Find the groups with a process that is more than a zombie.
+def _living_groups(sessions: set[int]) -> set[int]:
+    """Find the groups of these sessions with a process that is more than a zombie.
 
     Signal 0 would not tell them apart, and in a container it may take its init long to reap.
     """
@@ -87,8 +96,8 @@ def _living_groups() -> set[int]:
         if not name.isdigit():
             continue
         with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-            state, _, group, *_ = file.read().rpartition(b") ")[2].split(maxsplit=3)
-            if state not in (b"Z", b"X"):
+            state, _, group, session, *_ = file.read().rpartition(b") ")[2].split(maxsplit=4)
+            if state not in (b"Z", b"X") and int(session) in sessions:
                 groups.add(int(group))
     return groups
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,33 +61,31 @@ class LineRouter:
         self._clock = clock
         self._windows: dict[str, _Window] = {}
         self._interruptions: dict[str, InterruptionFilter] = {}
+        # The lines that have begun, of which all was shown and logged.
+        self._begun: dict[str, str] = {}
 
     @property
     def log_folder(self) -> Path:
         """Where the log files are."""
         return self._logs.folder
 
-    def write(
-        self,
-        name: str,
-        lines: Iterable[str],
-        *,
-        is_interrupted: bool = False,
-        is_first_shown: bool = False,
-    ) -> None:
+    def write(self, name: str, lines: Sequence[str], *, is_interrupted: bool = False) -> None:
         """Log lines that a node printed, and show them unless it floods the console.
+
+        The first one is left out if it is what was shown when it had begun.
 
         Args:
             name: the node.
             lines: the lines that it printed.
             is_interrupted: whether it was sent a SIGINT: its traceback of that is not shown.
-            is_first_shown: whether the first line was shown, and logged, when it had begun.
         """
         least = self._least.get(name, LogLevel.STDOUT)
         told = [(line, least is LogLevel.STDOUT or level_of(line).passes(least)) for line in lines]
         if self._followers.is_wanted and name != self._relay:
             self._followers.write(name, told)
-        kept = [harmless(line) for line, is_kept in told[is_first_shown:] if is_kept]
+        if lines and self._begun.pop(name, None) == lines[0]:
+            del told[0]
+        kept = [harmless(line) for line, is_kept in told if is_kept]
         self._logs.write(name, kept)
         if is_interrupted:
             kept = self._interruptions.setdefault(name, InterruptionFilter()).feed(kept)
@@ -97,6 +95,9 @@ class LineRouter:
         """Log and show a line that a node has begun, as it looks now; followers get whole lines."""
         if self._least.get(name, LogLevel.STDOUT) is not LogLevel.STDOUT:
             return
+        self._begun.pop(name, None)
+        if len(begun) <= _BEGUN_LENGTH:
+            self._begun[name] = begun
         shown = harmless(begun[:_BEGUN_LENGTH])
         self._logs.write(name, [shown])
         self._show(name, [shown])
@@ -126,6 +127,7 @@ class LineRouter:
 
     def end(self, name: str) -> None:
         """Announce how many lines of an ended node were left out."""
+        self._begun.pop(name, None)
         if name in self._interruptions:
             self._show(name, self._interruptions.pop(name).end())
         if name in self._windows:

@@ -7,7 +7,7 @@ from typing import Protocol
 from dora_rt.launcher.processes.ending import Rung, describe_ending
 from dora_rt.launcher.processes.kernel import Kernel
 from dora_rt.launcher.processes.line_splitter import LineSplitter
-from dora_rt.launcher.processes.process_group import ProcessGroup
+from dora_rt.launcher.processes.process_session import ProcessSession
 from dora_rt.report import NO_USAGE, Ending
 
 TAIL_LINES = 20
@@ -46,7 +46,7 @@ class NodeProcess:
         self.output = output
         self._kernel = kernel
         self._killed_because: str | None = None
-        self._group = ProcessGroup(pid, kernel)
+        self._session = ProcessSession(pid, kernel)
         self._rungs_at_end: int | None = None
         self._lines = LineSplitter()
 
@@ -63,12 +63,12 @@ class NodeProcess:
     @property
     def is_out_of_reach(self) -> bool:
         """Whether the kernel refused to signal it: it has become another user."""
-        return self._group.is_leader_out_of_reach
+        return self._session.is_leader_out_of_reach
 
     @property
     def is_to_be_looked_at(self) -> bool:
-        """Whether the launcher waits for a member of its group whose end no event announces."""
-        return self.is_running and (self.is_lingering or self._group.waits)
+        """Whether the launcher waits for a member of its session whose end no event announces."""
+        return self.is_running and (self.is_lingering or self._session.waits)
 
     def has_exited(self) -> bool:
         """Whether it has ended and can be reaped."""
@@ -81,7 +81,7 @@ class NodeProcess:
             is_stopping: whether the whole dataflow is being stopped.
         """
         # A shell ends at once, and the program that it had started switches its motor off.
-        has_others = self._group.has_others()
+        has_others = self._session.has_others()
         is_asked = is_stopping or self.rung is not Rung.NONE
         if has_others and is_asked and self.rung is not Rung.KILLED:
             if not self.is_lingering:
@@ -89,9 +89,9 @@ class NodeProcess:
             self.is_lingering = True
             return False
         if has_others:
-            # What the node started itself ends with it. The group exists at least until the node,
-            # its leader, is reaped, so this cannot hit anybody else.
-            self._group.kill()
+            # What the node started itself ends with it. The session is the node's at least until
+            # the node, its leader, is reaped, so this cannot hit anybody else.
+            self._session.kill()
         self._collect()
         return True
 
@@ -104,7 +104,7 @@ class NodeProcess:
 
     def gentlest_rung(self) -> Rung:
         """Return the rung that comes after the stop event."""
-        return self._group.gentlest_rung()
+        return self._session.gentlest_rung()
 
     def push(self, rung: Rung, deadline_ns: int | None) -> None:
         """Note a rung of the stop ladder, and send the signals that belong to it."""
@@ -113,21 +113,21 @@ class NodeProcess:
         if rung.signal is None or self.exit_status is not None:
             return
         if rung is Rung.KILLED:
-            self._group.kill()
+            self._session.kill()
         else:
-            self._group.ask()
+            self._session.ask()
 
     def ask_rest(self) -> None:
-        """Signal those of its group that had to wait for others, once these have ended."""
-        self._group.ask_rest()
+        """Signal those of its session that had to wait for others, once these have ended."""
+        self._session.ask_rest()
 
     def out_of_reach(self) -> list[int]:
-        """Return the members of its group that live and may not be signalled."""
-        return self._group.out_of_reach()
+        """Return the members of its session that live and may not be signalled."""
+        return self._session.out_of_reach()
 
     def describe_foreign(self, pid: int) -> str:
-        """Say why the launcher cannot signal a member of its group."""
-        return self._group.describe_foreign(pid)
+        """Say why the launcher cannot signal a member of its session."""
+        return self._session.describe_foreign(pid)
 
     def kill_because(self, reason: str) -> None:
         """Kill a process that is of no use any more; its ending gives the reason."""
@@ -171,7 +171,7 @@ class NodeProcess:
             return Ending(True, f"left behind: {why}{self.describe_foreign(self.pid)}; it goes on")
         assert self.exit_status is not None, "asked of a running process"
         own = self._own_ending(self.exit_status)
-        return self._group.complete(own, was_asked=bool(self.rungs))
+        return self._session.complete(own, was_asked=bool(self.rungs))
 
     def _own_ending(self, exit_status: int) -> Ending:
         if self._killed_because is not None and not self.is_out_of_reach:
@@ -181,7 +181,7 @@ class NodeProcess:
         return describe_ending(
             exit_status,
             self.rungs[: self._rungs_at_end],
-            was_interrupted=self._group.was_leader_interrupted,
+            was_interrupted=self._session.was_leader_interrupted,
         )
 
     def _collect(self) -> None:

@@ -92,8 +92,8 @@ class WarmStart:
             self.equip(descriptors)
 
     @property
-    def group(self) -> int:
-        """The process group of the server, and of the nodes that it has just forked."""
+    def session(self) -> int:
+        """The session of the server, and of the nodes that it has just forked."""
         return self._server.pid
 
     def equip(self, descriptors: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ _PAGE_NBYTES = os.sysconf("SC_PAGE_SIZE")
 # By their numbers in proc(5), which begin at 1; the first two are gone.
 _UTIME, _STIME, _THREADS, _RSS = 14 - 3, 15 - 3, 20 - 3, 24 - 3
 _INIT = 1
+# Members that go on starting others, each in a group of its own, may be faster than any look.
+_KILL_ROUNDS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def read_present(pid: int) -> Present | None:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A process of a group; the signals that it ignores and handles are sets of bits."""
+    """A process of a session; the signals that it ignores and handles are sets of bits."""
 
     pid: int
     parent: int
@@ -62,7 +64,7 @@ class Kernel:
     def __init__(self, guard: RunGuard) -> None:
         self._guard = guard
         self._popens: dict[int, subprocess.Popen[bytes]] = {}
-        self._groups: dict[int, list[int]] | None = None
+        self._sessions: dict[int, list[int]] | None = None
 
     def adopt(self, pid: int, popen: subprocess.Popen[bytes] | None = None) -> None:
         """Look after a child that has just begun; `popen` if `subprocess` has started it."""
@@ -72,36 +74,42 @@ class Kernel:
 
     def look_again(self) -> None:
         """Drop the last scan: processes may have come and gone."""
-        self._groups = None
+        self._sessions = None
 
-    def members(self, group: int) -> list[Member]:
-        """Return the living members of the process group of a child, the child itself first.
+    def members(self, session: int) -> list[Member]:
+        """Return the living members of the session of a child, the child itself first.
 
         The child belongs to it before it has made it, and also where /proc hides it (hidepid),
         as it has become another user.
         """
-        if self._groups is None:
-            self._groups = _scan()
-        others = [pid for pid in self._groups.get(group, ()) if pid != group]
-        members = (_read_member(pid, is_child=pid == group) for pid in [group, *others])
+        members = (_read_member(pid, is_child=pid == session) for pid in self._pids(session))
         return [member for member in members if member is not None]
 
-    def signal(self, pid: int, group: int, number: signal.Signals) -> None:
-        """Signal a member of a group, unless its number belongs to another process by now.
+    def signal(self, pid: int, session: int, number: signal.Signals) -> None:
+        """Signal a member of a session, unless its number belongs to another process by now.
 
         Raises:
             ProcessLookupError: it has ended.
             PermissionError: it has become another user.
         """
-        if pid == group or os.getpgid(pid) == group:
+        if pid == session or os.getsid(pid) == session:
             os.kill(pid, number)
 
-    def kill_group(self, group: int) -> None:
-        """Kill all members of a group that may be killed, together."""
-        # There is no group as long as the node has not begun, and no permission if nobody in it may
-        # be signalled.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
+    def kill_session(self, session: int) -> None:
+        """Kill all members of a session that may be killed, each of its process groups at once."""
+        killed: set[int] = set()
+        for _ in range(_KILL_ROUNDS):
+            new = [pid for pid in self._pids(session) if pid not in killed]
+            if not new:
+                return
+            for group in _groups(new, session):
+                # There is no group as long as the node has not begun, and no permission if nobody
+                # in it may be signalled.
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(group, signal.SIGKILL)
+            killed.update(new)
+            # Again: a shell with job control may just have put its next job into a new group.
+            self.look_again()
 
     def has_exited(self, pid: int) -> bool:
         """Whether a child has ended; it is not reaped."""
@@ -144,17 +152,34 @@ class Kernel:
         except KeyError:
             return f"user {uid}"
 
+    def _pids(self, session: int) -> list[int]:
+        if self._sessions is None:
+            self._sessions = _scan()
+        return [session, *(pid for pid in self._sessions.get(session, ()) if pid != session)]
+
+
+def _groups(pids: Iterable[int], session: int) -> list[int]:
+    """Return the process groups of the members of a session, that of its leader in any case."""
+    groups = {session}
+    for pid in pids:
+        # As long as the node has not begun, it is in the group of another process.
+        with suppress(ProcessLookupError):
+            group = os.getpgid(pid)
+            if os.getsid(pid) == session:
+                groups.add(group)
+    return sorted(groups)
+
 
 def _scan() -> dict[int, list[int]]:
-    """Return the processes of this machine by their groups."""
+    """Return the processes of this machine by their sessions."""
     with os.scandir("/proc") as entries:
         pids = sorted(int(entry.name) for entry in entries if entry.name.isdigit())
-    groups: dict[int, list[int]] = {}
+    sessions: dict[int, list[int]] = {}
     for pid in pids:
         # Far cheaper than to read a file of each process; one that has ended meanwhile has none.
         with suppress(OSError):
-            groups.setdefault(os.getpgid(pid), []).append(pid)
-    return groups
+            sessions.setdefault(os.getsid(pid), []).append(pid)
+    return sessions
 
 
 def _read_member(pid: int, *, is_child: bool) -> Member | None:

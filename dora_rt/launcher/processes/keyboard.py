@@ -1,8 +1,8 @@
 """The terminal of dora-launch, as the standard input of the one node that asks for it.
 
 The node has a session of its own, so nothing of job control holds for it: it may read at any time,
-and Ctrl-C stops the dataflow as ever while the terminal makes a signal of it. What the node changes
-of the terminal's modes is put right when it ends.
+and Ctrl-C stops the dataflow while the terminal makes a signal of it. What the node changes of the
+terminal's modes is put right when it ends.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ class Keyboard:
 def open_keyboard(
     plans: Sequence[ProcessPlan], descriptor: int = _STDIN
 ) -> tuple[Keyboard | None, str | None]:
-    """Return the terminal if a node asks for it, or why it cannot have it.
+    """Return the terminal if a node asks for it, and else why that node cannot have it.
 
     Args:
         plans: of which one may ask for the terminal.
         descriptor: the standard input of this process.
     """
-    names = [plan.name for plan in plans if plan.resources.has_terminal]
+    # A dynamic node reads what its user starts it with.
+    names = [plan.name for plan in plans if plan.resources.has_terminal and not plan.is_dynamic]
     if not names:
         return None, None
     if not os.isatty(descriptor):

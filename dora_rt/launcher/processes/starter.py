@@ -21,7 +21,7 @@ from dora_rt.launcher.processes.environ import node_environ, with_compat
 from dora_rt.launcher.processes.fork_client import WarmStart
 from dora_rt.launcher.processes.kernel import Kernel
 from dora_rt.launcher.processes.keyboard import Keyboard
-from dora_rt.node_config import CONFIG_VARIABLE, Descriptors, NodePlan, RunLinks, make_config
+from dora_rt.node_config import CONFIG_VARIABLE, Descriptors, NodePlan, RunFacts, make_config
 from dora_rt.plan.plan import ProcessPlan
 
 _READ_NBYTES = 64 * 1024
@@ -48,7 +48,7 @@ class Starter:
         environ: dict[str, str],
         plans: Sequence[ProcessPlan],
         *,
-        links: RunLinks,
+        facts: RunFacts,
         compat: Path | None = None,
         keyboard: Keyboard | None = None,
     ):
@@ -58,11 +58,11 @@ class Starter:
             guard: knows what must not outlive the launcher.
             environ: the environment that the processes inherit.
             plans: the processes.
-            links: what they are told of the run.
+            facts: what they are told of the run.
             compat: the folder in which they find `dora` first.
             keyboard: the terminal, for the process that asks for it.
         """
-        self.links = links
+        self.facts = facts
         self.kernel = Kernel(guard)
         self._guard = guard
         self._compat = compat
@@ -74,14 +74,14 @@ class Starter:
         if sum(map(WarmStart.can_start, plans)) >= _WORTH_A_FORK_SERVER:
             with contextlib.suppress(OSError):
                 self._warm_start = early_start.take(self._environ, self.descriptors)
-                guard.watch(self._warm_start.group)
+                guard.watch(self._warm_start.session)
         else:
             early_start.dismiss()
 
     @property
     def run(self) -> str:
         """The name of the run."""
-        return self.links.run
+        return self.facts.run
 
     @property
     def descriptors(self) -> tuple[int, int]:
@@ -101,7 +101,7 @@ class Starter:
         """
         if not Path(plan.folder).is_dir():
             raise NodeStartError(plan.name, f"{plan.folder}: there is no such folder")
-        config = make_config(present, self.links, Descriptors(*self.descriptors), restart_count)
+        config = make_config(present, self.facts, Descriptors(*self.descriptors), restart_count)
         own = dict(plan.env)
         variables = {
             **own,
@@ -124,7 +124,7 @@ class Starter:
             # It will not come back either.
             os.close(read_end)
             self._warm_start.kill()
-            self._guard.forget(self._warm_start.group)
+            self._guard.forget(self._warm_start.session)
             self._warm_start = None
             return None
         os.set_blocking(read_end, False)
@@ -176,7 +176,7 @@ class Starter:
             self._keyboard.restore()
         if self._warm_start is not None:
             self._warm_start.close()
-            self._guard.forget(self._warm_start.group)
+            self._guard.forget(self._warm_start.session)
         os.close(self.status_read)
         os.close(self._status_write)
 

@@ -13,7 +13,7 @@ class BegunLine:
     def __init__(self, *, is_prompt: bool = False) -> None:
         """Begin; `is_prompt`: somebody at the terminal waits for it."""
         self.shown = ""
-        """The state of this line that was shown."""
+        """The state of this line that `take` returned last."""
         self.due_ns: int | None = None
         self._first_ns = _PROMPT_NS if is_prompt else _FIRST_NS
         self._shown_ns = 0

@@ -108,7 +108,7 @@ def attach(run: Run, requester: Requester, request: dict[str, Any]) -> None:
     requester.on_gone = partial(_detach, run, node, process)
     node.begin(process, run.clock())
     run.console.notice(f"node {node.name} is attached (process {process.pid})")
-    answer = {"plan": to_fields(admitted), "links": to_fields(run.starter.links)}
+    answer = {"plan": to_fields(admitted), "run": to_fields(run.starter.facts)}
     requester.reply(answer, run.starter.descriptors)
 
 

@@ -47,7 +47,7 @@ class StartBarrier:
         self.started_ns = memory.start()
 
     def open_for_stop(self, memory: RunMemory) -> None:
-        """Let everybody go who still waits for the start, because the dataflow is being stopped."""
+        """Let the nodes go that still wait for the start: the dataflow is being stopped."""
         if self.started_ns is None:
             self.is_cut_short = True
             self.open(memory)

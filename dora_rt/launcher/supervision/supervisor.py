@@ -21,7 +21,7 @@ from dora_rt.launcher.supervision.run_parts import Run, begin_stop, end_flow_if_
 from dora_rt.launcher.supervision.unread_sources import UnreadSources
 from dora_rt.log_record import readable
 from dora_rt.node_config import NodePlan
-from dora_rt.opencv import explain, installed_wheels
+from dora_rt.opencv import explain
 from dora_rt.report import NO_USAGE, Ending, ProcessReport, Report
 from dora_rt.transport.status_pipe import Kind, Status, StatusReader
 from dora_rt.units import counted
@@ -301,13 +301,9 @@ class Supervisor:
     def _show(self, node: SupervisedNode, lines: list[str]) -> None:
         node.tail.extend(part for line in lines for part in readable(line))
         is_interrupted = node.process is not None and Rung.INTERRUPTED in node.process.rungs
-        begun = node.begun_line
-        is_shown = bool(begun.shown) and lines[:1] == [begun.shown]
         if lines:
-            begun.end()
-        self._run.output.write(
-            node.name, lines, is_interrupted=is_interrupted, is_first_shown=is_shown
-        )
+            node.begun_line.end()
+        self._run.output.write(node.name, lines, is_interrupted=is_interrupted)
 
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
         # Before its end it told that it was ready, or what its links have counted.
@@ -371,7 +367,7 @@ class Supervisor:
             given_up = f"; given up after {restarts} ({window_s:g} s window)"
         self._run.console.alarm(f"node {node.name} {ending.text}{given_up}")
         # Not only in the summary: the others may go on for hours.
-        hint = explain(tuple(node.tail), installed_wheels())
+        hint = explain(tuple(node.tail))
         if hint is not None and hint not in self._hints:
             self._hints.add(hint)
             self._run.console.alarm(hint)

@@ -24,9 +24,14 @@ class UnreadSources:
     """Ends a flow that nobody reads, and tells what goes on after a failure."""
 
     def __init__(self, run: Run, is_watched: Callable[[], bool]) -> None:
-        """Take the run, and who knows whether a program looks at it from outside."""
+        """Begin with nothing to tell.
+
+        Args:
+            run: the run.
+            is_watched: whether a program looks at it from outside.
+        """
         self.notes: list[str] = []
-        """What the summary says of it."""
+        """What the summary says of sources that were ended, and of nodes that went on."""
         self._run = run
         self._is_watched = is_watched
         self._end_at_ns: int | None = None
@@ -68,9 +73,11 @@ class UnreadSources:
                 self._end(unread)
 
     def _tell(self) -> None:
-        failed, self._failed = _names(self._failed), []
+        # By now one may have been started again, by hand.
+        failed = _names([node for node in self._failed if node.is_over])
+        self._failed.clear()
         going_on = _names(_running(self._run))
-        if not going_on or (find_unread(self._run) and not self._is_watched()):
+        if not failed or not going_on or (find_unread(self._run) and not self._is_watched()):
             # In the second case the flow ends soon, and says so then.
             return
         way_out = f"`on_exit: stop_all` at {failed[0]} ends the dataflow with it"

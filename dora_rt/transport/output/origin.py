@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import threading
 import time
@@ -60,9 +59,7 @@ def make_stamp(
             f"{where}: metadata must be a dict or None, got a {type(metadata).__name__}"
         )
     if captured_ns is not None:
-        captured_ns = _whole(captured_ns, where)
-    if captured_ns is not None and captured_ns > time.monotonic_ns() + _AHEAD_NS:
-        raise UnsupportedValueError(f"{where}: {_wrong_clock(captured_ns)}")
+        captured_ns = _checked(captured_ns, where)
     metadata, source_ns, origin_ns = origins.inherit(metadata, captured_ns)
     # Metadata handed on unchanged often are nothing but the empty telemetry context.
     if not metadata or metadata == _NO_METADATA:
@@ -74,16 +71,20 @@ def make_stamp(
     return Stamp(metadata_json, source_ns, origin_ns, deadline_ns)
 
 
-def _whole(captured_ns: Any, where: str) -> int:
-    """Return a time as int, which it may be of numpy's kind as well."""
-    with contextlib.suppress(TypeError):
-        whole = operator.index(captured_ns)
-        if 0 <= whole < 2**64 and not isinstance(captured_ns, bool):
-            return whole
-    raise UnsupportedValueError(
-        f"{where}: captured_ns must be a whole number of nanoseconds from 0 to 2**64 - 1, "
-        f"as time.monotonic_ns() gives it, got {captured_ns!r}"
-    )
+def _checked(captured_ns: Any, where: str) -> int:
+    """Return the time of a capture as int, which it may be of numpy's kind as well."""
+    try:
+        whole = -1 if isinstance(captured_ns, bool) else operator.index(captured_ns)
+    except TypeError:
+        whole = -1
+    if not 0 <= whole < 2**64:
+        raise UnsupportedValueError(
+            f"{where}: captured_ns must be a whole number of nanoseconds from 0 to 2**64 - 1, "
+            f"as time.monotonic_ns() gives it, got {captured_ns!r}"
+        )
+    if whole > time.monotonic_ns() + _AHEAD_NS:
+        raise UnsupportedValueError(f"{where}: {_wrong_clock(whole)}")
+    return whole
 
 
 def _wrong_clock(captured_ns: int) -> str:

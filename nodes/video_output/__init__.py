@@ -1,20 +1,23 @@
-"""Open a video to write, of the kind that its name asks for."""
+"""Videos that are being written, of plot and of video_writer: the kind that a name asks for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from .segmented_video import SegmentedVideo
+from .segmented_video import CODECS, SegmentedVideo
 from .steady_video import SteadyVideo
-from .video_file import DiskFullError, VideoFile, VideoFileError
+from .video_file import DiskFullError, VideoFile, VideoFileError, remove_empty, reserve_free
 
 __all__ = [
+    "CODECS",
     "VIDEO_SUFFIXES",
     "DiskFullError",
     "VideoFile",
     "VideoFileError",
     "make_folder",
     "open_video_file",
+    "remove_empty",
+    "reserve_free",
 ]
 
 VIDEO_SUFFIXES = (".mp4", ".avi")

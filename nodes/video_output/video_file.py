@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -147,6 +148,24 @@ def open_alone(path: Path) -> BinaryIO:
                 f"{path}: another node is writing this file; give each its own name"
             ) from error
     return file
+
+
+def reserve_free(path: Path, first: int = 1) -> Path:
+    """Make an empty file of a free name, so that no other writer takes it meanwhile.
+
+    Args:
+        path: out.mp4, of which the first is itself, and others are out-2.mp4, out-3.mp4 and so on.
+        first: the least number of a name.
+
+    Raises:
+        OSError: it cannot be made; `filename` of the error is its name.
+    """
+    for number in itertools.count(first):
+        free = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+        with contextlib.suppress(FileExistsError):
+            free.touch(exist_ok=False)
+            return free
+    raise AssertionError("there is a free name")
 
 
 def remove_empty(path: Path) -> None:

@@ -12,8 +12,11 @@ from dora_rt.report import Ending
 _NAMED = 3
 
 
-class ProcessGroup:
-    """The process group of a node, in which each member climbs the stop ladder for itself.
+class ProcessSession:
+    """The session of a node, in which each member climbs the stop ladder for itself.
+
+    Not only its process group: a `timeout` in a shell, and a shell with job control, put the driver
+    that they start into a group of its own.
 
     A signal for all would be one for none: a shell handles SIGINT and no SIGTERM, the driver that
     it waits for has a handler for SIGTERM, and one that it has started with & ignores SIGINT.
@@ -34,7 +37,7 @@ class ProcessGroup:
 
     @property
     def was_leader_interrupted(self) -> bool:
-        """Whether the node itself was sent SIGINT, and not only others of its group."""
+        """Whether the node itself was sent SIGINT, and not only others of its session."""
         return Rung.INTERRUPTED in self._sent.get(self._leader, ())
 
     @property
@@ -53,7 +56,7 @@ class ProcessGroup:
         return any(member.pid != self._leader for member in self._members())
 
     def gentlest_rung(self) -> Rung:
-        """Return the rung of a group whose members each get their gentlest signal."""
+        """Return the rung of a session whose members each get their gentlest signal."""
         members = self._members()
         rungs = [_gentlest_rung(member, members) for member in members]
         return Rung.INTERRUPTED if Rung.INTERRUPTED in rungs else Rung.TERMINATED
@@ -89,12 +92,12 @@ class ProcessGroup:
         members = self._members()
         self._awaited.clear()
         # Together: nobody starts anything in between.
-        self._kernel.kill_group(self._leader)
+        self._kernel.kill_session(self._leader)
         for member in members:
             self._send(member, Rung.KILLED)
 
     def complete(self, ending: Ending, *, was_asked: bool) -> Ending:
-        """Return the ending of a node, with what is not well with the rest of its group added.
+        """Return the ending of a node, with what is not well with the rest of its session added.
 
         Args:
             ending: of the node itself.

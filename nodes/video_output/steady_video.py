@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from itertools import pairwise
 from pathlib import Path
@@ -16,11 +15,13 @@ from .video_file import (
     FALLBACK_STEP_NS,
     Image,
     PictureTimes,
+    VideoFileError,
     fitted,
     full_error,
     has_no_room,
     open_alone,
     remove_empty,
+    reserve_free,
     write_error,
 )
 
@@ -94,6 +95,9 @@ class SteadyVideo:
         if self._is_closed or self.pictures == 0:
             return None
         self._is_closed = True
+        if self._writer is None and not self._first:
+            # It could not go on in another file; the one before has been ended.
+            return self.path if self.path.exists() else None
         if self._writer is None:
             self._begin()
         self._repeat_until(max(self._slot(self._times.end_ns), self._written + 1))
@@ -180,9 +184,13 @@ class SteadyVideo:
         if self.nbytes < self._longest_nbytes:
             return
         self._end_part()
-        self.earlier_paths.append(self.path)
-        self.path = _reserve_next(self._first_path)
-        self._begin_part()
+        ended, self.path = self.path, _reserve_next(self._first_path)
+        try:
+            self._begin_part()
+        except VideoFileError:
+            self.path = ended
+            raise
+        self.earlier_paths.append(ended)
         logger.info(
             "%s: goes on there, since the file before has the size that an AVI may have", self.path
         )
@@ -192,17 +200,11 @@ class SteadyVideo:
 
 
 def _reserve_next(first: Path) -> Path:
-    """Make an empty file for the next part, of a free name: out-2.avi, out-3.avi after out.avi."""
-    for number in itertools.count(2):
-        path = first.with_name(f"{first.stem}-{number}{first.suffix}")
-        try:
-            path.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise write_error(path, str(error.strerror)) from error
-        return path
-    raise AssertionError("there is a free name")
+    """Make an empty file for the next part: out-2.avi, out-3.avi after out.avi."""
+    try:
+        return reserve_free(first, 2)
+    except OSError as error:
+        raise write_error(Path(error.filename), str(error.strerror)) from error
 
 
 def _rate(times_ns: list[int]) -> float:
