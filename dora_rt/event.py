@@ -105,7 +105,8 @@ class Event(EventCore):
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
-            attribute = f": event.{key}" if key in (*Event.__slots__, "metadata") else ""
+            is_attribute = hasattr(Event, key) and not key.startswith("_")
+            attribute = f": event.{key}" if is_attribute else ""
             raise TypeError(
                 f"an event of dora_rt.Node is no dict, so there is no event[{key!r}]{attribute}; "
                 "programs for dora get dicts from `from dora import Node`"

@@ -83,7 +83,8 @@ def _run(options: argparse.Namespace) -> int:
         from dora_rt.launcher.processes import early_start
     try:
         with ended_by_ctrl_c():
-            early_start.begin(os.environ, has_dora_compat=options.dora_compat)
+            if early_start.is_worth_it(options.file):
+                early_start.begin(os.environ, has_dora_compat=options.dora_compat)
             # Not before: it imports for as long as the fork server.
             from dora_rt.cli.run_file import RunOptions, run_file
         return run_file(
