@@ -9,9 +9,12 @@ import contextlib
 import ctypes
 import io
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -96,6 +99,41 @@ def load_cuda_libraries(runtime: onnxruntime) -> str:
     return said.getvalue()
 
 
+def find_idle(runtime: onnxruntime, model: Path) -> Iterator[Unused]:
+    """Start the providers one by one on a model, and return those that cannot run it.
+
+    TensorRT is only asked whether its libraries are there: it compiles a model for minutes.
+
+    Args:
+        runtime: the module onnxruntime.
+        model: an ONNX file with one input of a fixed shape.
+    """
+    load_cuda_libraries(runtime)
+    offered = runtime.get_available_providers()
+    # CUDA first: onnxruntime prepares what the libraries of the others need when it loads one.
+    for provider in (CUDA, TENSORRT, OPENVINO):
+        if not is_built_in(runtime, provider, offered):
+            yield explain_absence(provider, runtime.__version__)
+        elif provider == TENSORRT:
+            if find_library_error(_folder(runtime), provider):
+                yield explain_failure(runtime, provider, "")
+        elif (said := _start(runtime, provider, model)) is not None:
+            yield explain_failure(runtime, provider, said)
+
+
+def is_built_in(runtime: onnxruntime, provider: str, offered: Sequence[str]) -> bool:
+    """Whether the installed onnxruntime has a provider, even if it does not offer it.
+
+    Args:
+        runtime: the module onnxruntime.
+        provider: the provider.
+        offered: those that it offers.
+    """
+    # Where CUDA is a plugin it is offered only after its libraries were found.
+    is_plugin = provider == CUDA and "cuda-plugin-ep=" in runtime.get_build_info()
+    return provider in offered or is_plugin
+
+
 def explain_absence(provider: str, version: str) -> Unused:
     """Say that a provider is not in the installed onnxruntime."""
     package = PACKAGES[provider]
@@ -117,7 +155,7 @@ def explain_failure(runtime: onnxruntime, provider: str, said: str) -> Unused:
         provider: the one that did not start.
         said: what onnxruntime said; may be empty.
     """
-    library_error = find_library_error(Path(runtime.__file__).parent / "capi", provider)
+    library_error = find_library_error(_folder(runtime), provider)
     driver = None if library_error else find_driver()
     return judge_failure(
         provider,
@@ -223,6 +261,24 @@ def spell_package(provider: str) -> str:
     package = PACKAGES[provider]
     # The extras bring CUDA and cuDNN, which a Jetson has from its system.
     return f"'{package}[cuda,cudnn]'" if package == "onnxruntime-gpu" else package
+
+
+def _start(runtime: onnxruntime, provider: str, model: Path) -> str | None:
+    """Run a model on a provider; return what onnxruntime said if it does not, else None."""
+    try:
+        session = runtime.InferenceSession(str(model), providers=[provider, CPU], enable_fallback=0)
+        if session.get_providers()[0] != provider:
+            return ""
+        (wanted,) = session.get_inputs()
+        session.run(None, {wanted.name: np.zeros(wanted.shape, np.float32)})
+    except Exception as error:
+        # onnxruntime's exceptions have no common base but Exception.
+        return str(error)
+    return None
+
+
+def _folder(runtime: onnxruntime) -> Path:
+    return Path(runtime.__file__).parent / "capi"
 
 
 def _judge_library(provider: str, library_error: str, built_for: str) -> Unused:

@@ -20,6 +20,7 @@ from ..execution_providers import (
     explain_absence,
     explain_failure,
     has_nvidia_driver,
+    is_built_in,
     load_cuda_libraries,
 )
 from .bound_session import BoundSession
@@ -208,9 +209,9 @@ def find_unused(
     for provider in PROVIDERS[device]:
         if provider == used:
             break
-        if provider in failed:
-            unused.append(explain_failure(onnxruntime, provider, failed[provider]))
-        elif provider not in offered and not (provider == COREML and device == "auto"):
+        if is_built_in(onnxruntime, provider, offered):
+            unused.append(explain_failure(onnxruntime, provider, failed.get(provider, "")))
+        elif not (provider == COREML and device == "auto"):
             unused.append(explain_absence(provider, onnxruntime.__version__))
     return unused
 
