@@ -3,6 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Of its own: dora-rs among others would stand in the way of the tests.
 BENCH_VENV := .venv-bench
+# Of its own: onnxruntime and onnxruntime-gpu overwrite each other's files. A Jetson needs the wheel
+# of its own system: make bench-gpu ONNXRUNTIME_GPU=./onnxruntime_gpu-....whl
+BENCH_GPU_VENV := .venv-bench-gpu
+ONNXRUNTIME_GPU ?= onnxruntime-gpu[cuda,cudnn]
 
 # posix_ipc comes as source for the newest Pythons.
 SAY_COMPILER := 'import sys; sys.version_info < (3, 14) or print("On Python 3.14 and newer posix_ipc \
@@ -18,7 +22,7 @@ define install
 	@$(BIN)/dora-rt doctor --repair-opencv
 endef
 
-.PHONY: help run check test lint soak prove prove-model bench bench-docs wheel clean
+.PHONY: help run check test lint soak prove prove-model bench bench-docs bench-gpu wheel clean
 
 help:
 	@echo "make run    see the demo: camera (or a drawn scene), detection, picture"
@@ -29,6 +33,7 @@ help:
 	@echo "make prove  explore schedules of the data plane for an hour, then do make prove-model"
 	@echo "make prove-model  check the model of the ring in all its states, about 20 minutes (spin, gcc)"
 	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"
+	@echo "make bench-gpu  measure detection on a GPU of NVIDIA, as one CUDA graph and without"
 	@echo "make wheel  build dist/*.whl"
 	@echo "make clean  remove what these commands made"
 
@@ -67,6 +72,18 @@ prove-model: $(VENV)/.installed-test
 bench: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python -m benchmarks $(BENCH)
 
+# Looks for a GPU before it installs anything.
+bench-gpu:
+	@$(PYTHON) -m benchmarks.gpu_driver
+	@$(MAKE) --no-print-directory $(BENCH_GPU_VENV)/.installed
+	$(BENCH_GPU_VENV)/bin/python -m benchmarks.gpu $(BENCH)
+
+$(BENCH_GPU_VENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(BENCH_GPU_VENV)
+	$(BENCH_GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
+		"$(ONNXRUNTIME_GPU)"
+	@touch $@
+
 # Puts the tables of the last `make bench` into docs/.
 bench-docs: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python -m benchmarks.publish
@@ -78,7 +95,7 @@ wheel: $(BIN)/python
 	@echo "wrote $$(ls dist/dora_rt-*.whl)"
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) .venv-oldest build dist launch/out benchmarks/out *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_GPU_VENV) .venv-oldest build dist launch/out benchmarks/out *.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
