@@ -41,6 +41,8 @@ _TENSORRT_LIBRARIES = ("libnvinfer", "libnvonnxparser")
 _DRIVER_LIBRARY = "libcuda.so.1"
 # Of the kernel's driver, desktop and Jetson. They are also in a container that has no GPU.
 _DRIVER_TRACES = ("proc/driver/nvidia/version", "dev/nvidiactl", "dev/nvhost-gpu", "dev/nvgpu")
+# Those of onnxruntime-gpu on the index that are built for an older CUDA.
+_RELEASES = {12: "<1.27"}
 _MISSING_LIBRARY = re.compile(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object file")
 _CUDNN = re.compile(r"cudnn", re.IGNORECASE)
 _WORST_CHARACTERS = 300
@@ -153,12 +155,10 @@ def explain_failure(runtime: onnxruntime, provider: str, said: str) -> Unused:
         provider: the one that did not start.
         said: what onnxruntime said; may be empty.
     """
-    library_error = find_library_error(_folder(runtime), provider)
-    driver = None if library_error else find_driver()
     return judge_failure(
         provider,
-        library_error=library_error,
-        driver=driver,
+        library_error=find_library_error(_folder(runtime), provider),
+        driver=find_driver() if provider in (CUDA, TENSORRT) else None,
         built_for=str(getattr(runtime, "cuda_version", "") or ""),
         said=said,
     )
@@ -172,33 +172,16 @@ def judge_failure(
     Args:
         provider: the one that did not start.
         library_error: what the system said when it loaded the provider's library; empty if well.
-        driver: of NVIDIA; None if nobody asked it.
+        driver: of NVIDIA; None for a provider that does without.
         built_for: the version of CUDA that onnxruntime is built for; empty if unknown.
         said: what onnxruntime said.
     """
     said = _one_line(said)
+    # The driver first: without it the libraries, gigabytes of them, are installed in vain.
+    if driver is not None and (unused := _judge_driver(provider, driver, built_for)) is not None:
+        return unused
     if library_error:
         return _judge_library(provider, library_error, built_for)
-    if provider in (CUDA, TENSORRT) and driver is not None:
-        if driver.cuda is None:
-            return _without_driver(provider)
-        major = int(built_for.partition(".")[0]) if built_for[:1].isdigit() else 0
-        if driver.cuda[0] < major:
-            return Unused(
-                provider,
-                True,
-                f"NVIDIA's driver is for CUDA {driver.cuda[0]}.{driver.cuda[1]}, and this"
-                f" onnxruntime is built for {built_for}",
-                "update the driver, or install an older onnxruntime-gpu",
-            )
-        if driver.error or not driver.devices:
-            name = f" ({driver.error})" if driver.error else ""
-            return Unused(
-                provider,
-                True,
-                f"NVIDIA's driver shows no GPU to this process{name}",
-                "`nvidia-smi` lists those of the machine, CUDA_VISIBLE_DEVICES may hide them",
-            )
     if _CUDNN.search(said):
         return Unused(provider, True, said, f"`pip install {spell_package(provider)}` brings cuDNN")
     return Unused(provider, True, said or "onnxruntime did not start it, and its lines say why")
@@ -280,6 +263,31 @@ def _start(runtime: onnxruntime, provider: str, model: Path) -> str | None:
 
 def _folder(runtime: onnxruntime) -> Path:
     return Path(runtime.__file__).parent / "capi"
+
+
+def _judge_driver(provider: str, driver: Driver, built_for: str) -> Unused | None:
+    if driver.cuda is None:
+        return _without_driver(provider)
+    major = int(built_for.partition(".")[0]) if built_for[:1].isdigit() else 0
+    if driver.cuda[0] < major:
+        older = _RELEASES.get(driver.cuda[0])
+        or_older = f", or `pip install '{PACKAGES[provider]}[cuda,cudnn]{older}'`" if older else ""
+        return Unused(
+            provider,
+            True,
+            f"NVIDIA's driver is for CUDA {driver.cuda[0]}.{driver.cuda[1]}, and this onnxruntime"
+            f" is built for {built_for}",
+            f"update the driver{or_older}",
+        )
+    if driver.devices and not driver.error:
+        return None
+    name = f" ({driver.error})" if driver.error else ""
+    return Unused(
+        provider,
+        True,
+        f"NVIDIA's driver shows no GPU to this process{name}",
+        "`nvidia-smi` lists those of the machine, CUDA_VISIBLE_DEVICES may hide them",
+    )
 
 
 def _judge_library(provider: str, library_error: str, built_for: str) -> Unused:

@@ -25,6 +25,7 @@ from dora_rt.nodes.execution_providers import (
 )
 
 NO_FILE = "cannot open shared object file: No such file or directory"
+WORKING = Driver((13, 0), 1)
 NO_DEVICE = Driver((13, 0), 0, "CUDA_ERROR_NO_DEVICE")
 
 
@@ -34,17 +35,19 @@ NO_DEVICE = Driver((13, 0), 0, "CUDA_ERROR_NO_DEVICE")
         (
             CUDA,
             f"libcublasLt.so.13: {NO_FILE}",
-            None,
+            WORKING,
             "libcublasLt.so.13 is missing",
             "install CUDA 13.0 and cuDNN: `pip install 'onnxruntime-gpu[cuda,cudnn]'` does",
         ),
-        (CUDA, f"libnvrtc.so.13: {NO_FILE}", None, "libnvrtc.so.13 is missing", "CUDA 13.0"),
-        (CUDA, f"libcuda.so.1: {NO_FILE}", None, "no driver of NVIDIA (libcuda.so.1", ""),
-        (TENSORRT, f"libcublas.so.13: {NO_FILE}", None, "libcublas.so.13 is missing", "CUDA 13"),
-        (TENSORRT, f"libnvinfer.so.10: {NO_FILE}", None, "libnvinfer.so.10 is", "TensorRT"),
+        (CUDA, f"libnvrtc.so.13: {NO_FILE}", WORKING, "libnvrtc.so.13 is missing", "CUDA 13.0"),
+        (CUDA, f"libcuda.so.1: {NO_FILE}", Driver(None), "no driver of NVIDIA (libcuda.so.1", ""),
+        (TENSORRT, f"libcublas.so.13: {NO_FILE}", WORKING, "libcublas.so.13 is missing", "CUDA 13"),
+        (TENSORRT, f"libnvinfer.so.10: {NO_FILE}", WORKING, "libnvinfer.so.10 is", "TensorRT"),
         (OPENVINO, f"libopenvino.so.2500: {NO_FILE}", None, "libopenvino.so.2500 is missing", ""),
-        (CUDA, "/x.so: file too short", None, "cannot be loaded: /x.so: file too short", ""),
+        (CUDA, "/x.so: file too short", WORKING, "cannot be loaded: /x.so: file too short", ""),
         (CUDA, "", Driver(None), "there is no driver of NVIDIA", ""),
+        (CUDA, f"libcublasLt.so.13: {NO_FILE}", Driver(None), "there is no driver", ""),
+        (CUDA, f"libcublasLt.so.13: {NO_FILE}", Driver((12, 4), 1), "is for CUDA 12.4", "<1.27"),
         (CUDA, "", NO_DEVICE, "shows no GPU to this process (CUDA_ERROR_NO_D", "nvidia-smi"),
         (CUDA, "", Driver((13, 0), 0), "shows no GPU to this process", "CUDA_VISIBLE_DEVICES"),
         (CUDA, "", Driver((12, 4), 1), "is for CUDA 12.4, and this onnxruntime is", "update the"),
@@ -63,13 +66,11 @@ def test_what_is_missing_is_named(
 
 
 def test_what_onnxruntime_says_is_the_reason_where_nothing_is_missing() -> None:
-    working = Driver((13, 0), 1)
-
     said = judge_failure(
-        CUDA, library_error="", driver=working, built_for="13.0", said="no kernel\n image"
+        CUDA, library_error="", driver=WORKING, built_for="13.0", said="no kernel\n image"
     )
     cudnn = judge_failure(
-        CUDA, library_error="", driver=working, built_for="13.0", said="libcudnn.so.9 is not there"
+        CUDA, library_error="", driver=WORKING, built_for="13.0", said="libcudnn.so.9 is not there"
     )
 
     assert said.reason == "no kernel image"
