@@ -15,5 +15,7 @@ def input_sizes_of(
 
     RT-DETR and D-FINE scale their boxes by it: these are then in pixels of the input, as all are.
     """
-    height, width = blob.shape[2:]
+    # The colours come last where they are no second dimension, as in `detector._input_form`.
+    is_channels_last = blob.shape[1] not in (1, 3) and blob.shape[3] in (1, 3)
+    height, width = blob.shape[1:3] if is_channels_last else blob.shape[2:]
     return np.array([[width, height]] * blob.shape[0], dtype)

@@ -172,6 +172,8 @@ class OnnxRuntimeNetwork:
         if plan.first != CPU:
             # Libraries that are missing show with the first kernel that needs them.
             network._compute(np.zeros(shape, facts.input_dtype), facts.output_names)
+            # From now on a provider that breaks gives place to the processor.
+            session.enable_fallback()
         return network
 
     def run(self, blob: Blob, names: Sequence[str]) -> list[NDArray[np.generic]]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from dora_rt.nodes.execution_providers import COREML, CPU, CUDA, OPENVINO, TENSORRT
 from dora_rt.nodes.object_detection.bound_session import BoundSession, compare_outputs
+from dora_rt.nodes.object_detection.network_input import input_sizes_of
 from dora_rt.nodes.object_detection.onnx_file import OnnxFacts, read_onnx_facts
 from dora_rt.nodes.object_detection.onnxruntime_network import (
     OnnxRuntimeNetwork,
@@ -25,9 +26,10 @@ from dora_rt.nodes.object_detection.session_plan import (
     make_plans,
     plan_tensors,
 )
+from numpy.typing import NDArray
 
 from tests.nodes import tiny_onnx
-from tests.nodes.tiny_onnx import field, value, write_model
+from tests.nodes.tiny_onnx import field, value, write_model, write_outputs
 
 BOUND = SessionPlan(((CPU, {}),), is_bound=True)
 PLAIN = SessionPlan(((CPU, {}),))
@@ -145,6 +147,37 @@ def test_input_for_the_size_is_bound_once(tmp_path: Path) -> None:
 
     assert sizes.tolist() == [[96, 64]]
     assert plain.run(np.ones(shape, np.float32), ["output1"])[0].tolist() == [[96, 64]]
+
+
+def test_odd_outputs_are_bound_as_well(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    wanted: dict[str, NDArray[np.generic]] = {
+        "labels": np.arange(7, dtype=np.int64).reshape(1, 7),
+        "boxes": np.ones((1, 7, 4), np.float32),
+        "count": np.array(7, np.int64),
+    }
+    gains = {"boxes": np.ones((1, 7, 4), np.float32)}
+    path = write_outputs(tmp_path / "m.onnx", wanted, gains, has_sizes=True)
+    bound, plain = open_both(path, (1, 3, 64, 64))
+    blob = np.full((1, 3, 64, 64), 2, np.float32)
+
+    outputs = bound.run(blob, [*wanted])
+
+    assert [(one.shape, one.dtype) for one in outputs] == [
+        (one.shape, one.dtype) for one in wanted.values()
+    ]
+    for one, other in zip(outputs, plain.run(blob, [*wanted]), strict=True):
+        assert np.array_equal(one, other)
+    assert outputs[1].max() == 3
+
+
+def test_size_of_a_picture_is_told_where_its_colours_come_last() -> None:
+    sizes = [
+        input_sizes_of(np.zeros(shape, np.float32), np.dtype(np.int64)).tolist()
+        for shape in ((1, 3, 64, 96), (2, 64, 96, 3))
+    ]
+
+    assert sizes == [[[96, 64]], [[96, 64]] * 2]
 
 
 def test_answers_are_not_overwritten_by_the_next(tmp_path: Path) -> None:
