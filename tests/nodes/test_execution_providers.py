@@ -115,7 +115,17 @@ def test_what_preloading_prints_does_not_reach_the_console(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     loud = cast(Any, SimpleNamespace(preload_dlls=lambda: print("Failed to load libcublas.so")))
+    any_library = "libc.so.6"
 
-    assert load_cuda_libraries(loud) == "Failed to load libcublas.so\n"
-    assert load_cuda_libraries(cast(Any, SimpleNamespace())) == ""
+    assert load_cuda_libraries(loud, any_library) == "Failed to load libcublas.so\n"
+    assert load_cuda_libraries(cast(Any, SimpleNamespace()), any_library) == ""
     assert capsys.readouterr().out == ""
+
+
+def test_libraries_of_cuda_are_not_loaded_without_a_driver() -> None:
+    calls: list[str] = []
+    runtime = cast(Any, SimpleNamespace(preload_dlls=lambda: calls.append("loaded")))
+
+    load_cuda_libraries(runtime, "libno_such_driver.so.1")
+
+    assert calls == []
