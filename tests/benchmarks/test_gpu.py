@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dora_rt.nodes.execution_providers import CPU, CUDA, Driver, find_driver
 from dora_rt.nodes.object_detection.models import SCENE_MODEL_PATH
 from dora_rt.nodes.object_detection.session_plan import SessionPlan
 
-from benchmarks.gpu import GRAPH, PLAIN, PLANS, FailedError, measure
+from benchmarks.gpu import GRAPH, PLAIN, PLANS, FailedError, compare_boxes, measure
 from benchmarks.gpu_driver import NO_GPU, explain_no_gpu
 
 ROOT = Path(__file__).parents[2]
@@ -65,13 +67,14 @@ def test_driver_is_looked_for_before_anything_is_installed() -> None:
     assert done.returncode in (0, NO_GPU), done.stderr
 
 
-def test_each_way_gets_a_line_and_graph_and_plain_are_compared() -> None:
+def test_each_way_gets_a_line_and_the_boxes_are_compared() -> None:
     pytest.importorskip("onnxruntime")
 
-    table = measure(SCENE_MODEL_PATH, {PLAIN: PROCESSOR, GRAPH: FIXED}, ["cpu"], 1)
+    table = measure(SCENE_MODEL_PATH, {PLAIN: PROCESSOR, GRAPH: FIXED}, ["cpu", "auto"], 1)
 
     rows = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")]
-    assert rows[2:] == [PLAIN, GRAPH, "detect(), --device cpu"]
+    assert rows[2:] == [PLAIN, GRAPH, "detect(), --device cpu", "detect(), --device auto"]
+    assert re.search(r"The graph takes \d\.\d\d of the time of run\(\) .*; \d\d+ boxes comp", table)
     assert table.startswith("scene_model.onnx, input 1 x 3 x ")
 
 
@@ -85,3 +88,13 @@ def test_provider_that_does_not_start_fails_the_benchmark() -> None:
         pytest.raises(FailedError, match=f"{CUDA} did not start; `dora-rt doctor` says why"),
     ):
         measure(SCENE_MODEL_PATH, {PLAIN: PLANS[PLAIN]}, ["cpu"], 1)
+
+
+def test_boxes_that_are_elsewhere_fail_the_benchmark() -> None:
+    boxes = np.array([[10, 10, 50, 50, 0.9, 1], [60, 60, 80, 90, 0.3, 2]], np.float32)
+
+    moved = boxes + np.array([1, 1, 1, 1, 0, 0], np.float32)
+    assert compare_boxes([boxes], [moved]) == "1 box compared"
+    assert compare_boxes([boxes[1:]], [boxes[1:]]) == "no boxes to compare"
+    with pytest.raises(FailedError, match="the boxes differ"):
+        compare_boxes([boxes], [boxes[1:]])

@@ -282,6 +282,17 @@ def test_replay_that_gives_other_values_is_refused() -> None:
         compare_outputs([expected], [np.array([1.1, 640.0, np.inf, np.nan], np.float32)])
     with pytest.raises(GraphRefusedError, match="replay"):
         compare_outputs([expected], [np.zeros(4, np.float32)])
+    with pytest.raises(GraphRefusedError, match="replay"):
+        compare_outputs([expected], [expected[:3]])
+
+
+def test_order_of_rows_of_the_same_confidence_does_not_count() -> None:
+    rows = np.random.default_rng(4).random((1, 300, 6))
+    labels = np.arange(300).reshape(1, 300)
+
+    compare_outputs([rows, labels], [rows[:, ::-1], labels[:, ::-1]])
+    with pytest.raises(GraphRefusedError, match="replay"):
+        compare_outputs([rows], [rows[:, :, ::-1]])
 
 
 @pytest.mark.parametrize(
