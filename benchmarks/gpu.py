@@ -33,7 +33,6 @@ from benchmarks import gpu_driver
 from benchmarks.machine import describe
 from benchmarks.tables import Table
 from benchmarks.timing import percentile
-from dora_rt.units import counted
 
 GRAPH = "CUDA graph"
 PLAIN = "CUDA, run()"
@@ -202,7 +201,7 @@ def compare_boxes(
     precision = mean_average_precision(found, sure)
     if precision < _LEAST_PRECISION:
         raise FailedError(f"the boxes differ: a mean average precision of {precision:.3f}")
-    return f"{counted(count, 'box')} compared"
+    return f"{count} {'box' if count == 1 else 'boxes'} compared"
 
 
 def _time(calls: Mapping[str, Sequence[Any]], rounds: int) -> dict[str, list[int]]:
