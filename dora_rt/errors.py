@@ -78,6 +78,14 @@ class ParameterRefusedError(DoraRtError, ValueError):
     """
 
 
+class TransformError(DoraRtError, ValueError):
+    """A transform cannot be looked up, or makes no sense; the message names the gap.
+
+    A frame is not known (yet), two frames hang together nowhere, or the time is outside of what is
+    known: ask later, or for another time.
+    """
+
+
 class UnsupportedValueError(DoraRtError, TypeError):
     """The value, its metadata or its `captured_ns` are of a type that cannot be sent.
 
