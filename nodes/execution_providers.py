@@ -94,7 +94,7 @@ def load_cuda_libraries(runtime: onnxruntime, driver: str = _DRIVER_LIBRARY) -> 
         runtime: the module onnxruntime.
         driver: the library of NVIDIA's driver.
     """
-    if not hasattr(runtime, "preload_dlls"):
+    if not hasattr(runtime, "preload_dlls") or not _cuda_of(runtime):
         return ""
     try:
         ctypes.CDLL(driver)
@@ -167,7 +167,7 @@ def explain_failure(runtime: onnxruntime, provider: str, said: str) -> Unused:
         provider,
         library_error=find_library_error(_folder(runtime), provider),
         driver=find_driver() if provider in (CUDA, TENSORRT) else None,
-        built_for=str(getattr(runtime, "cuda_version", "") or ""),
+        built_for=_cuda_of(runtime),
         said=said,
     )
 
@@ -267,6 +267,11 @@ def _start(runtime: onnxruntime, provider: str, model: Path) -> str | None:
         # onnxruntime's exceptions have no common base but Exception.
         return str(error)
     return None
+
+
+def _cuda_of(runtime: onnxruntime) -> str:
+    """Return the version of CUDA that a wheel is built for; empty for one without CUDA."""
+    return str(getattr(runtime, "cuda_version", None) or "")
 
 
 def _folder(runtime: onnxruntime) -> Path:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from dora_rt.nodes.execution_providers import (
+    CPU,
     CUDA,
     OPENVINO,
     TENSORRT,
@@ -20,6 +21,7 @@ from dora_rt.nodes.execution_providers import (
     find_driver,
     find_library_error,
     has_nvidia_driver,
+    is_built_in,
     judge_failure,
     load_cuda_libraries,
 )
@@ -114,18 +116,34 @@ def test_driver_of_the_kernel_is_seen_by_its_files(tmp_path: Path) -> None:
 def test_what_preloading_prints_does_not_reach_the_console(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    loud = cast(Any, SimpleNamespace(preload_dlls=lambda: print("Failed to load libcublas.so")))
-    any_library = "libc.so.6"
+    loud = a_runtime(preload_dlls=lambda: print("Failed to load libcublas.so"))
 
-    assert load_cuda_libraries(loud, any_library) == "Failed to load libcublas.so\n"
-    assert load_cuda_libraries(cast(Any, SimpleNamespace()), any_library) == ""
+    assert load_cuda_libraries(loud, "libc.so.6") == "Failed to load libcublas.so\n"
     assert capsys.readouterr().out == ""
 
 
-def test_libraries_of_cuda_are_not_loaded_without_a_driver() -> None:
+def test_libraries_of_cuda_are_not_loaded_in_vain() -> None:
     calls: list[str] = []
-    runtime = cast(Any, SimpleNamespace(preload_dlls=lambda: calls.append("loaded")))
+    runtime = a_runtime(preload_dlls=lambda: calls.append("loaded"))
+    without_cuda = a_runtime(preload_dlls=lambda: calls.append("loaded"), cuda_version="")
 
     load_cuda_libraries(runtime, "libno_such_driver.so.1")
+    load_cuda_libraries(without_cuda, "libc.so.6")
+    load_cuda_libraries(a_runtime(), "libc.so.6")
 
     assert calls == []
+
+
+def test_cuda_that_is_a_plugin_is_built_in_before_it_is_offered() -> None:
+    plugin = a_runtime(get_build_info=lambda: "ORT Build Info: x, cuda-plugin-ep=1, y")
+    processor = a_runtime(get_build_info=lambda: "ORT Build Info: x, y")
+
+    assert is_built_in(plugin, CUDA, [CPU])
+    assert not is_built_in(plugin, OPENVINO, [CPU])
+    assert not is_built_in(processor, CUDA, [CPU])
+    assert is_built_in(processor, CUDA, [CUDA, CPU])
+
+
+def a_runtime(**attributes: object) -> Any:
+    """Make what is asked of the module onnxruntime, as wheels with CUDA answer it."""
+    return SimpleNamespace(**{"cuda_version": "13.0", **attributes})
