@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from dora_rt.cli.run_file import plan_file, read_file
+from dora_rt.cli.run_file import add_assignments, plan_file, read_file
 from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.doctor.checks import (
     examine,
@@ -44,6 +44,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="also look at what this dataflow needs"
     )
+    add_assignments(parser)
     parser.add_argument(
         "--repair-opencv",
         action="store_true",
@@ -60,7 +61,9 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     machine = find_machine(environ, dead_runs=dead_runs)
     findings = examine(machine)
     if options.file is not None:
-        plan = plan_file(options.file, read_file(options.file, environ))
+        plan = plan_file(
+            options.file, read_file(options.file, environ, arguments=options.arguments)
+        )
         findings += examine_plan(plan, machine, find_interpreters(plan))
     print(findings_as_json(findings) if options.json else render_findings(findings))
     return EXIT_OK if is_healthy(findings) else EXIT_FAILED

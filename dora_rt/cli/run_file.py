@@ -167,6 +167,11 @@ def plan_file(file: Path, descriptor: Descriptor) -> Plan:
 def add_file_argument(parser: argparse.ArgumentParser) -> None:
     """Add the argument FILE, and those of the file itself behind it."""
     parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
+    add_assignments(parser)
+
+
+def add_assignments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a dataflow file, behind its name."""
     parser.add_argument(
         "arguments",
         nargs="*",

@@ -165,6 +165,28 @@ def test_values_of_a_run_whose_directory_is_gone_stay_as_they_are(bed: Bed):
     assert bed.come() == []
 
 
+class Untouchable:
+    """In the place of the parameters: whoever looks at it has done too much."""
+
+    def __getattr__(self, name: str) -> object:
+        raise AssertionError(f"the way of a sample led to the parameters: {name}")
+
+
+def test_samples_and_waits_without_a_change_never_lead_to_the_parameters(bed: Bed):
+    bed.come()  # what the start had to tell
+    parameters, bed.inbox.parameters = bed.inbox.parameters, Untouchable()  # type: ignore[assignment]
+
+    for _ in range(3):
+        bed.ring.publisher.send(b"x", NO_STAMP)
+        assert bed.come() == ["sample"]
+    bed.set("x", 1.0)
+    with pytest.raises(AssertionError, match="led to the parameters"):
+        bed.inbox.wait(0)
+
+    bed.inbox.parameters = parameters
+    assert bed.come() == ["ParameterChanged('x', 1.0, previous=0.0)"]
+
+
 def test_exception_at_any_moment_loses_at_most_the_change_that_was_on_its_way_out(
     tmp_path: Path,
 ):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+import dora_rt
 from tests.harness.flow import Flow
-from tests.harness.verbs import verb
+from tests.harness.verbs import verb, verb_apart
 
 pytestmark = pytest.mark.programs
 
@@ -92,7 +93,67 @@ def test_verbs_that_read_a_file_take_its_arguments(flow: Flow):
     launched = flow.run("robot=a b", "viewer=false", "--check")
     unit = verb("service", "print", file, "robot=a b")
 
+    drawn = verb("graph", file, "robot=a", "viewer=false")
+    looked = verb("doctor", file, "robot=a", "--json")
+
+    assert "viewer" not in drawn.out
+    assert looked.exit_code in (0, 1)
+    assert "no default" not in looked.err
     assert missing.exit_code == 2
     assert "flow.yml is fine: 1 process, 0 edges" in checked.out
     assert "flow.yml is fine: 1 process, 0 edges" in launched.out
     assert 'flow.yml "robot=a b"\n' in unit.out
+
+
+def test_arguments_of_a_run_are_those_with_which_it_began(flow: Flow):
+    for words in (("record", "robot", "a=b"), ("graph", "robot", "a=b")):
+        done = verb(*words)
+
+        assert (done.exit_code, done.out) == (2, "")
+        assert done.err.endswith("a=b: a run has its arguments already\n")
+
+
+def test_recorded_flow_takes_arguments_and_so_does_its_replay(flow: Flow):
+    pytest.importorskip("mcap", reason="the extra [record] is not installed")
+    flow.write(
+        "flow.yml",
+        """
+        arguments: {word: {help: what is said}}
+        nodes:
+          - {id: a, path: a.py, args: "${word}", outputs: [x]}
+          - {id: b, path: b.py, args: "${word}", inputs: {x: a/x}}
+        """,
+    )
+    flow.write(
+        "a.py",
+        "import sys\nfrom dora_rt import Node\nNode().send_output('x', sys.argv[1].encode())",
+    )
+    flow.write(
+        "b.py",
+        """
+        import sys
+        from dora_rt import Node
+        for event in Node():
+            print(event.value, sys.argv[1])
+        """,
+    )
+    file, recording = str(flow.folder / "flow.yml"), str(flow.folder / "kept.mcap")
+
+    recorded = verb_apart("record", file, "word=hello", "-o", recording)
+    replayed = verb_apart("replay", recording, file, "word=again")
+
+    assert recorded.exit_code == 0, recorded.out + recorded.err
+    assert replayed.exit_code == 0, replayed.out + replayed.err
+    assert "b'hello' again" in replayed.out
+
+
+def test_run_from_python_takes_arguments(flow: Flow):
+    report = dora_rt.run(
+        flow.folder / "flow.yml",
+        quiet=True,
+        arguments={"robot": "r2", "camera": 4, "viewer": False},
+        log_dir=flow.folder / "logs",
+    )
+
+    assert [one.name for one in report.processes] == ["a"]
+    assert "got ['r2', '4', 'fast']" in (flow.folder / "logs" / "a.log").read_text()

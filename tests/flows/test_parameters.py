@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 
 from dora_rt.runs import Connection, base_folder, find_runs
 from tests.harness.flow import Flow
-from tests.harness.verbs import process, verb
+from tests.harness.verbs import process, statuses, verb
 from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.programs
@@ -387,3 +389,45 @@ def test_saving_where_nothing_can_be_written_is_a_usage_error(flow: Flow):
 
     assert done.exit_code == 2
     assert "/proc/nowhere.yml" in done.err
+
+
+def test_dynamic_node_has_the_values_of_the_run_when_it_attaches_and_when_it_comes_back(
+    flow: Flow,
+):
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: tuned, path: dynamic, inputs: {x: keep/x}, parameters: {n: 1}}
+          - {id: keep, path: keep.py, inputs: {t: dora/timer/secs/100}, outputs: [x]}
+        """,
+    )
+    flow.write("keep.py", "from dora_rt import Node\nfor event in Node(): pass")
+    program = flow.write(
+        "tuned.py",
+        """
+        from dora_rt import Node
+        with open("notes", "a") as file, Node("tuned") as node:
+            print("begin", node.parameters(), file=file, flush=True)
+            print(node.next_event(), file=file, flush=True)
+        """,
+    )
+    flow.start()
+    eventually(lambda: [one["state"] for one in statuses()] == ["running"], within_s=20)
+    command = [sys.executable, str(program)]
+
+    with subprocess.Popen(command, cwd=flow.folder) as first:
+        note_after(flow, 0)
+        verb("param", "set", "tuned", "n", "2")
+        assert first.wait(10) == 0
+    verb("param", "set", "tuned", "n", "3")
+    with subprocess.Popen(command, cwd=flow.folder):
+        note_after(flow, 2)
+        verb("param", "set", "tuned", "n", "4")
+
+    assert notes(flow) == [
+        "begin {'n': 1}",
+        "ParameterChanged('n', 2, previous=1)",
+        "begin {'n': 3}",
+        "ParameterChanged('n', 4, previous=3)",
+    ]
