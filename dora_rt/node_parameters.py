@@ -259,6 +259,9 @@ def same(one: Any, other: Any) -> bool:
 def show(value: Any) -> str:
     """Return a value as a command line takes it, cut if it is long."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
+    if not text.isprintable():
+        # Half of a surrogate pair, marks that turn the direction of a line.
+        text = json.dumps(value, default=repr)
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
@@ -284,7 +287,7 @@ def check_size(value: Any) -> None:
         ParameterRefusedError: it cannot.
     """
     try:
-        nbytes = len(json.dumps(value, allow_nan=False).encode())
+        nbytes = len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
     except (ValueError, TypeError, RecursionError):
         raise ParameterRefusedError(f"{show(value)} is no value of JSON") from None
     if nbytes > MAX_VALUE_NBYTES:

@@ -19,6 +19,7 @@ from dora_rt.node_parameters import (
     Parameter,
     ParameterKind,
     same,
+    show,
 )
 from dora_rt.plan.given_parameters import GivenParameter, give_parameters, read_setting
 from dora_rt.plan.plan import Plan
@@ -68,6 +69,7 @@ def test_value_that_fits_comes_as_the_type_of_the_parameter(
         (Parameter("l", LIST, items=TEXT), ["a", 1], "expected a text, got 1"),
         (Parameter("l", LIST, maximum=1, items=WHOLE), [0, 2], "expected 1 or less, got 2"),
         (Parameter("l", LIST), {"a": 1}, "got {"),
+        (Parameter("t", TEXT), "\ud800", '"\\ud800" is no value of JSON'),
         (Parameter("t", TEXT), "x" * MAX_VALUE_NBYTES, "a value has at most 32 KiB as JSON"),
     ],
 )
@@ -110,7 +112,7 @@ def test_node_that_declares_none_takes_any_value_of_json():
 
     for text, got in (("5", 5), ("fast", "fast"), ("null", None), ('{"a": [1]}', {"a": [1]})):
         assert same(named.read("any", text), got)
-    for name in ("", "a b", "a=b", "a\n", "x" * 257):
+    for name in ("", "\ud800", "a b", "a=b", "a\n", "x" * 257):
         with pytest.raises(ParameterRefusedError, match="no name of a parameter"):
             named.accept(name, 1)
 
@@ -169,6 +171,13 @@ def test_setting_that_does_not_fit_is_refused(setting: str, why: str):
         read_setting(plan(), setting)
 
     assert why in str(caught.value)
+
+
+def test_values_are_shown_in_one_line_that_any_terminal_can_print():
+    assert show("é") == '"é"'
+    assert show("a\u202eb\n") == '"a\\u202eb\\n"'
+    assert show("\ud800") == '"\\ud800"'
+    assert len(show("x" * 1000)) == 60
 
 
 PLAIN = st.one_of(
