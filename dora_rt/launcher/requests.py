@@ -34,6 +34,8 @@ class Requester:
         self.on_gone: Callable[[], None] | None = None
         """Called once, when either side has ended the connection."""
         self.has_asked = False
+        self.longest_nbytes = _LONGEST_REQUEST_NBYTES
+        """A program that sends a longer line loses its connection."""
         self._link = link
         self._selector = selector
         self._rest = b""
@@ -105,7 +107,7 @@ class Requester:
         for line in lines:
             if not self.is_gone:
                 self._answer(line)
-        if not received or len(self._rest) > _LONGEST_REQUEST_NBYTES:
+        if not received or len(self._rest) > self.longest_nbytes:
             self.close()
 
     def _answer(self, line: bytes) -> None:

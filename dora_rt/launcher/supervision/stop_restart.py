@@ -22,7 +22,7 @@ def stop(run: Run, requester: Requester, request: dict[str, Any]) -> None:
         requester.reply({"ok": True})
         if not run.is_stopping:
             run.console.notice(f"stopping: asked by process {requester.pid}")
-            begin_stop(run)
+            begin_stop(run, "`dora-rt stop`")
         return
     node = _find(run, requester, request)
     if node is None:
