@@ -10,7 +10,7 @@ from typing import Any
 
 from dora_rt import __version__
 from dora_rt.launcher.processes.kernel import read_present
-from dora_rt.launcher.requests import Requester
+from dora_rt.launcher.requests import Asker
 from dora_rt.launcher.supervision.node_state import SupervisedNode
 from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.plan.plan import EdgePlan, ProcessPlan
@@ -30,7 +30,7 @@ from dora_rt.run_status import (
 )
 
 
-def describe(run: Run, requester: Requester, _: dict[str, Any]) -> None:
+def describe(run: Run, asker: Asker, _: dict[str, Any]) -> None:
     """Answer with what a program needs to find its place in the run."""
     description = RunDescription(
         run=run.starter.run,
@@ -41,10 +41,10 @@ def describe(run: Run, requester: Requester, _: dict[str, Any]) -> None:
             for node in run.nodes
         ),
     )
-    requester.reply(description.to_json())
+    asker.reply(description.to_json())
 
 
-def status(run: Run, requester: Requester, _: dict[str, Any]) -> None:
+def status(run: Run, asker: Asker, _: dict[str, Any]) -> None:
     """Answer with the state of every process, and all counters."""
     now_ns = run.clock()
     started_ns = run.barrier.started_ns
@@ -72,7 +72,7 @@ def status(run: Run, requester: Requester, _: dict[str, Any]) -> None:
             if entry.period_ns is not None
         ),
     )
-    requester.reply(status.to_json())
+    asker.reply(status.to_json())
 
 
 def _file(run: Run) -> str:
