@@ -51,6 +51,8 @@ class Requester:
         self.on_gone: Callable[[], None] | None = None
         """Called once, when either side has ended the connection."""
         self.has_asked = False
+        self.longest_nbytes = _LONGEST_REQUEST_NBYTES
+        """A program that sends a longer line loses its connection."""
         self._link = link
         self._selector = selector
         self._rest = b""
@@ -127,7 +129,7 @@ class Requester:
         for line in lines:
             if not self.is_gone:
                 self._answer(line)
-        if not received or len(self._rest) > _LONGEST_REQUEST_NBYTES:
+        if not received or len(self._rest) > self.longest_nbytes:
             self.close()
 
     def _answer(self, line: bytes) -> None:

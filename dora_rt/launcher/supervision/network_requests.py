@@ -17,7 +17,6 @@ from dora_rt.launcher.supervision import status, stop_restart
 from dora_rt.launcher.supervision.run_parts import Run
 
 FarAnswer = Callable[[Asker, dict[str, Any]], None]
-Send = Callable[[dict[str, Any]], None]
 
 _MOST_PENDING = 256
 _MOST_LINES = 10_000
@@ -26,10 +25,10 @@ _MOST_LINES = 10_000
 class FarAsker:
     """A program on another machine that has asked something; it gets one answer."""
 
-    def __init__(self, machine: str, number: Any, send: Send) -> None:
+    def __init__(self, machine: str, number: Any, gateway: Requester) -> None:
         self._machine = machine
         self._number = number
-        self._send = send
+        self._gateway = gateway
         self._is_answered = False
 
     @property
@@ -41,7 +40,7 @@ class FarAsker:
         """Send the answer; descriptors cannot cross."""
         if not self._is_answered:
             self._is_answered = True
-            self._send({"answer": self._number, "fields": fields, "is_over": True})
+            self._gateway.reply({"answer": self._number, "fields": fields, "is_over": True})
 
     def refuse(self, error: str) -> None:
         """Answer that the request cannot be granted, and why."""
@@ -51,11 +50,13 @@ class FarAsker:
 class NetworkRequests:
     """The requests of one run to and from other machines, as long as it has a gateway."""
 
-    def __init__(self, run: Run, machine: str | None, others: Sequence[str]) -> None:
-        """Take the name of this machine, None if all runs here, and those of the others."""
-        self._machine = machine
-        self._others = tuple(others)
-        self._send: Send | None = None
+    def __init__(self, run: Run) -> None:
+        """Begin without a gateway."""
+        network = run.plan.network
+        self._machine = None if network is None else network.plan.machine
+        machines = () if network is None else network.plan.machines
+        self._others = tuple(one.name for one in machines if one.name != self._machine)
+        self._gateway: Requester | None = None
         self._asked = 0
         self._pending: dict[int, tuple[str, Requester]] = {}
         # What another machine of the dataflow may ask of this one; nothing that names a program,
@@ -75,22 +76,25 @@ class NetworkRequests:
         # Only the gateway of a machine looks into samples; a tool here attaches to them itself.
         return {**routed, "sample": partial(self._route, _refuse_sample)}
 
-    def connect(self, send: Send) -> None:
-        """Note how to reach the gateway, which has just begun to ask."""
-        self.disconnect()
-        self._send = send
+    def hear(self, gateway: Requester, told: Mapping[str, Any]) -> None:
+        """Take a line of the gateway: what another machine asks of this one, or has answered."""
+        if gateway is not self._gateway:
+            # What its predecessor has not answered, nobody answers any more.
+            self._refuse_pending()
+            self._gateway = gateway
+            gateway.on_gone = self._refuse_pending
+        if "ask" in told:
+            self._take_ask(gateway, told)
+        elif "answer" in told:
+            self._take_answer(told)
 
-    def disconnect(self) -> None:
-        """Refuse what the gateway, which is gone, has not answered."""
-        self._send = None
+    def _refuse_pending(self) -> None:
         pending, self._pending = self._pending, {}
         for machine, requester in pending.values():
             requester.refuse(f"machine {machine} cannot be asked: the gateway here has ended")
 
-    def take_ask(self, told: Mapping[str, Any]) -> None:
-        """Answer what another machine asks of this one."""
-        assert self._send is not None, "the gateway has told it"
-        asker = FarAsker(str(told.get("machine")), told.get("ask"), self._send)
+    def _take_ask(self, gateway: Requester, told: Mapping[str, Any]) -> None:
+        asker = FarAsker(str(told.get("machine")), told.get("ask"), gateway)
         fields = told.get("fields")
         if not isinstance(fields, dict):
             asker.refuse("expected a request such as {'request': 'status'}")
@@ -105,8 +109,7 @@ class NetworkRequests:
             return
         answer(asker, fields)
 
-    def take_answer(self, told: Mapping[str, Any]) -> None:
-        """Hand the answer of another machine to the program that has asked."""
+    def _take_answer(self, told: Mapping[str, Any]) -> None:
         number, fields = told.get("answer"), told.get("fields")
         if not isinstance(number, int) or not isinstance(fields, dict):
             return
@@ -119,15 +122,16 @@ class NetworkRequests:
         if machine is None or machine == self._machine:
             answer(requester, request)
         elif machine not in self._others:
-            known = ", ".join(self._others) or "it runs on one machine"
-            requester.refuse(f"this dataflow has no other machine {machine!r}; there are: {known}")
-        elif self._send is None:
+            known = ", ".join(self._others) or "none"
+            requester.refuse(f"this dataflow has no other machine {machine!r}; the others: {known}")
+        elif self._gateway is None or self._gateway.is_gone:
             requester.refuse(f"machine {machine} cannot be asked: the gateway here is starting")
         else:
-            self._forward(machine, requester, request)
+            self._forward(self._gateway, machine, requester, request)
 
-    def _forward(self, machine: str, requester: Requester, request: dict[str, Any]) -> None:
-        assert self._send is not None, "checked by `_route`"
+    def _forward(
+        self, gateway: Requester, machine: str, requester: Requester, request: dict[str, Any]
+    ) -> None:
         self._pending = {
             number: pending for number, pending in self._pending.items() if not pending[1].is_gone
         }
@@ -137,7 +141,7 @@ class NetworkRequests:
         self._asked += 1
         self._pending[self._asked] = (machine, requester)
         fields = {name: value for name, value in request.items() if name != "machine"}
-        self._send({"ask": self._asked, "machine": machine, "fields": fields})
+        gateway.reply({"ask": self._asked, "machine": machine, "fields": fields})
 
 
 def logs(run: Run, asker: Asker, request: dict[str, Any]) -> None:

@@ -46,9 +46,14 @@ def describe(run: Run, asker: Asker, _: dict[str, Any]) -> None:
 
 def status(run: Run, asker: Asker, _: dict[str, Any]) -> None:
     """Answer with the state of every process, and all counters."""
+    asker.reply(read_status(run).to_json())
+
+
+def read_status(run: Run) -> RunStatus:
+    """Return the state of every process, and all counters."""
     now_ns = run.clock()
     started_ns = run.barrier.started_ns
-    status = RunStatus(
+    return RunStatus(
         run=run.starter.run,
         file=_file(run),
         pid=os.getpid(),
@@ -72,7 +77,6 @@ def status(run: Run, asker: Asker, _: dict[str, Any]) -> None:
             if entry.period_ns is not None
         ),
     )
-    asker.reply(status.to_json())
 
 
 def _file(run: Run) -> str:

@@ -22,7 +22,7 @@ def stop(run: Run, asker: Asker, request: dict[str, Any]) -> None:
         asker.reply({"ok": True})
         if not run.is_stopping:
             run.console.notice(f"stopping: asked by {asker.who}")
-            begin_stop(run)
+            begin_stop(run, "`dora-rt stop`")
         return
     node = _find(run, asker, request)
     if node is None:
