@@ -14,7 +14,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from dora_rt.runs import MAX_REQUESTERS, socket_path
 
@@ -23,6 +23,23 @@ _UNSENT_NBYTES = 4 * 1024 * 1024
 _READ_NBYTES = 64 * 1024
 
 Answer = Callable[["Requester", dict[str, Any]], None]
+
+
+class Asker(Protocol):
+    """A program that asks something once: of this user, or on another machine."""
+
+    @property
+    def who(self) -> str:
+        """Say who it is, as in "asked by process 4711"."""
+        ...
+
+    def reply(self, fields: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send an answer."""
+        ...
+
+    def refuse(self, error: str) -> None:
+        """Answer that a request cannot be granted, and why."""
+        ...
 
 
 class Requester:
@@ -42,6 +59,11 @@ class Requester:
         self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
         self._unsent_nbytes = 0
         self._answers: Mapping[str, Answer] = {}
+
+    @property
+    def who(self) -> str:
+        """Say who it is, as in "asked by process 4711"."""
+        return f"process {self.pid}"
 
     @property
     def is_gone(self) -> bool:

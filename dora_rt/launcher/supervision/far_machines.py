@@ -71,6 +71,11 @@ class FarMachines:
         self._awaited_ns: int | None = None
 
     @property
+    def requester(self) -> Requester | None:
+        """The connection of the gateway that was admitted last."""
+        return self._requester
+
+    @property
     def may_start(self) -> bool:
         """Whether no machine is waited for any more."""
         return self._may_start

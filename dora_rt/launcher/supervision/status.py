@@ -10,7 +10,7 @@ from typing import Any
 
 from dora_rt import __version__
 from dora_rt.launcher.processes.kernel import read_present
-from dora_rt.launcher.requests import Requester
+from dora_rt.launcher.requests import Asker
 from dora_rt.launcher.supervision.node_state import SupervisedNode
 from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.plan.plan import EdgePlan, ProcessPlan
@@ -30,7 +30,7 @@ from dora_rt.run_status import (
 )
 
 
-def describe(run: Run, requester: Requester, _: dict[str, Any]) -> None:
+def describe(run: Run, asker: Asker, _: dict[str, Any]) -> None:
     """Answer with what a program needs to find its place in the run."""
     description = RunDescription(
         run=run.starter.run,
@@ -41,12 +41,12 @@ def describe(run: Run, requester: Requester, _: dict[str, Any]) -> None:
             for node in run.nodes
         ),
     )
-    requester.reply(description.to_json())
+    asker.reply(description.to_json())
 
 
-def status(run: Run, requester: Requester, _: dict[str, Any]) -> None:
+def status(run: Run, asker: Asker, _: dict[str, Any]) -> None:
     """Answer with the state of every process, and all counters."""
-    requester.reply(read_status(run).to_json())
+    asker.reply(read_status(run).to_json())
 
 
 def read_status(run: Run) -> RunStatus:

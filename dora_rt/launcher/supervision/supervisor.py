@@ -19,6 +19,7 @@ from dora_rt.launcher.signals import SignalRecorder
 from dora_rt.launcher.supervision import dynamic_nodes, status, stop_restart
 from dora_rt.launcher.supervision.crossing_edges import crossing_reports
 from dora_rt.launcher.supervision.far_machines import FarMachines
+from dora_rt.launcher.supervision.network_requests import NetworkRequests
 from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.launcher.supervision.run_parts import Run, begin_stop, end_flow_if_it_ends_with
 from dora_rt.launcher.supervision.unread_sources import UnreadSources
@@ -70,6 +71,7 @@ class Supervisor:
         self._requests = requests
         self._stop_after_ns = stop_after_ns
         self._selector = selector or selectors.DefaultSelector()
+        self._network_requests = NetworkRequests(run)
         self._unread = UnreadSources(run, is_watched)
         self._failures: list[ProcessReport] = []
         self._hints: set[str] = set()
@@ -114,6 +116,7 @@ class Supervisor:
             "attach": partial(dynamic_nodes.attach, run),
             "leave": partial(dynamic_nodes.leave, run),
         }
+        answers = self._network_requests.routed(answers)
         if run.far is not None:
             answers["network"] = partial(self._hear_far, run.far)
         return answers
@@ -121,6 +124,8 @@ class Supervisor:
     def _hear_far(self, far: FarMachines, requester: Requester, told: dict[str, Any]) -> None:
         run = self._run
         news = far.hear(requester, told)
+        if requester is far.requester:
+            self._network_requests.hear(requester, told)
         if news is None or run.is_stopping:
             return
         if news.stop is not None:
