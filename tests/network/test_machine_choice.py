@@ -146,6 +146,6 @@ def test_check_shows_what_crosses_and_needs_neither_certificates_nor_packages(
 
     checked = verb("check", str(written(folder, OPEN)), "--machine", "laptop")
 
-    assert checked.status == 0
+    assert checked.exit_code == 0
     assert "camera/image -> view/image (robot > laptop, queue 10, drop_oldest)" in checked.out
     assert "machine robot: camera" in checked.out
