@@ -199,6 +199,10 @@ class FakeRequester:
         self.is_gone = False
         self.has_died = False
 
+    @property
+    def who(self) -> str:
+        return f"process {self.pid}"
+
     def has_ended(self) -> bool:
         if self.has_died:
             self.close()
