@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
 from dora_rt.descriptor import expand_dataflow
-from dora_rt.descriptor.tree.model import Descriptor
+from dora_rt.descriptor.tree.model import Descriptor, Machines
 from dora_rt.errors import ExtraMissingError
 from dora_rt.network.gateway_plan import Security
 from dora_rt.plan.machine_part import Membership
@@ -48,6 +48,7 @@ def find_membership(
     *,
     machine: str,
     robot: str | None,
+    is_started: bool,
 ) -> Membership:
     """Return what the gateway of a machine is told beside the dataflow.
 
@@ -57,6 +58,7 @@ def find_membership(
         environ: says where the certificates of this user are.
         machine: the machine.
         robot: the name of the robot; None: what the file says.
+        is_started: whether it is going to run, for which packages and certificates must be there.
 
     Raises:
         UsageError: the robot needs another name.
@@ -65,7 +67,7 @@ def find_membership(
     """
     machines = descriptor.machines
     assert machines is not None, "checked when the file was read"
-    if find_spec("zenoh") is None:
+    if is_started and find_spec("zenoh") is None:
         raise ExtraMissingError(_MISSING_EXTRA)
     robot = robot or machines.robot
     if robot is None and machines.via:
@@ -83,13 +85,26 @@ def find_membership(
         flow=_FOREIGN.sub("_", file.stem) or "_",
         # Without comments and with its modules; variables may differ between the machines.
         file_sha256=hashlib.sha256(expand_dataflow(file).encode()).hexdigest(),
-        security=_find_security(file, descriptor, environ, machine, robot),
+        security=_find_security(file, machines, environ, machine, robot)
+        if is_started
+        else Security(is_insecure=machines.is_insecure),
     )
 
 
 def _find_security(
-    file: Path, descriptor: Descriptor, environ: Mapping[str, str], machine: str, robot: str
+    file: Path, machines: Machines, environ: Mapping[str, str], machine: str, robot: str
 ) -> Security:
-    machines = descriptor.machines
-    assert machines is not None, "checked by the caller"
-    return Security(is_insecure=machines.is_insecure)
+    # Only here, as the modules of the network below: most dataflows have one machine.
+    from dora_rt.network.session_config import is_loopback
+
+    endpoints = [*machines.via, *(one for member in machines.members for one in member.listen)]
+    if machines.tls_folder is None and all(map(is_loopback, endpoints)):
+        return Security(is_insecure=machines.is_insecure)
+    if machines.is_insecure:
+        return Security(is_insecure=True)
+    from dora_rt.network.certificates import find_security
+
+    folder = None
+    if machines.tls_folder is not None:
+        folder = file.resolve().parent / machines.tls_folder
+    return find_security(folder, machine, is_insecure=False, environ=environ, robot=robot)

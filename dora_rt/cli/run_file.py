@@ -78,7 +78,14 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
             descriptor = options.change(descriptor, console)
         for note in descriptor.notes:
             console.notice(f"note: {note}")
-        plan = plan_file(file, descriptor, environ, machine=options.machine, robot=options.robot)
+        plan = plan_file(
+            file,
+            descriptor,
+            environ,
+            machine=options.machine,
+            robot=options.robot,
+            is_started=True,
+        )
         report = None if options.report is None else _prepare_report(options.report)
         tracing = _decide_tracing(options, environ)
         if tracing.note is not None:
@@ -155,6 +162,7 @@ def plan_file(
     *,
     machine: str | None = None,
     robot: str | None = None,
+    is_started: bool = False,
 ) -> Plan:
     """Return the plan of a file that was read, with the Python of this command.
 
@@ -164,6 +172,7 @@ def plan_file(
         environ: says where the certificates of this user are.
         machine: which of the file's machines this is; None: all of it runs here.
         robot: the name of the robot on the network; None: what the file says.
+        is_started: whether it is going to run, and not only looked at.
 
     Raises:
         UsageError: the names of machine and robot do not suit the file.
@@ -171,7 +180,9 @@ def plan_file(
     """
     membership = None
     if machine is not None:
-        membership = find_membership(file, descriptor, environ, machine=machine, robot=robot)
+        membership = find_membership(
+            file, descriptor, environ, machine=machine, robot=robot, is_started=is_started
+        )
     elif robot is not None:
         raise UsageError("--name is the name of a robot with several machines: say --machine, too")
     folder = file.resolve().parent

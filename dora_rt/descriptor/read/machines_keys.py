@@ -24,6 +24,7 @@ from dora_rt.descriptor.tree.quantities import parse_boolean, parse_duration_s
 _EXAMPLE = "machines: {robot: {listen: 192.168.1.20:7447}, laptop: {}}"
 _ENDPOINT = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _SCHEME = re.compile(r"(?:tcp|tls|quic|udp)(?:/|://)")
+_RESERVED = ("router",)
 _DAY_S = 24 * 3600.0
 _DEPLOY = ("deploy", "_unstable_deploy")
 
@@ -72,6 +73,9 @@ def read_machines(value: YamlValue, problems: Problems) -> Machines | None:
         if key.text in MACHINES_KEYS:
             continue
         name = read_name(key, "machine name", problems)
+        if name in _RESERVED:
+            what = f"machine name {quote(name)} is reserved: certificates of routers have it"
+            problems.add(key.place, what, "choose another name")
         machine = _read_machine(name or key.text, key, settings, problems)
         if name is not None and machine is not None:
             members.append(machine)

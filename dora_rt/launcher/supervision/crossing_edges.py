@@ -11,6 +11,7 @@ from dora_rt.network.gateway_plan import Stream
 from dora_rt.network.network_status import NetworkStatus, StreamCounts
 from dora_rt.plan.plan import EdgePlan
 from dora_rt.report import EdgeReport
+from dora_rt.run_status import EdgeCounts, EdgeStatus
 
 
 def crossing_counts(edges: Sequence[EdgePlan], totals: EdgeTotals, machine: str) -> dict[str, Any]:
@@ -58,6 +59,53 @@ def crossing_reports(
         else:
             whole.append(_coming(report, edge.stream, streams.get(edge.stream.number)))
     return tuple(whole)
+
+
+def crossing_statuses(
+    own: EdgeStatus, stream: Stream, status: NetworkStatus | None, machine: str
+) -> list[EdgeStatus]:
+    """Return the state of an edge that crosses, of each input behind it.
+
+    Args:
+        own: what this machine has counted.
+        stream: the stream that it is.
+        status: what the gateway has told last.
+        machine: this one.
+    """
+    far = None
+    if status is not None:
+        far = next((one for one in status.streams if one.number == stream.number), None)
+    own = replace(
+        own,
+        machines=(stream.sender, stream.receiver),
+        network=None if far is None else far.network,
+    )
+    counts = own.counts
+    if stream.sender == machine:
+        return [
+            replace(own, target=target, counts=_leaving_counts(counts, far, target))
+            for target in stream.targets
+        ]
+    if counts is None or far is None:
+        return [own]
+    dropped = counts.dropped + far.dropped_here
+    return [replace(own, counts=replace(counts, sent=far.sent, dropped=dropped))]
+
+
+def _leaving_counts(
+    counts: EdgeCounts | None, far: StreamCounts | None, target: str
+) -> EdgeCounts | None:
+    if counts is None:
+        return None
+    # How long the samples took to the gateway says nothing of the way.
+    counts = replace(counts, latencies={}, ages={})
+    if far is None or far.delivered is None:
+        return replace(counts, delivered=0)
+    return replace(
+        counts,
+        delivered=far.delivered.get(target, 0),
+        dropped=max(counts.dropped, far.dropped_here) + (_of(far.dropped_there, target) or 0),
+    )
 
 
 def ends_of(stream: Stream) -> str:

@@ -23,6 +23,8 @@ from dora_rt.report import Ending, MachineReport, ProcessReport
 _SECOND_NS = 1_000_000_000
 # Answers of other launchers are in it, such as a status with the histograms of all edges.
 _LONGEST_NBYTES = 16 * 1024**2
+# Machines that are started together are there by then.
+_FIRST_PROGRESS_NS = _SECOND_NS
 _PROGRESS_NS = 10 * _SECOND_NS
 
 
@@ -126,9 +128,10 @@ class FarMachines:
         requester.reply({"counts": counts, "is_final": is_final})
 
     def tell_progress(self, now_ns: int) -> None:
-        """Name the machines that are waited for: at once, and every now and then."""
+        """Name the machines that are waited for: soon, and then every now and then."""
         if self._awaited_ns is None:
-            self._awaited_ns = self._progress_ns = now_ns
+            self._awaited_ns = now_ns
+            self._progress_ns = now_ns + _FIRST_PROGRESS_NS
         if self._progress_ns is None or now_ns < self._progress_ns:
             return
         self._progress_ns = now_ns + _PROGRESS_NS

@@ -11,6 +11,7 @@ from typing import Any
 from dora_rt import __version__
 from dora_rt.launcher.processes.kernel import read_present
 from dora_rt.launcher.requests import Asker
+from dora_rt.launcher.supervision.crossing_edges import crossing_statuses
 from dora_rt.launcher.supervision.node_state import SupervisedNode
 from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.plan.plan import EdgePlan, ProcessPlan
@@ -69,13 +70,14 @@ def read_status(run: Run) -> RunStatus:
             for process in run.plan.processes
             for output in process.config.outputs
         ),
-        edges=tuple(_edge(run, edge) for edge in run.plan.edges),
+        edges=tuple(status for edge in run.plan.edges for status in _edge(run, edge)),
         inputs=tuple(
             TimerStatus(_port(process, entry.id), entry.period_ns)
             for process in run.plan.processes
             for entry in process.config.inputs
             if entry.period_ns is not None
         ),
+        network=None if run.far is None else run.far.status,
     )
 
 
@@ -92,10 +94,22 @@ def _run_state(run: Run) -> RunState:
 def _output(run: Run, process: ProcessPlan, number: int) -> OutputStatus:
     config = run.memory.present(number)
     sent, nbytes = run.memory.sent(number)
-    return OutputStatus(_port(process, config.id), config.for_reader(), sent, nbytes)
+    source = _port(process, config.id)
+    network = run.plan.network
+    if network is not None and process.config.number == network.gateway:
+        # What comes from another machine has the name that it has there.
+        source = next(one.source for one in network.plan.streams if one.port == config.id)
+    return OutputStatus(source, config.for_reader(), sent, nbytes)
 
 
-def _edge(run: Run, edge: EdgePlan) -> EdgeStatus:
+def _edge(run: Run, edge: EdgePlan) -> list[EdgeStatus]:
+    own = _own_edge(run, edge)
+    if edge.stream is None or run.far is None:
+        return [own]
+    return crossing_statuses(own, edge.stream, run.far.status, run.far.plan.plan.machine)
+
+
+def _own_edge(run: Run, edge: EdgePlan) -> EdgeStatus:
     counters = run.totals.read(edge)
     counts = None
     if counters is not None:
