@@ -74,7 +74,9 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     findings += examine_network(find_network_settings(), is_needed=is_spread)
     if descriptor is not None:
         try:
-            plan = plan_file(options.file, descriptor, environ, machine=options.machine)
+            plan = plan_file(
+                options.file, descriptor, environ, machine=options.machine, is_started=True
+            )
         except (ExtraMissingError, LaunchError) as error:
             # Its part of the dataflow would not start; the other findings may say why.
             text, _, remedy = str(error).rpartition(": ")
