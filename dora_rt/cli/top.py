@@ -12,7 +12,12 @@ from contextlib import ExitStack
 from typing import Any
 
 from dora_rt.cli.command_errors import RunEndedError
-from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, add_run_argument, ask_status, connect
+from dora_rt.cli.run_client import (
+    HOW_RUNS_ARE_CALLED,
+    add_run_argument,
+    ask_all_machines,
+    connect,
+)
 from dora_rt.cli.top_screen import Screen, Table
 from dora_rt.cli.verb import Verb
 from dora_rt.errors import RunNotFoundError
@@ -78,12 +83,18 @@ def _top(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _render_all(rates: Rates) -> tuple[str, list[Table]]:
     title = f"run {rates.run}  {rates.file}  {rates.state.value} for {duration(rates.running_s)}"
+    has_machines = rates.network is not None
     processes = Table(
         "nodes",
-        ("node", "state", "pid", "restarts", "CPU", "memory", "threads"),
+        (
+            "node",
+            *(["machine"] if has_machines else []),
+            *("state", "pid", "restarts", "CPU", "memory", "threads"),
+        ),
         [
             (
                 process.name,
+                *([process.machine or ""] if has_machines else []),
                 process.state.value,
                 str(process.pid or "-"),
                 str(process.restarts),
@@ -93,8 +104,8 @@ def _render_all(rates: Rates) -> tuple[str, list[Table]]:
             )
             for process in rates.processes
         ],
-        numbers=(2, 3, 4, 5, 6),
-        spare=(6, 2),
+        numbers=(3, 4, 5, 6, 7) if has_machines else (2, 3, 4, 5, 6),
+        spare=(7, 3) if has_machines else (6, 2),
         orders={
             "CPU": [process.cpu_percent for process in rates.processes],
             "memory": [process.rss_nbytes for process in rates.processes],
@@ -107,7 +118,10 @@ def _render_all(rates: Rates) -> tuple[str, list[Table]]:
     )
     edges = Table(
         "edges",
-        ("edge", "Hz", "bandwidth", "queue", "dropped", "p50", "p99", "age p50", "age p99"),
+        (
+            *("edge", "Hz", "bandwidth", "queue", "dropped", "p50", "p99", "age p50", "age p99"),
+            *(["network", "machines"] if has_machines else []),
+        ),
         [
             (
                 f"{edge.source} -> {edge.target}",
@@ -119,10 +133,11 @@ def _render_all(rates: Rates) -> tuple[str, list[Table]]:
                 latency(edge.p99_ns),
                 latency(edge.age_p50_ns),
                 latency(edge.age_p99_ns),
+                *(_crossing_cells(edge) if has_machines else []),
             )
             for edge in rates.edges
         ],
-        numbers=(1, 2, 3, 4, 5, 6, 7, 8),
+        numbers=(1, 2, 3, 4, 5, 6, 7, 8, *([9] if has_machines else [])),
         spare=(2, 5, 7, 3),
         orders={
             "Hz": [edge.rate_hz or 0 for edge in rates.edges],
@@ -131,7 +146,20 @@ def _render_all(rates: Rates) -> tuple[str, list[Table]]:
             "age p99": [edge.age_p99_ns or 0 for edge in rates.edges],
         },
     )
-    return title, [processes, *([edges] if rates.edges else [])]
+    tables = [processes, *([edges] if rates.edges else [])]
+    if rates.network is not None:
+        # Here: most dataflows have one machine.
+        from dora_rt.cli.machines_table import MACHINE_TITLES, machine_rows
+
+        rows = machine_rows(rates.network)
+        tables.append(Table("machines", MACHINE_TITLES, rows, numbers=(2,), spare=(3, 2)))
+    return title, tables
+
+
+def _crossing_cells(edge: EdgeRate) -> tuple[str, str]:
+    if edge.machines is None:
+        return "", ""
+    return "?" if edge.network is None else str(edge.network), " > ".join(edge.machines)
 
 
 def _add_port_arguments(parser: argparse.ArgumentParser) -> None:
@@ -263,7 +291,7 @@ def _measurements(
     connection: Connection, interval_s: float, screen: Screen | None
 ) -> Iterator[Rates]:
     """Measure again and again, until a key on the screen says to quit."""
-    earlier = ask_status(connection)
+    earlier = ask_all_machines(connection)
     if screen is not None:
         screen.show("measuring ...", [])
     while True:
@@ -271,7 +299,7 @@ def _measurements(
             time.sleep(interval_s)
         elif screen.wait(interval_s):
             return
-        later = ask_status(connection)
+        later = ask_all_machines(connection)
         yield measure(earlier, later)
         earlier = later
 
