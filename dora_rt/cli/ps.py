@@ -92,17 +92,16 @@ def _describe(status: RunStatus) -> str:
     ]
     titles = ("state", "pid", "restarts", "CPU s", "memory")
     if status.network is None:
-        return f"{title}\n{table(('  node', *titles), rows, numbers=(2, 3, 4, 5))}"
-    # Here: most dataflows have one machine.
-    from dora_rt.cli.machines_table import MACHINE_TITLES, machine_rows
-
-    machines = table(
-        [f"  {MACHINE_TITLES[0]}", *MACHINE_TITLES[1:]],
-        [(f"  {row[0]}", *row[1:]) for row in machine_rows(status.network)],
-        numbers=(2,),
-    )
-    nodes = table(("  node", "machine", *titles), rows, numbers=(3, 4, 5, 6))
-    return f"{title}\n{nodes}\n{machines}"
+        lines = [title, table(("  node", *titles), rows, numbers=(2, 3, 4, 5))]
+    else:
+        lines = [title, table(("  node", "machine", *titles), rows, numbers=(3, 4, 5, 6))]
+    if status.network is not None:
+        lines[0] += f", machine {status.network.machine}"
+        for machine in status.network.machines:
+            why = "" if machine.why is None else f": {machine.why}"
+            where = f"{machine.state.value}{why}"
+            lines.append(f"  machine {machine.name}: {where}, for {duration(machine.since_s)}")
+    return "\n".join(lines)
 
 
 VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)
