@@ -174,7 +174,7 @@ def test_gateway_is_stopped_last_and_makes_no_circle() -> None:
 
     gateway = gateway_of(plan)
     assert gateway.upstream == {0, 1}
-    assert all(not process.circle for process in plan.processes)
+    assert all(not process.circle.members for process in plan.processes)
     # The planner drains what the gateway has received, and is no source.
     assert plan.processes[0].upstream == {2}
 
@@ -192,7 +192,31 @@ nodes:
 
     plan = part("robot", text)
 
-    assert [process.circle for process in plan.processes] == [{0, 1}, {0, 1}, frozenset()]
+    assert [process.circle.members for process in plan.processes] == [{0, 1}, {0, 1}, set()]
+
+
+def test_circle_over_two_machines_waits_for_the_feeders_of_its_own_machine_only() -> None:
+    text = (
+        MACHINES
+        + """
+nodes:
+  - {id: gui, machine: laptop, path: g.py, outputs: [goal]}
+  - {id: planner, machine: laptop, path: a.py, inputs: {goal: gui/goal, odom: base/odom},
+     outputs: [speed]}
+  - {id: base, machine: robot, path: b.py, inputs: {speed: planner/speed}, outputs: [odom]}
+  - {id: log, machine: robot, path: c.py, inputs: {odom: base/odom}}
+"""
+    )
+
+    robot, laptop = part("robot", text), part("laptop", text)
+
+    assert {one.name: (one.circle.members, one.circle.feeders) for one in robot.processes} == {
+        "base": ({0}, set()),
+        "log": (set(), set()),
+        GATEWAY: (set(), set()),
+    }
+    assert laptop.processes[1].circle.members == {1}
+    assert laptop.processes[1].circle.feeders == {0}
 
 
 def test_lines_that_a_node_prints_cross_as_text() -> None:
