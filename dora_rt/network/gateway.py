@@ -116,6 +116,7 @@ class Gateway:
                 if event is None:
                     break
                 self._ports[event.id].take(event)
+            self._hear_all()
         finally:
             self._close()
 
@@ -200,9 +201,8 @@ class Gateway:
     def _is_over(self) -> bool:
         if not (self.outgoing or self.incoming):
             return False
-        return all(one.window.has_ended for one in self.outgoing.values()) and all(
-            one.is_over for one in self.incoming.values()
-        )
+        streams: list[Outgoing | Incoming] = [*self.outgoing.values(), *self.incoming.values()]
+        return all(one.is_over for one in streams)
 
     def _note_alive(self, machine: str, life: str, *, is_alive: bool) -> None:
         peer = self.peers.get(machine)

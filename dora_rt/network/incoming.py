@@ -54,8 +54,7 @@ class Incoming:
             on_end: is called in the thread, once, behind the last sample.
         """
         self.stream = stream
-        self.is_over = False
-        """Whether the end has come, and all before it was published."""
+        self._has_closed = False
         self.refused = 0
         """What came and made no sense."""
         self.clock = ClockOffset()
@@ -73,6 +72,11 @@ class Incoming:
         self._arrived = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=stream.port, daemon=True)
         self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the end has come, and the readers have all that was sent before it."""
+        return self._has_closed and not self.order.untaken
 
     def connect(self, sender_life: int, clock: ClockOffset) -> None:
         """Take samples of this life of the sender from now on."""
@@ -124,9 +128,9 @@ class Incoming:
                 self._tell()
         elif verdict is Verdict.ANSWER:
             self._tell()
-        if self.order.has_ended and not self.is_over:
-            self.is_over = True
+        if self.order.has_ended and not self._has_closed:
             self._on_end()
+            self._has_closed = True
 
     def _publish(self, head: Head, payload: Payload) -> bool:
         value = decode(head, payload.to_bytes())

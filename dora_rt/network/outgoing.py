@@ -83,6 +83,11 @@ class Outgoing:
         self._thread.start()
         self._hold(True)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the source has ended, and the far readers have all that it sent."""
+        return self.window.has_ended and self.window.is_idle
+
     def connect(self, receiver_life: int, now_ns: int) -> None:
         """Begin to send: the receiver is there."""
         self._is_unwanted = False
