@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     machine = find_machine(environ, dead_runs=dead_runs)
     findings = examine(machine)
     if options.file is not None:
-        plan = plan_file(options.file, read_file(options.file, environ))
+        plan = plan_file(options.file, read_file(options.file, environ), environ)
         findings += examine_plan(plan, machine, find_interpreters(plan))
     print(findings_as_json(findings) if options.json else render_findings(findings))
     return EXIT_OK if is_healthy(findings) else EXIT_FAILED

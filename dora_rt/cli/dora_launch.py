@@ -50,6 +50,7 @@ examples:
   dora-launch launch/dataflow.yml --check           only check the file, start nothing
   dora-launch launch/dataflow.yml --dashboard       and see it on a page
   dora-launch launch/dataflow.yml --watch           restart each node whose file you save
+  dora-launch robot.yml --machine laptop            run the part of one of several machines
 
 {_EXIT_CODES}
 
@@ -71,7 +72,13 @@ def _check(options: argparse.Namespace) -> int:
         from dora_rt.cli.check import show_outline
 
     sys.stdout = HarmlessStream.around(sys.stdout)
-    show_outline(options.file, os.environ, has_strict_types=options.strict_types)
+    show_outline(
+        options.file,
+        os.environ,
+        has_strict_types=options.strict_types,
+        machine=options.machine,
+        robot=options.robot,
+    )
     return EXIT_OK
 
 
@@ -97,6 +104,8 @@ def _run(options: argparse.Namespace) -> int:
                 trace=options.trace,
                 wants_spans=options.otel,
                 companions=_companions(options),
+                machine=options.machine,
+                robot=options.robot,
             ),
         )
     finally:
@@ -125,6 +134,18 @@ def _parser() -> argparse.ArgumentParser:
         "--check",
         action="store_true",
         help="check the file and print what would run; start nothing",
+    )
+    parser.add_argument(
+        "--machine",
+        metavar="NAME",
+        help="run the part of this machine (`machines:` of the file); without it all nodes run "
+        "here",
+    )
+    parser.add_argument(
+        "--name",
+        dest="robot",
+        metavar="ROBOT",
+        help="which robot this is, or is for, where several run the same file over one router",
     )
     parser.add_argument(
         "--stop-after",

@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.user is not None and not options.system:
         raise UsageError("--user goes with --system: without --system the unit is yours")
     file = options.file.resolve()
-    plan = plan_file(file, descriptor)
+    plan = plan_file(file, descriptor, environ)
     user = None
     if options.system:
         user = options.user or environ.get("SUDO_USER") or getpass.getuser()

@@ -7,7 +7,6 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from dora_rt.descriptor.tree.model import (
-    Descriptor,
     Input,
     LogSource,
     Node,
@@ -24,6 +23,7 @@ from dora_rt.node_config import (
     OutputConfig,
     QueuePolicy,
 )
+from dora_rt.plan.machine_part import GATEWAY, MachinePart
 from dora_rt.plan.plan import EdgePlan
 from dora_rt.plan.relay_process import RELAY, Relayed, line_sources, needs_relay, relay_node
 
@@ -64,6 +64,7 @@ class Edges:
         groups: the processes of the dataflow, and the nodes in each.
         names: names of all processes by number, the relay included.
         relay: the number of the relay, if there is one.
+        gateway: the number of the gateway to other machines, if there is one.
         inputs: inputs of each process.
         outputs: outputs of each process.
         links: edges between operators of one process, by output.
@@ -72,9 +73,14 @@ class Edges:
         relayed: the content of each output of the relay.
     """
 
-    def __init__(self, descriptor: Descriptor) -> None:
+    def __init__(self, part: MachinePart) -> None:
+        descriptor = part.descriptor
+        self._part = part
         self.groups = group(descriptor.nodes)
         self.names = dict(enumerate(name for name, _ in self.groups))
+        self.gateway: int | None = None
+        if part.gateway is not None:
+            self.gateway = len(self.names) - 1
         self.relay: int | None = None
         if needs_relay(descriptor):
             self.relay = len(self.names)
@@ -116,7 +122,25 @@ class Edges:
         if self.relay is not None:
             # It is the last to be stopped: the others print until their end.
             upstream[self.relay] = set().union(*self.until().values())
+        if self.gateway is not None:
+            # So is this one: it goes on until the ends of all its streams have crossed.
+            upstream[self.gateway] = set(self.names) - {self.gateway}
         return upstream
+
+    def circles(self) -> dict[int, frozenset[int]]:
+        """Return, for each process, those that are both before and after it.
+
+        What goes out to another machine and comes back is not seen as a circle here.
+        """
+        upstream = self.upstream()
+        if self.gateway is not None:
+            upstream = {number: before - {self.gateway} for number, before in upstream.items()}
+            upstream[self.gateway] = set()
+        before = {number: reach(number, upstream) for number in upstream}
+        return {
+            number: frozenset(other for other in reached if number in before[other])
+            for number, reached in before.items()
+        }
 
     def _relay_node(self) -> Node:
         place = self.groups[0][1][0].place
@@ -140,7 +164,7 @@ class Edges:
         others = frozenset(
             number
             for number, (_, nodes) in enumerate(self.groups)
-            if number not in waiting and not nodes[0].is_dynamic
+            if number not in waiting and not nodes[0].is_dynamic and number != self.gateway
         )
         return {one.output: self._until.get(one.output, others) for one in self.relayed}
 
@@ -220,6 +244,7 @@ class Edges:
             left_out |= {
                 self.names[other.process] for log, other in self._log_readers if log.node is None
             }
+            left_out |= set() if self.gateway is None else {GATEWAY}
         relayed = Relayed(port_id, node, frozenset(left_out), source.level, are_records=True)
         self.relayed.append(relayed)
         shown = OutputSource(RELAY, str(source).partition("/")[2])
@@ -275,6 +300,9 @@ class Edges:
         )
         self.outputs[port.process].append(output)
         self.external[port.source] = port.port_id
+        # What comes from another machine has the name that it has there.
+        source = self._part.sources.get(port.source, port.source)
+        is_text = port.process == self.relay or port.source in self._part.lines
         for reader, edge in zip(readers, output.edges, strict=True):
             self.inputs[reader.process].append(
                 InputConfig(
@@ -282,22 +310,29 @@ class Edges:
                     output=output.for_reader(),
                     edge=edge,
                     timeout_ns=to_ns(reader.input.timeout_s),
-                    is_text=port.process == self.relay,
-                    source_node=port.source.node,
+                    is_text=is_text,
+                    source_node=source.node,
                     keeps_alive=reader.keeps_alive,
                 )
             )
             if not reader.keeps_alive:
                 self._aside.add(edge.number)
+            stream, target = None, reader.target
+            if self.gateway == port.process:
+                stream = self._part.streams[port.port_id]
+            elif self.gateway == reader.process:
+                stream = self._part.streams[reader.port_id]
+                target = ", ".join(stream.targets)
             self.edges.append(
                 EdgePlan(
                     edge.number,
-                    str(port.source),
-                    reader.target,
+                    str(source),
+                    target,
                     edge.queue_size,
                     edge.queue_policy,
                     output,
                     edge,
+                    stream,
                 )
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dora_rt.descriptor.tree.model import Logging, Resources, Supervision
+from dora_rt.network.gateway_plan import GatewayPlan, Stream
 from dora_rt.node_config import EdgeConfig, NodePlan, OutputConfig, QueuePolicy
 from dora_rt.redaction import words_without_secrets
 from dora_rt.units import counted
@@ -46,6 +47,23 @@ class EdgePlan:
     queue_policy: QueuePolicy
     output: OutputConfig | None
     edge: EdgeConfig | None
+    stream: Stream | None = None
+    """Of an edge that crosses to or from another machine: one of its ends is the gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    """The place of a run among the machines of its dataflow.
+
+    Attributes:
+        gateway: number of the process that speaks to the others.
+        plan: what that process is told.
+        ends_all: machines of whose nodes one ends the dataflow with its own end.
+    """
+
+    gateway: int
+    plan: GatewayPlan
+    ends_all: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +78,8 @@ class Plan:
     """The whole dataflow in the words of dora 1.x, as JSON."""
     relay: int | None = None
     """Number of the process that sends on what the others print, if anybody reads that."""
+    network: NetworkPlan | None = None
+    """None: the run is the whole dataflow."""
 
 
 def outline(plan: Plan) -> str:

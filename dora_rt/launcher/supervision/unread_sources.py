@@ -101,7 +101,7 @@ class UnreadSources:
         way_out = f"`without_readers: go_on` at {names[0]} lets it go on"
         self._run.console.notice(f"{why}: the dataflow ends ({way_out})")
         self.notes.append(f"the dataflow was ended: {why} ({way_out})")
-        begin_stop(self._run)
+        begin_stop(self._run, why)
 
 
 def find_unread(run: Run) -> list[SupervisedNode]:
