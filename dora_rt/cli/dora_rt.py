@@ -25,6 +25,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "clean": ("clean:VERB", "remove what dead runs left behind"),
     "completion": ("completion:VERB", "print the completion for bash"),
     "dashboard": ("dashboard:VERB", "serve a page that shows what runs"),
+    "deploy": ("deploy:VERB", "copy a project to another machine"),
     "doctor": ("doctor:VERB", "check this machine: packages, memory, cameras, screen"),
     "echo": ("echo:VERB", "print the samples of an output as they come"),
     "expand": ("expand:VERB", "print a dataflow with its modules written out"),

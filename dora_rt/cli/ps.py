@@ -65,7 +65,14 @@ def _describe(status: RunStatus) -> str:
         for process in status.processes
     ]
     titles = ("  node", "state", "pid", "restarts", "CPU s", "memory")
-    return f"{title}\n{table(titles, rows, numbers=(2, 3, 4, 5))}"
+    lines = [title, table(titles, rows, numbers=(2, 3, 4, 5))]
+    if status.network is not None:
+        lines[0] += f", machine {status.network.machine}"
+        for machine in status.network.machines:
+            why = "" if machine.why is None else f": {machine.why}"
+            where = f"{machine.state.value}{why}"
+            lines.append(f"  machine {machine.name}: {where}, for {duration(machine.since_s)}")
+    return "\n".join(lines)
 
 
 VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

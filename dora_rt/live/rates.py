@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dora_rt.latency import BUCKETS, percentile_ns
+from dora_rt.network.network_status import NetworkStatus
 from dora_rt.node_config import to_fields
 from dora_rt.run_status import (
     EdgeStatus,
@@ -62,6 +63,10 @@ class EdgeRate:
     age_p50_ns: float | None
     age_p99_ns: float | None
     """From the origin of the sample, its capture, to the receipt."""
+    network: int | None = None
+    """Samples lost between two machines since the beginning."""
+    machines: tuple[str, str] | None = None
+    """The machines that it leaves and reaches, if it crosses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ class Rates:
     processes: tuple[ProcessRate, ...]
     outputs: tuple[OutputRate, ...]
     edges: tuple[EdgeRate, ...]
+    network: NetworkStatus | None = None
+    """What goes on between the machines of the dataflow, if it has several."""
 
     def to_fields(self) -> dict[str, Any]:
         """Return the rates as values of JSON."""
@@ -109,6 +116,7 @@ def measure(earlier: RunStatus, later: RunStatus) -> Rates:
             _edge(before, after, interval_s, mean_nbytes.get(after.source, 0.0))
             for before, after in zip(earlier.edges, later.edges, strict=True)
         ),
+        network=later.network,
     )
 
 
@@ -141,7 +149,8 @@ def _output(before: OutputStatus, after: OutputStatus, interval_s: float) -> Out
 def _edge(before: EdgeStatus, after: EdgeStatus, interval_s: float, mean_nbytes: float) -> EdgeRate:
     names = (after.source, after.target, after.queue_size)
     if before.counts is None or after.counts is None:
-        return EdgeRate(*names, *[None] * 10)
+        unknown = EdgeRate(*names, *[None] * 10)
+        return replace(unknown, network=after.network, machines=after.machines)
     earlier, later = before.counts, after.counts
     rate_hz = (later.delivered - earlier.delivered) / interval_s
     latencies = _difference(earlier.latencies, later.latencies)
@@ -158,6 +167,8 @@ def _edge(before: EdgeStatus, after: EdgeStatus, interval_s: float, mean_nbytes:
         p99_ns=percentile_ns(latencies, 0.99),
         age_p50_ns=percentile_ns(ages, 0.5),
         age_p99_ns=percentile_ns(ages, 0.99),
+        network=after.network,
+        machines=after.machines,
     )
 
 

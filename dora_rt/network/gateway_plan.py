@@ -54,6 +54,11 @@ class Stream:
     """The inputs behind it, as `node/input`."""
     over_network: OverNetwork = OverNetwork()
 
+    @property
+    def ends(self) -> str:
+        """The two machines as people read them: `robot > laptop`."""
+        return f"{self.sender} > {self.receiver}"
+
 
 @dataclass(frozen=True, slots=True)
 class MachinePlan:

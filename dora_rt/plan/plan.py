@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dora_rt.descriptor.tree.model import Logging, Resources, Supervision
-from dora_rt.network.gateway_plan import GatewayPlan, Stream
+from dora_rt.network.gateway_plan import GatewayPlan, OverNetwork, Stream
 from dora_rt.node_config import EdgeConfig, NodePlan, OutputConfig, QueuePolicy
 from dora_rt.redaction import words_without_secrets
 from dora_rt.units import counted
@@ -83,15 +83,49 @@ class Plan:
 
 
 def outline(plan: Plan) -> str:
-    """Return the processes and edges of a plan as text."""
-    lines = [f"{plan.file} is fine: {_amount(plan)}"]
-    lines += [f"  {process.name}: {_describe_start(process)}" for process in plan.processes]
+    """Return the processes and edges of a plan as text, and what other machines have of them."""
+    network = plan.network
+    where = "" if network is None else f" on machine {network.plan.machine}"
+    lines = [f"{plan.file} is fine{where}: {_amount(plan)}"]
+    for process in plan.processes:
+        is_gateway = network is not None and process.config.number == network.gateway
+        start = "the gateway to the other machines" if is_gateway else _describe_start(process)
+        lines.append(f"  {process.name}: {start}")
     for edge in plan.edges:
         where = f"queue {edge.queue_size}, {edge.queue_policy.value}"
         if edge.output is None:
             where += ", in one process"
+        if edge.stream is not None:
+            where = f"{edge.stream.ends}, {where}{_describe_way(edge.stream.over_network)}"
         lines.append(f"  {edge.source} -> {edge.target} ({where})")
+    if network is not None:
+        lines += _describe_others(network.plan)
     return "\n".join(lines)
+
+
+def _describe_way(over_network: OverNetwork) -> str:
+    parts = []
+    if over_network.compress is not None:
+        parts.append(f"{over_network.compress} {over_network.quality}")
+    if over_network.max_width is not None:
+        parts.append(f"at most {over_network.max_width} wide")
+    if over_network.max_hz is not None:
+        parts.append(f"at most {over_network.max_hz:g} Hz")
+    return "".join(f", {part}" for part in parts)
+
+
+def _describe_others(plan: GatewayPlan) -> list[str]:
+    lines = []
+    for machine in plan.machines:
+        if machine.name != plan.machine:
+            optional = " (optional)" if machine.is_optional else ""
+            nodes = ", ".join(machine.nodes) or "no nodes"
+            lines.append(f"  machine {machine.name}{optional}: {nodes}")
+    passing = [
+        stream for stream in plan.streams if plan.machine not in (stream.sender, stream.receiver)
+    ]
+    lines += [f"  {one.source} -> {', '.join(one.targets)} ({one.ends})" for one in passing]
+    return lines
 
 
 def _amount(plan: Plan) -> str:

@@ -108,15 +108,10 @@ def _leaving_counts(
     )
 
 
-def ends_of(stream: Stream) -> str:
-    """Return the two machines of a stream as they are shown."""
-    return f"{stream.sender} > {stream.receiver}"
-
-
 def _leaving(report: EdgeReport, stream: Stream, counts: StreamCounts | None) -> list[EdgeReport]:
     """Return one report for each input that a stream feeds on the other machine."""
     # How long the samples take was measured at the gateway, and says nothing of the way.
-    own = replace(report, machines=ends_of(stream), latencies=(), ages=())
+    own = replace(report, machines=stream.ends, latencies=(), ages=())
     dropped = report.dropped
     if counts is not None and dropped is not None:
         # What `max_hz` holds back, the gateway drops, and the ring has delivered.
@@ -136,7 +131,7 @@ def _leaving(report: EdgeReport, stream: Stream, counts: StreamCounts | None) ->
 
 
 def _coming(report: EdgeReport, stream: Stream, counts: StreamCounts | None) -> EdgeReport:
-    own = replace(report, machines=ends_of(stream))
+    own = replace(report, machines=stream.ends)
     if counts is None or report.dropped is None:
         return own
     return _balanced(
