@@ -83,6 +83,16 @@ class Incoming:
         self.clock = clock
         self._arrived.put(lambda: self.order.connect(sender_life))
 
+    def end(self) -> None:
+        """Let the readers see the end: the sender is over, and nothing of it comes any more."""
+        self._arrived.put(self._note_end)
+
+    def _note_end(self) -> None:
+        self.order.has_ended = True
+        if not self._has_closed:
+            self._on_end()
+            self._has_closed = True
+
     def hear(self, attachment: bytes, payload: Payload) -> None:
         """Take what the link brings, in a thread of zenoh."""
         if self._arrived.qsize() < _MOST_WAITING:
@@ -128,9 +138,8 @@ class Incoming:
                 self._tell()
         elif verdict is Verdict.ANSWER:
             self._tell()
-        if self.order.has_ended and not self._has_closed:
-            self._on_end()
-            self._has_closed = True
+        if self.order.has_ended:
+            self._note_end()
 
     def _publish(self, head: Head, payload: Payload) -> bool:
         value = decode(head, payload.to_bytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,18 +12,16 @@ from typing import Any, Protocol
 
 import zenoh
 
-from dora_rt.errors import DoraRtError
+from dora_rt.errors import LaunchError
 from dora_rt.network.gateway_plan import GatewayPlan, Stream
 from dora_rt.network.key_space import KeySpace, name_in
+from dora_rt.network.refusals import Refusals
 from dora_rt.network.session_config import session_config
+from dora_rt.network.zenoh_session import open_session, tell_refusals, watch_links
 
 _CONTROL = "control"
 # A message beside the samples: the status of a run is the longest.
 _MOST_CONTROL_NBYTES = 16 << 20
-
-
-class LinkError(DoraRtError):
-    """There is no session: a port is taken, or a certificate is not there."""
 
 
 class Payload(Protocol):
@@ -90,9 +89,16 @@ class Link:
         self._acks: dict[int, zenoh.Publisher] = {}
         self._messages: dict[str, zenoh.Publisher] = {}
         self._kept: list[Any] = []
+        machines = [(one.name, f"{one.name}.{plan.robot}") for one in plan.machines]
+        listened = next(one.listen for one in plan.machines if one.name == plan.machine)
+        self._refusals = Refusals(
+            tell=_tell,
+            ports=() if plan.via else tuple(int(one.rpartition(":")[2]) for one in listened),
+            names=[*(name for names in machines for name in names), "router"],
+        )
         self.samples: dict[int, SamplePort] = {}
         """By the numbers of the streams that leave."""
-        self.error: LinkError | None = None
+        self.error: LaunchError | None = None
 
     def start(self, when_open: Callable[[], None]) -> None:
         """Open the session in a thread: it takes as long as no router answers.
@@ -101,6 +107,10 @@ class Link:
             when_open: is called in that thread, when the link is open or `error` says why not.
         """
         threading.Thread(target=self._open, args=(when_open,), daemon=True).start()
+
+    def tell_refusals(self) -> None:
+        """Have what zenoh refuses in this process told; once, and before `start`."""
+        tell_refusals(self._refusals)
 
     @property
     def is_open(self) -> bool:
@@ -127,18 +137,17 @@ class Link:
             session.close()
 
     def _open(self, when_open: Callable[[], None]) -> None:
-        config = zenoh.Config()
-        for path, value in session_config(self._plan).items():
-            config.insert_json5(path, json.dumps(value))
         try:
-            session = zenoh.open(config)
+            session = open_session(session_config(self._plan))
+        except LaunchError as error:
+            self.error = error
+        else:
             self._declare(session)
-        except zenoh.ZError as error:
-            self.error = LinkError(f"the link between the machines cannot be opened: {error}")
         when_open()
 
     def _declare(self, session: zenoh.Session) -> None:
         self._session = session
+        self._kept.append(watch_links(session, self._refusals))
         keys, plan, hearer = self._keys, self._plan, self._hearer
         leaving, coming = plan.own_streams()
         for stream in coming:
@@ -203,6 +212,10 @@ class Link:
             hearer.hear_message(name, told, received_ns)
 
         return on_message
+
+
+def _tell(sentence: str) -> None:
+    sys.stderr.write(f"dora_rt: {sentence}\n")
 
 
 def _urgent() -> dict[str, Any]:

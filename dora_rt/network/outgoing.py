@@ -62,8 +62,8 @@ class Outgoing:
         """Samples taken from the ring."""
         self.ring_dropped = 0
         """By the ring, as far as the samples that were taken show it."""
-        self.dropped = 0
-        """By the ring, or thrown away because nobody wants them, or they cannot cross."""
+        self.thrown_away = 0
+        """Samples that nobody wants, or that cannot cross."""
         self.is_closed = False
         """Whether the source has come to its end."""
         self.port: SamplePort | None = None
@@ -86,6 +86,8 @@ class Outgoing:
     @property
     def is_over(self) -> bool:
         """Whether the source has ended, and the far readers have all that it sent."""
+        if self._is_unwanted:
+            return self.is_closed
         return self.window.has_ended and self.window.is_idle
 
     def connect(self, receiver_life: int, now_ns: int) -> None:
@@ -116,9 +118,8 @@ class Outgoing:
             return
         self.taken += 1
         self.ring_dropped += event.dropped
-        self.dropped += event.dropped
         if self._is_unwanted or not self._can_cross(event):
-            self.dropped += 1
+            self.thrown_away += 1
             return
         now_ns = time.monotonic_ns()
         self._next_ns = now_ns + self._gap_ns

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any
 
+from dora_rt.network.accounts import ReceiverCounts, SenderCounts
 from dora_rt.network.clocks import ClockOffset
 from dora_rt.network.gateway_plan import MachinePlan
 from dora_rt.network.network_status import MachineState, MachineStatus
@@ -22,6 +23,7 @@ class Change(Enum):
     CONNECTED = auto()
     LOST = auto()
     REFUSED = auto()
+    ENDED = auto()
 
 
 class Peer:
@@ -50,9 +52,12 @@ class Peer:
         """Whether its nodes are ready."""
         self.has_ended = False
         """Whether it has said that its run is over."""
-        self.told: Mapping[str, Any] = {}
-        """The counters of its streams, as it told them last."""
-        self.run_status: Mapping[str, Any] | None = None
+        self.sent: dict[int, SenderCounts] = {}
+        """What it has counted of the streams that come from it."""
+        self.received: dict[int, ReceiverCounts] = {}
+        """What it has counted of the streams that it gets."""
+        self.is_final = False
+        """Whether those do not change any more."""
         self.why: str | None = None
         self._mine = {"version": WIRE_VERSION, "file": file_sha256, "run": run, "life": life}
         self._link = 1
@@ -86,8 +91,8 @@ class Peer:
         life, link = int(told["life"]), int(told["link"])
         if (life, link) != (self.life, self._its_link):
             if life != self.life:
-                self.has_ended = self.is_ready = self._is_refused = False
-                self.told, self.clock = {}, ClockOffset()
+                self.has_ended = self.is_ready = self._is_refused = self.is_final = False
+                self.clock = ClockOffset()
             if self.is_connected:
                 changes += self._lose("its gateway was started again", now_ns)
             self.life, self._its_link, self.run = life, link, str(told["run"])
@@ -112,8 +117,25 @@ class Peer:
 
     def hear_end(self, why: str, now_ns: int) -> list[Change]:
         """Note that its run is over."""
-        self.has_ended = True
-        return self._lose(why, now_ns)
+        self.has_ended = self.is_final = True
+        self._lose(why, now_ns)
+        return [Change.ENDED]
+
+    def hear_counts(self, told: Mapping[str, Any]) -> None:
+        """Take in what it has counted."""
+        counts = told["counts"]
+        for number, fields in counts["leaving"].items():
+            self.sent[int(number)] = SenderCounts.from_json(fields)
+        for number, fields in counts["coming"].items():
+            self.received[int(number)] = ReceiverCounts.from_json(fields)
+        self.is_final = bool(told["is_final"])
+
+    def obstacle(self) -> str | None:
+        """Return why it cannot be asked anything; None if it can."""
+        if self.is_connected:
+            return None
+        why = "" if self.why is None else f", {self.why}"
+        return f"machine {self.plan.name} is not connected: {self._state().value}{why}"
 
     def hear(self, now_ns: int) -> None:
         """Note that something came from it."""
@@ -143,7 +165,6 @@ class Peer:
             why=self.why,
             clock_offset_ns=self.clock.offset_ns,
             clock_error_ns=self.clock.error_ns,
-            run=self.run_status,
         )
 
     def _state(self) -> MachineState:

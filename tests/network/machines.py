@@ -104,7 +104,7 @@ class RunningGateway:
 
 def start_gateway(run: Run, process: int, plan: GatewayPlan, node: NodePlan | None = None) -> Any:
     session = run.attach(process, node)
-    gateway = Gateway(session, plan)
+    gateway = Gateway(session, plan, None)
     failures: list[BaseException] = []
 
     def carry() -> None:
