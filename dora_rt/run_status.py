@@ -53,6 +53,8 @@ class ProcessStatus:
     threads: int
     ending: str | None
     """How it ended last."""
+    machine: str | None = None
+    """Where it runs; None: the dataflow has one machine."""
 
     def has_name(self, name: str) -> bool:
         """Whether the process, a node in it or an operator is called so."""

@@ -12,7 +12,12 @@ from contextlib import ExitStack
 from typing import Any
 
 from dora_rt.cli.command_errors import RunEndedError
-from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, add_run_argument, ask_status, connect
+from dora_rt.cli.run_client import (
+    HOW_RUNS_ARE_CALLED,
+    add_run_argument,
+    ask_all_machines,
+    connect,
+)
 from dora_rt.cli.top_screen import Screen, Table
 from dora_rt.cli.verb import Verb
 from dora_rt.errors import RunNotFoundError
@@ -80,12 +85,15 @@ def _top(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _render_all(rates: Rates) -> tuple[str, list[Table]]:
     title = f"run {rates.run}  {rates.file}  {rates.state.value} for {duration(rates.running_s)}"
+    has_machines = rates.network is not None
+    own = ("state", "pid", "restarts", "CPU", "memory", "threads")
     processes = Table(
         "nodes",
-        ("node", "state", "pid", "restarts", "CPU", "memory", "threads"),
+        ("node", *(["machine"] if has_machines else []), *own),
         [
             (
                 process.name,
+                *([process.machine or ""] if has_machines else []),
                 process.state.value,
                 str(process.pid or "-"),
                 str(process.restarts),
@@ -95,8 +103,8 @@ def _render_all(rates: Rates) -> tuple[str, list[Table]]:
             )
             for process in rates.processes
         ],
-        numbers=(2, 3, 4, 5, 6),
-        spare=(6, 2),
+        numbers=(3, 4, 5, 6, 7) if has_machines else (2, 3, 4, 5, 6),
+        spare=(7, 3) if has_machines else (6, 2),
         orders={
             "CPU": [process.cpu_percent for process in rates.processes],
             "memory": [process.rss_nbytes for process in rates.processes],
@@ -108,7 +116,7 @@ def _render_all(rates: Rates) -> tuple[str, list[Table]]:
         ),
     )
     # Only where machines are several: the table is wide.
-    network = ("network",) if rates.network is not None else ()
+    network = ("network",) if has_machines else ()
     titles = ("edge", "Hz", "bandwidth", "queue", "dropped", "p50", "p99", "age p50", "age p99")
     edges = Table(
         "edges",
@@ -300,7 +308,7 @@ def _measurements(
     connection: Connection, interval_s: float, screen: Screen | None
 ) -> Iterator[Rates]:
     """Measure again and again, until a key on the screen says to quit."""
-    earlier = ask_status(connection)
+    earlier = ask_all_machines(connection)
     if screen is not None:
         screen.show("measuring ...", [])
     while True:
@@ -308,7 +316,7 @@ def _measurements(
             time.sleep(interval_s)
         elif screen.wait(interval_s):
             return
-        later = ask_status(connection)
+        later = ask_all_machines(connection)
         yield measure(earlier, later)
         earlier = later
 

@@ -116,9 +116,8 @@ def graph_of_status(status: RunStatus, rates: Rates | None = None) -> Graph:
     for entry in status.inputs:
         box_id = entry.target.rpartition("/")[0]
         timers.setdefault(box_id, []).append(_every(entry.period_ns))
-    own = None if status.network is None else status.network.machine
     boxes = [
-        Box(node, process.name, tuple(timers.get(node, ())), process.state, own)
+        Box(node, process.name, tuple(timers.get(node, ())), process.state, process.machine)
         for process in status.processes
         for node in process.nodes
         if process.name != _GATEWAY

@@ -6,14 +6,15 @@ queues up anywhere. The launcher of this machine hands the question on.
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
-from dora_rt.errors import CorruptSampleError
+from dora_rt.errors import CorruptSampleError, RunNotFoundError
 from dora_rt.event import Event
 from dora_rt.live.attach import LiveOutput, Watch
 from dora_rt.live.far_sample import decode_value
-from dora_rt.runs import Connection, RefusedError
+from dora_rt.runs import Connection, RefusedError, base_folder
 
 _WAIT_S = 0.5  # how long the other machine holds an answer back until there is a sample
 _PAUSE_S = 0.5  # before it is asked again after a refusal
@@ -50,6 +51,27 @@ class FarWatch(Watch):
         self._ask_at = 0.0
         self._answered_at = time.monotonic()
         self._refusal: str | None = None
+
+    @classmethod
+    def open(cls, output: LiveOutput, machine: str) -> FarWatch:
+        """Watch an output that `find_output` has found on another machine.
+
+        Raises:
+            RunNotFoundError: the run on this machine has ended meanwhile.
+        """
+        connection = Connection.open(base_folder(os.environ), output.run)
+        if connection is None:
+            raise RunNotFoundError(f"{output} cannot be watched: the run has ended meanwhile")
+        offset_ns = 0
+        try:
+            network = connection.status().network
+        except (OSError, RefusedError) as error:
+            connection.close()
+            raise RunNotFoundError(f"{output} cannot be watched: {error}") from error
+        for one in () if network is None else network.machines:
+            if one.name == machine:
+                offset_ns = one.clock_offset_ns or 0
+        return cls(output, machine, connection, offset_ns)
 
     @property
     def has_ended(self) -> bool:

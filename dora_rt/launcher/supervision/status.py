@@ -64,7 +64,7 @@ def read_status(run: Run) -> RunStatus:
         running_s=0 if started_ns is None else (now_ns - started_ns) / 1e9,
         now_ns=now_ns,
         log_folder=str(run.output.log_folder.absolute()),
-        processes=tuple(map(_process, run.nodes)),
+        processes=tuple(_process(run, node) for node in run.nodes),
         outputs=tuple(
             _output(run, process, output.number)
             for process in run.plan.processes
@@ -148,7 +148,7 @@ def _program(plan: ProcessPlan) -> Program | None:
     )
 
 
-def _process(node: SupervisedNode) -> ProcessStatus:
+def _process(run: Run, node: SupervisedNode) -> ProcessStatus:
     process = node.process
     present = None
     if process is not None and process.is_running:
@@ -170,6 +170,7 @@ def _process(node: SupervisedNode) -> ProcessStatus:
         rss_nbytes=0 if present is None else present.rss_nbytes,
         threads=0 if present is None else present.threads,
         ending=None if node.ending is None else node.ending.text,
+        machine=None if run.plan.network is None else run.plan.network.plan.machine,
     )
 
 
