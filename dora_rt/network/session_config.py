@@ -19,6 +19,9 @@ _BLOCK_US = 60_000_000
 # Of a message beside the samples: answers of the launcher, among them the status of a run.
 _LEAST_MESSAGE_NBYTES = 16 << 20
 _MESSAGE_HEAD_NBYTES = 1 << 20
+# A router cannot know what its robots send: more than a picture of 8K.
+_ROUTED_MESSAGE_NBYTES = 128 << 20
+_MAX_ROBOTS = 10_000
 
 
 class UnsafeLinkError(ValueError):
@@ -41,8 +44,31 @@ def session_config(plan: GatewayPlan) -> dict[str, object]:
         "transport/link/rx/max_message_size": _largest_message(plan),
     }
     if protocol == "tls":
+        # Of cryptography, which plain links do without.
+        from dora_rt.network.access_rules import access_control
+
         config.update(tls_config(plan.security))
+        config.update(access_control(plan))
     return config
+
+
+def router_config(
+    listened: tuple[str, ...], dialled: tuple[str, ...], security: Security
+) -> dict[str, object]:
+    """Return the configuration of a router that is no machine of a dataflow, without its access
+    rules: all machines dial it. Raises UnsafeLinkError.
+    """
+    protocol = check_endpoints((*listened, *dialled), security)
+    return {
+        **base_config(),
+        "mode": "router",
+        "listen/endpoints": [f"{protocol}/{endpoint}" for endpoint in listened],
+        "connect/endpoints": [f"{protocol}/{endpoint}" for endpoint in dialled],
+        "transport/link/protocols": [protocol],
+        "transport/link/rx/max_message_size": _ROUTED_MESSAGE_NBYTES,
+        "transport/unicast/max_sessions": _MAX_ROBOTS,
+        **(tls_config(security) if protocol == "tls" else {}),
+    }
 
 
 def base_config() -> dict[str, object]:

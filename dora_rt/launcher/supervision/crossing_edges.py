@@ -27,11 +27,15 @@ def crossing_counts(edges: Sequence[EdgePlan], totals: EdgeTotals, machine: str)
         if edge.stream is None or counters is None:
             continue
         number = str(edge.stream.number)
-        taken = {"delivered": counters.delivered, "dropped": counters.dropped}
+        told = {
+            "sent": counters.sent,
+            "delivered": counters.delivered,
+            "dropped": counters.dropped,
+        }
         if edge.stream.sender == machine:
-            leaving[number] = {"sent": counters.sent, **taken}
+            leaving[number] = told
         else:
-            coming.setdefault(number, {})[edge.target] = taken
+            coming.setdefault(number, {})[edge.target] = told
     return {"leaving": leaving, "coming": coming}
 
 

@@ -1,0 +1,222 @@
+"""A stream that leaves this machine: taken from its ring when the link has room for it."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dora_rt.event import Change as InputChange
+from dora_rt.event import Event, InputClosed, SourceRestarted
+from dora_rt.network.gateway_plan import Stream
+from dora_rt.network.link import SamplePort
+from dora_rt.network.picture_coding import Coded, can_cross, code
+from dora_rt.network.send_window import SMALL_NBYTES, End, Flight, Probe, Put, SendWindow
+from dora_rt.network.wire import Head, Kind
+from dora_rt.node_config import QueuePolicy
+from dora_rt.transport.input.inbox import Inbox
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What every head of a gateway says of its sender."""
+
+    run: int
+    life: int
+
+
+class Outgoing:
+    """The sender's end of one stream. The main thread decides, and a thread of its own puts.
+
+    A sample stays in its ring until it can be sent at once. So the ring, with the policy of the
+    edge, is the queue: `latest` is the newest at that moment.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        identity: Identity,
+        inbox: Inbox,
+        *,
+        generation: int,
+        most_held: int,
+    ) -> None:
+        """Hold the input: nobody is there yet.
+
+        Args:
+            stream: what leaves.
+            identity: of this gateway.
+            inbox: of the node that this gateway is.
+            generation: of the output that the stream carries.
+            most_held: how many samples may be kept for the far readers.
+        """
+        self.stream = stream
+        is_lossless = stream.queue_policy is QueuePolicy.BLOCK
+        self.window: SendWindow[Event | None] = SendWindow(
+            identity.life, is_lossless=is_lossless, most_held=most_held
+        )
+        self.taken = 0
+        """Samples taken from the ring."""
+        self.ring_dropped = 0
+        """By the ring, as far as the samples that were taken show it."""
+        self.thrown_away = 0
+        """Samples that nobody wants, or that cannot cross."""
+        self.is_closed = False
+        """Whether the source has come to its end."""
+        self.port: SamplePort | None = None
+        self._is_lossless = is_lossless
+        self._identity = identity
+        self._inbox = inbox
+        self._generation = generation
+        self._is_held = False
+        self._is_unwanted = False
+        self._next_ns = 0
+        max_hz = stream.over_network.max_hz
+        self._gap_ns = int(1e9 / max_hz) if max_hz else 0
+        self._is_small = True
+        self._has_told = False
+        self._puts: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._put_all, name=stream.port, daemon=True)
+        self._thread.start()
+        self._hold(True)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the source has ended, and the far readers have all that it sent."""
+        if self._is_unwanted:
+            return self.is_closed
+        return self.window.has_ended and self.window.is_idle
+
+    def connect(self, receiver_life: int, now_ns: int) -> None:
+        """Begin to send: the receiver is there."""
+        self._is_unwanted = False
+        self.window.connect(receiver_life, now_ns)
+
+    def disconnect(self, *, is_unwanted: bool) -> None:
+        """Send no more for now.
+
+        Args:
+            is_unwanted: whether nobody is to wait for the receiver: what comes is thrown away.
+        """
+        self._is_unwanted = is_unwanted
+        self.window.disconnect()
+
+    def take(self, event: Event | InputChange) -> None:
+        """Send what the inbox gave."""
+        if isinstance(event, SourceRestarted):
+            self._generation += 1
+            return
+        if isinstance(event, InputClosed):
+            if event.is_final:
+                self.is_closed = True
+                self.window.end(time.monotonic_ns())
+            return
+        if not isinstance(event, Event):
+            return
+        self.taken += 1
+        self.ring_dropped += event.dropped
+        if self._is_unwanted or not self._can_cross(event):
+            self.thrown_away += 1
+            return
+        now_ns = time.monotonic_ns()
+        self._next_ns = now_ns + self._gap_ns
+        nbytes = _nbytes(event)
+        if not self.window.in_flight:
+            # Within one priority samples stay in order; between two they do not.
+            self._is_small = nbytes <= SMALL_NBYTES
+        item = event if self._is_lossless else None
+        flight = self.window.add((self._generation, event.seq), nbytes, item, now_ns)
+        self._put_sample(flight, event)
+
+    def step(self, now_ns: int) -> int | None:
+        """Do what is due, and hold or resume the input; return when to look again."""
+        for put in self.window.due(now_ns):
+            self._put(put)
+        is_open = not self.is_closed and (
+            self._is_unwanted or (self.window.has_credit and now_ns >= self._next_ns)
+        )
+        self._hold(not is_open)
+        times_ns = [self.window.due_ns()]
+        if self._is_held and self._gap_ns and self.window.has_credit:
+            times_ns.append(self._next_ns)
+        return min((one for one in times_ns if one is not None), default=None)
+
+    def close(self) -> None:
+        """Put no more; what is being put ends when the link does."""
+        self._puts.put(None)
+
+    def _can_cross(self, event: Event) -> bool:
+        if can_cross(event.value):
+            return True
+        if not self._has_told:
+            self._has_told = True
+            sys.stderr.write(
+                f"dora_rt: {self.stream.source} sends arrays of {event.value.dtype}, which is "
+                "another type on other machines: they do not cross, and count as dropped; send "
+                "float64 (told once)\n"
+            )
+        return False
+
+    def _hold(self, is_held: bool) -> None:
+        if is_held != self._is_held:
+            self._is_held = is_held
+            (self._inbox.hold if is_held else self._inbox.resume)(self.stream.port)
+
+    def _put(self, put: Put[Event | None]) -> None:
+        if isinstance(put, Flight):
+            assert put.item is not None, "only what is kept is sent again"
+            self._put_sample(put, put.item)
+            return
+        identity = self._identity
+        if isinstance(put, Probe):
+            head = Head(Kind.PROBE, identity.run, identity.life, None, put.base, probe=put.id)
+        else:
+            assert isinstance(put, End), "there are three kinds"
+            head = Head(Kind.END, identity.run, identity.life, put.last, None)
+        is_small = self._is_small
+        self._puts.put(lambda: self._put_bytes(b"", head, is_small))
+
+    def _put_sample(self, flight: Flight[Event | None], event: Event) -> None:
+        number, previous, is_small = flight.number, flight.previous, self._is_small
+        identity = self._identity
+
+        def put() -> None:
+            # In this thread: a picture takes its time to become a JPEG.
+            coded: Coded = code(event, self.stream.over_network)
+            head = Head(
+                Kind.SAMPLE,
+                identity.run,
+                identity.life,
+                number,
+                previous,
+                origin_ns=event.origin_ns,
+                sent_ns=event.sent_ns,
+                nbytes=len(coded.payload),
+                encoding=coded.encoding,
+                dtype=coded.dtype,
+                shape=coded.shape,
+                metadata_json=coded.metadata_json,
+            )
+            self._put_bytes(coded.payload, head, is_small)
+
+        self._puts.put(put)
+
+    def _put_bytes(self, payload: bytes, head: Head, is_small: bool) -> None:
+        if self.port is not None:
+            self.port.put(payload, head.to_bytes(), is_small=is_small)
+
+    def _put_all(self) -> None:
+        while True:
+            put = self._puts.get()
+            if put is None:
+                return
+            put()
+            del put  # else the last sample would keep its slot until the next one
+
+
+def _nbytes(event: Event) -> int:
+    value = event.value
+    return int(value.nbytes) if hasattr(value, "nbytes") else len(value)
