@@ -23,8 +23,9 @@ from dora_rt.node_config import (
     OutputConfig,
     QueuePolicy,
 )
+from dora_rt.plan.circles import group, reach
 from dora_rt.plan.machine_part import GATEWAY, MachinePart
-from dora_rt.plan.plan import EdgePlan
+from dora_rt.plan.plan import Circle, EdgePlan
 from dora_rt.plan.relay_process import RELAY, Relayed, line_sources, needs_relay, relay_node
 
 # A reader has up to two samples in hand on their way to `next`, beside those that it holds (step 9
@@ -127,20 +128,23 @@ class Edges:
             upstream[self.gateway] = set(self.names) - {self.gateway}
         return upstream
 
-    def circles(self) -> dict[int, frozenset[int]]:
-        """Return, for each process, those that are both before and after it.
-
-        What goes out to another machine and comes back is not seen as a circle here.
-        """
+    def circles(self) -> list[Circle]:
+        """Return, for each process, those that are both before and after it, by number."""
         upstream = self.upstream()
         if self.gateway is not None:
+            # Circles that lead over other machines are known by name.
             upstream = {number: before - {self.gateway} for number, before in upstream.items()}
             upstream[self.gateway] = set()
+        numbers = {name: number for number, name in self.names.items()}
         before = {number: reach(number, upstream) for number in upstream}
-        return {
-            number: frozenset(other for other in reached if number in before[other])
-            for number, reached in before.items()
-        }
+        circles = []
+        for number, name in self.names.items():
+            members = {other for other in before[number] if number in before[other]}
+            wide = self._part.wide_circles.get(name, frozenset())
+            members |= {numbers[other] for other in wide if other in numbers}
+            feeders = set().union(*(upstream[member] for member in members)) - members
+            circles.append(Circle(frozenset(members), frozenset(feeders)))
+        return circles
 
     def _relay_node(self) -> Node:
         place = self.groups[0][1][0].place
@@ -344,28 +348,9 @@ class Edges:
         return first.is_dynamic or first.supervision.restart is not RestartPolicy.NEVER
 
 
-def group(nodes: tuple[Node, ...]) -> list[tuple[str, list[Node]]]:
-    """Group the nodes by process, in the order of the file."""
-    groups: dict[str, list[Node]] = {}
-    for node in nodes:
-        groups.setdefault(node.runtime or node.id, []).append(node)
-    return list(groups.items())
-
-
 def operator_name(node: Node, operator: Operator) -> str:
     """Return the name of an operator: that of its node, or `node/operator`."""
     return node.id if operator.id is None else f"{node.id}/{operator.id}"
-
-
-def reach(start: int, upstream: dict[int, set[int]]) -> set[int]:
-    """Return all processes that are upstream of one, directly or not."""
-    reached: set[int] = set()
-    frontier = [start]
-    while frontier:
-        for other in upstream[frontier.pop()] - reached:
-            reached.add(other)
-            frontier.append(other)
-    return reached
 
 
 def _slot_nbytes(requested: list[int | None]) -> int:

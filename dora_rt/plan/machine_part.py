@@ -27,6 +27,7 @@ from dora_rt.network.gateway_plan import (
     Stream,
 )
 from dora_rt.node_config import QueuePolicy
+from dora_rt.plan.circles import wide_circles
 
 # No node can be called like this.
 GATEWAY = "dora.network"
@@ -67,6 +68,8 @@ class MachinePart:
         sources: the outputs of the gateway, and those of other machines that they bring.
         streams: by names of inputs and outputs of the gateway.
         lines: outputs of the gateway that carry what a node prints.
+        wide_circles: the processes of each circle that leads over several machines, by the name of
+            each of them.
         gateway: what the gateway is told; None if there is none.
     """
 
@@ -74,6 +77,7 @@ class MachinePart:
     sources: Mapping[OutputSource, OutputSource] = field(default_factory=dict)
     streams: Mapping[str, Stream] = field(default_factory=dict)
     lines: frozenset[OutputSource] = frozenset()
+    wide_circles: Mapping[str, frozenset[str]] = field(default_factory=dict)
     gateway: GatewayPlan | None = None
 
 
@@ -110,6 +114,7 @@ def part_of(descriptor: Descriptor, membership: Membership) -> MachinePart:
         sources=sources,
         streams={one.stream.port: one.stream for one in (*leaving, *coming)},
         lines=frozenset(port for port, source in sources.items() if source in line_sources),
+        wide_circles=wide_circles(descriptor.nodes),
         gateway=gateway,
     )
 

@@ -12,6 +12,19 @@ from dora_rt.units import counted
 
 
 @dataclass(frozen=True, slots=True)
+class Circle:
+    """Processes that feed each other, and none of which is a source; by number.
+
+    Attributes:
+        members: those that are both before and after a process, with itself; or empty.
+        feeders: the others that write inputs of them.
+    """
+
+    members: frozenset[int]
+    feeders: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessPlan:
     """One process of a run: what it runs, what it is told, how it is looked after."""
 
@@ -22,8 +35,8 @@ class ProcessPlan:
     config: NodePlan
     upstream: frozenset[int]
     """Numbers of the other processes that write this one's inputs."""
-    circle: frozenset[int]
-    """Numbers of the processes that are both before and after this one, with its own; or empty."""
+    circle: Circle
+    """The circle that it is in, if it is in one."""
     supervision: Supervision
     resources: Resources
     logging: Logging

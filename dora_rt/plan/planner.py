@@ -16,7 +16,7 @@ from dora_rt.node_config import NodePlan, OperatorConfig, Route, SyncConfig
 from dora_rt.plan.dora_description import describe
 from dora_rt.plan.edges import Edges, operator_name, to_ns
 from dora_rt.plan.machine_part import MachinePart, Membership, part_of
-from dora_rt.plan.plan import NetworkPlan, Plan, ProcessPlan
+from dora_rt.plan.plan import Circle, NetworkPlan, Plan, ProcessPlan
 from dora_rt.plan.relay_process import line_sources
 
 
@@ -85,7 +85,7 @@ class _Planner:
         return NetworkPlan(self._edges.gateway, gateway, frozenset(ends_all))
 
     def _process(
-        self, number: int, nodes: list[Node], upstream: frozenset[int], circle: frozenset[int]
+        self, number: int, nodes: list[Node], upstream: frozenset[int], circle: Circle
     ) -> ProcessPlan:
         edges = self._edges
         # Nodes of one process agree on everything that a process has once.

@@ -339,6 +339,8 @@ class Supervisor:
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
         # Before its end it told that it was ready, or what its links have counted.
         self._read_statuses()
+        if self._run.far is not None:
+            self._run.far.read_rest(node)
         if not process.has_closed_output:
             self._selector.unregister(process.output)
         self._show(node, process.close_output())
