@@ -169,6 +169,11 @@ def find_security(
     )
 
 
+def name_in_certificate(certificate: bytes) -> str:
+    """Return the common name in a certificate, which is given as DER."""
+    return _common_name(x509.load_der_x509_certificate(certificate))
+
+
 def check_pair(folder: Path, pair: Pair, *, allowed: tuple[str, ...]) -> None:
     """Check that a pair is one, signed by the authority of the folder, and private.
 

@@ -34,6 +34,7 @@ _TELL_PERIOD_NS = 1_000_000_000
 _LOOK_NS = 250_000_000
 _SETTLING_NS = 3_000_000_000
 """How long the last accounts are waited for."""
+_SETTLING_LOOK_S = 0.05
 
 
 def main() -> None:
@@ -190,8 +191,9 @@ class Gateway:
         while True:
             self._hear_all()
             now_ns = time.monotonic_ns()
-            is_done = self._is_over() or self._control.has_final_counts or self._launcher is None
-            if is_done and until_ns is None:
+            # Nodes here may still take from their rings, for hours; the launcher knows when not.
+            has_counted = self._launcher is None or self._control.has_final_counts
+            if has_counted and until_ns is None:
                 until_ns = now_ns + _SETTLING_NS
                 self._control.is_final = True
                 self._tell_ns = 0
@@ -199,7 +201,7 @@ class Gateway:
             if until_ns is not None and (self._control.all_are_final or now_ns >= until_ns):
                 return
             try:
-                self._heard.get(timeout=_LOOK_NS / 1e9 / 5)()
+                self._heard.get(timeout=_SETTLING_LOOK_S)()
             except queue.Empty:
                 continue
 

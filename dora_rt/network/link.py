@@ -15,11 +15,17 @@ import zenoh
 from dora_rt.errors import LaunchError
 from dora_rt.network.gateway_plan import GatewayPlan, Stream
 from dora_rt.network.key_space import KeySpace, name_in
+from dora_rt.network.probe import trouble_with
 from dora_rt.network.refusals import Refusals
-from dora_rt.network.session_config import session_config
+from dora_rt.network.session_config import (
+    endpoints_of,
+    names_known_to,
+    session_config,
+)
 from dora_rt.network.zenoh_session import open_session, tell_refusals, watch_links
 
 _CONTROL = "control"
+_PROBE_S = 2.0
 # A message beside the samples: the status of a run is the longest.
 _MOST_CONTROL_NBYTES = 16 << 20
 
@@ -137,13 +143,41 @@ class Link:
             session.close()
 
     def _open(self, when_open: Callable[[], None]) -> None:
+        is_open = threading.Event()
         try:
-            session = open_session(session_config(self._plan))
+            first = self._find_router(is_open)
+            session = open_session(session_config(self._plan, first=first))
+            is_open.set()
+            self._declare(session)
         except LaunchError as error:
             self.error = error
-        else:
-            self._declare(session)
         when_open()
+
+    def _find_router(self, is_open: threading.Event) -> str | None:
+        """Return which of several endpoints to dial; tell why none answers, until one does."""
+        listened, dialled = endpoints_of(self._plan)
+        if listened or not dialled:
+            return None
+        if len(dialled) > 1:
+            # zenoh tries the first one for ever.
+            while (found := next(filter(self._answers, dialled), None)) is None:
+                time.sleep(_PROBE_S)
+            return found
+
+        def explain() -> None:
+            while not is_open.wait(_PROBE_S):
+                self._answers(dialled[0])
+
+        threading.Thread(target=explain, name="probe", daemon=True).start()
+        return None
+
+    def _answers(self, endpoint: str) -> bool:
+        security = self._plan.security
+        names = names_known_to(self._plan) if security.certificate else ()
+        trouble = trouble_with(endpoint, security, names)
+        if trouble is not None:
+            self._refusals.tell_once(f"{endpoint} cannot be reached yet: {trouble}")
+        return trouble is None
 
     def _declare(self, session: zenoh.Session) -> None:
         self._session = session

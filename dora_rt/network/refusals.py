@@ -83,7 +83,7 @@ class Refusals:
             if name is not None:
                 self._names[zid] = name
         if name is not None and name not in set(self.names):
-            self._tell(
+            self.tell_once(
                 f"refused {name!r} at {host}: its certificate is good, but no machine of this "
                 "dataflow has this name, so nothing from it is taken and nothing goes there"
             )
@@ -109,21 +109,43 @@ class Refusals:
             self._transport(text)
         return True
 
+    def tell_once(self, sentence: str) -> None:
+        """Tell a sentence, unless it was told within the last minute."""
+        now = self.clock()
+        with self._lock:
+            last, more = self._told.get(sentence, (None, 0))
+            if last is not None and now - last < _QUIET_S:
+                self._told[sentence] = (last, more + 1)
+                return
+            self._told = {
+                said: (at, count)
+                for said, (at, count) in self._told.items()
+                if now - at < 10 * _QUIET_S
+            }
+            self._told[sentence] = (now, 0)
+        self.tell(sentence + (f" ({more} more times since)" if more else ""))
+
     def _tls(self, text: str) -> None:
         if "received fatal alert" in text:
-            self._tell(
+            self.tell_once(
                 f"{self._origin('somebody')} refused the certificate of this machine: the two are "
                 "from different authorities (make both with one `dora-rt pair`)"
             )
             return
+        if "handshake eof" in text:
+            return  # it said nothing at all
         reason = next((said for sign, said in _TLS_REASONS if sign in text), text)
-        self._tell(f"refused a connection{self._origin('', ' from ')}: {reason}")
+        self.tell_once(f"refused a connection{self._origin('', ' from ')}: {reason}")
 
     def _transport(self, text: str) -> None:
+        if "tls/" in text:
+            return  # it has shown its certificate, and was only looking
         if text.startswith(("Failed to accept link", "Decode error", "Read error")):
             found = _ADDRESS.search(text)
             origin = f" from {found['host']}" if found else self._origin("", " from ")
-            self._tell(f"refused a connection{origin}: what it sent is not the protocol of zenoh")
+            self.tell_once(
+                f"refused a connection{origin}: what it sent is not the protocol of zenoh"
+            )
 
     def _access(self, thread: str, text: str) -> None:
         # The same is said of what might come, while permissions are put into a cache; only what
@@ -139,7 +161,7 @@ class Refusals:
         if name is not None and name not in set(self.names):
             return  # told when it came
         act = _ACTS.get(what, what.lower())
-        self._tell(f"refused {name or zid}, which may not {act} {words_of(key)}")
+        self.tell_once(f"refused {name or zid}, which may not {act} {words_of(key)}")
 
     def _origin(self, unknown: str, before: str = "") -> str:
         """Return the address of the connection that just came to nothing, where there is one."""
@@ -149,21 +171,6 @@ class Refusals:
             self._seen = rows
         hosts = {host for host, _ in fresh or rows}
         return before + hosts.pop() if len(hosts) == 1 else unknown
-
-    def _tell(self, sentence: str) -> None:
-        now = self.clock()
-        with self._lock:
-            last, more = self._told.get(sentence, (None, 0))
-            if last is not None and now - last < _QUIET_S:
-                self._told[sentence] = (last, more + 1)
-                return
-            self._told = {
-                said: (at, count)
-                for said, (at, count) in self._told.items()
-                if now - at < 10 * _QUIET_S
-            }
-            self._told[sentence] = (now, 0)
-        self.tell(sentence + (f" ({more} more times since)" if more else ""))
 
 
 def words_of(key: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from dora_rt.errors import LaunchError
 from dora_rt.network.gateway_plan import Security
 from dora_rt.network.refusals import Refusals
-from dora_rt.network.session_config import UnsafeLinkError, router_config
+from dora_rt.network.session_config import router_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,7 @@ class RouterOptions:
 
 def full_config(options: RouterOptions) -> dict[str, object]:
     """Return the configuration of zenoh. Raises LaunchError."""
-    try:
-        config = router_config(options.listened, options.dialled, options.security)
-    except UnsafeLinkError as error:
-        raise LaunchError(str(error)) from error
+    config = router_config(options.listened, options.dialled, options.security)
     if options.security.certificate:
         from dora_rt.network.access_rules import router_access_control
 

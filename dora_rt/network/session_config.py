@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from dora_rt.errors import LaunchError
 from dora_rt.network.gateway_plan import GatewayPlan, Security
 
 # Noticed after two seconds, by eight signs of life: a robot has to stop soon, and a link of
@@ -24,16 +25,19 @@ _ROUTED_MESSAGE_NBYTES = 128 << 20
 _MAX_ROBOTS = 10_000
 
 
-class UnsafeLinkError(ValueError):
+class UnsafeLinkError(LaunchError):
     """An endpoint can be reached from other machines, and nothing protects it."""
 
 
-def session_config(plan: GatewayPlan) -> dict[str, object]:
+def session_config(plan: GatewayPlan, *, first: str | None = None) -> dict[str, object]:
     """Return the values of JSON for each path of zenoh's configuration.
 
-    Nothing is left at a default that opens a port or looks for others. Raises UnsafeLinkError.
+    Nothing is left at a default that opens a port or looks for others. A client dials only the
+    endpoint that comes `first`. Raises UnsafeLinkError.
     """
-    listened, dialled = _endpoints(plan)
+    listened, dialled = endpoints_of(plan)
+    if first is not None:
+        dialled = (first, *(endpoint for endpoint in dialled if endpoint != first))
     protocol = check_endpoints((*listened, *dialled), plan.security)
     config: dict[str, object] = {
         **base_config(),
@@ -50,6 +54,37 @@ def session_config(plan: GatewayPlan) -> dict[str, object]:
         config.update(tls_config(plan.security))
         config.update(access_control(plan))
     return config
+
+
+def endpoints_of(plan: GatewayPlan) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return where this machine listens, and whom it dials."""
+    if plan.via:
+        return (), plan.via
+    listened: tuple[str, ...] = ()
+    dialled: tuple[str, ...] = ()
+    for machine in plan.machines:
+        if machine.name == plan.machine:
+            listened = machine.listen
+            # Machines that listen are linked with each other once: the later one dials.
+            if listened:
+                break
+        else:
+            dialled += machine.listen
+    return listened, dialled
+
+
+def names_known_to(plan: GatewayPlan) -> tuple[str, ...]:
+    """Return what the certificates of the other ends may be called."""
+    from dora_rt.network.certificates import ROUTER_NAME, common_names
+
+    if plan.via:
+        return (ROUTER_NAME,)
+    return tuple(
+        name
+        for machine in plan.machines
+        if machine.name != plan.machine
+        for name in common_names(machine.name, plan.robot)
+    )
 
 
 def router_config(
@@ -141,23 +176,6 @@ def is_loopback(endpoint: str) -> bool:
     except ValueError:
         # What a name means is for others to decide, and may change.
         return False
-
-
-def _endpoints(plan: GatewayPlan) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return where this machine listens, and whom it dials."""
-    if plan.via:
-        return (), plan.via
-    listened: tuple[str, ...] = ()
-    dialled: tuple[str, ...] = ()
-    for machine in plan.machines:
-        if machine.name == plan.machine:
-            listened = machine.listen
-            # Machines that listen are linked with each other once: the later one dials.
-            if listened:
-                break
-        else:
-            dialled += machine.listen
-    return listened, dialled
 
 
 def _largest_message(plan: GatewayPlan) -> int:

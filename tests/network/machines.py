@@ -91,8 +91,10 @@ class RunningGateway:
     thread: threading.Thread
     failures: list[BaseException] = field(default_factory=list)
 
-    def stop(self) -> None:
+    def tell_to_stop(self) -> None:
         self.run.memory.tell_to_stop(self.process)
+
+    def join(self) -> None:
         self.thread.join(10)
         assert not self.thread.is_alive(), "a gateway ends when it is told to"
         self.session.close()
@@ -191,8 +193,11 @@ class Crossing:
                 taken.append(event)
 
     def close(self) -> None:
+        # Together: each waits a moment for the last accounts of the other.
         for one in self.gateways.values():
-            one.stop()
+            one.tell_to_stop()
+        for one in self.gateways.values():
+            one.join()
         self.writer.close()
         self.reader.close()
         self._stack.close()
