@@ -6,6 +6,8 @@ import signal
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from dora_rt.graph.boxes_and_arrows import graph_of_status
 from dora_rt.graph.mermaid_dot import render_dot, render_mermaid
 from dora_rt.graph.svg import render_svg
@@ -357,6 +359,67 @@ def test_machine_that_has_failed_is_named_in_the_summary() -> None:
 
     assert "machine laptop failed: lost for 2 s" in render(report).splitlines()
     assert Report.from_json(report.to_json()) == report
+
+
+ONE_WAY = """
+    machines: {robot: {listen: "127.0.0.1:7447"}, laptop: {}, hub: {}, screen: {optional: true}}
+    nodes:
+      - {id: camera, machine: robot, path: a, outputs: [image]}
+      - {id: view, machine: laptop, path: b, inputs: {image: camera/image}}
+"""
+
+
+def test_source_that_only_an_ended_machine_has_read_ends_the_flow() -> None:
+    bed = Bed(ONE_WAY, machine="robot")
+    gateway = Gateway(bed)
+    bed.at(0.2, gateway.connect)
+    begin(bed, gateway)
+    bed.at(2, lambda _: gateway.tell(in_state(MachineState.ENDED), may_start=True))
+
+    outcome = bed.run()
+
+    assert bed.when("the stop begins") == [5.0]
+    assert outcome.report.notes == (
+        "the dataflow was ended: no node reads camera any more, since machine laptop has ended "
+        "(`without_readers: go_on` at camera lets it go on)",
+    )
+
+
+@pytest.mark.parametrize(
+    "text", [ONE_WAY.replace("laptop: {}", "laptop: {optional: true}"), FLOW], ids=["viewer", "arm"]
+)
+def test_source_goes_on_for_a_viewer_that_may_come_back_and_beside_other_nodes(text: str) -> None:
+    bed = Bed(text, machine="robot")
+    gateway = Gateway(bed)
+    bed.at(0.2, gateway.connect)
+    begin(bed, gateway)
+    is_optional = text is not FLOW
+    ended = replace(in_state(MachineState.ENDED), is_optional=is_optional)
+    bed.at(2, lambda _: gateway.tell(ended, may_start=True)).at(9, interrupt)
+
+    bed.run()
+
+    assert bed.when("the stop begins") == [9.0]
+
+
+def test_machine_without_nodes_ends_when_all_others_have() -> None:
+    bed = Bed(ONE_WAY, machine="hub")
+    gateway = Gateway(bed)
+    bed.at(0.2, gateway.connect)
+    begin(bed, gateway)
+
+    def end_all(_: Bed) -> None:
+        machines = (in_state(MachineState.ENDED), replace(SCREEN, state=MachineState.ENDED))
+        status = NetworkStatus("hub", machines, ())
+        line = {"request": "network", "network": status.to_json(), "may_start": True}
+        bed.ask(gateway.requester, line)
+
+    bed.at(4, end_all)
+
+    bed.run()
+
+    assert bed.when("the stop begins") == [4.0]
+    assert gateway.said("is_final")[-1] is True
 
 
 def test_flow_of_one_machine_has_no_request_network() -> None:
