@@ -109,9 +109,9 @@ class FarMachines:
         if any(failure.name == name for failure in self.failures):
             return True
         machines = () if self.status is None else self.status.machines
-        (machine,) = [one for one in machines if one.name == name] or [None]
-        return (
-            machine is not None and not machine.is_optional and machine.state is MachineState.ENDED
+        return any(
+            one.name == name and not one.is_optional and one.state is MachineState.ENDED
+            for one in machines
         )
 
     @property
