@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dora_rt.errors import LaunchError
@@ -25,6 +26,7 @@ from dora_rt.network.link import Link, Payload
 from dora_rt.network.network_status import NetworkStatus, StreamCounts
 from dora_rt.network.outgoing import Identity, Outgoing
 from dora_rt.network.peer import Change, Peer
+from dora_rt.network.published_ledger import PublishedLedger
 from dora_rt.network.wire import Ack, WireError
 from dora_rt.node.session import Session
 
@@ -89,7 +91,6 @@ class Gateway:
         self._launcher = launcher
         # It ends when its streams do, and not when its inputs do: what was sent may be under way.
         self._inbox.ends_by_itself = False
-        self._is_first_life = session.config.restart_count == 0
         self._life = secrets.randbits(63) + 1
         run = session.config.run
         run_number = int.from_bytes(hashlib.sha256(run.encode()).digest()[:8], "little")
@@ -111,6 +112,7 @@ class Gateway:
                 generation=entry.output.generation,
                 most_held=entry.edge.max_held,
             )
+        folder = Path(session.config.description_path).parent
         self.incoming = {
             stream.number: Incoming(
                 stream,
@@ -118,6 +120,8 @@ class Gateway:
                 partial(session.publisher, stream.port),
                 acknowledge=partial(self.link.acknowledge, stream.number),
                 on_end=partial(self._call, partial(session.close_output, stream.port)),
+                ledger=PublishedLedger(folder / f"network-{stream.number}.ledger"),
+                is_first_life=session.config.restart_count == 0,
             )
             for stream in coming
         }
@@ -323,6 +327,8 @@ class Gateway:
         """Take what the launcher tells."""
         if "counts" in told:
             self._counts = told["counts"]
+            for number, one in self.incoming.items():
+                one.recover(self._published(number))
         if "ask" in told:
             machine = str(told["machine"])
             peer = self.peers.get(machine)
@@ -411,12 +417,16 @@ class Gateway:
 
     def _received(self, one: Incoming) -> ReceiverCounts:
         told = self._counts.get("coming", {}).get(str(one.stream.number), {})
-        earlier = [int(counts.get("sent", 0)) for counts in told.values()]
         return ReceiverCounts(
-            received=max(one.order.received, *earlier, 0),
+            received=max(one.order.received, self._published(one.stream.number)),
             delivered={target: int(counts["delivered"]) for target, counts in told.items()},
             dropped={target: int(counts["dropped"]) for target, counts in told.items()},
         )
+
+    def _published(self, number: int) -> int:
+        """Return how many samples of a stream all lives of the gateway here have published."""
+        told = self._counts.get("coming", {}).get(str(number), {})
+        return max((int(counts["sent"]) for counts in told.values()), default=0)
 
     def _accounts(self) -> list[StreamCounts]:
         accounts = []
