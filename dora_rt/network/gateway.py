@@ -29,6 +29,7 @@ from dora_rt.network.peer import Change, Peer
 from dora_rt.network.published_ledger import PublishedLedger
 from dora_rt.network.wire import Ack, WireError
 from dora_rt.node.session import Session
+from dora_rt.transport.ring import protocol
 
 if TYPE_CHECKING:
     from dora_rt.network.far_samples import FarSamples
@@ -150,7 +151,9 @@ class Gateway:
             self._launcher.start(lambda told: self._call(partial(self._take_told, told)))
         try:
             self._carry()
-            self._settle()
+            if self._inbox.closing() != protocol.CLOSED_FOR_NOW:
+                self._settle()
+                self._say_goodbye()
         finally:
             self._close()
 
@@ -440,13 +443,15 @@ class Gateway:
             accounts.append(whole_account(number, sender, self._received(one)))
         return accounts
 
-    def _close(self) -> None:
+    def _say_goodbye(self) -> None:
         for name, peer in self.peers.items():
             if peer.is_connected:
                 self._tell_peer(name, {"bye": "its run has ended"})
         self._tell_launcher(
             **self._control.news(time.monotonic_ns()), network=self.status().to_json()
         )
+
+    def _close(self) -> None:
         for one in self.incoming.values():
             one.close()
         for out in self.outgoing.values():
