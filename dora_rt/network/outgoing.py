@@ -110,6 +110,8 @@ class Outgoing:
         """
         self._is_unwanted = is_unwanted
         self.window.disconnect()
+        if is_unwanted:
+            self.window.forget()
 
     def take(self, event: Event | InputChange) -> None:
         """Take what the inbox gave."""

@@ -138,6 +138,15 @@ class SendWindow(Generic[Item]):
         self._state = _State.AWAY
         self._to_resend.clear()
 
+    def forget(self) -> None:
+        """Give up what is kept: the receiver may never come back, and nobody waits for it."""
+        self.lost += sum(not flight.has_arrived for flight in self._flights)
+        self._flights.clear()
+        self._to_resend.clear()
+        # A receiver that comes back goes on behind it.
+        self._base = self._last
+        self._count()
+
     def add(self, number: Number, nbytes: int, item: Item, now_ns: int) -> Flight[Item]:
         """Note a sample that is to be put now; call it with credit.
 
