@@ -107,6 +107,7 @@ class Gateway:
                 stream,
                 identity,
                 session.inbox,
+                run=run,
                 generation=entry.output.generation,
                 most_held=entry.edge.max_held,
             )
@@ -192,14 +193,19 @@ class Gateway:
     def _carry(self) -> None:
         while not self._is_over():
             self._hear_all()
-            wake_ns = self._step(time.monotonic_ns())
             try:
-                event = self._session.wait_intact(wake_ns)
+                event = self._session.wait_intact(0)
             except TimeoutError:
+                # Behind the look that has taken back all ringing: what rings from now on wakes,
+                # and what rang before, for a held input or for this queue, is seen here.
+                wake_ns = self._step(time.monotonic_ns())
+                if self._heard.empty():
+                    self._inbox.sleep(wake_ns)
                 continue
             if event is None:
                 return
             self._ports[event.id].take(event)
+            self._step(time.monotonic_ns())
 
     def _settle(self) -> None:
         """Exchange the last accounts: nothing is taken from the rings any more."""
