@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dora_rt.errors import LaunchError
 from dora_rt.network.accounts import ReceiverCounts, SenderCounts, whole_account
 from dora_rt.network.far_requests import FarRequests
 from dora_rt.network.flow_control import FlowControl
@@ -39,8 +40,23 @@ _SETTLING_LOOK_S = 0.05
 
 def main() -> None:
     """Carry samples between machines until all streams have ended, or the run is stopped."""
-    plan = GatewayPlan.from_json(sys.argv[1])
     threading.excepthook = _end_with_traceback
+    status = 1
+    try:
+        _carry(GatewayPlan.from_json(sys.argv[1]))
+        status = 0
+    except LaunchError as error:
+        sys.stderr.write(f"dora_rt: {error}\n")
+    except BaseException:
+        traceback.print_exc()
+    # Threads of zenoh, and those that wait in it, know nothing of the end of an interpreter: one
+    # that comes back from there meanwhile would abort the process.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _carry(plan: GatewayPlan) -> None:
     session = Session.attach(None, None)
     launcher = LauncherLink.open(session.config)
     try:
@@ -91,6 +107,7 @@ class Gateway:
                 stream,
                 identity,
                 session.inbox,
+                run=run,
                 generation=entry.output.generation,
                 most_held=entry.edge.max_held,
             )
@@ -176,14 +193,19 @@ class Gateway:
     def _carry(self) -> None:
         while not self._is_over():
             self._hear_all()
-            wake_ns = self._step(time.monotonic_ns())
             try:
-                event = self._session.wait_intact(wake_ns)
+                event = self._session.wait_intact(0)
             except TimeoutError:
+                # Behind the look that has taken back all ringing: what rings from now on wakes,
+                # and what rang before, for a held input or for this queue, is seen here.
+                wake_ns = self._step(time.monotonic_ns())
+                if self._heard.empty():
+                    self._inbox.sleep(wake_ns)
                 continue
             if event is None:
                 return
             self._ports[event.id].take(event)
+            self._step(time.monotonic_ns())
 
     def _settle(self) -> None:
         """Exchange the last accounts: nothing is taken from the rings any more."""

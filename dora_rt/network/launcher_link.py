@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dora_rt.errors import LaunchError
 from dora_rt.node_config import NodeConfig
 from dora_rt.runs import Connection
 
@@ -22,10 +22,14 @@ class LauncherLink:
 
     @classmethod
     def open(cls, config: NodeConfig) -> LauncherLink:
-        """Connect to the run that a node is part of; ends the process if it does not listen."""
+        """Connect to the run that a node is part of.
+
+        Raises:
+            LaunchError: it does not listen.
+        """
         connection = Connection.open(Path(config.description_path).parent.parent, config.run)
         if connection is None:
-            sys.exit(f"the launcher of run {config.run} does not listen")
+            raise LaunchError(f"the launcher of run {config.run} does not listen")
         return cls(connection)
 
     def start(self, hear: Callable[[dict[str, Any]], None]) -> None:

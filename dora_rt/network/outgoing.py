@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Change as InputChange
 from dora_rt.event import Event, InputClosed, SourceRestarted
 from dora_rt.network.gateway_plan import Stream
@@ -18,6 +19,7 @@ from dora_rt.network.send_window import SMALL_NBYTES, End, Flight, Probe, Put, S
 from dora_rt.network.wire import Head, Kind
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.input.inbox import Inbox
+from dora_rt.transport.input.look_ahead import LookAhead
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Outgoing:
         identity: Identity,
         inbox: Inbox,
         *,
+        run: str,
         generation: int,
         most_held: int,
     ) -> None:
@@ -50,6 +53,7 @@ class Outgoing:
             stream: what leaves.
             identity: of this gateway.
             inbox: of the node that this gateway is.
+            run: its name.
             generation: of the output that the stream carries.
             most_held: how many samples may be kept for the far readers.
         """
@@ -70,6 +74,7 @@ class Outgoing:
         self._is_lossless = is_lossless
         self._identity = identity
         self._inbox = inbox
+        self._run = run
         self._generation = generation
         self._is_held = False
         self._is_unwanted = False
@@ -78,10 +83,12 @@ class Outgoing:
         self._gap_ns = int(1e9 / max_hz) if max_hz else 0
         self._is_small = True
         self._has_told = False
+        self._ahead: LookAhead | None = None
+        self._read_seq = -1
         self._puts: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._put_all, name=stream.port, daemon=True)
         self._thread.start()
-        self._hold(True)
+        self._hold()
 
     @property
     def is_over(self) -> bool:
@@ -105,42 +112,41 @@ class Outgoing:
         self.window.disconnect()
 
     def take(self, event: Event | InputChange) -> None:
-        """Send what the inbox gave."""
+        """Take what the inbox gave."""
         if isinstance(event, SourceRestarted):
             self._generation += 1
-            return
-        if isinstance(event, InputClosed):
+            self._resume()
+            self._hold()
+        elif isinstance(event, InputClosed):
             if event.is_final:
                 self.is_closed = True
                 self.window.end(time.monotonic_ns())
-            return
-        if not isinstance(event, Event):
-            return
-        self.taken += 1
-        self.ring_dropped += event.dropped
-        if self._is_unwanted or not self._can_cross(event):
-            self.thrown_away += 1
-            return
-        now_ns = time.monotonic_ns()
-        self._next_ns = now_ns + self._gap_ns
-        nbytes = _nbytes(event)
-        if not self.window.in_flight:
-            # Within one priority samples stay in order; between two they do not.
-            self._is_small = nbytes <= SMALL_NBYTES
-        item = event if self._is_lossless else None
-        flight = self.window.add((self._generation, event.seq), nbytes, item, now_ns)
-        self._put_sample(flight, event)
+        elif isinstance(event, Event):
+            self.taken += 1
+            self.ring_dropped += event.dropped
+            if self._ahead is not None:
+                # The last one of a writer that is gone; the ring is looked at anew.
+                self._resume()
+                self._hold()
+            self._send(event, time.monotonic_ns())
 
     def step(self, now_ns: int) -> int | None:
         """Do what is due, and hold or resume the input; return when to look again."""
         for put in self.window.due(now_ns):
             self._put(put)
-        is_open = not self.is_closed and (
-            self._is_unwanted or (self.window.has_credit and now_ns >= self._next_ns)
-        )
-        self._hold(not is_open)
+        if self._ahead is not None:
+            self._release(self._ahead)
+            self._send_ahead(self._ahead, now_ns)
+            is_open = not self.is_closed and self._ahead.is_dry
+        else:
+            is_open = not self.is_closed and self._may_send(now_ns)
+        if is_open and self._is_held:
+            self._resume()
+            return now_ns  # what waits in its ring has rung long ago
+        if not is_open:
+            self._hold()
         times_ns = [self.window.due_ns()]
-        if self._is_held and self._gap_ns and self.window.has_credit:
+        if self._gap_ns and self.window.has_credit and now_ns < self._next_ns:
             times_ns.append(self._next_ns)
         return min((one for one in times_ns if one is not None), default=None)
 
@@ -160,10 +166,57 @@ class Outgoing:
             )
         return False
 
-    def _hold(self, is_held: bool) -> None:
-        if is_held != self._is_held:
-            self._is_held = is_held
-            (self._inbox.hold if is_held else self._inbox.resume)(self.stream.port)
+    def _may_send(self, now_ns: int) -> bool:
+        return self._is_unwanted or (self.window.has_credit and now_ns >= self._next_ns)
+
+    def _send(self, event: Event, now_ns: int) -> None:
+        if self._is_unwanted or not self._can_cross(event):
+            self.thrown_away += 1
+            return
+        self._next_ns = now_ns + self._gap_ns
+        nbytes = _nbytes(event)
+        if not self.window.in_flight:
+            # Within one priority samples stay in order; between two they do not.
+            self._is_small = nbytes <= SMALL_NBYTES
+        item = event if self._is_lossless else None
+        flight = self.window.add((self._generation, event.seq), nbytes, item, now_ns)
+        if not flight.has_arrived:
+            self._put_sample(flight, event)
+
+    def _send_ahead(self, ahead: LookAhead, now_ns: int) -> None:
+        while self._may_send(now_ns):
+            event = ahead.read()
+            if event is None:
+                return
+            self._generation = ahead.generation
+            self._read_seq = event.seq
+            self._send(event, now_ns)
+
+    def _release(self, ahead: LookAhead) -> None:
+        """Take from the ring what the far readers have taken."""
+        released = self.window.released
+        taken_seq = released[1] if released is not None and released[0] == ahead.generation else -1
+        if self.window.is_idle:
+            taken_seq = self._read_seq  # the last ones were thrown away
+        before = ahead.taken
+        try:
+            ahead.take(taken_seq)
+        except CorruptSampleError as error:
+            sys.stderr.write(f"dora_rt: {error}\n")
+        self.taken += ahead.taken - before
+
+    def _hold(self) -> None:
+        if not self._is_held:
+            self._is_held = True
+            subscriber = self._inbox.hold(self.stream.port)
+            if self._is_lossless:
+                self._read_seq = -1
+                self._ahead = LookAhead(self._run, subscriber, time.monotonic_ns)
+
+    def _resume(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._inbox.resume(self.stream.port)
 
     def _put(self, put: Put[Event | None]) -> None:
         if isinstance(put, Flight):

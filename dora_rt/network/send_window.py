@@ -86,6 +86,10 @@ class SendWindow(Generic[Item]):
         """Whether the receiver has heard of the end, and all before it."""
         self.round_trip_ns = 0
         """The shortest that the clocks have measured; 0: not known."""
+        self.released: Number | None = None
+        """Of a lossless stream: the last sample that the far readers have taken, of those sent."""
+        self._behind: Number | None = None
+        self._taken: Number | None = None
         self._life = life
         self._is_lossless = is_lossless
         self._most_held = most_held
@@ -135,12 +139,22 @@ class SendWindow(Generic[Item]):
         self._to_resend.clear()
 
     def add(self, number: Number, nbytes: int, item: Item, now_ns: int) -> Flight[Item]:
-        """Note a sample that is being put now; call it with credit."""
-        flight = Flight(number, self._last, nbytes, item, now_ns)
+        """Note a sample that is to be put now; call it with credit.
+
+        A gateway that was started again finds samples in the ring that its forerunner has sent.
+        Those have arrived already (`has_arrived`), and are not put.
+        """
+        behind = self._behind
+        has_arrived = behind is not None and number <= behind
+        if self._last is None and behind is not None:
+            self._last = self._base = _before(number) if has_arrived else behind
+        flight = Flight(number, self._last, nbytes, item, now_ns, has_arrived)
         self._flights.append(flight)
         self._last = number
         self._last_nbytes = nbytes
         self._count()
+        if has_arrived:
+            self._let_go()
         return flight
 
     def end(self, now_ns: int) -> None:
@@ -157,8 +171,9 @@ class SendWindow(Generic[Item]):
         self._note_arrived(ack.last, now_ns)
         if self._state is _State.ASKING and ack.probe == self._probe:
             self._resume(ack.last, now_ns)
+        self._taken = ack.taken
         if self._is_lossless:
-            self._let_go(ack.taken)
+            self._let_go()
         self.has_ended |= self._is_ending and ack.has_ended
 
     def due(self, now_ns: int) -> Iterator[Put[Item]]:
@@ -209,8 +224,7 @@ class SendWindow(Generic[Item]):
         self._state = _State.OPEN
         self._end_ns = now_ns
         if self._last is None:
-            # This gateway was started again: it goes on behind what its forerunner has sent.
-            self._last = self._base = last
+            self._behind = last
         if self._is_lossless:
             for flight in self._flights:
                 has_arrived = last is not None and flight.number <= last
@@ -243,11 +257,12 @@ class SendWindow(Generic[Item]):
                 self._base = self._flights.popleft().number
         self._count()
 
-    def _let_go(self, taken: Number | None) -> None:
+    def _let_go(self) -> None:
+        taken = self._taken
         while self._flights and taken is not None and self._flights[0].number <= taken:
             if not self._flights[0].has_arrived:
                 break
-            self._base = self._flights.popleft().number
+            self._base = self.released = self._flights.popleft().number
 
     def _may_resend(self) -> bool:
         return not self.in_flight or self._nbytes + self._to_resend[0].nbytes <= (
@@ -262,3 +277,8 @@ class SendWindow(Generic[Item]):
         flying = [one for one in self._flights if not one.has_arrived and id(one) not in waiting]
         self.in_flight = len(flying)
         self._nbytes = sum(flight.nbytes for flight in flying)
+
+
+def _before(number: Number) -> Number | None:
+    generation, seq = number
+    return (generation, seq - 1) if seq else None

@@ -104,6 +104,23 @@ class FarMachines:
         self._tell_changes(before)
         return FarNews(told.get("stop"), self._note_failed(told.get("failed") or {}))
 
+    def has_left(self, name: str) -> bool:
+        """Return whether a machine has ended or failed, and nobody waits for it."""
+        if any(failure.name == name for failure in self.failures):
+            return True
+        machines = () if self.status is None else self.status.machines
+        return any(
+            one.name == name and not one.is_optional and one.state is MachineState.ENDED
+            for one in machines
+        )
+
+    @property
+    def is_deserted(self) -> bool:
+        """Whether all others have ended, and here is nothing that could end by itself."""
+        if not all(node.plan.is_dynamic for node in self._others) or self.status is None:
+            return False
+        return all(one.state is MachineState.ENDED for one in self.status.machines)
+
     def read_rest(self, node: SupervisedNode) -> None:
         """Take the last accounts of the gateway, if it is this node that has just ended."""
         if node is self._gateway and self._requester is not None:

@@ -136,6 +136,10 @@ class Supervisor:
                 why = f"machine {machine} has failed"
                 run.console.notice(f"{why}, and the dataflow ends with it")
                 begin_stop(run, why)
+        if far.is_deserted and not run.is_stopping:
+            why = "all other machines have ended"
+            run.console.notice(f"{why}: the dataflow ends")
+            begin_stop(run, why)
 
     def _is_over(self) -> bool:
         run = self._run

@@ -99,6 +99,13 @@ class Inbox:
             if True in has_turn:
                 self._receiving.release()
 
+    def sleep(self, deadline_ns: int) -> None:
+        """Sleep until something rings: a sample, also of a held input, news, or `wake`.
+
+        For the thread that waits. What rang before its last look in vain does not wake it.
+        """
+        self._doorbell.wait(deadline_ns)
+
     def wait_for_start(self) -> None:
         """Wait until inputs may flow, or the node is told to stop, or it is closed."""
         while not self._may_go_on():
@@ -136,15 +143,19 @@ class Inbox:
         self._is_woken = self._has_pending_calls = True
         self._doorbell.ring()
 
-    def hold(self, input_id: str) -> None:
+    def hold(self, input_id: str) -> Subscriber:
         """Take nothing from an input for now: what comes waits in its ring, by its policy.
 
         For the thread that waits. Its changes, such as its end, wait as well.
+
+        Returns:
+            The input, of which this thread may take by itself.
         """
         for port in self._ports:
             if port.input_id == input_id and isinstance(port, Subscriber):
                 self._held[input_id] = port
         self._ports = [port for port in self._ports if port.input_id not in self._held]
+        return self._held[input_id]
 
     def resume(self, input_id: str) -> None:
         """Take from a held input again; for the thread that waits."""
