@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dora_rt.errors import LaunchError
@@ -25,8 +26,10 @@ from dora_rt.network.link import Link, Payload
 from dora_rt.network.network_status import NetworkStatus, StreamCounts
 from dora_rt.network.outgoing import Identity, Outgoing
 from dora_rt.network.peer import Change, Peer
+from dora_rt.network.published_ledger import PublishedLedger
 from dora_rt.network.wire import Ack, WireError
 from dora_rt.node.session import Session
+from dora_rt.transport.ring import protocol
 
 if TYPE_CHECKING:
     from dora_rt.network.far_samples import FarSamples
@@ -89,7 +92,6 @@ class Gateway:
         self._launcher = launcher
         # It ends when its streams do, and not when its inputs do: what was sent may be under way.
         self._inbox.ends_by_itself = False
-        self._is_first_life = session.config.restart_count == 0
         self._life = secrets.randbits(63) + 1
         run = session.config.run
         run_number = int.from_bytes(hashlib.sha256(run.encode()).digest()[:8], "little")
@@ -111,6 +113,7 @@ class Gateway:
                 generation=entry.output.generation,
                 most_held=entry.edge.max_held,
             )
+        folder = Path(session.config.description_path).parent
         self.incoming = {
             stream.number: Incoming(
                 stream,
@@ -118,6 +121,8 @@ class Gateway:
                 partial(session.publisher, stream.port),
                 acknowledge=partial(self.link.acknowledge, stream.number),
                 on_end=partial(self._call, partial(session.close_output, stream.port)),
+                ledger=PublishedLedger(folder / f"network-{stream.number}.ledger"),
+                is_first_life=session.config.restart_count == 0,
             )
             for stream in coming
         }
@@ -146,7 +151,9 @@ class Gateway:
             self._launcher.start(lambda told: self._call(partial(self._take_told, told)))
         try:
             self._carry()
-            self._settle()
+            if self._inbox.closing() != protocol.CLOSED_FOR_NOW:
+                self._settle()
+                self._say_goodbye()
         finally:
             self._close()
 
@@ -323,6 +330,8 @@ class Gateway:
         """Take what the launcher tells."""
         if "counts" in told:
             self._counts = told["counts"]
+            for number, one in self.incoming.items():
+                one.recover(self._published(number))
         if "ask" in told:
             machine = str(told["machine"])
             peer = self.peers.get(machine)
@@ -411,12 +420,16 @@ class Gateway:
 
     def _received(self, one: Incoming) -> ReceiverCounts:
         told = self._counts.get("coming", {}).get(str(one.stream.number), {})
-        earlier = [int(counts.get("sent", 0)) for counts in told.values()]
         return ReceiverCounts(
-            received=max(one.order.received, *earlier, 0),
+            received=max(one.order.received, self._published(one.stream.number)),
             delivered={target: int(counts["delivered"]) for target, counts in told.items()},
             dropped={target: int(counts["dropped"]) for target, counts in told.items()},
         )
+
+    def _published(self, number: int) -> int:
+        """Return how many samples of a stream all lives of the gateway here have published."""
+        told = self._counts.get("coming", {}).get(str(number), {})
+        return max((int(counts["sent"]) for counts in told.values()), default=0)
 
     def _accounts(self) -> list[StreamCounts]:
         accounts = []
@@ -430,13 +443,15 @@ class Gateway:
             accounts.append(whole_account(number, sender, self._received(one)))
         return accounts
 
-    def _close(self) -> None:
+    def _say_goodbye(self) -> None:
         for name, peer in self.peers.items():
             if peer.is_connected:
                 self._tell_peer(name, {"bye": "its run has ended"})
         self._tell_launcher(
             **self._control.news(time.monotonic_ns()), network=self.status().to_json()
         )
+
+    def _close(self) -> None:
         for one in self.incoming.values():
             one.close()
         for out in self.outgoing.values():

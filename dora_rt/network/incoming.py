@@ -7,12 +7,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from dora_rt.errors import CorruptSampleError, NodeClosedError, SentAfterStopError
 from dora_rt.network.clocks import ClockOffset
 from dora_rt.network.gateway_plan import Stream
 from dora_rt.network.link import Payload
 from dora_rt.network.picture_coding import decode
+from dora_rt.network.published_ledger import PublishedLedger
 from dora_rt.network.receive_order import ReceiveOrder, Verdict
 from dora_rt.network.wire import Ack, Head, WireError
 from dora_rt.node_config import QueuePolicy
@@ -43,6 +45,8 @@ class Incoming:
         *,
         acknowledge: Callable[[bytes], None],
         on_end: Callable[[], None],
+        ledger: PublishedLedger,
+        is_first_life: bool,
     ) -> None:
         """Begin without a sender.
 
@@ -52,6 +56,9 @@ class Incoming:
             open_output: returns the output that it is sent on with, once the run has started.
             acknowledge: sends an acknowledgement.
             on_end: is called in the thread, once, behind the last sample.
+            ledger: what was published of a lossless stream.
+            is_first_life: whether this gateway was not started again; else it takes nothing before
+                `recover`.
         """
         self.stream = stream
         self._has_closed = False
@@ -66,6 +73,8 @@ class Incoming:
         self._publisher: Publisher | None = None
         self._acknowledge = acknowledge
         self._on_end = on_end
+        self._ledger = ledger
+        self._is_recovered = is_first_life or not is_lossless
         self._is_closing = False
         self._look_s = _FIRST_LOOK_S
         self._arrived: queue.SimpleQueue[Arrived | Callable[[], None] | None]
@@ -82,6 +91,22 @@ class Incoming:
         """Take samples of this life of the sender from now on."""
         self.clock = clock
         self._arrived.put(lambda: self.order.connect(sender_life))
+
+    def recover(self, count: int) -> None:
+        """Go on behind what the forerunners of this gateway have published.
+
+        Args:
+            count: how many samples, as the launcher knows it.
+        """
+        if not self._is_recovered:
+            self._arrived.put(partial(self._recover, count))
+
+    def _recover(self, count: int) -> None:
+        if not self._is_recovered:
+            self._is_recovered = True
+            found = self._ledger.recover(count)
+            if found is not None:
+                self.order.go_on(*found)
 
     def end(self) -> None:
         """Let the readers see the end: the sender is over, and nothing of it comes any more."""
@@ -125,6 +150,8 @@ class Incoming:
                 return
 
     def _take(self, attachment: bytes, payload: Payload) -> None:
+        if not self._is_recovered:
+            return  # the sender asks again
         head = Head.from_bytes(attachment)
         verdict = self.order.judge(head)
         if verdict is Verdict.NEW:
@@ -133,6 +160,7 @@ class Incoming:
             assert head.number is not None, "checked when it was read"
             if self._publish(head, payload):
                 self.order.note_published(head.number)
+                self._ledger.note_published(head.run, head.number)
                 self._look_s = _FIRST_LOOK_S
                 self._note_untaken()
                 self._tell()
@@ -145,6 +173,9 @@ class Incoming:
         value = decode(head, payload.to_bytes())
         if self._publisher is None:
             self._publisher = self._open_output()
+        if self._is_lossless:
+            assert head.number is not None, "checked when it was read"
+            self._ledger.note(head.run, head.number)
         while not self._is_closing:
             now_ns = time.monotonic_ns()
             origin_ns = self.clock.to_here(head.origin_ns, now_ns)

@@ -24,24 +24,16 @@ class ReceiveOrder:
     Of a lossless stream a sample is new if it follows the last one; of another if it is later.
     """
 
-    def __init__(
-        self,
-        life: int,
-        *,
-        is_lossless: bool,
-        run: int = 0,
-        last: Number | None = None,
-    ) -> None:
-        """Begin, or go on.
+    def __init__(self, life: int, *, is_lossless: bool) -> None:
+        """Begin.
 
         Args:
             life: of this gateway.
             is_lossless: whether each sample comes, in turn.
-            run: of the sender, if this gateway was started again in the middle of it.
-            last: what was published last before that.
         """
-        self.run = run
-        self.last = last
+        self.run = 0
+        """Of the sender."""
+        self.last: Number | None = None
         """The last sample that was published; or where the sender has begun."""
         self.received = 0
         """Samples that were published, each once."""
@@ -53,8 +45,15 @@ class ReceiveOrder:
         self._is_lossless = is_lossless
         self._sender = 0
         self._probe = 0
-        self._taken = last
+        self._taken: Number | None = None
         self._untaken: deque[Number] = deque()
+
+    def go_on(self, run: int, last: Number) -> None:
+        """Go on behind what a forerunner of this gateway has published.
+
+        Its samples count as taken: they are in the rings, as long as this machine lives.
+        """
+        self.run, self.last, self._taken = run, last, last
 
     def connect(self, sender_life: int) -> None:
         """Note which gateway sends: what comes of an earlier one is ignored."""
