@@ -23,8 +23,8 @@ from dora_rt.transport.output.publisher import Publisher
 
 # More than any window: whoever sends more does not wait for acknowledgements.
 _MOST_WAITING = 1024
-_FIRST_LOOK_S = 0.001
-_LAST_LOOK_S = 0.05
+_FIRST_LOOK_S = 0.0003
+_LAST_LOOK_S = 0.02
 _SEND_SLICE_NS = 200_000_000
 
 Arrived = tuple[bytes, Payload]

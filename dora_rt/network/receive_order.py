@@ -109,6 +109,7 @@ class ReceiveOrder:
             last=self.last,
             taken=self._taken,
             probe=self._probe,
+            received=self.received,
             has_ended=self.has_ended,
         )
 

@@ -26,7 +26,7 @@ _MAGIC = b"drt"
 _NONE = (0xFFFF_FFFF, 0)
 _HEAD = struct.Struct("<3sBBBBxQQIQIQQQQI8sI")
 _LENGTH = struct.Struct("<Q")
-_ACK = struct.Struct("<3sBBxxxQQIQIQI")
+_ACK = struct.Struct("<3sBBxxxQQIQIQIQ")
 _HAS_ENDED = 1
 
 # Those that mean the same on every machine: `long double` is another type on ARM64.
@@ -176,6 +176,8 @@ class Ack:
     """All samples up to this one were taken by their readers."""
     probe: int = 0
     """The probe that was heard last."""
+    received: int = 0
+    """How many samples this life of the receiver has published."""
     has_ended: bool = False
     """Whether the end was heard, and all that was sent before it."""
 
@@ -190,6 +192,7 @@ class Ack:
             *(self.last or _NONE),
             *(self.taken or _NONE),
             self.probe,
+            self.received,
         )
 
     @classmethod
@@ -209,6 +212,7 @@ class Ack:
             last=_number(fields[5], fields[6]),
             taken=_number(fields[7], fields[8]),
             probe=fields[9],
+            received=fields[10],
         )
 
 
