@@ -82,6 +82,9 @@ class SendWindow(Generic[Item]):
         self.in_flight = 0
         """Samples that were sent, and of which it is not known yet whether they have arrived."""
         self.arrived = 0
+        """Samples that the far gateway has published; those sent again count again."""
+        self.released_count = 0
+        """Of a lossless stream: samples that the far readers have taken."""
         self.lost = 0
         self.resent = 0
         self.has_ended = False
@@ -93,7 +96,8 @@ class SendWindow(Generic[Item]):
         self._behind: Number | None = None
         self._taken: Number | None = None
         self._life = life
-        self._is_lossless = is_lossless
+        self.is_lossless = is_lossless
+        """Whether what is lost is sent again."""
         self._most_held = most_held
         self._state = _State.AWAY
         self._receiver = 0
@@ -118,7 +122,7 @@ class SendWindow(Generic[Item]):
         """Whether one more sample may be taken from the ring, and sent."""
         if self._state is not _State.OPEN or self._to_resend or self._is_ending:
             return False
-        if self._is_lossless and len(self._flights) >= self._most_held:
+        if self.is_lossless and len(self._flights) >= self._most_held:
             return False
         if not self.in_flight:
             return True
@@ -179,7 +183,7 @@ class SendWindow(Generic[Item]):
         if self._state is _State.ASKING and ack.probe == self._probe:
             self._resume(ack, now_ns)
         self._taken = ack.taken
-        if self._is_lossless:
+        if self.is_lossless:
             self._let_go()
         self.has_ended |= self._is_ending and ack.has_ended
 
@@ -239,7 +243,7 @@ class SendWindow(Generic[Item]):
         self._end_ns = now_ns
         if self._last is None:
             self._behind = last
-        if self._is_lossless:
+        if self.is_lossless:
             for flight in self._flights:
                 has_arrived = last is not None and flight.number <= last
                 flight.has_arrived = has_arrived
@@ -262,7 +266,7 @@ class SendWindow(Generic[Item]):
         received = 0 if self._received is None else max(ack.received - self._received, 0)
         if self._received is None or ack.received > self._received:
             self._received = ack.received
-        arrived = count if self._is_lossless else min(received, count)
+        arrived = count if self.is_lossless else min(received, count)
         self.arrived += arrived
         self.lost += count - arrived
         if newest is None:
@@ -271,7 +275,7 @@ class SendWindow(Generic[Item]):
         self._patience_ns = min(max(_FIRST_PATIENCE_NS, 4 * self._sending_ns), _LONGEST_PATIENCE_NS)
         while self._to_resend and self._to_resend[0].has_arrived:
             self._to_resend.popleft()
-        if not self._is_lossless:
+        if not self.is_lossless:
             while self._flights and self._flights[0].has_arrived:
                 self._base = self._flights.popleft().number
         self._count()
@@ -282,6 +286,7 @@ class SendWindow(Generic[Item]):
             if not self._flights[0].has_arrived:
                 break
             self._base = self.released = self._flights.popleft().number
+            self.released_count += 1
 
     def _may_resend(self) -> bool:
         return not self.in_flight or self._nbytes + self._to_resend[0].nbytes <= (

@@ -1,8 +1,9 @@
 """The two ends of a stream over a bad link, deterministic: one seed is one history.
 
-Everything but the ends is a model: the ring of the sender, which keeps what was not taken, the link,
-which loses, doubles and reorders, and the rings of the readers. Gateways are killed at any step, and
-what they knew goes with them; so is the far machine with all that its readers had not taken.
+Everything but the ends is a model: the ring of the sender, which keeps what was not taken, the
+link, which loses, doubles and reorders, and the rings of the readers. Gateways are killed at any
+step, and what they knew goes with them; so is the far machine with all that its readers had not
+taken.
 """
 
 from __future__ import annotations
