@@ -22,6 +22,9 @@ from dora_rt.exit_codes import EXIT_ENVIRONMENT, EXIT_FAILED, EXIT_OK, EXIT_USAG
 
 IGNORE_FILE = ".deployignore"
 
+# Exit statuses of rsync where ssh has failed, or the shell there has not found rsync.
+_NO_CONNECTION = (12, 127, 255)
+
 # What each machine has of its own, and what grows by itself.
 _LEFT_OUT = (
     ".git/",
@@ -125,6 +128,9 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             )
     copy = rsync_command(folder, target, is_dry=options.dry_run, deletes=options.delete)
     print(f"copying {folder} to {target.address}", flush=True)
+    # rsync makes the last folder of a path, and --mkpath is too new for many a robot.
+    if "/" in target.folder and not options.dry_run and not _make_folder(target):
+        return EXIT_FAILED
     print(f"$ {shlex.join(copy)}", flush=True)
     # Both ask for passwords on the terminal of this command, as ssh does.
     if (status := subprocess.run(copy, check=False).returncode) != 0:
@@ -221,6 +227,17 @@ def check_command(target: Target, file: Path, machine: str) -> list[str]:
     return ["ssh", "--", target.host, shlex.join(["sh", "-c", script])]
 
 
+def _make_folder(target: Target) -> bool:
+    make = shlex.join(["mkdir", "-p", "--", target.folder])
+    status = subprocess.run(["ssh", "--", target.host, make], check=False).returncode
+    if status != 0:
+        print(
+            f"dora-rt: {target.folder} cannot be made on {target.host} (ssh: exit status {status})",
+            file=sys.stderr,
+        )
+    return status == 0
+
+
 def _check_there(target: Target, file: Path, machine: str) -> bool:
     done = subprocess.run(
         check_command(target, file, machine), stdout=subprocess.PIPE, text=True, check=False
@@ -249,9 +266,9 @@ def _check_there(target: Target, file: Path, machine: str) -> bool:
 
 
 def _why(status: int) -> str:
-    if status == 127:
-        return ": is rsync installed on the other machine? (sudo apt install rsync)"
-    return ": can you log in with ssh?" if status == 255 else ""
+    if status in _NO_CONNECTION:
+        return ": can you log in with ssh, and is rsync installed there? (sudo apt install rsync)"
+    return ""
 
 
 VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

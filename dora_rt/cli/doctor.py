@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             )
         except (ExtraMissingError, LaunchError) as error:
             # Its part of the dataflow would not start; the other findings may say why.
-            text, _, remedy = str(error).rpartition(": ")
+            text, _, remedy = str(error).partition(": ")
             findings.append(Finding(Level.PROBLEM, f"machine {options.machine}", text, remedy))
             descriptor = None
     if descriptor is not None:

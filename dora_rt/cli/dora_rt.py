@@ -38,7 +38,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "record": ("record:VERB", "keep what flows in a file"),
     "replay": ("replay:VERB", "run a dataflow on what was recorded"),
     "restart": ("stop:RESTART", "restart a node"),
-    "router": ("router:VERB", "pass on what machines behind NAT send to each other"),
+    "router": ("network_router:VERB", "pass on what machines behind NAT send to each other"),
     "service": ("service:VERB", "run a dataflow at boot (systemd)"),
     "stop": ("stop:STOP", "stop a run or a node"),
     "top": ("top:TOP", "watch nodes and edges live"),

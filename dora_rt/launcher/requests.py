@@ -105,6 +105,11 @@ class Requester:
         """Answer that a request cannot be granted, and why."""
         self.reply({"error": error})
 
+    def read_rest(self) -> None:
+        """Take what the other program sent before it ended."""
+        while not self.is_gone and self._turn():
+            pass
+
     def close(self) -> None:
         """End the connection."""
         if self.is_gone:
@@ -115,14 +120,15 @@ class Requester:
         if self.on_gone is not None:
             self.on_gone()
 
-    def _turn(self) -> None:
+    def _turn(self) -> bool:
+        """Send and receive what is possible; return whether anything was received."""
         self._send()
         if self.is_gone:
-            return
+            return False
         try:
             received = self._link.recv(_READ_NBYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             received = b""
         *lines, self._rest = (self._rest + received).split(b"\n")
@@ -131,6 +137,7 @@ class Requester:
                 self._answer(line)
         if not received or len(self._rest) > self.longest_nbytes:
             self.close()
+        return bool(received)
 
     def _answer(self, line: bytes) -> None:
         self.has_asked = True

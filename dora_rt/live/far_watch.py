@@ -17,6 +17,7 @@ from dora_rt.live.far_sample import decode_value
 from dora_rt.runs import Connection, RefusedError, base_folder
 
 _WAIT_S = 0.5  # how long the other machine holds an answer back until there is a sample
+_GAP_S = 0.1  # between two values: pictures share the link with what the nodes send
 _PAUSE_S = 0.5  # before it is asked again after a refusal
 _PATIENCE_S = 10.0  # with a machine that does not answer
 
@@ -117,6 +118,8 @@ class FarWatch(Watch):
         self._is_asked = False
         self._refusal = None
         self._answered_at = time.monotonic()
+        if self._form == "value":
+            self._ask_at = self._answered_at + _GAP_S
         return self._read(answer)
 
     def _ask(self) -> None:

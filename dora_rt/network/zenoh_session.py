@@ -8,6 +8,7 @@ from typing import Protocol
 
 from dora_rt.errors import ExtraMissingError, LaunchError
 from dora_rt.network.refusals import LOG_FILTER, Refusals, capture_output
+from dora_rt.network.socket_options import tune_socket
 
 try:
     import zenoh
@@ -43,11 +44,15 @@ def open_session(config: Mapping[str, object]) -> zenoh.Session:
 
 
 def watch_links(session: zenoh.Session, watch: LinkWatch) -> zenoh.LinkEventsListener:
-    """Tell of the links that there are, and of each that comes or goes. Keep what is returned."""
+    """Tune the links that there are, and each that comes, and tell of those that come and go.
+
+    Keep what is returned.
+    """
 
     def take(event: zenoh.LinkEvent) -> None:
         link = event.link
         if event.kind == zenoh.SampleKind.PUT:
+            tune_socket(str(link.src), str(link.dst))
             watch.link_opened(str(link.zid), link.auth_identifier, str(link.dst))
         else:
             watch.link_closed(str(link.dst))

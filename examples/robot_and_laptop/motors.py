@@ -5,8 +5,10 @@ from dora_rt import Event, InputClosed, Node
 
 def main() -> None:
     print("wheels stand still until somebody tells a speed")
+    node = Node()
     shown = ""
-    for event in Node():
+    # Not `for event in node`, which has samples only: this tells of silence, too.
+    while (event := node.next_event()) is not None:
         match event:
             case Event(id="speed"):
                 left, right = event.value

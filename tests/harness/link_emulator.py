@@ -123,7 +123,10 @@ class Link:
 def main() -> None:
     """Run until the standard input ends."""
     pid_a, address_a, pid_b, address_b, seed = sys.argv[1:]
-    end_a, end_b = _open_end("link-a", pid_a, address_a), _open_end("link-b", pid_b, address_b)
+    # A namespace may be at the end of several links.
+    network = address_a.split(".")[2]
+    end_a = _open_end(f"link{network}a", pid_a, address_a)
+    end_b = _open_end(f"link{network}b", pid_b, address_b)
     ways = (Way(end_a, end_b), Way(end_b, end_a))
     link = Link(ways, random.Random(int(seed)))
     print("ready", flush=True)

@@ -208,6 +208,12 @@ class FakeRequester:
         self.answers: list[dict[str, Any]] = []
         self.is_gone = False
         self.has_died = False
+        self.unread: list[Callable[[], None]] = []
+        """What it has sent, and the launcher has not looked at."""
+
+    def read_rest(self) -> None:
+        while self.unread:
+            self.unread.pop(0)()
 
     @property
     def who(self) -> str:

@@ -129,13 +129,13 @@ class FarFlow:
     def namespace(self, machine: str) -> str:
         return f"{namespace()}{machine[0]}{len(machine)}"
 
-    def start(self, machine: str, *arguments: str) -> FarLauncher:
+    def start(self, machine: str, *arguments: str, file: Path | None = None) -> FarLauncher:
         """Start the launcher of a machine."""
         self._starts += 1
         report = self.folder / f"report-{machine}-{self._starts}.json"
         command = self.lab.command(
             machine,
-            *(sys.executable, "-m", "dora_rt", str(self.folder / "flow.yml")),
+            *(sys.executable, "-m", "dora_rt", str(file or self.folder / "flow.yml")),
             *("--machine", machine, "--report", str(report), *arguments),
         )
         launcher = FarLauncher(command, self.environ(machine), report)
@@ -148,6 +148,10 @@ class FarFlow:
         process = subprocess.Popen(command, env=self.environ(machine))
         self._others.append(process)
         return process
+
+    def verb(self, machine: str, *words: str) -> int:
+        """Run a verb of dora-rt on a machine to its end, and return its status."""
+        return self.start_verb(machine, *words).wait(30)
 
     def received(self, file: str, input_id: str) -> list[int]:
         """Return the numbers that a sink has got at an input, in order."""

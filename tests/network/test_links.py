@@ -47,10 +47,10 @@ def lab() -> Iterator[Machines]:
 
 
 @pytest.fixture
-def flow(lab: Machines, tmp_path: Path) -> Iterator[Callable[..., FarFlow]]:
+def flow(tmp_path: Path) -> Iterator[Callable[..., FarFlow]]:
     with ExitStack() as stack:
 
-        def make(text: str) -> FarFlow:
+        def make(lab: Machines, text: str) -> FarFlow:
             flow = FarFlow(lab, tmp_path, text)
             stack.callback(flow.close)
             return flow
@@ -87,7 +87,7 @@ def check_accounts(flow: FarFlow, robot: FarLauncher, laptop: FarLauncher, secon
 
 def test_1080p_crosses_a_fast_wire(lab, flow):
     robot_address, _ = lab.wire("robot", "laptop")
-    made = flow(film(robot_address, 4, 1920 * 1080 * 3))
+    made = flow(lab, film(robot_address, 4, 1920 * 1080 * 3))
 
     robot, laptop = made.start("robot"), made.start("laptop")
 
@@ -98,7 +98,7 @@ def test_1080p_crosses_a_fast_wire(lab, flow):
 def test_slow_link_drops_pictures_and_no_command(lab, flow):
     link, robot_address, _ = lab.link("robot", "laptop")
     link.set(rate=20, delay=2)
-    made = flow(film(robot_address, 5, 640 * 480 * 3))
+    made = flow(lab, film(robot_address, 5, 640 * 480 * 3))
 
     robot, laptop = made.start("robot"), made.start("laptop")
 
@@ -109,7 +109,7 @@ def test_slow_link_drops_pictures_and_no_command(lab, flow):
 def test_link_that_loses_packets_loses_no_sample(lab, flow):
     link, robot_address, _ = lab.link("robot", "laptop", seed=3)
     link.set(rate=20, delay=20, loss=5)
-    made = flow(film(robot_address, 4, 60_000))
+    made = flow(lab, film(robot_address, 4, 60_000))
 
     robot, laptop = made.start("robot"), made.start("laptop")
 
@@ -120,7 +120,7 @@ def test_link_that_loses_packets_loses_no_sample(lab, flow):
 def test_cut_of_ten_seconds_loses_no_command_and_begins_with_the_newest(lab, flow):
     link, robot_address, _ = lab.link("robot", "laptop")
     link.set(rate=20, delay=2)
-    made = flow(film(robot_address, 16, 60_000))
+    made = flow(lab, film(robot_address, 16, 60_000))
     robot, laptop = made.start("robot"), made.start("laptop")
     eventually(lambda: len(made.received("got", "image")) > 20, within_s=20)
 
@@ -143,7 +143,7 @@ def test_cut_of_ten_seconds_loses_no_command_and_begins_with_the_newest(lab, flo
 
 def test_gateway_that_is_killed_comes_back_and_every_command_arrives_once(lab, flow):
     robot_address, _ = lab.wire("robot", "laptop")
-    made = flow(film(robot_address, 8, 60_000))
+    made = flow(lab, film(robot_address, 8, 60_000))
     robot, laptop = made.start("robot"), made.start("laptop")
     eventually(lambda: len(made.received("got", "image")) > 20, within_s=20)
 
@@ -158,7 +158,7 @@ def test_gateway_that_is_killed_comes_back_and_every_command_arrives_once(lab, f
 
 def test_far_launcher_that_is_killed_and_started_again_gets_the_rest_of_the_commands(lab, flow):
     robot_address, _ = lab.wire("robot", "laptop")
-    made = flow(film(robot_address, 10, 60_000))
+    made = flow(lab, film(robot_address, 10, 60_000))
     robot, laptop = made.start("robot"), made.start("laptop")
     eventually(lambda: len(made.received("got", "value")) > 100, within_s=20)
 
@@ -175,3 +175,71 @@ def test_far_launcher_that_is_killed_and_started_again_gets_the_rest_of_the_comm
     image = edge(report, "camera/image")
     counted = image["delivered"] + image["dropped"] + image["network"] + image["unread"]
     assert counted == image["sent"] == 300, shown
+
+
+ROUTER = "10.99.0.1"
+
+
+def test_killed_router_costs_no_command_and_machines_meet_again_at_the_next(flow):
+    with machines("robot", "relay", "laptop") as lab:
+        for machine in ("robot", "laptop"):
+            link, _, relay = lab.link(machine, "relay")
+            link.set(rate=20, delay=2)
+            lab.run(machine, "ip", "route", "add", ROUTER, "via", relay)
+        lab.run("relay", "ip", "address", "add", f"{ROUTER}/32", "dev", "lo")
+        text = film("127.0.0.1", 10, 20_000)
+        listens, secure = (
+            'robot: {listen: "127.0.0.1:7447"}',
+            f'via: "{ROUTER}:7447"\n  robot: {{}}',
+        )
+        made = flow(lab, text.replace(listens, secure).replace("  insecure: true\n", ""))
+        names = ("robot.r7", "laptop.r7")
+        assert made.verb("relay", "pair", "robot", "laptop", "--robot", "r7", "--router") == 0
+        serve = ("router", "--listen", f"{ROUTER}:7447", "--allow", *names)
+        router = made.start_verb("relay", *serve)
+
+        robot, laptop = (made.start(one, "--name", "r7") for one in ("robot", "laptop"))
+        eventually(lambda: len(made.received("got", "image")) > 20, within_s=20)
+        router.kill()
+        router.wait()
+        robot.wait_for("laptop is lost", within_s=4)
+        made.start_verb("relay", *serve)
+        robot.wait_for("laptop is back", within_s=4)
+
+        check_accounts(made, robot, laptop, 10)
+
+
+def test_stranger_is_told_on_the_console_of_the_robot_and_disturbs_nothing(lab, flow):
+    address, _ = lab.wire("robot", "laptop")
+    made = flow(lab, film(address, 6, 20_000).replace("  insecure: true\n", ""))
+    assert made.verb("robot", "pair", "robot", "laptop") == 0
+    robot, laptop = made.start("robot"), made.start("laptop")
+    eventually(lambda: len(made.received("got", "image")) > 20, within_s=20)
+
+    # Another laptop, with certificates of its own making.
+    assert made.verb("laptop", "pair", "robot", "laptop", "--tls", str(made.folder / "own")) == 0
+    text = (made.folder / "flow.yml").read_text()
+    other = made.folder / "other.yml"
+    other.write_text(text.replace("machines:", f"machines:\n  tls: {made.folder / 'own'}"))
+    stranger = made.start("laptop", file=other)
+    robot.wait_for("different authorities", within_s=10)
+    stranger.wait_for("its certificate is from another authority than ours", within_s=10)
+    garbage = (
+        "import socket; socket.create_connection(('%s', 7447)).sendall(b'GET / HTTP/1.0\\n\\n')"
+    )
+    lab.run("laptop", "python3", "-c", garbage % address)
+    robot.wait_for("is not TLS", within_s=10)
+    stranger.process.kill()
+
+    check_accounts(made, robot, laptop, 6)
+
+
+def test_machine_without_certificates_does_not_start(lab, flow):
+    address, _ = lab.wire("robot", "laptop")
+    made = flow(lab, film(address, 6, 20_000).replace("  insecure: true\n", ""))
+
+    robot = made.start("robot")
+    robot.process.wait(20)
+
+    robot.wait_for("machine 'robot' has no certificate")
+    assert robot.process.returncode == 3

@@ -109,6 +109,15 @@ def test_what_is_only_there_stays_unless_it_shall_go(project: Path, home: Path):
 
 @needs_rsync
 @pytest.mark.programs
+def test_folders_on_the_way_are_made(project: Path, home: Path):
+    done = verb("deploy", "robot", "--to", "robot:work/of ann/demo", cwd=project)
+
+    assert done.exit_code == 0, done.err
+    assert (home / "work" / "of ann" / "demo" / "camera.py").exists()
+
+
+@needs_rsync
+@pytest.mark.programs
 @pytest.mark.parametrize(
     ("program", "message"),
     [

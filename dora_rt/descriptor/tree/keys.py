@@ -35,11 +35,12 @@ LOG_KEYS = (
 TYPE_KEYS = ("input_types", "output_types", "output_metadata", "pattern")
 _PYTHON_ONLY = "only Python operators run here"
 
-# Where a node runs; the last two are dora's.
-PLACEMENT = ("machine", "deploy", "_unstable_deploy")
+# Where a node runs, in dora's words.
+_DEPLOYMENT = ("deploy", "_unstable_deploy")
 
 ROOT = Vocabulary(
-    keys=("nodes", "machines", "env", "strict_types", "type_rules", "version", *PLACEMENT),
+    keys=("nodes", "machines", "machine", "env", "strict_types", "type_rules", "version"),
+    synonyms=_DEPLOYMENT,
     noted={
         "communication": "'communication' is not needed, "
         "nodes always exchange samples through shared memory: ignored",
@@ -80,7 +81,7 @@ KEYS_BESIDE: Mapping[str, tuple[str, ...]] = {
     "custom": ("api", "sync"),
 }
 
-NODE_IDENTITY = ("id", "name", "description", "env", "build", *LOG_KEYS, *PLACEMENT)
+NODE_IDENTITY = ("id", "name", "description", "env", "build", *LOG_KEYS, "machine")
 
 # Of the process in which a node runs, whatever its kind.
 NODE_SETTINGS = (
@@ -111,7 +112,7 @@ SETTING_SYNONYMS: Mapping[str, str] = {
 
 NODE = Vocabulary(
     keys=(*KEYS_BESIDE, *_PROGRAM_KEYS, "runtime", "params", *NODE_IDENTITY, *NODE_SETTINGS),
-    synonyms=tuple(SETTING_SYNONYMS.values()),
+    synonyms=(*SETTING_SYNONYMS.values(), *_DEPLOYMENT),
     noted=_NODE_NOTED,
     refused=_NODE_REFUSED,
     misnomers=dict.fromkeys(("run", "source", "python", "file", "script", "command"), "path"),
@@ -126,7 +127,7 @@ CUSTOM = Vocabulary(
     },
     refused=_NODE_REFUSED,
     misnomers=dict.fromkeys(("path", "python", "file", "command"), "source"),
-    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values(), *PLACEMENT),
+    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values(), "machine", *_DEPLOYMENT),
 )
 
 OPERATOR = Vocabulary(
@@ -138,7 +139,7 @@ OPERATOR = Vocabulary(
     noted={key: why for key, why in _NODE_NOTED.items() if key == "output_framing"},
     refused={"shared-library": _PYTHON_ONLY, "wasm": _PYTHON_ONLY},
     misnomers=dict.fromkeys(("path", "source", "file", "run"), "python"),
-    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values(), *PLACEMENT),
+    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values(), "machine", *_DEPLOYMENT),
 )
 
 PYTHON_SOURCE = Vocabulary(

@@ -104,6 +104,28 @@ class FarMachines:
         self._tell_changes(before)
         return FarNews(told.get("stop"), self._note_failed(told.get("failed") or {}))
 
+    def has_left(self, name: str) -> bool:
+        """Return whether a machine has ended or failed, and nobody waits for it."""
+        if any(failure.name == name for failure in self.failures):
+            return True
+        machines = () if self.status is None else self.status.machines
+        return any(
+            one.name == name and not one.is_optional and one.state is MachineState.ENDED
+            for one in machines
+        )
+
+    @property
+    def is_deserted(self) -> bool:
+        """Whether all others have ended, and here is nothing that could end by itself."""
+        if not all(node.plan.is_dynamic for node in self._others) or self.status is None:
+            return False
+        return all(one.state is MachineState.ENDED for one in self.status.machines)
+
+    def read_rest(self, node: SupervisedNode) -> None:
+        """Take the last accounts of the gateway, if it is this node that has just ended."""
+        if node is self._gateway and self._requester is not None:
+            self._requester.read_rest()
+
     def note_stop(self, why: str) -> None:
         """Note that the dataflow is being stopped here, and why."""
         self._why_stopping = why
@@ -145,9 +167,7 @@ class FarMachines:
         return tuple(
             MachineReport(
                 machine.name,
-                machine.state.value
-                if machine.why is None
-                else f"{machine.state.value}: {machine.why}",
+                _where(machine),
                 machine.clock_offset_ns,
                 machine.clock_error_ns,
             )
@@ -230,3 +250,10 @@ class FarMachines:
             ending = Ending(True, f"failed: {failed[name]}")
             self.failures.append(ProcessReport(name, ending, 0, None, (), is_machine=True))
         return fresh
+
+
+def _where(machine: MachineStatus) -> str:
+    if machine.state is MachineState.READY:
+        return "there to the end"
+    why = "" if machine.why is None else f": {machine.why}"
+    return f"{machine.state.value}{why}"

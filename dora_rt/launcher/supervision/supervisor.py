@@ -136,6 +136,10 @@ class Supervisor:
                 why = f"machine {machine} has failed"
                 run.console.notice(f"{why}, and the dataflow ends with it")
                 begin_stop(run, why)
+        if far.is_deserted and not run.is_stopping:
+            why = "all other machines have ended"
+            run.console.notice(f"{why}: the dataflow ends")
+            begin_stop(run, why)
 
     def _is_over(self) -> bool:
         run = self._run
@@ -339,6 +343,8 @@ class Supervisor:
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
         # Before its end it told that it was ready, or what its links have counted.
         self._read_statuses()
+        if self._run.far is not None:
+            self._run.far.read_rest(node)
         if not process.has_closed_output:
             self._selector.unregister(process.output)
         self._show(node, process.close_output())

@@ -74,7 +74,7 @@ def _endpoint(text: str) -> str:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    from dora_rt.network.router import RouterOptions, full_config, nested, read_names, serve
+    from dora_rt.network.router_process import RouterOptions, full_config, nested, read_names, serve
 
     names = (*(read_names(options.names) if options.names else ()), *options.allow)
     security = _security(options, environ)
