@@ -118,8 +118,29 @@ def account_of_sender(
     return _account(number, sender, whole)
 
 
+@dataclass(slots=True)
+class EndedRuns:
+    """What a stream has brought from runs of its sender that are over: it was started again."""
+
+    sent: int = 0
+    received: int = 0
+
+    def add(self, told: SenderCounts | None, received: int) -> None:
+        """Note that a run of the sender is over.
+
+        Args:
+            told: what it had told of itself last.
+            received: what the stream has brought in all, of all runs.
+        """
+        told = told or SenderCounts()
+        new = received - self.received
+        # It was killed at an unknown moment behind that, with what its ring had.
+        self.sent += max(told.sent - told.received_before, new)
+        self.received = received
+
+
 def account_of_receiver(
-    number: int, sender: SenderCounts | None, receiver: ReceiverCounts
+    number: int, sender: SenderCounts | None, receiver: ReceiverCounts, ended: EndedRuns
 ) -> StreamCounts:
     """Put both ends together, as the receiver sees them: only what was sent to this run.
 
@@ -127,10 +148,16 @@ def account_of_receiver(
         number: of the stream.
         sender: what the other end has told; None: nothing yet.
         receiver: what is counted here.
+        ended: what earlier runs of the sender have sent.
     """
     sender = sender or SenderCounts()
-    before = sender.received_before
-    own = replace(sender, sent=sender.sent - before, taken=sender.taken - before)
+    before = ended.received - sender.received_before
+    own = replace(
+        sender,
+        sent=sender.sent + ended.sent - sender.received_before,
+        taken=sender.taken + before,
+        ring_dropped=sender.ring_dropped + ended.sent - ended.received,
+    )
     return _account(number, own, receiver)
 
 

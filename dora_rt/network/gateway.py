@@ -383,6 +383,10 @@ class Gateway:
                     out.connect(peer.life, now_ns, is_new_run=peer.is_new_run)
                 for one in self._from(name):
                     one.connect(peer.life, peer.clock)
+                    if peer.is_new_run:
+                        number = one.stream.number
+                        told = peer.sent_before.get(number)
+                        one.ended_runs.add(told, self._received(one).received)
                 peer.is_new_run = False
                 self._tell_ns = 0
                 continue
@@ -450,7 +454,11 @@ class Gateway:
             )
         for one in self.incoming.values():
             number, peer = one.stream.number, self.peers[one.stream.sender]
-            accounts.append(account_of_receiver(number, peer.sent.get(number), self._received(one)))
+            accounts.append(
+                account_of_receiver(
+                    number, peer.sent.get(number), self._received(one), one.ended_runs
+                )
+            )
         return accounts
 
     def _say_goodbye(self) -> None:

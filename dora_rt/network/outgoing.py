@@ -120,7 +120,10 @@ class Outgoing:
             is_unwanted: whether nobody is to wait for the receiver: what comes is thrown away.
         """
         self._is_unwanted = is_unwanted
-        self.window.disconnect()
+        if is_unwanted:
+            self.window.give_up()
+        else:
+            self.window.disconnect()
 
     def take(self, event: Event | InputChange) -> None:
         """Take what the inbox gave."""

@@ -59,6 +59,8 @@ class Peer:
         """What it has counted of the streams that it gets."""
         self.is_new_run = False
         """Whether it was started again, and nobody has taken note of that yet."""
+        self.sent_before: dict[int, SenderCounts] = {}
+        """What it had counted in the run before this one."""
         self.delivered_before: dict[int, Counter[str]] = {}
         """By streams: what the inputs of runs of it that are over had taken, as it told last."""
         self.is_final = False
@@ -107,6 +109,7 @@ class Peer:
                     before = self.delivered_before.setdefault(number, Counter())
                     before.update(counts.delivered)
                 self.received.clear()
+                self.sent_before, self.sent = self.sent, {}
             self.life, self._its_link, self.run = life, link, run
             self._hello_ns = 0
         refusal = self._refusal(told)

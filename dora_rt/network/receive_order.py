@@ -122,4 +122,6 @@ class ReceiveOrder:
             self.has_ended = False
         if self.last is None:
             self.last = self._taken = head.previous
+        elif head.previous is not None and head.previous > self.last:
+            self.last = head.previous  # nobody waited for this machine meanwhile
         self._probe = head.probe

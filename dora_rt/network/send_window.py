@@ -141,12 +141,22 @@ class SendWindow(Generic[Item]):
         if receiver_life != self._receiver:
             self._receiver = receiver_life
             self._received = None
+            # One that was started again may not know of the end.
+            self.has_ended = False
         self._ask(now_ns)
 
     def disconnect(self) -> None:
         """Note that the link is gone. What is under way may have arrived or not."""
         self._state = _State.AWAY
         self._to_resend.clear()
+
+    def give_up(self) -> None:
+        """Keep nothing any more for a receiver that nobody waits for; it goes on behind that."""
+        self.disconnect()
+        self.lost += sum(not flight.has_arrived for flight in self._flights)
+        self._flights.clear()
+        self._base = self._last
+        self._count()
 
     def add(self, number: Number, nbytes: int, item: Item, now_ns: int) -> Flight[Item]:
         """Note a sample that is to be put now; call it with credit.

@@ -145,6 +145,13 @@ class Head:
         head.check()
         return head
 
+    @property
+    def value_nbytes(self) -> int:
+        """How large the value is at the receiver, where that is another size than on the way."""
+        if self.encoding not in (Encoding.ARRAY, Encoding.JPEG):
+            return self.nbytes
+        return math.prod(self.shape) * int(self.dtype[2:])
+
     def check(self) -> None:
         """Check that the fields fit together.
 
@@ -157,8 +164,7 @@ class Head:
             return
         if self.dtype not in DTYPES:
             raise WireError(f"a sample claims dtype {self.dtype!r}")
-        nbytes = math.prod(self.shape) * int(self.dtype[2:])
-        if self.encoding is Encoding.ARRAY and nbytes != self.nbytes:
+        if self.encoding is Encoding.ARRAY and self.value_nbytes != self.nbytes:
             raise WireError(f"a sample claims shape {self.shape} in {self.nbytes} bytes")
 
 
