@@ -53,6 +53,7 @@ FINE = Machine(
         "opencv-python": "4.12",
         "onnxruntime": "1.20",
     },
+    hot_path="compiled",
     uid=1000,
     user="ada",
     cores=4,

@@ -15,6 +15,7 @@ from typing import NoReturn
 from dora_rt import __version__
 from dora_rt.cli.command_errors import exit_at_error
 from dora_rt.cli.verb import HelpFormatter, exit_codes_help
+from dora_rt.compiled import describe_code
 from dora_rt.dashboard.installed import MISSING_EXTRA
 from dora_rt.dashboard.installed import is_installed as has_dashboard
 from dora_rt.errors import ExtraMissingError
@@ -89,7 +90,8 @@ def _run(options: argparse.Namespace) -> int:
         from dora_rt.launcher.processes import early_start
     try:
         with ended_by_ctrl_c():
-            early_start.begin(os.environ, has_dora_compat=options.dora_compat)
+            if early_start.is_worth_it(options.file):
+                early_start.begin(os.environ, has_dora_compat=options.dora_compat)
             # Not before: it imports for as long as the fork server.
             from dora_rt.cli.run_file import RunOptions, run_file
         return run_file(
@@ -217,7 +219,9 @@ def _parser() -> argparse.ArgumentParser:
         help="make OpenTelemetry spans of the work of the nodes, and send them to "
         "OTEL_EXPORTER_OTLP_ENDPOINT (which alone does the same), else to localhost:4318",
     )
-    parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"dora_rt {__version__} ({describe_code()})"
+    )
     return parser
 
 

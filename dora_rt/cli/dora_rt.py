@@ -12,6 +12,7 @@ from typing import NoReturn
 from dora_rt import __version__
 from dora_rt.cli.command_errors import exit_at_error
 from dora_rt.cli.verb import HelpFormatter, Verb
+from dora_rt.compiled import describe_code
 from dora_rt.exit_codes import EXIT_USAGE
 from dora_rt.interrupt import ended_by_ctrl_c
 from dora_rt.spelling import closest
@@ -91,7 +92,9 @@ def make_parser(loaded: Mapping[str, Verb]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "dora-rt", description="Look at dataflows that run, and look after this machine."
     )
-    parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"dora_rt {__version__} ({describe_code()})"
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, (_, summary) in VERBS.items():
         if name not in loaded:

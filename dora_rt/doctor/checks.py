@@ -215,6 +215,7 @@ def _check_packages(machine: Machine) -> Iterator[Finding]:
             yield Finding(Level.PROBLEM, name, "is not installed for this Python", remedy)
         else:
             yield Finding(Level.OK, name, version)
+    yield Finding(Level.OK, "hot path", machine.hot_path)
 
 
 def _check_shared_memory(machine: Machine) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from dora_rt import __version__
+from dora_rt.compiled import describe_code
 from dora_rt.launcher.preconditions import Limits, find_limits
 from dora_rt.opencv import installed_wheels
 from dora_rt.plan.plan import Plan
@@ -102,6 +103,7 @@ class Machine:
     c_library: str
     has_clock_wait: bool
     packages: Mapping[str, str]
+    hot_path: str
     uid: int
     user: str
     cores: int
@@ -136,6 +138,7 @@ def find_machine(environ: Mapping[str, str], *, dead_runs: Collection[str]) -> M
         c_library=_c_library(),
         has_clock_wait=hasattr(ctypes.CDLL(None), "sem_clockwait"),
         packages={"dora_rt": __version__, **dict(_installed())},
+        hot_path=describe_code(),
         uid=os.geteuid(),
         user=user,
         cores=len(os.sched_getaffinity(0)),

@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dora_rt.errors import LaunchError
-from dora_rt.network.accounts import ReceiverCounts, SenderCounts, whole_account
+from dora_rt.network.accounts import (
+    ReceiverCounts,
+    SenderCounts,
+    account_of_receiver,
+    account_of_sender,
+)
 from dora_rt.network.far_requests import FarRequests
 from dora_rt.network.flow_control import FlowControl
 from dora_rt.network.gateway_plan import GatewayPlan
@@ -375,9 +380,14 @@ class Gateway:
             self._control.note(name, change)
             if change is Change.CONNECTED:
                 for out in self._to(name):
-                    out.connect(peer.life, now_ns)
+                    out.connect(peer.life, now_ns, is_new_run=peer.is_new_run)
                 for one in self._from(name):
                     one.connect(peer.life, peer.clock)
+                    if peer.is_new_run:
+                        number = one.stream.number
+                        told = peer.sent_before.get(number)
+                        one.ended_runs.add(told, self._received(one).received)
+                peer.is_new_run = False
                 self._tell_ns = 0
                 continue
             is_unwanted = peer.plan.is_optional or change is Change.ENDED
@@ -413,6 +423,7 @@ class Gateway:
             taken=taken,
             ring_dropped=ring_dropped,
             thrown_away=one.thrown_away,
+            received_before=one.received_before,
             in_flight=one.window.in_flight,
             lost=one.window.lost,
             is_final=self._control.is_final or one.is_over,
@@ -434,13 +445,20 @@ class Gateway:
     def _accounts(self) -> list[StreamCounts]:
         accounts = []
         for out in self.outgoing.values():
-            number = out.stream.number
-            receiver = self.peers[out.stream.receiver].received.get(number)
-            accounts.append(whole_account(number, self._sent(out), receiver))
+            number, peer = out.stream.number, self.peers[out.stream.receiver]
+            before: Mapping[str, int] = peer.delivered_before.get(number, {})
+            if out.window.is_lossless:
+                before = dict.fromkeys(out.stream.targets, out.received_before)
+            accounts.append(
+                account_of_sender(number, self._sent(out), peer.received.get(number), before)
+            )
         for one in self.incoming.values():
-            number = one.stream.number
-            sender = self.peers[one.stream.sender].sent.get(number)
-            accounts.append(whole_account(number, sender, self._received(one)))
+            number, peer = one.stream.number, self.peers[one.stream.sender]
+            accounts.append(
+                account_of_receiver(
+                    number, peer.sent.get(number), self._received(one), one.ended_runs
+                )
+            )
         return accounts
 
     def _say_goodbye(self) -> None:

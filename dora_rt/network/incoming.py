@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from dora_rt.errors import CorruptSampleError, NodeClosedError, SentAfterStopError
+from dora_rt.network.accounts import EndedRuns
 from dora_rt.network.clocks import ClockOffset
 from dora_rt.network.gateway_plan import Stream
 from dora_rt.network.link import Payload
@@ -23,8 +24,8 @@ from dora_rt.transport.output.publisher import Publisher
 
 # More than any window: whoever sends more does not wait for acknowledgements.
 _MOST_WAITING = 1024
-_FIRST_LOOK_S = 0.001
-_LAST_LOOK_S = 0.05
+_FIRST_LOOK_S = 0.0003
+_LAST_LOOK_S = 0.02
 _SEND_SLICE_NS = 200_000_000
 
 Arrived = tuple[bytes, Payload]
@@ -66,6 +67,8 @@ class Incoming:
         """What came and made no sense."""
         self.clock = ClockOffset()
         """Of the sender."""
+        self.ended_runs = EndedRuns()
+        """Of the sender: it was killed, and started again."""
         is_lossless = stream.queue_policy is QueuePolicy.BLOCK
         self.order = ReceiveOrder(life, is_lossless=is_lossless)
         self._is_lossless = is_lossless
@@ -155,8 +158,9 @@ class Incoming:
         head = Head.from_bytes(attachment)
         verdict = self.order.judge(head)
         if verdict is Verdict.NEW:
-            if head.nbytes > self.stream.max_nbytes:
-                raise WireError(f"{head.nbytes} bytes; at most {self.stream.max_nbytes} may come")
+            nbytes = max(head.nbytes, head.value_nbytes)
+            if nbytes > self.stream.max_nbytes:
+                raise WireError(f"{nbytes} bytes; at most {self.stream.max_nbytes} may come")
             assert head.number is not None, "checked when it was read"
             if self._publish(head, payload):
                 self.order.note_published(head.number)

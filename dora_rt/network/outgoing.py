@@ -68,6 +68,8 @@ class Outgoing:
         """By the ring, as far as the samples that were taken show it."""
         self.thrown_away = 0
         """Samples that nobody wants, or that cannot cross."""
+        self.received_before = 0
+        """By runs of the receiver that are over: it was killed, and started again."""
         self.is_closed = False
         """Whether the source has come to its end."""
         self.port: SamplePort | None = None
@@ -97,9 +99,18 @@ class Outgoing:
             return self.is_closed
         return self.window.has_ended and self.window.is_idle
 
-    def connect(self, receiver_life: int, now_ns: int) -> None:
-        """Begin to send: the receiver is there."""
+    def connect(self, receiver_life: int, now_ns: int, *, is_new_run: bool) -> None:
+        """Begin to send: the receiver is there.
+
+        Args:
+            receiver_life: of its gateway.
+            now_ns: the time.
+            is_new_run: whether it was there before, in a run that is over.
+        """
         self._is_unwanted = False
+        if is_new_run:
+            window = self.window
+            self.received_before = window.released_count if self._is_lossless else window.arrived
         self.window.connect(receiver_life, now_ns)
 
     def disconnect(self, *, is_unwanted: bool) -> None:
@@ -109,7 +120,10 @@ class Outgoing:
             is_unwanted: whether nobody is to wait for the receiver: what comes is thrown away.
         """
         self._is_unwanted = is_unwanted
-        self.window.disconnect()
+        if is_unwanted:
+            self.window.give_up()
+        else:
+            self.window.disconnect()
 
     def take(self, event: Event | InputChange) -> None:
         """Take what the inbox gave."""

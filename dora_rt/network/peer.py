@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any
@@ -56,6 +57,12 @@ class Peer:
         """What it has counted of the streams that come from it."""
         self.received: dict[int, ReceiverCounts] = {}
         """What it has counted of the streams that it gets."""
+        self.is_new_run = False
+        """Whether it was started again, and nobody has taken note of that yet."""
+        self.sent_before: dict[int, SenderCounts] = {}
+        """What it had counted in the run before this one."""
+        self.delivered_before: dict[int, Counter[str]] = {}
+        """By streams: what the inputs of runs of it that are over had taken, as it told last."""
         self.is_final = False
         """Whether those do not change any more."""
         self.why: str | None = None
@@ -95,7 +102,15 @@ class Peer:
                 self.clock = ClockOffset()
             if self.is_connected:
                 changes += self._lose("its gateway was started again", now_ns)
-            self.life, self._its_link, self.run = life, link, str(told["run"])
+            run = str(told["run"])
+            if run != self.run:
+                self.is_new_run = bool(self.run)
+                for number, counts in self.received.items():
+                    before = self.delivered_before.setdefault(number, Counter())
+                    before.update(counts.delivered)
+                self.received.clear()
+                self.sent_before, self.sent = self.sent, {}
+            self.life, self._its_link, self.run = life, link, run
             self._hello_ns = 0
         refusal = self._refusal(told)
         if refusal is not None:

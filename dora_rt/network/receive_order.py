@@ -109,6 +109,7 @@ class ReceiveOrder:
             last=self.last,
             taken=self._taken,
             probe=self._probe,
+            received=self.received,
             has_ended=self.has_ended,
         )
 
@@ -121,4 +122,6 @@ class ReceiveOrder:
             self.has_ended = False
         if self.last is None:
             self.last = self._taken = head.previous
+        elif head.previous is not None and head.previous > self.last:
+            self.last = head.previous  # nobody waited for this machine meanwhile
         self._probe = head.probe

@@ -20,6 +20,8 @@ _SMALL_WINDOW_NBYTES = 64 * 1024
 _MOST_IN_FLIGHT = 256
 _FIRST_PATIENCE_NS = 1_000_000_000
 _LONGEST_PATIENCE_NS = 8_000_000_000
+# What the far readers have taken may be told in vain.
+_QUIET_NS = 5_000_000_000
 # A probe is lost where the receiver is not known to all routers yet.
 _FIRST_ASK_GAP_NS = 100_000_000
 
@@ -80,6 +82,9 @@ class SendWindow(Generic[Item]):
         self.in_flight = 0
         """Samples that were sent, and of which it is not known yet whether they have arrived."""
         self.arrived = 0
+        """Samples that the far gateway has published; those sent again count again."""
+        self.released_count = 0
+        """Of a lossless stream: samples that the far readers have taken."""
         self.lost = 0
         self.resent = 0
         self.has_ended = False
@@ -91,7 +96,8 @@ class SendWindow(Generic[Item]):
         self._behind: Number | None = None
         self._taken: Number | None = None
         self._life = life
-        self._is_lossless = is_lossless
+        self.is_lossless = is_lossless
+        """Whether what is lost is sent again."""
         self._most_held = most_held
         self._state = _State.AWAY
         self._receiver = 0
@@ -108,13 +114,15 @@ class SendWindow(Generic[Item]):
         self._patience_ns = _FIRST_PATIENCE_NS
         self._is_ending = False
         self._end_ns = 0
+        self._heard_ns = 0
+        self._received: int | None = None
 
     @property
     def has_credit(self) -> bool:
         """Whether one more sample may be taken from the ring, and sent."""
         if self._state is not _State.OPEN or self._to_resend or self._is_ending:
             return False
-        if self._is_lossless and len(self._flights) >= self._most_held:
+        if self.is_lossless and len(self._flights) >= self._most_held:
             return False
         if not self.in_flight:
             return True
@@ -130,13 +138,25 @@ class SendWindow(Generic[Item]):
 
     def connect(self, receiver_life: int, now_ns: int) -> None:
         """Note that the receiver is there: first of all it is asked what it has."""
-        self._receiver = receiver_life
+        if receiver_life != self._receiver:
+            self._receiver = receiver_life
+            self._received = None
+            # One that was started again may not know of the end.
+            self.has_ended = False
         self._ask(now_ns)
 
     def disconnect(self) -> None:
         """Note that the link is gone. What is under way may have arrived or not."""
         self._state = _State.AWAY
         self._to_resend.clear()
+
+    def give_up(self) -> None:
+        """Keep nothing any more for a receiver that nobody waits for; it goes on behind that."""
+        self.disconnect()
+        self.lost += sum(not flight.has_arrived for flight in self._flights)
+        self._flights.clear()
+        self._base = self._last
+        self._count()
 
     def add(self, number: Number, nbytes: int, item: Item, now_ns: int) -> Flight[Item]:
         """Note a sample that is to be put now; call it with credit.
@@ -168,11 +188,12 @@ class SendWindow(Generic[Item]):
             return
         if self._state is _State.AWAY:
             return
-        self._note_arrived(ack.last, now_ns)
+        self._heard_ns = now_ns
+        self._note_arrived(ack, now_ns)
         if self._state is _State.ASKING and ack.probe == self._probe:
-            self._resume(ack.last, now_ns)
+            self._resume(ack, now_ns)
         self._taken = ack.taken
-        if self._is_lossless:
+        if self.is_lossless:
             self._let_go()
         self.has_ended |= self._is_ending and ack.has_ended
 
@@ -187,7 +208,8 @@ class SendWindow(Generic[Item]):
                 self.resent += 1
                 self._count()
                 yield flight
-            if self.in_flight and now_ns - self._newest_ns() > self._patience_ns:
+            asks_ns = self._asks_ns()
+            if asks_ns is not None and now_ns >= asks_ns:
                 self._ask(now_ns)
             is_done = self._is_ending and not (self.in_flight or self._to_resend)
             if is_done and not self.has_ended and now_ns >= self._end_ns:
@@ -205,11 +227,16 @@ class SendWindow(Generic[Item]):
         if self._state is _State.OPEN:
             if self._to_resend and self._may_resend():
                 return 0
-            if self.in_flight:
-                return self._newest_ns() + self._patience_ns
-            if self._is_ending and not self.has_ended and not self._to_resend:
+            if self._is_ending and not (self.in_flight or self.has_ended or self._to_resend):
                 return self._end_ns
+            return self._asks_ns()
         return None
+
+    def _asks_ns(self) -> int | None:
+        """Return when to ask what has become of what was sent; None: that is known."""
+        if self.in_flight:
+            return self._newest_ns() + self._patience_ns
+        return self._heard_ns + _QUIET_NS if self._flights else None
 
     def _ask(self, now_ns: int) -> None:
         self._state = _State.ASKING
@@ -219,40 +246,46 @@ class SendWindow(Generic[Item]):
         self._ask_ns = now_ns
         self._ask_gap_ns = _FIRST_ASK_GAP_NS
 
-    def _resume(self, last: Number | None, now_ns: int) -> None:
+    def _resume(self, ack: Ack, now_ns: int) -> None:
         """Go on behind what the receiver has, which a probe has found out."""
+        last = ack.last
         self._state = _State.OPEN
         self._end_ns = now_ns
         if self._last is None:
             self._behind = last
-        if self._is_lossless:
+        if self.is_lossless:
             for flight in self._flights:
                 has_arrived = last is not None and flight.number <= last
-                self.arrived += has_arrived - flight.has_arrived
                 flight.has_arrived = has_arrived
             self._to_resend.extend(one for one in self._flights if not one.has_arrived)
         else:
-            self._note_arrived(last, now_ns)
             self.lost += len(self._flights)
             self._flights.clear()
         self._count()
 
-    def _note_arrived(self, last: Number | None, now_ns: int) -> None:
-        newest = None
+    def _note_arrived(self, ack: Ack, now_ns: int) -> None:
+        last, newest, count = ack.last, None, 0
         for flight in self._flights:
             if last is None or flight.number > last:
                 break
             if not flight.has_arrived:
                 flight.has_arrived = True
-                self.arrived += 1
+                count += 1
                 newest = flight
+        # Where something was lost on the way, the number of the last one does not show it.
+        received = 0 if self._received is None else max(ack.received - self._received, 0)
+        if self._received is None or ack.received > self._received:
+            self._received = ack.received
+        arrived = count if self.is_lossless else min(received, count)
+        self.arrived += arrived
+        self.lost += count - arrived
         if newest is None:
             return
         self._sending_ns = now_ns - newest.sent_ns
         self._patience_ns = min(max(_FIRST_PATIENCE_NS, 4 * self._sending_ns), _LONGEST_PATIENCE_NS)
         while self._to_resend and self._to_resend[0].has_arrived:
             self._to_resend.popleft()
-        if not self._is_lossless:
+        if not self.is_lossless:
             while self._flights and self._flights[0].has_arrived:
                 self._base = self._flights.popleft().number
         self._count()
@@ -263,6 +296,7 @@ class SendWindow(Generic[Item]):
             if not self._flights[0].has_arrived:
                 break
             self._base = self.released = self._flights.popleft().number
+            self.released_count += 1
 
     def _may_resend(self) -> bool:
         return not self.in_flight or self._nbytes + self._to_resend[0].nbytes <= (

@@ -26,7 +26,7 @@ _MAGIC = b"drt"
 _NONE = (0xFFFF_FFFF, 0)
 _HEAD = struct.Struct("<3sBBBBxQQIQIQQQQI8sI")
 _LENGTH = struct.Struct("<Q")
-_ACK = struct.Struct("<3sBBxxxQQIQIQI")
+_ACK = struct.Struct("<3sBBxxxQQIQIQIQ")
 _HAS_ENDED = 1
 
 # Those that mean the same on every machine: `long double` is another type on ARM64.
@@ -145,6 +145,13 @@ class Head:
         head.check()
         return head
 
+    @property
+    def value_nbytes(self) -> int:
+        """How large the value is at the receiver, where that is another size than on the way."""
+        if self.encoding not in (Encoding.ARRAY, Encoding.JPEG):
+            return self.nbytes
+        return math.prod(self.shape) * int(self.dtype[2:])
+
     def check(self) -> None:
         """Check that the fields fit together.
 
@@ -157,8 +164,7 @@ class Head:
             return
         if self.dtype not in DTYPES:
             raise WireError(f"a sample claims dtype {self.dtype!r}")
-        nbytes = math.prod(self.shape) * int(self.dtype[2:])
-        if self.encoding is Encoding.ARRAY and nbytes != self.nbytes:
+        if self.encoding is Encoding.ARRAY and self.value_nbytes != self.nbytes:
             raise WireError(f"a sample claims shape {self.shape} in {self.nbytes} bytes")
 
 
@@ -176,6 +182,8 @@ class Ack:
     """All samples up to this one were taken by their readers."""
     probe: int = 0
     """The probe that was heard last."""
+    received: int = 0
+    """How many samples this life of the receiver has published."""
     has_ended: bool = False
     """Whether the end was heard, and all that was sent before it."""
 
@@ -190,6 +198,7 @@ class Ack:
             *(self.last or _NONE),
             *(self.taken or _NONE),
             self.probe,
+            self.received,
         )
 
     @classmethod
@@ -209,6 +218,7 @@ class Ack:
             last=_number(fields[5], fields[6]),
             taken=_number(fields[7], fields[8]),
             probe=fields[9],
+            received=fields[10],
         )
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from dora_rt.compiled import InboxCore, prefer_compiled
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import Change, Event, InputClosed, InputRecovered, SourceRestarted
 from dora_rt.node_config import InputConfig, NodeConfig
@@ -25,7 +26,8 @@ from dora_rt.transport.ring import protocol
 _START_SLICE_S = 0.02
 
 
-class Inbox:
+@prefer_compiled
+class Inbox(InboxCore):
     """All inputs of one node. Threads may take turns in waiting, and close it meanwhile."""
 
     def __init__(self, config: NodeConfig, board: Board) -> None:
@@ -193,8 +195,7 @@ class Inbox:
         board, number = self._board, self._config.number
         return bool(board.start_ns) or board.is_stopped(number) or self._is_closed
 
-    def _wait(self, deadline_ns: int | None) -> Event | Change | None:
-        has_waited = False
+    def _wait(self, deadline_ns: int | None, has_waited: bool = False) -> Event | Change | None:
         while True:
             if self._has_pending_calls:
                 self._answer_calls()
