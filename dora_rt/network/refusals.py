@@ -161,7 +161,9 @@ class Refusals:
             self._tell_from(host, sentence)
 
     def _tell_from(self, host: str, sentence: str) -> None:
-        self.tell_once(sentence.replace("connection", f"connection from {host}") if host else sentence)
+        self.tell_once(
+            sentence.replace("connection", f"connection from {host}") if host else sentence
+        )
 
     def _access(self, thread: str, text: str) -> None:
         # The same is said of what might come, while permissions are put into a cache; only what
