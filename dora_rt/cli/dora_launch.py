@@ -53,6 +53,7 @@ examples:
   dora-launch robot.yml --help                      and which these are
   dora-launch launch/dataflow.yml --dashboard       and see it on a page
   dora-launch launch/dataflow.yml --watch           restart each node whose file you save
+  dora-launch robot.yml --machine laptop            run the part of one of several machines
 
 {_EXIT_CODES}
 
@@ -92,7 +93,14 @@ def _check(options: argparse.Namespace) -> int:
         from dora_rt.cli.check import show_outline
 
     sys.stdout = HarmlessStream.around(sys.stdout)
-    show_outline(options.file, os.environ, options.arguments, has_strict_types=options.strict_types)
+    show_outline(
+        options.file,
+        os.environ,
+        options.arguments,
+        has_strict_types=options.strict_types,
+        machine=options.machine,
+        robot=options.robot,
+    )
     return EXIT_OK
 
 
@@ -122,6 +130,8 @@ def _run(options: argparse.Namespace) -> int:
                 parameters=options.parameters,
                 settings=options.settings,
                 arguments=options.arguments,
+                machine=options.machine,
+                robot=options.robot,
             ),
         )
     finally:
@@ -158,6 +168,18 @@ def _parser() -> argparse.ArgumentParser:
         "--check",
         action="store_true",
         help="check the file and print what would run; start nothing",
+    )
+    parser.add_argument(
+        "--machine",
+        metavar="NAME",
+        help="run the part of this machine (`machines:` of the file); without it all nodes run "
+        "here",
+    )
+    parser.add_argument(
+        "--name",
+        dest="robot",
+        metavar="ROBOT",
+        help="which robot this is, or is for, where several run the same file over one router",
     )
     parser.add_argument(
         "--stop-after",

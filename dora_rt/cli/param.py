@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dora_rt.cli.command_errors import UsageError
-from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, add_run_argument, ask_for, connect
+from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, add_run_argument, ask, connect
 from dora_rt.cli.verb import HelpFormatter, Verb, exit_codes_help
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from dora_rt.node_parameters import show
@@ -85,18 +85,18 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     with connect(options.run, environ) as connection:
         match options.action:
             case "list":
-                found = ask_for(connection, "parameters", node=options.node)["parameters"]
+                found = ask(connection, "parameters", node=options.node)["parameters"]
                 _print_list(found, options.node, is_json=options.json)
             case "get":
-                found = ask_for(connection, "parameters", node=options.node)["parameters"]
+                found = ask(connection, "parameters", node=options.node)["parameters"]
                 return _print_value(found, options)
             case "set":
                 given = {"node": options.node, "name": options.name, "text": options.value}
-                value = ask_for(connection, "set_parameter", **given)["value"]
+                value = ask(connection, "set_parameter", **given)["value"]
                 print(f"{options.node}.{options.name} = {show(value)}")
             case "delete":
                 given = {"node": options.node, "name": options.name}
-                answer = ask_for(connection, "delete_parameter", **given)
+                answer = ask(connection, "delete_parameter", **given)
                 now = (
                     f"= {show(answer['value'])}, as in the file"
                     if answer["has_value"]
@@ -104,7 +104,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 )
                 print(f"{options.node}.{options.name} {now}")
             case _:
-                text = write_parameters(ask_for(connection, "parameters")["parameters"])
+                text = write_parameters(ask(connection, "parameters")["parameters"])
                 _save(text, options.file)
     return EXIT_OK
 

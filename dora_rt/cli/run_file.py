@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
+from dora_rt.cli.machine_choice import check_machine, find_membership
 from dora_rt.descriptor import read_descriptor, read_parameter_file
 from dora_rt.descriptor.tree.model import Descriptor
 from dora_rt.errors import LaunchError
@@ -42,6 +43,8 @@ class RunOptions:
         wants_spans: whether the nodes make spans of OpenTelemetry.
         companions: commands of programs that look at the run and end with it.
         change: returns what runs in the place of what the file says; may raise DescriptorError.
+        machine: which machine of the file this is; None: all of it runs here.
+        robot: the name of the robot on the network; None: what the file says.
         parameters: a file with values of parameters.
         settings: values of parameters, as `NODE.NAME=VALUE`; they go before those of the file.
         arguments: of the dataflow file, as `name=value`.
@@ -56,6 +59,8 @@ class RunOptions:
     wants_spans: bool = False
     companions: Sequence[Sequence[str]] = ()
     change: Change | None = None
+    machine: str | None = None
+    robot: str | None = None
     parameters: Path | None = None
     settings: Sequence[str] = ()
     arguments: Sequence[str] = ()
@@ -78,13 +83,22 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
             file,
             environ,
             has_strict_types=options.has_strict_types,
+            machine=options.machine,
             arguments=options.arguments,
         )
         if options.change is not None:
             descriptor = options.change(descriptor, console)
         for note in descriptor.notes:
             console.notice(f"note: {note}")
-        plan = _with_parameters(plan_file(file, descriptor), options)
+        plan = plan_file(
+            file,
+            descriptor,
+            environ,
+            machine=options.machine,
+            robot=options.robot,
+            is_started=True,
+        )
+        plan = _with_parameters(plan, options)
         report = None if options.report is None else _prepare_report(options.report)
         tracing = _decide_tracing(options, environ)
         if tracing.note is not None:
@@ -127,21 +141,33 @@ def read_file(
     *,
     has_strict_types: bool = False,
     is_built: bool = True,
+    machine: str | None = None,
     arguments: Sequence[str] = (),
 ) -> Descriptor:
     """Read a dataflow file and check it, in the environment that its nodes will have.
 
+    Args:
+        file: the file.
+        environ: the environment of this command.
+        has_strict_types: whether types that do not fit are errors.
+        is_built: False to let what has a `build:` name programs that do not exist yet.
+        machine: which of the file's machines this is; None: all of it runs here.
+
     Raises:
         DescriptorError: it has problems, or an argument does not fit.
-        UsageError: an argument is given twice.
+        UsageError: it has no such machine, or an argument is given twice.
     """
-    return read_descriptor(
+    descriptor = read_descriptor(
         file,
         inherited_environ(environ),
         has_strict_types=has_strict_types,
         is_built=is_built,
+        machine=machine,
         arguments=read_given(arguments),
     )
+    if machine is not None:
+        check_machine(descriptor, machine)
+    return descriptor
 
 
 def read_given(arguments: Sequence[str]) -> dict[str, str]:
@@ -159,9 +185,38 @@ def read_given(arguments: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def plan_file(file: Path, descriptor: Descriptor) -> Plan:
-    """Return the plan of a file that was read, with the Python of this command."""
-    return make_plan(descriptor, folder=file.resolve().parent, interpreter=sys.executable)
+def plan_file(
+    file: Path,
+    descriptor: Descriptor,
+    environ: Mapping[str, str],
+    *,
+    machine: str | None = None,
+    robot: str | None = None,
+    is_started: bool = False,
+) -> Plan:
+    """Return the plan of a file that was read, with the Python of this command.
+
+    Args:
+        file: the file.
+        descriptor: its content.
+        environ: says where the certificates of this user are.
+        machine: which of the file's machines this is; None: all of it runs here.
+        robot: the name of the robot on the network; None: what the file says.
+        is_started: whether it is going to run, and not only looked at.
+
+    Raises:
+        UsageError: the names of machine and robot do not suit the file.
+        LaunchError: the certificates of this machine are missing.
+    """
+    membership = None
+    if machine is not None:
+        membership = find_membership(
+            file, descriptor, environ, machine=machine, robot=robot, is_started=is_started
+        )
+    elif robot is not None:
+        raise UsageError("--name is the name of a robot with several machines: say --machine, too")
+    folder = file.resolve().parent
+    return make_plan(descriptor, folder=folder, interpreter=sys.executable, membership=membership)
 
 
 def add_file_argument(parser: argparse.ArgumentParser) -> None:
@@ -179,6 +234,21 @@ def add_assignments(parser: argparse.ArgumentParser) -> None:
         type=read_assignment,
         metavar="NAME=VALUE",
         help="arguments that the file declares",
+    )
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options `--machine` and `--name`."""
+    parser.add_argument(
+        "--machine",
+        metavar="NAME",
+        help="which machine of the file this is (`machines:`); without it all nodes are here",
+    )
+    parser.add_argument(
+        "--name",
+        dest="robot",
+        metavar="ROBOT",
+        help="which robot this is, or is for, where several run the same file over one router",
     )
 
 

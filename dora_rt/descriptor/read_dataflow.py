@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dora_rt import __version__
+from dora_rt.descriptor.check.machines import check_machines
 from dora_rt.descriptor.check.ready_parameters import declare_ready_parameters
 from dora_rt.descriptor.check.types import TypeRules, check_types
 from dora_rt.descriptor.check.wiring import wire
@@ -12,6 +13,7 @@ from dora_rt.descriptor.modules.expansion import expand_modules
 from dora_rt.descriptor.read.enabled_key import leave_out_disabled
 from dora_rt.descriptor.read.env_args_build_keys import read_env
 from dora_rt.descriptor.read.launch_arguments import ARGUMENTS, settle_arguments
+from dora_rt.descriptor.read.machines_keys import place_nodes
 from dora_rt.descriptor.read.node_keys import ReadNode, read_node
 from dora_rt.descriptor.tree.document import (
     Kind,
@@ -49,17 +51,20 @@ def read_dataflow(text: str, file: str, host: Host, problems: Problems) -> Descr
     document, module_builds = expand_modules(document, host, problems)
     # Nodes of modules have the key as well.
     document = leave_out_disabled(document, problems)
+    document, machines = place_nodes(document, problems)
     read_nodes = declare_ready_parameters(
         _read_nodes(document, host, problems), host.environ, problems
     )
     builds = (*module_builds, *(build for node in read_nodes for build in node.builds))
     nodes = wire(read_nodes, problems)
+    if machines is not None:
+        check_machines(nodes, machines, problems)
     if any(each.is_something for node in read_nodes for each in node.port_types):
         library = read_type_library(host.folder, problems)
         check_types(
             read_nodes, nodes, library, _read_type_rules(document, host, problems), problems
         )
-    return Descriptor(file, nodes, problems.notes(), builds)
+    return Descriptor(file, nodes, problems.notes(), builds, machines)
 
 
 def _without_arguments(document: YamlMapping) -> YamlMapping:

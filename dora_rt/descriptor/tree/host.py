@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _ONLINE_CORES = Path("/sys/devices/system/cpu/online")
@@ -20,6 +20,7 @@ class Host:
         memory_nbytes: of RAM.
         folder: the folder of the dataflow file and of the paths in it.
         has_strict_types: whether types that do not fit are errors, whatever the file says.
+        machine: which machine of the file it is; None: it runs all of it.
         arguments: what is given for `arguments:` of the file.
     """
 
@@ -28,7 +29,14 @@ class Host:
     memory_nbytes: int | None = None
     folder: Path | None = None
     has_strict_types: bool = False
+    machine: str | None = None
     arguments: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, machine: str | None) -> Host:
+        """Return the computer that a node refers to: nothing is known of another machine."""
+        if machine is None or self.machine in (None, machine):
+            return self
+        return replace(self, cores=None, memory_nbytes=None, folder=None)
 
 
 def this_host(
@@ -36,6 +44,7 @@ def this_host(
     folder: Path,
     *,
     has_strict_types: bool = False,
+    machine: str | None = None,
     arguments: Mapping[str, str] | None = None,
 ) -> Host:
     """Look at the computer that this process runs on."""
@@ -46,6 +55,7 @@ def this_host(
         memory_nbytes if memory_nbytes > 0 else None,
         folder,
         has_strict_types,
+        machine,
         arguments or {},
     )
 

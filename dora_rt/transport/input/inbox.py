@@ -69,6 +69,7 @@ class Inbox(InboxCore):
         self.ends_by_itself = not config.operators
         self._turn = 0
         self._closed_ids: set[str] = set()
+        self._held: dict[str, Subscriber] = {}
         self._receiving = threading.Lock()
         self._is_closed = False
         self._is_woken = False
@@ -103,6 +104,13 @@ class Inbox(InboxCore):
         finally:
             if True in has_turn:
                 self._receiving.release()
+
+    def sleep(self, deadline_ns: int) -> None:
+        """Sleep until something rings: a sample, also of a held input, news, or `wake`.
+
+        For the thread that waits. What rang before its last look in vain does not wake it.
+        """
+        self._doorbell.wait(deadline_ns)
 
     def wait_for_start(self) -> None:
         """Wait until inputs may flow, or the node is told to stop, or it is closed."""
@@ -141,8 +149,29 @@ class Inbox(InboxCore):
         self._is_woken = self._has_pending_calls = True
         self._doorbell.ring()
 
+    def hold(self, input_id: str) -> Subscriber:
+        """Take nothing from an input for now: what comes waits in its ring, by its policy.
+
+        For the thread that waits. Its changes, such as its end, wait as well.
+
+        Returns:
+            The input, of which this thread may take by itself.
+        """
+        for port in self._ports:
+            if port.input_id == input_id and isinstance(port, Subscriber):
+                self._held[input_id] = port
+        self._ports = [port for port in self._ports if port.input_id not in self._held]
+        return self._held[input_id]
+
+    def resume(self, input_id: str) -> None:
+        """Take from a held input again; for the thread that waits."""
+        held = self._held.pop(input_id, None)
+        if held is not None:
+            self._ports = [*self._ports, held]
+
     def close_input(self, input_id: str) -> None:
         """Take no more from one input, for good; its writer stops feeding it."""
+        self.resume(input_id)
         # First: a thread that is just moving on to a restarted writer looks here afterwards.
         self._closed_ids.add(input_id)
         for port in self._ports:
@@ -156,7 +185,7 @@ class Inbox(InboxCore):
     def close(self) -> None:
         """Take no more from any input; a thread that waits gets a NodeClosedError."""
         self._is_closed = self._has_pending_calls = True
-        for port in self._ports:
+        for port in (*self._ports, *self._held.values()):
             if isinstance(port, Subscriber):
                 port.close(self.closing())
         self._doorbell.ring()
