@@ -146,7 +146,8 @@ def initial(plan: Plan) -> dict[str, dict[str, Any]]:
 def test_values_given_at_the_start_go_before_those_of_the_file_and_the_last_one_wins():
     found = plan()
     given = [GivenParameter("tuned.yml:1:1", "old", "any", [1])]
-    given += [read_setting(found, one) for one in ("a.x.y=7", "old.t=a=b", "old.t=c")]
+    settings = (read_setting(found, one) for one in ("a.x.y=7", "old.t=a=b", "old.t=c"))
+    given += [one for one in settings if one is not None]
 
     assert initial(give_parameters(found, given)) == {
         # The longest name of a node that fits.
@@ -154,6 +155,14 @@ def test_values_given_at_the_start_go_before_those_of_the_file_and_the_last_one_
         "a.x": {"y": 7, "z": 0.5},
         "old": {"any": [1], "t": "c"},
     }
+
+
+def test_setting_of_a_node_on_another_machine_is_left_to_that_machine():
+    assert read_setting(plan(), "a.x.far.y=7", {"a.x.far", "b"}) is None
+    assert read_setting(plan(), "b.anything=7", {"b"}) is None
+    found = read_setting(plan(), "a.x.y=7", {"a.x.far"})
+    assert found is not None
+    assert (found.node, found.name, found.value) == ("a.x", "y", 7)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,24 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dora_rt.cli.command_errors import UsageError
-from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, add_run_argument, ask, connect
+from dora_rt.cli.run_client import (
+    HOW_RUNS_ARE_CALLED,
+    add_run_argument,
+    ask,
+    ask_status,
+    connect,
+    machine_of,
+)
 from dora_rt.cli.verb import HelpFormatter, Verb, exit_codes_help
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
+from dora_rt.live.whole_status import ask_far_parameters
 from dora_rt.node_parameters import show
+from dora_rt.runs import Connection
 
 _DESCRIPTION = """\
 Show and set the parameters of nodes that run. A node gets a new value at once, and keeps it when
@@ -83,30 +93,44 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     with connect(options.run, environ) as connection:
+        if options.action == "save":
+            _save(write_parameters(_ask_all(connection)), options.file)
+            return EXIT_OK
+        machine = None if options.node is None else _find_machine(connection, options.node)
+        request = partial(ask, connection, machine=machine, node=options.node)
         match options.action:
             case "list":
-                found = ask(connection, "parameters", node=options.node)["parameters"]
+                found = (
+                    _ask_all(connection)
+                    if options.node is None
+                    else request("parameters")["parameters"]
+                )
                 _print_list(found, options.node, is_json=options.json)
             case "get":
-                found = ask(connection, "parameters", node=options.node)["parameters"]
-                return _print_value(found, options)
+                return _print_value(request("parameters")["parameters"], options)
             case "set":
-                given = {"node": options.node, "name": options.name, "text": options.value}
-                value = ask(connection, "set_parameter", **given)["value"]
+                value = request("set_parameter", name=options.name, text=options.value)["value"]
                 print(f"{options.node}.{options.name} = {show(value)}")
-            case "delete":
-                given = {"node": options.node, "name": options.name}
-                answer = ask(connection, "delete_parameter", **given)
-                now = (
-                    f"= {show(answer['value'])}, as in the file"
-                    if answer["has_value"]
-                    else "is gone"
-                )
-                print(f"{options.node}.{options.name} {now}")
             case _:
-                text = write_parameters(ask(connection, "parameters")["parameters"])
-                _save(text, options.file)
+                answer = request("delete_parameter", name=options.name)
+                now = "is gone"
+                if answer["has_value"]:
+                    now = f"= {show(answer['value'])}, as in the file"
+                print(f"{options.node}.{options.name} {now}")
     return EXIT_OK
+
+
+def _find_machine(connection: Connection, node: str) -> str | None:
+    # Of one machine the launcher says what is wrong with a name.
+    if ask_status(connection).network is None:
+        return None
+    return machine_of(connection, node)
+
+
+def _ask_all(connection: Connection) -> list[dict[str, Any]]:
+    """Return the parameters of all nodes, on whatever machine."""
+    own: list[dict[str, Any]] = ask(connection, "parameters")["parameters"]
+    return [*own, *ask_far_parameters(connection, ask_status(connection))]
 
 
 def _print_list(found: list[dict[str, Any]], node: str | None, *, is_json: bool) -> None:

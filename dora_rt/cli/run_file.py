@@ -98,7 +98,7 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
             robot=options.robot,
             is_started=True,
         )
-        plan = _with_parameters(plan, options)
+        plan = _with_parameters(plan, descriptor, options)
         report = None if options.report is None else _prepare_report(options.report)
         tracing = _decide_tracing(options, environ)
         if tracing.note is not None:
@@ -267,12 +267,20 @@ def whole_path(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - Path.absolute() keeps `..`
 
 
-def _with_parameters(plan: Plan, options: RunOptions) -> Plan:
+def _with_parameters(plan: Plan, descriptor: Descriptor, options: RunOptions) -> Plan:
+    """Return a plan with the parameters of the options; those of nodes elsewhere are left to them.
+
+    So one file, and one command, are right on all machines.
+    """
+    here = (None, options.machine)
+    elsewhere = [] if options.machine is None else descriptor.nodes
+    far = {node.id for node in elsewhere if node.machine not in here}
     given = []
     if options.parameters is not None:
         found = read_parameter_file(options.parameters)
-        given += [GivenParameter(str(place), *one) for place, *one in found]
-    given += [read_setting(plan, setting) for setting in options.settings]
+        given += [GivenParameter(str(place), *one) for place, *one in found if one[0] not in far]
+    settings = (read_setting(plan, setting, far) for setting in options.settings)
+    given += [setting for setting in settings if setting is not None]
     return give_parameters(plan, given)
 
 

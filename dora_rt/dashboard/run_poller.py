@@ -12,7 +12,7 @@ from typing import Any
 from dora_rt.dashboard.picture_feed import Pictures
 from dora_rt.live.attach import LiveOutput
 from dora_rt.live.rates import EdgeRate, ProcessRate, measure
-from dora_rt.live.whole_status import ask_far_statuses, merge
+from dora_rt.live.whole_status import ask_far_parameters, ask_far_statuses, merge
 from dora_rt.node_config import to_fields
 from dora_rt.run_status import EdgeStatus, ProcessStatus, RunStatus
 from dora_rt.runs import Connection, RefusedError
@@ -23,6 +23,7 @@ PERIOD_S = 0.5
 _WINDOW = 4  # periods over which rates are measured
 POINTS = 240
 _JOIN_S = 6.0
+_FAR_PARAMETERS_PERIODS = 4  # they change seldom, and the way to them may be slow
 _MOST_POSITIONS = 256
 
 
@@ -136,16 +137,19 @@ class RunWatch:
         self._thread.join(_JOIN_S)
 
     def _ask_on(self) -> None:
+        far_parameters: list[dict[str, Any]] = []
         with self._connection:
             while not self._closing.wait(PERIOD_S):
                 try:
                     own = self._connection.status()
                     far = ask_far_statuses(self._connection, own)
                     parameters = self._connection.parameters()
+                    if far and self._count % _FAR_PARAMETERS_PERIODS == 0:
+                        far_parameters = ask_far_parameters(self._connection, own)
                 except (OSError, RefusedError) as error:
                     logger.debug("run %s answers no more: %s", self.run, error)
                     break
-                self._take(merge(own, far), parameters)
+                self._take(merge(own, far), [*parameters, *(far_parameters if far else ())])
                 self.pictures.follow(own.outputs, own.edges)
                 self.pictures.follow_far(
                     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,8 +56,15 @@ def give_parameters(plan: Plan, given: Sequence[GivenParameter]) -> Plan:
     return replace(plan, processes=tuple(processes)) if by_node else plan
 
 
-def read_setting(plan: Plan, setting: str) -> GivenParameter:
-    """Read `NODE.NAME=VALUE`, as on a command line.
+def read_setting(
+    plan: Plan, setting: str, elsewhere: Collection[str] = ()
+) -> GivenParameter | None:
+    """Read `NODE.NAME=VALUE`, as on a command line; None if the node is on another machine.
+
+    Args:
+        plan: of this machine.
+        setting: the text.
+        elsewhere: names of nodes on other machines, which check what is set for them.
 
     Raises:
         ParameterRefusedError: it is of another form, or the value does not fit.
@@ -65,13 +72,15 @@ def read_setting(plan: Plan, setting: str) -> GivenParameter:
     where = f"--set {setting}"
     target, equals, text = setting.partition("=")
     # Names of nodes have dots themselves: the longest that there is.
-    nodes = sorted(_nodes(plan), key=len, reverse=True)
+    nodes = sorted((*_nodes(plan), *elsewhere), key=len, reverse=True)
     node = next((one for one in nodes if target.startswith(f"{one}.")), None)
     if not equals or "." not in target:
         raise ParameterRefusedError(f"{where}: expected NODE.NAME=VALUE")
     if node is None:
         _find(plan, target.rpartition(".")[0], where)
         raise AssertionError("there is no such node")
+    if node in elsewhere:
+        return None
     name = target[len(node) + 1 :]
     try:
         return GivenParameter(where, node, name, _find(plan, node, where).read(name, text))

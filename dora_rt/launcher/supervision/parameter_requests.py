@@ -6,25 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 from dora_rt.errors import ParameterRefusedError
-from dora_rt.launcher.requests import Requester
+from dora_rt.launcher.requests import Asker
 from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.node_parameters import NodeParameters, Parameter, kind_of, show
 from dora_rt.redaction import message_without_secrets
 
 
-def list_all(run: Run, requester: Requester, request: dict[str, Any]) -> None:
+def list_all(run: Run, asker: Asker, request: dict[str, Any]) -> None:
     """Answer with all parameters, or those of the node that the request names."""
     node = request.get("node")
 
     def answer() -> None:
         nodes = run.parameters.nodes() if node is None else (str(node),)
         found = [entry for one in nodes for entry in _describe(run, one)]
-        requester.reply({"parameters": found})
+        asker.reply({"parameters": found})
 
-    _refusing(requester, answer)
+    _refusing(asker, answer)
 
 
-def set_value(run: Run, requester: Requester, request: dict[str, Any]) -> None:
+def set_value(run: Run, asker: Asker, request: dict[str, Any]) -> None:
     """Set a parameter to `value`, or to what `text` stands for; answer with the value."""
     node, name = str(request.get("node")), str(request.get("name"))
 
@@ -38,13 +38,13 @@ def set_value(run: Run, requester: Requester, request: dict[str, Any]) -> None:
             raise ParameterRefusedError("expected 'value', or 'text'")
         if run.parameters.set(node, name, value):
             shown = message_without_secrets(show(value))
-            run.console.notice(f"{node}.{name} = {shown}: asked by process {requester.pid}")
-        requester.reply({"value": value})
+            run.console.notice(f"{node}.{name} = {shown}: asked by {asker.who}")
+        asker.reply({"value": value})
 
-    _refusing(requester, answer)
+    _refusing(asker, answer)
 
 
-def delete(run: Run, requester: Requester, request: dict[str, Any]) -> None:
+def delete(run: Run, asker: Asker, request: dict[str, Any]) -> None:
     """Take back what was set; answer with the value in the file, if there is one."""
     node, name = str(request.get("node")), str(request.get("name"))
 
@@ -60,10 +60,10 @@ def delete(run: Run, requester: Requester, request: dict[str, Any]) -> None:
             if name in values
             else "has no value any more"
         )
-        run.console.notice(f"{node}.{name} {now}: asked by process {requester.pid}")
-        requester.reply({"value": values.get(name), "has_value": name in values})
+        run.console.notice(f"{node}.{name} {now}: asked by {asker.who}")
+        asker.reply({"value": values.get(name), "has_value": name in values})
 
-    _refusing(requester, answer)
+    _refusing(asker, answer)
 
 
 def _find(run: Run, node: str) -> NodeParameters:
@@ -73,13 +73,13 @@ def _find(run: Run, node: str) -> NodeParameters:
     return named
 
 
-def _refusing(requester: Requester, answer: Callable[[], None]) -> None:
+def _refusing(asker: Asker, answer: Callable[[], None]) -> None:
     try:
         answer()
     except ParameterRefusedError as error:
-        requester.refuse(str(error))
+        asker.refuse(str(error))
     except OSError as error:
-        requester.refuse(f"the value cannot be written: {error.strerror}")
+        asker.refuse(f"the value cannot be written: {error.strerror}")
 
 
 def _describe(run: Run, node: str) -> list[dict[str, Any]]:
