@@ -1,0 +1,1 @@
+"""Exchange messages with robots that speak ROS 2, where no ROS is installed."""
