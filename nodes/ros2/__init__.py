@@ -1,1 +1,160 @@
 """Exchange messages with robots that speak ROS 2, where no ROS is installed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dora_rt.errors import DoraRtError
+
+from ..options import NodeParser, add_option, add_switch, file_path, one_of, whole_number
+
+if TYPE_CHECKING:
+    from dora_rt import Node
+
+    from .bridge import Bridge
+    from .routes import Route
+
+__all__ = ["main", "parse_options"]
+
+logger = logging.getLogger(__name__)
+
+_ROUTER = "tcp/127.0.0.1:7447"
+_DISTROS = ("humble", "iron", "jazzy", "kilted", "lyrical", "rolling")
+_EPILOG = f"""\
+A route is PORT=TOPIC:PACKAGE/TYPE and perhaps, behind commas: reliable or best_effort, latched,
+depth=N, arrow (messages as structs of Arrow), frame_id=NAME. Inputs are published, and outputs get
+what is subscribed to. Pictures, boxes, point clouds, poses, speeds, text and numbers are the arrays
+that the other nodes have; docs/ros2.md has the table. Other messages are structs of Arrow.
+
+The robot runs rmw_zenoh (RMW_IMPLEMENTATION=rmw_zenoh_cpp) and its router (ros2 run rmw_zenoh_cpp
+rmw_zenohd); --start-router is one without ROS.
+
+examples:
+  --publish image=/camera/image:sensor_msgs/Image
+  --subscribe "speed=/cmd_vel:geometry_msgs/Twist map=/map:nav_msgs/OccupancyGrid,latched"
+  --router tcp/192.168.1.20:7447        the robot's [default: {_ROUTER}]
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the node until its inputs or the dataflow end; return the exit status."""
+    options = parse_options(argv, os.environ)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    from dora_rt import Node
+
+    from .bridge import run
+    from .zenoh_transport import Router, import_zenoh
+
+    try:
+        import_zenoh()
+        with Node() as node, contextlib.ExitStack() as stack:
+            bridge = _make_bridge(node, options)
+            if options.start_router:
+                stack.callback(Router.open(options.router).close)
+            run(node, bridge)
+    except DoraRtError as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
+    """Read the options: from the command line, else `env:` of the file, else outside."""
+    from .routes import parse_routes
+
+    parser = NodeParser("ros2", __doc__, _EPILOG)
+    text = "routes of the inputs that are published, with blanks between them"
+    add_option(parser, environ, "--publish", parse_routes, None, text)
+    text = "routes of the topics that are subscribed to"
+    add_option(parser, environ, "--subscribe", parse_routes, None, text)
+    add_option(parser, environ, "--router", str, _ROUTER, "where the router of zenoh is")
+    text = "be the router there, for robots that have none"
+    add_switch(parser, environ, "--start-router", text, from_outside=False)
+    text = "domain of ROS"
+    domain = whole_number(0, 232)
+    default = _domain_of_ros(parser, environ)
+    add_option(parser, environ, "--domain", domain, default, f"{text}; else ROS_DOMAIN_ID")
+    text = "namespace of the node, before relative names"
+    add_option(parser, environ, "--namespace", _namespace, "/", text)
+    text = "name of the node in ROS; else its id"
+    add_option(parser, environ, "--name", _node_name, None, text)
+    text = "release of the robot's ROS; only humble differs"
+    add_option(parser, environ, "--distro", one_of(*_DISTROS), "jazzy", text)
+    text = "folder with texts of messages, FOLDER/PACKAGE/msg/NAME.msg, before those of dora_rt"
+    add_option(parser, environ, "--interfaces", file_path, None, text)
+    return parser.parse_args(argv)
+
+
+def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
+    """Make topics of the routes.
+
+    Raises:
+        DoraRtError: they do not fit the dataflow file, or a type is not known.
+    """
+    from .bridge import Bridge
+    from .interfaces import Interfaces
+    from .ros_entities import Identity, Role
+    from .topics import Queue, RouteError, TopicMaker, check_ports
+    from .zenoh_transport import ZenohTransport
+
+    published: list[Route] = options.publish or []
+    subscribed: list[Route] = options.subscribe or []
+    if not published and not subscribed:
+        raise RouteError(
+            f"node '{node.id()}' has no routes, and so nothing to do; in the dataflow file write "
+            "at this node: args: --publish image=/camera/image:sensor_msgs/Image"
+        )
+    check_ports(node.id(), "input", published, node.input_ids(), "--publish")
+    check_ports(node.id(), "output", subscribed, node.output_ids(), "--subscribe")
+    for port in {*node.output_ids()} - {route.port for route in subscribed}:
+        logger.warning("output '%s' stays empty: no route of --subscribe has it", port)
+    for port in {*node.input_ids()} - {route.port for route in published}:
+        logger.warning("input '%s' is not used: no route of --publish has it", port)
+    name = options.name or re.sub(r"\W", "_", node.id())
+    identity = Identity(name, options.namespace, options.domain)
+    folders = [options.interfaces] if options.interfaces else []
+    interfaces = Interfaces([*folders, *_folders_of_ros(os.environ)])
+    maker = TopicMaker(identity, interfaces, has_hashes=options.distro != "humble")
+    inputs = {name: Queue.of([queue]) for name, queue in node.input_queues().items()}
+    outputs = {name: Queue.of(queues) for name, queues in node.output_queues().items()}
+    return Bridge(
+        node,
+        [maker.make(one, Role.PUBLISHER, inputs.get(one.port, Queue())) for one in published],
+        [maker.make(one, Role.SUBSCRIPTION, outputs[one.port]) for one in subscribed],
+        partial(ZenohTransport.open, options.router, identity),
+    )
+
+
+def _folders_of_ros(environ: Mapping[str, str]) -> list[Path]:
+    """Return where a ROS that the shell has sourced keeps its texts."""
+    prefixes = filter(None, environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))
+    return [Path(prefix) / "share" for prefix in prefixes]
+
+
+def _domain_of_ros(parser: NodeParser, environ: Mapping[str, str]) -> int:
+    text = environ.get("ROS_DOMAIN_ID", "").strip() or "0"
+    try:
+        return whole_number(0, 232)(text)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"environment variable ROS_DOMAIN_ID={text}: {error}")
+
+
+def _namespace(text: str) -> str:
+    if re.fullmatch(r"/|(/[A-Za-z_]\w*)+", text, re.ASCII) is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no namespace as / or /robot1")
+    return text
+
+
+def _node_name(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII) is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no name of a node: letters, digits and _")
+    return text

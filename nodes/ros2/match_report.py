@@ -1,0 +1,97 @@
+"""Say who is at the other end of a topic or service, and why nobody is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from .ros_entities import Endpoint, RemoteEndpoint, Role
+from .zenoh_keys import HASH_OF_HUMBLE
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_NS = 5_000_000_000
+_WORDS = {
+    Role.PUBLISHER: "publishes",
+    Role.SUBSCRIPTION: "subscribes to",
+    Role.SERVER: "serves",
+    Role.CLIENT: "calls",
+}
+
+
+class MatchReport:
+    """Log what has changed for each end that this node has; nothing twice.
+
+    Args:
+        endpoints: of this node.
+        begin_ns: when it looked first: others may need a moment to show up.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint], begin_ns: int) -> None:
+        self._endpoints = endpoints
+        self._begin_ns = begin_ns
+        self._told: dict[Endpoint, str] = {}
+
+    def look(self, remote: Iterable[RemoteEndpoint], now_ns: int) -> None:
+        """Compare with what there is now."""
+        known = list(remote)
+        for endpoint in self._endpoints:
+            text, is_problem = describe_match(endpoint, known)
+            is_early = now_ns - self._begin_ns < _PATIENCE_NS
+            if self._told.get(endpoint) == text or (is_problem and is_early):
+                continue
+            self._told[endpoint] = text
+            logger.log(logging.WARNING if is_problem else logging.INFO, "%s", text)
+
+
+def describe_match(endpoint: Endpoint, remote: Sequence[RemoteEndpoint]) -> tuple[str, bool]:
+    """Return in words who matches an end, and whether that is a problem."""
+    counterpart = endpoint.role.counterpart
+    verb = _WORDS[counterpart]
+    there = [one for one in remote if one.name == endpoint.name and one.role is counterpart]
+    matching = [
+        one
+        for one in there
+        if (one.type_name, one.type_hash) == (endpoint.type_name, endpoint.type_hash)
+    ]
+    if matching:
+        return f"{endpoint.name}: {_nodes(matching)} {verb} it", False
+    same_type = [one for one in there if one.type_name == endpoint.type_name]
+    if same_type:
+        return _other_hash(endpoint, same_type, verb), True
+    if there:
+        types = ", ".join(sorted({one.type_name for one in there}))
+        return (
+            f"{endpoint.name}: {_nodes(there)} {verb} it as {types}, and this node has "
+            f"{endpoint.type_name}: nothing will pass",
+            True,
+        )
+    near = sorted(
+        {
+            one.name
+            for one in remote
+            if one.role is counterpart and one.type_name == endpoint.type_name
+        }
+    )
+    hint = f"; there is {', '.join(near[:5])} of its type" if near else ""
+    return f"{endpoint.name}: nobody {verb} it so far{hint}", True
+
+
+def _other_hash(endpoint: Endpoint, there: Sequence[RemoteEndpoint], verb: str) -> str:
+    theirs = there[0].type_hash
+    begin = (
+        f"{endpoint.name}: {_nodes(there)} {verb} it, but its {endpoint.type_name} has another "
+        f"type hash, and so nothing will pass"
+    )
+    if theirs == HASH_OF_HUMBLE:
+        return f"{begin}: it is of ROS 2 Humble, which has none; write --distro humble"
+    if endpoint.type_hash == HASH_OF_HUMBLE:
+        return f"{begin}: it is newer than ROS 2 Humble; leave --distro humble out"
+    return (
+        f"{begin}: {theirs[:15]}... there, {endpoint.type_hash[:15]}... here; give the texts of "
+        "the robot's messages (its folder share/) with --interfaces"
+    )
+
+
+def _nodes(endpoints: Sequence[RemoteEndpoint]) -> str:
+    return ", ".join(sorted({one.node for one in endpoints}))

@@ -1,0 +1,261 @@
+"""Speak to ROS 2 by zenoh as rmw_zenoh does: the only module here that imports zenoh."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from dora_rt.errors import DoraRtError, ExtraMissingError
+
+from .ros_entities import Endpoint, Identity, NoConnectionError, RemoteEndpoint
+from .zenoh_keys import (
+    Attachment,
+    all_tokens,
+    data_key,
+    endpoint_token,
+    node_token,
+    read_token,
+)
+
+# Of opening a session: a robot that is switched off refuses nothing.
+_CONNECT_TIMEOUT_MS = 2000
+
+Take = Callable[[bytes], None]
+
+
+class RouterAddressError(DoraRtError):
+    """An address is none of zenoh, or no router can listen there."""
+
+
+class ZenohTransport:
+    """A node of ROS 2 on a session of zenoh.
+
+    Args:
+        session: an open one.
+        identity: the node.
+    """
+
+    def __init__(self, session: Any, identity: Identity) -> None:
+        self._zenoh = import_zenoh()
+        self._session = session
+        self._id = str(session.zid())
+        self._identity = identity
+        self._numbers = itertools.count(1)
+        self._declared: list[Any] = []
+        self._threads: list[threading.Thread] = []
+        self._remote: dict[str, RemoteEndpoint] = {}
+        self._remote_lock = threading.Lock()
+        self._declare_token(node_token(self._id, identity))
+        self._declared.append(
+            session.liveliness().declare_subscriber(
+                all_tokens(identity.domain), self._note_token, history=True
+            )
+        )
+
+    @classmethod
+    def open(cls, address: str, identity: Identity) -> ZenohTransport:
+        """Connect to a router.
+
+        Raises:
+            NoConnectionError: none answers there.
+            RouterAddressError: it is no address.
+            ExtraMissingError: zenoh is not installed.
+        """
+        session = _open(
+            {
+                "mode": "client",
+                "connect/endpoints": [address],
+                "connect/timeout_ms": _CONNECT_TIMEOUT_MS,
+            },
+            address,
+        )
+        return cls(session, identity)
+
+    def has_router(self) -> bool:
+        """Whether the router is there; a lost one is connected to again by itself."""
+        return bool(self._session.info.routers_zid())
+
+    def remote_endpoints(self) -> list[RemoteEndpoint]:
+        """Return what other nodes have, as far as it is known."""
+        with self._remote_lock:
+            return list(self._remote.values())
+
+    def advertise(self, endpoint: Endpoint) -> ZenohPublisher:
+        """Publish a topic."""
+        key = data_key(self._identity.domain, endpoint)
+        control = self._zenoh.CongestionControl
+        options: dict[str, Any] = {
+            "congestion_control": control.BLOCK if endpoint.qos.is_reliable else control.DROP,
+            "express": True,
+        }
+        if endpoint.qos.is_latched:
+            import zenoh.ext as extension
+
+            publisher = extension.declare_advanced_publisher(
+                self._session,
+                key,
+                cache=extension.CacheConfig(endpoint.qos.depth),
+                publisher_detection=True,
+                **options,
+            )
+        else:
+            publisher = self._session.declare_publisher(key, **options)
+        self._declared.append(publisher)
+        gid = self._declare_endpoint(endpoint)
+        return ZenohPublisher(publisher, gid, is_latched=endpoint.qos.is_latched)
+
+    def subscribe(self, endpoint: Endpoint, take: Take) -> None:
+        """Give each message of a topic to `take`, in a thread of its own.
+
+        As many messages wait as the QoS says. Behind those of a reliable topic the sender waits,
+        else the oldest go.
+        """
+        key = data_key(self._identity.domain, endpoint)
+        channels = self._zenoh.handlers
+        channel = channels.FifoChannel if endpoint.qos.is_reliable else channels.RingChannel
+        handler = channel(endpoint.qos.depth)
+        if endpoint.qos.is_latched:
+            import zenoh.ext as extension
+
+            history = extension.HistoryConfig(
+                detect_late_publishers=True, max_samples=endpoint.qos.depth
+            )
+            subscriber = extension.declare_advanced_subscriber(
+                self._session, key, handler, history=history
+            )
+        else:
+            subscriber = self._session.declare_subscriber(key, handler)
+        self._declared.append(subscriber)
+        self._declare_endpoint(endpoint)
+        self._start_thread(endpoint.name, lambda: self._receive(subscriber, take))
+
+    def close(self) -> None:
+        """Leave; may be called twice."""
+        if not self._session.is_closed():
+            # It takes back all that was declared, and wakes the threads that wait.
+            self._session.close()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(_CONNECT_TIMEOUT_MS / 1000)
+
+    def _receive(self, subscriber: Any, take: Take) -> None:
+        while True:
+            try:
+                sample = subscriber.recv()
+            except self._zenoh.ZError:
+                return  # undeclared
+            take(sample.payload.to_bytes())
+
+    def _start_thread(self, name: str, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, name=f"ros2 {name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _declare_endpoint(self, endpoint: Endpoint) -> bytes:
+        """Let other nodes know of an end; return the id that its messages carry."""
+        number = next(self._numbers)
+        self._declare_token(endpoint_token(self._id, number, self._identity, endpoint))
+        return uuid.uuid4().bytes
+
+    def _declare_token(self, key: str) -> None:
+        self._declared.append(self._session.liveliness().declare_token(key))
+
+    def _note_token(self, sample: Any) -> None:
+        key = str(sample.key_expr)
+        found = read_token(key)
+        if found is None or found[0] == self._id:
+            return
+        with self._remote_lock:
+            if sample.kind == self._zenoh.SampleKind.PUT:
+                self._remote[key] = found[1]
+            else:
+                self._remote.pop(key, None)
+
+
+class ZenohPublisher:
+    """A topic that this node publishes."""
+
+    def __init__(self, publisher: Any, gid: bytes, *, is_latched: bool) -> None:
+        self._publisher = publisher
+        self._gid = gid
+        self._numbers = itertools.count(1)
+        self._is_latched = is_latched
+
+    def is_wanted(self) -> bool:
+        """Whether somebody subscribes to it, or may later and still get what is sent now."""
+        return self._is_latched or bool(self._publisher.matching_status.matching)
+
+    def publish(self, message: bytes | bytearray) -> None:
+        """Send a message."""
+        attachment = Attachment(next(self._numbers), time.time_ns(), self._gid)
+        self._publisher.put(message, attachment=attachment.to_bytes())
+
+
+class Router:
+    """A router of zenoh in this process, in the place of rmw_zenohd."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    @classmethod
+    def open(cls, address: str) -> Router:
+        """Listen at an address.
+
+        Raises:
+            RouterAddressError: it is no address, or another program listens there.
+            ExtraMissingError: zenoh is not installed.
+        """
+        try:
+            return cls(_open({"mode": "router", "listen/endpoints": [address]}, address))
+        except NoConnectionError as error:
+            raise RouterAddressError(
+                f"no router can listen at {address}, perhaps because one does already: "
+                f"{error.__cause__}"
+            ) from error
+
+    def close(self) -> None:
+        """Listen no more; may be called twice."""
+        if not self._session.is_closed():
+            self._session.close()
+
+
+def import_zenoh() -> Any:
+    """Return the module of zenoh.
+
+    Raises:
+        ExtraMissingError: it is not installed.
+    """
+    try:
+        import zenoh
+    except ImportError as error:
+        raise ExtraMissingError(
+            f"zenoh is needed: pip install 'dora_rt[ros2]' ({error})"
+        ) from error
+    return zenoh
+
+
+def _open(settings: dict[str, Any], address: str) -> Any:
+    zenoh = import_zenoh()
+    config = zenoh.Config()
+    common = {
+        "scouting/multicast/enabled": False,
+        "timestamping/enabled": True,
+        # Its files in /dev/shm stay behind when a process is killed.
+        "transport/shared_memory/enabled": False,
+    }
+    try:
+        for key, value in {**common, **settings}.items():
+            config.insert_json5(key, json.dumps(value))
+    except zenoh.ZError as error:
+        raise RouterAddressError(
+            f"{address!r} is no address as tcp/127.0.0.1:7447: {error}"
+        ) from error
+    try:
+        return zenoh.open(config)
+    except zenoh.ZError as error:
+        raise NoConnectionError(f"no router answers at {address}") from error
