@@ -76,6 +76,10 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_option(parser, environ, "--publish", parse_routes, None, text)
     text = "routes of the topics that are subscribed to"
     add_option(parser, environ, "--subscribe", parse_routes, None, text)
+    text = "routes of services that inputs call; answers leave at the outputs of the same names"
+    add_option(parser, environ, "--call", parse_routes, None, text)
+    text = "routes of services that outputs are asked for; answers come at inputs of the same names"
+    add_option(parser, environ, "--serve", parse_routes, None, text)
     add_option(parser, environ, "--router", str, _ROUTER, "where the router of zenoh is")
     text = "be the router there, for robots that have none"
     add_switch(parser, environ, "--start-router", text, from_outside=False)
@@ -100,25 +104,26 @@ def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
     Raises:
         DoraRtError: they do not fit the dataflow file, or a type is not known.
     """
-    from .bridge import Bridge
+    from .bridge import Bridge, Exchange
     from .interfaces import Interfaces
     from .ros_entities import Identity, Role
+    from .service_exchange import CalledService, ServedService
+    from .topic_exchange import Publication, Subscription
     from .topics import Queue, RouteError, TopicMaker, check_ports
     from .zenoh_transport import ZenohTransport
 
     published: list[Route] = options.publish or []
     subscribed: list[Route] = options.subscribe or []
-    if not published and not subscribed:
+    called: list[Route] = options.call or []
+    served: list[Route] = options.serve or []
+    if not (published or subscribed or called or served):
         raise RouteError(
             f"node '{node.id()}' has no routes, and so nothing to do; in the dataflow file write "
             "at this node: args: --publish image=/camera/image:sensor_msgs/Image"
         )
-    check_ports(node.id(), "input", published, node.input_ids(), "--publish")
-    check_ports(node.id(), "output", subscribed, node.output_ids(), "--subscribe")
-    for port in {*node.output_ids()} - {route.port for route in subscribed}:
-        logger.warning("output '%s' stays empty: no route of --subscribe has it", port)
-    for port in {*node.input_ids()} - {route.port for route in published}:
-        logger.warning("input '%s' is not used: no route of --publish has it", port)
+    both = [*called, *served]
+    check_ports(node.id(), "input", [*published, *both], node.input_ids())
+    check_ports(node.id(), "output", [*subscribed, *both], node.output_ids())
     name = options.name or re.sub(r"\W", "_", node.id())
     identity = Identity(name, options.namespace, options.domain)
     folders = [options.interfaces] if options.interfaces else []
@@ -126,12 +131,16 @@ def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
     maker = TopicMaker(identity, interfaces, has_hashes=options.distro != "humble")
     inputs = {name: Queue.of([queue]) for name, queue in node.input_queues().items()}
     outputs = {name: Queue.of(queues) for name, queues in node.output_queues().items()}
-    return Bridge(
-        node,
-        [maker.make(one, Role.PUBLISHER, inputs.get(one.port, Queue())) for one in published],
-        [maker.make(one, Role.SUBSCRIPTION, outputs[one.port]) for one in subscribed],
-        partial(ZenohTransport.open, options.router, identity),
-    )
+    exchanges: list[Exchange] = []
+    for route in published:
+        queue = inputs.get(route.port, Queue())
+        exchanges.append(Publication(maker.make(route, Role.PUBLISHER, queue)))
+    for route in subscribed:
+        topic = maker.make(route, Role.SUBSCRIPTION, outputs[route.port])
+        exchanges.append(Subscription(topic))
+    exchanges += [CalledService(maker.make_service(route, Role.CLIENT)) for route in called]
+    exchanges += [ServedService(maker.make_service(route, Role.SERVER)) for route in served]
+    return Bridge(node, exchanges, partial(ZenohTransport.open, options.router, identity))
 
 
 def _folders_of_ros(environ: Mapping[str, str]) -> list[Path]:

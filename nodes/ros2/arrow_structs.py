@@ -103,6 +103,7 @@ def _import_pyarrow() -> Any:
         import pyarrow
     except ImportError as error:
         raise ExtraMissingError(
-            f"messages of this type become structs of Arrow: pip install 'dora_rt[arrow]' ({error})"
+            "messages of this type become structs of Arrow: pip install 'dora_rt[arrow]', or write "
+            f",json behind the route ({error})"
         ) from error
     return pyarrow

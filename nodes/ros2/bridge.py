@@ -1,12 +1,11 @@
-"""Topics of ROS 2 and the inputs and outputs of the node: each message on its way."""
+"""The node between a dataflow and a system of ROS 2: connect, and connect again."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dora_rt.errors import NodeClosedError
@@ -14,9 +13,9 @@ from dora_rt.errors import NodeClosedError
 from ..next_event import next_event
 from ..odd_samples import OddSamples
 from ..used_ports import singles
-from .cdr import CdrError, Codec
+from .cdr import CdrError
 from .match_report import MatchReport
-from .native_values import STAMP_NS, Converter, ValueMismatchError, from_ns
+from .native_values import STAMP_NS, Native, ValueMismatchError, Values, from_ns
 from .ros_entities import Endpoint, NoConnectionError, RemoteEndpoint
 
 if TYPE_CHECKING:
@@ -42,6 +41,28 @@ class Publisher(Protocol):
         """Send a message."""
 
 
+class Client(Protocol):
+    """A service that the node calls."""
+
+    def call(self, request: bytes, take: Callable[[bytes | None], None], timeout_s: float) -> None:
+        """Ask; `take` gets the answer once, in another thread, or None if there is none."""
+
+
+class Request(Protocol):
+    """A request of another node."""
+
+    @property
+    def id(self) -> str:
+        """What no other request has."""
+
+    @property
+    def content(self) -> bytes:
+        """The message."""
+
+    def answer(self, response: bytes) -> None:
+        """Answer it, once."""
+
+
 class Transport(Protocol):
     """A node in a system of ROS 2; `ZenohTransport` is one."""
 
@@ -57,50 +78,108 @@ class Transport(Protocol):
     def subscribe(self, endpoint: Endpoint, take: Callable[[bytes], None]) -> None:
         """Give each message of a topic to `take`."""
 
+    def call(self, endpoint: Endpoint) -> Client:
+        """Be a client of a service."""
+
+    def serve(self, endpoint: Endpoint, take: Callable[[Request], None]) -> None:
+        """Give each request of a service to `take`."""
+
     def close(self) -> None:
         """Leave."""
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A topic and the port of the node that it belongs to."""
+class Exchange(Protocol):
+    """What one route needs: a topic that is published, a service that is called, and so on."""
 
-    port: str
-    endpoint: Endpoint
-    codec: Codec
-    converter: Converter
-    frame_id: str | None = None
+    endpoints: tuple[Endpoint, ...]
+    input_id: str | None
+
+    def begin(self, transport: Transport, outlet: Outlet) -> None:
+        """Declare the ends; the connection is there."""
+
+    def end(self) -> None:
+        """Forget the ends; the connection is being closed."""
+
+    def take(self, event: Event) -> bool:
+        """Take a sample of `input_id`; return whether it went out, False if it need not.
+
+        Raises:
+            NoConnectionError: it cannot go out now.
+            ValueMismatchError: it cannot be made a message.
+            CdrError: it does not fit into the message.
+        """
 
 
-class Bridge:
-    """Connect, and connect again; publish what comes, and send what is received.
+class Outlet:
+    """Where the exchanges send samples, from threads of the transport.
 
     Args:
         node: the node.
-        published: the topics of the inputs.
-        subscribed: the topics of the outputs.
+    """
+
+    def __init__(self, node: NodeLike) -> None:
+        self._node = node
+        self._odd_messages = OddSamples("{}".format)
+        self._failure: Exception | None = None
+        self.received = 0
+
+    def guarded(self, name: str, work: Callable[[], None]) -> None:
+        """Do what a message of a topic or service asks for; a bad one costs only itself."""
+        try:
+            work()
+            self.received += 1
+        except (CdrError, ValueMismatchError) as error:
+            self._odd_messages.add(name, error)
+        except NodeClosedError:
+            logger.debug("told to stop while sending")
+        except Exception as error:
+            # For the main thread, which ends the node by it.
+            self._failure = error
+
+    def send(self, output_id: str, native: Native, metadata: Values | None = None) -> None:
+        """Send a value; the stamp of a capture just now is its origin."""
+        captured_ns = _captured_ns(native.metadata.get(STAMP_NS))
+        self._node.send_output(
+            output_id,
+            native.value,
+            {**native.metadata, **(metadata or {})},
+            captured_ns=captured_ns,
+        )
+
+    def check(self) -> None:
+        """Raise what ended one of the threads, if something did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def summary(self) -> list[str]:
+        """Return what was left out, in words."""
+        return self._odd_messages.summary()
+
+
+class Bridge:
+    """Keep connected, and give samples to the exchanges that they are for.
+
+    Args:
+        node: the node.
+        exchanges: its routes.
         connect: opens the transport, or raises `NoConnectionError`.
     """
 
     def __init__(
         self,
         node: NodeLike,
-        published: Sequence[Topic],
-        subscribed: Sequence[Topic],
+        exchanges: Sequence[Exchange],
         connect: Callable[[], Transport],
     ) -> None:
-        self._node = node
-        self._published = {topic.port: topic for topic in published}
-        self._subscribed = tuple(subscribed)
+        self._exchanges = tuple(exchanges)
+        self._by_input = {one.input_id: one for one in exchanges if one.input_id is not None}
         self._connect = connect
-        self._publishers: Mapping[str, Publisher] = {}
         self._is_closing = threading.Event()
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
+        self._outlet = Outlet(node)
         self._odd_inputs = OddSamples()
-        self._odd_messages = OddSamples("topic {}".format)
         self.sent = 0
         self.unsent = 0
-        self.received = 0
         # A daemon: a connection that hangs must not keep the process.
         self._thread = threading.Thread(target=self._keep_connected, name="ros2", daemon=True)
 
@@ -112,47 +191,35 @@ class Bridge:
         self._is_closing.set()
         self._thread.join(_CLOSING_TIMEOUT_S)
 
+    @property
+    def received(self) -> int:
+        """Messages that became samples."""
+        return self._outlet.received
+
     def check(self) -> None:
         """Raise what ended one of the threads, if something did."""
+        self._outlet.check()
         if self._failure is not None:
             raise self._failure
 
-    def publish(self, event: Event) -> None:
-        """Publish a sample; what cannot be is left out, counted and told."""
-        topic = self._published.get(event.id)
-        if topic is None:
-            return
-        publisher = self._publishers.get(event.id)
-        if publisher is None:
-            self.unsent += 1
-            return
-        if not publisher.is_wanted():
+    def take(self, event: Event) -> None:
+        """Send on a sample; what cannot be is left out, counted and told."""
+        exchange = self._by_input.get(event.id)
+        if exchange is None:
             return
         try:
-            publisher.publish(self._message(topic, event))
+            self.sent += exchange.take(event)
+        except NoConnectionError:
+            self.unsent += 1
         except (ValueMismatchError, CdrError) as error:
             self._odd_inputs.add(event.id, error)
-            return
-        self.sent += 1
 
     def summary(self) -> list[str]:
         """Return what was exchanged and what was left out, in words."""
-        lines = [f"{self.sent} messages published, {self.received} received"]
+        lines = [f"{self.sent} messages sent, {self.received} received"]
         if self.unsent:
             lines.append(f"{self.unsent} samples came while there was no connection")
-        return [*lines, *self._odd_inputs.summary(), *self._odd_messages.summary()]
-
-    def _message(self, topic: Topic, event: Event) -> bytearray:
-        metadata = event.metadata
-        frame_id = topic.frame_id or metadata.get("frame_id")
-        stamp_ns = metadata.get(STAMP_NS)
-        if not isinstance(stamp_ns, int):
-            stamp_ns = time.time_ns() - (time.monotonic_ns() - event.origin_ns)
-        header = {
-            "stamp": from_ns(stamp_ns),
-            "frame_id": frame_id if isinstance(frame_id, str) else event.id,
-        }
-        return topic.codec.encode(topic.converter.to_message(event.value, metadata, header))
+        return [*lines, *self._odd_inputs.summary(), *self._outlet.summary()]
 
     def _keep_connected(self) -> None:
         try:
@@ -160,10 +227,12 @@ class Bridge:
             if transport is None:
                 return
             try:
-                self._declare(transport)
+                for exchange in self._exchanges:
+                    exchange.begin(transport, self._outlet)
                 self._watch(transport)
             finally:
-                self._publishers = {}
+                for exchange in self._exchanges:
+                    exchange.end()
                 transport.close()
         except Exception as error:
             # For the main thread, which ends the node by it.
@@ -182,16 +251,9 @@ class Bridge:
             self._is_closing.wait(_RETRY_S)
         return None
 
-    def _declare(self, transport: Transport) -> None:
-        for topic in self._subscribed:
-            transport.subscribe(topic.endpoint, self._taker(topic))
-        self._publishers = {
-            port: transport.advertise(topic.endpoint) for port, topic in self._published.items()
-        }
-
     def _watch(self, transport: Transport) -> None:
-        topics = (*self._published.values(), *self._subscribed)
-        report = MatchReport([topic.endpoint for topic in topics], time.monotonic_ns())
+        endpoints = [endpoint for one in self._exchanges for endpoint in one.endpoints]
+        report = MatchReport(endpoints, time.monotonic_ns())
         was_connected = True
         while not self._is_closing.wait(_RETRY_S):
             is_connected = transport.has_router()
@@ -205,28 +267,9 @@ class Bridge:
             if remote is not None:
                 report.look(remote, time.monotonic_ns())
 
-    def _taker(self, topic: Topic) -> Callable[[bytes], None]:
-        def take(message: bytes) -> None:
-            try:
-                self._send(topic, message)
-            except (CdrError, ValueMismatchError) as error:
-                self._odd_messages.add(topic.endpoint.name, error)
-            except NodeClosedError:
-                logger.debug("told to stop while sending")
-            except Exception as error:
-                self._failure = error
-
-        return take
-
-    def _send(self, topic: Topic, message: bytes) -> None:
-        native = topic.converter.to_native(topic.codec.decode(message))
-        captured_ns = _captured_ns(native.metadata.get(STAMP_NS))
-        self._node.send_output(topic.port, native.value, native.metadata, captured_ns=captured_ns)
-        self.received += 1
-
 
 def run(node: NodeLike, bridge: Bridge) -> None:
-    """Publish and receive until the node's inputs or the dataflow end.
+    """Exchange messages until the node's inputs or the dataflow end.
 
     Raises:
         DoraRtError: the transport cannot work.
@@ -241,9 +284,22 @@ def run(node: NodeLike, bridge: Bridge) -> None:
             if event is None:
                 break
             for one in singles([event]):
-                bridge.publish(one)
+                bridge.take(one)
     for line in bridge.summary():
         logger.info("%s", line)
+
+
+def header_of(event: Event, frame_id: str | None) -> Values:
+    """Return the header of what a sample becomes: the moment of its capture, and its frame."""
+    metadata = event.metadata
+    frame = frame_id or metadata.get("frame_id")
+    stamp_ns = metadata.get(STAMP_NS)
+    if not isinstance(stamp_ns, int):
+        stamp_ns = time.time_ns() - (time.monotonic_ns() - event.origin_ns)
+    return {
+        "stamp": from_ns(stamp_ns),
+        "frame_id": frame if isinstance(frame, str) else event.id,
+    }
 
 
 def _captured_ns(stamp_ns: Any) -> int | None:

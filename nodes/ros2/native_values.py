@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from dora_rt.errors import DoraRtError
 
-from ..json_values import parse_json
+from ..json_values import json_bytes, parse_json
 from . import arrow_structs
 from .interface_text import Message
 from .interfaces import Interfaces
@@ -52,6 +53,14 @@ class Conversion:
     to_message: ToMessage
 
 
+class Form(Enum):
+    """Which values messages become."""
+
+    NATIVE = "native"
+    ARROW = "arrow"
+    JSON = "json"
+
+
 class Converter:
     """Convert the messages of one type.
 
@@ -59,7 +68,7 @@ class Converter:
         message: the type.
         interfaces: where the types of its fields are found.
         conversions: by the full name of a message, how it is converted.
-        as_arrow: whether messages become structs of Arrow, also where they could be arrays.
+        form: which values messages become; those without a conversion never become native ones.
     """
 
     def __init__(
@@ -67,13 +76,12 @@ class Converter:
         message: Message,
         interfaces: Interfaces,
         conversions: Mapping[str, Conversion],
-        *,
-        as_arrow: bool = False,
+        form: Form = Form.NATIVE,
     ) -> None:
         self._message = message
         self._interfaces = interfaces
         self._conversion = conversions.get(message.name)
-        self._as_arrow = as_arrow or self._conversion is None
+        self._form = form
         first = message.fields[0] if message.fields else None
         self._has_header = first is not None and first.base == HEADER and first.name == "header"
 
@@ -84,7 +92,9 @@ class Converter:
             ValueMismatchError: its fields contradict one another.
             ExtraMissingError: it becomes a struct of Arrow, and pyarrow is not installed.
         """
-        if self._as_arrow or self._conversion is None:
+        if self._form is Form.JSON:
+            native = Native(json_bytes(_plain(values)), {"encoding": "json"})
+        elif self._form is Form.ARROW or self._conversion is None:
             native = Native(arrow_structs.from_fields(values, self._message, self._interfaces))
         else:
             native = self._conversion.to_native(values)
@@ -193,6 +203,18 @@ def text(value: Any) -> str:
     if isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 1:
         return value.tobytes().decode(errors="replace")
     raise ValueMismatchError(f"expected text, got {kind_of(value)}")
+
+
+def _plain(value: Any) -> Any:
+    """Return fields without arrays."""
+    match value:
+        case dict():
+            return {name: _plain(one) for name, one in value.items()}
+        case list():
+            return [_plain(one) for one in value]
+        case np.ndarray():
+            return value.tolist()
+    return value
 
 
 def _struct_of(value: Any) -> Values | None:

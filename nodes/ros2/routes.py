@@ -6,11 +6,13 @@ import argparse
 import re
 from dataclasses import dataclass, replace
 
+from .native_values import Form
 from .ros_entities import Qos
 
 _ROUTE = re.compile(r"(?P<port>[^=:,\s]+)=(?P<name>[^=:,\s]+):(?P<type>[^=:,\s]+)(?P<rest>(,\S+)*)")
 _NAME = re.compile(r"[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 _MOST_DEPTH = 10_000
+_LONGEST_TIMEOUT_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,9 @@ class Route:
         is_reliable: None: as the queues of the dataflow file say.
         is_latched: whether who comes later gets the last messages.
         depth: messages that may wait; None: as the queues say.
-        as_arrow: whether messages become structs of Arrow.
+        form: which values messages become.
         frame_id: of the headers of what is published; None: what the metadata say.
+        timeout_s: how long an answer is waited for.
     """
 
     port: str
@@ -34,8 +37,9 @@ class Route:
     is_reliable: bool | None = None
     is_latched: bool = False
     depth: int | None = None
-    as_arrow: bool = False
+    form: Form = Form.NATIVE
     frame_id: str | None = None
+    timeout_s: float = 10.0
 
     def qos(self, is_blocking: bool, queue_size: int) -> Qos:
         """Return the QoS, given the queue of the port in the dataflow file."""
@@ -77,13 +81,24 @@ def _with_option(route: Route, word: str) -> Route:
             return replace(route, is_reliable=name == "reliable")
         case "latched" if not value:
             return replace(route, is_latched=True)
-        case "arrow" if not value:
-            return replace(route, as_arrow=True)
+        case "arrow" | "json" if not value:
+            return replace(route, form=Form(name))
+        case "timeout" if (seconds := _seconds(value)) is not None:
+            return replace(route, timeout_s=seconds)
         case "frame_id" if value:
             return replace(route, frame_id=value)
         case "depth" if value.isascii() and value.isdigit() and 1 <= int(value) <= _MOST_DEPTH:
             return replace(route, depth=int(value))
     raise argparse.ArgumentTypeError(
-        f"'{word}' is none of reliable, best_effort, latched, arrow, depth=N (1 to {_MOST_DEPTH}), "
-        "frame_id=NAME"
+        f"'{word}' is none of reliable, best_effort, latched, arrow, json, frame_id=NAME, "
+        f"depth=N (1 to {_MOST_DEPTH}), timeout=SECONDS (up to {_LONGEST_TIMEOUT_S:g})"
     )
+
+
+def _seconds(text: str) -> float | None:
+    """Return a time-out; None if the text is none."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if 0 < seconds <= _LONGEST_TIMEOUT_S else None

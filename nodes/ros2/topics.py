@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dora_rt.errors import DoraRtError
 
 from . import geometry_values, sensor_values
-from .bridge import Topic
 from .cdr import Codec
 from .interface_text import Message
 from .interfaces import Interfaces
-from .native_values import Converter
+from .native_values import Converter, Form
 from .ros_entities import Endpoint, Identity, Role
 from .routes import Route
+from .service_exchange import MessageForm, ServicePort
+from .topic_exchange import Topic
 from .type_hash import type_hash
 from .zenoh_keys import HASH_OF_HUMBLE
+
+logger = logging.getLogger(__name__)
 
 
 class RouteError(DoraRtError):
@@ -72,42 +76,59 @@ class TopicMaker:
             route.port,
             endpoint,
             Codec(message, self._interfaces),
-            self.converter(message, as_arrow=route.as_arrow),
+            self.converter(message, route.form),
             route.frame_id,
         )
+
+    def make_service(self, route: Route, role: Role) -> ServicePort:
+        """Make the service of a route.
+
+        Raises:
+            InterfaceError: its type is not known.
+        """
+        service = self._interfaces.service(route.type_name)
+        endpoint = Endpoint(
+            role,
+            self._identity.resolve(route.name),
+            service.name,
+            self.hash_of(service.whole),
+        )
+        request, response = (
+            MessageForm(Codec(one, self._interfaces), self.converter(one, route.form))
+            for one in (service.request, service.response)
+        )
+        return ServicePort(route.port, endpoint, request, response, route.timeout_s)
 
     def hash_of(self, message: Message) -> str:
         """Return the hash of a type as others see it."""
         return type_hash(message, self._interfaces) if self._has_hashes else HASH_OF_HUMBLE
 
-    def converter(self, message: Message, *, as_arrow: bool = False) -> Converter:
+    def converter(self, message: Message, form: Form) -> Converter:
         """Return what converts the messages of a type."""
-        return Converter(message, self._interfaces, self._conversions, as_arrow=as_arrow)
+        return Converter(message, self._interfaces, self._conversions, form)
 
 
-def check_ports(
-    node: str, kind: str, routes: Sequence[Route], ports: Sequence[str], option: str
-) -> None:
-    """Check that each port has one route, and each route a port.
+def check_ports(node: str, kind: str, routes: Sequence[Route], ports: Sequence[str]) -> None:
+    """Check that each route has a port of its own; a port without a route is told.
 
     Args:
         node: id of the node.
         kind: `input` or `output`.
-        routes: those of the option.
-        ports: of the node in the dataflow file that this option may use.
-        option: its name.
+        routes: those that need such a port.
+        ports: those of the node in the dataflow file.
 
     Raises:
         RouteError: it is not so.
     """
-    seen: dict[str, Route] = {}
+    seen: set[str] = set()
     for route in routes:
+        where = f"node '{node}': route {route.port}={route.name}:{route.type_name}"
         if route.port not in ports:
             has = f"its {kind}s are: {', '.join(ports)}" if ports else f"it has no {kind}s"
-            raise RouteError(
-                f"node '{node}': {option} {route.port}={route.name}:{route.type_name}, and the "
-                f"node has no {kind} '{route.port}'; {has}"
-            )
+            raise RouteError(f"{where}: the node has no {kind} '{route.port}'; {has}")
         if route.port in seen:
-            raise RouteError(f"node '{node}': two routes of {option} have the port '{route.port}'")
-        seen[route.port] = route
+            raise RouteError(f"{where}: another route has the {kind} '{route.port}' already")
+        seen.add(route.port)
+    for port in ports:
+        if port not in seen:
+            logger.warning("%s '%s' is not used: no route has it", kind, port)

@@ -24,6 +24,7 @@ from .zenoh_keys import (
 
 # Of opening a session: a robot that is switched off refuses nothing.
 _CONNECT_TIMEOUT_MS = 2000
+_LONGEST_CALL_S = 100 * 365 * 24 * 3600.0
 
 Take = Callable[[bytes], None]
 
@@ -134,6 +135,31 @@ class ZenohTransport:
         self._declare_endpoint(endpoint)
         self._start_thread(endpoint.name, lambda: self._receive(subscriber, take))
 
+    def call(self, endpoint: Endpoint) -> ZenohClient:
+        """Be a client of a service."""
+        zenoh = self._zenoh
+        querier = self._session.declare_querier(
+            data_key(self._identity.domain, endpoint),
+            target=zenoh.QueryTarget.ALL_COMPLETE,
+            consolidation=zenoh.ConsolidationMode.NONE,
+            # Each call has a time of its own.
+            timeout=_LONGEST_CALL_S,
+        )
+        self._declared.append(querier)
+        return ZenohClient(querier, self._declare_endpoint(endpoint))
+
+    def serve(self, endpoint: Endpoint, take: Callable[[ZenohRequest], None]) -> None:
+        """Give each request of a service to `take`, in a thread of its own."""
+        key = data_key(self._identity.domain, endpoint)
+
+        def take_query(query: Any) -> None:
+            request = ZenohRequest.of(query, key)
+            if request is not None:
+                take(request)
+
+        self._declared.append(self._session.declare_queryable(key, take_query, complete=True))
+        self._declare_endpoint(endpoint)
+
     def close(self) -> None:
         """Leave; may be called twice."""
         if not self._session.is_closed():
@@ -194,6 +220,96 @@ class ZenohPublisher:
         """Send a message."""
         attachment = Attachment(next(self._numbers), time.time_ns(), self._gid)
         self._publisher.put(message, attachment=attachment.to_bytes())
+
+
+class ZenohClient:
+    """A service that this node calls."""
+
+    def __init__(self, querier: Any, gid: bytes) -> None:
+        self._querier = querier
+        self._gid = gid
+        self._numbers = itertools.count(1)
+
+    def call(self, request: bytes, take: Callable[[bytes | None], None], timeout_s: float) -> None:
+        """Ask; `take` gets the answer once, or None if nobody gives one in time."""
+        zenoh = import_zenoh()
+        asked = Attachment(next(self._numbers), time.time_ns(), self._gid)
+        taker = _OneAnswer(take, asked)
+        timer = threading.Timer(timeout_s, taker.give_up)
+        timer.daemon = True
+        taker.timer = timer
+        timer.start()
+        self._querier.get(
+            zenoh.handlers.Callback(taker.take_reply, taker.give_up),
+            payload=request,
+            attachment=asked.to_bytes(),
+        )
+
+
+class _OneAnswer:
+    """Hand on the first answer, or that there is none: whichever comes first."""
+
+    def __init__(self, take: Callable[[bytes | None], None], asked: Attachment) -> None:
+        self._waiting = [take]
+        self._asked = asked
+        self.timer: threading.Timer | None = None
+
+    def take_reply(self, reply: Any) -> None:
+        """Take what a server sent."""
+        sample = reply.ok
+        if sample is None or sample.attachment is None:
+            return
+        found = Attachment.from_bytes(sample.attachment.to_bytes())
+        # Servers of a name may be several, and one may answer somebody else.
+        if found is not None and (found.number, found.gid) == (self._asked.number, self._asked.gid):
+            self._hand_on(sample.payload.to_bytes())
+
+    def give_up(self) -> None:
+        """Say that no answer comes, unless one has come."""
+        self._hand_on(None)
+
+    def _hand_on(self, answer: bytes | None) -> None:
+        try:
+            take = self._waiting.pop()  # one step, also for several threads
+        except IndexError:
+            return
+        if self.timer is not None:
+            self.timer.cancel()
+        take(answer)
+
+
+class ZenohRequest:
+    """A request of another node.
+
+    Attributes:
+        id: the sender and its number.
+        content: the message.
+    """
+
+    def __init__(self, query: Any, key: str, attachment: Attachment, content: bytes) -> None:
+        self._query = query
+        self._key = key
+        self._attachment = attachment
+        self.id = f"{attachment.gid.hex()}-{attachment.number}"
+        self.content = content
+
+    @classmethod
+    def of(cls, query: Any, key: str) -> ZenohRequest | None:
+        """Read a query; None if it is no request of ROS."""
+        if query.attachment is None or query.payload is None:
+            return None
+        attachment = Attachment.from_bytes(query.attachment.to_bytes())
+        if attachment is None:
+            return None
+        return cls(query, key, attachment, query.payload.to_bytes())
+
+    def answer(self, response: bytes) -> None:
+        """Answer it, once."""
+        asked = self._attachment
+        attachment = Attachment(asked.number, time.time_ns(), asked.gid)
+        self._query.reply(self._key, response, attachment=attachment.to_bytes())
+        # The asker's wait ends with the query.
+        self._query.drop()
 
 
 class Router:

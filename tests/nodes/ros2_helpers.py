@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dora_rt.nodes.ros2.bridge import Topic
 from dora_rt.nodes.ros2.interfaces import Interfaces
 from dora_rt.nodes.ros2.ros_entities import Identity, Role
 from dora_rt.nodes.ros2.routes import parse_routes
+from dora_rt.nodes.ros2.topic_exchange import Topic
 from dora_rt.nodes.ros2.topics import Queue, TopicMaker
 from dora_rt.nodes.ros2.zenoh_transport import ZenohTransport
 

@@ -11,7 +11,7 @@ import pytest
 from dora_rt.nodes.ros2 import geometry_values, sensor_values
 from dora_rt.nodes.ros2.cdr import Codec
 from dora_rt.nodes.ros2.interfaces import Interfaces
-from dora_rt.nodes.ros2.native_values import Converter, Native, ValueMismatchError, from_ns
+from dora_rt.nodes.ros2.native_values import Converter, Form, Native, ValueMismatchError, from_ns
 
 INTERFACES = Interfaces()
 CONVERSIONS = geometry_values.make_conversions() | sensor_values.make_conversions()
@@ -19,9 +19,9 @@ HEADER = {"stamp": from_ns(1_700_000_000_123_456_789), "frame_id": "camera"}
 STAMPED = {"frame_id": "camera", "stamp_ns": 1_700_000_000_123_456_789}
 
 
-def converter(name: str, *, as_arrow: bool = False) -> Converter:
+def converter(name: str, form: Form = Form.NATIVE) -> Converter:
     message = INTERFACES.message(name)
-    return Converter(message, INTERFACES, CONVERSIONS, as_arrow=as_arrow)
+    return Converter(message, INTERFACES, CONVERSIONS, form)
 
 
 def sent(name: str, value: Any, metadata: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -292,7 +292,7 @@ def test_each_message_becomes_a_struct_of_arrow_and_the_same_message_again(name:
     codec = Codec(message, INTERFACES)
     whole = bytes(codec.encode(_filled(name)))
 
-    struct = converter(name, as_arrow=True).to_native(codec.decode(whole)).value
+    struct = converter(name, Form.ARROW).to_native(codec.decode(whole)).value
     again = converter(name).to_message(struct, {}, HEADER)
 
     assert bytes(codec.encode(again)) == whole

@@ -21,6 +21,7 @@ from dora_rt.nodes.ros2.ros_entities import (
     RemoteEndpoint,
     Role,
 )
+from dora_rt.nodes.ros2.topic_exchange import Publication, Subscription
 from dora_rt.nodes.ros2.zenoh_keys import (
     Attachment,
     data_key,
@@ -202,8 +203,10 @@ def bridge(node: FakeNode, address: str, *, publish: str = "", subscribe: str = 
     identity = Identity("ours")
     return Bridge(
         node,
-        [topic(text, Role.PUBLISHER) for text in publish.split()],
-        [topic(text, Role.SUBSCRIPTION) for text in subscribe.split()],
+        [
+            *(Publication(topic(text, Role.PUBLISHER)) for text in publish.split()),
+            *(Subscription(topic(text, Role.SUBSCRIPTION)) for text in subscribe.split()),
+        ],
         lambda: ZenohTransport.open(address, identity),
     )
 
@@ -228,7 +231,7 @@ def test_bridge_publishes_inputs_and_sends_what_it_receives(address: str, peers:
         eventually(publisher.is_wanted)
         publisher.publish(message(speed, np.arange(6.0)))
         eventually(lambda: len(node.sent) == 1)
-        eventually(lambda: ours.publish(event) or ours.sent > 0)
+        eventually(lambda: ours.take(event) or ours.sent > 0)
         eventually(lambda: len(texts) > 0)
 
     assert node.sent[0].value.tolist() == [0, 1, 2, 3, 4, 5]
@@ -270,16 +273,16 @@ def test_what_fits_no_message_costs_itself_only(address: str, peers: Any, caplog
     ours = bridge(node, address, publish=TEXT, subscribe="back=/back:std_msgs/String")
 
     with ours:
-        eventually(lambda: ours.publish(good) or ours.sent > 0)
-        ours.publish(bad)
-        ours.publish(bad)
+        eventually(lambda: ours.take(good) or ours.sent > 0)
+        ours.take(bad)
+        ours.take(bad)
         publisher.publish(b"\0\1\0\0\xff\xff\xff\xff")
-        eventually(lambda: "topic /back" in caplog.text)
+        eventually(lambda: "/back: std_msgs" in caplog.text)
 
     eventually(lambda: [one.value for one in found][:1] == [b"good"])
     assert caplog.text.count("expected text, got float64") == 1
     assert "left out: 2 samples of input 'text'" in ours.summary()
-    assert "left out: 1 sample of topic /back" in ours.summary()
+    assert "left out: 1 sample of /back" in ours.summary()
 
 
 def test_bridge_waits_for_a_router_and_says_so(caplog: Any):
@@ -287,7 +290,7 @@ def test_bridge_waits_for_a_router_and_says_so(caplog: Any):
     node = FakeNode(output_ids=("text",))
     with caplog.at_level(logging.INFO), bridge(node, address, subscribe=TEXT) as ours:
         eventually(lambda: "no router answers" in caplog.text)
-        ours.publish(make_event("text", b"early"))
+        ours.take(make_event("text", b"early"))
         router = Router.open(address)
         peer = Peer(address)
         published = topic(TEXT, Role.PUBLISHER)
@@ -454,7 +457,7 @@ def test_two_dataflows_meet_in_ros_by_a_router_of_their_own(flow: Flow):
         ("", "has no routes, and so nothing to do"),
         ("--publish image=/a:sensor_msgs/Image", "the node has no input 'image'"),
         ("--subscribe x=/a:sensor_msgs/Imag", "did you mean sensor_msgs/msg/Image?"),
-        ('--subscribe "x=/a:std_msgs/Bool x=/b:std_msgs/Bool"', "two routes of --subscribe"),
+        ('--subscribe "x=/a:std_msgs/Bool x=/b:std_msgs/Bool"', "another route has the output 'x'"),
         ("--subscribe x=/a:std_msgs/Bool --router nonsense", "is no address as tcp/127"),
     ],
 )
