@@ -55,10 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .zenoh_transport import Router, import_zenoh
 
     try:
-        import_zenoh()
+        if options.transport == "zenoh":
+            import_zenoh()
         with Node() as node, contextlib.ExitStack() as stack:
             bridge = _make_bridge(node, options)
-            if options.start_router:
+            if options.start_router and options.transport == "zenoh":
                 stack.callback(Router.open(options.router).close)
             run(node, bridge)
     except DoraRtError as error:
@@ -80,6 +81,8 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_option(parser, environ, "--call", parse_routes, None, text)
     text = "routes of services that outputs are asked for; answers come at inputs of the same names"
     add_option(parser, environ, "--serve", parse_routes, None, text)
+    text = "zenoh, or rclpy: the installed ROS, for robots with DDS"
+    add_option(parser, environ, "--transport", one_of("zenoh", "rclpy"), "zenoh", text)
     add_option(parser, environ, "--router", str, _ROUTER, "where the router of zenoh is")
     text = "be the router there, for robots that have none"
     add_switch(parser, environ, "--start-router", text, from_outside=False)
@@ -106,6 +109,7 @@ def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
     """
     from .bridge import Bridge, Exchange
     from .interfaces import Interfaces
+    from .rclpy_transport import RclpyTransport
     from .ros_entities import Identity, Role
     from .service_exchange import CalledService, ServedService
     from .topic_exchange import Publication, Subscription
@@ -140,6 +144,8 @@ def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
         exchanges.append(Subscription(topic))
     exchanges += [CalledService(maker.make_service(route, Role.CLIENT)) for route in called]
     exchanges += [ServedService(maker.make_service(route, Role.SERVER)) for route in served]
+    if options.transport == "rclpy":
+        return Bridge(node, exchanges, partial(RclpyTransport.open, identity))
     return Bridge(node, exchanges, partial(ZenohTransport.open, options.router, identity))
 
 

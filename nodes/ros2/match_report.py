@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from enum import Enum
 
 from .ros_entities import Endpoint, RemoteEndpoint, Role
 from .zenoh_keys import HASH_OF_HUMBLE
@@ -11,12 +12,23 @@ from .zenoh_keys import HASH_OF_HUMBLE
 logger = logging.getLogger(__name__)
 
 _PATIENCE_NS = 5_000_000_000
+# What is offered may well find nobody.
+_OFFERS = (Role.PUBLISHER, Role.SERVER)
 _WORDS = {
     Role.PUBLISHER: "publishes",
     Role.SUBSCRIPTION: "subscribes to",
     Role.SERVER: "serves",
     Role.CLIENT: "calls",
 }
+
+
+class Match(Enum):
+    """Whether somebody is at the other end."""
+
+    FOUND = "found"
+    NOBODY = "nobody"
+    WRONG = "wrong"
+    """Somebody is, with another type or another hash."""
 
 
 class MatchReport:
@@ -36,16 +48,19 @@ class MatchReport:
         """Compare with what there is now."""
         known = list(remote)
         for endpoint in self._endpoints:
-            text, is_problem = describe_match(endpoint, known)
+            text, match = describe_match(endpoint, known)
             is_early = now_ns - self._begin_ns < _PATIENCE_NS
-            if self._told.get(endpoint) == text or (is_problem and is_early):
+            if self._told.get(endpoint) == text or (is_early and match is not Match.FOUND):
                 continue
             self._told[endpoint] = text
-            logger.log(logging.WARNING if is_problem else logging.INFO, "%s", text)
+            is_fault = match is Match.WRONG or (
+                match is Match.NOBODY and endpoint.role not in _OFFERS
+            )
+            logger.log(logging.WARNING if is_fault else logging.INFO, "%s", text)
 
 
-def describe_match(endpoint: Endpoint, remote: Sequence[RemoteEndpoint]) -> tuple[str, bool]:
-    """Return in words who matches an end, and whether that is a problem."""
+def describe_match(endpoint: Endpoint, remote: Sequence[RemoteEndpoint]) -> tuple[str, Match]:
+    """Return in words who matches an end, or why nobody does."""
     counterpart = endpoint.role.counterpart
     verb = _WORDS[counterpart]
     there = [one for one in remote if one.name == endpoint.name and one.role is counterpart]
@@ -55,16 +70,16 @@ def describe_match(endpoint: Endpoint, remote: Sequence[RemoteEndpoint]) -> tupl
         if (one.type_name, one.type_hash) == (endpoint.type_name, endpoint.type_hash)
     ]
     if matching:
-        return f"{endpoint.name}: {_nodes(matching)} {verb} it", False
+        return f"{endpoint.name}: {_nodes(matching)} {verb} it", Match.FOUND
     same_type = [one for one in there if one.type_name == endpoint.type_name]
     if same_type:
-        return _other_hash(endpoint, same_type, verb), True
+        return _other_hash(endpoint, same_type, verb), Match.WRONG
     if there:
         types = ", ".join(sorted({one.type_name for one in there}))
         return (
             f"{endpoint.name}: {_nodes(there)} {verb} it as {types}, and this node has "
             f"{endpoint.type_name}: nothing will pass",
-            True,
+            Match.WRONG,
         )
     near = sorted(
         {
@@ -74,7 +89,7 @@ def describe_match(endpoint: Endpoint, remote: Sequence[RemoteEndpoint]) -> tupl
         }
     )
     hint = f"; there is {', '.join(near[:5])} of its type" if near else ""
-    return f"{endpoint.name}: nobody {verb} it so far{hint}", True
+    return f"{endpoint.name}: nobody {verb} it so far{hint}", Match.NOBODY
 
 
 def _other_hash(endpoint: Endpoint, there: Sequence[RemoteEndpoint], verb: str) -> str:

@@ -103,7 +103,8 @@ class CalledService:
                 outlet.send(service.port, service.response.decode(response), asked)
                 return
             # An asker that hears nothing would wait for ever.
-            text = f"nobody answered {service.endpoint.name} within {service.timeout_s:g} s"
+            limit = f"{service.timeout_s:g} s"
+            text = f"{service.endpoint.name}: nobody serves it, or not within {limit}"
             outlet.send(service.port, Native(b""), {**asked, ERROR: text})
 
         client.call(request, take, service.timeout_s)

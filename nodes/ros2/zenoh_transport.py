@@ -24,6 +24,8 @@ from .zenoh_keys import (
 
 # Of opening a session: a robot that is switched off refuses nothing.
 _CONNECT_TIMEOUT_MS = 2000
+_MOST_TOKENS = 1000
+_MOST_REQUESTS = 100
 _LONGEST_CALL_S = 100 * 365 * 24 * 3600.0
 
 Take = Callable[[bytes], None]
@@ -52,11 +54,10 @@ class ZenohTransport:
         self._remote: dict[str, RemoteEndpoint] = {}
         self._remote_lock = threading.Lock()
         self._declare_token(node_token(self._id, identity))
-        self._declared.append(
-            session.liveliness().declare_subscriber(
-                all_tokens(identity.domain), self._note_token, history=True
-            )
+        tokens = session.liveliness().declare_subscriber(
+            all_tokens(identity.domain), self._channel(_MOST_TOKENS), history=True
         )
+        self._start_thread("graph", lambda: self._receive(tokens, self._note_token))
 
     @classmethod
     def open(cls, address: str, identity: Identity) -> ZenohTransport:
@@ -117,9 +118,7 @@ class ZenohTransport:
         else the oldest go.
         """
         key = data_key(self._identity.domain, endpoint)
-        channels = self._zenoh.handlers
-        channel = channels.FifoChannel if endpoint.qos.is_reliable else channels.RingChannel
-        handler = channel(endpoint.qos.depth)
+        handler = self._channel(endpoint.qos.depth, keeps_all=endpoint.qos.is_reliable)
         if endpoint.qos.is_latched:
             import zenoh.ext as extension
 
@@ -133,7 +132,10 @@ class ZenohTransport:
             subscriber = self._session.declare_subscriber(key, handler)
         self._declared.append(subscriber)
         self._declare_endpoint(endpoint)
-        self._start_thread(endpoint.name, lambda: self._receive(subscriber, take))
+        self._start_thread(
+            endpoint.name,
+            lambda: self._receive(subscriber, lambda sample: take(sample.payload.to_bytes())),
+        )
 
     def call(self, endpoint: Endpoint) -> ZenohClient:
         """Be a client of a service."""
@@ -146,19 +148,23 @@ class ZenohTransport:
             timeout=_LONGEST_CALL_S,
         )
         self._declared.append(querier)
-        return ZenohClient(querier, self._declare_endpoint(endpoint))
+        return ZenohClient(querier, self._declare_endpoint(endpoint), self._start_thread)
 
     def serve(self, endpoint: Endpoint, take: Callable[[ZenohRequest], None]) -> None:
         """Give each request of a service to `take`, in a thread of its own."""
         key = data_key(self._identity.domain, endpoint)
+        queryable = self._session.declare_queryable(
+            key, self._channel(_MOST_REQUESTS), complete=True
+        )
 
         def take_query(query: Any) -> None:
             request = ZenohRequest.of(query, key)
             if request is not None:
                 take(request)
 
-        self._declared.append(self._session.declare_queryable(key, take_query, complete=True))
+        self._declared.append(queryable)
         self._declare_endpoint(endpoint)
+        self._start_thread(endpoint.name, lambda: self._receive(queryable, take_query))
 
     def close(self) -> None:
         """Leave; may be called twice."""
@@ -169,16 +175,26 @@ class ZenohTransport:
             if thread is not threading.current_thread():
                 thread.join(_CONNECT_TIMEOUT_MS / 1000)
 
-    def _receive(self, subscriber: Any, take: Take) -> None:
+    def _channel(self, depth: int, *, keeps_all: bool = True) -> Any:
+        """Return a channel to receive from.
+
+        Never a callback: zenoh would call it from a thread that nobody can wait for, and a thread
+        that is in zenoh when Python ends takes the process along (SIGABRT).
+        """
+        handlers = self._zenoh.handlers
+        return handlers.FifoChannel(depth) if keeps_all else handlers.RingChannel(depth)
+
+    def _receive(self, source: Any, take: Callable[[Any], None]) -> None:
         while True:
             try:
-                sample = subscriber.recv()
+                found = source.recv()
             except self._zenoh.ZError:
                 return  # undeclared
-            take(sample.payload.to_bytes())
+            take(found)
 
     def _start_thread(self, name: str, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, name=f"ros2 {name}", daemon=True)
+        self._threads = [one for one in self._threads if one.is_alive()]
         self._threads.append(thread)
         thread.start()
 
@@ -225,57 +241,49 @@ class ZenohPublisher:
 class ZenohClient:
     """A service that this node calls."""
 
-    def __init__(self, querier: Any, gid: bytes) -> None:
+    def __init__(
+        self, querier: Any, gid: bytes, start_thread: Callable[[str, Callable[[], None]], None]
+    ) -> None:
         self._querier = querier
         self._gid = gid
         self._numbers = itertools.count(1)
+        self._start_thread = start_thread
 
     def call(self, request: bytes, take: Callable[[bytes | None], None], timeout_s: float) -> None:
         """Ask; `take` gets the answer once, or None if nobody gives one in time."""
         zenoh = import_zenoh()
         asked = Attachment(next(self._numbers), time.time_ns(), self._gid)
-        taker = _OneAnswer(take, asked)
-        timer = threading.Timer(timeout_s, taker.give_up)
-        timer.daemon = True
-        taker.timer = timer
-        timer.start()
-        self._querier.get(
-            zenoh.handlers.Callback(taker.take_reply, taker.give_up),
-            payload=request,
-            attachment=asked.to_bytes(),
+        token = zenoh.CancellationToken()
+        replies = self._querier.get(
+            payload=request, attachment=asked.to_bytes(), cancellation_token=token
         )
+        timer = threading.Timer(timeout_s, token.cancel)
+        timer.daemon = True
+        timer.start()
+
+        def wait() -> None:
+            answer = None
+            try:
+                while answer is None:
+                    answer = _answer_in(replies.recv(), asked)
+            except zenoh.ZError:
+                pass  # all servers have answered or left, or the time is up
+            timer.cancel()
+            take(answer)
+
+        self._start_thread("call", wait)
 
 
-class _OneAnswer:
-    """Hand on the first answer, or that there is none: whichever comes first."""
-
-    def __init__(self, take: Callable[[bytes | None], None], asked: Attachment) -> None:
-        self._waiting = [take]
-        self._asked = asked
-        self.timer: threading.Timer | None = None
-
-    def take_reply(self, reply: Any) -> None:
-        """Take what a server sent."""
-        sample = reply.ok
-        if sample is None or sample.attachment is None:
-            return
-        found = Attachment.from_bytes(sample.attachment.to_bytes())
-        # Servers of a name may be several, and one may answer somebody else.
-        if found is not None and (found.number, found.gid) == (self._asked.number, self._asked.gid):
-            self._hand_on(sample.payload.to_bytes())
-
-    def give_up(self) -> None:
-        """Say that no answer comes, unless one has come."""
-        self._hand_on(None)
-
-    def _hand_on(self, answer: bytes | None) -> None:
-        try:
-            take = self._waiting.pop()  # one step, also for several threads
-        except IndexError:
-            return
-        if self.timer is not None:
-            self.timer.cancel()
-        take(answer)
+def _answer_in(reply: Any, asked: Attachment) -> bytes | None:
+    """Return the answer to a question; None if the reply is an error, or to another one."""
+    sample = reply.ok
+    if sample is None or sample.attachment is None:
+        return None
+    found = Attachment.from_bytes(sample.attachment.to_bytes())
+    if found is None or (found.number, found.gid) != (asked.number, asked.gid):
+        return None
+    content: bytes = sample.payload.to_bytes()
+    return content
 
 
 class ZenohRequest:

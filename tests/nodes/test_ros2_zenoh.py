@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dora_rt.nodes.ros2.bridge import Bridge
-from dora_rt.nodes.ros2.match_report import MatchReport, describe_match
+from dora_rt.nodes.ros2.match_report import Match, MatchReport, describe_match
 from dora_rt.nodes.ros2.ros_entities import (
     Endpoint,
     Identity,
@@ -341,25 +341,25 @@ def theirs(**changes: Any) -> RemoteEndpoint:
 
 
 @pytest.mark.parametrize(
-    ("remote", "text", "is_problem"),
+    ("remote", "text", "match"),
     [
-        ([], "/image: nobody publishes it so far", True),
-        ([theirs()], "/image: /robot publishes it", False),
-        ([theirs(type_hash="other"), theirs()], "/image: /robot publishes it", False),
-        ([theirs(role=Role.SUBSCRIPTION)], "nobody publishes it so far", True),
-        ([theirs(type_hash="TypeHashNotSupported")], "write --distro humble", True),
-        ([theirs(type_hash="RIHS01_ffff")], "with --interfaces", True),
-        ([theirs(type_name="a/msg/B")], "/robot publishes it as a/msg/B", True),
-        ([theirs(name="/cam/image")], "; there is /cam/image of its type", True),
+        ([], "/image: nobody publishes it so far", Match.NOBODY),
+        ([theirs()], "/image: /robot publishes it", Match.FOUND),
+        ([theirs(type_hash="other"), theirs()], "/image: /robot publishes it", Match.FOUND),
+        ([theirs(role=Role.SUBSCRIPTION)], "nobody publishes it so far", Match.NOBODY),
+        ([theirs(type_hash="TypeHashNotSupported")], "write --distro humble", Match.WRONG),
+        ([theirs(type_hash="RIHS01_ffff")], "with --interfaces", Match.WRONG),
+        ([theirs(type_name="a/msg/B")], "/robot publishes it as a/msg/B", Match.WRONG),
+        ([theirs(name="/cam/image")], "; there is /cam/image of its type", Match.NOBODY),
     ],
 )
 def test_report_says_who_is_there_or_why_nobody_matches(
-    remote: list[RemoteEndpoint], text: str, is_problem: bool
+    remote: list[RemoteEndpoint], text: str, match: Match
 ):
-    found, problem = describe_match(OURS, remote)
+    found, how = describe_match(OURS, remote)
 
     assert text in found
-    assert problem is is_problem
+    assert how is match
 
 
 def test_report_says_each_thing_once_and_has_patience_with_problems(caplog: Any):
