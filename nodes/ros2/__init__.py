@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from dora_rt import Node
 
     from .bridge import Bridge
-    from .routes import Route
 
 __all__ = ["main", "parse_options"]
 
 logger = logging.getLogger(__name__)
 
 _ROUTER = "tcp/127.0.0.1:7447"
+_ROUTE_OPTIONS = ("publish", "subscribe", "call", "serve", "call_action", "serve_action")
 _DISTROS = ("humble", "iron", "jazzy", "kilted", "lyrical", "rolling")
 _EPILOG = f"""\
 A route is PORT=TOPIC:PACKAGE/TYPE and perhaps, behind commas: reliable or best_effort, latched,
@@ -81,6 +81,10 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_option(parser, environ, "--call", parse_routes, None, text)
     text = "routes of services that outputs are asked for; answers come at inputs of the same names"
     add_option(parser, environ, "--serve", parse_routes, None, text)
+    text = "routes of actions: inputs PORT_goal, PORT_cancel, outputs PORT_feedback, PORT_result"
+    add_option(parser, environ, "--call-action", parse_routes, None, text)
+    text = "routes of actions: outputs PORT_goal, PORT_cancel, inputs PORT_feedback, PORT_result"
+    add_option(parser, environ, "--serve-action", parse_routes, None, text)
     text = "zenoh, or rclpy: the installed ROS, for robots with DDS"
     add_option(parser, environ, "--transport", one_of("zenoh", "rclpy"), "zenoh", text)
     add_option(parser, environ, "--router", str, _ROUTER, "where the router of zenoh is")
@@ -107,27 +111,23 @@ def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
     Raises:
         DoraRtError: they do not fit the dataflow file, or a type is not known.
     """
+    from .action_exchange import CalledAction, ServedAction
     from .bridge import Bridge, Exchange
     from .interfaces import Interfaces
     from .rclpy_transport import RclpyTransport
     from .ros_entities import Identity, Role
     from .service_exchange import CalledService, ServedService
     from .topic_exchange import Publication, Subscription
-    from .topics import Queue, RouteError, TopicMaker, check_ports
+    from .topics import Queue, RouteError, TopicMaker
     from .zenoh_transport import ZenohTransport
 
-    published: list[Route] = options.publish or []
-    subscribed: list[Route] = options.subscribe or []
-    called: list[Route] = options.call or []
-    served: list[Route] = options.serve or []
-    if not (published or subscribed or called or served):
+    routes = {name: getattr(options, name) or [] for name in _ROUTE_OPTIONS}
+    if not any(routes.values()):
         raise RouteError(
             f"node '{node.id()}' has no routes, and so nothing to do; in the dataflow file write "
             "at this node: args: --publish image=/camera/image:sensor_msgs/Image"
         )
-    both = [*called, *served]
-    check_ports(node.id(), "input", [*published, *both], node.input_ids())
-    check_ports(node.id(), "output", [*subscribed, *both], node.output_ids())
+    _check_ports(node, options)
     name = options.name or re.sub(r"\W", "_", node.id())
     identity = Identity(name, options.namespace, options.domain)
     folders = [options.interfaces] if options.interfaces else []
@@ -136,17 +136,50 @@ def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
     inputs = {name: Queue.of([queue]) for name, queue in node.input_queues().items()}
     outputs = {name: Queue.of(queues) for name, queues in node.output_queues().items()}
     exchanges: list[Exchange] = []
-    for route in published:
+    for route in routes["publish"]:
         queue = inputs.get(route.port, Queue())
         exchanges.append(Publication(maker.make(route, Role.PUBLISHER, queue)))
-    for route in subscribed:
+    for route in routes["subscribe"]:
         topic = maker.make(route, Role.SUBSCRIPTION, outputs[route.port])
         exchanges.append(Subscription(topic))
-    exchanges += [CalledService(maker.make_service(route, Role.CLIENT)) for route in called]
-    exchanges += [ServedService(maker.make_service(route, Role.SERVER)) for route in served]
+    for route in routes["call"]:
+        exchanges.append(CalledService(maker.make_service(route, Role.CLIENT)))
+    for route in routes["serve"]:
+        exchanges.append(ServedService(maker.make_service(route, Role.SERVER)))
+    for route in routes["call_action"]:
+        action = maker.make_action(route, is_served=False, ports=node.output_ids())
+        exchanges.append(CalledAction(action))
+    for route in routes["serve_action"]:
+        action = maker.make_action(route, is_served=True, ports=node.output_ids())
+        exchanges.append(ServedAction(action))
     if options.transport == "rclpy":
         return Bridge(node, exchanges, partial(RclpyTransport.open, identity))
     return Bridge(node, exchanges, partial(ZenohTransport.open, options.router, identity))
+
+
+def _check_ports(node: Node, options: argparse.Namespace) -> None:
+    """Compare the routes with the ports of the dataflow file.
+
+    Raises:
+        RouteError: a route has no port, or two have the same.
+    """
+    from .topics import check_ports
+
+    def ports(*names: str) -> list[str]:
+        return [route.port for name in names for route in getattr(options, name) or []]
+
+    def parts(name: str, *of_action: str) -> list[str]:
+        return [f"{port}_{part}" for port in ports(name) for part in of_action]
+
+    both = ports("call", "serve")
+    called, served = parts("call_action", "cancel"), parts("serve_action", "feedback")
+    goals, results = parts("call_action", "goal"), parts("serve_action", "result")
+    needed = [*ports("publish"), *both, *goals, *results]
+    check_ports(node.id(), "input", needed, [*called, *served], node.input_ids())
+    called, served = parts("call_action", "feedback"), parts("serve_action", "cancel")
+    results, goals = parts("call_action", "result"), parts("serve_action", "goal")
+    needed = [*ports("subscribe"), *both, *results, *goals]
+    check_ports(node.id(), "output", needed, [*called, *served], node.output_ids())
 
 
 def _folders_of_ros(environ: Mapping[str, str]) -> list[Path]:

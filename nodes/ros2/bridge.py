@@ -92,7 +92,7 @@ class Exchange(Protocol):
     """What one route needs: a topic that is published, a service that is called, and so on."""
 
     endpoints: tuple[Endpoint, ...]
-    input_id: str | None
+    input_ids: tuple[str, ...]
 
     def begin(self, transport: Transport, outlet: Outlet) -> None:
         """Declare the ends; the connection is there."""
@@ -101,7 +101,7 @@ class Exchange(Protocol):
         """Forget the ends; the connection is being closed."""
 
     def take(self, event: Event) -> bool:
-        """Take a sample of `input_id`; return whether it went out, False if it need not.
+        """Take a sample of one of `input_ids`; return whether it went out, False if it need not.
 
         Raises:
             NoConnectionError: it cannot go out now.
@@ -172,7 +172,7 @@ class Bridge:
         connect: Callable[[], Transport],
     ) -> None:
         self._exchanges = tuple(exchanges)
-        self._by_input = {one.input_id: one for one in exchanges if one.input_id is not None}
+        self._by_input = {name: one for one in exchanges for name in one.input_ids}
         self._connect = connect
         self._is_closing = threading.Event()
         self._failure: Exception | None = None

@@ -20,7 +20,14 @@ from .ros_entities import Endpoint, Identity, Qos, RemoteEndpoint, Role
 logger = logging.getLogger(__name__)
 
 _CLOSING_TIMEOUT_S = 2.0
+_DISCOVERY_S = 1.0
 _PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+# Of a type as rclpy has it.
+_PARTS_OF_ACTIONS = {
+    "SendGoal": "SendGoalService",
+    "GetResult": "GetResultService",
+    "FeedbackMessage": "FeedbackMessage",
+}
 _SEGMENT_NBYTES = 64 * 2**20
 _MESSAGE_NBYTES = 32 * 2**20
 # As it comes, Fast DDS has room for half a megabyte, and cuts a picture into hundreds of packets,
@@ -264,11 +271,22 @@ class RclpyClient:
 
     def call(self, request: bytes, take: Callable[[bytes | None], None], timeout_s: float) -> None:
         """Ask; `take` gets the answer once, or None if nobody gives one in time."""
+        if self._client.service_is_ready():
+            self._ask(request, take, timeout_s)
+            return
+
+        def ask_late() -> None:
+            # Who has just started may not know of the server yet.
+            if self._client.wait_for_service(min(_DISCOVERY_S, timeout_s)):
+                self._ask(request, take, timeout_s)
+            else:
+                take(None)
+
+        threading.Thread(target=ask_late, name="ros2 call", daemon=True).start()
+
+    def _ask(self, request: bytes, take: Callable[[bytes | None], None], timeout_s: float) -> None:
         from rclpy.serialization import deserialize_message, serialize_message
 
-        if not self._client.service_is_ready():
-            take(None)
-            return
         future = self._client.call_async(deserialize_message(request, self._kind.Request))
         waiting = [take]
 
@@ -321,8 +339,12 @@ def interface_class(type_name: str) -> Any:
         UninstalledTypeError: it has none.
     """
     package, kind, name = type_name.split("/")
+    action, _, part = name.rpartition("_")
     try:
-        return getattr(importlib.import_module(f"{package}.{kind}"), name)
+        module = importlib.import_module(f"{package}.{kind}")
+        if kind == "action" and part in _PARTS_OF_ACTIONS:
+            return getattr(getattr(module, action).Impl, _PARTS_OF_ACTIONS[part])
+        return getattr(module, name)
     except (ImportError, AttributeError) as error:
         raise UninstalledTypeError(
             f"the installed ROS has no {type_name} ({error}): install ros-...-"

@@ -69,7 +69,7 @@ class CalledService:
         self._client: Client | None = None
         self._outlet: Outlet | None = None
         self.endpoints: tuple[Endpoint, ...] = (service.endpoint,)
-        self.input_id: str | None = service.port
+        self.input_ids: tuple[str, ...] = (service.port,)
 
     def begin(self, transport: Transport, outlet: Outlet) -> None:
         """Become a client."""
@@ -119,7 +119,7 @@ class ServedService:
         self._pending: dict[str, Request] = {}
         self._lock = threading.Lock()
         self.endpoints: tuple[Endpoint, ...] = (service.endpoint,)
-        self.input_id: str | None = service.port
+        self.input_ids: tuple[str, ...] = (service.port,)
 
     def begin(self, transport: Transport, outlet: Outlet) -> None:
         """Become the server."""

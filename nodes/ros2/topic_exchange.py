@@ -32,7 +32,7 @@ class Publication:
         self._topic = topic
         self._publisher: Publisher | None = None
         self.endpoints: tuple[Endpoint, ...] = (topic.endpoint,)
-        self.input_id: str | None = topic.port
+        self.input_ids: tuple[str, ...] = (topic.port,)
 
     def begin(self, transport: Transport, outlet: Outlet) -> None:
         """Advertise the topic."""
@@ -65,7 +65,7 @@ class Publication:
 class Subscription:
     """Send the messages of a topic."""
 
-    input_id: str | None = None
+    input_ids: tuple[str, ...] = ()
 
     def __init__(self, topic: Topic) -> None:
         self._topic = topic

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from dora_rt.errors import DoraRtError
 
 from . import geometry_values, sensor_values
+from .action_exchange import ActionPort
 from .cdr import Codec
 from .interface_text import Message
 from .interfaces import Interfaces
 from .native_values import Converter, Form
-from .ros_entities import Endpoint, Identity, Role
+from .ros_entities import Endpoint, Identity, Qos, Role
 from .routes import Route
 from .service_exchange import MessageForm, ServicePort
 from .topic_exchange import Topic
@@ -99,6 +100,44 @@ class TopicMaker:
         )
         return ServicePort(route.port, endpoint, request, response, route.timeout_s)
 
+    def make_action(self, route: Route, *, is_served: bool, ports: Collection[str]) -> ActionPort:
+        """Make the action of a route; `ports` are those of the node in the dataflow file.
+
+        Raises:
+            InterfaceError: its type is not known.
+        """
+        action = self._interfaces.action(route.type_name)
+        cancel = self._interfaces.service("action_msgs/CancelGoal")
+        status = self._interfaces.message("action_msgs/GoalStatusArray")
+        services = {
+            "send_goal": action.send_goal,
+            "get_result": action.get_result,
+            "cancel_goal": cancel,
+        }
+        topics = {"feedback": action.feedback_message, "status": status}
+        name = f"{self._identity.resolve(route.name)}/_action"
+        service_role = Role.SERVER if is_served else Role.CLIENT
+        topic_role = Role.PUBLISHER if is_served else Role.SUBSCRIPTION
+        latched = Qos(is_latched=True, depth=1)
+        endpoints = {
+            part: Endpoint(service_role, f"{name}/{part}", one.name, self.hash_of(one.whole))
+            for part, one in services.items()
+        }
+        for part, message in topics.items():
+            qos = latched if part == "status" else Qos()
+            endpoints[part] = Endpoint(
+                topic_role, f"{name}/{part}", message.name, self.hash_of(message), qos
+            )
+        codecs = {part: Codec(message, self._interfaces) for part, message in topics.items()}
+        for part, one in services.items():
+            codecs[f"{part}_request"] = Codec(one.request, self._interfaces)
+            codecs[f"{part}_response"] = Codec(one.response, self._interfaces)
+        goal, result, feedback = (
+            self.converter(message, route.form)
+            for message in (action.goal, action.result, action.feedback)
+        )
+        return ActionPort(route.port, frozenset(ports), endpoints, codecs, goal, result, feedback)
+
     def hash_of(self, message: Message) -> str:
         """Return the hash of a type as others see it."""
         return type_hash(message, self._interfaces) if self._has_hashes else HASH_OF_HUMBLE
@@ -108,27 +147,29 @@ class TopicMaker:
         return Converter(message, self._interfaces, self._conversions, form)
 
 
-def check_ports(node: str, kind: str, routes: Sequence[Route], ports: Sequence[str]) -> None:
-    """Check that each route has a port of its own; a port without a route is told.
+def check_ports(
+    node: str, kind: str, needed: Sequence[str], may_be: Collection[str], ports: Sequence[str]
+) -> None:
+    """Check that each route has ports of its own; a port without a route is told.
 
     Args:
         node: id of the node.
         kind: `input` or `output`.
-        routes: those that need such a port.
+        needed: the ports of the routes.
+        may_be: those that are used if they are there.
         ports: those of the node in the dataflow file.
 
     Raises:
-        RouteError: it is not so.
+        RouteError: one is missing, or two routes have the same.
     """
-    seen: set[str] = set()
-    for route in routes:
-        where = f"node '{node}': route {route.port}={route.name}:{route.type_name}"
-        if route.port not in ports:
+    for number, port in enumerate(needed):
+        if port not in ports:
             has = f"its {kind}s are: {', '.join(ports)}" if ports else f"it has no {kind}s"
-            raise RouteError(f"{where}: the node has no {kind} '{route.port}'; {has}")
-        if route.port in seen:
-            raise RouteError(f"{where}: another route has the {kind} '{route.port}' already")
-        seen.add(route.port)
+            raise RouteError(
+                f"node '{node}': a route needs the {kind} '{port}', and the node has none; {has}"
+            )
+        if port in needed[:number]:
+            raise RouteError(f"node '{node}': two routes have the {kind} '{port}'")
     for port in ports:
-        if port not in seen:
+        if port not in needed and port not in may_be:
             logger.warning("%s '%s' is not used: no route has it", kind, port)

@@ -40,14 +40,15 @@ def type_hash(message: Message, interfaces: Interfaces) -> str:
     """
     needed = sorted(interfaces.needed_by(message), key=lambda one: one.name)
     described = {
-        "type_description": _description(message),
-        "referenced_type_descriptions": [_description(one) for one in needed],
+        "type_description": describe(message),
+        "referenced_type_descriptions": [describe(one) for one in needed],
     }
     text = json.dumps(described, separators=(", ", ": "), ensure_ascii=False)
     return _PREFIX + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _description(message: Message) -> dict[str, Any]:
+def describe(message: Message) -> dict[str, Any]:
+    """Return a type in the words of type_description_interfaces, without defaults."""
     # A struct of C has a member, and so has a message without fields.
     fields = message.fields or (Field("structure_needs_at_least_one_member", "uint8"),)
     return {"type_name": message.name, "fields": [_field(one) for one in fields]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import threading
 import time
 import uuid
@@ -22,8 +23,12 @@ from .zenoh_keys import (
     read_token,
 )
 
+logger = logging.getLogger(__name__)
+
 # Of opening a session: a robot that is switched off refuses nothing.
 _CONNECT_TIMEOUT_MS = 2000
+_DISCOVERY_S = 1.0
+_LOOK_AGAIN_S = 0.01
 _MOST_TOKENS = 1000
 _MOST_REQUESTS = 100
 _LONGEST_CALL_S = 100 * 365 * 24 * 3600.0
@@ -254,24 +259,41 @@ class ZenohClient:
         zenoh = import_zenoh()
         asked = Attachment(next(self._numbers), time.time_ns(), self._gid)
         token = zenoh.CancellationToken()
-        replies = self._querier.get(
-            payload=request, attachment=asked.to_bytes(), cancellation_token=token
-        )
         timer = threading.Timer(timeout_s, token.cancel)
         timer.daemon = True
         timer.start()
 
+        def ask() -> Any:
+            return self._querier.get(
+                payload=request, attachment=asked.to_bytes(), cancellation_token=token
+            )
+
+        # At once where it can be: questions stay in their order.
+        replies = ask() if self._has_server() else None
+
         def wait() -> None:
             answer = None
             try:
+                found = replies or self._ask_late(ask, token)
                 while answer is None:
-                    answer = _answer_in(replies.recv(), asked)
-            except zenoh.ZError:
-                pass  # all servers have answered or left, or the time is up
+                    answer = _answer_in(found.recv(), asked)
+            except zenoh.ZError as error:
+                # All servers have answered or left, or the time is up.
+                logger.debug("no answer: %s", error)
             timer.cancel()
             take(answer)
 
         self._start_thread("call", wait)
+
+    def _has_server(self) -> bool:
+        return bool(self._querier.matching_status.matching)
+
+    def _ask_late(self, ask: Callable[[], Any], token: Any) -> Any:
+        """Ask once a server is known: who has just started may not know of it yet."""
+        deadline = time.monotonic() + _DISCOVERY_S
+        while time.monotonic() < deadline and not self._has_server() and not token.is_cancelled:
+            time.sleep(_LOOK_AGAIN_S)
+        return ask()
 
 
 def _answer_in(reply: Any, asked: Attachment) -> bytes | None:

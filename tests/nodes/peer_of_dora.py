@@ -56,6 +56,11 @@ def exchange_services(node, qos):
     print("answered", answer[0].as_py(), flush=True)
 
 
+def sequence(numbers):
+    kind = pa.struct([("sequence", pa.list_(pa.int32()))])
+    return pa.array([{"sequence": numbers}], kind)
+
+
 def exchange_actions(node, qos):
     kind = "example_interfaces/Fibonacci"
     server = node.create_action_server("/dora_fibonacci", kind, qos)
@@ -65,10 +70,10 @@ def exchange_actions(node, qos):
         goal = server.take_goal(timeout_s=0.1)
     goal_id, value = goal
     order = value[0].as_py()["order"]
-    server.send_feedback(goal_id, pa.array([{"sequence": pa.array([order], pa.int32())}]))
-    server.send_result(goal_id, pa.array([{"sequence": [0, 1, order]}]), status="succeeded")
+    server.send_feedback(goal_id, sequence([order]))
+    server.send_result(goal_id, sequence([0, 1, order]), status="succeeded")
     client = node.create_action_client("/fibonacci", kind, qos)
-    goal_id = client.send_goal(pa.array([{"order": 7}]))
+    goal_id = client.send_goal(pa.array([{"order": 7}], pa.struct([("order", pa.int32())])))
     status, result = client.take_result(goal_id, timeout_s=10.0)
     print("finished", status, result[0].as_py(), flush=True)
 

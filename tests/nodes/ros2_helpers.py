@@ -6,13 +6,14 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dora_rt.nodes.ros2 import interfaces
+from dora_rt.nodes.ros2.interface_text import Message
 from dora_rt.nodes.ros2.interfaces import Interfaces
 from dora_rt.nodes.ros2.ros_entities import Identity, Role
 from dora_rt.nodes.ros2.routes import parse_routes
@@ -78,15 +79,49 @@ def python_with(*modules: str) -> str:
     pytest.skip(f"no other Python has {', '.join(modules)}: see DORA_RT_OTHER_PYTHONS")
 
 
-def ros_prefix(*types: str) -> str:
-    """Give a folder whose share/ has the texts and hashes of types, or skip the test."""
-    named = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    others = os.environ.get("DORA_RT_OTHER_PYTHONS", "").split(os.pathsep)
-    prefixes = [*named, *(str(Path(one).parents[1]) for one in filter(None, others))]
-    for prefix in (*prefixes, str(ROOT / ".venv-bench"), sys.prefix):
-        if prefix and all((Path(prefix) / "share" / f"{one}.json").is_file() for one in types):
-            return prefix
-    pytest.skip(f"no share/ of ROS 2 with {', '.join(types)}: see AMENT_PREFIX_PATH")
+def ros_prefix(folder: Path) -> str:
+    """Write the texts and hashes of what we offer as an installation of ROS 2 has them."""
+    from dora_rt.nodes.ros2.type_hash import type_hash
+
+    packages = Path(interfaces.__file__).with_name("interfaces")
+    for file in packages.glob("*.txt"):
+        sections = file.read_text().split("\n==== ")[1:]
+        needs: set[str] = set()
+        for section in sections:
+            title, _, text = section.partition("\n")
+            kind, name = title.split("/")
+            full = f"{file.stem}/{title}"
+            where = folder / "share" / file.stem / kind
+            where.mkdir(parents=True, exist_ok=True)
+            (where / f"{name}.{kind}").write_text(text)
+            whole = {
+                "msg": INTERFACES.message,
+                "srv": lambda one: INTERFACES.service(one).whole,
+                "action": lambda one: INTERFACES.action(one).whole,
+            }[kind](full)
+            messages = [whole, *INTERFACES.needed_by(whole)]
+            needs.update(one.name.split("/")[0] for one in messages)
+            hashes = [
+                {"type_name": one.name, "hash_string": type_hash(one, INTERFACES)}
+                for one in messages
+            ]
+            described = {"type_description_msg": description(whole), "type_hashes": hashes}
+            (where / f"{name}.json").write_text(json.dumps(described))
+        depends = "".join(f"<depend>{one}</depend>" for one in sorted(needs - {file.stem}))
+        manifest = f"<package><name>{file.stem}</name>{depends}</package>"
+        (folder / "share" / file.stem / "package.xml").write_text(manifest)
+    return str(folder)
+
+
+def description(message: Message) -> dict[str, Any]:
+    from dora_rt.nodes.ros2.type_hash import describe
+
+    return {
+        "type_description": describe(message),
+        "referenced_type_descriptions": [
+            describe(one) for one in sorted(INTERFACES.needed_by(message), key=lambda one: one.name)
+        ],
+    }
 
 
 @contextmanager

@@ -203,8 +203,7 @@ def test_service_is_served_and_called_by_dataflows(flow: Flow, address: str):
 @pytest.mark.programs
 def test_doras_own_stack_serves_us_and_is_served(address: str, tmp_path: Path):
     python = python_with("dora", "pyarrow")
-    # The hashes of example_interfaces are those of its release; std_srvs has them in its wheel.
-    prefix = ros_prefix("std_srvs/srv/SetBool")
+    prefix = ros_prefix(tmp_path / "ros")
     script = str(Path(__file__).with_name("peer_of_dora.py"))
     config = str(zenoh_config(tmp_path, address))
     theirs, ours = "sum=/dora_switch:std_srvs/SetBool,json", "ours=/switch:std_srvs/SetBool,json"

@@ -455,9 +455,12 @@ def test_two_dataflows_meet_in_ros_by_a_router_of_their_own(flow: Flow):
     ("args", "reason"),
     [
         ("", "has no routes, and so nothing to do"),
-        ("--publish image=/a:sensor_msgs/Image", "the node has no input 'image'"),
+        (
+            "--publish image=/a:sensor_msgs/Image",
+            "a route needs the input 'image', and the node has none",
+        ),
         ("--subscribe x=/a:sensor_msgs/Imag", "did you mean sensor_msgs/msg/Image?"),
-        ('--subscribe "x=/a:std_msgs/Bool x=/b:std_msgs/Bool"', "another route has the output 'x'"),
+        ('--subscribe "x=/a:std_msgs/Bool x=/b:std_msgs/Bool"', "two routes have the output 'x'"),
         ("--subscribe x=/a:std_msgs/Bool --router nonsense", "is no address as tcp/127"),
     ],
 )
@@ -483,7 +486,7 @@ def test_doras_own_stack_gets_what_we_send_and_sends_it_back(
     address: str, peers: Any, tmp_path: Path
 ):
     python = python_with("dora", "pyarrow")
-    prefix = ros_prefix("std_msgs/msg/String", "sensor_msgs/msg/Image", "geometry_msgs/msg/Twist")
+    prefix = ros_prefix(tmp_path / "ros")
     script = str(Path(__file__).with_name("peer_of_dora.py"))
     config = str(zenoh_config(tmp_path, address))
     ours = peers("ours")
