@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -53,10 +53,14 @@ class Interfaces:
     Args:
         folders: of the user, in the layout of ROS: FOLDER/PACKAGE/msg/NAME.msg. The first that has
             an interface gives it; what none has comes from dora_rt.
+        texts: by full names; they go before all others.
     """
 
-    def __init__(self, folders: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, folders: Sequence[Path] = (), texts: Mapping[str, str] | None = None
+    ) -> None:
         self._folders = tuple(folders)
+        self._texts = texts or {}
         self._packages: dict[str, dict[str, str]] = {}
         self._messages: dict[str, Message] = {}
         self._services: dict[str, Service] = {}
@@ -196,6 +200,8 @@ class Interfaces:
 
     def _text(self, full: str) -> str:
         package, kind, name = full.split("/")
+        if full in self._texts:
+            return self._texts[full]
         for folder in self._folders:
             path = folder / package / kind / f"{name}.{kind}"
             if path.is_file():
