@@ -36,7 +36,7 @@ examples:
   dora-rt replay drive.mcap launch/other.yml          another one, with a node of the same id
   dora-rt replay drive.mcap --rate 0.5 --start 12 --end 20
   dora-rt replay drive.mcap --nodes camera,detector   also what the detector had found
-  dora-rt replay bag.mcap launch/dataflow.yml --topic camera/image=/front/image_raw
+  dora-rt replay bag.mcap flow.yml --topic camera/image=/front/image_raw
 
 The exit codes are those of dora-launch; {EXIT_FAILED} also if the recording cannot be read.
 
