@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dora_rt.errors import DoraRtError
+from dora_rt.errors import DoraRtError, ExtraMissingError
 
 from ..options import NodeParser, add_option, add_switch, file_path, one_of, whole_number
 
@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .zenoh_transport import Router, import_zenoh
 
     try:
+        if options.transport == "auto":
+            options.transport = _found_transport()
         if options.transport == "zenoh":
             import_zenoh()
         with Node() as node, contextlib.ExitStack() as stack:
@@ -85,8 +87,11 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_option(parser, environ, "--call-action", parse_routes, None, text)
     text = "routes of actions: outputs PORT_goal, PORT_cancel, inputs PORT_feedback, PORT_result"
     add_option(parser, environ, "--serve-action", parse_routes, None, text)
-    text = "zenoh, or rclpy: the installed ROS, for robots with DDS"
-    add_option(parser, environ, "--transport", one_of("zenoh", "rclpy"), "zenoh", text)
+    text = "zenoh, or rclpy: the installed ROS, for robots with DDS; auto: rclpy if it is there"
+    transport = one_of("zenoh", "rclpy", "auto")
+    add_option(parser, environ, "--transport", transport, "zenoh", text)
+    text = "configuration of zenoh's session, in the place of --router"
+    add_option(parser, environ, "--zenoh-config", file_path, None, text)
     add_option(parser, environ, "--router", str, _ROUTER, "where the router of zenoh is")
     text = "be the router there, for robots that have none"
     add_switch(parser, environ, "--start-router", text, from_outside=False)
@@ -154,7 +159,21 @@ def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
         exchanges.append(ServedAction(action))
     if options.transport == "rclpy":
         return Bridge(node, exchanges, partial(RclpyTransport.open, identity))
-    return Bridge(node, exchanges, partial(ZenohTransport.open, options.router, identity))
+    config = options.zenoh_config
+    connect = partial(ZenohTransport.open, options.router, identity, config)
+    return Bridge(node, exchanges, connect)
+
+
+def _found_transport() -> str:
+    """Return the transport that works here."""
+    from .rclpy_transport import import_rclpy
+
+    try:
+        import_rclpy()
+    except ExtraMissingError as error:
+        logger.info("by zenoh, since rclpy is not there (%s)", error.__cause__)
+        return "zenoh"
+    return "rclpy"
 
 
 def _check_ports(node: Node, options: argparse.Namespace) -> None:
@@ -163,22 +182,24 @@ def _check_ports(node: Node, options: argparse.Namespace) -> None:
     Raises:
         RouteError: a route has no port, or two have the same.
     """
+    from .action_exchange import port_of_action
     from .topics import check_ports
 
     def ports(*names: str) -> list[str]:
         return [route.port for name in names for route in getattr(options, name) or []]
 
     def parts(name: str, *of_action: str) -> list[str]:
-        return [f"{port}_{part}" for port in ports(name) for part in of_action]
+        return [port_of_action(port, part) for port in ports(name) for part in of_action]
 
-    both = ports("call", "serve")
+    services = [route for name in ("call", "serve") for route in getattr(options, name) or []]
+    asked, answered = ([route.ports[end] for route in services] for end in (0, 1))
     called, served = parts("call_action", "cancel"), parts("serve_action", "feedback")
     goals, results = parts("call_action", "goal"), parts("serve_action", "result")
-    needed = [*ports("publish"), *both, *goals, *results]
+    needed = [*ports("publish"), *asked, *goals, *results]
     check_ports(node.id(), "input", needed, [*called, *served], node.input_ids())
     called, served = parts("call_action", "feedback"), parts("serve_action", "cancel")
     results, goals = parts("call_action", "result"), parts("serve_action", "goal")
-    needed = [*ports("subscribe"), *both, *results, *goals]
+    needed = [*ports("subscribe"), *answered, *results, *goals]
     check_ports(node.id(), "output", needed, [*called, *served], node.output_ids())
 
 

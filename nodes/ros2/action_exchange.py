@@ -57,7 +57,7 @@ class ActionPort:
 
     def name_of(self, part: str) -> str:
         """Return the name of a port."""
-        return f"{self.port}_{part}"
+        return port_of_action(self.port, part)
 
     def has(self, part: str) -> bool:
         """Whether the dataflow file has this port."""
@@ -66,6 +66,11 @@ class ActionPort:
     def encode(self, part: str, values: Values) -> bytes:
         """Make a message of one of the services or topics."""
         return bytes(self.codecs[part].encode(values))
+
+
+def port_of_action(port: str, part: str) -> str:
+    """Return the name of a port of an action: `.` stands for none before it, as dora has it."""
+    return part if port == "." else f"{port}_{part}"
 
 
 class CalledAction:

@@ -20,7 +20,7 @@ class Route:
     """A port of the node and the topic, service or action that it belongs to.
 
     Attributes:
-        port: name of the input or output.
+        port: name of the input or output; of a service IN+OUT, if these have two names.
         name: of the topic, perhaps relative.
         type_name: as it was given.
         is_reliable: None: as the queues of the dataflow file say.
@@ -40,6 +40,12 @@ class Route:
     form: Form = Form.NATIVE
     frame_id: str | None = None
     timeout_s: float = 10.0
+
+    @property
+    def ports(self) -> tuple[str, str]:
+        """The names of the input and of the output of a service."""
+        first, _, second = self.port.partition("+")
+        return first, second or first
 
     def qos(self, is_blocking: bool, queue_size: int) -> Qos:
         """Return the QoS, given the queue of the port in the dataflow file."""

@@ -52,9 +52,10 @@ class MessageForm:
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
-    """A service, and the name of the input and of the output that belong to it."""
+    """A service, and the names of the input and of the output that belong to it."""
 
-    port: str
+    input_id: str
+    output_id: str
     endpoint: Endpoint
     request: MessageForm
     response: MessageForm
@@ -69,7 +70,7 @@ class CalledService:
         self._client: Client | None = None
         self._outlet: Outlet | None = None
         self.endpoints: tuple[Endpoint, ...] = (service.endpoint,)
-        self.input_ids: tuple[str, ...] = (service.port,)
+        self.input_ids: tuple[str, ...] = (service.input_id,)
 
     def begin(self, transport: Transport, outlet: Outlet) -> None:
         """Become a client."""
@@ -100,12 +101,12 @@ class CalledService:
 
         def answer(response: bytes | None) -> None:
             if response is not None:
-                outlet.send(service.port, service.response.decode(response), asked)
+                outlet.send(service.output_id, service.response.decode(response), asked)
                 return
             # An asker that hears nothing would wait for ever.
             limit = f"{service.timeout_s:g} s"
             text = f"{service.endpoint.name}: nobody serves it, or not within {limit}"
-            outlet.send(service.port, Native(b""), {**asked, ERROR: text})
+            outlet.send(service.output_id, Native(b""), {**asked, ERROR: text})
 
         client.call(request, take, service.timeout_s)
         return True
@@ -119,7 +120,7 @@ class ServedService:
         self._pending: dict[str, Request] = {}
         self._lock = threading.Lock()
         self.endpoints: tuple[Endpoint, ...] = (service.endpoint,)
-        self.input_ids: tuple[str, ...] = (service.port,)
+        self.input_ids: tuple[str, ...] = (service.input_id,)
 
     def begin(self, transport: Transport, outlet: Outlet) -> None:
         """Become the server."""
@@ -135,7 +136,7 @@ class ServedService:
                 while len(self._pending) >= _MOST_PENDING:
                     del self._pending[next(iter(self._pending))]
                 self._pending[request.id] = request
-            outlet.send(service.port, native, {REQUEST_ID: request.id})
+            outlet.send(service.output_id, native, {REQUEST_ID: request.id})
 
         transport.serve(service.endpoint, take)
 

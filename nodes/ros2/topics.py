@@ -98,7 +98,7 @@ class TopicMaker:
             MessageForm(Codec(one, self._interfaces), self.converter(one, route.form))
             for one in (service.request, service.response)
         )
-        return ServicePort(route.port, endpoint, request, response, route.timeout_s)
+        return ServicePort(*route.ports, endpoint, request, response, route.timeout_s)
 
     def make_action(self, route: Route, *, is_served: bool, ports: Collection[str]) -> ActionPort:
         """Make the action of a route; `ports` are those of the node in the dataflow file.

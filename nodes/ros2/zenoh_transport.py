@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from dora_rt.errors import DoraRtError, ExtraMissingError
@@ -65,23 +66,24 @@ class ZenohTransport:
         self._start_thread("graph", lambda: self._receive(tokens, self._note_token))
 
     @classmethod
-    def open(cls, address: str, identity: Identity) -> ZenohTransport:
+    def open(cls, address: str, identity: Identity, config: Path | None = None) -> ZenohTransport:
         """Connect to a router.
+
+        Args:
+            address: of the router.
+            identity: the node.
+            config: a file with all that zenoh is to do, instead of the address.
 
         Raises:
             NoConnectionError: none answers there.
             RouterAddressError: it is no address.
             ExtraMissingError: zenoh is not installed.
         """
-        session = _open(
-            {
-                "mode": "client",
-                "connect/endpoints": [address],
-                "connect/timeout_ms": _CONNECT_TIMEOUT_MS,
-            },
-            address,
-        )
-        return cls(session, identity)
+        timeout = {"connect/timeout_ms": _CONNECT_TIMEOUT_MS}
+        if config is not None:
+            return cls(_open(timeout, f"what {config} says", config), identity)
+        client = {"mode": "client", "connect/endpoints": [address], **timeout}
+        return cls(_open(client, address), identity)
 
     def has_router(self) -> bool:
         """Whether the router is there; a lost one is connected to again by itself."""
@@ -385,9 +387,12 @@ def import_zenoh() -> Any:
     return zenoh
 
 
-def _open(settings: dict[str, Any], address: str) -> Any:
+def _open(settings: dict[str, Any], address: str, file: Path | None = None) -> Any:
     zenoh = import_zenoh()
-    config = zenoh.Config()
+    try:
+        config = zenoh.Config() if file is None else zenoh.Config.from_file(str(file))
+    except zenoh.ZError as error:
+        raise RouterAddressError(f"{file} is no configuration of zenoh: {error}") from error
     common = {
         "scouting/multicast/enabled": False,
         "timestamping/enabled": True,
