@@ -1,14 +1,87 @@
-"""Make the README fit a package index, where its relative links would lead nowhere."""
+"""Build the compiled cores where that is possible, and fit the README for a package index.
+
+Without the cores everything works, more slowly. An index knows no relative links. All else about
+the package is in setup.cfg.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
+import sysconfig
 from configparser import ConfigParser
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).parent
+SOURCE = "dora_rt/compiled/_cores.pyx"
+_LEFT_OUT = "dora_rt: the compiled hot path is left out, and all works in pure Python: {}"
+
+
+class OptionalBuild(build_ext):
+    """Does without what cannot be built, and says so in one line."""
+
+    def run(self) -> None:
+        """Build, or leave it."""
+        try:
+            super().run()
+        except Exception as error:
+            self._leave_out(error)
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build one, with the headers of numpy, or leave it."""
+        try:
+            import numpy
+            from Cython.Build import cythonize
+
+            ext.include_dirs.append(numpy.get_include())
+            # The generated C goes where all that is built goes.
+            (ready,) = cythonize([ext], build_dir=self.build_temp, quiet=True)
+            ready._needs_stub = False
+            super().build_extension(ready)
+        except (Exception, SystemExit) as error:
+            self._leave_out(error)
+
+    def get_outputs(self) -> list[str]:
+        """Return what was really built."""
+        return [path for path in super().get_outputs() if Path(path).exists()]
+
+    def copy_extensions_to_source(self) -> None:
+        """For an editable install, likewise."""
+        names = [self.get_ext_filename(one.name) for one in self.extensions]
+        if all((Path(self.build_lib) / name).exists() for name in names):
+            super().copy_extensions_to_source()
+
+    def _leave_out(self, error: BaseException) -> None:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        sys.stderr.write(_LEFT_OUT.format(reason[-1][:160]) + "\n")
+
+
+def find_extensions() -> list[Extension]:
+    """Return what is to be compiled: nothing where the GIL, on which the cores rely, is not."""
+    if os.environ.get("DORA_RT_PURE", "0") not in ("", "0"):
+        return []
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        sys.stderr.write(_LEFT_OUT.format("this Python has no GIL") + "\n")
+        return []
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None:
+        sys.stderr.write(_LEFT_OUT.format(f"there is no {compiler}") + "\n")
+        return []
+    macros = [("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), ("_GNU_SOURCE", "1")]
+    return [
+        Extension(
+            "dora_rt.compiled._cores",
+            [SOURCE],
+            define_macros=macros,
+            extra_compile_args=["-O2", "-g0"],
+            libraries=["pthread", "dl"],
+        )
+    ]
 
 
 def index_page(readme: str, home: str) -> str:
@@ -32,7 +105,12 @@ if __name__ == "__main__":
     setup_cfg = ConfigParser()
     setup_cfg.read(HERE / "setup.cfg")
     readme = (HERE / "README.md").read_text(encoding="utf-8")
+    extensions = find_extensions()
     setup(
         long_description=index_page(readme, home_of(setup_cfg)),
         long_description_content_type="text/markdown",
+        ext_modules=extensions,
+        cmdclass={"build_ext": OptionalBuild},
+        # Not in pyproject.toml, so that who compiles nothing need not fetch them.
+        setup_requires=["cython>=3", "numpy>=2"] if extensions else [],
     )

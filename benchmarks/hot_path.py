@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks import payload
 from benchmarks.contender import ReaderLink, WriterLink, end_all
 from benchmarks.contenders import DORA_RT, find
-from benchmarks.contenders.dora_rt import node_keys
+from benchmarks.contenders.dora_rt import launch_command, node_keys
 from benchmarks.job import WRITER, Job
 from benchmarks.placement import ONE_CORE, placements
 from benchmarks.processes import JobError
@@ -28,6 +28,7 @@ from benchmarks.sampler import Place, sampled
 from benchmarks.session import Session, make_job, private_folder
 from benchmarks.tables import Table, microseconds
 from benchmarks.timing import Row, percentile
+from dora_rt.compiled import IS_COMPILED
 
 NAME = "hot_path"
 _MOST_FUNCTIONS, _MOST_LINES = 30, 25
@@ -40,7 +41,9 @@ def measure(session: Session) -> None:
     placement = next(place for place in placements() if place.name == ONE_CORE)
     where = {"contender": DORA_RT, "placement": placement.name, "round": 0}
     session.say("the calls, one by one")
-    session.add(NAME, _measure_calls(session, placement.writer), **where)
+    for is_pure in (False, True) if IS_COMPILED else (True,):
+        code = "pure Python" if is_pure else "compiled"
+        session.add(NAME, _measure_calls(session, placement.writer, is_pure), code=code, **where)
     session.say("the lines of a round trip")
     settings = {"budget_s": 60 * session.options.budget_s}
     job = make_job(NAME, find(DORA_RT), placement, is_answered=True, settings=settings)
@@ -93,7 +96,15 @@ def read(job: Job, link: ReaderLink, number: int) -> list[Row]:
 
 def tables(rows: list[Row]) -> list[Table]:
     """Give the calls, the functions of both sides, and the lines."""
-    calls = [[row["call"], microseconds(row["p50_us"])] for row in rows if "call" in row]
+    timed: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if "call" in row:
+            timed.setdefault(row["call"], {})[row["code"]] = row["p50_us"]
+    codes = list(dict.fromkeys(row["code"] for row in rows if "code" in row))
+    calls = [
+        [call, *(microseconds(found[code]) if code in found else "" for code in codes)]
+        for call, found in timed.items()
+    ]
     round_trip_us = next((row["round_trip_us"] for row in rows if "round_trip_us" in row), 0.0)
     watched = [row for row in rows if "line" in row]
     functions: dict[tuple[str, str], dict[str, float]] = {}
@@ -102,7 +113,7 @@ def tables(rows: list[Row]) -> list[Table]:
         mine[row["side"]] = mine.get(row["side"], 0.0) + row["us"]
     total_us = sum(sum(mine.values()) for mine in functions.values())
     return [
-        Table("Calls of the node API, a node that sends to itself: p50 in µs", ["", "µs"], calls),
+        Table("Calls of the node API, a node that sends to itself: p50 in µs", ["", *codes], calls),
         _functions_table(functions, round_trip_us, total_us),
         _lines_table(watched),
     ]
@@ -147,7 +158,7 @@ def _rows(counts: dict[Place, int], cpu_ns: int, round_trips: int) -> list[Row]:
     ]
 
 
-def _measure_calls(session: Session, core: int) -> list[Row]:
+def _measure_calls(session: Session, core: int, is_pure: bool) -> list[Row]:
     with private_folder() as folder:
         result = folder / "calls.json"
         node = {
@@ -161,9 +172,8 @@ def _measure_calls(session: Session, core: int) -> list[Row]:
         file = folder / "dataflow.yml"
         file.write_text(json.dumps({"nodes": [node]}))
         try:
-            session.run_commands(
-                [[sys.executable, "-m", "dora_rt", str(file)]], folder, cores=(core,)
-            )
+            command = launch_command(file, is_pure=is_pure)
+            session.run_commands([command], folder, cores=(core,))
         except JobError as error:
             session.note(f"{NAME}: {error}")
             return []
@@ -203,7 +213,12 @@ def _call_one_by_one(result: Path) -> None:
     timed("letting go of an array", kept.clear, lambda: _send_and_keep(node, array, kept))
     kept.clear()
     node.send_output("out", text)
-    timed("next with bytes", node.next, lambda: node.send_output("out", text))
+
+    def send_text() -> None:
+        node.send_output("out", text)
+
+    timed("next with bytes", node.next, send_text)
+    timed("next with bytes and a time-out", lambda: node.next(timeout=1), send_text)
     result.write_text(json.dumps(rows))
 
 

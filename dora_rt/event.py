@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
+from dora_rt.compiled import IS_COMPILED, EventCore, _cores, slots
 from dora_rt.errors import CorruptSampleError
 from dora_rt.metadata import has_times, with_times
 
@@ -30,7 +31,7 @@ class DoraStatus(Enum):
     STOP_ALL = 2
 
 
-class Event:
+class Event(EventCore):
     """One received input; unpacks as `input_id, value, metadata`.
 
     Attributes:
@@ -48,7 +49,7 @@ class Event:
         copied: whether `value` is a private copy, because more samples were held than `max_held`.
     """
 
-    __slots__ = (
+    __slots__ = slots(
         "_metadata",
         "copied",
         "dropped",
@@ -104,7 +105,8 @@ class Event:
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
-            attribute = f": event.{key}" if key in (*Event.__slots__, "metadata") else ""
+            is_attribute = hasattr(Event, key) and not key.startswith("_")
+            attribute = f": event.{key}" if is_attribute else ""
             raise TypeError(
                 f"an event of dora_rt.Node is no dict, so there is no event[{key!r}]{attribute}; "
                 "programs for dora get dicts from `from dora import Node`"
@@ -121,6 +123,9 @@ class Event:
             what = f"{type(value).__name__} of {len(value)}"
         return f"Event({self.id!r}, {what}, seq={self.seq}, dropped={self.dropped})"
 
+
+if IS_COMPILED:
+    _cores.use_event(Event)
 
 SYNC_ID = "sync"
 """The id of an event that is a set of samples of the same moment."""

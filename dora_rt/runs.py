@@ -154,8 +154,9 @@ class RefusedError(DoraRtError):
 class Connection:
     """A connection to a run; a context manager, unless `detach` hands it over."""
 
-    def __init__(self, run: str, link: socket.socket) -> None:
+    def __init__(self, base: Path, run: str, link: socket.socket) -> None:
         self.run = run
+        self._base = base
         self._link = link
         self._rest = b""
 
@@ -177,7 +178,11 @@ class Connection:
             return None
         finally:
             os.close(folder)
-        return cls(run, link)
+        return cls(base, run, link)
+
+    def open_another(self) -> Connection | None:
+        """Connect to the same run once more; None if it does not listen any more."""
+        return Connection.open(self._base, self.run)
 
     def status(self, timeout_s: float = _ANSWER_S) -> RunStatus:
         """Ask for everything that the run counts.

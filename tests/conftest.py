@@ -54,6 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_own_folder] = folder
     # As on an ordinary machine: else each of a thousand processes compiles the package anew.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # No test computes with matrices, and the threads that OpenBLAS starts at the import of numpy
+    # look for work for a while: half of what a short program takes.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _stop_ignoring_signals()
 
 

@@ -20,10 +20,13 @@ from tests.oldest import APART, oldest_releases, oldest_releases_of
 ROOT = Path(__file__).parents[1]
 
 
-def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240)
+def run(*command: str | Path, cwd: Path = ROOT, **variables: str) -> str:
+    environment = {**os.environ, **variables}
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=240, env=environment
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + (done.stderr if variables else "")
 
 
 PACKAGE = sorted(
@@ -171,14 +174,36 @@ def test_nodes_use_the_public_interface_only():
 
 
 @pytest.fixture(scope="module")
-def wheel(starts_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(starts_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # A copy: setuptools would take stale files from a build/ that lies about.
+    left_out = shutil.ignore_patterns(".*", "build", "*.egg-info", "*.so")
+    return shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "source", ignore=left_out)
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    # Of a copy: setuptools would take stale files from a build/ that lies about.
-    source = shutil.copytree(
-        ROOT, folder / "source", ignore=shutil.ignore_patterns(".*", "build", "*.egg-info")
-    )
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", folder, source)
+    build_wheel(source, folder, DORA_RT_PURE="1")
     return next(folder.glob("*.whl"))
+
+
+def build_wheel(source: Path, folder: Path, **variables: str) -> str:
+    pip = (sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "--wheel-dir", folder, source)
+    return run(*pip, **variables)
+
+
+def test_without_a_compiler_the_wheel_is_pure_and_that_is_said_in_one_line(
+    source: Path, tmp_path: Path
+):
+    said = build_wheel(source, tmp_path, CC="/there/is/no/compiler", DORA_RT_PURE="0")
+
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    lines = {line.strip() for line in said.splitlines() if "hot path" in line}
+    assert lines == {
+        "dora_rt: the compiled hot path is left out, and all works in pure Python: there is no "
+        "/there/is/no/compiler"
+    }
 
 
 def test_wheel_is_pure_python_and_has_no_top_level_nodes_or_dora(wheel: Path):

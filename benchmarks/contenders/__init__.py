@@ -18,6 +18,7 @@ from benchmarks.timing import Row
 BARE = "bare semaphores"
 DORA_RT = "dora_rt"
 DORA_RT_SPINNING = "dora_rt (spinning)"
+DORA_RT_PURE = "dora_rt (pure Python)"
 DORA_RS = "dora-rs"
 
 
@@ -25,6 +26,7 @@ SELECTED = (
     BARE,
     DORA_RT,
     DORA_RT_SPINNING,
+    DORA_RT_PURE,
     "dora_rt (import dora)",
     DORA_RS,
     "iceoryx2",
@@ -45,6 +47,8 @@ def contenders() -> list[Contender]:
         Bare("bare, busy polling", spins=True),
         DoraRt(DORA_RT, spins=False),
         DoraRt(DORA_RT_SPINNING, spins=True),
+        DoraRt(DORA_RT_PURE, spins=False, is_pure=True),
+        DoraRt("dora_rt (pure Python, spinning)", spins=True, is_pure=True),
         DoraRtCompat(),
         DoraRs(DORA_RS),
         DoraRs("dora-rs (512 MB pool)", {"shared_memory_pool_size": "512MB"}),

@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.contender import Command, Contender
 from benchmarks.job import WRITER, Job
 from benchmarks.payload import NUMBER, Bytes, stamp
+from dora_rt.compiled import IS_COMPILED, PURE_VARIABLE
 
 
 class DoraRt(Contender):
@@ -19,9 +20,16 @@ class DoraRt(Contender):
 
     distribution = "dora_rt"
 
-    def __init__(self, name: str, *, spins: bool) -> None:
+    def __init__(self, name: str, *, spins: bool, is_pure: bool = False) -> None:
         self.name = name
         self.spins = spins
+        self.is_pure = is_pure
+
+    def missing(self) -> str | None:
+        """Say why it cannot run, or would be the row before once more."""
+        if self.is_pure and not IS_COMPILED:
+            return "there is no compiled code, so all rows of dora_rt are in pure Python"
+        return super().missing()
 
     @contextmanager
     def prepared(self, job: Job) -> Iterator[list[Command]]:
@@ -29,7 +37,7 @@ class DoraRt(Contender):
         file = job.folder / "dataflow.yml"
         # JSON is YAML.
         file.write_text(json.dumps(make_dataflow(job, node_keys(spins=self.spins)), indent=1))
-        yield [launch_command(file)]
+        yield [launch_command(file, is_pure=self.is_pure)]
 
     def open_writer(self, job: Job) -> DoraRtWriter:
         """Open the writer's end."""
@@ -83,9 +91,14 @@ class DoraRtReader:
         self.node.send_output("reply", NUMBER.pack(number))
 
 
-def launch_command(file: Path) -> list[str]:
-    """Give the command that runs a dataflow: what `dora-launch` is."""
-    return [sys.executable, "-m", "dora_rt", str(file)]
+def launch_command(file: Path, *, is_pure: bool = False) -> list[str]:
+    """Give the command that runs a dataflow: what `dora-launch` is.
+
+    In pure Python all of it is: with the variable in the `env` of the nodes they would not start as
+    copies of the fork server, and that alone is another speed.
+    """
+    command = [sys.executable, "-m", "dora_rt", str(file)]
+    return ["env", f"{PURE_VARIABLE}=1", *command] if is_pure else command
 
 
 def node_keys(*, spins: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import NoReturn
 from dora_rt import __version__
 from dora_rt.cli.command_errors import exit_at_error
 from dora_rt.cli.verb import HelpFormatter, exit_codes_help
+from dora_rt.compiled import describe_code
 from dora_rt.dashboard.installed import MISSING_EXTRA
 from dora_rt.dashboard.installed import is_installed as has_dashboard
 from dora_rt.errors import ExtraMissingError
@@ -50,6 +51,7 @@ examples:
   dora-launch launch/dataflow.yml --check           only check the file, start nothing
   dora-launch launch/dataflow.yml --dashboard       and see it on a page
   dora-launch launch/dataflow.yml --watch           restart each node whose file you save
+  dora-launch robot.yml --machine laptop            run the part of one of several machines
 
 {_EXIT_CODES}
 
@@ -71,7 +73,13 @@ def _check(options: argparse.Namespace) -> int:
         from dora_rt.cli.check import show_outline
 
     sys.stdout = HarmlessStream.around(sys.stdout)
-    show_outline(options.file, os.environ, has_strict_types=options.strict_types)
+    show_outline(
+        options.file,
+        os.environ,
+        has_strict_types=options.strict_types,
+        machine=options.machine,
+        robot=options.robot,
+    )
     return EXIT_OK
 
 
@@ -82,7 +90,8 @@ def _run(options: argparse.Namespace) -> int:
         from dora_rt.launcher.processes import early_start
     try:
         with ended_by_ctrl_c():
-            early_start.begin(os.environ, has_dora_compat=options.dora_compat)
+            if early_start.is_worth_it(options.file):
+                early_start.begin(os.environ, has_dora_compat=options.dora_compat)
             # Not before: it imports for as long as the fork server.
             from dora_rt.cli.run_file import RunOptions, run_file
         return run_file(
@@ -97,6 +106,8 @@ def _run(options: argparse.Namespace) -> int:
                 trace=options.trace,
                 wants_spans=options.otel,
                 companions=_companions(options),
+                machine=options.machine,
+                robot=options.robot,
             ),
         )
     finally:
@@ -125,6 +136,18 @@ def _parser() -> argparse.ArgumentParser:
         "--check",
         action="store_true",
         help="check the file and print what would run; start nothing",
+    )
+    parser.add_argument(
+        "--machine",
+        metavar="NAME",
+        help="run the part of this machine (`machines:` of the file); without it all nodes run "
+        "here",
+    )
+    parser.add_argument(
+        "--name",
+        dest="robot",
+        metavar="ROBOT",
+        help="which robot this is, or is for, where several run the same file over one router",
     )
     parser.add_argument(
         "--stop-after",
@@ -196,7 +219,9 @@ def _parser() -> argparse.ArgumentParser:
         help="make OpenTelemetry spans of the work of the nodes, and send them to "
         "OTEL_EXPORTER_OTLP_ENDPOINT (which alone does the same), else to localhost:4318",
     )
-    parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"dora_rt {__version__} ({describe_code()})"
+    )
     return parser
 
 

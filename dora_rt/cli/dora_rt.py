@@ -12,6 +12,7 @@ from typing import NoReturn
 from dora_rt import __version__
 from dora_rt.cli.command_errors import exit_at_error
 from dora_rt.cli.verb import HelpFormatter, Verb
+from dora_rt.compiled import describe_code
 from dora_rt.exit_codes import EXIT_USAGE
 from dora_rt.interrupt import ended_by_ctrl_c
 from dora_rt.spelling import closest
@@ -25,6 +26,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "clean": ("clean:VERB", "remove what dead runs left behind"),
     "completion": ("completion:VERB", "print the completion for bash"),
     "dashboard": ("dashboard:VERB", "serve a page that shows what runs"),
+    "deploy": ("deploy:VERB", "copy a project to another machine"),
     "doctor": ("doctor:VERB", "check this machine: packages, memory, cameras, screen"),
     "echo": ("echo:VERB", "print the samples of an output as they come"),
     "expand": ("expand:VERB", "print a dataflow with its modules written out"),
@@ -32,10 +34,12 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "hz": ("top:HZ", "show how often outputs send"),
     "logs": ("logs:VERB", "show what nodes print"),
     "new": ("new:VERB", "write a project that runs at once"),
+    "pair": ("pair:VERB", "make certificates for the machines of a dataflow"),
     "ps": ("ps:VERB", "list runs and their nodes"),
     "record": ("record:VERB", "keep what flows in a file"),
     "replay": ("replay:VERB", "run a dataflow on what was recorded"),
     "restart": ("stop:RESTART", "restart a node"),
+    "router": ("network_router:VERB", "pass on what machines behind NAT send to each other"),
     "service": ("service:VERB", "run a dataflow at boot (systemd)"),
     "stop": ("stop:STOP", "stop a run or a node"),
     "top": ("top:TOP", "watch nodes and edges live"),
@@ -88,7 +92,9 @@ def make_parser(loaded: Mapping[str, Verb]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "dora-rt", description="Look at dataflows that run, and look after this machine."
     )
-    parser.add_argument("--version", action="version", version=f"dora_rt {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"dora_rt {__version__} ({describe_code()})"
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, (_, summary) in VERBS.items():
         if name not in loaded:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
+from dora_rt.cli.machine_choice import check_machine, find_membership
 from dora_rt.descriptor import read_descriptor
 from dora_rt.descriptor.tree.model import Descriptor
 from dora_rt.errors import LaunchError
@@ -41,6 +42,8 @@ class RunOptions:
         wants_spans: whether the nodes make spans of OpenTelemetry.
         companions: commands of programs that look at the run and end with it.
         change: returns what runs in the place of what the file says; may raise DescriptorError.
+        machine: which machine of the file this is; None: all of it runs here.
+        robot: the name of the robot on the network; None: what the file says.
     """
 
     stop_after_s: float | None = None
@@ -52,6 +55,8 @@ class RunOptions:
     wants_spans: bool = False
     companions: Sequence[Sequence[str]] = ()
     change: Change | None = None
+    machine: str | None = None
+    robot: str | None = None
 
 
 def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int:
@@ -66,12 +71,21 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
     # An error leaves the console first: what it shows comes before the message.
     with open_console(environ) as console:
         environ = inherited_environ(environ)
-        descriptor = read_file(file, environ, has_strict_types=options.has_strict_types)
+        descriptor = read_file(
+            file, environ, has_strict_types=options.has_strict_types, machine=options.machine
+        )
         if options.change is not None:
             descriptor = options.change(descriptor, console)
         for note in descriptor.notes:
             console.notice(f"note: {note}")
-        plan = plan_file(file, descriptor)
+        plan = plan_file(
+            file,
+            descriptor,
+            environ,
+            machine=options.machine,
+            robot=options.robot,
+            is_started=True,
+        )
         report = None if options.report is None else _prepare_report(options.report)
         tracing = _decide_tracing(options, environ)
         if tracing.note is not None:
@@ -114,25 +128,85 @@ def read_file(
     *,
     has_strict_types: bool = False,
     is_built: bool = True,
+    machine: str | None = None,
 ) -> Descriptor:
     """Read a dataflow file and check it, in the environment that its nodes will have.
 
+    Args:
+        file: the file.
+        environ: the environment of this command.
+        has_strict_types: whether types that do not fit are errors.
+        is_built: False to let what has a `build:` name programs that do not exist yet.
+        machine: which of the file's machines this is; None: all of it runs here.
+
     Raises:
         DescriptorError: it has problems.
+        UsageError: it has no such machine.
     """
-    return read_descriptor(
-        file, inherited_environ(environ), has_strict_types=has_strict_types, is_built=is_built
+    descriptor = read_descriptor(
+        file,
+        inherited_environ(environ),
+        has_strict_types=has_strict_types,
+        is_built=is_built,
+        machine=machine,
     )
+    if machine is not None:
+        check_machine(descriptor, machine)
+    return descriptor
 
 
-def plan_file(file: Path, descriptor: Descriptor) -> Plan:
-    """Return the plan of a file that was read, with the Python of this command."""
-    return make_plan(descriptor, folder=file.resolve().parent, interpreter=sys.executable)
+def plan_file(
+    file: Path,
+    descriptor: Descriptor,
+    environ: Mapping[str, str],
+    *,
+    machine: str | None = None,
+    robot: str | None = None,
+    is_started: bool = False,
+) -> Plan:
+    """Return the plan of a file that was read, with the Python of this command.
+
+    Args:
+        file: the file.
+        descriptor: its content.
+        environ: says where the certificates of this user are.
+        machine: which of the file's machines this is; None: all of it runs here.
+        robot: the name of the robot on the network; None: what the file says.
+        is_started: whether it is going to run, and not only looked at.
+
+    Raises:
+        UsageError: the names of machine and robot do not suit the file.
+        LaunchError: the certificates of this machine are missing.
+    """
+    membership = None
+    if machine is not None:
+        membership = find_membership(
+            file, descriptor, environ, machine=machine, robot=robot, is_started=is_started
+        )
+    elif robot is not None:
+        raise UsageError("--name is the name of a robot with several machines: say --machine, too")
+    folder = file.resolve().parent
+    return make_plan(descriptor, folder=folder, interpreter=sys.executable, membership=membership)
 
 
 def add_file_argument(parser: argparse.ArgumentParser) -> None:
     """Add the argument FILE."""
     parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options `--machine` and `--name`."""
+    parser.add_argument(
+        "--machine",
+        metavar="NAME",
+        help="which machine of the file this is (`machines:`); without it all nodes are here",
+    )
+    parser.add_argument(
+        "--name",
+        dest="robot",
+        metavar="ROBOT",
+        help="which robot this is, or is for, where several run the same file over one router",
+    )
 
 
 def add_stop_after(parser: argparse.ArgumentParser) -> None:

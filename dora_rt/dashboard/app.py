@@ -22,6 +22,7 @@ from starlette.routing import Route
 from dora_rt.dashboard.run_poller import RunWatch
 from dora_rt.graph.boxes_and_arrows import graph_of_status
 from dora_rt.graph.svg import STYLE, render_svg
+from dora_rt.run_status import ProcessStatus
 from dora_rt.runs import Connection, RefusedError, find_runs
 from dora_rt.terminal import harmless
 
@@ -71,8 +72,8 @@ class Runs:
                     self._watches[run] = watch
             return watch
 
-    def ask(self, run: str, request: str, **fields: str) -> None:
-        """Send a request to a run.
+    def ask(self, run: str, request: str, **fields: Any) -> dict[str, Any]:
+        """Send a request to a run, or through it to another machine; return the answer.
 
         Raises:
             OSError: it has ended.
@@ -82,7 +83,7 @@ class Runs:
         if connection is None:
             raise ConnectionError("the run has ended")
         with connection:
-            connection.ask(request, **fields)
+            return connection.ask(request, **fields)[0]
 
     def close(self) -> None:
         """Stop polling."""
@@ -176,17 +177,35 @@ def _graph(request: Request) -> Response:
 
 
 def _log(request: Request) -> Response:
-    status = _find(request).status
+    watch = _find(request)
+    status = watch.status
     node = request.path_params["node"]
     # Only of names that the run itself gave is a path made.
-    if node not in [process.name for process in status.processes]:
+    process = watch.find_process(node)
+    if process is None:
         raise HTTPException(404, f"run {status.run} has no node {node!r}")
     offset = _number(request, "after")
+    if status.network is not None and process.machine != status.network.machine:
+        return _far_log(request.app.state.runs, watch, process, offset)
     try:
-        text, offset = read_tail(Path(status.log_folder) / f"{node}.log", offset)
+        text, offset = read_tail(Path(status.log_folder) / f"{process.name}.log", offset)
     except OSError:
         # It has printed nothing yet, or the run has ended and its files are gone.
         text = ""
+    return JSONResponse({"text": text, "offset": offset})
+
+
+def _far_log(runs: Runs, watch: RunWatch, process: ProcessStatus, after: int) -> Response:
+    position = watch.far_positions.get((process.machine, process.name), after)
+    begin = {"lines": _MOST_LINES} if position is None else {"after": {process.name: position}}
+    try:
+        answer = runs.ask(watch.run, "logs", machine=process.machine, nodes=[process.name], **begin)
+        lines, position = answer["lines"][process.name], answer["positions"][process.name]
+    except (OSError, RefusedError, KeyError, TypeError):
+        # That machine is away, or the run has ended.
+        return JSONResponse({"text": "", "offset": after})
+    text = harmless("".join(f"{line}\n" for line in lines), has_colours=False)
+    offset = watch.far_positions.put((process.machine, process.name), position)
     return JSONResponse({"text": text, "offset": offset})
 
 
@@ -236,6 +255,10 @@ async def _act(request: Request) -> Response:
     if action == "restart" and node is None:
         raise HTTPException(400, 'say which node to restart: {"node": "camera"}')
     fields = {} if node is None else {"node": node}
+    process = None if node is None else watch.find_process(node)
+    network = watch.status.network
+    if process is not None and network is not None and process.machine != network.machine:
+        fields = {"node": process.name, "machine": str(process.machine)}
     runs: Runs = request.app.state.runs
     try:
         await asyncio.to_thread(runs.ask, watch.run, action, **fields)
@@ -268,6 +291,7 @@ def _say_error(_: Request, error: Exception) -> Response:
 
 
 _MOST_NBYTES = 64 * 1024
+_MOST_LINES = 500  # of a node on another machine, at first
 
 
 def read_tail(path: Path, offset: int) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from dora_rt.descriptor.check.programs_exist import check_files
@@ -32,6 +33,7 @@ def read_descriptor(
     *,
     has_strict_types: bool = False,
     is_built: bool = True,
+    machine: str | None = None,
 ) -> Descriptor:
     """Read a dataflow file and check it, together with the programs and cores that it names.
 
@@ -40,6 +42,8 @@ def read_descriptor(
         environ: what `${NAME}` in its values stands for; without it, they stay as written.
         has_strict_types: whether types that do not fit are errors, whatever the file says.
         is_built: False to let what has a `build:` name programs that do not exist yet.
+        machine: which of the file's machines this is: nothing of the others is looked for here;
+            None: this one runs all of it.
 
     Raises:
         DescriptorProblems: a `DescriptorError` with all problems, one per line.
@@ -48,10 +52,12 @@ def read_descriptor(
     text = read_text(path, problems)
     # Resolved as for the plan: the nodes run in the folder of the file, not of a link to it.
     folder = path.resolve().parent
-    host = this_host(environ, folder, has_strict_types=has_strict_types)
+    host = this_host(environ, folder, has_strict_types=has_strict_types, machine=machine)
     descriptor = read_dataflow(text, str(path), host, problems)
     search_path = (os.environ if environ is None else environ).get("PATH")
-    check_files(descriptor, folder, search_path, problems, is_built=is_built)
+    own = [node for node in descriptor.nodes if machine in (None, node.machine)]
+    local = replace(descriptor, nodes=tuple(own))
+    check_files(local, folder, search_path, problems, is_built=is_built)
     problems.raise_if_any()
     return descriptor
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dora_rt import __version__
+from dora_rt.descriptor.check.machines import check_machines
 from dora_rt.descriptor.check.types import TypeRules, check_types
 from dora_rt.descriptor.check.wiring import wire
 from dora_rt.descriptor.modules.expansion import expand_modules
 from dora_rt.descriptor.read.env_args_build_keys import read_env
+from dora_rt.descriptor.read.machines_keys import place_nodes
 from dora_rt.descriptor.read.node_keys import ReadNode, read_node
 from dora_rt.descriptor.tree.document import (
     Kind,
@@ -40,15 +42,18 @@ def read_dataflow(text: str, file: str, host: Host, problems: Problems) -> Descr
     if host.environ is not None:
         document = expand(document, host.environ, problems)
     document, module_builds = expand_modules(document, host, problems)
+    document, machines = place_nodes(document, problems)
     read_nodes = _read_nodes(document, host, problems)
     builds = (*module_builds, *(build for node in read_nodes for build in node.builds))
     nodes = wire(read_nodes, problems)
+    if machines is not None:
+        check_machines(nodes, machines, problems)
     if any(each.is_something for node in read_nodes for each in node.port_types):
         library = read_type_library(host.folder, problems)
         check_types(
             read_nodes, nodes, library, _read_type_rules(document, host, problems), problems
         )
-    return Descriptor(file, nodes, problems.notes(), builds)
+    return Descriptor(file, nodes, problems.notes(), builds, machines)
 
 
 def _read_type_rules(document: YamlMapping, host: Host, problems: Problems) -> TypeRules:

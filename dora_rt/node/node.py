@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Change, Event
 from dora_rt.node.session import Session
 from dora_rt.transport.output.loan import Loan
-from dora_rt.transport.output.origin import make_stamp
+from dora_rt.transport.output.origin import Stamp, make_stamp
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import forks
 from dora_rt.transport.primitives.doorbell import deadline_after
+
+_BYTE = np.dtype(np.uint8)
 
 
 class Node:
@@ -263,14 +266,24 @@ class Node:
         """
         if timeout is not None:
             deadline_after(timeout)  # refused before the block, and not behind it
-        publisher = self._publisher(output_id)
-        return publisher.loan(
+        publisher = self._publishers.get(output_id) if self._has_started else None
+        if publisher is None or self._inbox.was_told_to_stop or forks.is_forked:
+            publisher = self._publisher(output_id)
+        origins, where = self._origins, publisher.where
+        if timeout is None:
+            stamp: Callable[[], Stamp]
+            stamp = partial(make_stamp, origins, where, metadata, captured_ns, None)
+        else:
+
+            def stamp() -> Stamp:
+                return make_stamp(origins, where, metadata, captured_ns, deadline_after(timeout))
+
+        return Loan(
+            publisher,
             (shape,) if isinstance(shape, int) else tuple(shape),
-            np.dtype(dtype),
-            lambda: make_stamp(
-                self._origins, publisher.where, metadata, captured_ns, deadline_after(timeout)
-            ),
-            has_metadata=metadata is not None,
+            _BYTE if isinstance(dtype, str) and dtype == "uint8" else np.dtype(dtype),
+            stamp,
+            metadata is not None,
         )
 
     def stop_dataflow(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
+from dora_rt.compiled import SessionCore, prefer_compiled
 from dora_rt.errors import DoraRtError, NotInDataflowError, SentAfterStopError, UnknownOutputError
 from dora_rt.event import Change, Event
 from dora_rt.node.dynamic import Attachment, find_config, hang_up, when_abandoned
@@ -32,7 +33,8 @@ _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _READY_NODES = _PACKAGE + "nodes" + os.sep
 
 
-class Session:
+@prefer_compiled
+class Session(SessionCore):
     """The ports of a node's process, and its messages to the launcher.
 
     Attributes:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dora_rt.compiled import IS_COMPILED
 from dora_rt.errors import (
     DoraRtError,
     LoanError,
@@ -333,7 +334,8 @@ def test_exception_of_a_signal_handler_at_any_step_neither_leaks_nor_doubles(
             assert ring.free_slots == ring.output.slots, f"step {steps}"
             steps += 1
 
-        assert steps > (250 if CAN_RAISE_EVERYWHERE else 10)
+        least = 250 if CAN_RAISE_EVERYWHERE else 10
+        assert steps > (0 if IS_COMPILED else least), "no handler runs within compiled code"
         assert ring.counters().sent == sent == ring.counters().delivered
         assert slots_that_loans_find(ring) == ring.output.slots
 

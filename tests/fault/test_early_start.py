@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +95,27 @@ main()
 
     has_compat = "--no-dora-compat" not in arguments
     assert (f"begun {has_compat}" in done.stdout.splitlines()) is begins
+
+
+@pytest.mark.parametrize(
+    ("text", "is_worth_it"),
+    [
+        ("nodes: [{id: a, path: a.py}]", False),
+        ('nodes:\n  - "id" : a\n    inputs: {valid: dora/timer/millis/9}\n', False),
+        ("nodes: [{id: a, path: a.py}, {id: b, path: a.py}]", True),
+        ("nodes: [{id: a, operators: [{'id': b, python: b.py}]}]", True),
+        ("nodes: [{id: a, module: pair.yml}]", True),
+        ("nodes: [{id: a, path: a.py}] #" + 65_536 * "-", True),
+    ],
+)
+def test_file_with_one_node_is_told_before_it_is_parsed(
+    tmp_path: Path, text: str, is_worth_it: bool
+):
+    file = tmp_path / "flow.yml"
+    file.write_text(text)
+
+    assert early_start.is_worth_it(file) is is_worth_it
+    assert early_start.is_worth_it(tmp_path / "none.yml")
 
 
 @pytest.mark.parametrize("file", ["flow.yml", "no_such_file.yml"])

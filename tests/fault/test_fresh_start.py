@@ -30,6 +30,12 @@ DIFFERENCES = {
     "kernel's environ": "what /proc shows is the environment that the fork server began with",
 }
 
+
+@pytest.fixture(autouse=True)
+def threads_of_openblas_are_those_of_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+
+
 WORLD = """
 import sys
 

@@ -13,6 +13,8 @@ from itertools import count
 from tests.protocol import kinds
 from tests.protocol.explore import Explored, explore
 from tests.protocol.faults import FAULTS, planted
+from tests.protocol.implementation import Implementation, PythonImplementation
+from tests.protocol.mixed import MixedImplementation
 from tests.protocol.schedule import Kind
 
 _BY_NAME = {name: kind for name, kind in vars(kinds).items() if isinstance(kind, Kind)}
@@ -25,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="the first seed (default: any)")
     parser.add_argument("--kind", choices=_BY_NAME, action="append", help="only this kind")
     parser.add_argument("--plant", choices=[fault.number for fault in FAULTS], help="have a fault")
+    parser.add_argument("--mixed", action="store_true", help="compiled code and Python code")
     parser.add_argument("--trace", action="store_true", help="one schedule, step by step")
     parser.add_argument("--processes", type=int, default=1, help="how many explore side by side")
     arguments = parser.parse_args()
@@ -32,13 +35,18 @@ def main() -> int:
     chosen = [_BY_NAME[name] for name in arguments.kind or ()] or list(kinds.ALL)
     if arguments.processes > 1:
         return _explore_side_by_side(arguments, seed)
+    implementation: Implementation = PythonImplementation()
+    if arguments.mixed:
+        implementation = MixedImplementation(seed % 2)
     fault = next((fault for fault in FAULTS if fault.number == arguments.plant), None)
     with planted(fault) if fault is not None else nullcontext():
         if arguments.trace:
             from tests.protocol.trace import show
 
-            return show(chosen[0], seed)
-        explored = explore(chosen, count(seed), seconds=arguments.seconds)
+            return show(chosen[0], seed, implementation)
+        explored = explore(
+            chosen, count(seed), seconds=arguments.seconds, implementation=implementation
+        )
     print(report(explored), flush=True)
     return 1 if explored.violations else 0
 
@@ -57,6 +65,7 @@ def report(explored: Explored) -> str:
         lines.append(f"{kind}: {violation}")
         lines.append(
             f"  see it with: python -m tests.protocol --trace --kind {names[kind]} --seed {seed}"
+            " (and the options and the environment of this run)"
         )
     return "\n".join(lines)
 
@@ -64,13 +73,15 @@ def report(explored: Explored) -> str:
 def _explore_side_by_side(arguments: argparse.Namespace, seed: int) -> int:
     """Let each core explore seeds of its own."""
     command = [sys.executable, "-m", "tests.protocol", "--seconds", str(arguments.seconds)]
+    if arguments.mixed:
+        command.append("--mixed")
     for name in arguments.kind or ():
         command += ["--kind", name]
     if arguments.plant is not None:
         command += ["--plant", arguments.plant]
     explorers = [
-        # So far apart that they never meet.
-        subprocess.Popen([*command, "--seed", str(seed + number * 1_000_000_000)], env=os.environ)
+        # So far apart that they never meet; odd and even, for --mixed.
+        subprocess.Popen([*command, "--seed", str(seed + number * 1_000_000_001)], env=os.environ)
         for number in range(arguments.processes)
     ]
     return max(explorer.wait() for explorer in explorers)

@@ -32,6 +32,8 @@ class Fault:
     what: str
     plant: Plant
     kinds: tuple[Kind, ...]
+    is_in_plain_code: bool = False
+    """Whether it is planted in what compiled code does by itself."""
 
 
 @contextmanager
@@ -136,6 +138,7 @@ FAULTS = (
         "what an exception broke off is not brought to an end",
         _recover_nothing,
         (kinds.INTERRUPTS,),
+        is_in_plain_code=True,
     ),
     Fault(
         "F12",
@@ -148,5 +151,6 @@ FAULTS = (
         "an observer on ARM sees a sample's number before the sample",
         _publish_without_a_fence,
         (kinds.OBSERVERS,),
+        is_in_plain_code=True,
     ),
 )

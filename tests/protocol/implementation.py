@@ -85,10 +85,10 @@ class Implementation(Protocol):
 class PythonEnds:
     """The package's own ends."""
 
-    def __init__(self, config: NodeConfig) -> None:
+    def __init__(self, config: NodeConfig, kind: type[Ports] = Ports) -> None:
         name = object_names.board(config.run)
         words: Any = substitutes.here.memory.segment(name).words()
-        ports = Ports.open(config, Board(words, config.processes, config.edges, name))
+        ports = kind.open(config, Board(words, config.processes, config.edges, name))
         self._ports = ports
         self._inbox = ports.inbox
         self._publishers = list(ports.publishers.values())

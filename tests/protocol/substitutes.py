@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,12 +51,19 @@ here = Here()
 
 
 @contextmanager
-def put_under() -> Iterator[None]:
-    """Replace what the package is built on, in all of its modules, until the block ends."""
+def put_under(others: dict[str, ModuleType] | None = None) -> Iterator[None]:
+    """Replace what the package is built on, in all of its modules, until the block ends.
+
+    Args:
+        others: modules of the package that were loaded a second time, by name.
+    """
+    others = others or {}
     replaced: list[tuple[Any, str, Any]] = []
-    stand_in_of = {id(original): stand_in for original, stand_in in _STAND_INS}
+    stand_ins = [*_STAND_INS, *_stand_ins_of(others)]
+    stand_in_of = {id(original): stand_in for original, stand_in in stand_ins}
+    views = {subscriber.__name__: _Numpy(_View), loan.__name__: _Numpy(_Loaned)}
     try:
-        for name, module in list(sys.modules.items()):
+        for name, module in [*sys.modules.items(), *others.items()]:
             if not name.startswith("dora_rt.") or module is None:
                 continue
             for attribute, value in list(vars(module).items()):
@@ -68,9 +75,10 @@ def put_under() -> Iterator[None]:
                 if stand_in is not None:
                     replaced.append((module, attribute, value))
                     setattr(module, attribute, stand_in)
-        for module, numpy in ((subscriber, _Numpy(_View)), (loan, _Numpy(_Loaned))):
-            replaced.append((module, "np", module.np))
-            module.np = numpy  # type: ignore[assignment]
+        for name, numpy in views.items():
+            for module in (sys.modules[name], *([others[name]] if others else [])):
+                replaced.append((module, "np", module.np))
+                module.np = numpy  # type: ignore[attr-defined]
         yield
     finally:
         for module, attribute, value in replaced:
@@ -384,5 +392,18 @@ _STAND_INS: tuple[tuple[Any, Any], ...] = (
     (header.HeaderReader, _HeaderReader),
     (doorbell._find_waits, _Waits),
 )
+
+
+def _stand_ins_of(modules: dict[str, ModuleType]) -> Iterator[tuple[Any, Any]]:
+    """Give the same for modules that were loaded a second time."""
+    for module, name, stand_in in (
+        (header, "write_number_and_times", _write_number_and_times),
+        (header, "read_header", _read_header),
+        (header, "HeaderReader", _HeaderReader),
+        (doorbell, "_find_waits", _Waits),
+    ):
+        if module.__name__ in modules:
+            yield getattr(modules[module.__name__], name), stand_in
+
 
 __all__ = ["HEADER_NBYTES", "Process", "Spin", "here", "put_under", "value_of"]

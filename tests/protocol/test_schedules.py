@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from dora_rt.compiled import IS_COMPILED, PURE_VARIABLE
 from tests.protocol import kinds
 from tests.protocol.__main__ import report
 from tests.protocol.explore import explore
 from tests.protocol.faults import FAULTS, Fault, planted
+from tests.protocol.mixed import MixedImplementation
 
 SEEDS = 600
 """Of each kind: 7,200 schedules, in 20 s of one core."""
+
+# Where there is compiled code, `make test` explores a third with it, a third without it, and a
+# third where both meet; else all of them without it.
+_SHARE = SEEDS // 3
+if IS_COMPILED:
+    _OWN_SEEDS = range(_SHARE)
+elif PURE_VARIABLE in os.environ:
+    _OWN_SEEDS = range(_SHARE, 2 * _SHARE)
+else:
+    _OWN_SEEDS = range(SEEDS)
+_MIXED_SEEDS = range(2 * _SHARE, SEEDS)
 
 FOUND_LATER = [
     # A reader took HEAD for new after it had found a sample dropped, and claimed one too early.
@@ -34,10 +49,22 @@ FOUND_LATER = [
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_nothing_is_violated_in_any_schedule(capsys: pytest.CaptureFixture[str]):
-    explored = explore(kinds.ALL, range(SEEDS))
+    explored = explore(kinds.ALL, _OWN_SEEDS)
 
     with capsys.disabled():
         print(f"\n{report(explored)}")
+    assert not explored.violations, report(explored)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not IS_COMPILED, reason="there is no compiled code here")
+@pytest.mark.parametrize("first", [0, 1])
+def test_nothing_is_violated_where_compiled_code_meets_python_code(first: int):
+    seeds = _MIXED_SEEDS[first::2]
+
+    explored = explore(kinds.ALL, seeds, implementation=MixedImplementation(first))
+
     assert not explored.violations, report(explored)
 
 
@@ -51,6 +78,8 @@ def test_schedule_that_long_runs_had_found_is_right_now(kind: kinds.Kind, seed: 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.number)
 def test_schedules_find_the_fault_that_is_planted_again(fault: Fault):
     assert set(fault.kinds) <= set(kinds.ALL)
+    if fault.is_in_plain_code and IS_COMPILED:
+        pytest.skip("it is planted in Python code that compiled code takes the place of")
 
     with planted(fault):
         explored = explore(fault.kinds, range(SEEDS), most_violations=1)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.protocol.implementation import PythonImplementation
+from tests.protocol.implementation import Implementation
 from tests.protocol.memory import Handle, Mapping, Words
 from tests.protocol.schedule import Kind, Schedule
 from tests.protocol.scheduler import Process, Scheduler
@@ -79,9 +79,8 @@ def _shown(arguments: tuple[Any, ...]) -> str:
     return f"({', '.join(it.name if isinstance(it, Process) else str(it) for it in arguments)})"
 
 
-def show(kind: Kind, seed: int) -> int:
+def show(kind: Kind, seed: int, implementation: Implementation) -> int:
     """Run one schedule and print every step of it; 1 if something was violated."""
-    implementation = PythonImplementation()
     with implementation.put_under(), traced(print):
         schedule = Schedule(implementation, kind, seed)
         print(schedule.flow)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
+from dora_rt.compiled import PURE_VARIABLE
 from dora_rt.descriptor.tree.document import (
     Kind,
     YamlMapping,
@@ -74,7 +75,8 @@ def _is_variable(key: YamlScalar, owner: str, problems: Problems) -> bool:
             "use a-z, A-Z, 0-9 and '_', beginning with a letter or '_'",
         )
         return False
-    if key.text in _LOADER_VARIABLES or key.text.startswith(_OWN_PREFIX):
+    is_own = key.text.startswith(_OWN_PREFIX) and key.text != PURE_VARIABLE
+    if key.text in _LOADER_VARIABLES or is_own:
         problems.add(
             key.place,
             f"{quote(key.text)} may not be set in 'env' of {owner}",

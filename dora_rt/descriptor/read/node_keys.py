@@ -85,6 +85,8 @@ def read_node(
     owner = f"node {quote(label)}" if label != _UNNAMED else "this node"
     fields = Fields(value, owner, problems)
     are_keys_known = fields.check_keys(NODE)
+    machine = fields.string("machine")
+    host = host.of(machine)
     kind = _read_kind(fields, are_keys_known, problems)
     env = read_env(fields.get("env"), fields.owner, problems)
     content = read_content(kind, fields, label, problems)
@@ -121,6 +123,7 @@ def read_node(
         sync=sync,
         line_outputs=line_outputs,
         place=fields.place_of("id"),
+        machine=machine,
     )
     if node.is_dynamic:
         _note_useless_keys(fields, problems)

@@ -6,12 +6,32 @@ Both import for long, and a machine with two cores can do so at the same time.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from dora_rt.launcher.processes.environ import COMPAT_FOLDER, inherited_environ, node_environ
 from dora_rt.launcher.processes.fork_client import WarmStart
 
 _waiting: list[WarmStart] = []
+_NAMES = re.compile(rb"""\bid["']?\s*:""")
+_LOOKED_AT_NBYTES = 65536
+
+
+def is_worth_it(file: Path) -> bool:
+    """Guess from a dataflow file, before it is parsed, whether its run will use a fork server.
+
+    One process alone does not. A wrong guess costs time, and nothing else.
+    """
+    if not file.is_file():
+        return True  # whoever reads it will say so; and a pipe can be read once only
+    try:
+        with file.open("rb") as text:
+            start = text.read(_LOOKED_AT_NBYTES)
+    except OSError:
+        return True
+    # A module is several nodes, and is in another file.
+    return len(start) == _LOOKED_AT_NBYTES or b"module" in start or len(_NAMES.findall(start)) > 1
 
 
 def begin(environ: Mapping[str, str], *, has_dora_compat: bool = True) -> None:

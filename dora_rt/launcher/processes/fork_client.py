@@ -31,6 +31,7 @@ _EARLY_VARIABLES = (
     "BLIS_",
     "COVERAGE_",
     "COV_CORE_",
+    "DORA_RT_PURE",
     "GLIBC_",
     "GOTO_",
     "KMP_",

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from dora_rt.compiled import InboxCore, prefer_compiled
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import Change, Event, InputClosed, InputRecovered, SourceRestarted
 from dora_rt.node_config import InputConfig, NodeConfig
@@ -25,7 +26,8 @@ from dora_rt.transport.ring import protocol
 _START_SLICE_S = 0.02
 
 
-class Inbox:
+@prefer_compiled
+class Inbox(InboxCore):
     """All inputs of one node. Threads may take turns in waiting, and close it meanwhile."""
 
     def __init__(self, config: NodeConfig, board: Board) -> None:
@@ -64,6 +66,7 @@ class Inbox:
         self.ends_by_itself = not config.operators
         self._turn = 0
         self._closed_ids: set[str] = set()
+        self._held: dict[str, Subscriber] = {}
         self._receiving = threading.Lock()
         self._is_closed = False
         self._is_woken = False
@@ -97,6 +100,13 @@ class Inbox:
         finally:
             if True in has_turn:
                 self._receiving.release()
+
+    def sleep(self, deadline_ns: int) -> None:
+        """Sleep until something rings: a sample, also of a held input, news, or `wake`.
+
+        For the thread that waits. What rang before its last look in vain does not wake it.
+        """
+        self._doorbell.wait(deadline_ns)
 
     def wait_for_start(self) -> None:
         """Wait until inputs may flow, or the node is told to stop, or it is closed."""
@@ -135,8 +145,29 @@ class Inbox:
         self._is_woken = self._has_pending_calls = True
         self._doorbell.ring()
 
+    def hold(self, input_id: str) -> Subscriber:
+        """Take nothing from an input for now: what comes waits in its ring, by its policy.
+
+        For the thread that waits. Its changes, such as its end, wait as well.
+
+        Returns:
+            The input, of which this thread may take by itself.
+        """
+        for port in self._ports:
+            if port.input_id == input_id and isinstance(port, Subscriber):
+                self._held[input_id] = port
+        self._ports = [port for port in self._ports if port.input_id not in self._held]
+        return self._held[input_id]
+
+    def resume(self, input_id: str) -> None:
+        """Take from a held input again; for the thread that waits."""
+        held = self._held.pop(input_id, None)
+        if held is not None:
+            self._ports = [*self._ports, held]
+
     def close_input(self, input_id: str) -> None:
         """Take no more from one input, for good; its writer stops feeding it."""
+        self.resume(input_id)
         # First: a thread that is just moving on to a restarted writer looks here afterwards.
         self._closed_ids.add(input_id)
         for port in self._ports:
@@ -150,7 +181,7 @@ class Inbox:
     def close(self) -> None:
         """Take no more from any input; a thread that waits gets a NodeClosedError."""
         self._is_closed = self._has_pending_calls = True
-        for port in self._ports:
+        for port in (*self._ports, *self._held.values()):
             if isinstance(port, Subscriber):
                 port.close(self.closing())
         self._doorbell.ring()
@@ -164,8 +195,7 @@ class Inbox:
         board, number = self._board, self._config.number
         return bool(board.start_ns) or board.is_stopped(number) or self._is_closed
 
-    def _wait(self, deadline_ns: int | None) -> Event | Change | None:
-        has_waited = False
+    def _wait(self, deadline_ns: int | None, has_waited: bool = False) -> Event | Change | None:
         while True:
             if self._has_pending_calls:
                 self._answer_calls()

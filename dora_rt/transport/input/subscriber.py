@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -14,10 +15,11 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from dora_rt.compiled import IS_COMPILED, SubscriberCore, _cores, prefer_compiled
 from dora_rt.errors import CorruptSampleError, DoraRtError, SharedMemoryError
 from dora_rt.event import Event
 from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
-from dora_rt.node_config import EdgeConfig, InputConfig, NodeConfig, QueuePolicy
+from dora_rt.node_config import EdgeConfig, InputConfig, NodeConfig, OutputConfig, QueuePolicy
 from dora_rt.transport.board import Board, Fate, Peer
 from dora_rt.transport.primitives import forks, object_names
 from dora_rt.transport.primitives.fence import Fence
@@ -42,8 +44,12 @@ SMALL_NBYTES = 1024
 
 
 @final
-class Subscriber:
+@prefer_compiled
+class Subscriber(SubscriberCore):
     """One input that another node writes."""
+
+    _arrive: Callable[..., Event] | None = None
+    """Does the second half of `_receive`, where it is compiled: the account is kept there."""
 
     def __init__(self, config: NodeConfig, entry: InputConfig, board: Board) -> None:
         """Attach to what the launcher made."""
@@ -86,8 +92,8 @@ class Subscriber:
             generation=edge.generation,
         )
         self._is_blocking = edge.queue_policy is QueuePolicy.BLOCK
-        is_latest = edge.queue_policy is QueuePolicy.LATEST
-        self._take_sample = self._ring.take_newest if is_latest else self._ring.take
+        self._is_latest = edge.queue_policy is QueuePolicy.LATEST
+        self._take_sample = self._ring.take_newest if self._is_latest else self._ring.take
         self._pool = PoolReader(run, output)
         self._headers = HeaderReader()
         self._max_held = edge.max_held
@@ -153,6 +159,20 @@ class Subscriber:
             if self._let_go or self._is_closed:
                 self._return_slots()
         return event
+
+    @property
+    def head(self) -> int:
+        """How many samples the writer has published in this generation."""
+        return self._output_words[HEAD]
+
+    def position(self) -> tuple[OutputConfig, int] | None:
+        """Return the output that is read, as it is at present, and the number that comes next.
+
+        None if the writer has not said yet where this reader begins.
+        """
+        assert self._entry.output is not None, "only an edge has a subscriber"
+        seq = self._ring.find_next()
+        return None if seq is None else (self._entry.output, seq)
 
     def writer_changed(self) -> bool:
         """Return whether the writer has closed its output, died, or come back."""
@@ -326,6 +346,10 @@ class Subscriber:
             if isinstance(error, CorruptSampleError):
                 raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
             raise
+        if self._arrive is not None:
+            return self._arrive(
+                slot, value, seq, sent_ns, origin_ns, metadata_json, is_leased, is_copied
+            )
         now_ns = time.monotonic_ns()
         words, latencies = self._words, self._latencies
         units = now_ns - sent_ns >> UNIT_SHIFT
@@ -356,6 +380,13 @@ class Subscriber:
         else:
             reader.give_back(slot)
         return event
+
+    def _keep_early(self, slot: int, place: int) -> None:
+        """Keep what compiled code has claimed in place of the sample that it looked for."""
+        try:
+            self._ring.keep_early(self._ring.next_seq, slot, place)
+        except CorruptSampleError as error:
+            raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
 
     def _note_dropped(self, next_seq: int, delivered: int) -> None:
         dropped = next_seq - self._ring.first_seq - delivered
@@ -428,6 +459,10 @@ class Subscriber:
             elif is_lost and slot not in reader.arriving and not self._inherited.get(slot):
                 reader.give_back(slot)
             self._let_go.popleft()
+
+
+if IS_COMPILED:
+    _cores.use_subscriber(Subscriber, vars(forks))
 
 
 def _find_token(run: str, edge: EdgeConfig, slot: int) -> Semaphore | None:

@@ -129,7 +129,7 @@ class MatchingInbox(Inbox):
             # Not into the matcher, which a thread that waits may be using.
             self._closed_inputs.append(input_id)
 
-    def _wait(self, deadline_ns: int | None) -> Event | Change | None:
+    def _wait(self, deadline_ns: int | None, has_waited: bool = False) -> Event | Change | None:
         # With the lock of the threads that wait, as all of this class that changes the matcher.
         matcher = self._matcher
         while self._closed_inputs:
@@ -137,7 +137,7 @@ class MatchingInbox(Inbox):
             self._closed_inputs.popleft()
         matched: Event | None = matcher.take()
         while matched is None:
-            event = super()._wait(deadline_ns)
+            event = super()._wait(deadline_ns, has_waited)
             if event is None or event.id not in self._synced:
                 return event
             if isinstance(event, Event):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dora_rt.compiled import TimerCore
 from dora_rt.event import Event
 
 
-class Timer:
+class Timer(TimerCore):
     """A timer input: tick number k is due at `start + k * period`, missed ticks are dropped.
 
     The receiving node makes the ticks itself: they are in phase with the start, and do not drift.

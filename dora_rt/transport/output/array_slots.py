@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dora_rt.compiled import ArraySlotsCore, slots
 from dora_rt.transport.ring.pool import SlotMemory
 from dora_rt.transport.values.header import HEADER_NBYTES, describe_array, metadata_start
 
 
-class ArraySlots:
+class ArraySlots(ArraySlotsCore):
     """Header and slot views for arrays of one dtype and shape, made once for all of them."""
 
-    __slots__ = (
+    __slots__ = slots(
         "_native",
         "description",
         "dtype",
@@ -27,14 +28,14 @@ class ArraySlots:
         "views",
     )
 
-    def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...], slots: int) -> None:
+    def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...], slot_count: int) -> None:
         self.dtype = dtype
         self.shape = shape
         self.nbytes = math.prod(shape) * dtype.itemsize
         self.metadata_start = metadata_start(self.nbytes)
         # Readers get native arrays; the copy turns the bytes of a big-endian one.
         self._native = dtype.newbyteorder("=")
-        self.views: list[NDArray[Any] | None] = [None] * slots
+        self.views: list[NDArray[Any] | None] = [None] * slot_count
         """The payloads of the slots in the pool of a growth, as far as they were used."""
         self.growth = -1
         self.description = b""

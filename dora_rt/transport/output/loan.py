@@ -13,6 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dora_rt.compiled import (
+    IS_COMPILED,
+    LoanBookCore,
+    LoanCore,
+    _cores,
+    prefer_compiled,
+    slots,
+)
 from dora_rt.errors import LoanError
 from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.primitives import forks
@@ -30,7 +38,7 @@ class Watch(weakref.ref["NDArray[Any]"]):
     slot: int
 
 
-class LoanBook:
+class LoanBook(LoanBookCore):
     """Which slots of an output are loaned. One whose loan is forgotten comes back by itself.
 
     A loan may be forgotten at any moment in any thread, also in the middle of a send: then it is
@@ -99,7 +107,8 @@ class _State(Enum):
 PREPARED, OPEN, SENT, CANCELLED = _State.PREPARED, _State.OPEN, _State.SENT, _State.CANCELLED
 
 
-class Loan:
+@prefer_compiled
+class Loan(LoanCore):
     """An array in shared memory to write in place; `Node.loan` makes it.
 
     `with node.loan(...) as array:` gives an uninitialised array in C order and native byte order,
@@ -116,7 +125,7 @@ class Loan:
     Its end raises what `send` raises.
     """
 
-    __slots__ = (
+    __slots__ = slots(
         "_array",
         "_begins",
         "_dtype",
@@ -274,3 +283,7 @@ class Loan:
             f"{self._publisher.where}: a loan cannot be {what}: {self._state.value}; each loan() "
             "is for one `with` block, and for one sample"
         )
+
+
+if IS_COMPILED:
+    _cores.use_loans((PREPARED, OPEN, SENT, CANCELLED), Watch, globals())

@@ -8,6 +8,7 @@ import time
 from functools import partial
 from typing import Any, NamedTuple
 
+from dora_rt.compiled import IS_COMPILED, _cores, prefer_compiled_function
 from dora_rt.errors import UnsupportedValueError
 from dora_rt.event import TELEMETRY_KEY, telemetry_context
 from dora_rt.transport.values.sendable import encode_metadata
@@ -28,10 +29,13 @@ class Stamp(NamedTuple):
     """Until when to wait for readers of `block` edges; None: as long as it takes."""
 
 
+if IS_COMPILED:
+    _cores.use_stamp(Stamp)
 # As `Stamp(...)`, without the Python function that a NamedTuple goes through.
 _stamp = partial(tuple.__new__, Stamp)
 
 
+@prefer_compiled_function
 def make_stamp(
     origins: Origins,
     where: str,

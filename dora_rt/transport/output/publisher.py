@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dora_rt.compiled import IS_COMPILED, PublisherCore, _cores, plain, prefer_compiled
 from dora_rt.errors import (
     DoraRtError,
     NodeClosedError,
@@ -51,7 +52,8 @@ _SLICE_S = 0.02
 _NO_NEWS = memoryview(bytes(8)).cast("Q")
 
 
-class Publisher:
+@prefer_compiled
+class Publisher(PublisherCore):
     """One output and all its edges. Threads may send at the same time."""
 
     def __init__(
@@ -92,6 +94,8 @@ class Publisher:
         # Reentrant, so that a signal handler or a destructor in the middle of a send finds out.
         self._lock = threading.RLock()
         self._is_midway = False
+        self.is_in_core = False
+        """Whether compiled code is sending, which no frame shows."""
         self._is_closed = False
         self._closing = protocol.OPEN
         self._slots = config.slots
@@ -249,6 +253,15 @@ class Publisher:
                 if True in has_lock:
                     self._lock.release()
 
+    def count_waiting(self) -> int:
+        """Return how many of the newest samples some reader with `block` has not taken yet."""
+        with self._lock:
+            if self._is_midway:
+                self._recover()
+            for end in self._blocking:
+                self._ring.read_log(end.edge)
+            return max((len(end.edge.pending) for end in self._blocking), default=0)
+
     def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, SlotMemory]:
         """Take a slot with room for a payload and its metadata; `finish_loan` ends it."""
         slot = -1
@@ -314,7 +327,7 @@ class Publisher:
         while frame is not None:
             calls += frame.f_code in _CALLS and frame.f_locals.get("self") is self
             frame = frame.f_back
-        return calls > 1
+        return calls > 1 or self.is_in_core
 
     def _recover(self) -> None:
         if self._is_nested():
@@ -471,14 +484,17 @@ class Publisher:
             raise self._closed()
 
 
+if IS_COMPILED:
+    _cores.use_numpy(np.ndarray, np.dtype)
+    _cores.use_publisher(Publisher, globals())
 _CALLS = frozenset(
-    call.__code__
-    for call in (
-        Publisher.send,
-        Publisher.close,
-        Publisher.notice_readers,
-        Publisher.begin_loan,
-        Publisher.finish_loan,
-        Publisher.cancel_loan,
+    plain(Publisher, name).__code__
+    for name in (
+        "send",
+        "close",
+        "notice_readers",
+        "begin_loan",
+        "finish_loan",
+        "cancel_loan",
     )
 )

@@ -7,6 +7,7 @@ import functools
 import time
 from contextlib import suppress
 
+from dora_rt.compiled import DoorbellCore, prefer_compiled, prefer_compiled_function
 from dora_rt.errors import SharedMemoryError
 from dora_rt.transport.primitives.polling import Spin
 from dora_rt.transport.primitives.shm import (
@@ -20,6 +21,7 @@ from dora_rt.transport.primitives.shm import (
 _FOR_EVER_S = 366 * 24 * 3600
 
 
+@prefer_compiled_function
 def deadline_after(timeout_s: float | None) -> int | None:
     """Return the `time.monotonic_ns()` at which a time-out in seconds is over; None: never.
 
@@ -34,7 +36,8 @@ def deadline_after(timeout_s: float | None) -> int | None:
     return None if timeout_s > _FOR_EVER_S else time.monotonic_ns() + int(timeout_s * 1e9)
 
 
-class Doorbell:
+@prefer_compiled
+class Doorbell(DoorbellCore):
     """A semaphore to sleep on.
 
     An exception of a handler during the wait arrives, and the deadline is monotonic. Neither is

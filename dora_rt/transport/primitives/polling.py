@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dora_rt.compiled import SpinCore
+
 _FIRST_LIMIT_NS = 50_000  # until the first wake-ups have been measured
 _LEAST_LIMIT_NS = 5_000
 _MOST_LIMIT_NS = 100_000
@@ -25,7 +27,7 @@ _MOST_SHORT_WAITS = 4096
 _LOOK_EVERY = 256  # successful polls between two looks for an idle core
 
 
-class Spin:
+class Spin(SpinCore):
     """How long one waiter polls before it sleeps.
 
     Attributes:

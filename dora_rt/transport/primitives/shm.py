@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol, cast
 
 import posix_ipc
 
+from dora_rt.compiled import IS_COMPILED, _cores
 from dora_rt.errors import SharedMemoryError, SharedMemoryFullError
 
 SHM_DIRECTORY = Path("/dev/shm")
@@ -63,6 +64,11 @@ class _Semaphore(posix_ipc.Semaphore):  # type: ignore[misc]
             self.close()
         except closed_error:
             pass  # by hand already, or it was never opened
+
+
+if IS_COMPILED:
+    _cores.use_errors(BusyError, ClosedError, SignalError)
+_open: Callable[..., object] = _cores.Semaphore if IS_COMPILED else _Semaphore
 
 
 class Segment:
@@ -208,7 +214,7 @@ def create_semaphore(name: str) -> Semaphore:
         SharedMemoryFullError: /dev/shm has no room for it.
     """
     try:
-        return cast(Semaphore, _Semaphore(name, posix_ipc.O_CREX, mode=_MODE))
+        return cast(Semaphore, _open(name, posix_ipc.O_CREX, mode=_MODE))
     except posix_ipc.ExistentialError as error:
         raise SharedMemoryError(f"semaphore {name} exists already") from error
     except MemoryError as error:
@@ -226,7 +232,7 @@ def open_semaphore(name: str) -> Semaphore:
         SharedMemoryFullError: /dev/shm has no room for it.
     """
     try:
-        return cast(Semaphore, _Semaphore(name, posix_ipc.O_CREAT, mode=_MODE))
+        return cast(Semaphore, _open(name, posix_ipc.O_CREAT, mode=_MODE))
     except MemoryError as error:
         raise _unmapped_semaphore(name) from error
     except OSError as error:
@@ -252,7 +258,7 @@ def find_semaphore(name: str) -> Semaphore | None:
         SharedMemoryError: it cannot be mapped.
     """
     try:
-        return cast(Semaphore, _Semaphore(name))
+        return cast(Semaphore, _open(name))
     except posix_ipc.ExistentialError:
         return None
     except MemoryError as error:

@@ -12,6 +12,7 @@ import mmap
 from collections.abc import Collection
 from typing import NamedTuple
 
+from dora_rt.compiled import IS_COMPILED, PoolReaderCore, PoolWriterCore, _cores
 from dora_rt.errors import CorruptSampleError, DoraRtError
 from dora_rt.node_config import OutputConfig
 from dora_rt.transport.primitives import object_names
@@ -31,7 +32,7 @@ class SlotMemory(NamedTuple):
     growth: int
 
 
-class PoolWriter:
+class PoolWriter(PoolWriterCore):
     """The writer's side: allocates for a slot as much memory as the next sample needs."""
 
     def __init__(self, run: str, config: OutputConfig) -> None:
@@ -113,7 +114,11 @@ class PoolWriter:
         return object_names.pool(self._run, self._config.number, self._config.generation, growth)
 
 
-class PoolReader:
+if IS_COMPILED:
+    _cores.use_pool_writer(PoolWriter)
+
+
+class PoolReader(PoolReaderCore):
     """A reader's side: maps a pool, read-only, when the first sample in it arrives."""
 
     def __init__(self, run: str, config: OutputConfig) -> None:

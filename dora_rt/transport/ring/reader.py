@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from dora_rt.compiled import RingReaderCore, prefer_compiled
 from dora_rt.errors import CorruptSampleError
 from dora_rt.transport.primitives.noted_operations import claiming
 from dora_rt.transport.primitives.shm import BusyError, ClosedError, Semaphore
@@ -27,7 +28,8 @@ _LONG_AGO = -1
 """In place of a HEAD that is so old that the sample before it may be dropped: it is looked up."""
 
 
-class RingReader:
+@prefer_compiled
+class RingReader(RingReaderCore):
     """One reader of an output. Not thread-safe: its subscriber has the lock.
 
     What `take` gives is the caller's until `give_back`. `keep` says that it has arrived: until then
@@ -173,17 +175,34 @@ class RingReader:
                 self.seq = seq
                 self.next_seq = next_seq
                 return slot, place & SLOT_MASK
-            early = place >> SLOT_BITS
-            if not seq < early <= words[HEAD]:
-                self.pass_over(slot)
-                self.next_seq = next_seq
-                raise CorruptSampleError(
-                    f"slot {slot} claims to hold sample {early}, expected one from {seq} to "
-                    f"{words[HEAD]}"
-                )
-            self._early[early] = slot, place & SLOT_MASK
-            self._forget(slot)
-            self.next_seq = next_seq
+            self.keep_early(seq, slot, place)
+
+    def keep_early(self, seq: int, slot: int, place: int) -> None:
+        """Keep a claim for the turn of its sample: `seq` was dropped, and its slot used again.
+
+        Args:
+            seq: the sample that was looked for.
+            slot: the slot that was claimed.
+            place: what PLACE says of it.
+
+        Raises:
+            CorruptSampleError: there is no such sample.
+        """
+        early = place >> SLOT_BITS
+        head = self._words[HEAD]
+        if not seq < early <= head:
+            self.pass_over(slot)
+            self.next_seq = seq + 1
+            raise CorruptSampleError(
+                f"slot {slot} claims to hold sample {early}, expected one from {seq} to {head}"
+            )
+        self._early[early] = slot, place & SLOT_MASK
+        self._forget(slot)
+        self.next_seq = seq + 1
+
+    def find_next(self) -> int | None:
+        """Return the number of the sample that comes next; None if it is not known yet."""
+        return self.next_seq if self.next_seq >= 0 or self._find_begin() else None
 
     def recover(self) -> None:
         """Finish the operation that an exception broke off: unarrived samples come again."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
+from dora_rt import compiled
 from dora_rt.transport.primitives.fence import Fence, stores_need_fences
 from dora_rt.transport.primitives.noted_operations import claiming, posting
 from dora_rt.transport.primitives.shm import BusyError, Semaphore
@@ -37,6 +38,8 @@ class ReaderState(Enum):
 
 # An enum's member costs a look into its class each time, and these are looked at for each sample.
 HERE, AWAY, CLOSED = ReaderState.HERE, ReaderState.AWAY, ReaderState.CLOSED
+if compiled.IS_COMPILED:
+    compiled._cores.use_here(HERE)
 
 
 # A reader that is always behind never listens, and a semaphore has a largest count. A reader that
@@ -46,10 +49,10 @@ HERE, AWAY, CLOSED = ReaderState.HERE, ReaderState.AWAY, ReaderState.CLOSED
 _ENOUGH_RINGS = 64
 
 
-class WriterEdge:
+class WriterEdge(compiled.WriterEdgeCore):
     """The writer's side of one edge: the reader's state, and the queue kept for it."""
 
-    __slots__ = (
+    __slots__ = compiled.slots(
         "bit",
         "blocking",
         "claims",
@@ -140,7 +143,8 @@ class WriterEdge:
         return token
 
 
-class RingWriter:
+@compiled.prefer_compiled
+class RingWriter(compiled.RingWriterCore):
     """The one writer of an output. Not thread-safe: its publisher has the lock.
 
     The caller of a method calls `recover` first if an exception came out of an earlier

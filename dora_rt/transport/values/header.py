@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from dora_rt.compiled import HeaderReaderCore
 from dora_rt.errors import CorruptSampleError
 
 HEADER_NBYTES = 128
@@ -142,7 +143,7 @@ def read_header(buffer: Buffer, offset: int, slot_nbytes: int) -> Header:
     return seq, sent_ns, origin_ns, nbytes, encoding, array_type, metadata_json
 
 
-class HeaderReader:
+class HeaderReader(HeaderReaderCore):
     """Reads the headers of one input; a description like the one before is not checked again."""
 
     def __init__(self) -> None:

@@ -1,0 +1,159 @@
+# Loans: a slot that is written in place.
+
+cdef object state_prepared = None
+cdef object state_open = None
+cdef object state_sent = None
+cdef object state_cancelled = None
+cdef object watch_type = None
+cdef dict loan_functions = None
+
+cdef extern from "numpy/arrayobject.h":
+    void PyArray_CLEARFLAGS(PyArrayObject *, int)
+    bint PyArray_ISNBO(char)
+
+cdef extern from *:
+    """
+    #define drt_type_of(d) (((PyArray_Descr *)(d))->type_num)
+    #define drt_order_of(d) (((PyArray_Descr *)(d))->byteorder)
+    """
+    int drt_type_of(PyObject *)
+    char drt_order_of(PyObject *)
+    int NPY_CLONGDOUBLE
+    int NPY_HALF
+
+
+def use_loans(states, watch, dict functions):
+    """Tell the states of a loan, and the class that watches its array.
+
+    `functions` are the globals of the module of loans.
+    """
+    global state_prepared, state_open, state_sent, state_cancelled, watch_type, loan_functions
+    state_prepared, state_open, state_sent, state_cancelled = states
+    watch_type, loan_functions = watch, functions
+
+
+@cython.no_gc_clear
+cdef class LoanBookCore:
+    cdef public object _loaned, _watches, _abandoned
+
+    cdef int begin_at(self, slot) except -1:
+        self._watches.pop(slot, None)  # of the loan before
+        self._loaned.add(slot)
+        return 0
+
+    cdef object watch_of(self, slot, array):
+        watch = watch_type(array, self._abandoned.append)
+        watch.slot = slot
+        self._watches[slot] = watch
+        return watch
+
+
+@cython.no_gc_clear
+cdef class LoanCore:
+    cdef public object _publisher, _shape, _dtype, _stamp, _room, _state, _array, _watch
+    cdef public list _begins, _ends, _held
+    cdef Py_ssize_t nbytes
+
+    def __init__(self, publisher, shape, dtype, stamp, has_metadata):
+        cdef Py_ssize_t nbytes
+        cdef int kind = drt_type_of(<PyObject *>dtype) if isinstance(dtype, dtype_type) else -1
+        cdef bint is_plain = (
+            type(shape) is tuple and PyTuple_GET_SIZE(shape) <= MAX_NDIM
+            and (0 <= kind <= NPY_CLONGDOUBLE or kind == NPY_HALF)
+            and PyArray_ISNBO(drt_order_of(<PyObject *>dtype))
+        )
+        self.nbytes = -1
+        if is_plain:
+            nbytes = dtype.itemsize
+            for length in <tuple>shape:
+                if type(length) is not int or not 0 < length < 1 << 30 or nbytes > 1 << 32:
+                    is_plain = False
+                    break
+                nbytes *= <Py_ssize_t>length
+        if not is_plain:
+            self.plain___init__(publisher, shape, dtype, stamp, has_metadata)
+            return
+        self.nbytes = nbytes
+        self._publisher = publisher
+        self._shape = shape
+        self._dtype = dtype
+        self._stamp = stamp
+        self._room = METADATA_LIMIT_NBYTES if has_metadata else INHERITED_NBYTES
+        self._state = state_prepared
+        self._begins = [True]
+        self._ends = [True]
+        self._held = []
+
+    def __enter__(self):
+        publisher = self._publisher
+        if (
+            self.nbytes < 0 or type(publisher) is not publisher_type
+            or fork_state["is_forked"] or not self._begins
+        ):
+            return self.plain___enter__()
+        found = (<PublisherCore>publisher).lend(self.nbytes, self._room)
+        if found is None:
+            return self.plain___enter__()
+        slot, place = found
+        self._begins.pop()
+        self._held.append(found)
+        try:
+            array = self.array_in(<tuple>place)
+            self._array = array
+            self._watch = (<LoanBookCore>(<PublisherCore>publisher).loans).watch_of(slot, array)
+            self._state = state_open
+            return array
+        except BaseException:
+            self._state = state_cancelled
+            self._array = None
+            publisher.cancel_loan(slot)
+            raise
+
+    cdef object array_in(self, tuple place):
+        cdef Memory memory = (<PublisherCore>self._publisher)._array_slots.memory_of(place[0])
+        begin = <object>place[1] + HEADER_NBYTES
+        if memory.at == NULL:
+            return loan_functions["np"].ndarray(self._shape, self._dtype, place[0], begin)
+        array = make_array((self._dtype, self._shape), memory.at + <Py_ssize_t>begin, place[0], True)
+        return array
+
+    def __exit__(self, kind, error, traceback):
+        if self._state is not state_open:
+            return  # the block has ended it
+        if kind is None:
+            self.do_send()
+        else:
+            self.cancel()
+
+    cdef object do_send(self):
+        # As `Loan.send`, which users call by its name and read about.
+        if fork_state["is_forked"] or self._state is not state_open or not self._ends:
+            return self.send()
+        publisher = self._publisher
+        self._ends.pop()
+        self._state = state_sent
+        array = self._array
+        self._array = None
+        if type(array) is ndarray_type:
+            # The name may live on after the block, and the slot is no longer the writer's.
+            PyArray_CLEARFLAGS(<PyArrayObject *>array, NPY_ARRAY_WRITEABLE)
+        else:
+            array.flags.writeable = False
+        slot, memory = self._held[0]
+        try:
+            stamp = self._stamp()
+        except BaseException:
+            self._state = state_cancelled
+            publisher.cancel_loan(slot)
+            raise
+        try:
+            if type(publisher) is publisher_type:
+                (<PublisherCore>publisher).do_finish_loan(
+                    slot, memory, array, stamp, self._dtype, self._shape, self.nbytes
+                )
+            else:
+                publisher.finish_loan(slot, memory, array, stamp)
+        except BaseException:
+            self._state = state_cancelled
+            publisher.loans.abandon(self._watch)
+            raise
