@@ -61,6 +61,7 @@ examples:
   dora-rt record launch/dataflow.yml -o drive.mcap    run it and record everything
   dora-rt record 9c08 --only 'camera/*'               what runs as 9c08..., until Ctrl-C
   dora-rt record --stop-after 10s                     the only run there is, for ten seconds
+  dora-rt record launch/dataflow.yml --ros2           as messages of ROS 2
 
 For a FILE the exit codes are those of dora-launch, for a RUN:
 {_EXIT_CODES}
@@ -108,6 +109,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
             flag, choices=choices, default=choices[0], help=f"{text} (default {choices[0]})"
         )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    parser.add_argument(
+        "--ros2",
+        action="store_true",
+        help="write a bag of ROS 2, which ros2 bag play and Foxglove read",
+    )
+    parser.add_argument(
+        "--topic",
+        action="append",
+        default=[],
+        metavar="NODE/OUTPUT=TOPIC:TYPE",
+        help="with --ros2: which message an output is, where it cannot be guessed",
+    )
 
 
 def _queue_size(text: str) -> int:
@@ -155,6 +168,8 @@ def with_recorder(descriptor: Descriptor, options: argparse.Namespace, path: Pat
     args = [f"--file={whole_path(path)}", f"--dataflow={whole_path(Path(descriptor.file))}"]
     args += [f"--pictures={options.pictures}", f"--compression={options.compression}"]
     args += ["--overwrite"] if options.overwrite else []
+    args += ["--ros2"] if options.ros2 else []
+    args += [f"--topic={topic}" for topic in options.topic]
     recorder = Node(
         id=_free_id("recorder", descriptor),
         name=None,

@@ -75,6 +75,22 @@ class Node:
                 sources[entry.id] = output_id if is_whole else f"{entry.source_node}/{output_id}"
         return sources
 
+    def input_queues(self) -> dict[str, tuple[str, int]]:
+        """Return `queue_policy` and `queue_size` of each input; timers are left out."""
+        edges = {entry.id: entry.edge for entry in self._session.config.inputs}
+        return {
+            name: (edge.queue_policy.value, edge.queue_size)
+            for name, edge in edges.items()
+            if edge is not None
+        }
+
+    def output_queues(self) -> dict[str, list[tuple[str, int]]]:
+        """Return `queue_policy` and `queue_size` of each input that reads each output."""
+        return {
+            output.id: [(edge.queue_policy.value, edge.queue_size) for edge in output.edges]
+            for output in self._session.config.outputs
+        }
+
     def output_ids(self) -> tuple[str, ...]:
         """Return the names of the outputs that the dataflow file declares for this node."""
         return tuple(self._publishers)

@@ -71,7 +71,6 @@ _NODE_REFUSED = {
     **dict.fromkeys(("branch", "tag", "rev"), "it goes with 'git'; clone the repository yourself"),
     "hub": "install the node's package yourself and give 'path' or 'module'",
     "path_sha256": "nothing is downloaded; check the file yourself and remove the key",
-    "ros2": "there is no bridge to ROS 2; a node of yours may use rclpy",
 }
 
 # The keys that say what a node runs: each node has exactly one of them, and only some of the
@@ -83,6 +82,7 @@ KEYS_BESIDE: Mapping[str, tuple[str, ...]] = {
     "operator": ("runtime",),
     "operators": (),
     "custom": ("api", "sync"),
+    "ros2": ("inputs", "outputs", *TYPE_KEYS),
 }
 
 NODE_IDENTITY = (
@@ -154,6 +154,22 @@ PYTHON_SOURCE = Vocabulary(
     keys=("source",),
     refused={"conda_env": "remove it and start dora-launch in that environment"},
 )
+
+_OF_DDS = "is left to the robot's DDS: ignored"
+ROS2 = Vocabulary(
+    keys=(
+        *("topic", "message_type", "direction", "topics", "service", "service_type"),
+        *("action", "action_type", "role", "qos", "namespace", "node_name", "transport"),
+    )
+)
+ROS2_TOPIC = Vocabulary(keys=("topic", "message_type", "direction", "output", "input", "qos"))
+ROS2_QOS = Vocabulary(
+    keys=("reliable", "durability", "keep_last", "keep_all"),
+    noted={
+        key: f"{key!r} {_OF_DDS}" for key in ("liveliness", "lease_duration", "max_blocking_time")
+    },
+)
+ROS2_TRANSPORT = Vocabulary(keys=("kind", "compatibility", "config_uri"))
 
 SYNC = Vocabulary(keys=("slop_ms", "inputs", "depth"), misnomers={"slop": "slop_ms"})
 
