@@ -48,6 +48,16 @@ class FlowControl:
         self._failed: dict[str, str] = {}
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether the launcher here stops."""
+        return self._is_stopping
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """The machines that were silent for longer than the file allows."""
+        return frozenset(self._failed)
+
+    @property
     def all_are_final(self) -> bool:
         """Whether no other machine that is there has something to count any more."""
         return all(peer.is_final or not peer.is_connected for peer in self._peers.values())

@@ -136,6 +136,10 @@ class Gateway:
             for machine in plan.machines
             if machine.name != plan.machine
         }
+        for out in self.outgoing.values():
+            # Nobody waits for a machine that is optional, also not before it first comes.
+            is_unwanted = self.peers[out.stream.receiver].plan.is_optional
+            out.disconnect(is_unwanted=is_unwanted)
         self._control = FlowControl(plan, self.peers, self._tell_peer)
         self._requests = FarRequests(self._tell_peer, self._tell_launcher, self._answer_sample)
         self._samples: FarSamples | None = None
@@ -272,14 +276,20 @@ class Gateway:
         if now_ns >= self._tell_ns or self._control.has_news:
             self._tell_ns = now_ns + _TELL_PERIOD_NS
             self._tell_counts()
-            self._tell_launcher(**self._control.news(now_ns), network=self.status().to_json())
+            before = self._control.failed
+            news = self._control.news(now_ns)
+            for name in self._control.failed - before:
+                self._give_up(name)
+            self._tell_launcher(**news, network=self.status().to_json())
         return min(times_ns)
 
     def _is_over(self) -> bool:
-        streams: list[Outgoing | Incoming] = [*self.outgoing.values(), *self.incoming.values()]
-        if not streams:
-            return self._control.has_final_counts
-        return all(one.is_over for one in streams)
+        if not all(one.is_over for one in self.outgoing.values()):
+            return False
+        if not self.incoming:
+            return bool(self.outgoing) or self._control.has_final_counts
+        # Where all readers are over, nobody waits for what may still come.
+        return self._control.has_final_counts or all(one.is_over for one in self.incoming.values())
 
     def _note_alive(self, machine: str, life: str, *, is_alive: bool) -> None:
         peer = self.peers.get(machine)
@@ -344,6 +354,10 @@ class Gateway:
         elif "answer" in told:
             self._requests.take_answer(told)
         self._control.hear_launcher(told)
+        if "is_stopping" in told:
+            for name, peer in self.peers.items():
+                if not peer.is_connected:
+                    self._give_up(name)
 
     def _take_ack(self, stream: int, payload: bytes) -> None:
         try:
@@ -396,7 +410,16 @@ class Gateway:
             if change is Change.ENDED and not peer.plan.is_optional:
                 for one in self._from(name):
                     one.end()
+            if self._control.is_stopping:
+                self._give_up(name)
             self._requests.lose(name, peer.obstacle() or "the machine was lost")
+
+    def _give_up(self, name: str) -> None:
+        """Wait no more for a machine: what is for it is thrown away, what it sent is over."""
+        for out in self._to(name):
+            out.disconnect(is_unwanted=True)
+        for one in self._from(name):
+            one.end()
 
     def _to(self, name: str) -> list[Outgoing]:
         return [one for one in self.outgoing.values() if one.stream.receiver == name]

@@ -134,6 +134,35 @@ def test_ctrl_c_on_one_machine_stops_the_whole_flow_in_order(isolated: IsolatedF
     assert image == speed == (sent, sent, 0, 0, 0)
 
 
+def test_stop_of_a_machine_that_waits_for_another_waits_for_nothing(
+    isolated: IsolatedFlow,
+) -> None:
+    write(isolated)
+    robot = begin(isolated, "robot")
+    assert robot.stdout is not None
+    assert any("waiting for machine laptop" in line for line in iter(robot.stdout.readline, ""))
+
+    robot.send_signal(signal.SIGINT)
+
+    # The grace of the motor is 3 s, and that of the gateway 8 s.
+    eventually(lambda: robot.poll() is not None, within_s=2.5)
+    assert end(robot)[0] == 130
+
+
+def test_stop_after_another_machine_was_killed_waits_for_nothing(isolated: IsolatedFlow) -> None:
+    write(isolated, frames=1_000_000)
+    robot, laptop = begin(isolated, "robot"), begin(isolated, "laptop")
+    eventually(lambda: isolated.has("moved") and isolated.number("moved") > 10, within_s=20)
+    isolated.kill(laptop.pid)
+    assert robot.stdout is not None
+    assert any("machine laptop is lost" in line for line in iter(robot.stdout.readline, ""))
+
+    robot.send_signal(signal.SIGINT)
+
+    eventually(lambda: robot.poll() is not None, within_s=2.5)
+    assert end(robot)[0] == 130
+
+
 def test_optional_machine_comes_and_goes_and_stops_nobody_else(isolated: IsolatedFlow) -> None:
     write(isolated, laptop="{optional: true}", frames=1_000_000)
     robot = begin(isolated, "robot")

@@ -166,7 +166,7 @@ class Subscriber(SubscriberCore):
         return self._output_words[HEAD]
 
     def position(self) -> tuple[OutputConfig, int] | None:
-        """Return the output that is read, in its present generation, and the number that comes next.
+        """Return the output that is read, as it is at present, and the number that comes next.
 
         None if the writer has not said yet where this reader begins.
         """
