@@ -77,7 +77,12 @@ class Peer:
 
     def hello(self) -> dict[str, Any]:
         """Return what is told to it until it has answered."""
-        return {**self._mine, "link": self._link, "sees": [self.life, self._its_link]}
+        return {
+            **self._mine,
+            "link": self._link,
+            "sees": [self.life, self._its_link],
+            "is_connected": self.is_connected,
+        }
 
     def hello_due(self, now_ns: int) -> bool:
         """Return whether to say hello now; then it is taken as said."""
@@ -92,7 +97,7 @@ class Peer:
         return None if self.is_connected else self._hello_ns
 
     def hear_hello(self, told: Mapping[str, Any], now_ns: int) -> list[Change]:
-        """Take in a hello; the caller answers it with one if `answers` says so."""
+        """Take in a hello; the caller answers it with one if `needs_answer` says so."""
         changes: list[Change] = []
         self._heard_ns = now_ns
         life, link = int(told["life"]), int(told["link"])
@@ -127,8 +132,11 @@ class Peer:
         return changes
 
     def needs_answer(self, told: Mapping[str, Any]) -> bool:
-        """Return whether a hello shows that its sender does not know this side yet."""
-        return tuple(told["sees"]) != (self._mine["life"], self._link)
+        """Return whether a hello shows that its sender has not heard what it waits for."""
+        if tuple(told["sees"]) != (self._mine["life"], self._link):
+            return True
+        # Two that refuse each other would answer for ever.
+        return not self._is_refused and not told["is_connected"]
 
     def hear_end(self, why: str, now_ns: int) -> list[Change]:
         """Note that its run is over."""
