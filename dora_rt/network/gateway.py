@@ -207,8 +207,10 @@ class Gateway:
     # In the main thread.
 
     def _carry(self) -> None:
+        wake_ns = 0
         while not self._is_over():
-            self._hear_all()
+            if self._hear_all() or time.monotonic_ns() >= wake_ns:
+                wake_ns = self._step(time.monotonic_ns())
             try:
                 event = self._session.wait_intact(0)
             except TimeoutError:
@@ -220,8 +222,9 @@ class Gateway:
                 continue
             if event is None:
                 return
-            self._ports[event.id].take(event)
-            self._step(time.monotonic_ns())
+            one = self._ports[event.id]
+            one.take(event)
+            one.step(time.monotonic_ns())
 
     def _settle(self) -> None:
         """Exchange the last accounts: nothing is taken from the rings any more."""
@@ -249,13 +252,16 @@ class Gateway:
         for number, one in self.outgoing.items():
             one.port = self.link.samples[number]
 
-    def _hear_all(self) -> None:
+    def _hear_all(self) -> bool:
+        """Call what other threads want; return whether there was something."""
+        has_heard = False
         while True:
             try:
                 function = self._heard.get_nowait()
             except queue.Empty:
-                return
+                return has_heard
             function()
+            has_heard = True
 
     def _step(self, now_ns: int) -> int:
         """Do all that is due; return when to look again."""
