@@ -33,8 +33,8 @@ _EPILOG = f"""\
 examples:
   dora-rt router --listen 0.0.0.0:7447 --fleet acme --names names.txt
   dora-rt router --listen 0.0.0.0:7447 --fleet acme --allow robot.r7 laptop.r7 ops
-  dora-rt router --listen 0.0.0.0:7447 --names names.txt --print-config > zenohd.json5
-      the same for a stock zenohd: zenohd -c zenohd.json5
+  dora-rt router --listen 0.0.0.0:7447 --names names.txt --print-config
+      the configuration for a stock zenohd that does the same
 
 {_EXIT_CODES}"""
 

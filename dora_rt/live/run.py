@@ -28,6 +28,8 @@ def run(
     env: Mapping[str, str] | None = None,
     log_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
+    machine: str | None = None,
+    robot: str | None = None,
 ) -> Report:
     """Run a dataflow to its end, as dora-launch does; return its report.
 
@@ -40,9 +42,11 @@ def run(
         env: variables to set beside those of this process.
         log_dir: the folder for the log files of the nodes, where they stay.
         quiet: print nothing.
+        machine: which of the file's machines this is; None: all of it runs here.
+        robot: which robot this is, where several use one router.
 
     Returns:
-        The report; `report.failures` has the nodes that failed.
+        The report; `report.failures` has the nodes that failed, and other machines that did.
 
     Raises:
         ValueError: `stop_after` is not a number above 0.
@@ -52,6 +56,10 @@ def run(
     arguments = stop_arguments(stop_after)
     if log_dir is not None:
         arguments += ["--log-dir", os.fspath(log_dir)]
+    if machine is not None:
+        arguments += ["--machine", machine]
+    if robot is not None:
+        arguments += ["--name", robot]
     with tempfile.TemporaryDirectory(prefix="dora_rt-") as folder:
         path = Path(folder) / "report.json"
         command = [sys.executable, "-m", "dora_rt", os.fspath(file), "--report", str(path)]

@@ -23,6 +23,7 @@ LOG_FILTER = (
 _F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ is missing in Pythons built on old systems
 _PIPE_NBYTES = 1 << 20
 _QUIET_S = 60.0
+_LOOKED_S = 3.0
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _LINE = re.compile(
     r"\S+Z\s+(?:TRACE|DEBUG|INFO|WARN|ERROR)\s+(?:\S+\s+)?ThreadId\((?P<thread>\d+)\)"
@@ -140,12 +141,29 @@ class Refusals:
     def _transport(self, text: str) -> None:
         if "tls/" in text:
             return  # it has shown its certificate, and was only looking
-        if text.startswith(("Failed to accept link", "Decode error", "Read error")):
-            found = _ADDRESS.search(text)
-            origin = f" from {found['host']}" if found else self._origin("", " from ")
-            self.tell_once(
-                f"refused a connection{origin}: what it sent is not the protocol of zenoh"
-            )
+        if not text.startswith(("Failed to accept link", "Decode error", "Read error")):
+            return
+        found = _ADDRESS.search(text)
+        origin = found["host"].strip("[]") if found else self._origin("")
+        sentence = "refused a connection: what it sent is not the protocol of zenoh"
+        if text.startswith("Read error") and origin:
+            # One of ours that looks whether somebody is there has a link in a moment.
+            timer = threading.Timer(_LOOKED_S, self._tell_of_stranger, (origin, sentence))
+            timer.daemon = True
+            timer.start()
+        else:
+            self._tell_from(origin, sentence)
+
+    def _tell_of_stranger(self, host: str, sentence: str) -> None:
+        with self._lock:
+            has_link = host in {known for known, _ in self._links}
+        if not has_link:
+            self._tell_from(host, sentence)
+
+    def _tell_from(self, host: str, sentence: str) -> None:
+        self.tell_once(
+            sentence.replace("connection", f"connection from {host}") if host else sentence
+        )
 
     def _access(self, thread: str, text: str) -> None:
         # The same is said of what might come, while permissions are put into a cache; only what

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import dora_rt
+from dora_rt.errors import DescriptorError
 from dora_rt.report import EdgeReport, Report
 from tests.harness.isolated_flow import IsolatedFlow
 from tests.harness.waiting import eventually
@@ -197,6 +199,25 @@ def test_machine_that_is_killed_is_a_failure_after_its_timeout(isolated: Isolate
     assert "machine laptop has failed, and the dataflow ends with it" in out
     (failure,) = report(isolated, "robot").failures
     assert (failure.name, failure.is_machine) == ("laptop", True)
+
+
+def test_program_of_python_can_be_one_of_the_machines(isolated: IsolatedFlow) -> None:
+    write(isolated)
+    robot = begin(isolated, "robot")
+
+    ran = dora_rt.run(
+        isolated.folder / "flow.yml", env=isolated.environ, quiet=True, machine="laptop"
+    )
+
+    assert end(robot)[0] == 0
+    assert not ran.failures
+    assert (ran.machine, [machine.name for machine in ran.machines]) == ("laptop", ["robot"])
+    assert {edge.target: counts(edge) for edge in ran.edges} == {
+        "planner/image": (50, 50, 0, 0, 0),
+        "motor/speed": (50, 50, 0, 0, 0),
+    }
+    with pytest.raises(DescriptorError, match="no such machine"):
+        dora_rt.run(isolated.folder / "flow.yml", quiet=True, machine="labtop")
 
 
 def test_all_nodes_run_here_without_a_machine(isolated: IsolatedFlow) -> None:

@@ -209,6 +209,34 @@ def test_killed_router_costs_no_command_and_machines_meet_again_at_the_next(flow
         check_accounts(made, robot, laptop, 10)
 
 
+def test_machines_go_over_to_another_router_when_theirs_is_gone(flow):
+    with machines("robot", "relay", "laptop") as lab:
+        relays = {machine: lab.wire(machine, "relay")[1] for machine in ("robot", "laptop")}
+        routers = [f"10.99.0.{number}" for number in (1, 2)]
+        for address in routers:
+            lab.run("relay", "ip", "address", "add", f"{address}/32", "dev", "lo")
+            for machine, relay in relays.items():
+                lab.run(machine, "ip", "route", "add", address, "via", relay)
+        text = film("127.0.0.1", 14, 20_000)
+        via = f'via: ["{routers[0]}:7447", "{routers[1]}:7447"]\n  robot: {{}}'
+        made = flow(lab, text.replace('robot: {listen: "127.0.0.1:7447"}', via))
+        first, _ = (
+            made.start_verb("relay", "router", "--listen", f"{address}:7447", "--insecure")
+            for address in routers
+        )
+
+        robot, laptop = (made.start(one, "--name", "r7") for one in ("robot", "laptop"))
+        eventually(lambda: len(made.received("got", "image")) > 20, within_s=20)
+        first.kill()
+        first.wait()
+        robot.wait_for("laptop is lost", within_s=4)
+        robot.wait_for("laptop is back", within_s=8)
+        seen = len(made.received("got", "image"))
+        eventually(lambda: len(made.received("got", "image")) > seen + 20, within_s=10)
+
+        check_accounts(made, robot, laptop, 14)
+
+
 def test_stranger_is_told_on_the_console_of_the_robot_and_disturbs_nothing(lab, flow):
     address, _ = lab.wire("robot", "laptop")
     made = flow(lab, film(address, 6, 20_000).replace("  insecure: true\n", ""))
