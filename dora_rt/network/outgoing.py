@@ -140,8 +140,11 @@ class Outgoing:
             self.ring_dropped += event.dropped
             if self._ahead is not None:
                 # The last one of a writer that is gone; the ring is looked at anew.
+                is_sent = event.seq <= self._read_seq
                 self._resume()
                 self._hold()
+                if is_sent:
+                    return
             self._send(event, time.monotonic_ns())
 
     def step(self, now_ns: int) -> int | None:
@@ -151,7 +154,8 @@ class Outgoing:
         if self._ahead is not None:
             self._release(self._ahead)
             self._send_ahead(self._ahead, now_ns)
-            is_open = not self.is_closed and self._ahead.is_dry
+            # What the far readers have not taken may have to be found here once more.
+            is_open = not self.is_closed and self.window.is_idle and self._ahead.is_dry
         else:
             is_open = not self.is_closed and self._may_send(now_ns)
         if is_open and self._is_held:
