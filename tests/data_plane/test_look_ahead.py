@@ -124,14 +124,29 @@ def test_read_array_is_a_copy() -> None:
         assert (event.value == 7).all()
 
 
-def test_ring_of_a_writer_that_has_gone_is_dry_when_all_is_taken() -> None:
+def test_ring_of_a_writer_that_has_gone_is_dry_when_all_is_read() -> None:
     with flowing(Reader(queue_size=5, policy=QueuePolicy.BLOCK)) as (run, writer, session):
         ahead = LookAhead(run.run, session.inbox.hold("input"), time.monotonic_ns)
+        assert not ahead.is_dry
         send(writer, b"1")
         writer.close_output("output")
-        assert ahead.read() is not None
         assert not ahead.is_dry
 
-        assert ahead.take(0)
+        assert ahead.read() is not None
 
         assert ahead.is_dry
+
+
+def test_ring_of_a_writer_that_was_killed_before_it_knew_the_reader_is_dry() -> None:
+    with flowing(Reader(queue_size=5, policy=QueuePolicy.BLOCK)) as (run, writer, _):
+        run.memory.mark_dead(1, returns=True)
+        second = run.attach(1, run.memory.renew(1))
+        ahead = LookAhead(run.run, second.inbox.hold("input"), time.monotonic_ns)
+        assert ahead.read() is None
+
+        # The writer has not looked at the board since.
+        run.memory.mark_dead(0, returns=True)
+
+        assert ahead.is_dry
+        assert not writer.inbox.was_told_to_stop
+        second.close()
