@@ -39,9 +39,8 @@ class FlowControl:
         """Whether no machine is waited for any more."""
         self._peers = peers
         self._tell = tell
-        self._is_optional = any(
-            one.is_optional for one in plan.machines if one.name == plan.machine
-        )
+        self.is_optional = any(one.is_optional for one in plan.machines if one.name == plan.machine)
+        """Whether the machine of this gateway is."""
         self._is_ready = False
         self._stop: str | None = None
         self._is_stopping = False
@@ -73,7 +72,7 @@ class FlowControl:
         if why is not None and not self._is_stopping:
             self._is_stopping = True
             # Who has stopped it has told all the others itself.
-            if self._stop is None and not self._is_optional:
+            if self._stop is None and not self.is_optional:
                 self._tell_all({"stop": why})
 
     def hear(self, name: str, told: Mapping[str, Any]) -> None:
@@ -91,7 +90,7 @@ class FlowControl:
         if change is Change.CONNECTED:
             if self._is_ready:
                 self._tell(name, {"is_ready": True})
-            if self._is_stopping and not self._is_optional:
+            if self._is_stopping and not self.is_optional:
                 self._tell(name, {"stop": "it is stopping"})
 
     def note_news(self) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import queue
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -39,6 +40,8 @@ _TELL_PERIOD_NS = 1_000_000_000
 _LOOK_NS = 250_000_000
 _SETTLING_NS = 3_000_000_000
 """How long the last accounts are waited for."""
+_LEAVING_NS = 1_200_000_000
+"""The same where the others go on: they tell once a second."""
 _SETTLING_LOOK_S = 0.05
 _GOODBYE_S = 2.0
 
@@ -52,6 +55,11 @@ def main() -> None:
         status = 0
     except LaunchError as error:
         sys.stderr.write(f"dora_rt: {error}\n")
+    except KeyboardInterrupt:
+        # It ends as every program does that was interrupted: the second Ctrl-C of an impatient
+        # user is no fault.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except BaseException:
         traceback.print_exc()
     # Threads of zenoh, and those that wait in it, know nothing of the end of an interpreter: one
@@ -233,7 +241,7 @@ class Gateway:
             # Nodes here may still take from their rings, for hours; the launcher knows when not.
             has_counted = self._launcher is None or self._control.has_final_counts
             if has_counted and until_ns is None:
-                until_ns = now_ns + _SETTLING_NS
+                until_ns = now_ns + (_LEAVING_NS if self._control.is_optional else _SETTLING_NS)
                 self._control.is_final = True
                 self._books.close()
                 self._tell_ns = 0
@@ -364,6 +372,10 @@ class Gateway:
             for name, peer in self.peers.items():
                 if not peer.is_connected:
                     self._give_up(name)
+                elif self._control.is_optional:
+                    # The others go on, and would send for ever.
+                    for one in self._from(name):
+                        one.end()
 
     def _take_ack(self, stream: int, payload: bytes) -> None:
         try:
