@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import queue
@@ -43,7 +42,6 @@ _SETTLING_NS = 3_000_000_000
 _LEAVING_NS = 1_200_000_000
 """The same where the others go on: they tell once a second."""
 _SETTLING_LOOK_S = 0.05
-_GOODBYE_S = 2.0
 
 
 def main() -> None:
@@ -106,7 +104,6 @@ class Gateway:
         run = session.config.run
         run_number = int.from_bytes(hashlib.sha256(run.encode()).digest()[:8], "little")
         identity = Identity(run_number, self._life)
-        self._farewells: set[str] = set()
         self._heard: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.link = Link(plan, self._life, self)
         leaving, coming = plan.own_streams()
@@ -343,17 +340,14 @@ class Gateway:
             for one in self._to(name):
                 one.window.round_trip_ns = peer.clock.round_trip_ns
         elif "counts" in told:
-            peer.hear_counts(told)
-            self._control.note_news()
+            if peer.hear_counts(told):
+                self._control.note_news()
         elif "ask" in told:
             self._requests.take_ask(name, told)
         elif "reply" in told:
             self._requests.take_reply(name, told)
         elif "bye" in told:
-            self._tell_peer(name, {"farewell": True})
             self._note(name, peer.hear_end(str(told["bye"]), received_ns))
-        elif "farewell" in told:
-            self._farewells.add(name)
         else:
             self._control.hear(name, told)
 
@@ -446,23 +440,17 @@ class Gateway:
     def _tell_counts(self) -> None:
         for name, peer in self.peers.items():
             if peer.is_connected:
-                message = {"counts": self._books.told_to(name), "is_final": self._control.is_final}
+                message = {
+                    "counts": self._books.told_to(name),
+                    "is_final": self._control.is_final,
+                    "heard_final": peer.is_final,
+                }
                 self._tell_peer(name, message)
 
     def _say_goodbye(self) -> None:
-        """Tell the others that this run is over, and wait until they have heard all of it.
-
-        A session that is closed does not wait for what was put last: the final accounts.
-        """
-        connected = [name for name, peer in self.peers.items() if peer.is_connected]
-        for name in connected:
-            self._tell_peer(name, {"bye": "its run has ended"})
-        until = time.monotonic() + _GOODBYE_S
-        while (left := until - time.monotonic()) > 0 and not all(
-            name in self._farewells or not self.peers[name].is_connected for name in connected
-        ):
-            with contextlib.suppress(queue.Empty):
-                self._heard.get(timeout=left)()
+        for name, peer in self.peers.items():
+            if peer.is_connected:
+                self._tell_peer(name, {"bye": "its run has ended"})
         self._tell_launcher(
             **self._control.news(time.monotonic_ns()), network=self.status().to_json()
         )
