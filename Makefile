@@ -13,12 +13,14 @@ SAY_COMPILER := 'import sys; sys.version_info < (3, 14) or print("On Python 3.14
 	or choose another Python: make run PYTHON=python3.13 (after make clean)")'
 
 # Where the libraries of a screen are missing (Raspberry Pi OS Lite, Ubuntu Server, a slim image)
-# the second command puts opencv-python-headless in the place of opencv-python.
+# the second command puts opencv-python-headless in the place of opencv-python. The last line says
+# whether there is compiled code; where there is no C compiler all works without.
 define install
 	@echo "installing dora_rt and what it needs into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable "$(1)" \
 		|| { $(BIN)/python -c $(SAY_COMPILER); exit 1; }
 	@$(BIN)/dora-rt doctor --repair-opencv
+	@echo "installed $$($(BIN)/python -m dora_rt --version)"
 endef
 
 .PHONY: help run check test lint soak prove prove-model bench bench-docs wheel wheels clean

@@ -18,6 +18,9 @@ WHY_NOT = ""
 """Why there is no compiled code at work; empty if there is."""
 
 
+_NOT_BUILT = "not built; that takes gcc and python3-dev"
+
+
 class Nothing:
     """In place of a core: nothing."""
 
@@ -34,7 +37,7 @@ else:
         from dora_rt.compiled import _cores
     except ImportError as error:
         _cores = None
-        WHY_NOT = str(error) if "_cores" not in str(error) else "it was not built"
+        WHY_NOT = str(error) if "_cores" not in str(error) else _NOT_BUILT
 
 _INTERFACE = 1
 """As in `_cores.pyx`: counted up there and here when what the two expect of each other changes."""
