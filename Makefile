@@ -23,7 +23,7 @@ define install
 	@echo "installed $$($(BIN)/python -m dora_rt --version)"
 endef
 
-.PHONY: help run check test lint soak prove prove-model bench bench-docs wheel wheels clean
+.PHONY: help run check test test-pure lint soak prove prove-model bench bench-docs wheel wheels clean
 
 help:
 	@echo "make run    see the demo: camera (or a drawn scene), detection, picture"
@@ -49,11 +49,15 @@ HOT_PATH_TESTS := tests/protocol tests/data_plane tests/compiled tests/fault/tes
 	tests/fault/test_corrupt_samples.py tests/flows/test_node_api.py
 
 # By file: many share one run. The long files come first, so that none is left for the end.
-test: $(VENV)/.installed-test lint
+test: $(VENV)/.installed-test
+	@# Beside each other, and before all others: the linters leave a core idle.
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-pure
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
-	@# Where there is compiled code, what stands on the hot path has to pass without it, too.
-	! $(BIN)/python -c 'from dora_rt.compiled import IS_COMPILED; assert IS_COMPILED' \
-		|| DORA_RT_PURE=1 $(BIN)/python -m pytest -n 3 --dist loadfile $(HOT_PATH_TESTS)
+
+# Where there is compiled code, what stands on the hot path has to pass without it, too.
+test-pure: $(VENV)/.installed-test
+	! $(BIN)/python -c 'from dora_rt.compiled import IS_COMPILED; assert IS_COMPILED' 2> /dev/null \
+		|| DORA_RT_PURE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(HOT_PATH_TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
