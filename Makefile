@@ -6,6 +6,10 @@ BENCH_VENV := .venv-bench
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14
 # What an installation depends on: the compiled cores are built by it.
 SETUP := setup.cfg setup.py pyproject.toml $(wildcard dora_rt/compiled/*.p*x*)
+# Of its own: onnxruntime and onnxruntime-gpu overwrite each other's files. A Jetson needs the wheel
+# of its own system: make bench-gpu ONNXRUNTIME_GPU=./onnxruntime_gpu-....whl
+BENCH_GPU_VENV := .venv-bench-gpu
+ONNXRUNTIME_GPU ?= onnxruntime-gpu[cuda,cudnn]
 
 # posix_ipc comes as source for the newest Pythons.
 SAY_COMPILER := 'import sys; sys.version_info < (3, 14) or print("On Python 3.14 and newer posix_ipc \
@@ -23,7 +27,8 @@ define install
 	@echo "installed $$($(BIN)/python -m dora_rt --version)"
 endef
 
-.PHONY: help run check test test-pure lint soak prove prove-model bench bench-docs wheel wheels clean
+.PHONY: help run check test test-pure lint soak prove prove-model bench bench-docs bench-gpu \
+	wheel wheels clean
 
 help:
 	@echo "make run    see the demo: camera (or a drawn scene), detection, picture"
@@ -36,6 +41,7 @@ help:
 	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"
 	@echo "make wheel  build dist/*.whl: pure Python, for any machine"
 	@echo "make wheels and those with the compiled hot path, for the Pythons at hand (gcc)"
+	@echo "make bench-gpu  measure detection on a GPU of NVIDIA, as one CUDA graph and without"
 	@echo "make clean  remove what these commands made"
 
 run: $(VENV)/.installed
@@ -86,6 +92,18 @@ prove-model: $(VENV)/.installed-test
 bench: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python -m benchmarks $(BENCH)
 
+# Looks for a GPU before it installs anything.
+bench-gpu:
+	@$(PYTHON) -m benchmarks.gpu_driver
+	@$(MAKE) --no-print-directory $(BENCH_GPU_VENV)/.installed
+	$(BENCH_GPU_VENV)/bin/python -m benchmarks.gpu $(BENCH)
+
+$(BENCH_GPU_VENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(BENCH_GPU_VENV)
+	$(BENCH_GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
+		"$(ONNXRUNTIME_GPU)"
+	@touch $@
+
 # Puts the tables of the last `make bench` into docs/.
 bench-docs: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python -m benchmarks.publish
@@ -108,7 +126,7 @@ wheels: wheel
 	@ls dist/dora_rt-*.whl
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) .venv-oldest build dist launch/out benchmarks/out *.egg-info \
+	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_GPU_VENV) .venv-oldest build dist launch/out benchmarks/out *.egg-info \
 		dora_rt/compiled/*.so
 
 $(BIN)/python:

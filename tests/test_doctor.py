@@ -22,6 +22,7 @@ from dora_rt.doctor.checks import (
 )
 from dora_rt.doctor.machine import (
     Camera,
+    IdleProvider,
     Interpreter,
     Machine,
     OnnxRuntime,
@@ -37,6 +38,10 @@ from dora_rt.plan.planner import make_plan
 from dora_rt.transport.primitives.shm import Room
 
 MIB = 2**20
+
+BROKEN_CUDA = IdleProvider(
+    "CUDAExecutionProvider", True, "libcublasLt.so.13 is missing", "install CUDA"
+)
 
 FINE = Machine(
     platform="linux aarch64",
@@ -68,7 +73,15 @@ FINE = Machine(
     dead_runs=frozenset(),
     display=":0",
     opencv=OpenCv("4.12", "GTK", True),
-    onnx=OnnxRuntime("1.20", ("CPUExecutionProvider",)),
+    onnx=OnnxRuntime(
+        "1.20",
+        ("CPUExecutionProvider",),
+        idle=(
+            IdleProvider("CUDAExecutionProvider", False, "not in this onnxruntime 1.20", "get it"),
+            IdleProvider("TensorrtExecutionProvider", True, "libnvinfer.so.10 is missing", "get"),
+            IdleProvider("OpenVINOExecutionProvider", False, "not in this onnxruntime 1.20", ""),
+        ),
+    ),
     cameras=(Camera("/dev/video0", "USB Camera", "video", True),),
 )
 
@@ -161,8 +174,26 @@ def test_machine_on_which_all_is_well_has_no_complaint():
         (
             {"packages": {**FINE.packages, "onnxruntime-gpu": "1.20"}},
             Level.WARNING,
-            "CPUExecutionProvider, and no GPU",
-            "CUDA and cuDNN",
+            "CPUExecutionProvider (onnxruntime, onnxruntime-gpu): these overwrite each other's",
+            "`pip uninstall onnxruntime onnxruntime-gpu`, then install one of them",
+        ),
+        (
+            {"onnx": dataclasses.replace(FINE.onnx, has_gpu=True)},
+            Level.WARNING,
+            "CUDAExecutionProvider is not used: not in this onnxruntime 1.20",
+            "get it",
+        ),
+        (
+            {"onnx": OnnxRuntime("1.20", ("CPUExecutionProvider",), idle=(BROKEN_CUDA,))},
+            Level.WARNING,
+            "CUDAExecutionProvider does not start: libcublasLt.so.13 is missing",
+            "install CUDA",
+        ),
+        (
+            {"onnx": OnnxRuntime("1.20", ("CPUExecutionProvider",), error="exit status -11")},
+            Level.WARNING,
+            "its providers could not be examined: exit status -11",
+            "--device cpu",
         ),
         (
             {"cameras": (Camera("/dev/video2", "", "video", False),)},
@@ -368,5 +399,9 @@ def test_this_machine_is_examined_in_seconds():
     assert machine.opencv.version is not None
     assert machine.opencv.has_dnn
     assert "CPUExecutionProvider" in machine.onnx.providers
+    assert machine.onnx.error == ""
+    built_in = [idle.provider for idle in machine.onnx.idle if idle.is_built_in]
+    assert set(built_in) <= set(machine.onnx.providers)
+    assert all(idle.reason for idle in machine.onnx.idle)
     assert machine.shm_type == "tmpfs"
     assert is_healthy(findings), render_findings(findings)

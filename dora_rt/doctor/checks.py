@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from dora_rt.doctor.machine import Camera, Interpreter, Machine
+from dora_rt.doctor.machine import Camera, Interpreter, Machine, OnnxRuntime
 from dora_rt.errors import LaunchError
 from dora_rt.launcher.preconditions import check_limits
 from dora_rt.opencv import repair_command
@@ -376,11 +376,17 @@ def _check_onnx(machine: Machine) -> Iterator[Finding]:
     wheels = sorted(name for name in machine.packages if name.startswith("onnxruntime"))
     if onnx.version is not None:
         text = f"{onnx.version}: {', '.join(onnx.providers)}"
-        if "onnxruntime-gpu" in wheels and "CUDAExecutionProvider" not in onnx.providers:
-            remedy = "check the versions of CUDA and cuDNN that this onnxruntime-gpu was built for"
-            yield Finding(Level.WARNING, "ONNX Runtime", f"{text}, and no GPU", remedy)
+        if len(wheels) > 1:
+            both = " ".join(wheels)
+            yield Finding(
+                Level.WARNING,
+                "ONNX Runtime",
+                f"{text} ({', '.join(wheels)}): these overwrite each other's files",
+                f"`pip uninstall {both}`, then install one of them",
+            )
         else:
             yield Finding(Level.OK, "ONNX Runtime", text)
+        yield from _judge_providers(onnx)
     elif wheels:
         remedy = "pip install --force-reinstall onnxruntime"
         text = f"cannot be imported: {onnx.error}"
@@ -388,6 +394,22 @@ def _check_onnx(machine: Machine) -> Iterator[Finding]:
     else:
         text = "is not installed: detection runs on cv2.dnn (pip install 'dora_rt[onnx]')"
         yield Finding(Level.OK, "ONNX Runtime", text)
+
+
+def _judge_providers(onnx: OnnxRuntime) -> Iterator[Finding]:
+    """Say why providers run no model; a warning where one should."""
+    if onnx.error:
+        text = f"its providers could not be examined: {onnx.error}"
+        yield Finding(Level.WARNING, "ONNX Runtime", text, "object_detection: `--device cpu`")
+    for idle in onnx.idle:
+        verb = "does not start" if idle.is_built_in else "is not used"
+        text = f"{idle.provider} {verb}: {idle.reason}"
+        # TensorRT runs only what asks for it, and is in each wheel that has CUDA.
+        should = idle.is_built_in or onnx.has_gpu
+        if should and not idle.provider.startswith(("Tensorrt", "OpenVINO")):
+            yield Finding(Level.WARNING, "ONNX Runtime", text, idle.remedy)
+        else:
+            yield Finding(Level.OK, "ONNX Runtime", text)
 
 
 def _check_cameras(machine: Machine) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import grp
+import json
 import os
 import pwd
 import re
@@ -47,6 +48,21 @@ import onnxruntime
 print(onnxruntime.__version__, *onnxruntime.get_available_providers(), sep=",")
 """
 
+# The nodes' own reasons. It runs a network on each device.
+_PROVIDERS_PROBE = """
+import dataclasses, importlib.util, json, pathlib
+import onnxruntime
+from dora_rt.nodes import execution_providers
+(folder,) = importlib.util.find_spec("dora_rt.nodes.object_detection").submodule_search_locations
+idle = execution_providers.find_idle(onnxruntime, pathlib.Path(folder, "scene_model.onnx"))
+print(json.dumps({
+    "version": onnxruntime.__version__,
+    "providers": onnxruntime.get_available_providers(),
+    "idle": [dataclasses.asdict(one) for one in idle],
+    "has_gpu": execution_providers.has_nvidia_driver(),
+}))
+"""
+
 _DORA_RT_PROBE = """
 import dora_rt
 print(dora_rt.__version__)
@@ -64,12 +80,39 @@ class OpenCv:
 
 
 @dataclass(frozen=True, slots=True)
+class IdleProvider:
+    """An execution provider that runs no model here, as the detection node sees it.
+
+    Attributes:
+        provider: its name.
+        is_built_in: whether the installed onnxruntime has it.
+        reason: what it lacks.
+        remedy: what to do about it; empty if there is nothing.
+    """
+
+    provider: str
+    is_built_in: bool
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OnnxRuntime:
-    """What importing onnxruntime showed; version None: it failed with `error`."""
+    """What onnxruntime showed.
+
+    Attributes:
+        version: of onnxruntime; None if it cannot be imported.
+        providers: those that it was built with.
+        error: why it cannot be imported, or why its providers could not be examined.
+        idle: those that run no model.
+        has_gpu: whether this machine has a GPU of NVIDIA.
+    """
 
     version: str | None
     providers: tuple[str, ...] = ()
     error: str = ""
+    idle: tuple[IdleProvider, ...] = ()
+    has_gpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +284,30 @@ def _file_system(mounts: str) -> str:
 
 
 def _find_onnx() -> OnnxRuntime:
-    answer, error = _probe(_ONNX_PROBE)
+    answer, error = _ask(_PROVIDERS_PROBE)
     if not answer:
-        return OnnxRuntime(None, error=error)
-    return OnnxRuntime(answer[0], tuple(answer[1:]))
+        # A broken driver may crash it, and then it is still worth to know what is installed.
+        words, import_error = _probe(_ONNX_PROBE)
+        if not words:
+            return OnnxRuntime(None, error=import_error)
+        return OnnxRuntime(words[0], tuple(words[1:]), error=error)
+    found = json.loads(answer)
+    return OnnxRuntime(
+        found["version"],
+        tuple(found["providers"]),
+        idle=tuple(IdleProvider(**one) for one in found["idle"]),
+        has_gpu=found["has_gpu"],
+    )
 
 
 def _probe(program: str, interpreter: str = sys.executable) -> tuple[list[str], str]:
     """Run a program that prints words between commas; the words, or none and why."""
+    answer, error = _ask(program, interpreter)
+    return (answer.split(",") if answer else []), error
+
+
+def _ask(program: str, interpreter: str = sys.executable) -> tuple[str, str]:
+    """Run a program; return the last line that it printed, or nothing and why."""
     try:
         done = subprocess.run(
             [interpreter, "-c", program],
@@ -259,13 +318,13 @@ def _probe(program: str, interpreter: str = sys.executable) -> tuple[list[str], 
             timeout=_PROBE_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:
-        return [], f"no answer in {_PROBE_TIMEOUT_S} s"
+        return "", f"no answer in {_PROBE_TIMEOUT_S} s"
     except OSError as error:
-        return [], str(error.strerror)
+        return "", str(error.strerror)
     if done.returncode == 0 and done.stdout:
-        return done.stdout.splitlines()[-1].split(","), ""
+        return done.stdout.splitlines()[-1], ""
     *_, last = ["", *done.stderr.strip().splitlines()]
-    return [], last or f"exit status {done.returncode}"
+    return "", last or f"exit status {done.returncode}"
 
 
 def _find_cameras(devices: Path) -> Iterator[Camera]:

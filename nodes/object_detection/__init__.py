@@ -19,7 +19,8 @@ from .errors import ModelError
 from .loop import BBOX_OUTPUT, IMAGE_INPUT, OTHER_OUTPUTS, run
 from .model_notes import read_labels
 from .models import MODELS
-from .networks import BACKENDS, DEVICES
+from .networks import BACKENDS
+from .session_plan import DEVICES
 
 __all__ = ["main"]
 

@@ -80,7 +80,9 @@ def load_detector(
         form = _input_form(facts, notes, input_size)
     except ModelError as error:
         raise ModelError(f"{model_path}: {error}") from error
-    network = open_network(model_path, facts, backend, device=device, threads=threads)
+    network = open_network(
+        model_path, facts, backend, shape=form.shape, device=device, threads=threads
+    )
     raw = _warm_up(network, facts, form, model_path)
     names = facts.output_names
     outputs = Outputs(names, tuple(output.shape for output in raw), form.height, form.width)

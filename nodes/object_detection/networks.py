@@ -3,49 +3,22 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..execution_providers import PACKAGES
 from .errors import ModelError
+from .network_input import Blob, input_sizes_of
 from .onnx_file import OnnxFacts
-
-if TYPE_CHECKING:
-    import onnxruntime
+from .onnxruntime_network import OnnxRuntimeNetwork, one_line
+from .session_plan import DEVICES, PROVIDERS
 
 BACKENDS = ("auto", "onnxruntime", "opencv")
-DEVICES = ("auto", "cpu", "cuda", "tensorrt", "openvino", "coreml")
-
-_CPU = "CPUExecutionProvider"
-# Others are not used. TensorRT is not in "auto", although it is the fastest: it compiles
-# each model for minutes at its first start, which looks like a node that hangs.
-_PROVIDERS = {
-    "auto": ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CoreMLExecutionProvider"),
-    "cpu": (),
-    "cuda": ("CUDAExecutionProvider",),
-    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
-    "openvino": ("OpenVINOExecutionProvider",),
-    "coreml": ("CoreMLExecutionProvider",),
-}
-_PACKAGES = {
-    "cuda": "onnxruntime-gpu",
-    "tensorrt": "onnxruntime-gpu",
-    "openvino": "onnxruntime-openvino",
-    "coreml": "onnxruntime",
-}
-
-_ORT_PREFIX = re.compile(
-    r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:)?(/\S+ )?"
-)
-_OPSET = "yolo export model=best.pt format=onnx opset=17"
-_WORST_CHARACTERS = 300
-
-Blob = NDArray[np.floating]
 
 _logger = logging.getLogger(__name__)
 
@@ -74,9 +47,23 @@ class Network(Protocol):
 
 
 def open_network(
-    path: Path, facts: OnnxFacts, backend: str, *, device: str, threads: int | None
+    path: Path,
+    facts: OnnxFacts,
+    backend: str,
+    *,
+    shape: tuple[int, ...],
+    device: str,
+    threads: int | None,
 ) -> Network:
     """Load a model with the backend asked for; "auto" takes onnxruntime where it is installed.
+
+    Args:
+        path: of the model.
+        facts: of its file.
+        backend: one of `BACKENDS`.
+        shape: of all blobs that it will be run with.
+        device: one of `DEVICES`.
+        threads: processor threads; None for as many as the backend likes.
 
     Raises:
         ModelError: unknown backend or device, or the backend cannot be imported or cannot read it.
@@ -89,7 +76,7 @@ def open_network(
         raise ModelError(f"got {threads} threads, expected at least 1")
     if backend != "opencv":
         try:
-            return OnnxRuntimeNetwork.open(path, facts, device, threads)
+            return OnnxRuntimeNetwork.open(path, facts, shape, device=device, threads=threads)
         except ImportError as error:
             if backend == "onnxruntime":
                 raise ModelError(
@@ -97,127 +84,6 @@ def open_network(
                     " `pip install onnxruntime`, or choose the backend 'opencv'"
                 ) from error
     return OpenCvNetwork.open(path, facts, device, threads)
-
-
-class OnnxRuntimeNetwork:
-    """A model in onnxruntime, on the first provider that works."""
-
-    backend = "onnxruntime"
-
-    def __init__(self, session: onnxruntime.InferenceSession, facts: OnnxFacts) -> None:
-        self._session = session
-        self._input_name = facts.input_name
-        self._size_input_name = facts.size_input_name
-        self._size_input_dtype = facts.size_input_dtype
-        self.provider: str = session.get_providers()[0]
-
-    @classmethod
-    def open(
-        cls, path: Path, facts: OnnxFacts, device: str, threads: int | None
-    ) -> OnnxRuntimeNetwork:
-        """Load a model, and warn if it does not run on the device asked for.
-
-        Raises:
-            ModelError: onnxruntime cannot read it.
-            ImportError: onnxruntime is not installed.
-        """
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        # Without this the threads spin between two frames: 45 ms of processor time for a frame
-        # instead of 17 at 30 frames/s, for nothing. Never to spin costs 4 ms of latency.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        offered = onnxruntime.get_available_providers()
-        wanted = [provider for provider in _PROVIDERS[device] if provider in offered]
-        try:
-            session = onnxruntime.InferenceSession(
-                str(path), sess_options=options, providers=[*wanted, _CPU]
-            )
-        except Exception as error:
-            # Its exceptions have no common base but Exception (onnxruntime_pybind11_state.Fail,
-            # InvalidGraph, NotImplemented, ...).
-            raise ModelError(f"{path}: {explain_refusal(str(error), facts)}") from error
-        network = cls(session, facts)
-        if fallback := explain_fallback(device, offered, network.provider):
-            _logger.warning("%s", fallback)
-        return network
-
-    def run(self, blob: Blob, names: Sequence[str]) -> list[NDArray[np.generic]]:
-        """Return outputs of the model for a blob."""
-        feeds: dict[str, NDArray[np.generic]] = {self._input_name: blob}
-        if self._size_input_name is not None:
-            sizes = input_sizes_of(blob, self._size_input_dtype)
-            feeds[self._size_input_name] = sizes
-        try:
-            outputs: list[NDArray[np.generic]] = self._session.run(list(names), feeds)
-        except Exception as error:  # as in open
-            raise ModelError(f"onnxruntime cannot run this model: {_one_line(error)}") from error
-        return outputs
-
-
-def input_sizes_of(
-    blob: Blob, dtype: np.dtype[np.integer | np.floating]
-) -> NDArray[np.integer | np.floating]:
-    """Return width and height of the input, for each picture of the batch.
-
-    RT-DETR and D-FINE scale their boxes by it: these are then in pixels of the input, as all are.
-    """
-    height, width = blob.shape[2:]
-    return np.array([[width, height]] * blob.shape[0], dtype)
-
-
-def explain_refusal(error: str, facts: OnnxFacts) -> str:
-    """Return why onnxruntime cannot load a model, in one line with the way out."""
-    import onnxruntime
-
-    text = _ORT_PREFIX.sub("", " ".join(error.split()))
-    way_out = f"`pip install -U onnxruntime`, or export it for an older one ({_OPSET})"
-    runtime = f"onnxruntime {onnxruntime.__version__}"
-    if "IR version" in text:
-        newest = re.search(r"max supported IR version: (\d+)", text)
-        until = f", and this {runtime} reads up to {newest.group(1)}" if newest else ""
-        return f"it is an ONNX file of IR version {facts.ir_version}{until}: {way_out}"
-    if "opset" in text.lower() and "support" in text:
-        newest = re.search(r"(?:till|until) opset (\d+)", text)
-        until = f", and this {runtime} knows up to {newest.group(1)}" if newest else ""
-        return f"it is an ONNX file of opset {facts.opset}{until}: {way_out}"
-    if "is not a registered function/op" in text or "No Op registered for" in text:
-        return (
-            f"onnxruntime cannot load this model, for it lacks one of its operators: {text}; if it"
-            " is one of a plugin (TensorRT's EfficientNMS, MMDeploy), export without it, else"
-            f" {way_out}"
-        )
-    return f"onnxruntime cannot load this model: {text[:_WORST_CHARACTERS]}"
-
-
-def _one_line(error: Exception) -> str:
-    return _ORT_PREFIX.sub("", " ".join(str(error).split()))[:_WORST_CHARACTERS]
-
-
-def explain_fallback(device: str, offered: Sequence[str], provider: str) -> str | None:
-    """Return why a model runs on another device than it could or should; None if it does not.
-
-    Args:
-        device: the one asked for.
-        offered: the providers that the installed onnxruntime was built with.
-        provider: the one that computes.
-    """
-    if provider in _PROVIDERS[device]:
-        return None
-    failed = [wanted for wanted in _PROVIDERS[device] if wanted in offered]
-    if failed:
-        return (
-            f"{' and '.join(failed)} did not start (onnxruntime's own lines above say why):"
-            f" detecting on {provider} instead"
-        )
-    if device in ("auto", "cpu"):
-        return None
-    return (
-        f"{device} was asked for, but the installed onnxruntime is built without it: detecting on"
-        f" {provider} instead; the package that has it is {_PACKAGES[device]}"
-    )
 
 
 class OpenCvNetwork:
@@ -244,7 +110,7 @@ class OpenCvNetwork:
                 "%s was asked for, but the backend opencv detects on the processor only: install"
                 " %s for it",
                 device,
-                _PACKAGES[device],
+                PACKAGES[PROVIDERS[device][0]],
             )
         if threads is not None:
             cv2.setNumThreads(threads)
@@ -253,7 +119,7 @@ class OpenCvNetwork:
         except cv2.error as error:
             raise ModelError(
                 f"{path}: OpenCV {cv2.__version__} cannot load this model (IR version"
-                f" {facts.ir_version}, opset {facts.opset}): {_one_line(error)}; `pip install"
+                f" {facts.ir_version}, opset {facts.opset}): {one_line(error)}; `pip install"
                 " onnxruntime` reads more models"
             ) from error
         return cls(net, facts)
@@ -269,7 +135,7 @@ class OpenCvNetwork:
             outputs = self._net.forward(list(names))
         except cv2.error as error:
             raise ModelError(
-                f"OpenCV {cv2.__version__} cannot run this model: {_one_line(error)}; `pip install"
+                f"OpenCV {cv2.__version__} cannot run this model: {one_line(error)}; `pip install"
                 " onnxruntime` runs more models"
             ) from error
         return [np.asarray(output) for output in outputs]

@@ -12,8 +12,8 @@ ValueInfoProto, TypeProto, TensorShapeProto, StringStringEntryProto, TensorProto
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ _VALUE_NAME, _VALUE_TYPE = 1, 2
 _TYPE_TENSOR = 1
 _TENSOR_ELEMENT, _TENSOR_SHAPE = 1, 2
 _SHAPE_DIMENSION = 1
-_DIMENSION_VALUE = 1
+_DIMENSION_VALUE, _DIMENSION_NAME = 1, 2
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
 _WIRE_VARINT, _WIRE_FIXED64, _WIRE_BYTES, _WIRE_FIXED32 = 0, 1, 2, 5
@@ -61,6 +61,9 @@ class OnnxFacts:
         metadata: the exporter's notes, for example ultralytics' `names`.
         size_input_name: the input for the size that the boxes are for; None without one.
         size_input_dtype: the type of its numbers.
+        symbols: the names that the file gives to the open dimensions of the picture input, by
+            position.
+        size_input_symbols: the same of the input for the size.
         ir_version: of the file's format.
         opset: version of ONNX's own operators that the file uses.
     """
@@ -74,6 +77,8 @@ class OnnxFacts:
     size_input_dtype: np.dtype[np.integer | np.floating] = _INT64
     ir_version: int = 0
     opset: int = 0
+    symbols: Mapping[int, str] = field(default_factory=dict)
+    size_input_symbols: Mapping[int, str] = field(default_factory=dict)
 
 
 def read_onnx_facts(path: Path) -> OnnxFacts:
@@ -117,16 +122,16 @@ def _facts(model: mmap.mmap) -> OnnxFacts:
     outputs: list[_Field] = []
     has_graph = False
     ir_version = opset = 0
-    for field in _fields(model, 0, len(model)):
-        if field.number == _MODEL_IR_VERSION:
-            ir_version = field.varint
-        elif field.number == _MODEL_OPSET:
-            opset = max(opset, _own_opset(model, field))
-        elif field.number == _MODEL_METADATA:
-            metadata[_text(model, field, _ENTRY_KEY)] = _text(model, field, _ENTRY_VALUE)
-        elif field.number == _MODEL_GRAPH:
+    for entry in _fields(model, 0, len(model)):
+        if entry.number == _MODEL_IR_VERSION:
+            ir_version = entry.varint
+        elif entry.number == _MODEL_OPSET:
+            opset = max(opset, _own_opset(model, entry))
+        elif entry.number == _MODEL_METADATA:
+            metadata[_text(model, entry, _ENTRY_KEY)] = _text(model, entry, _ENTRY_VALUE)
+        elif entry.number == _MODEL_GRAPH:
             has_graph = True
-            for part in _fields(model, field.start, field.end):
+            for part in _fields(model, entry.start, entry.end):
                 if part.number == _GRAPH_INITIALIZER:
                     initializers.add(_text(model, part, _TENSOR_NAME))
                 elif part.number == _GRAPH_INPUT:
@@ -142,12 +147,12 @@ def _facts(model: mmap.mmap) -> OnnxFacts:
     pictures = [part for part, name in zip(inputs, names, strict=True) if name != size_input_name]
     if len(pictures) != 1:
         raise _UnsupportedInputError(_about_inputs(names))
-    dtype, shape = _tensor_type(model, pictures[0])
+    dtype, dimensions = _tensor_type(model, pictures[0])
     sizes = [part for part, name in zip(inputs, names, strict=True) if name == size_input_name]
-    size_element = _element_and_shape(model, sizes[0])[0] if sizes else 0
+    size_element, size_dimensions = _element_and_dimensions(model, sizes[0]) if sizes else (0, [])
     return OnnxFacts(
         input_name=_text(model, pictures[0], _VALUE_NAME),
-        input_shape=shape,
+        input_shape=tuple(one if isinstance(one, int) else None for one in dimensions),
         input_dtype=dtype,
         output_names=tuple(_text(model, part, _VALUE_NAME) for part in outputs),
         metadata=metadata,
@@ -155,6 +160,8 @@ def _facts(model: mmap.mmap) -> OnnxFacts:
         size_input_dtype=np.dtype(_SIZE_DTYPES.get(size_element, np.int64)),
         ir_version=ir_version,
         opset=opset,
+        symbols=_symbols(dimensions),
+        size_input_symbols=_symbols(size_dimensions),
     )
 
 
@@ -177,32 +184,43 @@ def _about_inputs(names: list[str]) -> str:
 
 def _tensor_type(
     model: mmap.mmap, value: _Field
-) -> tuple[np.dtype[np.floating], tuple[int | None, ...]]:
-    element, shape = _element_and_shape(model, value)
+) -> tuple[np.dtype[np.floating], list[int | str | None]]:
+    element, dimensions = _element_and_dimensions(model, value)
     if element not in _DTYPES:
         name = _ELEMENT_NAMES.get(element, "another type")
         raise _UnsupportedInputError(
             f"this model's input is {name} (ONNX element type {element}), but a detector's is"
             " float32 or float16: export it without quantised inputs"
         )
-    return np.dtype(_DTYPES[element]), shape
+    return np.dtype(_DTYPES[element]), dimensions
 
 
-def _element_and_shape(model: mmap.mmap, value: _Field) -> tuple[int, tuple[int | None, ...]]:
+def _element_and_dimensions(model: mmap.mmap, value: _Field) -> tuple[int, list[int | str | None]]:
+    """Return the element type and the dimensions: a size, or the name of an open one, or None."""
     element = 0
-    shape: list[int | None] = []
+    dimensions: list[int | str | None] = []
     for value_type in _inside(model, value, _VALUE_TYPE):
         for tensor in _inside(model, value_type, _TYPE_TENSOR):
-            for field in _fields(model, tensor.start, tensor.end):
-                if field.number == _TENSOR_ELEMENT:
-                    element = field.varint
-                elif field.number == _TENSOR_SHAPE:
-                    for dimension in _inside(model, field, _SHAPE_DIMENSION):
+            for part in _fields(model, tensor.start, tensor.end):
+                if part.number == _TENSOR_ELEMENT:
+                    element = part.varint
+                elif part.number == _TENSOR_SHAPE:
+                    for dimension in _inside(model, part, _SHAPE_DIMENSION):
                         known = [f.varint for f in _inside(model, dimension, _DIMENSION_VALUE)]
                         # A negative dimension_value (10 bytes on the wire) means "open" as well.
                         is_size = bool(known) and 0 < known[-1] < 1 << 31
-                        shape.append(known[-1] if is_size else None)
-    return element, tuple(shape)
+                        dimensions.append(known[-1] if is_size else _symbol(model, dimension))
+    return element, dimensions
+
+
+def _symbol(model: mmap.mmap, dimension: _Field) -> str | None:
+    for inner in _inside(model, dimension, _DIMENSION_NAME):
+        return model[inner.start : inner.end].decode(errors="replace") or None
+    return None
+
+
+def _symbols(dimensions: Sequence[int | str | None]) -> dict[int, str]:
+    return {at: name for at, name in enumerate(dimensions) if isinstance(name, str)}
 
 
 def _inside(model: mmap.mmap, field: _Field, number: int) -> Iterator[_Field]:

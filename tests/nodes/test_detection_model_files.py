@@ -19,8 +19,8 @@ from dora_rt.nodes.object_detection.model_notes import (
     read_notes,
 )
 from dora_rt.nodes.object_detection.models import find_model
-from dora_rt.nodes.object_detection.networks import explain_refusal
 from dora_rt.nodes.object_detection.onnx_file import read_onnx_facts
+from dora_rt.nodes.object_detection.onnxruntime_network import explain_refusal
 
 from tests.nodes.tiny_onnx import field, model, value, write_model, write_outputs
 
