@@ -82,6 +82,7 @@ prove: $(VENV)/.installed-test
 	$(BIN)/python -m tests.protocol --processes 2 --seconds 600 --mixed
 	DORA_RT_PURE=1 $(BIN)/python -m tests.protocol --processes 2 --seconds 1500
 	$(BIN)/python -m tests.protocol.mutants
+	$(BIN)/python -m tests.protocol.sanitized
 	$(MAKE) prove-model
 
 # The second command shows that the model can fail.
