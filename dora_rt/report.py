@@ -55,13 +55,16 @@ class ProcessReport:
     restarts: int
     usage: Usage | None
     tail: tuple[str, ...]
+    is_machine: bool = False
+    """Whether it is another machine of the dataflow, and no process of this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeReport:
     """One edge; the counters are None if the process that kept them left none.
 
-    `sent` is always `delivered + dropped + unread`. A sample is unread if its reader was not there
+    `sent` is always `delivered + dropped + unread`, and `network` where the edge crosses to another
+    machine and both ends have told their part. A sample is unread if its reader was not there
     yet, or no more, or was killed while it held it.
     """
 
@@ -74,6 +77,10 @@ class EdgeReport:
     latencies: tuple[int, ...]
     ages: tuple[int, ...]
     """Histograms of `dora_rt.latency`: from the send, and from the origin, to the receipt."""
+    network: int | None = None
+    """Samples lost between two machines; None: not known, or the edge stays on one."""
+    machines: str | None = None
+    """The two machines of an edge that crosses, as `robot > laptop`."""
 
     def latency_ns(self, fraction: float) -> float | None:
         """Return the time from send to receipt that `fraction` of the samples did not exceed.
@@ -99,6 +106,23 @@ class EdgeReport:
 
 
 @dataclass(frozen=True, slots=True)
+class MachineReport:
+    """Another machine of the dataflow, as it was known last.
+
+    Attributes:
+        name: the machine.
+        text: where it was.
+        clock_offset_ns: its monotonic clock minus the one here.
+        clock_error_ns: how far off that may be.
+    """
+
+    name: str
+    text: str
+    clock_offset_ns: int | None
+    clock_error_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A whole run; `failures` in the order in which they happened.
 
@@ -114,6 +138,10 @@ class Report:
     log_folder: str | None = None
     trace: TraceReport | None = None
     notes: tuple[str, ...] = ()
+    machine: str | None = None
+    """The machine of the dataflow that this run is; None: the dataflow has one only."""
+    machines: tuple[MachineReport, ...] = ()
+    """All others."""
 
     def to_json(self) -> str:
         """Return the report as JSON, as `dora-launch --report` writes it."""
@@ -133,6 +161,8 @@ class Report:
             log_folder=fields["log_folder"],
             trace=None if trace is None else TraceReport(**trace),
             notes=tuple(fields["notes"]),
+            machine=fields["machine"],
+            machines=tuple(MachineReport(**machine) for machine in fields["machines"]),
         )
 
 
@@ -144,6 +174,7 @@ def _process(fields: dict[str, Any]) -> ProcessReport:
         restarts=fields["restarts"],
         usage=None if usage is None else Usage(**usage),
         tail=tuple(fields["tail"]),
+        is_machine=fields["is_machine"],
     )
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from dora_rt import __version__
 from dora_rt.errors import VersionMismatchError
+from dora_rt.network.network_status import NetworkStatus
 from dora_rt.node_config import OutputConfig, QueuePolicy, to_fields
 
-STATUS_VERSION = 1
+STATUS_VERSION = 2
 
 
 class NodeState(Enum):
@@ -52,6 +53,8 @@ class ProcessStatus:
     threads: int
     ending: str | None
     """How it ended last."""
+    machine: str | None = None
+    """Where it runs; None: the dataflow has one machine."""
 
     def has_name(self, name: str) -> bool:
         """Whether the process, a node in it or an operator is called so."""
@@ -98,6 +101,11 @@ class EdgeStatus:
     is_local: bool
     """Whether both ends are operators of one process."""
     counts: EdgeCounts | None
+    machines: tuple[str, str] | None = None
+    """Of an edge that crosses: the machines that it leaves and reaches; its counts are those of
+    both ends, as far as the other one has told."""
+    network: int | None = None
+    """Samples lost between the two machines; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,8 @@ class RunStatus:
     outputs: tuple[OutputStatus, ...]
     edges: tuple[EdgeStatus, ...]
     inputs: tuple[TimerStatus, ...]
+    network: NetworkStatus | None = None
+    """What goes on between the machines of the dataflow; None: it has one, or none was told of."""
 
     def find_process(self, name: str) -> ProcessStatus | None:
         """Return the process that is called so, or has a node or an operator of that name."""
@@ -156,6 +166,9 @@ class RunStatus:
                 "outputs": tuple(map(_output, own["outputs"])),
                 "edges": tuple(map(_edge, own["edges"])),
                 "inputs": tuple(TimerStatus(**entry) for entry in own["inputs"]),
+                "network": None
+                if own["network"] is None
+                else NetworkStatus.from_json(own["network"]),
             }
         )
 
@@ -237,8 +250,9 @@ _COUNTS = tuple(field.name for field in dataclasses.fields(EdgeCounts))
 def _edge(fields: Mapping[str, Any]) -> EdgeStatus:
     own = dict(fields)
     counts = {name: own.pop(name) for name in _COUNTS}
+    machines = None if own["machines"] is None else tuple(own["machines"])
     return EdgeStatus(
-        **{**own, "queue_policy": QueuePolicy(own["queue_policy"])},
+        **{**own, "queue_policy": QueuePolicy(own["queue_policy"]), "machines": machines},
         counts=None if counts["sent"] is None else _counts(counts),
     )
 

@@ -154,8 +154,9 @@ class RefusedError(DoraRtError):
 class Connection:
     """A connection to a run; a context manager, unless `detach` hands it over."""
 
-    def __init__(self, run: str, link: socket.socket) -> None:
+    def __init__(self, base: Path, run: str, link: socket.socket) -> None:
         self.run = run
+        self._base = base
         self._link = link
         self._rest = b""
 
@@ -177,7 +178,11 @@ class Connection:
             return None
         finally:
             os.close(folder)
-        return cls(run, link)
+        return cls(base, run, link)
+
+    def open_another(self) -> Connection | None:
+        """Connect to the same run once more; None if it does not listen any more."""
+        return Connection.open(self._base, self.run)
 
     def status(self, timeout_s: float = _ANSWER_S) -> RunStatus:
         """Ask for everything that the run counts.
@@ -204,6 +209,17 @@ class Connection:
             return RunDescription.from_json(self.ask("describe")[0])
         except VersionMismatchError as error:
             raise RefusedError(str(error)) from error
+
+    def parameters(self) -> list[dict[str, Any]]:
+        """Ask for the parameters of all nodes: their values, types and limits.
+
+        Raises:
+            OSError: the run has ended, or does not answer.
+            RefusedError: it refuses.
+        """
+        answer, _ = self.ask("parameters")
+        found: list[dict[str, Any]] = answer["parameters"]
+        return found
 
     def ask(self, request: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
         """Send one request; return the answer and the descriptors that came with it.

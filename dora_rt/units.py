@@ -81,6 +81,13 @@ def size(nbytes: float | None) -> str:
     return f"{nbytes:.0f} B"
 
 
+def lost_count(count: int | None, *, crosses: bool) -> str:
+    """Return samples lost between machines: `-` on one machine, `?` if the other has not told."""
+    if not crosses:
+        return "-"
+    return "?" if count is None else str(count)
+
+
 def bandwidth(bytes_per_s: float | None) -> str:
     """Return bytes a second: `26.4 MiB/s`; `-` if they are unknown."""
     return "-" if bytes_per_s is None else f"{size(bytes_per_s)}/s"
@@ -114,6 +121,20 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def clock_offset(offset_ns: int, error_ns: int | None) -> str:
+    """Return by how much another clock is ahead, and how exactly: `+73 h 5 min 12 ms, ±0.4 ms`."""
+    sign = "-" if offset_ns < 0 else "+"
+    seconds, rest_ns = divmod(abs(offset_ns), 1_000_000_000)
+    hours, seconds = divmod(seconds, 3600)
+    minutes, seconds = divmod(seconds, 60)
+    large = ((hours, "h"), (minutes, "min"), (seconds, "s"))
+    parts = [f"{number} {unit}" for number, unit in large if number]
+    milliseconds = rest_ns / 1e6
+    parts.append(f"{milliseconds:.0f} ms" if parts else f"{milliseconds:.3g} ms")
+    error = "" if error_ns is None else f", ±{error_ns / 1e6:.2g} ms"
+    return f"{sign}{' '.join(parts)}{error}"
+
+
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int]) -> str:
     """Return rows in columns; the columns in `numbers` are aligned to the right."""
     columns = list(zip(titles, *rows, strict=True))
@@ -126,3 +147,15 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequ
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def read_assignment(text: str) -> str:
+    """Return `NAME=VALUE` as it is, for an option.
+
+    Raises:
+        ArgumentTypeError: it is of another form.
+    """
+    name, equals, _ = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no argument of a file: write NAME=VALUE")
+    return text

@@ -69,7 +69,7 @@ def oldest_releases_of(extra: str, config: Path = ROOT / "setup.cfg") -> dict[st
 def _oldest(lines: Iterable[str]) -> dict[str, str]:
     oldest: dict[str, str] = {}
     for line in filter(None, map(str.strip, lines)):
-        found = re.fullmatch(r"([\w.-]+)>=([\d.]+)", line)
+        found = re.fullmatch(r"([\w.-]+)>=([\d.]+)(?:,<[\d.]+)?", line)
         if found is None:
             raise ValueError(f"setup.cfg: {line!r} has no oldest release: write NAME>=VERSION")
         name, version = found.groups()

@@ -227,6 +227,8 @@ def test_wheel_is_pure_python_and_has_no_top_level_nodes_or_dora(wheel: Path):
     assert {name for name in top if not name.endswith(".dist-info")} == {"dora_rt"}
     assert "dora_rt/nodes/webcam/__init__.py" in names
     assert "dora_rt/nodes/object_detection/scene_model.onnx" in names
+    assert "dora_rt/nodes/ros2/interfaces/std_msgs.txt" in names
+    assert "dora_rt/nodes/ros2/interfaces/LICENSES" in names
     assert "dora_rt/compat/dora/__init__.py" in names
     assert "dora_rt/compat/dora/__init__.pyi" in names
     assert "dora_rt/compat/dora/py.typed" in names

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dora_rt.cli.run_file import add_file_argument, plan_file, read_file
+from dora_rt.cli.run_file import add_file_argument, add_machine_arguments, plan_file, read_file
 from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.exit_codes import EXIT_OK, EXIT_USAGE
 from dora_rt.plan.kernel_need import find_footprints
@@ -24,6 +24,7 @@ _EPILOG = f"""\
 examples:
   dora-rt check dataflow.yml
   dora-rt check dataflow.yml --strict-types
+  dora-rt check dataflow.yml --machine robot    what runs on one of several machines
 
 {_EXIT_CODES}"""
 
@@ -33,10 +34,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict-types", action="store_true", help="treat types that do not fit as errors"
     )
+    add_machine_arguments(parser)
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    plan = show_outline(options.file, environ, has_strict_types=options.strict_types)
+    plan = show_outline(
+        options.file,
+        environ,
+        options.arguments,
+        has_strict_types=options.strict_types,
+        machine=options.machine,
+        robot=options.robot,
+    )
     need = find_need(plan)
     growing = sum(not output.slot_nbytes for output in need.outputs)
     later = f", and what {counted(growing, 'output')} without slot_bytes" if growing else ""
@@ -54,16 +63,28 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return EXIT_OK
 
 
-def show_outline(file: Path, environ: Mapping[str, str], *, has_strict_types: bool) -> Plan:
+def show_outline(
+    file: Path,
+    environ: Mapping[str, str],
+    arguments: Sequence[str] = (),
+    *,
+    has_strict_types: bool,
+    machine: str | None = None,
+    robot: str | None = None,
+) -> Plan:
     """Print the notes about a dataflow file and what would run; return the plan.
 
     Raises:
         DescriptorError: the file has problems.
+        UsageError: it has no such machine.
+        LaunchError: the certificates of this machine are missing.
     """
-    descriptor = read_file(file, environ, has_strict_types=has_strict_types)
+    descriptor = read_file(
+        file, environ, has_strict_types=has_strict_types, machine=machine, arguments=arguments
+    )
     for note in descriptor.notes:
         print(f"note: {note}")
-    plan = plan_file(file, descriptor)
+    plan = plan_file(file, descriptor, environ, machine=machine, robot=robot)
     print(outline(plan))
     return plan
 

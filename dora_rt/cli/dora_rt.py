@@ -26,6 +26,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "clean": ("clean:VERB", "remove what dead runs left behind"),
     "completion": ("completion:VERB", "print the completion for bash"),
     "dashboard": ("dashboard:VERB", "serve a page that shows what runs"),
+    "deploy": ("deploy:VERB", "copy a project to another machine"),
     "doctor": ("doctor:VERB", "check this machine: packages, memory, cameras, screen"),
     "echo": ("echo:VERB", "print the samples of an output as they come"),
     "expand": ("expand:VERB", "print a dataflow with its modules written out"),
@@ -33,10 +34,13 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "hz": ("top:HZ", "show how often outputs send"),
     "logs": ("logs:VERB", "show what nodes print"),
     "new": ("new:VERB", "write a project that runs at once"),
+    "pair": ("pair:VERB", "make certificates for the machines of a dataflow"),
+    "param": ("param:VERB", "show and set parameters of nodes"),
     "ps": ("ps:VERB", "list runs and their nodes"),
     "record": ("record:VERB", "keep what flows in a file"),
     "replay": ("replay:VERB", "run a dataflow on what was recorded"),
     "restart": ("stop:RESTART", "restart a node"),
+    "router": ("network_router:VERB", "pass on what machines behind NAT send to each other"),
     "service": ("service:VERB", "run a dataflow at boot (systemd)"),
     "stop": ("stop:STOP", "stop a run or a node"),
     "top": ("top:TOP", "watch nodes and edges live"),
@@ -54,7 +58,6 @@ _WORDS_OF_OTHERS = {
     "topic": "`dora-rt hz` lists outputs, `dora-rt echo NODE/OUTPUT` prints their samples",
     "bag": "`dora-rt record` and `dora-rt replay` keep and play what flows",
     "play": "`dora-rt replay FILE` plays a recording",
-    "param": "options of a node are in `args:` and `env:` of the dataflow file",
 }
 
 

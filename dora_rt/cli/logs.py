@@ -8,22 +8,26 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
-from dora_rt.cli.run_client import add_run_argument, ask_status, connect, process_called
+from dora_rt.cli.far_logs import FarLogs
+from dora_rt.cli.run_client import add_run_argument, ask_all_machines, connect, process_called
 from dora_rt.cli.verb import Verb
 from dora_rt.errors import RunNotFoundError
 from dora_rt.exit_codes import EXIT_OK
 from dora_rt.launcher.node_output.log_files import LOG_FILES, kept_logs_folder
-from dora_rt.runs import base_folder
+from dora_rt.run_status import RunStatus
+from dora_rt.runs import Connection, base_folder
 
 _LOOK_S = 0.1
 _MOST_LINES = 999_999_999  # far more than a log can hold
 
 _DESCRIPTION = """\
-Show what the nodes of a running dataflow have printed, with the time, in order."""
+Show what the nodes of a running dataflow have printed, with the time, in order. Of nodes on
+other machines you see the last 256 KiB, with the time of their machine."""
 
 _EPILOG = """\
 examples:
@@ -47,32 +51,60 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         with connect(options.run, environ) as connection:
-            status = ask_status(connection)
+            status = ask_all_machines(connection)
+            files, far = _open_logs(connection, status, options.node)
     except RunNotFoundError as error:
         kept = kept_logs_folder(environ)
         raise RunNotFoundError(f"{error}\nlogs of runs in which a node failed: {kept}") from error
-    names = [process.name for process in status.processes]
-    if options.node is not None:
-        names = [process_called(status, options.node).name]
-    width = 0 if len(names) == 1 else max(map(len, names))
-    files = [_Log(Path(status.log_folder), name, width) for name in names]
-    lines: Iterable[str] = heapq.merge(*(log.old() for log in files), key=_moment)
+    logs: list[_Log | FarLogs] = [*files, *far]
+    most_lines = _MOST_LINES if options.lines is None else options.lines
+    old = [*(log.old() for log in files), *(one.old(most_lines) for one in far)]
+    lines: Iterable[str] = heapq.merge(*old, key=_moment)
     if options.lines is not None:
         lines = deque(lines, maxlen=options.lines)
     try:
         for line in lines:
             print(line)
         if options.follow:
-            _follow(files, base_folder(environ) / status.run)
+            _follow(logs, base_folder(environ) / status.run)
     except KeyboardInterrupt:
         pass  # this is how one ends it
     finally:
-        for log in files:
+        for log in logs:
             log.close()
     return EXIT_OK
 
 
-def _follow(files: list[_Log], directory: Path) -> None:
+def _open_logs(
+    connection: Connection, status: RunStatus, node: str | None
+) -> tuple[list[_Log], list[FarLogs]]:
+    """Return the logs of this machine, and those of others; of one node, if it is given."""
+    processes = status.processes if node is None else (process_called(status, node),)
+    own = None if status.network is None else status.network.machine
+    width = 0 if len(processes) == 1 else max(len(process.name) for process in processes)
+    files = [
+        _Log(Path(status.log_folder), process.name, width)
+        for process in processes
+        if process.machine == own
+    ]
+    machines: dict[str, list[str]] = {}
+    for process in processes:
+        if process.machine is not None and process.machine != own:
+            machines.setdefault(process.machine, []).append(process.name)
+    far = []
+    for machine, nodes in machines.items():
+        another = connection.open_another()
+        if another is not None:
+            far.append(FarLogs(another, machine, nodes, partial(_show, width)))
+    return files, far
+
+
+def _show(width: int, name: str, line: str) -> str:
+    prefix = f"{name.ljust(width)} | " if width else ""
+    return line[:_STAMP_LENGTH] + prefix + line[_STAMP_LENGTH:]
+
+
+def _follow(files: Sequence[_Log | FarLogs], directory: Path) -> None:
     while True:
         # First: what was written before the run ended is still read.
         has_ended = not os.path.lexists(directory)
@@ -89,7 +121,7 @@ class _Log:
 
     def __init__(self, folder: Path, name: str, width: int) -> None:
         self._path = folder / f"{name}.log"
-        self._prefix = f"{name.ljust(width)} | " if width else ""
+        self._show_line = partial(_show, width, name)
         self._file: IO[bytes] | None = None
         self._rest = b""
 
@@ -138,8 +170,7 @@ class _Log:
             return False  # the run has ended, or it is just being put aside
 
     def _show(self, line: bytes) -> str:
-        text = line.decode(errors="replace")
-        return text[:_STAMP_LENGTH] + self._prefix + text[_STAMP_LENGTH:]
+        return self._show_line(line.decode(errors="replace"))
 
 
 _STAMP_LENGTH = len("2026-01-31 12:00:00.000 ")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dora_rt.cli.run_client import find_statuses
 from dora_rt.cli.verb import Verb
@@ -13,7 +14,8 @@ from dora_rt.run_status import RunStatus
 from dora_rt.units import duration, size, table
 
 _DESCRIPTION = """\
-List the dataflows of this user that are running, and their nodes."""
+List the dataflows of this user that are running, and their nodes: of a dataflow on several
+machines, those of all that can be reached."""
 
 _EPILOG = """\
 examples:
@@ -33,7 +35,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    statuses = find_statuses(environ)
+    statuses = _without_twins(find_statuses(environ, has_all_machines=True))
     if options.json:
         print(json.dumps([status.to_json() for status in statuses], indent=1))
     elif options.outputs:
@@ -48,6 +50,29 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return EXIT_OK
 
 
+def _without_twins(statuses: Sequence[RunStatus]) -> list[RunStatus]:
+    """Leave out nodes that another run here lists itself: two machines of a test are one."""
+    own = {
+        (process.pid, process.machine, process.name)
+        for status in statuses
+        for process in status.processes
+        if status.network is None or process.machine == status.network.machine
+    }
+    return [
+        dataclasses.replace(
+            status,
+            processes=tuple(
+                process
+                for process in status.processes
+                if status.network is None
+                or process.machine == status.network.machine
+                or (process.pid, process.machine, process.name) not in own
+            ),
+        )
+        for status in statuses
+    ]
+
+
 def _describe(status: RunStatus) -> str:
     title = (
         f"{status.run}  {status.file}  {status.state.value} for "
@@ -56,6 +81,7 @@ def _describe(status: RunStatus) -> str:
     rows = [
         (
             f"  {process.name}",
+            *([] if status.network is None else [process.machine or ""]),
             process.state.value,
             str(process.pid or "-"),
             str(process.restarts),
@@ -64,8 +90,18 @@ def _describe(status: RunStatus) -> str:
         )
         for process in status.processes
     ]
-    titles = ("  node", "state", "pid", "restarts", "CPU s", "memory")
-    return f"{title}\n{table(titles, rows, numbers=(2, 3, 4, 5))}"
+    titles = ("state", "pid", "restarts", "CPU s", "memory")
+    if status.network is None:
+        lines = [title, table(("  node", *titles), rows, numbers=(2, 3, 4, 5))]
+    else:
+        lines = [title, table(("  node", "machine", *titles), rows, numbers=(3, 4, 5, 6))]
+    if status.network is not None:
+        lines[0] += f", machine {status.network.machine}"
+        for machine in status.network.machines:
+            why = "" if machine.why is None else f": {machine.why}"
+            where = f"{machine.state.value}{why}"
+            lines.append(f"  machine {machine.name}: {where}, for {duration(machine.since_s)}")
+    return "\n".join(lines)
 
 
 VERB = Verb(_DESCRIPTION, _EPILOG, _add_arguments, _run)

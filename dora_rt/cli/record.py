@@ -11,8 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dora_rt.cli.command_errors import UsageError
 from dora_rt.cli.run_client import connect
-from dora_rt.cli.run_file import RunOptions, add_stop_after, run_file, whole_path
+from dora_rt.cli.run_file import (
+    RunOptions,
+    add_assignments,
+    add_stop_after,
+    run_file,
+    whole_path,
+)
 from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.descriptor.tree.model import (
     DEFAULT_MAX_HELD,
@@ -54,6 +61,7 @@ examples:
   dora-rt record launch/dataflow.yml -o drive.mcap    run it and record everything
   dora-rt record 9c08 --only 'camera/*'               what runs as 9c08..., until Ctrl-C
   dora-rt record --stop-after 10s                     the only run there is, for ten seconds
+  dora-rt record launch/dataflow.yml --ros2           as messages of ROS 2
 
 For a FILE the exit codes are those of dora-launch, for a RUN:
 {_EXIT_CODES}
@@ -71,6 +79,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what", nargs="?", metavar="RUN|FILE", help="a run, or a dataflow file to run"
     )
+    add_assignments(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -100,6 +109,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
             flag, choices=choices, default=choices[0], help=f"{text} (default {choices[0]})"
         )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    parser.add_argument(
+        "--ros2",
+        action="store_true",
+        help="write a bag of ROS 2, which ros2 bag play and Foxglove read",
+    )
+    parser.add_argument(
+        "--topic",
+        action="append",
+        default=[],
+        metavar="NODE/OUTPUT=TOPIC:TYPE",
+        help="with --ros2: which message an output is, where it cannot be guessed",
+    )
 
 
 def _queue_size(text: str) -> int:
@@ -121,8 +142,12 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         def add_recorder(descriptor: Descriptor, console: Console) -> Descriptor:
             return with_recorder(descriptor, options, path)
 
-        run_options = RunOptions(stop_after_s=options.stop_after, change=add_recorder)
+        run_options = RunOptions(
+            stop_after_s=options.stop_after, change=add_recorder, arguments=options.arguments
+        )
         return run_file(file, environ, run_options)
+    if options.arguments:
+        raise UsageError(f"{options.arguments[0]}: a run has its arguments already")
     return _record_run(options, environ, path)
 
 
@@ -143,6 +168,8 @@ def with_recorder(descriptor: Descriptor, options: argparse.Namespace, path: Pat
     args = [f"--file={whole_path(path)}", f"--dataflow={whole_path(Path(descriptor.file))}"]
     args += [f"--pictures={options.pictures}", f"--compression={options.compression}"]
     args += ["--overwrite"] if options.overwrite else []
+    args += ["--ros2"] if options.ros2 else []
+    args += [f"--topic={topic}" for topic in options.topic]
     recorder = Node(
         id=_free_id("recorder", descriptor),
         name=None,

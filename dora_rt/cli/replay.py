@@ -8,7 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
-from dora_rt.cli.run_file import RunOptions, add_stop_after, run_file, whole_path
+from dora_rt.cli.run_file import (
+    RunOptions,
+    add_assignments,
+    add_stop_after,
+    run_file,
+    whole_path,
+)
 from dora_rt.cli.verb import Verb
 from dora_rt.descriptor.tree.model import (
     Descriptor,
@@ -27,7 +33,8 @@ from dora_rt.units import read_path
 
 _DESCRIPTION = """\
 Run a dataflow in which a recording replaces the sources (the nodes that read no other node): same
-values, same metadata, same pace. All other nodes run as usual."""
+values, same metadata, same pace. All other nodes run as usual. The recording may be a bag of ROS 2,
+in MCAP."""
 
 _EPILOG = f"""\
 examples:
@@ -35,6 +42,7 @@ examples:
   dora-rt replay drive.mcap launch/other.yml          another one, with a node of the same id
   dora-rt replay drive.mcap --rate 0.5 --start 12 --end 20
   dora-rt replay drive.mcap --nodes camera,detector   also what the detector had found
+  dora-rt replay bag.mcap flow.yml --topic camera/image=/front/image_raw
 
 The exit codes are those of dora-launch; {EXIT_FAILED} also if the recording cannot be read.
 
@@ -52,8 +60,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FLOW.yml",
         help="the dataflow file [default: the one that was recorded]",
     )
+    add_assignments(parser)
     parser.add_argument(
         "--nodes", metavar="ID,ID", help="the nodes to replace [default: all recorded sources]"
+    )
+    parser.add_argument(
+        "--topic",
+        action="append",
+        default=[],
+        metavar="NODE/OUTPUT=TOPIC",
+        help="of a bag of ROS 2: the topic that an output was, if it has another name",
     )
     parser.add_argument(
         "--rate",
@@ -74,8 +90,8 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     # The node would refuse them too, but only after all nodes have been started.
     arguments = _arguments(options)
-    parse_options(arguments, prog="dora-rt replay")
-    recording = Recording.open(options.recording)
+    topics = dict(parse_options(arguments, prog="dora-rt replay").topic)
+    recording = Recording.open(options.recording, topics)
     file = options.file or Path(recording.about.get("dataflow", ""))
     if not file.is_file():
         where = f"{file}, which was recorded, is gone" if file.name else "it does not say which"
@@ -89,13 +105,16 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 console.notice(f"{old.id} is replayed from {options.recording}")
         return changed
 
-    run_options = RunOptions(stop_after_s=options.stop_after, change=replace_sources)
+    run_options = RunOptions(
+        stop_after_s=options.stop_after, change=replace_sources, arguments=options.arguments
+    )
     return run_file(file, environ, run_options)
 
 
 def _arguments(options: argparse.Namespace) -> tuple[str, ...]:
     arguments = [whole_path(options.recording), f"--rate={options.rate}"]
     arguments += [f"--start={options.start}"]
+    arguments += [f"--topic={topic}" for topic in options.topic]
     arguments += [] if options.end is None else [f"--end={options.end}"]
     return (*arguments, *(["--loop"] if options.loop else []))
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from dora_rt.cli.command_errors import RunEndedError
-from dora_rt.errors import RunNotFoundError
+from dora_rt.errors import RunNotFoundError, VersionMismatchError
 from dora_rt.launcher.cleanup.run_directory import check_base_folder
+from dora_rt.live.whole_status import ask_whole_status
 from dora_rt.run_status import ProcessStatus, RunDescription, RunStatus
 from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, open_run
 
@@ -37,15 +38,18 @@ def connect(called: str | None, environ: Mapping[str, str]) -> Connection:
     return open_run(base, called)
 
 
-def ask(connection: Connection, request: str, **fields: Any) -> None:
-    """Send a request that the run grants.
+def ask(
+    connection: Connection, request: str, *, machine: str | None = None, **fields: Any
+) -> dict[str, Any]:
+    """Send a request that the run grants, or that of another machine; return the answer.
 
     Raises:
         RunEndedError: the run has ended.
         RefusedError: the run refuses, or does not answer.
     """
+    to = {} if machine is None else {"machine": machine}
     with _explained(connection):
-        connection.ask(request, **fields)
+        return connection.ask(request, **fields, **to)[0]
 
 
 def ask_status(connection: Connection) -> RunStatus:
@@ -56,6 +60,40 @@ def ask_status(connection: Connection) -> RunStatus:
         RefusedError: the run refuses, does not answer, or is of another version of dora_rt.
     """
     return _read(connection, connection.status)
+
+
+def ask_machine_status(connection: Connection, machine: str | None) -> RunStatus:
+    """Return the status of the run on another machine, or of this one (None).
+
+    Raises what `ask_status` raises.
+    """
+    if machine is None:
+        return ask_status(connection)
+    answer = ask(connection, "status", machine=machine)
+    try:
+        return RunStatus.from_json(answer)
+    except VersionMismatchError as error:
+        raise RefusedError(f"machine {machine}: {error}") from error
+
+
+def ask_all_machines(connection: Connection) -> RunStatus:
+    """Return the status of a run with that of the same dataflow on other machines in it.
+
+    Raises what `ask_status` raises.
+    """
+    return _read(connection, lambda: ask_whole_status(connection))
+
+
+def machine_of(connection: Connection, name: str) -> str | None:
+    """Return the other machine that has a node or an operator of this name; None: it is here.
+
+    Raises:
+        RunNotFoundError: no machine of the dataflow has it.
+        RefusedError, RunEndedError: as `ask_status` does.
+    """
+    if ask_status(connection).find_process(name) is not None:
+        return None
+    return process_called(ask_all_machines(connection), name).machine
 
 
 def ask_description(connection: Connection) -> RunDescription:
@@ -82,8 +120,12 @@ def _explained(connection: Connection) -> Iterator[None]:
         raise RunEndedError(run) from error
 
 
-def find_statuses(environ: Mapping[str, str]) -> list[RunStatus]:
+def find_statuses(environ: Mapping[str, str], *, has_all_machines: bool = False) -> list[RunStatus]:
     """Return the status of every run that answers, the oldest first.
+
+    Args:
+        environ: says where they are.
+        has_all_machines: whether the nodes of the same dataflow on other machines are in it.
 
     Raises:
         LaunchError: the folder of this user's runs belongs to another user.
@@ -99,7 +141,8 @@ def find_statuses(environ: Mapping[str, str]) -> list[RunStatus]:
             continue
         with connection:
             try:
-                statuses.append(ask_status(connection))
+                look = ask_all_machines if has_all_machines else ask_status
+                statuses.append(look(connection))
             except RunEndedError:
                 continue
             except RefusedError as error:

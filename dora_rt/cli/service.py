@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
@@ -40,6 +40,10 @@ examples:
   dora-rt service print dataflow.yml    look at it first
   dora-rt service install dataflow.yml  for this user, without root
   dora-rt service print dataflow.yml --system | sudo tee /etc/systemd/system/robot.service
+  dora-rt service install dataflow.yml --machine robot   its part of several machines
+
+With --machine the unit is started again after each end, so that it waits for the other machines
+once more; only `systemctl stop` and a wrong file end it.
 
 A unit of the user starts at boot only with `loginctl enable-linger`, once. So that systemd does
 not take away shared memory when you log out, a unit of the system needs it as well.
@@ -50,8 +54,8 @@ _UNIT = """\
 [Unit]
 Description=dora_rt dataflow {file}
 {after}# A dataflow that fails again and again is given up.
-StartLimitIntervalSec=300
-StartLimitBurst=5
+StartLimitIntervalSec={window_s}
+StartLimitBurst={starts}
 
 [Service]
 Type=notify
@@ -63,7 +67,7 @@ Environment=PYTHONUNBUFFERED=1
 KillMode=mixed
 TimeoutStartSec={start_s}
 TimeoutStopSec={stop_s}
-Restart=on-failure
+Restart={restart}
 RestartSec=5
 # Stopped by a signal, as `systemctl stop` does. A wrong file is not tried again.
 SuccessExitStatus={stopped}
@@ -86,20 +90,34 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--system", action="store_true", help="a unit of the system, run as this user or --user"
     )
     parser.add_argument("--user", metavar="USER", help="with --system: the user that runs it")
+    parser.add_argument(
+        "--machine", metavar="NAME", help="run the part of this machine: dora-launch --machine NAME"
+    )
+    parser.add_argument(
+        "--robot", metavar="ROBOT", help="with --machine: which robot, as dora-launch --name ROBOT"
+    )
     parser.add_argument("--now", action="store_true", help="with install: also start it now")
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    descriptor = read_file(options.file, environ)
+    descriptor = read_file(
+        options.file, environ, machine=options.machine, arguments=options.arguments
+    )
     if options.user is not None and not options.system:
         raise UsageError("--user goes with --system: without --system the unit is yours")
     file = options.file.resolve()
-    plan = plan_file(file, descriptor)
+    plan = plan_file(file, descriptor, environ, machine=options.machine, robot=options.robot)
     user = None
     if options.system:
         user = options.user or environ.get("SUDO_USER") or getpass.getuser()
     try:
-        unit = make_unit(plan, file, user=user, namespace=namespace_of(environ))
+        unit = make_unit(
+            plan,
+            file,
+            user=user,
+            namespace=namespace_of(environ),
+            part=[*options.arguments, *_part(options.machine, options.robot)],
+        )
     except KeyError as error:
         raise UsageError(f"this machine has no user {user!r}") from error
     if options.action == "print":
@@ -110,8 +128,18 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return _install(unit, name, environ, is_system=options.system, is_now=options.now)
 
 
-def make_unit(plan: Plan, file: Path, *, user: str | None, namespace: str) -> str:
-    """Return the unit of a dataflow: one of the system, run as `user`; or one of this user (None).
+def make_unit(
+    plan: Plan, file: Path, *, user: str | None, namespace: str, part: Sequence[str]
+) -> str:
+    """Return the unit of a dataflow.
+
+    Args:
+        plan: what it runs.
+        file: the dataflow file.
+        user: runs a unit of the system; None: it is a unit of this user.
+        namespace: the name space of the run; may be empty.
+        part: the arguments of the file, and of a dataflow on several machines the options that say
+            which one this is.
 
     Raises:
         KeyError: there is no such user.
@@ -119,12 +147,15 @@ def make_unit(plan: Plan, file: Path, *, user: str | None, namespace: str) -> st
     supervisions = [process.supervision for process in plan.processes]
     grace_s = max((one.stop_grace_s for one in supervisions), default=0)
     startup_s = max((one.startup_timeout_s for one in supervisions), default=0)
-    command = " ".join(map(_quote, (sys.executable, "-m", "dora_rt", str(file))))
+    command = " ".join(map(_quote, (sys.executable, "-m", "dora_rt", str(file), *part)))
     after = identity = ""
     if user is not None:
         # As its own session has it, so that `dora-rt ps` finds the run.
         uid = pwd.getpwnam(user).pw_uid
         after = f"Wants=user@{uid}.service\nAfter=user@{uid}.service\n"
+        if part:
+            # Addresses in `listen:` exist only then. A unit of the user cannot wait for it.
+            after += "Wants=network-online.target\nAfter=network-online.target\n"
         identity = (
             f"User={user}\nSupplementaryGroups=video\nEnvironment=XDG_RUNTIME_DIR=/run/user/{uid}\n"
         )
@@ -136,13 +167,24 @@ def make_unit(plan: Plan, file: Path, *, user: str | None, namespace: str) -> st
         # Where `dora-rt ps` of this shell looks.
         namespace=f"Environment={NAMESPACE_VARIABLE}={namespace}\n" if namespace else "",
         identity=identity,
-        start_s=f"{startup_s + 30:g}",
+        # The other machines may come in an hour, or never: that is no failure of this one. And
+        # each end of the dataflow, as Ctrl-C on the laptop, is the beginning of the next wait;
+        # they may follow each other quickly.
+        start_s="infinity" if part else f"{startup_s + 30:g}",
+        restart="always" if part else "on-failure",
+        window_s=60 if part else 300,
+        starts=10 if part else 5,
         # Draining and three rungs of the ladder, each with the grace of the slowest node.
         stop_s=f"{4 * grace_s + 5:g}",
         stopped=f"{interrupted_by(signal.SIGINT)} {interrupted_by(signal.SIGTERM)}",
         usage=EXIT_USAGE,
         target="default.target" if user is None else "multi-user.target",
     )
+
+
+def _part(machine: str | None, robot: str | None) -> list[str]:
+    options = {"--machine": machine, "--name": robot}
+    return [word for name, value in options.items() if value is not None for word in (name, value)]
 
 
 def _install(

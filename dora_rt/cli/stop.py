@@ -14,9 +14,10 @@ from dora_rt.cli.run_client import (
     add_run_argument,
     ask,
     ask_description,
-    ask_status,
+    ask_machine_status,
     connect,
     find_statuses,
+    machine_of,
     process_called,
 )
 from dora_rt.cli.verb import Verb, exit_codes_help
@@ -90,10 +91,10 @@ def _stop(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     with connect(run, environ) as connection:
         try:
             if node is not None:
-                process_called(ask_status(connection), node)
-                ask(connection, "stop", node=node)
-                _wait_until_stopped(connection, node)
-                print(f"node {node} has stopped")
+                machine = machine_of(connection, node)
+                ask(connection, "stop", node=node, machine=machine)
+                _wait_until_stopped(connection, node, machine)
+                print(f"node {node} has stopped{'' if machine is None else f' on {machine}'}")
                 return EXIT_OK
             ask(connection, "stop")
             while True:
@@ -113,7 +114,7 @@ def _find_target(
     """Return the run that is meant, and the node of it, if the name is one of a node."""
     if name is None or run is not None:
         return run, name
-    having = [status.run for status in find_statuses(environ) if status.find_process(name)]
+    having = _runs_with(name, environ)
     try:
         with connect(name, environ) as connection:
             called = connection.run
@@ -136,8 +137,17 @@ def _find_target(
     return having[0], name
 
 
-def _wait_until_stopped(connection: Connection, node: str) -> None:
-    while process_called(ask_status(connection), node).pid is not None:
+def _runs_with(node: str, environ: Mapping[str, str]) -> list[str]:
+    here = [status.run for status in find_statuses(environ) if status.find_process(node)]
+    if here:
+        return here
+    # Only then: the other machines may be far.
+    whole = find_statuses(environ, has_all_machines=True)
+    return [status.run for status in whole if status.find_process(node)]
+
+
+def _wait_until_stopped(connection: Connection, node: str, machine: str | None) -> None:
+    while process_called(ask_machine_status(connection, machine), node).pid is not None:
         time.sleep(_LOOK_S)
 
 
@@ -149,9 +159,10 @@ def _add_restart_arguments(parser: argparse.ArgumentParser) -> None:
 def _restart(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     run = options.run or _find_target(options.name, None, environ)[0]
     with connect(run, environ) as connection:
-        before = process_called(ask_status(connection), options.name)
-        ask(connection, "restart", node=options.name)
-        process = _wait_for_successor(connection, before)
+        machine = machine_of(connection, options.name)
+        before = process_called(ask_machine_status(connection, machine), options.name)
+        ask(connection, "restart", node=options.name, machine=machine)
+        process = _wait_for_successor(connection, before, machine)
     if process.state is not NodeState.RUNNING:
         print(
             f"dora-rt: node {process.name} is {process.state.value}: {process.ending} "
@@ -159,14 +170,17 @@ def _restart(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILED
-    print(f"node {process.name} runs again (process {process.pid})")
+    there = "" if machine is None else f" on {machine}"
+    print(f"node {process.name} runs again{there} (process {process.pid})")
     return EXIT_OK
 
 
-def _wait_for_successor(connection: Connection, before: ProcessStatus) -> ProcessStatus:
+def _wait_for_successor(
+    connection: Connection, before: ProcessStatus, machine: str | None
+) -> ProcessStatus:
     """Wait until the node has a new process that is ready or has ended; return its status."""
     while True:
-        status = ask_status(connection)
+        status = ask_machine_status(connection, machine)
         process = process_called(status, before.name)
         if process.pid not in (before.pid, None) and process.state is NodeState.RUNNING:
             return process

@@ -12,15 +12,21 @@ from contextlib import ExitStack
 from typing import Any
 
 from dora_rt.cli.command_errors import RunEndedError
-from dora_rt.cli.run_client import HOW_RUNS_ARE_CALLED, add_run_argument, ask_status, connect
+from dora_rt.cli.run_client import (
+    HOW_RUNS_ARE_CALLED,
+    add_run_argument,
+    ask_all_machines,
+    connect,
+)
 from dora_rt.cli.top_screen import Screen, Table
 from dora_rt.cli.verb import Verb
 from dora_rt.errors import RunNotFoundError
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK
 from dora_rt.live.rates import EdgeRate, OutputRate, Rates, measure
+from dora_rt.network.network_status import MachineState, NetworkStatus
 from dora_rt.run_status import NodeState
 from dora_rt.runs import Connection
-from dora_rt.units import bandwidth, duration, latency, rate, size
+from dora_rt.units import bandwidth, clock_offset, duration, latency, lost_count, rate, size
 
 _COUNTED = """\
 The numbers come from counters that writers and readers keep anyway: no node is asked or slowed."""
@@ -38,7 +44,8 @@ examples:
 p50 and p99 are the time from send to receipt, over the samples of the last interval. The age
 counts from the origin instead: the capture of the picture that led to the sample. `queue` is how
 many samples wait, and how many fit; `dropped` counts from the beginning. A narrow terminal has no
-room for some columns: its last line names them.
+room for some columns: its last line names them. Where a dataflow runs on several machines,
+`network` is what was lost between two of them, `?` as long as the other one has not told.
 
 keys: q quit, up and down or Page keys scroll, Tab goes on to the other table, s sorts it
 
@@ -78,12 +85,15 @@ def _top(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _render_all(rates: Rates) -> tuple[str, list[Table]]:
     title = f"run {rates.run}  {rates.file}  {rates.state.value} for {duration(rates.running_s)}"
+    has_machines = rates.network is not None
+    own = ("state", "pid", "restarts", "CPU", "memory", "threads")
     processes = Table(
         "nodes",
-        ("node", "state", "pid", "restarts", "CPU", "memory", "threads"),
+        ("node", *(["machine"] if has_machines else []), *own),
         [
             (
                 process.name,
+                *([process.machine or ""] if has_machines else []),
                 process.state.value,
                 str(process.pid or "-"),
                 str(process.restarts),
@@ -93,8 +103,8 @@ def _render_all(rates: Rates) -> tuple[str, list[Table]]:
             )
             for process in rates.processes
         ],
-        numbers=(2, 3, 4, 5, 6),
-        spare=(6, 2),
+        numbers=(3, 4, 5, 6, 7) if has_machines else (2, 3, 4, 5, 6),
+        spare=(7, 3) if has_machines else (6, 2),
         orders={
             "CPU": [process.cpu_percent for process in rates.processes],
             "memory": [process.rss_nbytes for process in rates.processes],
@@ -105,12 +115,15 @@ def _render_all(rates: Rates) -> tuple[str, list[Table]]:
             if process.state is NodeState.FAILED
         ),
     )
+    # Only where machines are several: the table is wide.
+    network = ("network",) if has_machines else ()
+    titles = ("edge", "Hz", "bandwidth", "queue", "dropped", "p50", "p99", "age p50", "age p99")
     edges = Table(
         "edges",
-        ("edge", "Hz", "bandwidth", "queue", "dropped", "p50", "p99", "age p50", "age p99"),
+        (*titles, *network),
         [
             (
-                f"{edge.source} -> {edge.target}",
+                _name(edge),
                 rate(edge.rate_hz),
                 bandwidth(edge.bytes_per_s),
                 "-" if edge.waiting is None else f"{edge.waiting}/{edge.queue_size}",
@@ -119,10 +132,11 @@ def _render_all(rates: Rates) -> tuple[str, list[Table]]:
                 latency(edge.p99_ns),
                 latency(edge.age_p50_ns),
                 latency(edge.age_p99_ns),
+                *(lost_count(edge.network, crosses=edge.machines is not None) for _ in network),
             )
             for edge in rates.edges
         ],
-        numbers=(1, 2, 3, 4, 5, 6, 7, 8),
+        numbers=range(1, len(titles) + len(network)),
         spare=(2, 5, 7, 3),
         orders={
             "Hz": [edge.rate_hz or 0 for edge in rates.edges],
@@ -131,7 +145,38 @@ def _render_all(rates: Rates) -> tuple[str, list[Table]]:
             "age p99": [edge.age_p99_ns or 0 for edge in rates.edges],
         },
     )
-    return title, [processes, *([edges] if rates.edges else [])]
+    machines = [] if rates.network is None else [_machines(rates.network)]
+    return title, [processes, *([edges] if rates.edges else []), *machines]
+
+
+def _machines(network: NetworkStatus) -> Table:
+    rows = [
+        (
+            machine.name,
+            machine.state.value if machine.why is None else f"{machine.state.value}: {machine.why}",
+            duration(machine.since_s),
+            "-"
+            if machine.clock_offset_ns is None
+            else clock_offset(machine.clock_offset_ns, machine.clock_error_ns),
+        )
+        for machine in network.machines
+    ]
+    return Table(
+        "machines",
+        ("machine", "state", "for", "clock"),
+        rows,
+        numbers=(2,),
+        alarms=frozenset(
+            index
+            for index, machine in enumerate(network.machines)
+            if machine.state in (MachineState.LOST, MachineState.REFUSED)
+        ),
+    )
+
+
+def _name(edge: EdgeRate) -> str:
+    name = f"{edge.source} -> {edge.target}"
+    return name if edge.machines is None else f"{name} ({' > '.join(edge.machines)})"
 
 
 def _add_port_arguments(parser: argparse.ArgumentParser) -> None:
@@ -171,7 +216,7 @@ def _show_ports(
     def render(rates: Rates) -> tuple[str, list[Table]]:
         outputs, edges = _pick(rates, options.names)
         rows = [(output.source, *output_cells(output)) for output in outputs]
-        rows += [(f"{edge.source} -> {edge.target}", *edge_cells(edge)) for edge in edges]
+        rows += [(_name(edge), *edge_cells(edge)) for edge in edges]
         return "", [Table("rows", titles, rows, numbers=(1, 2))]
 
     def to_fields(rates: Rates) -> dict[str, Any]:
@@ -263,7 +308,7 @@ def _measurements(
     connection: Connection, interval_s: float, screen: Screen | None
 ) -> Iterator[Rates]:
     """Measure again and again, until a key on the screen says to quit."""
-    earlier = ask_status(connection)
+    earlier = ask_all_machines(connection)
     if screen is not None:
         screen.show("measuring ...", [])
     while True:
@@ -271,7 +316,7 @@ def _measurements(
             time.sleep(interval_s)
         elif screen.wait(interval_s):
             return
-        later = ask_status(connection)
+        later = ask_all_machines(connection)
         yield measure(earlier, later)
         earlier = later
 

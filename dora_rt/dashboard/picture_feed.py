@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dora_rt.dashboard.drawings import Drawing, drawings_on
@@ -27,6 +27,8 @@ from dora_rt.detections import (
 )
 from dora_rt.errors import CorruptSampleError, DoraRtError
 from dora_rt.event import Event
+from dora_rt.live.attach import LiveOutput
+from dora_rt.live.far_watch import FarWatch
 from dora_rt.node_config import OutputConfig
 from dora_rt.picture import NoPictureError
 from dora_rt.picture_matcher import Finding, PictureMatcher, View, received_picture
@@ -43,6 +45,7 @@ _UNWATCHED_NS = 3_000_000_000
 _MOST_AT_ONCE = 8
 _MOST_LOOKS = 20
 _JOIN_S = 2.0
+_FAR_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,13 @@ class Tap:
         """Copy the oldest sample since the last look that can still be had, if there is one."""
         return self._look(is_newest=False)
 
+    def close(self) -> None:
+        """Look no more."""
+
+    def again(self) -> Tap:
+        """Return another one for the same output."""
+        return Tap(self._run, self._source, self.config)
+
     def look_for_kind(self) -> None:
         """Find out which kind of values the output carries: the first may be odd."""
         if self.kind in (None, Kind.OTHER) and self._looks < _MOST_LOOKS:
@@ -102,6 +112,47 @@ class Tap:
         except DoraRtError as error:
             # The next answer to `status` has the new output of a writer that was started again; an
             # array of Arrow needs an extra that may be missing.
+            logger.debug("%s: %s", self._source, error)
+            return None
+        if event is not None:
+            event.value = as_numpy(event.value)
+        return event
+
+
+class FarTap(Tap):
+    """Looks at an output on another machine, a few times a second: its pictures cross for that."""
+
+    def __init__(self, output: LiveOutput) -> None:
+        super().__init__(output.run, output.source, output.config)
+        self._output = output
+        self._watch: FarWatch | None = None
+        self._look_at = 0.0
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def look_for_kind(self) -> None:
+        """Find out which kind of values the output carries, and ask no more then."""
+        super().look_for_kind()
+        if self.kind not in (None, Kind.OTHER) or self._looks >= _MOST_LOOKS:
+            self.close()
+
+    def again(self) -> FarTap:
+        """Return another one for the same output."""
+        return FarTap(self._output)
+
+    def _look(self, *, is_newest: bool) -> Event | None:
+        try:
+            if self._watch is None or self._watch.has_ended:
+                if time.monotonic() < self._look_at:
+                    return None
+                self._look_at = time.monotonic() + _FAR_RETRY_S
+                self._watch = FarWatch.open(self._output, self._output.machine or "")
+            event = self._watch.newest()
+        except DoraRtError as error:
             logger.debug("%s: %s", self._source, error)
             return None
         if event is not None:
@@ -137,6 +188,17 @@ class Pictures:
                     feed.follow(source, config)
             tap.look_for_kind()
 
+    def follow_far(self, outputs: Iterable[LiveOutput]) -> None:
+        """Look at outputs on other machines whose samples do not come here by themselves."""
+        for output in outputs:
+            tap = self._taps.get(output.source)
+            if tap is None:
+                tap = FarTap(output)
+                with self._lock:
+                    self._taps[output.source] = tap
+            if isinstance(tap, FarTap):
+                tap.look_for_kind()
+
     def sources(self, kind: Kind = Kind.PICTURE) -> list[str]:
         """Return the names of the outputs of a kind."""
         with self._lock:
@@ -152,12 +214,15 @@ class Pictures:
             for name in (*self.sources(Kind.BOXES), *self.sources(Kind.FOUND))
             if source in pictures_of(name, pictures, self._edges)
         ]
+        # Of another machine only some samples come: hardly a picture with its own boxes.
+        if any(isinstance(self._taps[name], FarTap) for name in (source, *boxes)):
+            boxes = []
         with self._lock:
             feed = self._feeds.get(source)
             if feed is None or not feed.is_alive or feed.box_sources != boxes:
                 number = 0 if feed is None else feed.stop()
-                configs = {name: self._taps[name].config for name in (source, *boxes)}
-                feed = self._feeds[source] = Feed(self._run, source, configs, number)
+                taps = {name: self._taps[name].again() for name in (source, *boxes)}
+                feed = self._feeds[source] = Feed(self._run, source, taps, number)
             return feed
 
     def close(self) -> None:
@@ -165,16 +230,16 @@ class Pictures:
         with self._lock:
             for feed in self._feeds.values():
                 feed.stop()
+            for tap in self._taps.values():
+                tap.close()
 
 
 class Feed:
     """Pictures of one output, read by a thread of its own as long as a page asks for them."""
 
-    def __init__(
-        self, run: str, source: str, configs: Mapping[str, OutputConfig], number: int
-    ) -> None:
-        self.box_sources = [name for name in configs if name != source]
-        self._taps = {name: Tap(run, name, config) for name, config in configs.items()}
+    def __init__(self, run: str, source: str, taps: Mapping[str, Tap], number: int) -> None:
+        self.box_sources = [name for name in taps if name != source]
+        self._taps = taps
         self._source = source
         self._shown: Shown | None = None
         self._number = number
@@ -209,8 +274,12 @@ class Feed:
 
     def _read(self) -> None:
         # While a page shows it, the run does not end for want of readers.
-        with watching(base_folder(os.environ), self._run):
-            self._read_on()
+        try:
+            with watching(base_folder(os.environ), self._run):
+                self._read_on()
+        finally:
+            for tap in self._taps.values():
+                tap.close()
 
     def _read_on(self) -> None:
         matcher: PictureMatcher[Event, Event] = PictureMatcher(self.box_sources)

@@ -13,6 +13,7 @@ from dora_rt.node_config import QueuePolicy
 from dora_rt.run_status import NodeState, RunStatus
 
 _LOGS = "dora"
+_GATEWAY = "dora.network"  # its edges are those that cross, from node to node
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Box:
     process: str
     notes: tuple[str, ...] = ()
     state: NodeState | None = None
+    machine: str | None = None
+    """Where it runs, if the dataflow has several machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ def graph_of_descriptor(descriptor: Descriptor) -> Graph:
             box_id = node.id if operator is None or operator.id is None else _id(node, operator)
             inputs = node.inputs if operator is None else operator.inputs
             notes = (_program(node, operator), *_timers(inputs))
-            boxes.append(Box(box_id, node.runtime or node.id, notes))
+            process = node.runtime or node.id
+            boxes.append(Box(box_id, process, notes, machine=node.machine))
             arrows += [
                 Arrow(
                     str(entry.source),
@@ -113,9 +117,10 @@ def graph_of_status(status: RunStatus, rates: Rates | None = None) -> Graph:
         box_id = entry.target.rpartition("/")[0]
         timers.setdefault(box_id, []).append(_every(entry.period_ns))
     boxes = [
-        Box(node, process.name, tuple(timers.get(node, ())), process.state)
+        Box(node, process.name, tuple(timers.get(node, ())), process.state, process.machine)
         for process in status.processes
         for node in process.nodes
+        if process.name != _GATEWAY
     ]
     arrows = [
         Arrow(
@@ -129,7 +134,20 @@ def graph_of_status(status: RunStatus, rates: Rates | None = None) -> Graph:
         for edge in status.edges
     ]
     title = f"{Path(status.file).name} ({status.run})"
+    boxes += _far_boxes(status, arrows, {box.id for box in boxes})
     return Graph(title, tuple(boxes), tuple(arrows), is_live=True)
+
+
+def _far_boxes(status: RunStatus, arrows: Sequence[Arrow], known: set[str]) -> list[Box]:
+    """Return the nodes of other machines at the ends of the edges that cross."""
+    far: dict[str, Box] = {}
+    for edge, arrow in zip(status.edges, arrows, strict=True):
+        if edge.machines is not None:
+            ends = (arrow.source_box, arrow.target_box)
+            for box_id, machine in zip(ends, edge.machines, strict=True):
+                if box_id not in known:
+                    far[box_id] = Box(box_id, box_id, machine=machine)
+    return list(far.values())
 
 
 def _id(node: Node, operator: Operator) -> str:

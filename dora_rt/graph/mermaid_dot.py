@@ -9,7 +9,11 @@ def render_mermaid(graph: Graph) -> str:
     """Return the graph as a Mermaid flowchart."""
     numbers = {box.id: number for number, box in enumerate(graph.boxes)}
     lines = [f"%% {_one_line(graph.title)}", "flowchart LR"]
-    lines += [f'    n{numbers[box.id]}["{_mermaid(_box_text(box))}"]' for box in graph.boxes]
+    for position, (machine, boxes) in enumerate(_by_machine(graph)):
+        drawn = [f'    n{numbers[box.id]}["{_mermaid(_box_text(box))}"]' for box in boxes]
+        if machine is not None:
+            drawn = [f'    subgraph m{position}["{_mermaid(machine)}"]', *drawn, "    end"]
+        lines += drawn
     for arrow in graph.arrows:
         line = "-.->" if arrow.is_local else "-->"
         label = _mermaid(f"{arrow.name}\n{arrow.note}")
@@ -26,7 +30,12 @@ def render_dot(graph: Graph) -> str:
         '    node [shape=box style=rounded fontname="sans-serif"]',
         '    edge [fontname="sans-serif" fontsize=11]',
     ]
-    lines += [f"    {_dot(box.id)} [label={_dot(_box_text(box))}]" for box in graph.boxes]
+    for position, (machine, boxes) in enumerate(_by_machine(graph)):
+        drawn = [f"    {_dot(box.id)} [label={_dot(_box_text(box))}]" for box in boxes]
+        if machine is not None:
+            title = f"    subgraph cluster_{position} {{ label={_dot(machine)}"
+            drawn = [title, *drawn, "    }"]
+        lines += drawn
     for arrow in graph.arrows:
         style = " style=dashed" if arrow.is_local else ""
         label = _dot(f"{arrow.name}\n{arrow.note}")
@@ -34,6 +43,14 @@ def render_dot(graph: Graph) -> str:
             f"    {_dot(arrow.source_box)} -> {_dot(arrow.target_box)} [label={label}{style}]"
         )
     return "\n".join([*lines, "}\n"])
+
+
+def _by_machine(graph: Graph) -> list[tuple[str | None, list[Box]]]:
+    """Return the boxes of each machine; of a dataflow with one, all of them under None."""
+    groups: dict[str | None, list[Box]] = {}
+    for box in graph.boxes:
+        groups.setdefault(box.machine, []).append(box)
+    return list(groups.items())
 
 
 def _box_text(box: Box) -> str:

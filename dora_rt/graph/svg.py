@@ -113,6 +113,8 @@ def _shortened(text: str) -> str:
 
 def _box_notes(box: Box) -> list[str]:
     notes = [_shortened(note) for note in box.notes]
+    if box.machine is not None:
+        notes.insert(0, _shortened(f"on {box.machine}"))
     # The state always has a line, so that the layout stays the same when it changes.
     return notes if box.state is None else [box.state.value, *notes]
 

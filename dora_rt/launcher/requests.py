@@ -14,7 +14,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from dora_rt.runs import MAX_REQUESTERS, socket_path
 
@@ -23,6 +23,23 @@ _UNSENT_NBYTES = 4 * 1024 * 1024
 _READ_NBYTES = 64 * 1024
 
 Answer = Callable[["Requester", dict[str, Any]], None]
+
+
+class Asker(Protocol):
+    """A program that asks something once: of this user, or on another machine."""
+
+    @property
+    def who(self) -> str:
+        """Say who it is, as in "asked by process 4711"."""
+        ...
+
+    def reply(self, fields: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send an answer."""
+        ...
+
+    def refuse(self, error: str) -> None:
+        """Answer that a request cannot be granted, and why."""
+        ...
 
 
 class Requester:
@@ -34,12 +51,19 @@ class Requester:
         self.on_gone: Callable[[], None] | None = None
         """Called once, when either side has ended the connection."""
         self.has_asked = False
+        self.longest_nbytes = _LONGEST_REQUEST_NBYTES
+        """A program that sends a longer line loses its connection."""
         self._link = link
         self._selector = selector
         self._rest = b""
         self._unsent: deque[tuple[memoryview, Sequence[int]]] = deque()
         self._unsent_nbytes = 0
         self._answers: Mapping[str, Answer] = {}
+
+    @property
+    def who(self) -> str:
+        """Say who it is, as in "asked by process 4711"."""
+        return f"process {self.pid}"
 
     @property
     def is_gone(self) -> bool:
@@ -81,6 +105,11 @@ class Requester:
         """Answer that a request cannot be granted, and why."""
         self.reply({"error": error})
 
+    def read_rest(self) -> None:
+        """Take what the other program sent before it ended."""
+        while not self.is_gone and self._turn():
+            pass
+
     def close(self) -> None:
         """End the connection."""
         if self.is_gone:
@@ -91,22 +120,24 @@ class Requester:
         if self.on_gone is not None:
             self.on_gone()
 
-    def _turn(self) -> None:
+    def _turn(self) -> bool:
+        """Send and receive what is possible; return whether anything was received."""
         self._send()
         if self.is_gone:
-            return
+            return False
         try:
             received = self._link.recv(_READ_NBYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             received = b""
         *lines, self._rest = (self._rest + received).split(b"\n")
         for line in lines:
             if not self.is_gone:
                 self._answer(line)
-        if not received or len(self._rest) > _LONGEST_REQUEST_NBYTES:
+        if not received or len(self._rest) > self.longest_nbytes:
             self.close()
+        return bool(received)
 
     def _answer(self, line: bytes) -> None:
         self.has_asked = True

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dora_rt.opencv import explain
-from dora_rt.report import EdgeReport, ProcessReport, Report
-from dora_rt.units import latency, size, table
+from dora_rt.report import EdgeReport, MachineReport, ProcessReport, Report
+from dora_rt.units import clock_offset, latency, lost_count, size, table
 
 _LEGEND = "p50, p99: latency from send to receipt (median, 99th percentile); age: since the capture"
+_NETWORK_LEGEND = "network: lost between two machines (?: the other one has not told)\n"
 # What `input()` and `termios` end with where the standard input is empty.
 _LACKS_KEYBOARD = re.compile(
     r"EOFError: EOF when reading a line|termios\.error: .*Inappropriate ioctl for device"
@@ -19,7 +20,8 @@ _LACKS_KEYBOARD = re.compile(
 
 def render(report: Report) -> str:
     """Return the report as text."""
-    parts = [f"{report.file}: {report.duration_s:.1f} s"]
+    where = "" if report.machine is None else f" on machine {report.machine}"
+    parts = [f"{report.file}{where}: {report.duration_s:.1f} s"]
     parts.append(
         table(
             ("node", "how it ended", "restarts", "CPU s", "peak memory"),
@@ -29,6 +31,8 @@ def render(report: Report) -> str:
     )
     if report.edges:
         parts.append(_edge_table(report.edges))
+    if report.machines:
+        parts.append("\n".join(map(_machine_line, report.machines)))
     if report.trace is not None:
         parts.append(str(report.trace))
     if report.failures:
@@ -53,11 +57,13 @@ def _edge_table(edges: Sequence[EdgeReport]) -> str:
     # Only if there is something to show: the table is wide.
     has_unread = any(edge.unread for edge in edges)
     counts = ("sent", "delivered", "dropped", *(["unread"] if has_unread else []))
-    titles = ("edge", *counts, "p50", "p99", "age p50", "age p99")
+    network = ("network",) if any(edge.machines is not None for edge in edges) else ()
+    titles = ("edge", *counts, *network, "p50", "p99", "age p50", "age p99")
     rows = [
         (
-            f"{edge.source} -> {edge.target}",
+            _edge_name(edge),
             *(_count(getattr(edge, name)) for name in counts),
+            *(lost_count(edge.network, crosses=edge.machines is not None) for _ in network),
             latency(edge.latency_ns(0.5)),
             latency(edge.latency_ns(0.99)),
             latency(edge.age_ns(0.5)),
@@ -66,7 +72,19 @@ def _edge_table(edges: Sequence[EdgeReport]) -> str:
         for edge in edges
     ]
     lines = table(titles, rows, numbers=range(1, len(titles)))
-    return f"{lines}\n\n{_LEGEND}"
+    return f"{lines}\n\n{_NETWORK_LEGEND if network else ''}{_LEGEND}"
+
+
+def _edge_name(edge: EdgeReport) -> str:
+    name = f"{edge.source} -> {edge.target}"
+    return name if edge.machines is None else f"{name} ({edge.machines})"
+
+
+def _machine_line(machine: MachineReport) -> str:
+    line = f"machine {machine.name}: {machine.text}"
+    if machine.clock_offset_ns is None:
+        return line
+    return f"{line}; its clock: {clock_offset(machine.clock_offset_ns, machine.clock_error_ns)}"
 
 
 def _count(count: int | None) -> str:
@@ -76,8 +94,11 @@ def _count(count: int | None) -> str:
 def _first_failure(failures: tuple[ProcessReport, ...], log_folder: str | None) -> str:
     first = failures[0]
     which = "" if len(failures) == 1 else f" first, {len(failures)} nodes in all"
-    lines = [f"node {first.name} failed{which}: {first.ending.text.removeprefix('failed: ')}"]
-    if first.tail:
+    kind = "machine" if first.is_machine else "node"
+    lines = [f"{kind} {first.name} failed{which}: {first.ending.text.removeprefix('failed: ')}"]
+    if first.is_machine:
+        pass  # what its nodes have printed stands there
+    elif first.tail:
         log = None if log_folder is None else Path(log_folder) / f"{first.name}.log"
         # It has none if `min_log_level` left out all that it printed.
         where = f" (the others: {log})" if log is not None and log.is_file() else ""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from dora_rt.errors import RunNotFoundError, SharedMemoryError, VersionMismatchError
 from dora_rt.event import Event
+from dora_rt.live.whole_status import ask_far_statuses
 from dora_rt.node_config import OutputConfig
 from dora_rt.run_status import RunStatus
 from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, names_run
@@ -37,6 +38,8 @@ class LiveOutput:
     file: str
     source: str
     config: OutputConfig
+    machine: str | None = None
+    """The other machine of the dataflow that sends it; None: it is in shared memory here."""
 
     def is_called(self, name: str) -> bool:
         """Return whether `name` is NODE/OUTPUT, or that behind the run's name or file."""
@@ -63,7 +66,13 @@ def attach(output: str) -> Watch:
         RunNotFoundError: there is no such output, several runs have it, or its run has just ended.
         LaunchError: the folder of this user's runs cannot be used.
     """
-    return Watch(find_output(output))
+    found = find_output(output)
+    if found.machine is None:
+        return Watch(found)
+    # Here: most dataflows have one machine.
+    from dora_rt.live.far_watch import FarWatch
+
+    return FarWatch.open(found, found.machine)
 
 
 def find_output(name: str) -> LiveOutput:
@@ -74,6 +83,11 @@ def find_output(name: str) -> LiveOutput:
     """
     outputs, refusals = _find_outputs()
     found = [output for output in outputs if output.is_called(name)]
+    if not found:
+        # Only then: the other machines may be far.
+        far = _find_far_outputs()
+        outputs += far
+        found = [output for output in far if output.is_called(name)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -105,6 +119,28 @@ def _find_outputs() -> tuple[list[LiveOutput], list[str]]:
         except (RefusedError, VersionMismatchError) as error:
             refusals.append(f"run {run} cannot be asked: {error}")
     return outputs, refusals
+
+
+def _find_far_outputs() -> list[LiveOutput]:
+    """List the outputs that the runs here have on other machines only."""
+    outputs = []
+    for run in find_runs(base_folder(os.environ)):
+        connection = Connection.open(base_folder(os.environ), run)
+        if connection is None:
+            continue
+        with connection:
+            try:
+                status = connection.status()
+                own = {output.source for output in status.outputs}
+                outputs += [
+                    LiveOutput(run, status.file, output.source, output.config, machine)
+                    for machine, far in ask_far_statuses(connection, status).items()
+                    for output in far.outputs
+                    if output.source not in own
+                ]
+            except (OSError, RefusedError):
+                continue  # said of it already, or it has just ended
+    return outputs
 
 
 def outputs_of(run: str) -> list[LiveOutput]:

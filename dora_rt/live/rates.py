@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from dora_rt.latency import BUCKETS, percentile_ns
+from dora_rt.network.network_status import NetworkStatus
 from dora_rt.node_config import to_fields
 from dora_rt.run_status import (
     EdgeStatus,
@@ -16,6 +17,8 @@ from dora_rt.run_status import (
     RunState,
     RunStatus,
 )
+
+Counted = TypeVar("Counted", ProcessStatus, OutputStatus, EdgeStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class ProcessRate:
     cpu_percent: float
     rss_nbytes: int
     threads: int
+    machine: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,10 @@ class EdgeRate:
     age_p50_ns: float | None
     age_p99_ns: float | None
     """From the origin of the sample, its capture, to the receipt."""
+    machines: tuple[str, str] | None = None
+    """Of an edge that crosses: the machines that it leaves and reaches."""
+    network: int | None = None
+    """Samples lost between the two machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,8 @@ class Rates:
     processes: tuple[ProcessRate, ...]
     outputs: tuple[OutputRate, ...]
     edges: tuple[EdgeRate, ...]
+    network: NetworkStatus | None = None
+    """What goes on between the machines of the dataflow; None: it has one."""
 
     def to_fields(self) -> dict[str, Any]:
         """Return the rates as values of JSON."""
@@ -84,17 +94,22 @@ class Rates:
 
 
 def measure(earlier: RunStatus, later: RunStatus) -> Rates:
-    """Compare two answers of one run."""
+    """Compare two answers of one run.
+
+    What only one of them has, as the nodes of another machine that has just come, is measured from
+    the later one alone: nothing has flowed.
+    """
     interval_s = max(later.now_ns - earlier.now_ns, 1) / 1e9
     outputs = tuple(
         _output(before, after, interval_s)
-        for before, after in zip(earlier.outputs, later.outputs, strict=True)
+        for before, after in _pairs(earlier.outputs, later.outputs, lambda output: output.source)
     )
     mean_nbytes = {
         output.source: (output.mean_nbytes or status.nbytes / max(status.sent, 1))
         for output, status in zip(outputs, later.outputs, strict=True)
     }
     return Rates(
+        network=later.network,
         run=later.run,
         file=later.file,
         state=later.state,
@@ -102,14 +117,25 @@ def measure(earlier: RunStatus, later: RunStatus) -> Rates:
         interval_s=interval_s,
         processes=tuple(
             _process(before, after, interval_s)
-            for before, after in zip(earlier.processes, later.processes, strict=True)
+            for before, after in _pairs(
+                earlier.processes, later.processes, lambda process: (process.machine, process.name)
+            )
         ),
         outputs=outputs,
         edges=tuple(
             _edge(before, after, interval_s, mean_nbytes.get(after.source, 0.0))
-            for before, after in zip(earlier.edges, later.edges, strict=True)
+            for before, after in _pairs(
+                earlier.edges, later.edges, lambda edge: (edge.source, edge.target)
+            )
         ),
     )
+
+
+def _pairs(
+    earlier: Sequence[Counted], later: Sequence[Counted], key: Callable[[Counted], Hashable]
+) -> list[tuple[Counted, Counted]]:
+    before = {key(one): one for one in earlier}
+    return [(before.get(key(one), one), one) for one in later]
 
 
 def _process(before: ProcessStatus, after: ProcessStatus, interval_s: float) -> ProcessRate:
@@ -123,10 +149,13 @@ def _process(before: ProcessStatus, after: ProcessStatus, interval_s: float) -> 
         cpu_percent=100 * used_s / interval_s,
         rss_nbytes=after.rss_nbytes,
         threads=after.threads,
+        machine=after.machine,
     )
 
 
 def _output(before: OutputStatus, after: OutputStatus, interval_s: float) -> OutputRate:
+    if after.sent < before.sent:
+        before = after  # the run on another machine was started again
     sent = after.sent - before.sent
     nbytes = after.nbytes - before.nbytes
     return OutputRate(
@@ -141,9 +170,10 @@ def _output(before: OutputStatus, after: OutputStatus, interval_s: float) -> Out
 def _edge(before: EdgeStatus, after: EdgeStatus, interval_s: float, mean_nbytes: float) -> EdgeRate:
     names = (after.source, after.target, after.queue_size)
     if before.counts is None or after.counts is None:
-        return EdgeRate(*names, *[None] * 10)
+        nothing = (None, None, None, None, None, None, None, None, None, None)
+        return EdgeRate(*names, *nothing, machines=after.machines, network=after.network)
     earlier, later = before.counts, after.counts
-    rate_hz = (later.delivered - earlier.delivered) / interval_s
+    rate_hz = max(later.delivered - earlier.delivered, 0) / interval_s
     latencies = _difference(earlier.latencies, later.latencies)
     ages = _difference(earlier.ages, later.ages)
     return EdgeRate(
@@ -158,6 +188,8 @@ def _edge(before: EdgeStatus, after: EdgeStatus, interval_s: float, mean_nbytes:
         p99_ns=percentile_ns(latencies, 0.99),
         age_p50_ns=percentile_ns(ages, 0.5),
         age_p99_ns=percentile_ns(ages, 0.99),
+        machines=after.machines,
+        network=after.network,
     )
 
 

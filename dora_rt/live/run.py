@@ -28,6 +28,9 @@ def run(
     env: Mapping[str, str] | None = None,
     log_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
+    machine: str | None = None,
+    robot: str | None = None,
+    arguments: Mapping[str, str | int | float] | None = None,
 ) -> Report:
     """Run a dataflow to its end, as dora-launch does; return its report.
 
@@ -40,22 +43,31 @@ def run(
         env: variables to set beside those of this process.
         log_dir: the folder for the log files of the nodes, where they stay.
         quiet: print nothing.
+        machine: which of the file's machines this is; None: all of it runs here.
+        robot: which robot this is, where several use one router.
+        arguments: of the dataflow file, by their names: `{"camera": 2, "viewer": False}`.
 
     Returns:
-        The report; `report.failures` has the nodes that failed.
+        The report; `report.failures` has the nodes that failed, and other machines that did.
 
     Raises:
         ValueError: `stop_after` is not a number above 0.
         DescriptorError: there is no such file, or it has problems.
         LaunchError: the environment does not allow the run.
     """
-    arguments = stop_arguments(stop_after)
+    words = stop_arguments(stop_after)
     if log_dir is not None:
-        arguments += ["--log-dir", os.fspath(log_dir)]
+        words += ["--log-dir", os.fspath(log_dir)]
+    if machine is not None:
+        words += ["--machine", machine]
+    if robot is not None:
+        words += ["--name", robot]
+    for name, value in (arguments or {}).items():
+        words.append(f"{name}={str(value).lower() if isinstance(value, bool) else value}")
     with tempfile.TemporaryDirectory(prefix="dora_rt-") as folder:
         path = Path(folder) / "report.json"
         command = [sys.executable, "-m", "dora_rt", os.fspath(file), "--report", str(path)]
-        exit_code, errors = _follow([*command, *arguments], {**os.environ, **(env or {})}, quiet)
+        exit_code, errors = _follow([*command, *words], {**os.environ, **(env or {})}, quiet)
         if path.exists() and (report := path.read_text()):
             return Report.from_json(report)
     if exit_code == EXIT_USAGE:

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Change, Event
 from dora_rt.node.session import Session
+from dora_rt.node_parameters import REQUIRED, copy_of, default_or_raise
 from dora_rt.transport.output.loan import Loan
 from dora_rt.transport.output.origin import Stamp, later_stamp, make_stamp
 from dora_rt.transport.output.publisher import Publisher
@@ -73,9 +74,45 @@ class Node:
                 sources[entry.id] = output_id if is_whole else f"{entry.source_node}/{output_id}"
         return sources
 
+    def input_queues(self) -> dict[str, tuple[str, int]]:
+        """Return `queue_policy` and `queue_size` of each input; timers are left out."""
+        edges = {entry.id: entry.edge for entry in self._session.config.inputs}
+        return {
+            name: (edge.queue_policy.value, edge.queue_size)
+            for name, edge in edges.items()
+            if edge is not None
+        }
+
+    def output_queues(self) -> dict[str, list[tuple[str, int]]]:
+        """Return `queue_policy` and `queue_size` of each input that reads each output."""
+        return {
+            output.id: [(edge.queue_policy.value, edge.queue_size) for edge in output.edges]
+            for output in self._session.config.outputs
+        }
+
     def output_ids(self) -> tuple[str, ...]:
         """Return the names of the outputs that the dataflow file declares for this node."""
         return tuple(self._publishers)
+
+    def parameter(self, name: str, default: Any = REQUIRED) -> Any:
+        """Return the present value of a parameter of this node, without a wait.
+
+        Args:
+            name: a name from `parameters:` of this node, or one that `dora-rt param set` has set.
+            default: what to return if it has no value.
+
+        Raises:
+            UnknownParameterError: it has no value, and there is no default.
+        """
+        values = self._inbox.parameters.of(self._session.config.node)
+        if name in values:
+            return copy_of(values[name])
+        return default_or_raise(default, self._session.where, name, values)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the present values of all parameters of this node by their names."""
+        values = self._inbox.parameters.of(self._session.config.node)
+        return {name: copy_of(value) for name, value in values.items()}
 
     def is_stopped(self) -> bool:
         """Return whether the loop must end: the node is stopped or closed, or its inputs ended.
@@ -114,14 +151,14 @@ class Node:
                 self._session.losses.tell(error)
 
     def next_event(self, timeout: float | None = None) -> Event | Change | None:
-        """Wait for the next event, or for something else that happens to an input.
+        """Wait for the next event, or for something else that happens to an input or the node.
 
         Args:
             timeout: seconds to wait at most, 0 or more; None waits as long as it takes.
 
         Returns:
             What `next` returns, or `InputClosed` (the source is gone, or silent for longer than
-            `input_timeout`), `InputRecovered` or `SourceRestarted`.
+            `input_timeout`), `InputRecovered`, `SourceRestarted`, or `ParameterChanged`.
 
         Raises:
             TimeoutError: nothing came in time.

@@ -42,7 +42,7 @@ def _node(node: Node) -> dict[str, Any]:
         "inputs": _inputs(node.inputs),
         "restart_policy": node.supervision.restart.value,
         "max_restarts": 0 if never else node.supervision.max_restarts,
-        "deploy": None,
+        "deploy": None if node.machine is None else {"machine": node.machine},
     }
 
 

@@ -7,7 +7,6 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from dora_rt.descriptor.tree.model import (
-    Descriptor,
     Input,
     LogSource,
     Node,
@@ -24,7 +23,9 @@ from dora_rt.node_config import (
     OutputConfig,
     QueuePolicy,
 )
-from dora_rt.plan.plan import EdgePlan
+from dora_rt.plan.circles import group, reach
+from dora_rt.plan.machine_part import GATEWAY, MachinePart
+from dora_rt.plan.plan import Circle, EdgePlan
 from dora_rt.plan.relay_process import RELAY, Relayed, line_sources, needs_relay, relay_node
 
 # A reader has up to two samples in hand on their way to `next`, beside those that it holds (step 9
@@ -64,6 +65,7 @@ class Edges:
         groups: the processes of the dataflow, and the nodes in each.
         names: names of all processes by number, the relay included.
         relay: the number of the relay, if there is one.
+        gateway: the number of the gateway to other machines, if there is one.
         inputs: inputs of each process.
         outputs: outputs of each process.
         links: edges between operators of one process, by output.
@@ -72,9 +74,14 @@ class Edges:
         relayed: the content of each output of the relay.
     """
 
-    def __init__(self, descriptor: Descriptor) -> None:
+    def __init__(self, part: MachinePart) -> None:
+        descriptor = part.descriptor
+        self._part = part
         self.groups = group(descriptor.nodes)
         self.names = dict(enumerate(name for name, _ in self.groups))
+        self.gateway: int | None = None
+        if part.gateway is not None:
+            self.gateway = len(self.names) - 1
         self.relay: int | None = None
         if needs_relay(descriptor):
             self.relay = len(self.names)
@@ -116,7 +123,28 @@ class Edges:
         if self.relay is not None:
             # It is the last to be stopped: the others print until their end.
             upstream[self.relay] = set().union(*self.until().values())
+        if self.gateway is not None:
+            # So is this one: it goes on until the ends of all its streams have crossed.
+            upstream[self.gateway] = set(self.names) - {self.gateway}
         return upstream
+
+    def circles(self) -> list[Circle]:
+        """Return, for each process, those that are both before and after it, by number."""
+        upstream = self.upstream()
+        if self.gateway is not None:
+            # Circles that lead over other machines are known by name.
+            upstream = {number: before - {self.gateway} for number, before in upstream.items()}
+            upstream[self.gateway] = set()
+        numbers = {name: number for number, name in self.names.items()}
+        before = {number: reach(number, upstream) for number in upstream}
+        circles = []
+        for number, name in self.names.items():
+            members = {other for other in before[number] if number in before[other]}
+            wide = self._part.wide_circles.get(name, frozenset())
+            members |= {numbers[other] for other in wide if other in numbers}
+            feeders = set().union(*(upstream[member] for member in members)) - members
+            circles.append(Circle(frozenset(members), frozenset(feeders)))
+        return circles
 
     def _relay_node(self) -> Node:
         place = self.groups[0][1][0].place
@@ -140,7 +168,7 @@ class Edges:
         others = frozenset(
             number
             for number, (_, nodes) in enumerate(self.groups)
-            if number not in waiting and not nodes[0].is_dynamic
+            if number not in waiting and not nodes[0].is_dynamic and number != self.gateway
         )
         return {one.output: self._until.get(one.output, others) for one in self.relayed}
 
@@ -220,6 +248,7 @@ class Edges:
             left_out |= {
                 self.names[other.process] for log, other in self._log_readers if log.node is None
             }
+            left_out |= set() if self.gateway is None else {GATEWAY}
         relayed = Relayed(port_id, node, frozenset(left_out), source.level, are_records=True)
         self.relayed.append(relayed)
         shown = OutputSource(RELAY, str(source).partition("/")[2])
@@ -275,6 +304,9 @@ class Edges:
         )
         self.outputs[port.process].append(output)
         self.external[port.source] = port.port_id
+        # What comes from another machine has the name that it has there.
+        source = self._part.sources.get(port.source, port.source)
+        is_text = port.process == self.relay or port.source in self._part.lines
         for reader, edge in zip(readers, output.edges, strict=True):
             self.inputs[reader.process].append(
                 InputConfig(
@@ -282,22 +314,29 @@ class Edges:
                     output=output.for_reader(),
                     edge=edge,
                     timeout_ns=to_ns(reader.input.timeout_s),
-                    is_text=port.process == self.relay,
-                    source_node=port.source.node,
+                    is_text=is_text,
+                    source_node=source.node,
                     keeps_alive=reader.keeps_alive,
                 )
             )
             if not reader.keeps_alive:
                 self._aside.add(edge.number)
+            stream, target = None, reader.target
+            if self.gateway == port.process:
+                stream = self._part.streams[port.port_id]
+            elif self.gateway == reader.process:
+                stream = self._part.streams[reader.port_id]
+                target = ", ".join(stream.targets)
             self.edges.append(
                 EdgePlan(
                     edge.number,
-                    str(port.source),
-                    reader.target,
+                    str(source),
+                    target,
                     edge.queue_size,
                     edge.queue_policy,
                     output,
                     edge,
+                    stream,
                 )
             )
 
@@ -309,28 +348,9 @@ class Edges:
         return first.is_dynamic or first.supervision.restart is not RestartPolicy.NEVER
 
 
-def group(nodes: tuple[Node, ...]) -> list[tuple[str, list[Node]]]:
-    """Group the nodes by process, in the order of the file."""
-    groups: dict[str, list[Node]] = {}
-    for node in nodes:
-        groups.setdefault(node.runtime or node.id, []).append(node)
-    return list(groups.items())
-
-
 def operator_name(node: Node, operator: Operator) -> str:
     """Return the name of an operator: that of its node, or `node/operator`."""
     return node.id if operator.id is None else f"{node.id}/{operator.id}"
-
-
-def reach(start: int, upstream: dict[int, set[int]]) -> set[int]:
-    """Return all processes that are upstream of one, directly or not."""
-    reached: set[int] = set()
-    frontier = [start]
-    while frontier:
-        for other in upstream[frontier.pop()] - reached:
-            reached.add(other)
-            frontier.append(other)
-    return reached
 
 
 def _slot_nbytes(requested: list[int | None]) -> int:

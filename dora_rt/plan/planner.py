@@ -13,55 +13,80 @@ from dora_rt.descriptor.tree.model import (
     Sync,
 )
 from dora_rt.node_config import NodePlan, OperatorConfig, Route, SyncConfig
+from dora_rt.node_parameters import NodeParameters
 from dora_rt.plan.dora_description import describe
-from dora_rt.plan.edges import Edges, operator_name, reach, to_ns
-from dora_rt.plan.plan import Plan, ProcessPlan
+from dora_rt.plan.edges import Edges, operator_name, to_ns
+from dora_rt.plan.machine_part import MachinePart, Membership, part_of
+from dora_rt.plan.plan import Circle, NetworkPlan, Plan, ProcessPlan
 from dora_rt.plan.relay_process import line_sources
 
 
-def make_plan(descriptor: Descriptor, *, folder: Path, interpreter: str) -> Plan:
+def make_plan(
+    descriptor: Descriptor,
+    *,
+    folder: Path,
+    interpreter: str,
+    membership: Membership | None = None,
+) -> Plan:
     """Decide everything.
 
     Args:
         descriptor: a checked dataflow.
         folder: absolute folder of the dataflow file; paths are relative to it, nodes run in it.
         interpreter: the Python that runs `.py` files, modules and operators.
+        membership: which machine of the dataflow this is; None: all of it runs here.
     """
-    return _Planner(descriptor, folder, interpreter).plan()
+    return _Planner(descriptor, folder, interpreter, membership).plan()
 
 
 class _Planner:
-    def __init__(self, descriptor: Descriptor, folder: Path, interpreter: str) -> None:
-        self._file = descriptor.file
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        folder: Path,
+        interpreter: str,
+        membership: Membership | None,
+    ) -> None:
+        self._descriptor = descriptor
         self._description = json.dumps(describe(descriptor))
         self._folder = folder
         self._interpreter = interpreter
-        self._edges = Edges(descriptor)
+        if membership is None:
+            self._part = MachinePart(descriptor)
+        else:
+            self._part = part_of(descriptor, membership)
+        self._edges = Edges(self._part)
 
     def plan(self) -> Plan:
         edges = self._edges
-        upstream = edges.upstream()
-        before = {number: reach(number, upstream) for number in upstream}
+        upstream, circles = edges.upstream(), edges.circles()
         processes = [
-            self._process(
-                number,
-                nodes,
-                frozenset(upstream[number] - {number}),
-                frozenset(other for other in before[number] if number in before[other]),
-            )
+            self._process(number, nodes, frozenset(upstream[number] - {number}), circles[number])
             for number, (_, nodes) in enumerate(edges.processes())
         ]
         return Plan(
-            self._file,
+            self._descriptor.file,
             tuple(processes),
             tuple(output for outputs in edges.outputs for output in outputs),
             tuple(sorted(edges.edges, key=lambda edge: edge.number)),
             self._description,
             edges.relay,
+            self._network(),
         )
 
+    def _network(self) -> NetworkPlan | None:
+        gateway = self._part.gateway
+        if gateway is None or self._edges.gateway is None:
+            return None
+        ends_all = {
+            node.machine
+            for node in self._descriptor.nodes
+            if node.machine is not None and node.supervision.stops_all
+        }
+        return NetworkPlan(self._edges.gateway, gateway, frozenset(ends_all))
+
     def _process(
-        self, number: int, nodes: list[Node], upstream: frozenset[int], circle: frozenset[int]
+        self, number: int, nodes: list[Node], upstream: frozenset[int], circle: Circle
     ) -> ProcessPlan:
         edges = self._edges
         # Nodes of one process agree on everything that a process has once.
@@ -94,6 +119,9 @@ class _Planner:
             resources=first.resources,
             logging=first.logging,
             is_dynamic=first.is_dynamic,
+            parameters=()
+            if number == edges.relay
+            else tuple(NodeParameters(node.id, node.parameters) for node in nodes),
         )
 
     def _argv(self, node: Node) -> tuple[str, ...]:

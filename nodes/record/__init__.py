@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dora_rt.errors import DoraRtError
 
 from ..options import NodeParser, file_path, one_of
+from ..recorded import RecordingError
 from ..used_ports import wired
 from .loop import run
 from .recorder import Compression, PictureForm, Recorder, check_path
@@ -78,6 +80,18 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
         help="of the file: none (default), lz4 or zstd: smaller, and more work",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    parser.add_argument(
+        "--ros2",
+        action="store_true",
+        help="write a bag of ROS 2 instead: messages that ros2 bag play and Foxglove read",
+    )
+    parser.add_argument(
+        "--topic",
+        action="append",
+        default=[],
+        metavar="NODE/OUTPUT=TOPIC:TYPE",
+        help="with --ros2: which message an output is, where it cannot be guessed",
+    )
 
 
 def open_recorder(options: argparse.Namespace, environ: Mapping[str, str]) -> Recorder:
@@ -87,13 +101,35 @@ def open_recorder(options: argparse.Namespace, environ: Mapping[str, str]) -> Re
         RecordingError: it exists, or cannot be written.
         ExtraMissingError: the extra `record` is not installed.
     """
-    return Recorder.open(
+    types = _bag_types(options.topic) if options.ros2 else None
+    kind = Recorder if types is None else _bag_recorder()
+    recorder: Any = kind.open(
         default_path() if options.file is None else options.file,
         pictures=PictureForm(options.pictures),
         compression=Compression(options.compression),
         overwrites=options.overwrite,
         about={"dataflow": options.dataflow} if options.dataflow else {},
     )
+    if types is not None:
+        recorder.types = types
+    opened: Recorder = recorder
+    return opened
+
+
+def _bag_recorder() -> Any:
+    # numpy and the types of ROS are not for those who only record.
+    from .ros_bag import BagRecorder
+
+    return BagRecorder
+
+
+def _bag_types(topics: Sequence[str]) -> Any:
+    from ..ros2.bag_messages import BagTypes
+
+    try:
+        return BagTypes(" ".join(topics))
+    except argparse.ArgumentTypeError as error:
+        raise RecordingError(f"--topic: {error}") from error
 
 
 def default_path() -> Path:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -71,7 +71,10 @@ class Recorder:
     Attributes:
         path: the file.
         lost: by output, how many samples were missed.
+        profile: of the file, by which other programs know what is in it.
     """
+
+    profile = ""
 
     def __init__(
         self,
@@ -93,7 +96,7 @@ class Recorder:
         self._wall_ns = time.time_ns() - time.monotonic_ns()
         self._flush_at_ns = 0
         self._is_dirty = True
-        writer.start(library=f"dora_rt {__version__}")
+        writer.start(profile=self.profile, library=f"dora_rt {__version__}")
         began = {"began": time.strftime("%Y-%m-%d %H:%M:%S %z"), "version": __version__}
         writer.add_metadata(METADATA_NAME, {**began, **about})
         self._schema = writer.register_schema(SCHEMA_NAME, ENCODING, SCHEMA.encode())
@@ -145,21 +148,11 @@ class Recorder:
         Raises:
             RecordingError: the file cannot be written.
         """
-        channel = self._channels.get(source) or self._open_channel(source)
-        if channel.show is None and channel.looks:
-            self._open_shown(channel, source, event)
-        message = encode(event)
         time_ns = event.sent_ns + self._wall_ns
         sequence = event.seq & _LARGEST_SEQUENCE
-        shown = None
-        if channel.show is not None:
-            shown = channel.show(event, self._wall_ns)
-            if shown is None:
-                self._tell_odd(source)
         try:
-            self._writer.add_message(channel.number, time_ns, message, time_ns, sequence)
-            if shown is not None and channel.shown_number is not None:
-                self._writer.add_message(channel.shown_number, time_ns, shown, time_ns, sequence)
+            for number, message in self._messages(source, event):
+                self._writer.add_message(number, time_ns, message, time_ns, sequence)
         except OSError as error:
             raise self._broken(error) from error
         self._samples[source] += 1
@@ -232,6 +225,20 @@ class Recorder:
                 self._file.close()
             return
         self.close()
+
+    def _messages(self, source: str, event: Event) -> Iterator[tuple[int, bytes]]:
+        """Yield what is written of a sample, and the numbers of the channels for it."""
+        channel = self._channels.get(source) or self._open_channel(source)
+        if channel.show is None and channel.looks:
+            self._open_shown(channel, source, event)
+        yield channel.number, encode(event)
+        if channel.show is None or channel.shown_number is None:
+            return
+        shown = channel.show(event, self._wall_ns)
+        if shown is None:
+            self._tell_odd(source)
+        else:
+            yield channel.shown_number, shown
 
     def _open_channel(self, source: str) -> _Channel:
         number = self._writer.register_channel(source, ENCODING, self._schema)

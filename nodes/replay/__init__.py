@@ -12,6 +12,7 @@ from dora_rt.errors import DoraRtError
 from ..options import file_path
 from .loop import Pace, run
 from .recording import Recording
+from .ros_topics import parse_topic
 
 __all__ = ["Recording", "main", "parse_options"]
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dora_rt import Node
 
     try:
-        recording = Recording.open(options.file)
+        recording = Recording.open(options.file, dict(options.topic))
         with Node() as node:
             recorded = options.node or node.id()
             outputs = [output for output in node.output_ids() if output not in options.silent]
@@ -69,6 +70,15 @@ def parse_options(
         metavar="OUTPUT",
         help="an output that sends nothing, because it was not recorded; may be repeated",
     )
+    parser.add_argument(
+        "--topic",
+        type=_topic,
+        action="append",
+        default=[],
+        metavar="NODE/OUTPUT=TOPIC",
+        help="of a bag of ROS 2: the topic that an output was, if it has another name; may be "
+        "repeated",
+    )
     _add_pace_options(parser)
     return parser.parse_args(argv)
 
@@ -97,6 +107,13 @@ def _add_pace_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="end so long after the beginning of the recording",
     )
+
+
+def _topic(text: str) -> tuple[str, str]:
+    try:
+        return parse_topic(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _rate(text: str) -> float:

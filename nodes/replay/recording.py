@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..recorded import ENCODING, METADATA_NAME, RecordingError, Sample, decode, import_extra
+from .ros_topics import MESSAGE_ENCODING, SCHEMA_ENCODING, RosSample, RosTopic, source_of
 
 
 class Recorded(NamedTuple):
@@ -18,7 +19,7 @@ class Recorded(NamedTuple):
 
     time_ns: int
     source: str
-    sample: Sample
+    sample: Sample | RosSample
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +42,30 @@ class Recording:
     is_whole: bool
     about: Mapping[str, str]
     _sources: Mapping[int, str]
+    _topics: Mapping[str, RosTopic]
 
     @classmethod
-    def open(cls, path: Path) -> Recording:
-        """Look through a file.
+    def open(cls, path: Path, names: Mapping[str, str] | None = None) -> Recording:
+        """Look through a file: a recording, or a bag of ROS 2.
+
+        Args:
+            path: the file.
+            names: by topic of a bag, the output NODE/OUTPUT; others have that of the topic.
 
         Raises:
-            RecordingError: it cannot be read, or has no sample of dora_rt.
+            RecordingError: it cannot be read, or has no sample of dora_rt and no message of ROS.
             ExtraMissingError: the extra `record` is not installed.
         """
         import_extra(_import_reader)
         try:
             with path.open("rb") as file:
-                found = _summary(path, file) or _scan(path, file)
+                found = _summary(path, file, names or {}) or _scan(path, file, names or {})
         except OSError as error:
             raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
         if not found.samples:
-            raise RecordingError(f"{path} has no sample of a dataflow of dora_rt")
+            raise RecordingError(
+                f"{path} has no sample of a dataflow of dora_rt, and no message of ROS 2"
+            )
         return found
 
     def read(
@@ -79,7 +87,7 @@ class Recording:
             for chunk in _chunks(file):
                 # Samples sent at the same time may lie on both sides of the border of chunks.
                 while waiting and waiting[0][0] < chunk.message_start_time:
-                    yield _recorded(heapq.heappop(waiting))
+                    yield self._recorded(heapq.heappop(waiting))
                 if chunk.message_end_time < start_ns or chunk.message_start_time >= end_ns:
                     continue
                 for message in _messages(chunk, self.path):
@@ -90,15 +98,36 @@ class Recording:
                         number += 1
                         heapq.heappush(waiting, (message.log_time, number, source, message.data))
         while waiting:
-            yield _recorded(heapq.heappop(waiting))
+            yield self._recorded(heapq.heappop(waiting))
+
+    def _recorded(self, entry: tuple[int, int, str, bytes]) -> Recorded:
+        time_ns, _, source, message = entry
+        topic = self._topics.get(source)
+        sample = decode(message) if topic is None else topic.decode(message, time_ns)
+        return Recorded(time_ns, source, sample)
 
 
-def _recorded(entry: tuple[int, int, str, bytes]) -> Recorded:
-    time_ns, _, source, message = entry
-    return Recorded(time_ns, source, decode(message))
+class _Channels:
+    """The channels of a file that can be replayed."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+        self.sources: dict[int, str] = {}
+        self.topics: dict[str, RosTopic] = {}
+
+    def add(self, channel: Any, schema: Any) -> None:
+        """Take a channel, if it is one of dora_rt or of ROS 2."""
+        if channel.message_encoding == ENCODING:
+            self.sources[channel.id] = channel.topic
+        elif channel.message_encoding == MESSAGE_ENCODING and schema is not None:
+            if schema.encoding != SCHEMA_ENCODING:
+                return
+            source = source_of(channel.topic, self._names)
+            self.sources[channel.id] = source
+            self.topics[source] = RosTopic(channel.topic, schema.name, schema.data)
 
 
-def _summary(path: Path, file: BinaryIO) -> Recording | None:
+def _summary(path: Path, file: BinaryIO, names: Mapping[str, str]) -> Recording | None:
     """Read the index at the end of the file; None if it has none, or a damaged one."""
     reader = import_extra(_import_reader)
     try:
@@ -110,11 +139,10 @@ def _summary(path: Path, file: BinaryIO) -> Recording | None:
     except _damages(OSError):
         return None
     counts = summary.statistics.channel_message_counts
-    sources = {
-        number: channel.topic
-        for number, channel in summary.channels.items()
-        if channel.message_encoding == ENCODING
-    }
+    channels = _Channels(names)
+    for channel in summary.channels.values():
+        channels.add(channel, summary.schemas.get(channel.schema_id))
+    sources = channels.sources
     return Recording(
         path=path,
         # A channel that never got a message has no count.
@@ -126,14 +154,16 @@ def _summary(path: Path, file: BinaryIO) -> Recording | None:
         is_whole=True,
         about=metadata.get(METADATA_NAME, {}),
         _sources=sources,
+        _topics=channels.topics,
     )
 
 
-def _scan(path: Path, file: BinaryIO) -> Recording:
+def _scan(path: Path, file: BinaryIO, names: Mapping[str, str]) -> Recording:
     """Go through all that can be read of a file without an end."""
     records = import_extra(_import_records)
     samples: Counter[str] = Counter()
-    sources: dict[int, str] = {}
+    channels, schemas = _Channels(names), {}
+    sources = channels.sources
     about: dict[str, str] = {}
     times_ns: list[int] = []
     file.seek(0)
@@ -145,8 +175,10 @@ def _scan(path: Path, file: BinaryIO) -> Recording:
                 continue
             times_ns += (record.message_start_time, record.message_end_time)
             for inner in _inner(record, path):
-                if isinstance(inner, records.Channel) and inner.message_encoding == ENCODING:
-                    sources[inner.id] = inner.topic
+                if isinstance(inner, records.Schema):
+                    schemas[inner.id] = inner
+                elif isinstance(inner, records.Channel):
+                    channels.add(inner, schemas.get(inner.schema_id))
                 elif isinstance(inner, records.Message) and inner.channel_id in sources:
                     samples[sources[inner.channel_id]] += 1
     except import_extra(_import_exceptions).InvalidMagic as error:
@@ -159,6 +191,7 @@ def _scan(path: Path, file: BinaryIO) -> Recording:
         is_whole=False,
         about=about,
         _sources=sources,
+        _topics=channels.topics,
     )
 
 

@@ -89,9 +89,9 @@ REFUSED_VARIABLES = "LD_PRELOAD, LD_AUDIT, DYLD_INSERT_LIBRARIES and DORA_RT_* a
             "yourself",
         ),
         (
-            "path: a.py, deploy: {machine: arm}",
-            "2:23: 'deploy' in node 'a' is not supported; all nodes run on this machine, in the "
-            "folder of the dataflow file; remove it",
+            "path: a.py, machine: arm",
+            "2:32: node 'a' has a 'machine', but the file has no 'machines'; add machines: {robot: "
+            "{listen: 192.168.1.20:7447}, laptop: {}}",
         ),
         (
             "hub: camera@1.0",

@@ -362,8 +362,8 @@ def test_word_that_yaml_takes_for_something_else(line: str, message: str) -> Non
             "4:3: unknown key 'colour' in node 'plot'; allowed are: path, module, operator, "
             "operators, custom, args, inputs, outputs, input_types, output_types, "
             "output_metadata, pattern, api, sync, runtime, params, id, name, description, env, "
-            "build, send_stdout_as, "
-            "send_logs_as, min_log_level, max_log_size, max_rotated_files, "
+            "build, parameters, enabled, send_stdout_as, "
+            "send_logs_as, min_log_level, max_log_size, max_rotated_files, machine, "
             "restart, max_restarts, restart_delay, max_restart_delay, restart_window, "
             "startup_timeout, heartbeat_timeout, stop_grace, on_exit, without_readers, "
             "memory_limit, cpu_affinity, nice, priority, spin_us, working_dir, stdin",
@@ -382,8 +382,8 @@ def test_word_that_yaml_takes_for_something_else(line: str, message: str) -> Non
         ),
         (
             "nodes:\n- {id: plot, path: a.py}\ncolour: red\n",
-            "3:1: unknown key 'colour' in the dataflow; allowed are: nodes, env, strict_types, "
-            "type_rules, version",
+            "3:1: unknown key 'colour' in the dataflow; allowed are: nodes, machines, machine, "
+            "env, arguments, strict_types, type_rules, version",
         ),
         (
             "nodes:\n- id: plot\n  path: a.py\n  restart_polcy: always\n",

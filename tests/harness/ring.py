@@ -24,7 +24,7 @@ from dora_rt.node_config import (
     make_config,
 )
 from dora_rt.plan.edges import SLOTS_IN_HAND
-from dora_rt.plan.plan import EdgePlan, Plan, ProcessPlan
+from dora_rt.plan.plan import Circle, EdgePlan, Plan, ProcessPlan
 from dora_rt.transport.board import Board
 from dora_rt.transport.input.subscriber import Subscriber
 from dora_rt.transport.output.origin import Stamp
@@ -163,7 +163,7 @@ def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:
                 operators=(),
             ),
             upstream=frozenset(),
-            circle=frozenset(),
+            circle=Circle(frozenset(), frozenset()),
             supervision=Supervision(),
             resources=Resources(),
             logging=Logging(),

@@ -169,7 +169,7 @@ def check_order(bed: Bed, plan: Plan) -> None:
         elif words[0] == "tell" and at_s > stops[0] and has_hurried < 2:
             process = plan.processes[numbers[words[1]]]
             grace_s = process.supervision.stop_grace_s
-            fed = (process.upstream - process.circle) & running
+            fed = (process.upstream - process.circle.members) & running
             # One that has ended is told for what it had started, which still runs.
             has_ended = process.config.number not in running
             if fed and not has_ended and not process.is_dynamic:

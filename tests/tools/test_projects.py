@@ -123,6 +123,23 @@ def test_unit_of_the_system_has_a_user_a_video_group_and_time_for_the_stop(flow:
     assert "\nWantedBy=multi-user.target\n" in unit
 
 
+def test_unit_of_a_machine_waits_for_the_others_again_after_each_end(flow: Flow):
+    machines = 'machines: {robot: {listen: "127.0.0.1:7447"}, laptop: {}}\nmachine: robot\n'
+    flow.write("flow.yml", machines + FLOW)
+    flow.write("node.py", "")
+    part = ("--machine", "robot", "--robot", "r7")
+
+    unit = verb("service", "print", str(flow.folder / "flow.yml"), *part).out
+    system = verb("service", "print", str(flow.folder / "flow.yml"), *part, "--system").out
+
+    assert f" -m dora_rt {flow.folder}/flow.yml --machine robot --name r7\n" in unit
+    assert "\nRestart=always\n" in unit
+    assert "\nTimeoutStartSec=infinity\n" in unit
+    assert "\nStartLimitIntervalSec=60\nStartLimitBurst=10\n" in unit
+    assert "network-online.target" not in unit, "a unit of the user cannot wait for it"
+    assert "\nAfter=network-online.target\n" in system
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 @pytest.mark.programs
 def test_unit_of_a_path_with_odd_letters_is_one_that_systemd_reads(tmp_path: Path):

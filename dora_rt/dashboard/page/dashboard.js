@@ -22,6 +22,7 @@ const draw = (tag, attributes = {}) => {
 const write = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 
 let lastAnswer = performance.now(), farewell = null;
+const NOTHING = [null, null, null]; // of an edge of a machine that was not there yet
 let shown = null; // { run, chosen, at, points, hasGraph, log, ... } of the run that is on the page
 let runs = [];
 
@@ -170,6 +171,7 @@ async function showStatus(status) {
   showResult(status);
   showPictures(status);
   showLogChoice(status);
+  showParameters(status);
   await showGraph(status);
 }
 
@@ -321,7 +323,7 @@ function showEdges(status) {
     queue.title = `waiting in the queue, and how many fit (${edge.queue_policy})`;
     write(drops, edge.dropped ? count(edge.dropped) : edge.dropped === null ? "–" : "0");
     item.dataset.drops = edge.dropped_hz > 0 ? "now" : edge.dropped ? "once" : "never";
-    showChart($("svg", item), shown.points.map((point) => point[number]), edge);
+    showChart($("svg", item), shown.points.map((point) => point[number] || NOTHING), edge);
   });
   sift();
 }

@@ -17,6 +17,7 @@ READY_OUTPUTS: dict[str, tuple[str, ...] | None] = {
     "transform": ("image",),
     "http": ("answer",),
     "teleop": ("twist",),
+    "ros2": None,
     "serial": None,
     "replay": None,
 }

@@ -112,6 +112,12 @@ class _Writer:
                 hint = f"add '{name}: <node>/<output>' to its inputs"
                 self._problems.add(module.node.place_of("inputs"), what, hint)
         nodes = self.nodes(module.level, wiring, parameters)
+        machine = node.get("machine")
+        if machine is not None:
+            nodes = [
+                one if one.get("machine") is not None else one.with_entry("machine", machine)
+                for one in nodes
+            ]
         # From the inside to the outside: the key nearest to a node is the strongest.
         return [_with_env(one, module.parameters) for one in nodes]
 

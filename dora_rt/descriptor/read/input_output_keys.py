@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from dora_rt.descriptor.read.input_source import parse_source
+from dora_rt.descriptor.read.over_network_keys import read_over_network
 from dora_rt.descriptor.tree.document import (
     YamlMapping,
     YamlScalar,
@@ -101,9 +102,11 @@ def _read_input(
         default = replace(default, size=DEFAULT_LINES)
     queue = read_queue(fields, default, problems)
     timeout_s = read_input_timeout_s(fields)
+    over_network = read_over_network(fields, problems)
     if source is None:
         return None
-    return replace(_make_input(name, source, queue, source_value), timeout_s=timeout_s)
+    made = _make_input(name, source, queue, source_value)
+    return replace(made, timeout_s=timeout_s, over_network=over_network)
 
 
 def _read_source(
@@ -188,7 +191,7 @@ def read_timer_queue(fields: Fields, problems: Problems) -> Queue:
         problems.note(
             fields.key_place("input_timeout"), "'input_timeout' has no effect on a timer: ignored"
         )
-    for key in ("queue_policy", "slot_bytes", "max_held"):
+    for key in ("queue_policy", "slot_bytes", "max_held", "over_network"):
         if fields.has(key):
             problems.add(
                 fields.key_place(key),

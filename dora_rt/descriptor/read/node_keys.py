@@ -12,6 +12,7 @@ from dora_rt.descriptor.read.logging_keys import (
     read_log_settings,
     with_line_outputs,
 )
+from dora_rt.descriptor.read.parameter_keys import read_parameters
 from dora_rt.descriptor.read.port_type_keys import PortTypes
 from dora_rt.descriptor.read.program_keys import read_content
 from dora_rt.descriptor.read.supervision_keys import Settings, read_settings
@@ -85,6 +86,8 @@ def read_node(
     owner = f"node {quote(label)}" if label != _UNNAMED else "this node"
     fields = Fields(value, owner, problems)
     are_keys_known = fields.check_keys(NODE)
+    machine = fields.string("machine")
+    host = host.of(machine)
     kind = _read_kind(fields, are_keys_known, problems)
     env = read_env(fields.get("env"), fields.owner, problems)
     content = read_content(kind, fields, label, problems)
@@ -120,7 +123,9 @@ def read_node(
         api=_read_api(fields, kind),
         sync=sync,
         line_outputs=line_outputs,
+        parameters=read_parameters(fields, problems),
         place=fields.place_of("id"),
+        machine=machine,
     )
     if node.is_dynamic:
         _note_useless_keys(fields, problems)

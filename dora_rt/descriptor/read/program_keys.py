@@ -11,6 +11,7 @@ from dora_rt.descriptor.read.input_output_keys import read_inputs, read_outputs
 from dora_rt.descriptor.read.logging_keys import read_line_outputs, read_log_settings
 from dora_rt.descriptor.read.operator_keys import read_module, read_operator
 from dora_rt.descriptor.read.port_type_keys import PortTypes, read_port_types
+from dora_rt.descriptor.read.ros2_keys import ROS2_MODULE, read_ros2
 from dora_rt.descriptor.read.supervision_keys import Settings
 from dora_rt.descriptor.tree.document import YamlMapping, YamlSequence, YamlValue, describe
 from dora_rt.descriptor.tree.fields import Fields
@@ -76,8 +77,17 @@ def read_content(kind: str | None, fields: Fields, label: str, problems: Problem
             return _read_operator(value, label, problems)
         case "operators":
             return _read_operators(value, label, problems)
+        case "ros2":
+            return _read_ros2(value, fields, label, problems)
         case _:
             return _read_program(fields, label, problems)
+
+
+def _read_ros2(value: YamlValue, fields: Fields, label: str, problems: Problems) -> Content:
+    content = _read_edges(Program(None, ROS2_MODULE, (), value.place), fields, label, problems)
+    inputs, outputs = ([one.id for one in ends] for ends in (content.inputs, content.outputs))
+    args = read_ros2(value, label, (inputs, outputs), problems)
+    return replace(content, program=Program(None, ROS2_MODULE, args, value.place))
 
 
 def _read_program(fields: Fields, label: str, problems: Problems) -> Content:

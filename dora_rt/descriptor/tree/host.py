@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _ONLINE_CORES = Path("/sys/devices/system/cpu/online")
@@ -20,6 +20,8 @@ class Host:
         memory_nbytes: of RAM.
         folder: the folder of the dataflow file and of the paths in it.
         has_strict_types: whether types that do not fit are errors, whatever the file says.
+        machine: which machine of the file it is; None: it runs all of it.
+        arguments: what is given for `arguments:` of the file.
     """
 
     environ: Mapping[str, str] | None = None
@@ -27,10 +29,23 @@ class Host:
     memory_nbytes: int | None = None
     folder: Path | None = None
     has_strict_types: bool = False
+    machine: str | None = None
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, machine: str | None) -> Host:
+        """Return the computer that a node refers to: nothing is known of another machine."""
+        if machine is None or self.machine in (None, machine):
+            return self
+        return replace(self, cores=None, memory_nbytes=None, folder=None)
 
 
 def this_host(
-    environ: Mapping[str, str] | None, folder: Path, *, has_strict_types: bool = False
+    environ: Mapping[str, str] | None,
+    folder: Path,
+    *,
+    has_strict_types: bool = False,
+    machine: str | None = None,
+    arguments: Mapping[str, str] | None = None,
 ) -> Host:
     """Look at the computer that this process runs on."""
     memory_nbytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -40,6 +55,8 @@ def this_host(
         memory_nbytes if memory_nbytes > 0 else None,
         folder,
         has_strict_types,
+        machine,
+        arguments or {},
     )
 
 

@@ -10,7 +10,8 @@ from dora_rt.descriptor.tree.problems import Problems, quote
 # Names become parts of file names, which is why a leading dot and '..' are out.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _LONGEST = 64
-_RESERVED = ("dora",)
+# The processes that dora-launch adds: what others print, and the gateway to other machines.
+_RESERVED = ("dora", "dora.network")
 
 
 def is_name(text: str) -> bool:

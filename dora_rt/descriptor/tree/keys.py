@@ -34,10 +34,17 @@ LOG_KEYS = (
 )
 TYPE_KEYS = ("input_types", "output_types", "output_metadata", "pattern")
 _PYTHON_ONLY = "only Python operators run here"
-_ONE_MACHINE = "all nodes run on this machine, in the folder of the dataflow file; remove it"
+
+# Where a node runs, in dora's words.
+_DEPLOYMENT = ("deploy", "_unstable_deploy")
+_OF_THE_NODE = ("parameters", "enabled", "machine", *_DEPLOYMENT)
 
 ROOT = Vocabulary(
-    keys=("nodes", "env", "strict_types", "type_rules", "version"),
+    keys=(
+        *("nodes", "machines", "machine", "env", "arguments"),
+        *("strict_types", "type_rules", "version"),
+    ),
+    synonyms=_DEPLOYMENT,
     noted={
         "communication": "'communication' is not needed, "
         "nodes always exchange samples through shared memory: ignored",
@@ -50,10 +57,8 @@ ROOT = Vocabulary(
     },
     refused={
         "module": "this file is a module; name it in a dataflow, as 'module: file.yml' of a node",
-        "deploy": _ONE_MACHINE,
-        "_unstable_deploy": _ONE_MACHINE,
     },
-    misnomers={"node": "nodes"},
+    misnomers={"node": "nodes", "args": "arguments", "params": "arguments"},
 )
 
 _NODE_NOTED = {
@@ -66,9 +71,6 @@ _NODE_REFUSED = {
     **dict.fromkeys(("branch", "tag", "rev"), "it goes with 'git'; clone the repository yourself"),
     "hub": "install the node's package yourself and give 'path' or 'module'",
     "path_sha256": "nothing is downloaded; check the file yourself and remove the key",
-    "ros2": "there is no bridge to ROS 2; a node of yours may use rclpy",
-    "deploy": _ONE_MACHINE,
-    "_unstable_deploy": _ONE_MACHINE,
 }
 
 # The keys that say what a node runs: each node has exactly one of them, and only some of the
@@ -80,9 +82,14 @@ KEYS_BESIDE: Mapping[str, tuple[str, ...]] = {
     "operator": ("runtime",),
     "operators": (),
     "custom": ("api", "sync"),
+    "ros2": ("inputs", "outputs", *TYPE_KEYS),
 }
 
-NODE_IDENTITY = ("id", "name", "description", "env", "build", *LOG_KEYS)
+NODE_IDENTITY = (
+    *("id", "name", "description", "env", "build", "parameters", "enabled"),
+    *LOG_KEYS,
+    "machine",
+)
 
 # Of the process in which a node runs, whatever its kind.
 NODE_SETTINGS = (
@@ -113,7 +120,7 @@ SETTING_SYNONYMS: Mapping[str, str] = {
 
 NODE = Vocabulary(
     keys=(*KEYS_BESIDE, *_PROGRAM_KEYS, "runtime", "params", *NODE_IDENTITY, *NODE_SETTINGS),
-    synonyms=tuple(SETTING_SYNONYMS.values()),
+    synonyms=(*SETTING_SYNONYMS.values(), *_DEPLOYMENT),
     noted=_NODE_NOTED,
     refused=_NODE_REFUSED,
     misnomers=dict.fromkeys(("run", "source", "python", "file", "script", "command"), "path"),
@@ -128,7 +135,7 @@ CUSTOM = Vocabulary(
     },
     refused=_NODE_REFUSED,
     misnomers=dict.fromkeys(("path", "python", "file", "command"), "source"),
-    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values()),
+    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values(), *_OF_THE_NODE),
 )
 
 OPERATOR = Vocabulary(
@@ -140,7 +147,7 @@ OPERATOR = Vocabulary(
     noted={key: why for key, why in _NODE_NOTED.items() if key == "output_framing"},
     refused={"shared-library": _PYTHON_ONLY, "wasm": _PYTHON_ONLY},
     misnomers=dict.fromkeys(("path", "source", "file", "run"), "python"),
-    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values()),
+    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values(), *_OF_THE_NODE),
 )
 
 PYTHON_SOURCE = Vocabulary(
@@ -148,23 +155,88 @@ PYTHON_SOURCE = Vocabulary(
     refused={"conda_env": "remove it and start dora-launch in that environment"},
 )
 
+_OF_DDS = "is left to the robot's DDS: ignored"
+ROS2 = Vocabulary(
+    keys=(
+        *("topic", "message_type", "direction", "topics", "service", "service_type"),
+        *("action", "action_type", "role", "qos", "namespace", "node_name", "transport"),
+    )
+)
+ROS2_TOPIC = Vocabulary(keys=("topic", "message_type", "direction", "output", "input", "qos"))
+ROS2_QOS = Vocabulary(
+    keys=("reliable", "durability", "keep_last", "keep_all"),
+    noted={
+        key: f"{key!r} {_OF_DDS}" for key in ("liveliness", "lease_duration", "max_blocking_time")
+    },
+)
+ROS2_TRANSPORT = Vocabulary(keys=("kind", "compatibility", "config_uri"))
+
 SYNC = Vocabulary(keys=("slop_ms", "inputs", "depth"), misnomers={"slop": "slop_ms"})
 
+_OF_A_VALUE = {
+    **dict.fromkeys(("minimum", "least", "low", "from"), "min"),
+    **dict.fromkeys(("maximum", "most", "high", "to"), "max"),
+    **dict.fromkeys(("options", "enum", "values", "one_of"), "choices"),
+    **dict.fromkeys(("description", "about", "doc"), "help"),
+}
+PARAMETER = Vocabulary(
+    keys=("value", "min", "max", "choices", "help"),
+    misnomers={**dict.fromkeys(("default", "initial"), "value"), **_OF_A_VALUE},
+)
+ARGUMENT = Vocabulary(
+    keys=("default", "min", "max", "choices", "help"),
+    misnomers={**dict.fromkeys(("value", "initial"), "default"), **_OF_A_VALUE},
+)
+
 INPUT = Vocabulary(
-    keys=("source", "queue_size", "queue_policy", "slot_bytes", "max_held", "input_timeout"),
-    misnomers={"policy": "queue_policy", "queue": "queue_size"},
+    keys=(
+        "source",
+        "queue_size",
+        "queue_policy",
+        "slot_bytes",
+        "max_held",
+        "input_timeout",
+        "over_network",
+    ),
+    misnomers={"policy": "queue_policy", "queue": "queue_size", "network": "over_network"},
+)
+
+OVER_NETWORK = Vocabulary(
+    keys=("compress", "quality", "max_width", "max_hz", "decode"),
+    misnomers={"width": "max_width", "hz": "max_hz", "rate": "max_hz", "jpeg": "compress"},
+)
+
+# Each other key of `machines:` is the name of one.
+MACHINES_KEYS = ("via", "fleet", "name", "insecure", "tls")
+MACHINE = Vocabulary(
+    keys=("listen", "optional", "timeout"),
+    misnomers={"address": "listen", "addr": "listen", "host": "listen", "port": "listen"},
+    refused={
+        key: f"it is of all machines: write it beside them, as 'machines: {{{key}: ...}}'"
+        for key in MACHINES_KEYS
+    },
+)
+
+DEPLOY = Vocabulary(
+    keys=("machine", "working_dir"),
+    noted={
+        "labels": "'labels' chooses no machine here, 'dora-launch --machine NAME' does: ignored",
+    },
+    refused={
+        "distribute": "no program is copied at the start; `dora-rt deploy MACHINE` copies the "
+        "project beforehand",
+    },
 )
 
 MODULE_FILE = Vocabulary(keys=("module", "nodes", "build"))
 MODULE_HEADER = Vocabulary(keys=("name", "description", "inputs", "inputs_optional", "outputs"))
 _INNER = "it belongs to the nodes of the module"
+_OF_MODULE_NODES = (
+    *("id", "name", "description", "module", "inputs", "params", "machine", "enabled"),
+)
 MODULE_NODE = Vocabulary(
-    keys=("id", "name", "description", "module", "inputs", "params"),
-    refused={
-        key: _INNER
-        for key in (*NODE.keys, *NODE.synonyms)
-        if key not in ("id", "name", "description", "module", "inputs", "params")
-    },
+    keys=_OF_MODULE_NODES,
+    refused={key: _INNER for key in (*NODE.keys, *NODE.synonyms) if key not in _OF_MODULE_NODES},
 )
 
 TYPE_RULE = Vocabulary(keys=("from", "to"))

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dora_rt.log_record import LogLevel
+from dora_rt.network.gateway_plan import OverNetwork
 from dora_rt.node_config import Api, QueuePolicy
+from dora_rt.node_parameters import Parameter
 
 DYNAMIC = "dynamic"
 DEFAULT_QUEUE_SIZE = 10
@@ -152,6 +154,8 @@ class Input:
     timeout_s: float | None = None
     is_sized: bool = True
     """Whether the file says how long the queue is."""
+    over_network: OverNetwork | None = None
+    """How its samples cross, if they come from another machine; None: as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,11 +263,58 @@ class Node:
     resources: Resources = Resources()
     logging: Logging = Logging()
     line_outputs: tuple[LineOutput, ...] = ()
+    machine: str | None = None
+    """Where it runs; None: the file has no `machines:`."""
+    parameters: tuple[Parameter, ...] | None = None
+    """None: the file declares none, and any may be set."""
 
     @property
     def is_dynamic(self) -> bool:
         """Whether it is started by hand, during the run."""
         return self.program is not None and self.program.path == DYNAMIC
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine of `machines:`; `place` is where its name is written.
+
+    Attributes:
+        listen: `HOST:PORT` at which the others reach it; empty: it dials.
+        is_optional: whether it may come and go.
+        timeout_s: silence after which it counts as failed; None: it is waited for.
+    """
+
+    name: str
+    place: Place
+    listen: tuple[str, ...] = ()
+    is_optional: bool = False
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """`machines:`, and how they reach each other; `place` is where the key is written.
+
+    Attributes:
+        members: each machine, in the order of the file.
+        via: `HOST:PORT` of the routers that all of them dial.
+        fleet: the first part of the names on the network.
+        robot: the second one; None: the command that runs it says which.
+        is_insecure: whether plain TCP may leave loopback.
+        tls_folder: where the certificates are; None: where `dora-rt pair` puts them.
+    """
+
+    members: tuple[Machine, ...]
+    place: Place
+    via: tuple[str, ...] = ()
+    fleet: str = "default"
+    robot: str | None = None
+    is_insecure: bool = False
+    tls_folder: str | None = None
+
+    def names(self) -> list[str]:
+        """Return the names of the machines."""
+        return [machine.name for machine in self.members]
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,3 +325,5 @@ class Descriptor:
     nodes: tuple[Node, ...]
     notes: tuple[str, ...]
     builds: tuple[Build, ...] = ()
+    machines: Machines | None = None
+    """None: all of it runs on the machine that it is started on."""

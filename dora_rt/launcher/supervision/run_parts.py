@@ -12,7 +12,9 @@ from dora_rt.launcher.memory.run_memory import RunMemory
 from dora_rt.launcher.node_output.console import Console
 from dora_rt.launcher.node_output.router import LineRouter
 from dora_rt.launcher.processes.starter import Starter
+from dora_rt.launcher.supervision.far_machines import FarMachines
 from dora_rt.launcher.supervision.node_state import SupervisedNode
+from dora_rt.launcher.supervision.parameter_store import ParameterStore
 from dora_rt.launcher.supervision.start_barrier import StartBarrier
 from dora_rt.launcher.supervision.stop_ladder import StopLadder
 from dora_rt.launcher.systemd_notify import Notifier
@@ -36,6 +38,8 @@ class Run:
         output: where the lines of the nodes go.
         notifier: tells systemd.
         clock: `time.monotonic_ns`.
+        far: the other machines of the dataflow; None: there are none.
+        parameters: the values of the nodes' parameters.
     """
 
     plan: Plan
@@ -49,6 +53,8 @@ class Run:
     output: LineRouter
     notifier: Notifier
     clock: Callable[[], int]
+    far: FarMachines | None
+    parameters: ParameterStore
 
     @classmethod
     def of(
@@ -66,18 +72,24 @@ class Run:
         """Return the run of a plan, before its first process; `chance` is for the back-offs."""
         chance = chance or random.Random()
         nodes = tuple(SupervisedNode(process, chance) for process in plan.processes)
+        totals = EdgeTotals(plan.edges, memory)
+        far = None
+        if plan.network is not None:
+            far = FarMachines(plan.network, plan.edges, nodes, totals, console)
         return cls(
             plan,
             nodes,
             memory,
             starter,
-            EdgeTotals(plan.edges, memory),
-            StartBarrier(nodes, console, clock()),
+            totals,
+            StartBarrier(nodes, console, clock(), far),
             StopLadder(nodes, memory),
             console,
             output,
             notifier,
             clock,
+            far,
+            ParameterStore(plan.processes, memory, starter.facts.description_path),
         )
 
     @property
@@ -86,11 +98,18 @@ class Run:
         return self.ladder.is_stopping_all
 
 
-def begin_stop(run: Run) -> None:
-    """Begin to stop the dataflow, unless that has begun; nothing is started any more."""
+def begin_stop(run: Run, why: str) -> None:
+    """Begin to stop the dataflow, unless that has begun; nothing is started any more.
+
+    Args:
+        run: the run.
+        why: the reason in a few words, for the people at other machines.
+    """
     if run.is_stopping:
         return
     run.ladder.stop_all(run.clock())
+    if run.far is not None:
+        run.far.note_stop(why)
     run.notifier.tell_stopping()
     for node in run.nodes:
         is_waiting = node.restart_at_ns is not None or node.state is NodeState.STOPPED
@@ -108,4 +127,4 @@ def end_flow_if_it_ends_with(run: Run, node: SupervisedNode) -> None:
     """Begin to stop the dataflow if it makes no sense without a node that is over."""
     if not run.is_stopping and node.plan.supervision.stops_all:
         run.console.notice(f"{node.name} has ended, and the dataflow ends with it")
-        begin_stop(run)
+        begin_stop(run, f"{node.name} has ended")

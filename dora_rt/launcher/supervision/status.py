@@ -10,7 +10,8 @@ from typing import Any
 
 from dora_rt import __version__
 from dora_rt.launcher.processes.kernel import read_present
-from dora_rt.launcher.requests import Requester
+from dora_rt.launcher.requests import Asker
+from dora_rt.launcher.supervision.crossing_edges import crossing_statuses
 from dora_rt.launcher.supervision.node_state import SupervisedNode
 from dora_rt.launcher.supervision.run_parts import Run
 from dora_rt.plan.plan import EdgePlan, ProcessPlan
@@ -30,7 +31,7 @@ from dora_rt.run_status import (
 )
 
 
-def describe(run: Run, requester: Requester, _: dict[str, Any]) -> None:
+def describe(run: Run, asker: Asker, _: dict[str, Any]) -> None:
     """Answer with what a program needs to find its place in the run."""
     description = RunDescription(
         run=run.starter.run,
@@ -41,14 +42,19 @@ def describe(run: Run, requester: Requester, _: dict[str, Any]) -> None:
             for node in run.nodes
         ),
     )
-    requester.reply(description.to_json())
+    asker.reply(description.to_json())
 
 
-def status(run: Run, requester: Requester, _: dict[str, Any]) -> None:
+def status(run: Run, asker: Asker, _: dict[str, Any]) -> None:
     """Answer with the state of every process, and all counters."""
+    asker.reply(read_status(run).to_json())
+
+
+def read_status(run: Run) -> RunStatus:
+    """Return the state of every process, and all counters."""
     now_ns = run.clock()
     started_ns = run.barrier.started_ns
-    status = RunStatus(
+    return RunStatus(
         run=run.starter.run,
         file=_file(run),
         pid=os.getpid(),
@@ -58,21 +64,21 @@ def status(run: Run, requester: Requester, _: dict[str, Any]) -> None:
         running_s=0 if started_ns is None else (now_ns - started_ns) / 1e9,
         now_ns=now_ns,
         log_folder=str(run.output.log_folder.absolute()),
-        processes=tuple(map(_process, run.nodes)),
+        processes=tuple(_process(run, node) for node in run.nodes),
         outputs=tuple(
             _output(run, process, output.number)
             for process in run.plan.processes
             for output in process.config.outputs
         ),
-        edges=tuple(_edge(run, edge) for edge in run.plan.edges),
+        edges=tuple(status for edge in run.plan.edges for status in _edge(run, edge)),
         inputs=tuple(
             TimerStatus(_port(process, entry.id), entry.period_ns)
             for process in run.plan.processes
             for entry in process.config.inputs
             if entry.period_ns is not None
         ),
+        network=None if run.far is None else run.far.status,
     )
-    requester.reply(status.to_json())
 
 
 def _file(run: Run) -> str:
@@ -88,10 +94,22 @@ def _run_state(run: Run) -> RunState:
 def _output(run: Run, process: ProcessPlan, number: int) -> OutputStatus:
     config = run.memory.present(number)
     sent, nbytes = run.memory.sent(number)
-    return OutputStatus(_port(process, config.id), config.for_reader(), sent, nbytes)
+    source = _port(process, config.id)
+    network = run.plan.network
+    if network is not None and process.config.number == network.gateway:
+        # What comes from another machine has the name that it has there.
+        source = next(one.source for one in network.plan.streams if one.port == config.id)
+    return OutputStatus(source, config.for_reader(), sent, nbytes)
 
 
-def _edge(run: Run, edge: EdgePlan) -> EdgeStatus:
+def _edge(run: Run, edge: EdgePlan) -> list[EdgeStatus]:
+    own = _own_edge(run, edge)
+    if edge.stream is None or run.far is None:
+        return [own]
+    return crossing_statuses(own, edge.stream, run.far.status, run.far.plan.plan.machine)
+
+
+def _own_edge(run: Run, edge: EdgePlan) -> EdgeStatus:
     counters = run.totals.read(edge)
     counts = None
     if counters is not None:
@@ -130,7 +148,7 @@ def _program(plan: ProcessPlan) -> Program | None:
     )
 
 
-def _process(node: SupervisedNode) -> ProcessStatus:
+def _process(run: Run, node: SupervisedNode) -> ProcessStatus:
     process = node.process
     present = None
     if process is not None and process.is_running:
@@ -152,6 +170,7 @@ def _process(node: SupervisedNode) -> ProcessStatus:
         rss_nbytes=0 if present is None else present.rss_nbytes,
         threads=0 if present is None else present.threads,
         ending=None if node.ending is None else node.ending.text,
+        machine=None if run.plan.network is None else run.plan.network.plan.machine,
     )
 
 

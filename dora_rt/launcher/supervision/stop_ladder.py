@@ -100,8 +100,7 @@ class StopLadder:
         """
         if not plan.upstream:
             return True
-        feeding = {other for number in plan.circle for other in self._nodes[number].plan.upstream}
-        return bool(plan.circle) and not (feeding - plan.circle) & running
+        return bool(plan.circle.members) and not plan.circle.feeders & running
 
 
 def _next_rung(process: Process) -> Rung:

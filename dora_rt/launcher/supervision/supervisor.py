@@ -8,14 +8,23 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from dora_rt.latency import BUCKETS
 from dora_rt.launcher.processes.child import NodeProcess
 from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.processes.starter import NodeStartError
-from dora_rt.launcher.requests import Answer, RequestSocket
+from dora_rt.launcher.requests import Answer, Requester, RequestSocket
 from dora_rt.launcher.signals import SignalRecorder
-from dora_rt.launcher.supervision import dynamic_nodes, status, stop_restart
+from dora_rt.launcher.supervision import (
+    dynamic_nodes,
+    parameter_requests,
+    status,
+    stop_restart,
+)
+from dora_rt.launcher.supervision.crossing_edges import crossing_reports
+from dora_rt.launcher.supervision.far_machines import FarMachines
+from dora_rt.launcher.supervision.network_requests import NetworkRequests
 from dora_rt.launcher.supervision.node_state import SupervisedNode, Wish
 from dora_rt.launcher.supervision.run_parts import Run, begin_stop, end_flow_if_it_ends_with
 from dora_rt.launcher.supervision.unread_sources import UnreadSources
@@ -67,6 +76,7 @@ class Supervisor:
         self._requests = requests
         self._stop_after_ns = stop_after_ns
         self._selector = selector or selectors.DefaultSelector()
+        self._network_requests = NetworkRequests(run)
         self._unread = UnreadSources(run, is_watched)
         self._failures: list[ProcessReport] = []
         self._hints: set[str] = set()
@@ -88,6 +98,7 @@ class Supervisor:
         self._selector.register(run.starter.status_read, selectors.EVENT_READ, self._read_statuses)
         try:
             dynamic_nodes.announce(run)
+            run.parameters.begin()
             self._begin_all()
             # Programs without ports never say that they are ready, so no event may come.
             self._keep_time(run.clock())
@@ -102,15 +113,42 @@ class Supervisor:
 
     def _answers(self) -> dict[str, Answer]:
         run = self._run
-        return {
+        answers: dict[str, Answer] = {
             "describe": partial(status.describe, run),
             "status": partial(status.status, run),
             "follow": run.output.follow,
             "stop": partial(stop_restart.stop, run),
             "restart": partial(stop_restart.restart, run),
+            "parameters": partial(parameter_requests.list_all, run),
+            "set_parameter": partial(parameter_requests.set_value, run),
+            "delete_parameter": partial(parameter_requests.delete, run),
             "attach": partial(dynamic_nodes.attach, run),
             "leave": partial(dynamic_nodes.leave, run),
         }
+        answers = self._network_requests.routed(answers)
+        if run.far is not None:
+            answers["network"] = partial(self._hear_far, run.far)
+        return answers
+
+    def _hear_far(self, far: FarMachines, requester: Requester, told: dict[str, Any]) -> None:
+        run = self._run
+        news = far.hear(requester, told)
+        if requester is far.requester:
+            self._network_requests.hear(requester, told)
+        if news is None or run.is_stopping:
+            return
+        if news.stop is not None:
+            run.console.notice(f"machine {news.stop}: stopping")
+            begin_stop(run, news.stop)
+        for machine in news.failed:
+            if machine in far.plan.ends_all:
+                why = f"machine {machine} has failed"
+                run.console.notice(f"{why}, and the dataflow ends with it")
+                begin_stop(run, why)
+        if far.is_deserted and not run.is_stopping:
+            why = "all other machines have ended"
+            run.console.notice(f"{why}: the dataflow ends")
+            begin_stop(run, why)
 
     def _is_over(self) -> bool:
         run = self._run
@@ -120,7 +158,7 @@ class Supervisor:
             return False
         if any(node.is_running for node in dynamic_nodes.dynamic_nodes(run)):
             # A program that is still attached has time to read the rest of its queues.
-            begin_stop(run)
+            begin_stop(run, "all nodes have ended")
             return False
         return True
 
@@ -166,6 +204,8 @@ class Supervisor:
                 deadlines.append(started_ns + self._stop_after_ns)
         if run.memory.has_outdated:
             deadlines.append(now_ns + _SECOND_NS)
+        if run.far is not None:
+            deadlines.append(run.far.next_deadline_ns)
         return min((time_ns for time_ns in deadlines if time_ns is not None), default=None)
 
     def _begin_all(self) -> None:
@@ -175,7 +215,7 @@ class Supervisor:
                 self._begin(node, node.plan.config)
         except NodeStartError:
             # Those before it may have switched something on, and shall switch it off again.
-            begin_stop(self._run)
+            begin_stop(self._run, "a node cannot be started")
             while any(node.is_running for node in nodes):
                 self._turn()
             raise
@@ -222,6 +262,8 @@ class Supervisor:
             begun = node.begun_line.take(now_ns)
             if begun is not None:
                 run.output.write_begun(node.name, begun)
+        if run.far is not None:
+            run.far.advance(now_ns, is_ready=run.barrier.is_ready)
         started_ns = run.barrier.started_ns
         if started_ns is None:
             if run.barrier.may_open:
@@ -234,8 +276,9 @@ class Supervisor:
             and not run.is_stopping
             and now_ns >= started_ns + self._stop_after_ns
         ):
-            run.console.notice(f"stopping after {self._stop_after_ns / 1e9:g} s")
-            begin_stop(run)
+            why = f"stopping after {self._stop_after_ns / 1e9:g} s"
+            run.console.notice(why)
+            begin_stop(run, why)
         self._unread.advance(now_ns)
         run.ladder.advance(now_ns)
         if not run.is_stopping:
@@ -288,8 +331,9 @@ class Supervisor:
         elif told.kind is Kind.LINK and told.link is not None:
             run.totals.add_link(told.link)
         elif not run.is_stopping:
-            run.console.notice(f"{node.name} asks to stop the dataflow")
-            begin_stop(run)
+            why = f"{node.name} asks to stop the dataflow"
+            run.console.notice(why)
+            begin_stop(run, why)
 
     def _show_lines(self, node: SupervisedNode) -> None:
         assert isinstance(node.process, NodeProcess), "registered with its process"
@@ -308,6 +352,8 @@ class Supervisor:
     def _bury(self, node: SupervisedNode, process: NodeProcess) -> None:
         # Before its end it told that it was ready, or what its links have counted.
         self._read_statuses()
+        if self._run.far is not None:
+            self._run.far.read_rest(node)
         if not process.has_closed_output:
             self._selector.unregister(process.output)
         self._show(node, process.close_output())
@@ -377,7 +423,7 @@ class Supervisor:
         if self._interrupted_by is None:
             self._interrupted_by = number
             run.console.notice(f"{number.name}: stopping (again: at once)")
-            begin_stop(run)
+            begin_stop(run, number.name)
         else:
             rung = run.ladder.hurry(run.clock())
             means = "SIGKILL" if rung is Rung.KILLED else "a signal"
@@ -398,11 +444,16 @@ class Supervisor:
         is_cut_short = run.barrier.started_ns is None or run.barrier.is_cut_short
         since_ns = run.barrier.began_ns if is_cut_short else run.barrier.started_ns
         assert since_ns is not None, "the barrier is open"
+        far, edges = run.far, run.totals.report()
+        if far is not None:
+            edges = crossing_reports(run.plan.edges, edges, far.status, far.plan.plan.machine)
         return Report(
             file=run.plan.file,
             duration_s=(run.clock() - since_ns) / 1e9,
             processes=tuple(node.report() for node in run.nodes),
-            edges=run.totals.report(),
-            failures=tuple(self._failures),
+            edges=edges,
+            failures=(*self._failures, *([] if far is None else far.failures)),
             notes=tuple(self._unread.notes),
+            machine=None if far is None else far.plan.plan.machine,
+            machines=() if far is None else far.report(),
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from dora_rt.launcher.supervision.node_state import SupervisedNode
 from dora_rt.launcher.supervision.run_parts import Run, begin_stop
+from dora_rt.plan.machine_part import GATEWAY
 from dora_rt.run_status import NodeState
 
 GRACE_S = 3  # a source that ends by itself does so
@@ -92,8 +93,7 @@ class UnreadSources:
 
     def _end(self, unread: list[SupervisedNode]) -> None:
         names = _names(unread)
-        numbers = sorted({number for node in unread for number in _readers(node)})
-        readers = [self._run.nodes[number].name for number in numbers]
+        readers = self._reader_names(unread)
         why = (
             f"no node reads {_listing(names)} any more, since {_listing(readers)} "
             f"{_verb(readers, 'has', 'have')} ended"
@@ -101,7 +101,14 @@ class UnreadSources:
         way_out = f"`without_readers: go_on` at {names[0]} lets it go on"
         self._run.console.notice(f"{why}: the dataflow ends ({way_out})")
         self.notes.append(f"the dataflow was ended: {why} ({way_out})")
-        begin_stop(self._run)
+        begin_stop(self._run, why)
+
+    def _reader_names(self, unread: Sequence[SupervisedNode]) -> list[str]:
+        numbers = sorted({number for node in unread for number in _readers(node)})
+        readers = [self._run.nodes[number] for number in numbers]
+        names = [node.name for node in readers if not _is_gateway(node)]
+        machines = {one for node in unread for one in _receivers(self._run, node)}
+        return [*names, *(f"machine {name}" for name in sorted(machines))]
 
 
 def find_unread(run: Run) -> list[SupervisedNode]:
@@ -111,7 +118,8 @@ def find_unread(run: Run) -> list[SupervisedNode]:
     if any(node.state is NodeState.STOPPED for node in run.nodes):
         # Stopped by hand: somebody works on this flow, and may start it again.
         return []
-    running = _running(run)
+    # What reads from the gateway goes on by itself, and keeps the flow going.
+    running = [node for node in _running(run) if not _is_gateway(node)]
     if any(not _is_unread(run, node) for node in running):
         return []
     return [node for node in running if not node.plan.config.is_relay]
@@ -130,10 +138,16 @@ def _is_unread(run: Run, node: SupervisedNode) -> bool:
     if has_inputs and not plan.config.is_relay:
         return False
     readers = _readers(node)
-    return bool(readers) and all(_is_gone(run.nodes[number]) for number in readers)
+    return bool(readers) and all(_is_gone(run, run.nodes[number], node) for number in readers)
 
 
-def _is_gone(node: SupervisedNode) -> bool:
+def _is_gateway(node: SupervisedNode) -> bool:
+    return node.name == GATEWAY
+
+
+def _is_gone(run: Run, node: SupervisedNode, source: SupervisedNode) -> bool:
+    if run.far is not None and _is_gateway(node):
+        return all(map(run.far.has_left, _receivers(run, source)))
     return not node.plan.is_dynamic and node.state in (NodeState.ENDED, NodeState.FAILED)
 
 
@@ -142,8 +156,18 @@ def _readers(node: SupervisedNode) -> set[int]:
     return {edge.reader for edge in edges} - {node.number}
 
 
+def _receivers(run: Run, node: SupervisedNode) -> set[str]:
+    """Return the other machines that read a node."""
+    return {
+        edge.stream.receiver
+        for edge in run.plan.edges
+        if edge.stream is not None and edge.edge is not None and edge.edge.writer == node.number
+    }
+
+
 def _names(nodes: Sequence[SupervisedNode]) -> list[str]:
-    return [node.name for node in nodes if not node.plan.config.is_relay]
+    own = [node for node in nodes if not node.plan.config.is_relay and not _is_gateway(node)]
+    return [node.name for node in own]
 
 
 def _listing(names: Sequence[str]) -> str:

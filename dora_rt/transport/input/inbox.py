@@ -11,6 +11,7 @@ from dora_rt.errors import NodeClosedError
 from dora_rt.event import Change, Event, InputClosed, InputRecovered, SourceRestarted
 from dora_rt.node_config import InputConfig, NodeConfig
 from dora_rt.transport.board import Board
+from dora_rt.transport.input.parameter_values import ParameterValues
 from dora_rt.transport.input.subscriber import Subscriber
 from dora_rt.transport.input.timers import InputTimeout, Timer
 from dora_rt.transport.output.publisher import Publisher
@@ -39,6 +40,8 @@ class Inbox(InboxCore):
         self._news_view = board.news_view(config.number)
         self._heard = 0
         self._is_stopped = False
+        self.parameters = ParameterValues(config, board)
+        """The parameters of this process."""
         self.publishers: tuple[Publisher, ...] = ()
         """Publishers of this process: they learn here of readers that come and go between sends."""
         self._start_ns = 0  # as soon as it is known
@@ -66,10 +69,12 @@ class Inbox(InboxCore):
         self.ends_by_itself = not config.operators
         self._turn = 0
         self._closed_ids: set[str] = set()
+        self._held: dict[str, Subscriber] = {}
         self._receiving = threading.Lock()
         self._is_closed = False
         self._is_woken = False
-        # True if the next loop must check `_is_closed`, `_is_woken` or the heartbeat.
+        # True if the next loop must check `_is_closed`, `_is_woken`, the heartbeat or what of the
+        # parameters the program was not told yet.
         self._has_pending_calls = self._pulse is not None
 
     @property
@@ -99,6 +104,13 @@ class Inbox(InboxCore):
         finally:
             if True in has_turn:
                 self._receiving.release()
+
+    def sleep(self, deadline_ns: int) -> None:
+        """Sleep until something rings: a sample, also of a held input, news, or `wake`.
+
+        For the thread that waits. What rang before its last look in vain does not wake it.
+        """
+        self._doorbell.wait(deadline_ns)
 
     def wait_for_start(self) -> None:
         """Wait until inputs may flow, or the node is told to stop, or it is closed."""
@@ -137,8 +149,29 @@ class Inbox(InboxCore):
         self._is_woken = self._has_pending_calls = True
         self._doorbell.ring()
 
+    def hold(self, input_id: str) -> Subscriber:
+        """Take nothing from an input for now: what comes waits in its ring, by its policy.
+
+        For the thread that waits. Its changes, such as its end, wait as well.
+
+        Returns:
+            The input, of which this thread may take by itself.
+        """
+        for port in self._ports:
+            if port.input_id == input_id and isinstance(port, Subscriber):
+                self._held[input_id] = port
+        self._ports = [port for port in self._ports if port.input_id not in self._held]
+        return self._held[input_id]
+
+    def resume(self, input_id: str) -> None:
+        """Take from a held input again; for the thread that waits."""
+        held = self._held.pop(input_id, None)
+        if held is not None:
+            self._ports = [*self._ports, held]
+
     def close_input(self, input_id: str) -> None:
         """Take no more from one input, for good; its writer stops feeding it."""
+        self.resume(input_id)
         # First: a thread that is just moving on to a restarted writer looks here afterwards.
         self._closed_ids.add(input_id)
         for port in self._ports:
@@ -152,7 +185,7 @@ class Inbox(InboxCore):
     def close(self) -> None:
         """Take no more from any input; a thread that waits gets a NodeClosedError."""
         self._is_closed = self._has_pending_calls = True
-        for port in self._ports:
+        for port in (*self._ports, *self._held.values()):
             if isinstance(port, Subscriber):
                 port.close(self.closing())
         self._doorbell.ring()
@@ -170,8 +203,14 @@ class Inbox(InboxCore):
         while True:
             if self._has_pending_calls:
                 self._answer_calls()
+                if self.parameters.has_untold:
+                    change = self.parameters.take_change()
+                    if change is not None:
+                        return change
             if self._news_view[0] != self._heard:
                 self.hear_news()
+                if self.parameters.has_untold:
+                    continue
             if self._is_stopped:
                 self.was_told_to_stop = self.has_ended = True
                 return None
@@ -203,11 +242,18 @@ class Inbox(InboxCore):
             self._is_stopped = True
         for publisher in self.publishers:
             publisher.notice_readers()
+        if self.parameters.refresh():
+            self._has_pending_calls = True
         self._heard = heard
+
+    def tell_all_parameters(self) -> None:
+        """Let the values that all parameters have come as changes first, as in dora."""
+        self.parameters.forget_told()
+        self._has_pending_calls = True
 
     def _answer_calls(self) -> None:
         # Before the looks, so that no call that comes between two of them is forgotten.
-        self._has_pending_calls = self._pulse is not None
+        self._has_pending_calls = self._pulse is not None or self.parameters.has_untold
         if self._is_closed:
             self._has_pending_calls = True
             raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")

@@ -93,6 +93,15 @@ class Observer:
                 return event
         return None
 
+    def copy(self, seq: int, input_id: str) -> Event | None:
+        """Copy the sample of a number; None if it is not there yet, or no more.
+
+        Args:
+            seq: its number.
+            input_id: the id of the event.
+        """
+        return self._copy(seq, input_id) if seq < self._words[HEAD] else None
+
     def _copy(self, seq: int, input_id: str) -> Event | None:
         words = self._words
         word = words[self._order + seq % self._config.slots]

@@ -19,7 +19,7 @@ from dora_rt.compiled import IS_COMPILED, SubscriberCore, _cores, prefer_compile
 from dora_rt.errors import CorruptSampleError, DoraRtError, SharedMemoryError
 from dora_rt.event import Event
 from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
-from dora_rt.node_config import EdgeConfig, InputConfig, NodeConfig, QueuePolicy
+from dora_rt.node_config import EdgeConfig, InputConfig, NodeConfig, OutputConfig, QueuePolicy
 from dora_rt.transport.board import Board, Fate, Peer
 from dora_rt.transport.primitives import forks, object_names
 from dora_rt.transport.primitives.fence import Fence
@@ -159,6 +159,20 @@ class Subscriber(SubscriberCore):
             if self._let_go or self._is_closed:
                 self._return_slots()
         return event
+
+    @property
+    def head(self) -> int:
+        """How many samples the writer has published in this generation."""
+        return self._output_words[HEAD]
+
+    def position(self) -> tuple[OutputConfig, int] | None:
+        """Return the output that is read, as it is at present, and the number that comes next.
+
+        None if the writer has not said yet where this reader begins.
+        """
+        assert self._entry.output is not None, "only an edge has a subscriber"
+        seq = self._ring.find_next()
+        return None if seq is None else (self._entry.output, seq)
 
     def writer_changed(self) -> bool:
         """Return whether the writer has closed its output, died, or come back."""

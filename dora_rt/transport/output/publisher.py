@@ -253,6 +253,15 @@ class Publisher(PublisherCore):
                 if True in has_lock:
                     self._lock.release()
 
+    def count_waiting(self) -> int:
+        """Return how many of the newest samples some reader with `block` has not taken yet."""
+        with self._lock:
+            if self._is_midway:
+                self._recover()
+            for end in self._blocking:
+                self._ring.read_log(end.edge)
+            return max((len(end.edge.pending) for end in self._blocking), default=0)
+
     def begin_loan(self, nbytes: int, metadata_nbytes: int) -> tuple[int, SlotMemory]:
         """Take a slot with room for a payload and its metadata; `finish_loan` ends it."""
         slot = -1

@@ -200,6 +200,10 @@ class RingReader(RingReaderCore):
         self._forget(slot)
         self.next_seq = seq + 1
 
+    def find_next(self) -> int | None:
+        """Return the number of the sample that comes next; None if it is not known yet."""
+        return self.next_seq if self.next_seq >= 0 or self._find_begin() else None
+
     def recover(self) -> None:
         """Finish the operation that an exception broke off: unarrived samples come again."""
         if self.logging is not None:

@@ -1,0 +1,1 @@
+"""One dataflow on several machines: the gateway between the rings of two machines."""

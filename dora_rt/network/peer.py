@@ -1,0 +1,214 @@
+"""Another machine of the dataflow, as its gateway makes itself known here. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Any
+
+from dora_rt.network.accounts import ReceiverCounts, SenderCounts
+from dora_rt.network.clocks import ClockOffset
+from dora_rt.network.gateway_plan import MachinePlan
+from dora_rt.network.network_status import MachineState, MachineStatus
+from dora_rt.network.wire import WIRE_VERSION
+
+HELLO_PERIOD_NS = 500_000_000
+SILENCE_NS = 4_000_000_000
+"""A gateway tells something once a second at least; one that is silent for so long is lost."""
+
+
+class Change(Enum):
+    """What a peer's words have changed."""
+
+    CONNECTED = auto()
+    LOST = auto()
+    REFUSED = auto()
+    ENDED = auto()
+
+
+class Peer:
+    """What is known of the gateway of one other machine.
+
+    Two gateways are connected when each has heard that the other knows its present life and link.
+    A link that is lost has a new number when it is there again, at the end that noticed.
+    """
+
+    def __init__(self, plan: MachinePlan, *, life: int, run: str, file_sha256: str) -> None:
+        """Begin without having heard of it.
+
+        Args:
+            plan: of that machine.
+            life: of the gateway here.
+            run: the name of the run here.
+            file_sha256: of the dataflow file here.
+        """
+        self.plan = plan
+        self.clock = ClockOffset()
+        self.is_connected = False
+        self.life = 0
+        """Of its gateway; 0: it was not heard of."""
+        self.run = ""
+        self.is_ready = False
+        """Whether its nodes are ready."""
+        self.has_ended = False
+        """Whether it has said that its run is over."""
+        self.sent: dict[int, SenderCounts] = {}
+        """What it has counted of the streams that come from it."""
+        self.received: dict[int, ReceiverCounts] = {}
+        """What it has counted of the streams that it gets."""
+        self.is_new_run = False
+        """Whether it was started again, and nobody has taken note of that yet."""
+        self.sent_before: dict[int, SenderCounts] = {}
+        """What it had counted in the run before this one."""
+        self.delivered_before: dict[int, Counter[str]] = {}
+        """By streams: what the inputs of runs of it that are over had taken, as it told last."""
+        self.is_final = False
+        """Whether those do not change any more."""
+        self.why: str | None = None
+        self._mine = {"version": WIRE_VERSION, "file": file_sha256, "run": run, "life": life}
+        self._link = 1
+        self._its_link = 0
+        self._is_refused = False
+        self._was_connected = False
+        self._hello_ns = 0
+        self._heard_ns = 0
+        self._since_ns: int | None = None
+
+    def hello(self) -> dict[str, Any]:
+        """Return what is told to it until it has answered."""
+        return {**self._mine, "link": self._link, "sees": [self.life, self._its_link]}
+
+    def hello_due(self, now_ns: int) -> bool:
+        """Return whether to say hello now; then it is taken as said."""
+        if self.is_connected or now_ns < self._hello_ns:
+            return False
+        self._hello_ns = now_ns + HELLO_PERIOD_NS
+        return True
+
+    @property
+    def hello_ns(self) -> int | None:
+        """When to say hello next; None: it is not necessary."""
+        return None if self.is_connected else self._hello_ns
+
+    def hear_hello(self, told: Mapping[str, Any], now_ns: int) -> list[Change]:
+        """Take in a hello; the caller answers it with one if `answers` says so."""
+        changes: list[Change] = []
+        self._heard_ns = now_ns
+        life, link = int(told["life"]), int(told["link"])
+        if (life, link) != (self.life, self._its_link):
+            if life != self.life:
+                self.has_ended = self.is_ready = self._is_refused = self.is_final = False
+                self.clock = ClockOffset()
+            if self.is_connected:
+                changes += self._lose("its gateway was started again", now_ns)
+            run = str(told["run"])
+            if run != self.run:
+                self.is_new_run = bool(self.run)
+                for number, counts in self.received.items():
+                    before = self.delivered_before.setdefault(number, Counter())
+                    before.update(counts.delivered)
+                self.received.clear()
+                self.sent_before, self.sent = self.sent, {}
+            self.life, self._its_link, self.run = life, link, run
+            self._hello_ns = 0
+        refusal = self._refusal(told)
+        if refusal is not None:
+            if not self._is_refused:
+                self._is_refused, self.why, self._since_ns = True, refusal, now_ns
+                changes.append(Change.REFUSED)
+            return changes
+        if tuple(told["sees"]) != (self._mine["life"], self._link):
+            self._hello_ns = 0  # it does not know of this side yet
+        elif not self.is_connected:
+            self.is_connected = self._was_connected = True
+            self.why, self._since_ns = None, now_ns
+            changes.append(Change.CONNECTED)
+        return changes
+
+    def needs_answer(self, told: Mapping[str, Any]) -> bool:
+        """Return whether a hello shows that its sender does not know this side yet."""
+        return tuple(told["sees"]) != (self._mine["life"], self._link)
+
+    def hear_end(self, why: str, now_ns: int) -> list[Change]:
+        """Note that its run is over."""
+        self.has_ended = self.is_final = True
+        self._lose(why, now_ns)
+        return [Change.ENDED]
+
+    def hear_counts(self, told: Mapping[str, Any]) -> None:
+        """Take in what it has counted."""
+        counts = told["counts"]
+        for number, fields in counts["leaving"].items():
+            self.sent[int(number)] = SenderCounts.from_json(fields)
+        for number, fields in counts["coming"].items():
+            self.received[int(number)] = ReceiverCounts.from_json(fields)
+        self.is_final = bool(told["is_final"])
+
+    def obstacle(self) -> str | None:
+        """Return why it cannot be asked anything; None if it can."""
+        if self.is_connected:
+            return None
+        why = "" if self.why is None else f", {self.why}"
+        return f"machine {self.plan.name} is not connected: {self._state().value}{why}"
+
+    def hear(self, now_ns: int) -> None:
+        """Note that something came from it."""
+        self._heard_ns = now_ns
+
+    def hear_gone(self, life: int, now_ns: int) -> list[Change]:
+        """Note that the link to a life of its gateway is gone."""
+        if life != self.life or not self.is_connected:
+            return []
+        return self._lose("the link is gone", now_ns)
+
+    def look(self, now_ns: int) -> list[Change]:
+        """Look whether it has been silent for too long."""
+        if self.is_connected and now_ns - self._heard_ns > SILENCE_NS:
+            return self._lose(f"silent for {SILENCE_NS / 1e9:.0f} s", now_ns)
+        return []
+
+    def status(self, now_ns: int) -> MachineStatus:
+        """Return what the launcher here is told of it."""
+        if self._since_ns is None:
+            self._since_ns = now_ns
+        return MachineStatus(
+            name=self.plan.name,
+            state=self._state(),
+            since_s=round((now_ns - self._since_ns) / 1e9, 1),
+            is_optional=self.plan.is_optional,
+            why=self.why,
+            clock_offset_ns=self.clock.offset_ns,
+            clock_error_ns=self.clock.error_ns,
+        )
+
+    def _state(self) -> MachineState:
+        if self._is_refused:
+            return MachineState.REFUSED
+        if self.is_connected:
+            return MachineState.READY if self.is_ready else MachineState.CONNECTED
+        if self.has_ended:
+            return MachineState.ENDED
+        return MachineState.LOST if self._was_connected else MachineState.AWAITED
+
+    def _refusal(self, told: Mapping[str, Any]) -> str | None:
+        if told["version"] != WIRE_VERSION:
+            return (
+                f"its dora_rt speaks version {told['version']} of the protocol between machines, "
+                f"the one here version {WIRE_VERSION}: install the same dora_rt on both"
+            )
+        if told["file"] != self._mine["file"]:
+            return (
+                "its dataflow file is not the same as the one here: copy it "
+                f"(`dora-rt deploy {self.plan.name}`), and start again"
+            )
+        return None
+
+    def _lose(self, why: str, now_ns: int) -> list[Change]:
+        was_connected, self.is_connected = self.is_connected, False
+        self.why, self._since_ns = why, now_ns
+        if not was_connected:
+            return []
+        self._link += 1
+        self._hello_ns = 0
+        return [Change.LOST]

@@ -1,0 +1,229 @@
+"""Exchange messages with robots that speak ROS 2, where no ROS is installed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dora_rt.errors import DoraRtError, ExtraMissingError
+
+from ..options import NodeParser, add_option, add_switch, file_path, one_of, whole_number
+
+if TYPE_CHECKING:
+    from dora_rt import Node
+
+    from .bridge import Bridge
+
+__all__ = ["main", "parse_options"]
+
+logger = logging.getLogger(__name__)
+
+_ROUTER = "tcp/127.0.0.1:7447"
+_ROUTE_OPTIONS = ("publish", "subscribe", "call", "serve", "call_action", "serve_action")
+_DISTROS = ("humble", "iron", "jazzy", "kilted", "lyrical", "rolling")
+_EPILOG = f"""\
+A route is PORT=TOPIC:PACKAGE/TYPE and perhaps, behind commas: reliable or best_effort, latched,
+depth=N, arrow (messages as structs of Arrow), frame_id=NAME. Inputs are published, and outputs get
+what is subscribed to. Pictures, boxes, point clouds, poses, speeds, text and numbers are the arrays
+that the other nodes have; docs/ros2.md has the table. Other messages are structs of Arrow.
+
+The robot runs rmw_zenoh (RMW_IMPLEMENTATION=rmw_zenoh_cpp) and its router (ros2 run rmw_zenoh_cpp
+rmw_zenohd); --start-router is one without ROS.
+
+examples:
+  --publish image=/camera/image:sensor_msgs/Image
+  --subscribe "speed=/cmd_vel:geometry_msgs/Twist map=/map:nav_msgs/OccupancyGrid,latched"
+  --router tcp/192.168.1.20:7447        the robot's [default: {_ROUTER}]
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the node until its inputs or the dataflow end; return the exit status."""
+    options = parse_options(argv, os.environ)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    from dora_rt import Node
+
+    from .bridge import run
+    from .zenoh_transport import Router, import_zenoh
+
+    try:
+        if options.transport == "auto":
+            options.transport = _found_transport()
+        if options.transport == "zenoh":
+            import_zenoh()
+        with Node() as node, contextlib.ExitStack() as stack:
+            bridge = _make_bridge(node, options)
+            if options.start_router and options.transport == "zenoh":
+                stack.callback(Router.open(options.router).close)
+            run(node, bridge)
+    except DoraRtError as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> argparse.Namespace:
+    """Read the options: from the command line, else `env:` of the file, else outside."""
+    from .routes import parse_routes
+
+    parser = NodeParser("ros2", __doc__, _EPILOG)
+    text = "routes of the inputs that are published, with blanks between them"
+    add_option(parser, environ, "--publish", parse_routes, None, text)
+    text = "routes of the topics that are subscribed to"
+    add_option(parser, environ, "--subscribe", parse_routes, None, text)
+    text = "routes of services that inputs call; answers leave at the outputs of the same names"
+    add_option(parser, environ, "--call", parse_routes, None, text)
+    text = "routes of services that outputs are asked for; answers come at inputs of the same names"
+    add_option(parser, environ, "--serve", parse_routes, None, text)
+    text = "routes of actions: inputs PORT_goal, PORT_cancel, outputs PORT_feedback, PORT_result"
+    add_option(parser, environ, "--call-action", parse_routes, None, text)
+    text = "routes of actions: outputs PORT_goal, PORT_cancel, inputs PORT_feedback, PORT_result"
+    add_option(parser, environ, "--serve-action", parse_routes, None, text)
+    text = "zenoh, or rclpy: the installed ROS, for robots with DDS; auto: rclpy if it is there"
+    transport = one_of("zenoh", "rclpy", "auto")
+    add_option(parser, environ, "--transport", transport, "zenoh", text)
+    text = "configuration of zenoh's session, in the place of --router"
+    add_option(parser, environ, "--zenoh-config", file_path, None, text)
+    add_option(parser, environ, "--router", str, _ROUTER, "where the router of zenoh is")
+    text = "be the router there, for robots that have none"
+    add_switch(parser, environ, "--start-router", text, from_outside=False)
+    text = "domain of ROS"
+    domain = whole_number(0, 232)
+    default = _domain_of_ros(parser, environ)
+    add_option(parser, environ, "--domain", domain, default, f"{text}; else ROS_DOMAIN_ID")
+    text = "namespace of the node, before relative names"
+    add_option(parser, environ, "--namespace", _namespace, "/", text)
+    text = "name of the node in ROS; else its id"
+    add_option(parser, environ, "--name", _node_name, None, text)
+    text = "release of the robot's ROS; only humble differs"
+    add_option(parser, environ, "--distro", one_of(*_DISTROS), "jazzy", text)
+    text = "folder with texts of messages, FOLDER/PACKAGE/msg/NAME.msg, before those of dora_rt"
+    add_option(parser, environ, "--interfaces", file_path, None, text)
+    return parser.parse_args(argv)
+
+
+def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
+    """Make topics of the routes.
+
+    Raises:
+        DoraRtError: they do not fit the dataflow file, or a type is not known.
+    """
+    from .action_exchange import CalledAction, ServedAction
+    from .bridge import Bridge, Exchange
+    from .interfaces import Interfaces
+    from .rclpy_transport import RclpyTransport
+    from .ros_entities import Identity, Role
+    from .service_exchange import CalledService, ServedService
+    from .topic_exchange import Publication, Subscription
+    from .topics import Queue, RouteError, TopicMaker
+    from .zenoh_transport import ZenohTransport
+
+    routes = {name: getattr(options, name) or [] for name in _ROUTE_OPTIONS}
+    if not any(routes.values()):
+        raise RouteError(
+            f"node '{node.id()}' has no routes, and so nothing to do; in the dataflow file write "
+            "at this node: args: --publish image=/camera/image:sensor_msgs/Image"
+        )
+    _check_ports(node, options)
+    name = options.name or re.sub(r"\W", "_", node.id())
+    identity = Identity(name, options.namespace, options.domain)
+    folders = [options.interfaces] if options.interfaces else []
+    interfaces = Interfaces([*folders, *_folders_of_ros(os.environ)])
+    maker = TopicMaker(identity, interfaces, has_hashes=options.distro != "humble")
+    inputs = {name: Queue.of([queue]) for name, queue in node.input_queues().items()}
+    outputs = {name: Queue.of(queues) for name, queues in node.output_queues().items()}
+    exchanges: list[Exchange] = []
+    for route in routes["publish"]:
+        queue = inputs.get(route.port, Queue())
+        exchanges.append(Publication(maker.make(route, Role.PUBLISHER, queue)))
+    for route in routes["subscribe"]:
+        topic = maker.make(route, Role.SUBSCRIPTION, outputs[route.port])
+        exchanges.append(Subscription(topic))
+    for route in routes["call"]:
+        exchanges.append(CalledService(maker.make_service(route, Role.CLIENT)))
+    for route in routes["serve"]:
+        exchanges.append(ServedService(maker.make_service(route, Role.SERVER)))
+    for route in routes["call_action"]:
+        action = maker.make_action(route, is_served=False, ports=node.output_ids())
+        exchanges.append(CalledAction(action))
+    for route in routes["serve_action"]:
+        action = maker.make_action(route, is_served=True, ports=node.output_ids())
+        exchanges.append(ServedAction(action))
+    if options.transport == "rclpy":
+        return Bridge(node, exchanges, partial(RclpyTransport.open, identity))
+    config = options.zenoh_config
+    connect = partial(ZenohTransport.open, options.router, identity, config)
+    return Bridge(node, exchanges, connect)
+
+
+def _found_transport() -> str:
+    """Return the transport that works here."""
+    from .rclpy_transport import import_rclpy
+
+    try:
+        import_rclpy()
+    except ExtraMissingError as error:
+        logger.info("by zenoh, since rclpy is not there (%s)", error.__cause__)
+        return "zenoh"
+    return "rclpy"
+
+
+def _check_ports(node: Node, options: argparse.Namespace) -> None:
+    """Compare the routes with the ports of the dataflow file.
+
+    Raises:
+        RouteError: a route has no port, or two have the same.
+    """
+    from .action_exchange import port_of_action
+    from .topics import check_ports
+
+    def ports(*names: str) -> list[str]:
+        return [route.port for name in names for route in getattr(options, name) or []]
+
+    def parts(name: str, *of_action: str) -> list[str]:
+        return [port_of_action(port, part) for port in ports(name) for part in of_action]
+
+    services = [route for name in ("call", "serve") for route in getattr(options, name) or []]
+    asked, answered = ([route.ports[end] for route in services] for end in (0, 1))
+    called, served = parts("call_action", "cancel"), parts("serve_action", "feedback")
+    goals, results = parts("call_action", "goal"), parts("serve_action", "result")
+    needed = [*ports("publish"), *asked, *goals, *results]
+    check_ports(node.id(), "input", needed, [*called, *served], node.input_ids())
+    called, served = parts("call_action", "feedback"), parts("serve_action", "cancel")
+    results, goals = parts("call_action", "result"), parts("serve_action", "goal")
+    needed = [*ports("subscribe"), *answered, *results, *goals]
+    check_ports(node.id(), "output", needed, [*called, *served], node.output_ids())
+
+
+def _folders_of_ros(environ: Mapping[str, str]) -> list[Path]:
+    """Return where a ROS that the shell has sourced keeps its texts."""
+    prefixes = filter(None, environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))
+    return [Path(prefix) / "share" for prefix in prefixes]
+
+
+def _domain_of_ros(parser: NodeParser, environ: Mapping[str, str]) -> int:
+    text = environ.get("ROS_DOMAIN_ID", "").strip() or "0"
+    try:
+        return whole_number(0, 232)(text)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"environment variable ROS_DOMAIN_ID={text}: {error}")
+
+
+def _namespace(text: str) -> str:
+    if re.fullmatch(r"/|(/[A-Za-z_]\w*)+", text, re.ASCII) is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no namespace as / or /robot1")
+    return text
+
+
+def _node_name(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII) is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no name of a node: letters, digits and _")
+    return text

@@ -1,0 +1,248 @@
+"""Two real launchers of one dataflow, each the machine that it is told to be, over loopback."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import dora_rt
+from dora_rt.errors import DescriptorError
+from dora_rt.report import EdgeReport, Report
+from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.waiting import eventually
+
+CAMERA = """
+    import sys
+    from pathlib import Path
+    from dora_rt import Node
+    node = Node()
+    for number, event in enumerate(node, 1):
+        node.send_output("image", b"x" * 10_000)
+        Path("sent").write_text(str(number))
+        if number == int(sys.argv[1]):
+            break
+"""
+PLANNER = """
+    from dora_rt import Node
+    node = Node()
+    for event in node:
+        node.send_output("speed", event.value)
+"""
+MOTOR = """
+    from pathlib import Path
+    from dora_rt import Node
+    number = 0
+    for number, event in enumerate(Node(), 1):
+        Path("moved").write_text(str(number))
+    print("moved", number)
+"""
+
+
+def write(flow: IsolatedFlow, *, laptop: str = "{}", frames: int = 50, planner: str = "") -> None:
+    """Write a camera and a motor on the robot, and on the laptop what lies between them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    text = f"""
+        machines:
+          robot: {{listen: "127.0.0.1:{port}"}}
+          laptop: {laptop}
+        nodes:
+          - {{id: camera, machine: robot, path: camera.py, args: "{frames}", outputs: [image],
+             inputs: {{tick: dora/timer/millis/10}}}}
+          - {{id: motor, machine: robot, path: motor.py,
+             inputs: {{speed: {{source: planner/speed, queue_policy: block}}}}}}
+          - {{id: planner, machine: laptop, path: planner.py, outputs: [speed],{planner}
+             inputs: {{image: {{source: camera/image, queue_policy: block}}}}}}
+    """
+    flow.write("flow.yml", text)
+    flow.write("camera.py", CAMERA)
+    flow.write("planner.py", PLANNER)
+    flow.write("motor.py", MOTOR)
+
+
+def begin(flow: IsolatedFlow, machine: str) -> subprocess.Popen[str]:
+    report = flow.folder / f"{machine}.json"
+    return flow.start("--machine", machine, "--report", str(report))
+
+
+def end(launcher: subprocess.Popen[str]) -> tuple[int, str]:
+    out, _ = launcher.communicate(timeout=30)
+    return launcher.returncode, out
+
+
+def report(flow: IsolatedFlow, machine: str) -> Report:
+    return Report.from_json((Path(flow.folder) / f"{machine}.json").read_text())
+
+
+def counts(edge: EdgeReport) -> tuple[int | None, ...]:
+    return (edge.sent, edge.delivered, edge.dropped, edge.unread, edge.network)
+
+
+def test_end_of_a_source_crosses_and_both_machines_agree_on_what_did(
+    isolated: IsolatedFlow,
+) -> None:
+    write(isolated)
+
+    launchers = [begin(isolated, machine) for machine in ("robot", "laptop")]
+    ends = [end(launcher) for launcher in launchers]
+
+    assert [code for code, _ in ends] == [0, 0], ends
+    edges = [
+        {edge.target: counts(edge) for edge in report(isolated, machine).edges}
+        for machine in ("robot", "laptop")
+    ]
+    assert edges[0] == edges[1]
+    assert edges[0] == {"planner/image": (50, 50, 0, 0, 0), "motor/speed": (50, 50, 0, 0, 0)}
+    assert "moved 50" in ends[0][1]
+    assert "camera/image -> planner/image (robot > laptop)" in ends[1][1]
+
+
+def test_machine_that_is_first_waits_and_names_the_one_that_is_missing(
+    isolated: IsolatedFlow,
+) -> None:
+    write(isolated)
+
+    laptop = begin(isolated, "laptop")
+    assert laptop.stdout is not None
+    lines = iter(laptop.stdout.readline, "")
+    assert any("waiting for machine robot" in line for line in lines)
+    robot = begin(isolated, "robot")
+
+    assert end(robot)[0] == 0
+    assert end(laptop)[0] == 0
+    assert report(isolated, "robot").edges[0].sent == 50
+
+
+def test_ctrl_c_on_one_machine_stops_the_whole_flow_in_order(isolated: IsolatedFlow) -> None:
+    write(isolated, frames=1_000_000)
+    robot, laptop = begin(isolated, "robot"), begin(isolated, "laptop")
+    eventually(lambda: isolated.has("moved") and isolated.number("moved") > 10, within_s=20)
+
+    laptop.send_signal(signal.SIGINT)
+    ends = [end(robot), end(laptop)]
+
+    assert [code for code, _ in ends] == [0, 130], ends
+    assert "machine laptop: SIGINT: stopping" in ends[0][1]
+    endings = {one.name: one.ending.text for one in report(isolated, "robot").processes}
+    assert endings == {"camera": "stopped", "motor": "finished", "dora.network": "finished"}
+    # What was sent before the stop has crossed and was read: `block` loses nothing.
+    (image, speed) = (counts(edge) for edge in report(isolated, "robot").edges)
+    sent = image[0]
+    assert image == speed == (sent, sent, 0, 0, 0)
+
+
+def test_stop_of_a_machine_that_waits_for_another_waits_for_nothing(
+    isolated: IsolatedFlow,
+) -> None:
+    write(isolated)
+    robot = begin(isolated, "robot")
+    assert robot.stdout is not None
+    assert any("waiting for machine laptop" in line for line in iter(robot.stdout.readline, ""))
+
+    robot.send_signal(signal.SIGINT)
+
+    # The grace of the motor is 3 s, and that of the gateway 8 s.
+    eventually(lambda: robot.poll() is not None, within_s=2.5)
+    assert end(robot)[0] == 130
+
+
+def test_stop_after_another_machine_was_killed_waits_for_nothing(isolated: IsolatedFlow) -> None:
+    write(isolated, frames=1_000_000)
+    robot, laptop = begin(isolated, "robot"), begin(isolated, "laptop")
+    eventually(lambda: isolated.has("moved") and isolated.number("moved") > 10, within_s=20)
+    isolated.kill(laptop.pid)
+    assert robot.stdout is not None
+    assert any("machine laptop is lost" in line for line in iter(robot.stdout.readline, ""))
+
+    robot.send_signal(signal.SIGINT)
+
+    eventually(lambda: robot.poll() is not None, within_s=2.5)
+    assert end(robot)[0] == 130
+
+
+def test_optional_machine_comes_and_goes_and_stops_nobody_else(isolated: IsolatedFlow) -> None:
+    write(isolated, laptop="{optional: true}", frames=1_000_000)
+    robot = begin(isolated, "robot")
+    # The robot films without it, though the laptop reads with `block`.
+    eventually(lambda: isolated.has("sent") and isolated.number("sent") > 20, within_s=20)
+    assert not isolated.has("moved")
+    laptop = begin(isolated, "laptop")
+    eventually(lambda: isolated.has("moved") and isolated.number("moved") > 10, within_s=20)
+
+    laptop.send_signal(signal.SIGINT)
+    left = end(laptop)
+    filmed = isolated.number("sent")
+    eventually(lambda: isolated.number("sent") > filmed + 20, within_s=10)
+    robot.send_signal(signal.SIGINT)
+    stopped = end(robot)
+
+    assert left[0] == 130, left
+    assert stopped[0] == 130, stopped
+    assert "machine laptop has ended" in stopped[1]
+
+
+def test_machine_that_is_killed_is_a_failure_after_its_timeout(isolated: IsolatedFlow) -> None:
+    write(isolated, laptop="{timeout: 1s}", frames=1_000_000, planner=" on_exit: stop_all,")
+    robot, laptop = begin(isolated, "robot"), begin(isolated, "laptop")
+    eventually(lambda: isolated.has("moved") and isolated.number("moved") > 10, within_s=20)
+
+    isolated.kill(laptop.pid)
+    code, out = end(robot)
+
+    assert code == 1, out
+    assert "machine laptop is lost" in out
+    assert "machine laptop has failed, and the dataflow ends with it" in out
+    (failure,) = report(isolated, "robot").failures
+    assert (failure.name, failure.is_machine) == ("laptop", True)
+
+
+def test_program_of_python_can_be_one_of_the_machines(isolated: IsolatedFlow) -> None:
+    write(isolated)
+    robot = begin(isolated, "robot")
+
+    ran = dora_rt.run(
+        isolated.folder / "flow.yml", env=isolated.environ, quiet=True, machine="laptop"
+    )
+
+    assert end(robot)[0] == 0
+    assert not ran.failures
+    assert (ran.machine, [machine.name for machine in ran.machines]) == ("laptop", ["robot"])
+    assert {edge.target: counts(edge) for edge in ran.edges} == {
+        "planner/image": (50, 50, 0, 0, 0),
+        "motor/speed": (50, 50, 0, 0, 0),
+    }
+    with pytest.raises(DescriptorError, match="no such machine"):
+        dora_rt.run(isolated.folder / "flow.yml", quiet=True, machine="labtop")
+
+
+def test_all_nodes_run_here_without_a_machine(isolated: IsolatedFlow) -> None:
+    write(isolated)
+
+    code, out = isolated.finish()
+
+    assert code == 0, out
+    assert "moved 50" in out
+    assert "dora.network" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--machine", "labtop"), "no such machine; did you mean 'laptop'?"),
+        (("--name", "r7"), "say --machine, too"),
+    ],
+)
+def test_machine_that_is_not_there_is_refused_before_anything_starts(
+    isolated: IsolatedFlow, arguments: tuple[str, ...], message: str
+) -> None:
+    write(isolated)
+
+    code, out = isolated.finish(*arguments)
+
+    assert code == 2
+    assert message in out
