@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         InputClosed,
         InputRecovered,
         MatchedEvents,
+        ParameterChanged,
         SourceRestarted,
     )
     from dora_rt.interface import NodeLike
@@ -36,6 +37,7 @@ _HOMES = {
     "MatchedEvents": "event",
     "Node": "node.node",
     "NodeLike": "interface",
+    "ParameterChanged": "event",
     "ProcessReport": "report",
     "Report": "report",
     "SourceRestarted": "event",
@@ -56,6 +58,7 @@ __all__ = [
     "MatchedEvents",
     "Node",
     "NodeLike",
+    "ParameterChanged",
     "ProcessReport",
     "Report",
     "SourceRestarted",

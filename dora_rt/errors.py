@@ -51,6 +51,41 @@ class UnknownOutputError(DoraRtError, KeyError):
         return RuntimeError.__str__(self)
 
 
+class UnknownParameterError(DoraRtError, KeyError):
+    """A node asked for a parameter that has no value.
+
+    Correct the name, add it to `parameters:` of the node, or ask with a default; the message lists
+    what there is.
+    """
+
+    @classmethod
+    def of(cls, who: str, name: str, known: Iterable[str]) -> UnknownParameterError:
+        """Return an error that lists the parameters of `who`."""
+        return cls(
+            f"{who} has no parameter {name!r}; its parameters: {', '.join(known) or 'none'}; add "
+            "it to 'parameters' in the dataflow file, or ask with a default"
+        )
+
+    def __str__(self) -> str:
+        # As above: a sentence, and not its repr.
+        return RuntimeError.__str__(self)
+
+
+class ParameterRefusedError(DoraRtError, ValueError):
+    """A value does not fit a parameter, or the node has no such parameter; nothing was changed.
+
+    The message says what was expected.
+    """
+
+
+class TransformError(DoraRtError, ValueError):
+    """A transform cannot be looked up, or makes no sense; the message names the gap.
+
+    A frame is not known (yet), two frames hang together nowhere, or the time is outside of what is
+    known: ask later, or for another time.
+    """
+
+
 class UnsupportedValueError(DoraRtError, TypeError):
     """The value, its metadata or its `captured_ns` are of a type that cannot be sent.
 

@@ -247,5 +247,42 @@ class SourceRestarted:
         return f"SourceRestarted({self.id!r})"
 
 
-Change = InputClosed | InputRecovered | SourceRestarted
+class ParameterChanged:
+    """A parameter of the node has a new value; `node.parameter` gives it already.
+
+    Several changes of one parameter that come before the node looks are one.
+
+    Attributes:
+        name: name of the parameter.
+        value: its value now; None if it has none any more.
+        previous: its value before; None if it had none.
+        is_deleted: whether it has no value any more.
+        node: whose parameter it is: in a runtime, operators of several nodes share a process.
+        id: the same as `name`.
+    """
+
+    __slots__ = ("id", "is_deleted", "name", "node", "previous", "value")
+
+    def __init__(
+        self,
+        name: str,
+        value: Any,
+        previous: Any = None,
+        *,
+        is_deleted: bool = False,
+        node: str = "",
+    ) -> None:
+        self.id = self.name = name
+        self.value = value
+        self.previous = previous
+        self.is_deleted = is_deleted
+        self.node = node
+
+    def __repr__(self) -> str:
+        if self.is_deleted:
+            return f"ParameterChanged({self.name!r}, is_deleted=True)"
+        return f"ParameterChanged({self.name!r}, {self.value!r}, previous={self.previous!r})"
+
+
+Change = InputClosed | InputRecovered | SourceRestarted | ParameterChanged
 """What `Node.next_event` returns beside events."""

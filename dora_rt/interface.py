@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from numpy.typing import DTypeLike, NDArray
 
 from dora_rt.event import Change, Event
+from dora_rt.node_parameters import REQUIRED
 
 
 class NodeLike(Protocol):
@@ -23,6 +24,12 @@ class NodeLike(Protocol):
     def output_ids(self) -> tuple[str, ...]:
         """Return the names of the outputs."""
 
+    def parameter(self, name: str, default: Any = REQUIRED) -> Any:
+        """Return the present value of a parameter; UnknownParameterError without one."""
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the present values of all parameters."""
+
     def is_stopped(self) -> bool:
         """Return whether the loop must end."""
 
@@ -30,7 +37,7 @@ class NodeLike(Protocol):
         """Wait for the next event; None at the end; TimeoutError after `timeout` seconds."""
 
     def next_event(self, timeout: float | None = None) -> Event | Change | None:
-        """Wait for the next event, or for something else that happens to an input."""
+        """Wait for the next event, or for something else that happens to an input or the node."""
 
     def try_next(self) -> Event | None:
         """Return an event that is already there, else None."""

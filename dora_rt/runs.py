@@ -210,6 +210,17 @@ class Connection:
         except VersionMismatchError as error:
             raise RefusedError(str(error)) from error
 
+    def parameters(self) -> list[dict[str, Any]]:
+        """Ask for the parameters of all nodes: their values, types and limits.
+
+        Raises:
+            OSError: the run has ended, or does not answer.
+            RefusedError: it refuses.
+        """
+        answer, _ = self.ask("parameters")
+        found: list[dict[str, Any]] = answer["parameters"]
+        return found
+
     def ask(self, request: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
         """Send one request; return the answer and the descriptors that came with it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,17 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dora_rt.errors import NodeClosedError, SentAfterStopError, UnknownOutputError
-from dora_rt.event import Change, DoraStatus, Event
-from dora_rt.node.dora_events import import_arrow, input_event, stop_event, with_shape
+from dora_rt.event import Change, DoraStatus, Event, ParameterChanged
+from dora_rt.node.dora_events import (
+    import_arrow,
+    input_event,
+    parameter_event,
+    stop_event,
+    with_shape,
+)
 from dora_rt.node.operator import LoadedOperator
 from dora_rt.node_config import InputConfig
+from dora_rt.node_parameters import REQUIRED, check_size, copy_of, default_or_raise
 from dora_rt.transport.output.loan import Loan, LoanBook
 from dora_rt.transport.output.origin import Origins, Stamp, make_stamp
 from dora_rt.transport.primitives.doorbell import deadline_after
@@ -95,20 +102,29 @@ class FakeNode:
         node_id: str = "node",
         input_ids: tuple[str, ...] | None = None,
         output_ids: tuple[str, ...] | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> None:
         """Prepare the events.
 
         Args:
             events: what comes, in its order: `make_event` makes events. `InputClosed`,
-                `InputRecovered` and `SourceRestarted` are seen by `next_event` only.
+                `InputRecovered` and `SourceRestarted` are seen by `next_event` only, and
+                `ParameterChanged` as well: it changes the parameter in any case.
             node_id: what `id` returns.
             input_ids: what `input_ids` returns; None: the inputs of the events.
             output_ids: the outputs that the dataflow file declares; None: any.
+            parameters: the values of the parameters at the beginning, by their names.
+
+        Raises:
+            ParameterRefusedError: no parameter can have such a value.
         """
         self._events = deque(events)
         self._node_id = node_id
         self._input_ids = input_ids
         self._output_ids = output_ids
+        self._parameters = dict(parameters or {})
+        for value in self._parameters.values():
+            check_size(value)
         self._origins = Origins()
         self._has_ended = self._is_closed = self._saw_stop = False
         self.stopped = False
@@ -123,13 +139,28 @@ class FakeNode:
         """Return the names given at construction, else those of the events that are left."""
         if self._input_ids is not None:
             return self._input_ids
-        return tuple(dict.fromkeys(event.id for event in self._events))
+        inputs = (one.id for one in self._events if not isinstance(one, ParameterChanged))
+        return tuple(dict.fromkeys(inputs))
 
     def output_ids(self) -> tuple[str, ...]:
         """Return the names given at construction, else those of the outputs sent on so far."""
         if self._output_ids is not None:
             return self._output_ids
         return tuple(dict.fromkeys(sent.output_id for sent in self.sent))
+
+    def parameter(self, name: str, default: Any = REQUIRED) -> Any:
+        """Return the value given at construction, or that of the last `ParameterChanged`.
+
+        Raises:
+            UnknownParameterError: it has no value, and there is no default.
+        """
+        if name in self._parameters:
+            return copy_of(self._parameters[name])
+        return default_or_raise(default, f"node {self._node_id!r}", name, self._parameters)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the values of all parameters by their names."""
+        return {name: copy_of(value) for name, value in self._parameters.items()}
 
     def is_stopped(self) -> bool:
         """Return whether `stopped` is set, the loop asked for the end or saw it, or closed."""
@@ -169,7 +200,12 @@ class FakeNode:
         if not self._events:
             self._has_ended = True
             return None
-        return self._events.popleft()
+        event = self._events.popleft()
+        if isinstance(event, ParameterChanged):
+            self._parameters.pop(event.name, None)
+            if not event.is_deleted:
+                self._parameters[event.name] = event.value
+        return event
 
     def try_next(self) -> Event | None:
         """Return what `next` returns.
@@ -347,7 +383,10 @@ class OperatorRun:
 
 
 def run_operator(
-    operator: Any, events: Iterable[Event], *, output_ids: tuple[str, ...] | None = None
+    operator: Any,
+    events: Iterable[Event | ParameterChanged],
+    *,
+    output_ids: tuple[str, ...] | None = None,
 ) -> OperatorRun:
     """Give `events` to an operator as its runtime does, until it returns STOP or STOP_ALL.
 
@@ -356,7 +395,7 @@ def run_operator(
 
     Args:
         operator: an instance of the class.
-        events: its inputs; `make_event` makes them.
+        events: its inputs; `make_event` makes them. A `ParameterChanged` is for `on_event` only.
         output_ids: if given, other outputs are errors, as in a dataflow.
 
     Returns:
@@ -379,11 +418,16 @@ def run_operator(
 
     status = DoraStatus.CONTINUE
     for event in events:
-        argument = (
-            input_event(event, InputConfig(event.id))
-            if loaded.uses_event_dicts
-            else {"id": event.id, "data": event.value, "metadata": event.metadata}
-        )
+        if isinstance(event, ParameterChanged):
+            if not loaded.uses_event_dicts:
+                continue
+            argument = parameter_event(event)
+        else:
+            argument = (
+                input_event(event, InputConfig(event.id))
+                if loaded.uses_event_dicts
+                else {"id": event.id, "data": event.value, "metadata": event.metadata}
+            )
         status = loaded.call(argument, send_output)
         if status is not DoraStatus.CONTINUE:
             break

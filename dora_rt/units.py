@@ -147,3 +147,15 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequ
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def read_assignment(text: str) -> str:
+    """Return `NAME=VALUE` as it is, for an option.
+
+    Raises:
+        ArgumentTypeError: it is of another form.
+    """
+    name, equals, _ = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no argument of a file: write NAME=VALUE")
+    return text

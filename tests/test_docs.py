@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dora_rt.descriptor import read_descriptor
+from dora_rt.descriptor import Host, parse_descriptor, read_descriptor
 from tests.harness.verbs import verb
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +86,27 @@ def test_dataflow_of_a_page_is_a_good_one(tmp_path: Path, name: str):
     path.write_text(flow)
 
     assert len(read_descriptor(path, {}).nodes) > 1
+
+
+def test_dataflows_of_the_pages_about_parameters_and_arguments_are_read():
+    (parameters,) = blocks(ROOT / "docs" / "parameters.md", "yaml")
+    page = (ROOT / "docs" / "dataflow-file.md").read_text().partition("\n## Arguments")[2]
+    arguments = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)[0]
+
+    camera = "  - {id: camera, path: c.py, outputs: [image]}\n"
+    (node, _) = parse_descriptor(parameters + camera, "page.yml").nodes
+    started = parse_descriptor(
+        arguments, "page.yml", Host({}, arguments={"robot": "r2", "viewer": "false"})
+    )
+
+    assert [one.name for one in node.parameters or ()] == ["classes", "threshold", "mode"]
+    assert [node.id for node in started.nodes] == ["camera"]
+
+
+def test_first_example_of_the_page_about_transforms_runs(capsys: pytest.CaptureFixture[str]):
+    exec(blocks(ROOT / "docs" / "transforms.md", "python")[0], {})
+
+    assert re.fullmatch(r"\[4\.00\d* +4\.09\d* +0\.5 *\]\n", capsys.readouterr().out)
 
 
 @pytest.mark.programs

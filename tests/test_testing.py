@@ -7,8 +7,14 @@ import time
 import numpy as np
 import pytest
 
-from dora_rt.errors import OperatorError, UnknownOutputError, UnsupportedValueError
-from dora_rt.event import DoraStatus
+from dora_rt.errors import (
+    OperatorError,
+    ParameterRefusedError,
+    UnknownOutputError,
+    UnknownParameterError,
+    UnsupportedValueError,
+)
+from dora_rt.event import DoraStatus, ParameterChanged
 from dora_rt.testing import FakeNode, make_event, run_operator
 
 
@@ -157,6 +163,42 @@ def test_operator_gets_its_inputs_until_it_returns_another_status():
     assert (run.sent[0].output_id, run.sent[0].metadata["n"]) == ("half", 1)
     assert run.status is DoraStatus.STOP
     assert operator.is_dropped
+
+
+def test_fake_node_has_parameters_and_changes_them_when_the_change_comes():
+    changes = [ParameterChanged("x", 2, 1), ParameterChanged("y", None, "a", is_deleted=True)]
+    node = FakeNode(
+        [make_event("in"), changes[0], make_event("in"), changes[1]], parameters={"x": 1, "y": "a"}
+    )
+
+    before = (node.next(), node.parameters())
+    changed = node.next_event()
+    between = node.parameters()
+    # `next` passes over the change of y, and applies it.
+    after = (node.next(), node.next(), node.parameters())
+
+    assert before[1] == {"x": 1, "y": "a"}
+    assert changed is changes[0]
+    assert between == {"x": 2, "y": "a"}
+    assert after[1:] == (None, {"x": 2})
+    assert node.input_ids() == ()
+    with pytest.raises(UnknownParameterError, match="has no parameter 'y'; its parameters: x;"):
+        node.parameter("y")
+
+
+def test_fake_node_refuses_values_that_no_parameter_has():
+    with pytest.raises(ParameterRefusedError):
+        FakeNode(parameters={"x": object()})
+
+
+def test_operator_of_dora_gets_changes_of_parameters_and_others_do_not():
+    changes = [ParameterChanged("x", 5), ParameterChanged("x", None, 5, is_deleted=True)]
+    operator, other = DoraCounting(), Halving()
+
+    run_operator(operator, changes)
+    run_operator(other, changes)
+
+    assert operator.types == ["PARAM_UPDATE", "PARAM_DELETED", "STOP"]
 
 
 class DoraCounting:

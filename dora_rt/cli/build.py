@@ -63,7 +63,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     descriptor = read_file(
-        options.file, environ, has_strict_types=options.strict_types, is_built=False
+        options.file,
+        environ,
+        has_strict_types=options.strict_types,
+        is_built=False,
+        arguments=options.arguments,
     )
     steps = make_steps(parse_builds(descriptor), uses_uv=options.uv)
     with open_console(environ) as console:
@@ -83,7 +87,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         )
         return EXIT_FAILED
     try:
-        read_file(options.file, environ)
+        read_file(options.file, environ, arguments=options.arguments)
     except DescriptorError as error:
         print(f"{error}\ndora-rt: all was built, and still this is wrong", file=sys.stderr)
         return EXIT_FAILED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dora_rt.cli.run_file import add_file_argument, add_machine_arguments, plan_file, read_file
@@ -41,6 +41,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     plan = show_outline(
         options.file,
         environ,
+        options.arguments,
         has_strict_types=options.strict_types,
         machine=options.machine,
         robot=options.robot,
@@ -65,6 +66,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def show_outline(
     file: Path,
     environ: Mapping[str, str],
+    arguments: Sequence[str] = (),
     *,
     has_strict_types: bool,
     machine: str | None = None,
@@ -77,7 +79,9 @@ def show_outline(
         UsageError: it has no such machine.
         LaunchError: the certificates of this machine are missing.
     """
-    descriptor = read_file(file, environ, has_strict_types=has_strict_types, machine=machine)
+    descriptor = read_file(
+        file, environ, has_strict_types=has_strict_types, machine=machine, arguments=arguments
+    )
     for note in descriptor.notes:
         print(f"note: {note}")
     plan = plan_file(file, descriptor, environ, machine=machine, robot=robot)

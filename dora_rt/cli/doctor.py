@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from dora_rt.cli.run_file import plan_file, read_file
+from dora_rt.cli.run_file import add_assignments, plan_file, read_file
 from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.doctor.checks import (
     Finding,
@@ -49,6 +49,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="also look at what this dataflow needs"
     )
+    add_assignments(parser)
     parser.add_argument(
         "--machine", metavar="NAME", help="of a FILE with `machines:`, only what runs on this one"
     )
@@ -68,7 +69,9 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     machine = find_machine(environ, dead_runs=dead_runs)
     descriptor = None
     if options.file is not None:
-        descriptor = read_file(options.file, environ, machine=options.machine)
+        descriptor = read_file(
+            options.file, environ, machine=options.machine, arguments=options.arguments
+        )
     findings = examine(machine)
     is_spread = descriptor is not None and descriptor.machines is not None
     findings += examine_network(find_network_settings(), is_needed=is_spread)

@@ -28,7 +28,7 @@ from dora_rt.exit_codes import (
 )
 from dora_rt.interrupt import ended_by_ctrl_c
 from dora_rt.terminal import HarmlessStream
-from dora_rt.units import read_duration_s, read_path, read_port
+from dora_rt.units import read_assignment, read_duration_s, read_path, read_port
 
 _DESCRIPTION = """\
 Run a dataflow: start every node of FILE, connect them by shared memory, and stop
@@ -49,6 +49,8 @@ examples:
   dora-launch launch/dataflow.yml                   run until the flow is over, or Ctrl-C
   dora-launch launch/dataflow.yml --stop-after 10s  run for ten seconds
   dora-launch launch/dataflow.yml --check           only check the file, start nothing
+  dora-launch robot.yml camera=2                    with an argument that the file declares
+  dora-launch robot.yml --help                      and which these are
   dora-launch launch/dataflow.yml --dashboard       and see it on a page
   dora-launch launch/dataflow.yml --watch           restart each node whose file you save
   dora-launch robot.yml --machine laptop            run the part of one of several machines
@@ -63,9 +65,27 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     _open_standard_streams()
     # The standard output is made harmless by the console.
     sys.stderr = HarmlessStream.around(sys.stderr)
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(words):
+        with exit_at_error("dora-launch"):
+            _show_help(words)
+            sys.exit(EXIT_OK)
+    # Arguments of the file may stand before and behind the options.
+    options = _parser().parse_intermixed_args(words)
     with exit_at_error("dora-launch"):
         sys.exit(_check(options) if options.check else _run(options))
+
+
+def _show_help(words: Sequence[str]) -> None:
+    """Print the help of the command, and that of the file, if the words name one."""
+    sys.stdout = HarmlessStream.around(sys.stdout)
+    _parser().print_help()
+    files = [word for word in words if word.endswith((".yml", ".yaml"))]
+    if files:
+        with ended_by_ctrl_c():
+            from dora_rt.cli.argument_help import show_arguments
+        print()
+        show_arguments(read_path(files[0]), os.environ)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -76,6 +96,7 @@ def _check(options: argparse.Namespace) -> int:
     show_outline(
         options.file,
         os.environ,
+        options.arguments,
         has_strict_types=options.strict_types,
         machine=options.machine,
         robot=options.robot,
@@ -106,6 +127,9 @@ def _run(options: argparse.Namespace) -> int:
                 trace=options.trace,
                 wants_spans=options.otel,
                 companions=_companions(options),
+                parameters=options.parameters,
+                settings=options.settings,
+                arguments=options.arguments,
                 machine=options.machine,
                 robot=options.robot,
             ),
@@ -133,6 +157,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("file", type=read_path, metavar="FILE", help="the dataflow file (YAML)")
     parser.add_argument(
+        "arguments",
+        nargs="*",
+        default=[],
+        type=read_assignment,
+        metavar="NAME=VALUE",
+        help="arguments that the file declares; `dora-launch FILE --help` lists them",
+    )
+    parser.add_argument(
         "--check",
         action="store_true",
         help="check the file and print what would run; start nothing",
@@ -154,6 +186,20 @@ def _parser() -> argparse.ArgumentParser:
         type=read_duration_s,
         metavar="TIME",
         help="stop this long after the start: 10s, 500ms, 5m, 1h",
+    )
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NODE.NAME=VALUE",
+        help="start with this value of a parameter; may be given several times",
+    )
+    parser.add_argument(
+        "--parameters",
+        type=read_path,
+        metavar="FILE",
+        help="start with the values of parameters in FILE, which `dora-rt param save` wrote",
     )
     parser.add_argument(
         "--log-dir",

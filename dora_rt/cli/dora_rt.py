@@ -35,6 +35,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "logs": ("logs:VERB", "show what nodes print"),
     "new": ("new:VERB", "write a project that runs at once"),
     "pair": ("pair:VERB", "make certificates for the machines of a dataflow"),
+    "param": ("param:VERB", "show and set parameters of nodes"),
     "ps": ("ps:VERB", "list runs and their nodes"),
     "record": ("record:VERB", "keep what flows in a file"),
     "replay": ("replay:VERB", "run a dataflow on what was recorded"),
@@ -57,7 +58,6 @@ _WORDS_OF_OTHERS = {
     "topic": "`dora-rt hz` lists outputs, `dora-rt echo NODE/OUTPUT` prints their samples",
     "bag": "`dora-rt record` and `dora-rt replay` keep and play what flows",
     "play": "`dora-rt replay FILE` plays a recording",
-    "param": "options of a node are in `args:` and `env:` of the dataflow file",
 }
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
 from dora_rt.cli.run_client import ask_status, connect
-from dora_rt.cli.run_file import read_file
+from dora_rt.cli.run_file import add_assignments, read_file
 from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from dora_rt.graph.boxes_and_arrows import Graph, graph_of_descriptor, graph_of_status
@@ -59,6 +59,7 @@ _MEASURED_S = 1.0
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="FILE|RUN", help="a dataflow file, or the name of a run")
+    add_assignments(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -81,7 +82,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 f"-o {options.output}: no format has the suffix {suffix!r}; expected one of "
                 f"{', '.join(_SUFFIXES)}, or say --format",
             )
-    graph = _find_graph(options.what, environ)
+    graph = _find_graph(options.what, options.arguments, environ)
     text = _FORMATS[chosen or "mermaid"](graph)
     if options.output is None:
         print(text, end="")
@@ -93,10 +94,12 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return EXIT_OK
 
 
-def _find_graph(what: str, environ: Mapping[str, str]) -> Graph:
+def _find_graph(what: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Graph:
     # Also if that file is running: its run is named by its own name.
     if Path(what).is_file() or Path(what).suffix in (".yml", ".yaml"):
-        return graph_of_descriptor(read_file(Path(what), environ))
+        return graph_of_descriptor(read_file(Path(what), environ, arguments=arguments))
+    if arguments:
+        raise UsageError(f"{arguments[0]}: a run has its arguments already")
     with connect(what, environ) as connection:
         before = ask_status(connection)
         # It waits for nothing: this is the interval of the measurement.

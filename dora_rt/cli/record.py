@@ -11,8 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dora_rt.cli.command_errors import UsageError
 from dora_rt.cli.run_client import connect
-from dora_rt.cli.run_file import RunOptions, add_stop_after, run_file, whole_path
+from dora_rt.cli.run_file import (
+    RunOptions,
+    add_assignments,
+    add_stop_after,
+    run_file,
+    whole_path,
+)
 from dora_rt.cli.verb import Verb, exit_codes_help
 from dora_rt.descriptor.tree.model import (
     DEFAULT_MAX_HELD,
@@ -72,6 +79,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what", nargs="?", metavar="RUN|FILE", help="a run, or a dataflow file to run"
     )
+    add_assignments(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -134,8 +142,12 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         def add_recorder(descriptor: Descriptor, console: Console) -> Descriptor:
             return with_recorder(descriptor, options, path)
 
-        run_options = RunOptions(stop_after_s=options.stop_after, change=add_recorder)
+        run_options = RunOptions(
+            stop_after_s=options.stop_after, change=add_recorder, arguments=options.arguments
+        )
         return run_file(file, environ, run_options)
+    if options.arguments:
+        raise UsageError(f"{options.arguments[0]}: a run has its arguments already")
     return _record_run(options, environ, path)
 
 

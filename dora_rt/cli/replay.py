@@ -8,7 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
-from dora_rt.cli.run_file import RunOptions, add_stop_after, run_file, whole_path
+from dora_rt.cli.run_file import (
+    RunOptions,
+    add_assignments,
+    add_stop_after,
+    run_file,
+    whole_path,
+)
 from dora_rt.cli.verb import Verb
 from dora_rt.descriptor.tree.model import (
     Descriptor,
@@ -54,6 +60,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FLOW.yml",
         help="the dataflow file [default: the one that was recorded]",
     )
+    add_assignments(parser)
     parser.add_argument(
         "--nodes", metavar="ID,ID", help="the nodes to replace [default: all recorded sources]"
     )
@@ -98,7 +105,9 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 console.notice(f"{old.id} is replayed from {options.recording}")
         return changed
 
-    run_options = RunOptions(stop_after_s=options.stop_after, change=replace_sources)
+    run_options = RunOptions(
+        stop_after_s=options.stop_after, change=replace_sources, arguments=options.arguments
+    )
     return run_file(file, environ, run_options)
 
 

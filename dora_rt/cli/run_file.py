@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
 from dora_rt.cli.machine_choice import check_machine, find_membership
-from dora_rt.descriptor import read_descriptor
+from dora_rt.descriptor import read_descriptor, read_parameter_file
 from dora_rt.descriptor.tree.model import Descriptor
 from dora_rt.errors import LaunchError
 from dora_rt.exit_codes import EXIT_FAILED, EXIT_OK, interrupted_by
@@ -21,9 +21,10 @@ from dora_rt.launcher.perfetto import check_target
 from dora_rt.launcher.processes.environ import inherited_environ
 from dora_rt.launcher.report_file import ReportFile
 from dora_rt.launcher.trace_options import TraceOptions, decide_spans
+from dora_rt.plan.given_parameters import GivenParameter, give_parameters, read_setting
 from dora_rt.plan.plan import Plan
 from dora_rt.plan.planner import make_plan
-from dora_rt.units import read_duration_s
+from dora_rt.units import read_assignment, read_duration_s
 
 Change = Callable[[Descriptor, Console], Descriptor]
 
@@ -44,6 +45,9 @@ class RunOptions:
         change: returns what runs in the place of what the file says; may raise DescriptorError.
         machine: which machine of the file this is; None: all of it runs here.
         robot: the name of the robot on the network; None: what the file says.
+        parameters: a file with values of parameters.
+        settings: values of parameters, as `NODE.NAME=VALUE`; they go before those of the file.
+        arguments: of the dataflow file, as `name=value`.
     """
 
     stop_after_s: float | None = None
@@ -57,13 +61,17 @@ class RunOptions:
     change: Change | None = None
     machine: str | None = None
     robot: str | None = None
+    parameters: Path | None = None
+    settings: Sequence[str] = ()
+    arguments: Sequence[str] = ()
 
 
 def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int:
     """Run a dataflow file to its end; return the exit code.
 
     Raises:
-        DescriptorError: the file has problems.
+        DescriptorError: the file has problems, or that with the parameters.
+        ParameterRefusedError: a parameter that the options set does not fit.
         UsageError: the report or the trace cannot be written where the options say.
         ExtraMissingError: spans are wanted, and their packages are not installed.
         LaunchError, SharedMemoryError, SharedMemoryFullError: the environment does not allow it.
@@ -72,7 +80,11 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
     with open_console(environ) as console:
         environ = inherited_environ(environ)
         descriptor = read_file(
-            file, environ, has_strict_types=options.has_strict_types, machine=options.machine
+            file,
+            environ,
+            has_strict_types=options.has_strict_types,
+            machine=options.machine,
+            arguments=options.arguments,
         )
         if options.change is not None:
             descriptor = options.change(descriptor, console)
@@ -86,6 +98,7 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
             robot=options.robot,
             is_started=True,
         )
+        plan = _with_parameters(plan, descriptor, options)
         report = None if options.report is None else _prepare_report(options.report)
         tracing = _decide_tracing(options, environ)
         if tracing.note is not None:
@@ -129,6 +142,7 @@ def read_file(
     has_strict_types: bool = False,
     is_built: bool = True,
     machine: str | None = None,
+    arguments: Sequence[str] = (),
 ) -> Descriptor:
     """Read a dataflow file and check it, in the environment that its nodes will have.
 
@@ -140,8 +154,8 @@ def read_file(
         machine: which of the file's machines this is; None: all of it runs here.
 
     Raises:
-        DescriptorError: it has problems.
-        UsageError: it has no such machine.
+        DescriptorError: it has problems, or an argument does not fit.
+        UsageError: it has no such machine, or an argument is given twice.
     """
     descriptor = read_descriptor(
         file,
@@ -149,10 +163,26 @@ def read_file(
         has_strict_types=has_strict_types,
         is_built=is_built,
         machine=machine,
+        arguments=read_given(arguments),
     )
     if machine is not None:
         check_machine(descriptor, machine)
     return descriptor
+
+
+def read_given(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the values of arguments that are given as `name=value`.
+
+    Raises:
+        UsageError: one is given twice.
+    """
+    found: dict[str, str] = {}
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in found:
+            raise UsageError(f"{argument}: the argument {name!r} is given twice")
+        found[name] = value
+    return found
 
 
 def plan_file(
@@ -190,8 +220,21 @@ def plan_file(
 
 
 def add_file_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the argument FILE."""
+    """Add the argument FILE, and those of the file itself behind it."""
     parser.add_argument("file", type=Path, metavar="FILE", help="the dataflow file (YAML)")
+    add_assignments(parser)
+
+
+def add_assignments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a dataflow file, behind its name."""
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        default=[],
+        type=read_assignment,
+        metavar="NAME=VALUE",
+        help="arguments that the file declares",
+    )
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -222,6 +265,23 @@ def add_stop_after(parser: argparse.ArgumentParser) -> None:
 def whole_path(path: Path) -> str:
     """Return a path that means the same in the folder of the dataflow file, where nodes run."""
     return os.path.abspath(path)  # noqa: PTH100 - Path.absolute() keeps `..`
+
+
+def _with_parameters(plan: Plan, descriptor: Descriptor, options: RunOptions) -> Plan:
+    """Return a plan with the parameters of the options; those of nodes elsewhere are left to them.
+
+    So one file, and one command, are right on all machines.
+    """
+    here = (None, options.machine)
+    elsewhere = [] if options.machine is None else descriptor.nodes
+    far = {node.id for node in elsewhere if node.machine not in here}
+    given = []
+    if options.parameters is not None:
+        found = read_parameter_file(options.parameters)
+        given += [GivenParameter(str(place), *one) for place, *one in found if one[0] not in far]
+    settings = (read_setting(plan, setting, far) for setting in options.settings)
+    given += [setting for setting in settings if setting is not None]
+    return give_parameters(plan, given)
 
 
 def _prepare_report(path: Path) -> ReportFile:

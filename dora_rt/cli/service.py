@@ -100,7 +100,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    descriptor = read_file(options.file, environ, machine=options.machine)
+    descriptor = read_file(
+        options.file, environ, machine=options.machine, arguments=options.arguments
+    )
     if options.user is not None and not options.system:
         raise UsageError("--user goes with --system: without --system the unit is yours")
     file = options.file.resolve()
@@ -114,7 +116,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             file,
             user=user,
             namespace=namespace_of(environ),
-            part=_part(options.machine, options.robot),
+            part=[*options.arguments, *_part(options.machine, options.robot)],
         )
     except KeyError as error:
         raise UsageError(f"this machine has no user {user!r}") from error
@@ -136,7 +138,8 @@ def make_unit(
         file: the dataflow file.
         user: runs a unit of the system; None: it is a unit of this user.
         namespace: the name space of the run; may be empty.
-        part: of a dataflow on several machines, the options that say which one this is.
+        part: the arguments of the file, and of a dataflow on several machines the options that say
+            which one this is.
 
     Raises:
         KeyError: there is no such user.

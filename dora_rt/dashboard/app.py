@@ -27,11 +27,15 @@ from dora_rt.runs import Connection, RefusedError, find_runs
 from dora_rt.terminal import harmless
 
 _PAGE = Path(__file__).parent / "page"
-_FILES = {"/": "index.html", "/dashboard.css": "dashboard.css", "/dashboard.js": "dashboard.js"}
+_FILES = {
+    "/": "index.html",
+    **{f"/{name}": name for name in ("dashboard.css", "dashboard.js", "parameters.js")},
+}
 _PICTURE_PATIENCE_S = 1.0
 _PICTURE_POLL_S = 0.015
 _FAREWELL_POLL_S = 0.1
 _LONGEST_BODY_NBYTES = 4096
+_LONGEST_VALUE_NBYTES = 64 * 1024
 _ACTIONS = ("stop", "restart")
 
 
@@ -127,6 +131,7 @@ def make_app(
             Route(f"{run}/logs/{{node}}", _log),
             Route(f"{run}/pictures/{{source:path}}", _picture),
             *(Route(f"{run}/{action}", _act, methods=["POST"]) for action in _ACTIONS),
+            Route(f"{run}/parameter", _set_parameter, methods=["POST"]),
         ],
         exception_handlers={HTTPException: _say_error},
         lifespan=lifespan,
@@ -235,16 +240,7 @@ async def _picture(request: Request) -> Response:
 
 
 async def _act(request: Request) -> Response:
-    watch = await asyncio.to_thread(_find, request)
-    body = b""
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _LONGEST_BODY_NBYTES:
-                raise HTTPException(413, f"a request has at most {_LONGEST_BODY_NBYTES} bytes")
-    except ClientDisconnect as error:
-        # The browser was too slow, or has left: it does not get this answer.
-        raise HTTPException(408, "the request did not come whole") from error
+    body = await _read_body(request, _LONGEST_BODY_NBYTES)
     try:
         node = json.loads(body or b"{}").get("node")
     except (ValueError, AttributeError, RecursionError):
@@ -254,19 +250,55 @@ async def _act(request: Request) -> Response:
     action = request.url.path.rpartition("/")[2]
     if action == "restart" and node is None:
         raise HTTPException(400, 'say which node to restart: {"node": "camera"}')
-    fields = {} if node is None else {"node": node}
+    await _ask(request, action, {} if node is None else {"node": node})
+    return JSONResponse({"ok": True})
+
+
+async def _set_parameter(request: Request) -> Response:
+    """Set a parameter to `value`; without one, take back what was set."""
+    body = await _read_body(request, _LONGEST_VALUE_NBYTES)
+    try:
+        given = json.loads(body)
+        fields = {"node": str(given["node"]), "name": str(given["name"])}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        example = '{"node": "detector", "name": "threshold", "value": 0.5}'
+        raise HTTPException(400, f"expected JSON such as {example}") from error
+    if "value" in given:
+        return JSONResponse(
+            await _ask(request, "set_parameter", {**fields, "value": given["value"]})
+        )
+    return JSONResponse(await _ask(request, "delete_parameter", fields))
+
+
+async def _read_body(request: Request, longest: int) -> bytes:
+    body = b""
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > longest:
+                raise HTTPException(413, f"a request has at most {longest} bytes")
+    except ClientDisconnect as error:
+        # The browser was too slow, or has left: it does not get this answer.
+        raise HTTPException(408, "the request did not come whole") from error
+    return body
+
+
+async def _ask(request: Request, what: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    watch = await asyncio.to_thread(_find, request)
+    node = fields.get("node")
     process = None if node is None else watch.find_process(node)
     network = watch.status.network
     if process is not None and network is not None and process.machine != network.machine:
-        fields = {"node": process.name, "machine": str(process.machine)}
+        is_steered = what in _ACTIONS
+        own = {"node": process.name} if is_steered else {}
+        fields = {**fields, **own, "machine": str(process.machine)}
     runs: Runs = request.app.state.runs
     try:
-        await asyncio.to_thread(runs.ask, watch.run, action, **fields)
+        return await asyncio.to_thread(runs.ask, watch.run, what, **fields)
     except OSError as error:
         raise HTTPException(409, f"run {watch.run}: {error}") from error
     except RefusedError as error:
         raise HTTPException(409, str(error)) from error
-    return JSONResponse({"ok": True})
 
 
 def _find(request: Request) -> RunWatch:

@@ -12,7 +12,7 @@ from typing import Any
 from dora_rt.dashboard.picture_feed import Pictures
 from dora_rt.live.attach import LiveOutput
 from dora_rt.live.rates import EdgeRate, ProcessRate, measure
-from dora_rt.live.whole_status import ask_far_statuses, merge
+from dora_rt.live.whole_status import ask_far_parameters, ask_far_statuses, merge
 from dora_rt.node_config import to_fields
 from dora_rt.run_status import EdgeStatus, ProcessStatus, RunStatus
 from dora_rt.runs import Connection, RefusedError
@@ -23,6 +23,7 @@ PERIOD_S = 0.5
 _WINDOW = 4  # periods over which rates are measured
 POINTS = 240
 _JOIN_S = 6.0
+_FAR_PARAMETERS_PERIODS = 4  # they change seldom, and the way to them may be slow
 _MOST_POSITIONS = 256
 
 
@@ -53,7 +54,9 @@ class FarPositions:
 class RunWatch:
     """One run, polled by a thread of its own until it ends; the last answer is kept."""
 
-    def __init__(self, connection: Connection, status: RunStatus) -> None:
+    def __init__(
+        self, connection: Connection, status: RunStatus, parameters: list[dict[str, Any]]
+    ) -> None:
         self.run = connection.run
         self.pictures = Pictures(connection.run)
         self.far_positions = FarPositions()
@@ -62,6 +65,7 @@ class RunWatch:
         self._answers = deque([status], maxlen=_WINDOW + 1)
         self._points: deque[list[Any]] = deque(maxlen=POINTS)
         self._count = 0
+        self._parameters = parameters
         self._rates = measure(status, status)
         self._has_ended = False
         self._closing = threading.Event()
@@ -75,12 +79,12 @@ class RunWatch:
         if connection is None:
             return None
         try:
-            status = connection.status()
+            status, parameters = connection.status(), connection.parameters()
         except (OSError, RefusedError) as error:
             logger.debug("run %s cannot be shown: %s", run, error)
             connection.close()
             return None
-        return cls(connection, status)
+        return cls(connection, status, parameters)
 
     @property
     def has_ended(self) -> bool:
@@ -107,6 +111,7 @@ class RunWatch:
             status, rates, count = self._answers[-1], self._rates, self._count
             fresh = min(max(count - since, 0), len(self._points))
             points = list(self._points)[len(self._points) - fresh :]
+            parameters = self._parameters
         return {
             "run": self.run,
             "file": status.file,
@@ -120,6 +125,7 @@ class RunWatch:
             ],
             "edges": [_page_edge(*each) for each in zip(status.edges, rates.edges, strict=True)],
             "pictures": self.pictures.sources(),
+            "parameters": parameters,
             "at": count,
             "points": points,
         }
@@ -131,15 +137,19 @@ class RunWatch:
         self._thread.join(_JOIN_S)
 
     def _ask_on(self) -> None:
+        far_parameters: list[dict[str, Any]] = []
         with self._connection:
             while not self._closing.wait(PERIOD_S):
                 try:
                     own = self._connection.status()
                     far = ask_far_statuses(self._connection, own)
+                    parameters = self._connection.parameters()
+                    if far and self._count % _FAR_PARAMETERS_PERIODS == 0:
+                        far_parameters = ask_far_parameters(self._connection, own)
                 except (OSError, RefusedError) as error:
                     logger.debug("run %s answers no more: %s", self.run, error)
                     break
-                self._take(merge(own, far))
+                self._take(merge(own, far), [*parameters, *(far_parameters if far else ())])
                 self.pictures.follow(own.outputs, own.edges)
                 self.pictures.follow_far(
                     [
@@ -150,8 +160,9 @@ class RunWatch:
                 )
         self._has_ended = True
 
-    def _take(self, status: RunStatus) -> None:
+    def _take(self, status: RunStatus, parameters: list[dict[str, Any]]) -> None:
         with self._lock:
+            self._parameters = parameters
             self._answers.append(status)
             self._rates = measure(self._answers[0], status)
             self._points.append([_point(edge) for edge in self._rates.edges])

@@ -10,6 +10,8 @@ from pathlib import Path
 from dora_rt.descriptor.check.programs_exist import check_files
 from dora_rt.descriptor.modules.expansion import expand_modules, with_builds
 from dora_rt.descriptor.read.env_args_build_keys import parse_commands
+from dora_rt.descriptor.read.launch_arguments import LaunchArgument, read_launch_arguments
+from dora_rt.descriptor.read.parameter_keys import read_parameter_file
 from dora_rt.descriptor.read_dataflow import read_dataflow
 from dora_rt.descriptor.tree.document import parse_document, read_text, write_document
 from dora_rt.descriptor.tree.host import Host, this_host
@@ -19,11 +21,14 @@ from dora_rt.descriptor.tree.problems import DescriptorProblems, Problem, Proble
 __all__ = [
     "DescriptorProblems",
     "Host",
+    "LaunchArgument",
     "Problem",
     "expand_dataflow",
     "parse_builds",
     "parse_descriptor",
+    "read_arguments",
     "read_descriptor",
+    "read_parameter_file",
 ]
 
 
@@ -34,6 +39,7 @@ def read_descriptor(
     has_strict_types: bool = False,
     is_built: bool = True,
     machine: str | None = None,
+    arguments: Mapping[str, str] | None = None,
 ) -> Descriptor:
     """Read a dataflow file and check it, together with the programs and cores that it names.
 
@@ -44,6 +50,7 @@ def read_descriptor(
         is_built: False to let what has a `build:` name programs that do not exist yet.
         machine: which of the file's machines this is: nothing of the others is looked for here;
             None: this one runs all of it.
+        arguments: what is given for `arguments:` of the file.
 
     Raises:
         DescriptorProblems: a `DescriptorError` with all problems, one per line.
@@ -52,7 +59,9 @@ def read_descriptor(
     text = read_text(path, problems)
     # Resolved as for the plan: the nodes run in the folder of the file, not of a link to it.
     folder = path.resolve().parent
-    host = this_host(environ, folder, has_strict_types=has_strict_types, machine=machine)
+    host = this_host(
+        environ, folder, has_strict_types=has_strict_types, machine=machine, arguments=arguments
+    )
     descriptor = read_dataflow(text, str(path), host, problems)
     search_path = (os.environ if environ is None else environ).get("PATH")
     own = [node for node in descriptor.nodes if machine in (None, node.machine)]
@@ -85,6 +94,19 @@ def expand_dataflow(path: Path) -> str:
     flat, builds = expand_modules(document, Host(folder=path.resolve().parent), problems)
     problems.raise_if_any()
     return write_document(with_builds(flat, builds))
+
+
+def read_arguments(path: Path, environ: Mapping[str, str]) -> list[LaunchArgument]:
+    """Return the arguments that a dataflow file declares.
+
+    Raises:
+        DescriptorProblems: the file cannot be read, or its arguments are wrong.
+    """
+    problems = Problems()
+    document = parse_document(read_text(path, problems), str(path), problems)
+    arguments = read_launch_arguments(document, environ, problems)
+    problems.raise_if_any()
+    return arguments
 
 
 def parse_descriptor(text: str, file: str, host: Host | None = None) -> Descriptor:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dora_rt import __version__
 from dora_rt.descriptor.check.machines import check_machines
+from dora_rt.descriptor.check.ready_parameters import declare_ready_parameters
 from dora_rt.descriptor.check.types import TypeRules, check_types
 from dora_rt.descriptor.check.wiring import wire
 from dora_rt.descriptor.modules.expansion import expand_modules
+from dora_rt.descriptor.read.enabled_key import leave_out_disabled
 from dora_rt.descriptor.read.env_args_build_keys import read_env
+from dora_rt.descriptor.read.launch_arguments import ARGUMENTS, settle_arguments
 from dora_rt.descriptor.read.machines_keys import place_nodes
 from dora_rt.descriptor.read.node_keys import ReadNode, read_node
 from dora_rt.descriptor.tree.document import (
@@ -39,11 +44,17 @@ def read_dataflow(text: str, file: str, host: Host, problems: Problems) -> Descr
     """
     document = parse_document(text, file, problems)
     _check_version(document, problems)
-    if host.environ is not None:
-        document = expand(document, host.environ, problems)
+    arguments = settle_arguments(document, host, problems)
+    if host.environ is not None or arguments:
+        document = expand(_without_arguments(document), host.environ, problems, arguments)
+    document = leave_out_disabled(document, problems)
     document, module_builds = expand_modules(document, host, problems)
+    # Nodes of modules have the key as well.
+    document = leave_out_disabled(document, problems)
     document, machines = place_nodes(document, problems)
-    read_nodes = _read_nodes(document, host, problems)
+    read_nodes = declare_ready_parameters(
+        _read_nodes(document, host, problems), host.environ, problems
+    )
     builds = (*module_builds, *(build for node in read_nodes for build in node.builds))
     nodes = wire(read_nodes, problems)
     if machines is not None:
@@ -54,6 +65,12 @@ def read_dataflow(text: str, file: str, host: Host, problems: Problems) -> Descr
             read_nodes, nodes, library, _read_type_rules(document, host, problems), problems
         )
     return Descriptor(file, nodes, problems.notes(), builds, machines)
+
+
+def _without_arguments(document: YamlMapping) -> YamlMapping:
+    # They are read already, and may have words in their help that look like a reference.
+    entries = tuple(entry for entry in document.entries if entry[0].text != ARGUMENTS)
+    return replace(document, entries=entries)
 
 
 def _read_type_rules(document: YamlMapping, host: Host, problems: Problems) -> TypeRules:

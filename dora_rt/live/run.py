@@ -30,6 +30,7 @@ def run(
     quiet: bool = False,
     machine: str | None = None,
     robot: str | None = None,
+    arguments: Mapping[str, str | int | float] | None = None,
 ) -> Report:
     """Run a dataflow to its end, as dora-launch does; return its report.
 
@@ -44,6 +45,7 @@ def run(
         quiet: print nothing.
         machine: which of the file's machines this is; None: all of it runs here.
         robot: which robot this is, where several use one router.
+        arguments: of the dataflow file, by their names: `{"camera": 2, "viewer": False}`.
 
     Returns:
         The report; `report.failures` has the nodes that failed, and other machines that did.
@@ -53,17 +55,19 @@ def run(
         DescriptorError: there is no such file, or it has problems.
         LaunchError: the environment does not allow the run.
     """
-    arguments = stop_arguments(stop_after)
+    words = stop_arguments(stop_after)
     if log_dir is not None:
-        arguments += ["--log-dir", os.fspath(log_dir)]
+        words += ["--log-dir", os.fspath(log_dir)]
     if machine is not None:
-        arguments += ["--machine", machine]
+        words += ["--machine", machine]
     if robot is not None:
-        arguments += ["--name", robot]
+        words += ["--name", robot]
+    for name, value in (arguments or {}).items():
+        words.append(f"{name}={str(value).lower() if isinstance(value, bool) else value}")
     with tempfile.TemporaryDirectory(prefix="dora_rt-") as folder:
         path = Path(folder) / "report.json"
         command = [sys.executable, "-m", "dora_rt", os.fspath(file), "--report", str(path)]
-        exit_code, errors = _follow([*command, *arguments], {**os.environ, **(env or {})}, quiet)
+        exit_code, errors = _follow([*command, *words], {**os.environ, **(env or {})}, quiet)
         if path.exists() and (report := path.read_text()):
             return Report.from_json(report)
     if exit_code == EXIT_USAGE:

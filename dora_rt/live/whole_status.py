@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from dora_rt.errors import VersionMismatchError
 from dora_rt.network.network_status import MachineState
@@ -30,28 +31,44 @@ def ask_whole_status(connection: Connection) -> RunStatus:
 
 def ask_far_statuses(connection: Connection, status: RunStatus) -> dict[str, RunStatus]:
     """Ask the runs on all other machines for their status; those that answer, by machine."""
+    found = {}
+    for answer in _ask_far(connection, status, "status"):
+        try:
+            far = RunStatus.from_json(answer)
+        except (VersionMismatchError, KeyError, TypeError, ValueError):
+            continue
+        if far.network is not None:
+            found[far.network.machine] = far
+    return found
+
+
+def ask_far_parameters(connection: Connection, status: RunStatus) -> list[dict[str, Any]]:
+    """Ask the runs on all other machines for the parameters of their nodes."""
+    answers = _ask_far(connection, status, "parameters")
+    return [one for answer in answers for one in answer.get("parameters", ())]
+
+
+def _ask_far(connection: Connection, status: RunStatus, request: str) -> list[dict[str, Any]]:
+    """Return the answers that come in time; machines that refuse are left out."""
     if status.network is None:
-        return {}
+        return []
     names = [one.name for one in status.network.machines if one.state in _REACHABLE]
     # A connection of its own: an answer that comes too late is not taken for the next one.
     another = connection.open_another() if names else None
     if another is None:
-        return {}
-    found = {}
+        return []
+    found = []
     with another:
         for name in names:
-            another.send("status", machine=name)
+            another.send(request, machine=name)
         deadline = time.monotonic() + _ANSWER_S
         for _ in names:
             try:
-                answer, _ = another.receive(max(deadline - time.monotonic(), 0.001))
-                far = RunStatus.from_json(answer)
-            except (RefusedError, VersionMismatchError):
+                found.append(another.receive(max(deadline - time.monotonic(), 0.001))[0])
+            except RefusedError:
                 continue
-            except (OSError, KeyError, TypeError, ValueError):
+            except (OSError, ValueError):
                 break
-            if far.network is not None:
-                found[far.network.machine] = far
     return found
 
 

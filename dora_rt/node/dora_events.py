@@ -12,6 +12,7 @@ from dora_rt.event import (
     Change,
     Event,
     InputClosed,
+    ParameterChanged,
     SourceRestarted,
     decode_metadata,
 )
@@ -64,6 +65,13 @@ def change_event(change: Change, entry: InputConfig, input_id: str | None = None
         return {"type": "NODE_RESTARTED", "id": entry.source_node, "kind": "dora"}
     kind = "INPUT_CLOSED" if isinstance(change, InputClosed) else "INPUT_RECOVERED"
     return {"type": kind, "id": input_id or change.id, "kind": "dora"}
+
+
+def parameter_event(change: ParameterChanged) -> dict[str, Any]:
+    """Return the dict of a parameter that has a new value, or none any more."""
+    if change.is_deleted:
+        return {"type": "PARAM_DELETED", "id": change.name, "kind": "dora"}
+    return {"type": "PARAM_UPDATE", "id": change.name, "value": change.value, "kind": "dora"}
 
 
 def stop_event(*, was_told: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Change, Event
 from dora_rt.node.session import Session
+from dora_rt.node_parameters import REQUIRED, copy_of, default_or_raise
 from dora_rt.transport.output.loan import Loan
 from dora_rt.transport.output.origin import Stamp, make_stamp
 from dora_rt.transport.output.publisher import Publisher
@@ -94,6 +95,26 @@ class Node:
         """Return the names of the outputs that the dataflow file declares for this node."""
         return tuple(self._publishers)
 
+    def parameter(self, name: str, default: Any = REQUIRED) -> Any:
+        """Return the present value of a parameter of this node, without a wait.
+
+        Args:
+            name: a name from `parameters:` of this node, or one that `dora-rt param set` has set.
+            default: what to return if it has no value.
+
+        Raises:
+            UnknownParameterError: it has no value, and there is no default.
+        """
+        values = self._inbox.parameters.of(self._session.config.node)
+        if name in values:
+            return copy_of(values[name])
+        return default_or_raise(default, self._session.where, name, values)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the present values of all parameters of this node by their names."""
+        values = self._inbox.parameters.of(self._session.config.node)
+        return {name: copy_of(value) for name, value in values.items()}
+
     def is_stopped(self) -> bool:
         """Return whether the loop must end: the node is stopped or closed, or its inputs ended.
 
@@ -131,14 +152,14 @@ class Node:
                 self._session.losses.tell(error)
 
     def next_event(self, timeout: float | None = None) -> Event | Change | None:
-        """Wait for the next event, or for something else that happens to an input.
+        """Wait for the next event, or for something else that happens to an input or the node.
 
         Args:
             timeout: seconds to wait at most, 0 or more; None waits as long as it takes.
 
         Returns:
             What `next` returns, or `InputClosed` (the source is gone, or silent for longer than
-            `input_timeout`), `InputRecovered` or `SourceRestarted`.
+            `input_timeout`), `InputRecovered`, `SourceRestarted`, or `ParameterChanged`.
 
         Raises:
             TimeoutError: nothing came in time.

@@ -17,11 +17,19 @@ from typing import Any
 import numpy as np
 
 from dora_rt.errors import NodeClosedError, OperatorError, UnknownOutputError
-from dora_rt.event import TELEMETRY_KEY, Change, DoraStatus, Event, InputClosed
+from dora_rt.event import (
+    TELEMETRY_KEY,
+    Change,
+    DoraStatus,
+    Event,
+    InputClosed,
+    ParameterChanged,
+)
 from dora_rt.node.dora_events import (
     change_event,
     import_arrow,
     input_event,
+    parameter_event,
     passed_event,
     stop_event,
     with_shape,
@@ -182,6 +190,9 @@ class Runtime:
             self._call(index, {"id": input_id, "data": data, "metadata": metadata})
 
     def _tell(self, change: Change) -> None:
+        if isinstance(change, ParameterChanged):
+            self._tell_parameter(change)
+            return
         index, input_id = self._port_owner[change.id]
         running = self._running.get(index)
         if running is not None and running.operator.uses_event_dicts:
@@ -191,6 +202,14 @@ class Runtime:
                 running.open_ports.discard(change.id)
             self._is_ending = True
             self._end_finished()
+
+    def _tell_parameter(self, change: ParameterChanged) -> None:
+        """Tell the operators of the node; each may end with it, and others with that one."""
+        for index, running in list(self._running.items()):
+            owner = running.operator.name.partition("/")[0]
+            is_there = index in self._running and running.operator.uses_event_dicts
+            if is_there and owner == change.node:
+                self._call(index, parameter_event(change))
 
     def _deliver_passed(self) -> None:
         # A few at a time, so that a circle of operators cannot shut out the other inputs.

@@ -168,6 +168,8 @@ class Session(SessionCore):
         self._get_ready()
         self._goes_on_after_stop = True
         self.inbox.ends_by_itself &= bool(self.config.inputs)
+        # dora's nodes have no other way to learn a value than by an event.
+        self.inbox.tell_all_parameters()
 
     def stop_dataflow(self) -> None:
         """Ask the launcher to stop the whole dataflow.

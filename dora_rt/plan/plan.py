@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dora_rt.descriptor.tree.model import Logging, Resources, Supervision
 from dora_rt.network.gateway_plan import GatewayPlan, OverNetwork, Stream
 from dora_rt.node_config import EdgeConfig, NodePlan, OutputConfig, QueuePolicy
+from dora_rt.node_parameters import NodeParameters
 from dora_rt.redaction import words_without_secrets
 from dora_rt.units import counted
 
@@ -42,6 +43,8 @@ class ProcessPlan:
     logging: Logging
     is_dynamic: bool = False
     """Whether the user starts it, at any time during the run; then `argv` is empty."""
+    parameters: tuple[NodeParameters, ...] = ()
+    """Those of each node in it; none of a process that is no node of the file."""
 
     @property
     def has_ports(self) -> bool:

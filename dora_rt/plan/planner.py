@@ -13,6 +13,7 @@ from dora_rt.descriptor.tree.model import (
     Sync,
 )
 from dora_rt.node_config import NodePlan, OperatorConfig, Route, SyncConfig
+from dora_rt.node_parameters import NodeParameters
 from dora_rt.plan.dora_description import describe
 from dora_rt.plan.edges import Edges, operator_name, to_ns
 from dora_rt.plan.machine_part import MachinePart, Membership, part_of
@@ -118,6 +119,9 @@ class _Planner:
             resources=first.resources,
             logging=first.logging,
             is_dynamic=first.is_dynamic,
+            parameters=()
+            if number == edges.relay
+            else tuple(NodeParameters(node.id, node.parameters) for node in nodes),
         )
 
     def _argv(self, node: Node) -> tuple[str, ...]:

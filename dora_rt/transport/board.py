@@ -3,8 +3,8 @@
 Only the launcher writes it. Afterwards it rings the doorbell of each process that must look.
 For each edge it has the state of the process at either end, and which generation of shared
 objects is the newest: a restarted process gets new ones, and its peers move over to them. For each
-process it counts how often such a word changed that this process should know, or that it was asked
-to end: one look shows whether anything has changed.
+process it counts how often such a word changed that this process should know, that it was asked
+to end, or that a parameter of it has changed: one look shows whether anything has.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from dora_rt.units import counted
 _PROCESSES = 1
 _EDGES = 2
 _START_NS = 8
-_STOP = 16  # one word per process, then one per process that counts its news, then one per edge
-# about its reader, and one per edge about its writer
+_STOP = 16  # one word per process; then one per process that counts its news; then one per process
+# that counts the changes of its parameters; then one per edge about its reader, and one per edge
+# about its writer
 
 _FOR_GOOD, _UNTIL_RESTART = 1, 2  # of a stop word
 
@@ -66,7 +67,7 @@ class Peer(NamedTuple):
 
 def board_nbytes(processes: int, edges: int) -> int:
     """Return the size of the board in bytes."""
-    return 8 * (_STOP + 2 * processes + 2 * edges)
+    return 8 * (_STOP + 3 * processes + 2 * edges)
 
 
 def format_board(words: memoryview, processes: int, edges: int) -> None:
@@ -93,7 +94,8 @@ class Board:
             )
         self._words = words
         self._news = _STOP + processes
-        self._readers = self._news + processes
+        self._parameters = self._news + processes
+        self._readers = self._parameters + processes
         self._writers = self._readers + edges
 
     @property
@@ -134,6 +136,20 @@ class Board:
     def count_news(self, process: int) -> None:
         """Count a change that a process must look at; pass a fence first."""
         self._words[self._news + process] += 1
+
+    def parameters_view(self, process: int) -> memoryview:
+        """Return a view of the word that counts the changes of a process's parameters; 0: none.
+
+        Their values are in a file of the run directory (`dora_rt.node_parameters.values_path`). A
+        process that sees the word change passes a fence before it reads the file.
+        """
+        return self._words[self._parameters + process :][:1]
+
+    def set_parameters(self, process: int, version: int) -> None:
+        """Tell a process that the file with this number of changes in it is there."""
+        self._words[self._parameters + process] = version
+        Fence().pass_through()
+        self.count_news(process)
 
     def reader_word(self, edge: int) -> int:
         """Return the word about an edge's reader; `Peer.from_word` reads it."""

@@ -144,8 +144,10 @@ class Detector:
         self._facts = facts
         self._form = form
         self._trial = trial
-        self._confidence = confidence
-        self._iou = iou
+        self.confidence = confidence
+        """Least confidence of a box; may be changed between two pictures."""
+        self.iou = iou
+        """Boxes of a class that overlap by more are one object; may be changed as well."""
         self._has_told_names = False
         self._letterbox = self._make_letterbox()
 
@@ -204,7 +206,7 @@ class Detector:
                 return Found(no_boxes(), classes=classes_of(np.asarray(raw[0])[0]))
             before = self.reading
             try:
-                found = self._trial.look(raw, self._confidence)
+                found = self._trial.look(raw, self.confidence)
             except ModelError as error:
                 raise ModelError(f"{self.model_path}: {error}") from error
             if found is not None:
@@ -243,9 +245,9 @@ class Detector:
         if not reading.layout.needs_suppression:
             candidates = sort_by_confidence(candidates)
         elif is_oriented:
-            candidates = suppress_oriented(candidates, self._iou)
+            candidates = suppress_oriented(candidates, self.iou)
         else:
-            candidates = suppress(candidates, self._iou)
+            candidates = suppress(candidates, self.iou)
         if is_oriented:
             boxes, oriented = oriented_onto_frame(candidates, ratios, *size)
             self._check_names(boxes[:, 5])

@@ -134,6 +134,8 @@ def _answer_all(
         if detector is None:
             detector = open_detector(SCENE_KEY in event.metadata)
             _tell_outputs(detector, asked)
+        detector.confidence = node.parameter("confidence", detector.confidence)
+        detector.iou = node.parameter("iou", detector.iou)
         started_ns = clock()
         found = detector.look(picture, with_masks="masks" in asked)
         detect_ns = clock() - started_ns

@@ -41,7 +41,8 @@ def run(node: NodeLike, steps: Steps, encoding: str = "bgr8", jpeg_quality: int 
             try:
                 image = steps.apply(picture_of(event.value, event.metadata))
                 metadata = _metadata(event, image, encoding, keeps_places=not steps.moves_pixels)
-                node.send_output(IMAGE_OUTPUT, _encoded(image, encoding, jpeg_quality), metadata)
+                quality = node.parameter("jpeg_quality", jpeg_quality)
+                node.send_output(IMAGE_OUTPUT, _encoded(image, encoding, quality), metadata)
             except (NoPictureError, CorruptSampleError, TransformError) as error:
                 warnings.warn(f"input '{event.id}': {error}; left out, and not said again")
                 continue

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             closing(open_source(source, wanted, loop=options.loop)) as frames,
         ):
             sender = FrameSender(node, Encoding(options.encoding), options.jpeg_quality)
-            run(node, frames, sender)
+            run(node, frames, sender, options.fps)
             logger.info("%s", sender.summary())
     except DoraRtError as error:
         logger.error("%s", error)

@@ -86,6 +86,7 @@ class Camera:
         self._failed_retrieves = 0
         self._black_pictures: int | None = 0
         self._error: SourceError | None = None
+        self._asked_fps: float | None = None
 
     def start(self) -> None:
         """Start the thread that opens the camera and grabs its frames."""
@@ -132,6 +133,12 @@ class Camera:
                 self._is_lent = False
                 self._condition.notify_all()
 
+    def set_fps(self, fps: float | None) -> None:
+        """Ask for another rate before the next frame, and again whenever the camera is opened."""
+        with self._condition:
+            # None and 0 are what a camera cannot be asked for: the rate that was asked for first.
+            self._asked_fps = fps or self._wanted_format.fps or None
+
     def close(self) -> None:
         """Stop grabbing; a read that blocks is left to its daemon thread and not waited for."""
         self._closed.set()
@@ -171,11 +178,16 @@ class Camera:
         """Grab frames; return the reason why there are no more, or None after `close`."""
         failures = 0
         frames = 0
+        set_fps: float | None = None
         last_good_ns = self._clock()
         while not self._closed.is_set():
             with self._condition:
                 self._condition.wait_for(self._may_grab)
                 self._is_grabbing = True
+                asked_fps = self._asked_fps
+            if asked_fps is not None and asked_fps != set_fps:
+                set_fps = asked_fps
+                self._ask_for_fps(capture, asked_fps)
             was_grabbed = grab(capture)
             now_ns = self._clock()
             with self._condition:
@@ -263,6 +275,15 @@ class Camera:
     def _has_delivered(self, capture: Capture) -> bool:
         with self._condition:
             return self._capture is capture
+
+    def _ask_for_fps(self, capture: Capture, fps: float) -> None:
+        """Ask for another rate; runs in the grab thread, which has the capture now."""
+        try:
+            is_set = capture.set(cv2.CAP_PROP_FPS, fps)
+        except cv2.error:
+            is_set = False
+        if not is_set:
+            logger.warning("camera %s: it does not change its rate to %g fps", self._name, fps)
 
     def _tell_format(self, capture: Capture) -> None:
         got = describe_format(capture)

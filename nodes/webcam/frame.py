@@ -49,6 +49,9 @@ class FrameSource(Protocol):
         wait (a file, not a camera) returns them all.
         """
 
+    def set_fps(self, fps: float | None) -> None:
+        """Go on at another rate; None: at that of the source itself; 0: a file at full speed."""
+
     def close(self) -> None:
         """Close the device or file."""
 

@@ -76,6 +76,7 @@ class NetworkSource:
         self._may_be_picture = url.lower().startswith(("http://", "https://"))
         self._camera = Camera(without_secrets(url), self._open, wanted)
         self._source: FrameSource = self._camera
+        self._fps = wanted.fps
         self._camera.start()
 
     @property
@@ -98,8 +99,15 @@ class NetworkSource:
             except FoundError as found:
                 self._camera.close()
                 self._source = found.source
+                if self._fps != self._wanted.fps:
+                    self._source.set_fps(self._fps)
         with self._source.frame(timeout_s, newest=newest) as frame:
             yield frame
+
+    def set_fps(self, fps: float | None) -> None:
+        """Go on at another rate, whatever answers there."""
+        self._fps = fps
+        self._source.set_fps(fps)
 
     def close(self) -> None:
         """Close the connection."""
@@ -250,8 +258,10 @@ class SnapshotCapture:
         return known.get(propId, 0.0)
 
     def set(self, propId: int, value: float) -> bool:  # noqa: N803 - OpenCV's name
-        """Return False: there is nothing to ask for."""
-        return False
+        """Set how often it is fetched; nothing else can be asked for."""
+        if propId == cv2.CAP_PROP_FPS:
+            self._fps = value
+        return propId == cv2.CAP_PROP_FPS
 
     def release(self) -> None:
         """Do nothing: there is no connection between two pictures."""

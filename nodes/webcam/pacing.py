@@ -46,6 +46,12 @@ class Pacer:
         newest_due = int((now_ns - self._started_ns) * self._fps / 1e9)
         return self._give(max(self._next, newest_due) if newest else self._next)
 
+    def set_fps(self, fps: float) -> None:
+        """Go on at another rate: the next frame is due one new step after now, and not before."""
+        self._fps = fps
+        if self._started_ns is not None and fps > 0:
+            self._started_ns = self._clock() - round((self._next - 1) * 1e9 / fps)
+
     def _give(self, number: int) -> int:
         self._next = number + 1
         return number

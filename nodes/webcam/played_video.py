@@ -93,6 +93,12 @@ class PlayedVideo:
         """
         yield self._take(timeout_s, newest=newest)
 
+    def set_fps(self, fps: float | None) -> None:
+        """Go on at another rate; None: at its own pace."""
+        self._fps = fps
+        # The next frame is due at once, and those behind it by the new rate.
+        self._started_ns = None
+
     def close(self) -> None:
         """Close the file."""
         self._capture.release()

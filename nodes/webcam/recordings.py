@@ -24,6 +24,7 @@ class Recording:
     ) -> None:
         self._clock = clock
         self._pacer = Pacer(fps, clock, sleep)
+        self._own_fps = fps
         self._is_finished = False
 
     @property
@@ -44,6 +45,10 @@ class Recording:
         if number is not None and not self._seek(number):
             self._is_finished = True
         yield None if number is None or self._is_finished else self._make_frame(number)
+
+    def set_fps(self, fps: float | None) -> None:
+        """Go on at another rate; None: at the one at which it began."""
+        self._pacer.set_fps(self._own_fps if fps is None else fps)
 
     def close(self) -> None:
         """Close the file, if there is one."""

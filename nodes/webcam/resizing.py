@@ -39,6 +39,10 @@ class ResizedSource:
         with self._source.frame(timeout_s, newest=newest) as frame:
             yield None if frame is None else self._resized(frame)
 
+    def set_fps(self, fps: float | None) -> None:
+        """Let the source go on at another rate."""
+        self._source.set_fps(fps)
+
     def close(self) -> None:
         """Close the source."""
         self._source.close()

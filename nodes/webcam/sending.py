@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from enum import Enum
 
 import cv2
@@ -112,9 +113,8 @@ class FrameSender:
         except SizeChangedError as changed:
             self._tell_size_change(frame, changed.image)
             image = changed.image
-        was_encoded, jpeg = cv2.imencode(
-            ".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self._jpeg_quality]
-        )
+        quality = self._node.parameter("jpeg_quality", self._jpeg_quality)
+        was_encoded, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
         if not was_encoded:
             height, width, _ = image.shape
             raise SourceError(f"a picture of {width}x{height} cannot be encoded as JPEG")
@@ -130,26 +130,50 @@ class FrameSender:
         )
 
 
-def run(node: NodeLike, source: FrameSource, sender: FrameSender) -> None:
-    """Send the newest frame for each event of any input; every new frame if no input is wired."""
+def run(node: NodeLike, source: FrameSource, sender: FrameSender, fps: float | None = None) -> None:
+    """Send the newest frame for each event of any input; every new frame if no input is wired.
+
+    `fps` is the rate at which the source was opened: the parameter of that name changes it.
+    """
+    paced = _Paced(node, source, fps)
     try:
         if node.input_ids():
-            _send_on_events(node, source, sender)
+            _send_on_events(node, paced, sender)
         else:
-            _send_all(node, source, sender)
+            _send_all(node, paced, sender)
     except NodeClosedError:
         # The stop may come between the look at it and the sending; it is no error.
         logger.debug("told to stop while sending")
 
 
-def _send_on_events(node: NodeLike, source: FrameSource, sender: FrameSender) -> None:
+class _Paced:
+    """A source at the rate that the parameter `fps` has at the moment."""
+
+    def __init__(self, node: NodeLike, source: FrameSource, fps: float | None) -> None:
+        self._node = node
+        self._source = source
+        self._first_fps = self._fps = fps
+
+    @property
+    def is_finished(self) -> bool:
+        return self._source.is_finished
+
+    def frame(self, timeout_s: float, *, newest: bool) -> AbstractContextManager[Frame | None]:
+        fps = self._node.parameter("fps", self._first_fps)
+        if fps != self._fps:
+            self._fps = fps
+            self._source.set_fps(fps)
+        return self._source.frame(timeout_s, newest=newest)
+
+
+def _send_on_events(node: NodeLike, source: _Paced, sender: FrameSender) -> None:
     while not source.is_finished and node.next() is not None:
         with source.frame(_TICK_PATIENCE_S, newest=True) as frame:
             if frame is not None:
                 sender.send(frame)
 
 
-def _send_all(node: NodeLike, source: FrameSource, sender: FrameSender) -> None:
+def _send_all(node: NodeLike, source: _Paced, sender: FrameSender) -> None:
     # A recording's clock runs from its first frame on, which must not wait for its readers.
     wait_for_start(node, OUTPUT)
     while not source.is_finished and not node.is_stopped():

@@ -106,7 +106,7 @@ class Dashboard:
         finally:
             connection.close()
 
-    def act(self, path: str, **fields: str) -> Answer:
+    def act(self, path: str, **fields: Any) -> Answer:
         origin = f"http://{self.host}"
         return self.ask(path, method="POST", body=json.dumps(fields), Origin=origin)
 

@@ -34,7 +34,10 @@ TIME = "is not a time above 0: write 10s, 500ms, 5m or 1h30m"
             41,
             ("", "the following arguments are required: FILE"),
             ("flow.yml --frobnicate", "unrecognized arguments: --frobnicate"),
-            ("flow.yml other.yml", "unrecognized arguments: other.yml"),
+            (
+                "flow.yml other.yml",
+                "argument NAME=VALUE: 'other.yml' is no argument of a file: write NAME=VALUE",
+            ),
         ),
         *numbered(
             42,

@@ -362,7 +362,7 @@ def test_word_that_yaml_takes_for_something_else(line: str, message: str) -> Non
             "4:3: unknown key 'colour' in node 'plot'; allowed are: path, module, operator, "
             "operators, custom, ros2, args, inputs, outputs, input_types, output_types, "
             "output_metadata, pattern, api, sync, runtime, params, id, name, description, env, "
-            "build, send_stdout_as, "
+            "build, parameters, enabled, send_stdout_as, "
             "send_logs_as, min_log_level, max_log_size, max_rotated_files, machine, "
             "restart, max_restarts, restart_delay, max_restart_delay, restart_window, "
             "startup_timeout, heartbeat_timeout, stop_grace, on_exit, without_readers, "
@@ -383,7 +383,7 @@ def test_word_that_yaml_takes_for_something_else(line: str, message: str) -> Non
         (
             "nodes:\n- {id: plot, path: a.py}\ncolour: red\n",
             "3:1: unknown key 'colour' in the dataflow; allowed are: nodes, machines, machine, "
-            "env, strict_types, type_rules, version",
+            "env, arguments, strict_types, type_rules, version",
         ),
         (
             "nodes:\n- id: plot\n  path: a.py\n  restart_polcy: always\n",

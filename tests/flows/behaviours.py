@@ -18,6 +18,7 @@ import pyarrow as pa
 from dora_rt.event import TELEMETRY_KEY, Change, Event, InputClosed
 
 INPUT, OUTPUT = "in", "out"
+PARAMETERS = {"x": 0.5, "names": ["a", "b"], "is_on": True, "text": "é"}
 TRANSPOSED = np.arange(6, dtype=np.int16).reshape(2, 3).T
 GIVEN: list[tuple[Any, dict[str, Any] | None]] = [
     (b"bytes", {"number": 1, "list": [1, {"a": None}]}),
@@ -73,6 +74,21 @@ def receive_changes(node: Any) -> object:
         if isinstance(event, InputClosed):
             ends.append([event.id, event.is_final])
     return [ends, node.next_event()]
+
+
+def have_parameters(node: Any) -> object:
+    changed = node.parameters()
+    changed["names"].append("mine")
+    given = [node.parameter(name) for name in PARAMETERS]
+    given[1].append("mine")
+    return [
+        node.parameters(),
+        [node.parameter(name) for name in PARAMETERS],
+        node.parameter("none", None),
+        node.parameter("x", "a default"),
+        refusal(lambda: node.parameter("none")),
+        refusal(lambda: node.parameter(1)),
+    ]
 
 
 def have_an_event(node: Any) -> object:
@@ -211,9 +227,14 @@ def dora_receive(node: Any) -> object:
         if event["type"] == "INPUT"
         else [event["type"], event["id"]]
         for event in node
-        if event["type"] != "INPUT_CLOSED"
+        if event["type"] not in ("INPUT_CLOSED", "PARAM_UPDATE")
     ]
     return [events[-1], len(events), node.next(), node.try_recv(), node.is_empty()]
+
+
+def dora_parameters(node: Any) -> object:
+    events = [node.next() for _ in PARAMETERS]
+    return sorted(events, key=lambda event: event["id"])
 
 
 def dora_send(node: Any) -> object:
@@ -225,11 +246,12 @@ def dora_send(node: Any) -> object:
 BEHAVIOURS = {
     one.__name__: one
     for one in (
-        ids, receive, receive_changes, have_an_event, send, be_refused, lend, close, stop,
+        ids, receive, receive_changes, have_parameters, have_an_event, send, be_refused, lend,
+        close, stop,
     )
 }  # fmt: skip
 SESSION_BEHAVIOURS = {"close_one_output": close_one_output}
-DORA_BEHAVIOURS = {one.__name__: one for one in (dora_receive, dora_send)}
+DORA_BEHAVIOURS = {one.__name__: one for one in (dora_receive, dora_parameters, dora_send)}
 
 
 def main(name: str) -> None:

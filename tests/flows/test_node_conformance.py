@@ -24,6 +24,7 @@ from tests.flows.behaviours import (
     GIVEN,
     INPUT,
     OUTPUT,
+    PARAMETERS,
     SESSION_BEHAVIOURS,
     seen,
 )
@@ -47,7 +48,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         inputs = [f"{name}: {{source: {name}/out, {QUEUE}}}" for name in names]
         nodes += [
             f"{{id: {name}, {program}: {name}, outputs: [out], inputs: {{in: {{source: feed/out, "
-            f"{QUEUE}}}}}}}"
+            f"{QUEUE}}}}}, parameters: {json.dumps(PARAMETERS)}}}"
             for name in names
         ]
         nodes.append(f"{{id: keep, {program}: keep, inputs: {{{', '.join(inputs)}}}}}")
@@ -76,7 +77,13 @@ def kept(real: Path, name: str) -> Any:
 def fake_node(name: str) -> FakeNode:
     events = [make_event(INPUT, *given, seq=seq) for seq, given in enumerate(GIVEN)]
     closed = InputClosed(INPUT, is_final=True)
-    return FakeNode([*events, closed], node_id=name, input_ids=(INPUT,), output_ids=(OUTPUT,))
+    return FakeNode(
+        [*events, closed],
+        node_id=name,
+        input_ids=(INPUT,),
+        output_ids=(OUTPUT,),
+        parameters=PARAMETERS,
+    )
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
@@ -104,6 +111,9 @@ def test_the_behaviours_see_what_they_are_to_see(real: Path):
     assert set(observed(real, "close")[0]) == {"NodeClosedError", "UnknownOutputError"}
     assert observed(real, "stop")[1] == ["SentAfterStopError"] * 2
     assert len(kept(real, "send")) == len(GIVEN) + 2
+    values = list(PARAMETERS.values())
+    assert observed(real, "have_parameters")[:2] == [PARAMETERS, values]
+    assert observed(real, "have_parameters")[4] == "UnknownParameterError"
     assert [one[0][2] for one in kept(real, "lend")][:2] == ["[[7, 7, 7], [7, 7, 7]]", "[1, 1]"]
 
 
@@ -114,6 +124,13 @@ def test_mock_node_gives_a_loop_what_a_node_of_dora_gives(real: Path):
 
     real_last, real_count, *real_rest = observed(real, "dora_receive")
     assert (last, count, rest) == (real_last, real_count, real_rest)
+
+
+def test_mock_node_gives_parameters_as_a_node_of_dora_gets_them(real: Path):
+    update = {"type": "PARAM_UPDATE", "kind": "dora"}
+    given = [{**update, "id": name, "value": value} for name, value in PARAMETERS.items()]
+
+    assert DORA_BEHAVIOURS["dora_parameters"](MockNode(given)) == observed(real, "dora_parameters")
 
 
 def test_mock_node_keeps_what_a_node_of_dora_sends(real: Path):
@@ -179,6 +196,7 @@ PUBLIC = [
     Node.send_output,
     Node.loan,
     Node.stop_dataflow,
+    Node.parameter,
     Loan.send,
     Loan.cancel,
     Event.metadata,

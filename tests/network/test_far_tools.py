@@ -150,6 +150,27 @@ def ask(machines: TwoMachines, here: str, request: str, **fields: object) -> dic
         return connection.ask(request, **fields)[0]
 
 
+def test_parameters_of_a_node_on_another_machine_are_set_listed_and_saved(
+    machines: TwoMachines,
+):
+    done = machines.on("laptop", "param", "set", "camera", "gain", "5")
+    own = machines.on("laptop", "param", "set", "sink", "word", "yes")
+
+    assert (done.exit_code, done.out) == (0, "camera.gain = 5\n")
+    assert own.exit_code == 0
+    for machine in MACHINES:
+        assert machines.on(machine, "param", "get", "camera", "gain").out == "5\n"
+        listed = machines.on(machine, "param", "list").out.splitlines()
+        assert sorted(line.split() for line in listed) == [
+            ["camera.gain", "5"],
+            ["sink.word", '"yes"'],
+        ]
+        assert "camera:\n  gain: 5\n" in machines.on(machine, "param", "save").out
+    assert machines.on("laptop", "param", "delete", "camera", "gain").out == "camera.gain is gone\n"
+    refused = machines.on("laptop", "param", "get", "camra", "gain")
+    assert (refused.exit_code, "'camra'" in refused.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("request_", "fields", "refusal"),
     [

@@ -10,8 +10,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dora_rt.event import Change, Event, InputClosed, MatchedEvents, SourceRestarted
-from dora_rt.node.dora_events import change_event, input_event, stop_event, timeout_event
+from dora_rt.event import (
+    Change,
+    Event,
+    InputClosed,
+    MatchedEvents,
+    ParameterChanged,
+    SourceRestarted,
+)
+from dora_rt.node.dora_events import (
+    change_event,
+    input_event,
+    parameter_event,
+    stop_event,
+    timeout_event,
+)
 from dora_rt.node.session import Session
 from dora_rt.transport.primitives.doorbell import deadline_after
 
@@ -143,6 +156,8 @@ class EventStream:
         if event is None:
             self._has_ended = True
             return stop_event(was_told=self._session.inbox.was_told_to_stop)
+        if isinstance(event, ParameterChanged):
+            return parameter_event(event)
         entry = self._inputs[event.id]
         if isinstance(event, InputClosed) and event.is_final:
             self._failures.suspect(entry)

@@ -171,6 +171,7 @@ async function showStatus(status) {
   showResult(status);
   showPictures(status);
   showLogChoice(status);
+  showParameters(status);
   await showGraph(status);
 }
 

@@ -21,7 +21,7 @@ VARIABLE_PREFIX = "PARAM_"
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _REFERENCE = re.compile(rf"\$(?:\{{{VARIABLE_PREFIX}([A-Z0-9_]+)\}}|{VARIABLE_PREFIX}([A-Z0-9_]+))")
 # Where a node of a module may refer to them.
-_KEYS = ("args", "env", "params")
+_KEYS = ("args", "env", "params", "parameters", "enabled")
 
 
 def read_parameters(fields: Fields, problems: Problems) -> dict[str, str]:

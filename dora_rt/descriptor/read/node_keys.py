@@ -12,6 +12,7 @@ from dora_rt.descriptor.read.logging_keys import (
     read_log_settings,
     with_line_outputs,
 )
+from dora_rt.descriptor.read.parameter_keys import read_parameters
 from dora_rt.descriptor.read.port_type_keys import PortTypes
 from dora_rt.descriptor.read.program_keys import read_content
 from dora_rt.descriptor.read.supervision_keys import Settings, read_settings
@@ -122,6 +123,7 @@ def read_node(
         api=_read_api(fields, kind),
         sync=sync,
         line_outputs=line_outputs,
+        parameters=read_parameters(fields, problems),
         place=fields.place_of("id"),
         machine=machine,
     )

@@ -18,7 +18,7 @@ from dora_rt.descriptor.tree.document import (
     YamlValue,
 )
 from dora_rt.descriptor.tree.keys import UNREAD
-from dora_rt.descriptor.tree.problems import Problems, quote
+from dora_rt.descriptor.tree.problems import Problems, did_you_mean, quote
 
 # `$${` is a way to write `${`; everything else after a dollar sign is left alone.
 _REFERENCE = re.compile(r"(?P<escaped>\$\$\{)|\$\{(?P<inside>[^}]*)(?P<end>\}?)")
@@ -29,17 +29,35 @@ _INSIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _ENV = "env"
 _HOST_VARIABLE = "__dora_env"
 # Their keys are names that the user chose, also such as are not read elsewhere.
-_OWN_NAMES = (_ENV, "inputs")
+_OWN_NAMES = (_ENV, "inputs", "parameters")
 
 
-def expand(root: YamlMapping, environ: Mapping[str, str], problems: Problems) -> YamlMapping:
-    """Expand all values that are read; what comes out is a string, whatever it looks like."""
-    return _Expansion(environ, problems).mapping(root, UNREAD)
+def expand(
+    root: YamlMapping,
+    environ: Mapping[str, str] | None,
+    problems: Problems,
+    arguments: Mapping[str, str] | None = None,
+) -> YamlMapping:
+    """Expand all values that are read; what comes out is a string, whatever it looks like.
+
+    Args:
+        root: the file, or a part of it.
+        environ: the environment; None leaves the variables as they are written.
+        problems: where to report.
+        arguments: those of the file, which go before the environment.
+    """
+    return _Expansion(environ, arguments or {}, problems).mapping(root, UNREAD)
 
 
 class _Expansion:
-    def __init__(self, environ: Mapping[str, str], problems: Problems) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None,
+        arguments: Mapping[str, str],
+        problems: Problems,
+    ) -> None:
         self._environ = environ
+        self._arguments = arguments
         self._problems = problems
         self._nbytes = 0
 
@@ -108,6 +126,10 @@ class _Expansion:
         return match[0] if text is None else text
 
     def _lookup(self, name: str, default: str | None, value: YamlScalar) -> str | None:
+        if name in self._arguments:
+            return self._arguments[name] or default or ""
+        if self._environ is None:
+            return None
         text = self._environ.get(name)
         # As in a shell: with a default, an empty variable counts as one that is not set.
         if default is not None:
@@ -116,6 +138,6 @@ class _Expansion:
             self._problems.spoil(
                 value.place,
                 f"environment variable {name} is not set",
-                f"set it, or use ${{{name}:-default}}",
+                did_you_mean(name, self._arguments) or f"set it, or use ${{{name}:-default}}",
             )
         return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _ONLINE_CORES = Path("/sys/devices/system/cpu/online")
@@ -21,6 +21,7 @@ class Host:
         folder: the folder of the dataflow file and of the paths in it.
         has_strict_types: whether types that do not fit are errors, whatever the file says.
         machine: which machine of the file it is; None: it runs all of it.
+        arguments: what is given for `arguments:` of the file.
     """
 
     environ: Mapping[str, str] | None = None
@@ -29,6 +30,7 @@ class Host:
     folder: Path | None = None
     has_strict_types: bool = False
     machine: str | None = None
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, machine: str | None) -> Host:
         """Return the computer that a node refers to: nothing is known of another machine."""
@@ -43,6 +45,7 @@ def this_host(
     *,
     has_strict_types: bool = False,
     machine: str | None = None,
+    arguments: Mapping[str, str] | None = None,
 ) -> Host:
     """Look at the computer that this process runs on."""
     memory_nbytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -53,6 +56,7 @@ def this_host(
         folder,
         has_strict_types,
         machine,
+        arguments or {},
     )
 
 

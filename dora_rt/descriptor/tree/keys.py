@@ -37,9 +37,13 @@ _PYTHON_ONLY = "only Python operators run here"
 
 # Where a node runs, in dora's words.
 _DEPLOYMENT = ("deploy", "_unstable_deploy")
+_OF_THE_NODE = ("parameters", "enabled", "machine", *_DEPLOYMENT)
 
 ROOT = Vocabulary(
-    keys=("nodes", "machines", "machine", "env", "strict_types", "type_rules", "version"),
+    keys=(
+        *("nodes", "machines", "machine", "env", "arguments"),
+        *("strict_types", "type_rules", "version"),
+    ),
     synonyms=_DEPLOYMENT,
     noted={
         "communication": "'communication' is not needed, "
@@ -54,7 +58,7 @@ ROOT = Vocabulary(
     refused={
         "module": "this file is a module; name it in a dataflow, as 'module: file.yml' of a node",
     },
-    misnomers={"node": "nodes"},
+    misnomers={"node": "nodes", "args": "arguments", "params": "arguments"},
 )
 
 _NODE_NOTED = {
@@ -81,7 +85,11 @@ KEYS_BESIDE: Mapping[str, tuple[str, ...]] = {
     "ros2": ("inputs", "outputs", *TYPE_KEYS),
 }
 
-NODE_IDENTITY = ("id", "name", "description", "env", "build", *LOG_KEYS, "machine")
+NODE_IDENTITY = (
+    *("id", "name", "description", "env", "build", "parameters", "enabled"),
+    *LOG_KEYS,
+    "machine",
+)
 
 # Of the process in which a node runs, whatever its kind.
 NODE_SETTINGS = (
@@ -127,7 +135,7 @@ CUSTOM = Vocabulary(
     },
     refused=_NODE_REFUSED,
     misnomers=dict.fromkeys(("path", "python", "file", "command"), "source"),
-    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values(), "machine", *_DEPLOYMENT),
+    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values(), *_OF_THE_NODE),
 )
 
 OPERATOR = Vocabulary(
@@ -139,7 +147,7 @@ OPERATOR = Vocabulary(
     noted={key: why for key, why in _NODE_NOTED.items() if key == "output_framing"},
     refused={"shared-library": _PYTHON_ONLY, "wasm": _PYTHON_ONLY},
     misnomers=dict.fromkeys(("path", "source", "file", "run"), "python"),
-    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values(), "machine", *_DEPLOYMENT),
+    misplaced=(*NODE_SETTINGS, *SETTING_SYNONYMS.values(), *_OF_THE_NODE),
 )
 
 PYTHON_SOURCE = Vocabulary(
@@ -164,6 +172,21 @@ ROS2_QOS = Vocabulary(
 ROS2_TRANSPORT = Vocabulary(keys=("kind", "compatibility", "config_uri"))
 
 SYNC = Vocabulary(keys=("slop_ms", "inputs", "depth"), misnomers={"slop": "slop_ms"})
+
+_OF_A_VALUE = {
+    **dict.fromkeys(("minimum", "least", "low", "from"), "min"),
+    **dict.fromkeys(("maximum", "most", "high", "to"), "max"),
+    **dict.fromkeys(("options", "enum", "values", "one_of"), "choices"),
+    **dict.fromkeys(("description", "about", "doc"), "help"),
+}
+PARAMETER = Vocabulary(
+    keys=("value", "min", "max", "choices", "help"),
+    misnomers={**dict.fromkeys(("default", "initial"), "value"), **_OF_A_VALUE},
+)
+ARGUMENT = Vocabulary(
+    keys=("default", "min", "max", "choices", "help"),
+    misnomers={**dict.fromkeys(("value", "initial"), "default"), **_OF_A_VALUE},
+)
 
 INPUT = Vocabulary(
     keys=(
@@ -208,7 +231,9 @@ DEPLOY = Vocabulary(
 MODULE_FILE = Vocabulary(keys=("module", "nodes", "build"))
 MODULE_HEADER = Vocabulary(keys=("name", "description", "inputs", "inputs_optional", "outputs"))
 _INNER = "it belongs to the nodes of the module"
-_OF_MODULE_NODES = ("id", "name", "description", "module", "inputs", "params", "machine")
+_OF_MODULE_NODES = (
+    *("id", "name", "description", "module", "inputs", "params", "machine", "enabled"),
+)
 MODULE_NODE = Vocabulary(
     keys=_OF_MODULE_NODES,
     refused={key: _INNER for key in (*NODE.keys, *NODE.synonyms) if key not in _OF_MODULE_NODES},

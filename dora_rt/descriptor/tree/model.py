@@ -8,6 +8,7 @@ from enum import Enum
 from dora_rt.log_record import LogLevel
 from dora_rt.network.gateway_plan import OverNetwork
 from dora_rt.node_config import Api, QueuePolicy
+from dora_rt.node_parameters import Parameter
 
 DYNAMIC = "dynamic"
 DEFAULT_QUEUE_SIZE = 10
@@ -264,6 +265,8 @@ class Node:
     line_outputs: tuple[LineOutput, ...] = ()
     machine: str | None = None
     """Where it runs; None: the file has no `machines:`."""
+    parameters: tuple[Parameter, ...] | None = None
+    """None: the file declares none, and any may be set."""
 
     @property
     def is_dynamic(self) -> bool:

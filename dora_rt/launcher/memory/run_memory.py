@@ -97,6 +97,12 @@ class RunMemory:
         self._board.stop(process, comes_back=comes_back)
         self._doorbells[process].release()
 
+    def tell_parameters(self, process: int, version: int) -> None:
+        """Tell a process that its parameters have changed so often; their file is there."""
+        self._pass_fence()
+        self._board.set_parameters(process, version)
+        self._doorbells[process].release()
+
     def last_beat_ns(self, process: int) -> int:
         """Return when a process with a heartbeat last showed that it is alive."""
         return self._pulses[process][0]

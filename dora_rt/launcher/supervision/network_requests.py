@@ -13,7 +13,7 @@ from typing import Any
 
 from dora_rt.launcher.node_output.log_tail import LogPosition, read_on, read_tail
 from dora_rt.launcher.requests import Answer, Asker, Requester
-from dora_rt.launcher.supervision import status, stop_restart
+from dora_rt.launcher.supervision import parameter_requests, status, stop_restart
 from dora_rt.launcher.supervision.run_parts import Run
 
 FarAnswer = Callable[[Asker, dict[str, Any]], None]
@@ -66,6 +66,9 @@ class NetworkRequests:
             "stop": partial(stop_restart.stop, run),
             "restart": partial(stop_restart.restart, run),
             "logs": partial(logs, run),
+            "parameters": partial(parameter_requests.list_all, run),
+            "set_parameter": partial(parameter_requests.set_value, run),
+            "delete_parameter": partial(parameter_requests.delete, run),
         }
 
     def routed(self, answers: Mapping[str, Answer]) -> dict[str, Answer]:

@@ -14,6 +14,7 @@ from dora_rt.launcher.node_output.router import LineRouter
 from dora_rt.launcher.processes.starter import Starter
 from dora_rt.launcher.supervision.far_machines import FarMachines
 from dora_rt.launcher.supervision.node_state import SupervisedNode
+from dora_rt.launcher.supervision.parameter_store import ParameterStore
 from dora_rt.launcher.supervision.start_barrier import StartBarrier
 from dora_rt.launcher.supervision.stop_ladder import StopLadder
 from dora_rt.launcher.systemd_notify import Notifier
@@ -38,6 +39,7 @@ class Run:
         notifier: tells systemd.
         clock: `time.monotonic_ns`.
         far: the other machines of the dataflow; None: there are none.
+        parameters: the values of the nodes' parameters.
     """
 
     plan: Plan
@@ -52,6 +54,7 @@ class Run:
     notifier: Notifier
     clock: Callable[[], int]
     far: FarMachines | None
+    parameters: ParameterStore
 
     @classmethod
     def of(
@@ -86,6 +89,7 @@ class Run:
             notifier,
             clock,
             far,
+            ParameterStore(plan.processes, memory, starter.facts.description_path),
         )
 
     @property

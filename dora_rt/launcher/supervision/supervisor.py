@@ -16,7 +16,12 @@ from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.processes.starter import NodeStartError
 from dora_rt.launcher.requests import Answer, Requester, RequestSocket
 from dora_rt.launcher.signals import SignalRecorder
-from dora_rt.launcher.supervision import dynamic_nodes, status, stop_restart
+from dora_rt.launcher.supervision import (
+    dynamic_nodes,
+    parameter_requests,
+    status,
+    stop_restart,
+)
 from dora_rt.launcher.supervision.crossing_edges import crossing_reports
 from dora_rt.launcher.supervision.far_machines import FarMachines
 from dora_rt.launcher.supervision.network_requests import NetworkRequests
@@ -93,6 +98,7 @@ class Supervisor:
         self._selector.register(run.starter.status_read, selectors.EVENT_READ, self._read_statuses)
         try:
             dynamic_nodes.announce(run)
+            run.parameters.begin()
             self._begin_all()
             # Programs without ports never say that they are ready, so no event may come.
             self._keep_time(run.clock())
@@ -113,6 +119,9 @@ class Supervisor:
             "follow": run.output.follow,
             "stop": partial(stop_restart.stop, run),
             "restart": partial(stop_restart.restart, run),
+            "parameters": partial(parameter_requests.list_all, run),
+            "set_parameter": partial(parameter_requests.set_value, run),
+            "delete_parameter": partial(parameter_requests.delete, run),
             "attach": partial(dynamic_nodes.attach, run),
             "leave": partial(dynamic_nodes.leave, run),
         }

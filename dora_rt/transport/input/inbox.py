@@ -11,6 +11,7 @@ from dora_rt.errors import NodeClosedError
 from dora_rt.event import Change, Event, InputClosed, InputRecovered, SourceRestarted
 from dora_rt.node_config import InputConfig, NodeConfig
 from dora_rt.transport.board import Board
+from dora_rt.transport.input.parameter_values import ParameterValues
 from dora_rt.transport.input.subscriber import Subscriber
 from dora_rt.transport.input.timers import InputTimeout, Timer
 from dora_rt.transport.output.publisher import Publisher
@@ -39,6 +40,8 @@ class Inbox(InboxCore):
         self._news_view = board.news_view(config.number)
         self._heard = 0
         self._is_stopped = False
+        self.parameters = ParameterValues(config, board)
+        """The parameters of this process."""
         self.publishers: tuple[Publisher, ...] = ()
         """Publishers of this process: they learn here of readers that come and go between sends."""
         self._start_ns = 0  # as soon as it is known
@@ -70,7 +73,8 @@ class Inbox(InboxCore):
         self._receiving = threading.Lock()
         self._is_closed = False
         self._is_woken = False
-        # True if the next loop must check `_is_closed`, `_is_woken` or the heartbeat.
+        # True if the next loop must check `_is_closed`, `_is_woken`, the heartbeat or what of the
+        # parameters the program was not told yet.
         self._has_pending_calls = self._pulse is not None
 
     @property
@@ -199,8 +203,14 @@ class Inbox(InboxCore):
         while True:
             if self._has_pending_calls:
                 self._answer_calls()
+                if self.parameters.has_untold:
+                    change = self.parameters.take_change()
+                    if change is not None:
+                        return change
             if self._news_view[0] != self._heard:
                 self.hear_news()
+                if self.parameters.has_untold:
+                    continue
             if self._is_stopped:
                 self.was_told_to_stop = self.has_ended = True
                 return None
@@ -232,11 +242,18 @@ class Inbox(InboxCore):
             self._is_stopped = True
         for publisher in self.publishers:
             publisher.notice_readers()
+        if self.parameters.refresh():
+            self._has_pending_calls = True
         self._heard = heard
+
+    def tell_all_parameters(self) -> None:
+        """Let the values that all parameters have come as changes first, as in dora."""
+        self.parameters.forget_told()
+        self._has_pending_calls = True
 
     def _answer_calls(self) -> None:
         # Before the looks, so that no call that comes between two of them is forgotten.
-        self._has_pending_calls = self._pulse is not None
+        self._has_pending_calls = self._pulse is not None or self.parameters.has_untold
         if self._is_closed:
             self._has_pending_calls = True
             raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
