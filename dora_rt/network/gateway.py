@@ -457,7 +457,9 @@ class Gateway:
             if peer.is_connected:
                 self._tell_peer(name, {"bye": "its run has ended"})
         self._tell_launcher(
-            **self._control.news(time.monotonic_ns()), network=self.status().to_json()
+            **self._control.news(time.monotonic_ns()),
+            network=self.status().to_json(),
+            has_settled=True,
         )
 
     def _close(self) -> None:
