@@ -58,8 +58,11 @@ class FlowControl:
 
     @property
     def all_are_final(self) -> bool:
-        """Whether no other machine that is there has something to count any more."""
-        return all(peer.is_final or not peer.is_connected for peer in self._peers.values())
+        """Whether the last accounts of all machines that are there are known to both ends."""
+        return all(
+            (peer.is_final and peer.has_heard_final) or not peer.is_connected
+            for peer in self._peers.values()
+        )
 
     def hear_launcher(self, told: Mapping[str, Any]) -> None:
         """Take a line of the launcher here."""
@@ -94,8 +97,8 @@ class FlowControl:
                 self._tell(name, {"stop": "it is stopping"})
 
     def note_news(self) -> None:
-        """Note that the launcher should hear something soon."""
-        self.has_news = self.has_news or self.is_final
+        """Note that the launcher and the others should hear something now."""
+        self.has_news = True
 
     def news(self, now_ns: int) -> dict[str, Any]:
         """Return what to tell the launcher, beside what is known of all machines and streams."""

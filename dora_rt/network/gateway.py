@@ -340,8 +340,8 @@ class Gateway:
             for one in self._to(name):
                 one.window.round_trip_ns = peer.clock.round_trip_ns
         elif "counts" in told:
-            peer.hear_counts(told)
-            self._control.note_news()
+            if peer.hear_counts(told):
+                self._control.note_news()
         elif "ask" in told:
             self._requests.take_ask(name, told)
         elif "reply" in told:
@@ -440,7 +440,11 @@ class Gateway:
     def _tell_counts(self) -> None:
         for name, peer in self.peers.items():
             if peer.is_connected:
-                message = {"counts": self._books.told_to(name), "is_final": self._control.is_final}
+                message = {
+                    "counts": self._books.told_to(name),
+                    "is_final": self._control.is_final,
+                    "heard_final": peer.is_final,
+                }
                 self._tell_peer(name, message)
 
     def _say_goodbye(self) -> None:

@@ -65,6 +65,8 @@ class Peer:
         """By streams: what the inputs of runs of it that are over had taken, as it told last."""
         self.is_final = False
         """Whether those do not change any more."""
+        self.has_heard_final = False
+        """Whether it has heard that those of this machine do not change any more."""
         self.why: str | None = None
         self._mine = {"version": WIRE_VERSION, "file": file_sha256, "run": run, "life": life}
         self._link = 1
@@ -103,7 +105,8 @@ class Peer:
         life, link = int(told["life"]), int(told["link"])
         if (life, link) != (self.life, self._its_link):
             if life != self.life:
-                self.has_ended = self.is_ready = self._is_refused = self.is_final = False
+                self.has_ended = self.is_ready = self._is_refused = False
+                self.is_final = self.has_heard_final = False
                 self.clock = ClockOffset()
             if self.is_connected:
                 changes += self._lose("its gateway was started again", now_ns)
@@ -144,14 +147,16 @@ class Peer:
         self._lose(why, now_ns)
         return [Change.ENDED]
 
-    def hear_counts(self, told: Mapping[str, Any]) -> None:
-        """Take in what it has counted."""
+    def hear_counts(self, told: Mapping[str, Any]) -> bool:
+        """Take in what it has counted; return whether it is nearer to its end than before."""
         counts = told["counts"]
         for number, fields in counts["leaving"].items():
             self.sent[int(number)] = SenderCounts.from_json(fields)
         for number, fields in counts["coming"].items():
             self.received[int(number)] = ReceiverCounts.from_json(fields)
-        self.is_final = bool(told["is_final"])
+        before = self.is_final, self.has_heard_final
+        self.is_final, self.has_heard_final = bool(told["is_final"]), bool(told["heard_final"])
+        return (self.is_final, self.has_heard_final) != before
 
     def obstacle(self) -> str | None:
         """Return why it cannot be asked anything; None if it can."""
@@ -214,9 +219,13 @@ class Peer:
 
     def _lose(self, why: str, now_ns: int) -> list[Change]:
         was_connected, self.is_connected = self.is_connected, False
-        self.why, self._since_ns = why, now_ns
+        # A machine that has told its last accounts has nothing more to say, and its goodbye may
+        # be cut off.
+        has_ended = self.is_final and was_connected
+        self.has_ended |= has_ended
+        self.why, self._since_ns = "its run has ended" if has_ended else why, now_ns
         if not was_connected:
             return []
         self._link += 1
         self._hello_ns = 0
-        return [Change.LOST]
+        return [Change.ENDED if has_ended else Change.LOST]

@@ -165,14 +165,20 @@ def test_far_launcher_that_is_killed_and_started_again_gets_the_rest_of_the_comm
 
     laptop.process.send_signal(signal.SIGKILL)
     laptop.process.wait()
+    eventually(lambda: not made.processes("laptop"), within_s=10)
+    first = made.received("got", "value")
     robot.wait_for("laptop is lost", within_s=5)
     again = made.start("laptop")
 
     report = robot.finish()
     again.finish()
-    values = made.received("got", "value")
+    rest = made.received("got", "value")[len(first) :]
     shown = f"{robot.output}\n{again.output}"
-    assert values == list(range(1000)), shown
+    # What a node had in its hands when it was killed, nobody can say whether it was done.
+    assert rest[0] in (len(first) - 1, len(first)), shown
+    assert [*first, *rest] == [*range(len(first)), *range(rest[0], 1000)], shown
+    value = edge(report, "sensor/value")
+    assert value["sent"] == value["delivered"] == 1000, shown
     image = edge(report, "camera/image")
     counted = image["delivered"] + image["dropped"] + image["network"] + image["unread"]
     assert counted == image["sent"] == 300, shown

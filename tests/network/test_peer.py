@@ -123,3 +123,15 @@ def test_late_word_of_an_earlier_life_changes_nothing() -> None:
 
     assert laptop.hear_gone(99, 1) == []
     assert laptop.is_connected
+
+
+def test_machine_that_has_told_its_last_accounts_has_ended_when_its_link_goes() -> None:
+    laptop, _ = connected()
+    counts = {"leaving": {}, "coming": {}}
+
+    assert laptop.hear_counts({"counts": counts, "is_final": True, "heard_final": False})
+    assert not laptop.hear_counts({"counts": counts, "is_final": True, "heard_final": False})
+    assert laptop.hear_counts({"counts": counts, "is_final": True, "heard_final": True})
+
+    assert laptop.hear_gone(laptop.life, 1) == [Change.ENDED]
+    assert laptop.status(1).state is MachineState.ENDED

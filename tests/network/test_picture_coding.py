@@ -150,6 +150,15 @@ def test_what_is_no_picture_crosses_as_it_is(value: Any) -> None:
     assert code(event(value), _JPEG).encoding is Encoding.ARRAY
 
 
+def test_picture_whose_metadata_make_no_sense_crosses_as_it_is() -> None:
+    broken = Event("in", picture(3), b"{no json", 0, 0, 0, 0)
+
+    coded = code(broken, _JPEG)
+
+    assert coded.encoding is Encoding.ARRAY
+    assert coded.metadata_json == b"{no json"
+
+
 def test_bytes_of_a_file_cross_as_they_are() -> None:
     done, content = cv2.imencode(".jpg", picture(3))
     assert done
