@@ -13,6 +13,8 @@ from dora_rt.node.session import Session
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.input.look_ahead import LookAhead
 from dora_rt.transport.output.origin import Stamp
+from dora_rt.transport.primitives import object_names
+from dora_rt.transport.primitives.shm import BusyError, find_semaphore
 from tests.harness.ring import Reader
 from tests.network.machines import Run
 
@@ -150,3 +152,34 @@ def test_ring_of_a_writer_that_was_killed_before_it_knew_the_reader_is_dry() -> 
         assert ahead.is_dry
         assert not writer.inbox.was_told_to_stop
         second.close()
+
+
+def test_ring_of_a_writer_that_was_killed_before_it_posted_is_dry_all_the_same() -> None:
+    with flowing(Reader(queue_size=5, policy=QueuePolicy.BLOCK)) as (run, writer, session):
+        ahead = LookAhead(run.run, session.inbox.hold("input"), time.monotonic_ns)
+        send(writer, b"1")
+        # It has counted the sample, and its token is not there.
+        edge = run.output.edges[0]
+        assert sum(take_token(run, slot) for slot in range(edge.slots)) == 1
+        run.memory.mark_dead(0, returns=True)
+        run.memory.renew(0)
+
+        event = ahead.read()
+
+        assert event is not None
+        assert not ahead.take(event.seq)
+        assert ahead.is_dry
+
+
+def take_token(run: Run, slot: int) -> bool:
+    """Take the token of a slot, if there is one."""
+    token = find_semaphore(object_names.token(run.run, 0, 0, slot))
+    if token is None:
+        return False
+    try:
+        token.acquire(0)
+    except BusyError:
+        return False
+    finally:
+        token.close()
+    return True
