@@ -17,15 +17,18 @@ SAY_COMPILER := 'import sys; sys.version_info < (3, 14) or print("On Python 3.14
 	or choose another Python: make run PYTHON=python3.13 (after make clean)")'
 
 # Where the libraries of a screen are missing (Raspberry Pi OS Lite, Ubuntu Server, a slim image)
-# the second command puts opencv-python-headless in the place of opencv-python.
+# the second command puts opencv-python-headless in the place of opencv-python. The last line says
+# whether there is compiled code; where there is no C compiler all works without.
 define install
 	@echo "installing dora_rt and what it needs into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable "$(1)" \
 		|| { $(BIN)/python -c $(SAY_COMPILER); exit 1; }
 	@$(BIN)/dora-rt doctor --repair-opencv
+	@echo "installed $$($(BIN)/python -m dora_rt --version)"
 endef
 
-.PHONY: help run check test lint soak prove prove-model bench bench-docs bench-gpu wheel wheels clean
+.PHONY: help run check test test-pure lint soak prove prove-model bench bench-docs bench-gpu \
+	wheel wheels clean
 
 help:
 	@echo "make run    see the demo: camera (or a drawn scene), detection, picture"
@@ -52,11 +55,15 @@ HOT_PATH_TESTS := tests/protocol tests/data_plane tests/compiled tests/fault/tes
 	tests/fault/test_corrupt_samples.py tests/flows/test_node_api.py
 
 # By file: many share one run. The long files come first, so that none is left for the end.
-test: $(VENV)/.installed-test lint
+test: $(VENV)/.installed-test
+	@# Beside each other, and before all others: the linters leave a core idle.
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-pure
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
-	@# Where there is compiled code, what stands on the hot path has to pass without it, too.
-	! $(BIN)/python -c 'from dora_rt.compiled import IS_COMPILED; assert IS_COMPILED' \
-		|| DORA_RT_PURE=1 $(BIN)/python -m pytest -n 3 --dist loadfile $(HOT_PATH_TESTS)
+
+# Where there is compiled code, what stands on the hot path has to pass without it, too.
+test-pure: $(VENV)/.installed-test
+	! $(BIN)/python -c 'from dora_rt.compiled import IS_COMPILED; assert IS_COMPILED' 2> /dev/null \
+		|| DORA_RT_PURE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile $(HOT_PATH_TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -67,7 +74,8 @@ lint: $(VENV)/.installed-test
 soak: $(VENV)/.installed-test
 	SOAK=1 $(BIN)/python -m pytest -rP --timeout 3600 tests/fault/test_endurance.py \
 		tests/flows/test_stress.py tests/fault/test_growth.py tests/fault/test_many_restarts.py \
-		tests/dora/test_hub_programs.py tests/flows/test_boxes_on_pictures.py
+		tests/dora/test_hub_programs.py tests/flows/test_boxes_on_pictures.py \
+		tests/nodes/test_ros2_cdr.py
 	$(BIN)/python -m tests.oldest
 
 prove: $(VENV)/.installed-test
@@ -75,6 +83,7 @@ prove: $(VENV)/.installed-test
 	$(BIN)/python -m tests.protocol --processes 2 --seconds 600 --mixed
 	DORA_RT_PURE=1 $(BIN)/python -m tests.protocol --processes 2 --seconds 1500
 	$(BIN)/python -m tests.protocol.mutants
+	$(BIN)/python -m tests.protocol.sanitized
 	$(MAKE) prove-model
 
 # The second command shows that the model can fail.

@@ -181,10 +181,19 @@ def isolated(tmp_path: Path) -> Iterator[IsolatedFlow]:
     isolated.close()
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def shared_browser() -> Iterator[Any]:
+    """Give the browser that the tests of a module share: to start takes it seconds."""
     with open_browser() as browser:
         yield browser
+
+
+@pytest.fixture
+def browser(shared_browser: Any) -> Iterator[Any]:
+    """Give a browser without pages; it keeps none of what the test opens."""
+    yield shared_browser
+    for context in shared_browser.contexts:
+        context.close()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 from dora_rt.doctor import opencv_repair
 from dora_rt.doctor.machine import OpenCv
 from dora_rt.doctor.opencv_repair import choose_wheel, repair_opencv
-from dora_rt.opencv import OLDEST, WHEELS, explain, repair_command
+from dora_rt.opencv import OLDEST, explain, repair_command
 from tests.harness.flow import Flow
 from tests.harness.verbs import COMMAND
 
@@ -158,7 +158,7 @@ class Pip:
         self._python = folder / "venv" / "bin" / "python"
         self._wheels = folder / "wheels"
         self._env = {**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self._wheels)}
-        (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
+        (self._site,) = (folder / "venv" / "lib").glob("python*/site-packages")
         # The packages of this Python, but for its OpenCV.
         visible = folder / "visible"
         visible.mkdir()
@@ -167,7 +167,7 @@ class Pip:
                 for found in base.glob(f"{name}*"):
                     if "dist-info" not in found.name and not (visible / found.name).exists():
                         (visible / found.name).symlink_to(found)
-        (site / "visible.pth").write_text(f"{visible}\n{ROOT}\n")
+        (self._site / "visible.pth").write_text(f"{visible}\n{ROOT}\n")
 
     def __call__(self, *words: str) -> str:
         return _run(self._python, "-m", "pip", *words, env=self._env)
@@ -178,8 +178,8 @@ class Pip:
 
     def start_anew(self) -> None:
         """Forget what an earlier test has offered and installed."""
-        shutil.rmtree(self._wheels, ignore_errors=True)
-        self("uninstall", "-q", "-y", *WHEELS)
+        for folder in (self._wheels, self._site / "cv2", *self._site.glob("opencv_*.dist-info")):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def offer(self, name: str, content: str) -> None:
         _make_wheel(self._wheels, name, content)

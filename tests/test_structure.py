@@ -6,9 +6,11 @@ import ast
 import configparser
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -181,29 +183,40 @@ def source(starts_programs: None, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="module")
-def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Build a wheel where there is no compiler; give it, and what was said."""
     folder = tmp_path_factory.mktemp("wheel")
-    build_wheel(source, folder, DORA_RT_PURE="1")
-    return next(folder.glob("*.whl"))
-
-
-def build_wheel(source: Path, folder: Path, **variables: str) -> str:
     pip = (sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "--wheel-dir", folder, source)
-    return run(*pip, **variables)
+    said = run(*pip, CC="/there/is/no/compiler", DORA_RT_PURE="0")
+    (wheel,) = folder.glob("*.whl")
+    return wheel, said
 
 
-def test_without_a_compiler_the_wheel_is_pure_and_that_is_said_in_one_line(
-    source: Path, tmp_path: Path
-):
-    said = build_wheel(source, tmp_path, CC="/there/is/no/compiler", DORA_RT_PURE="0")
+@pytest.fixture(scope="module")
+def wheel(build: tuple[Path, str]) -> Path:
+    return build[0]
 
-    (wheel,) = tmp_path.glob("*.whl")
+
+def test_without_a_compiler_the_wheel_is_pure_and_that_is_said_in_one_line(build: tuple[Path, str]):
+    wheel, said = build
+
     assert wheel.name.endswith("-py3-none-any.whl")
     lines = {line.strip() for line in said.splitlines() if "hot path" in line}
     assert lines == {
         "dora_rt: the compiled hot path is left out, and all works in pure Python: there is no "
         "/there/is/no/compiler"
     }
+
+
+def test_with_a_compiler_the_wheel_is_pure_if_that_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    setup = runpy.run_path(str(ROOT / "setup.py"))
+    monkeypatch.setenv("CC", sys.executable)  # a program that is there
+    monkeypatch.setenv("DORA_RT_PURE", "0")
+    found = setup["find_extensions"]()
+    monkeypatch.setenv("DORA_RT_PURE", "1")
+
+    assert bool(found) is not bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+    assert setup["find_extensions"]() == []
 
 
 def test_wheel_is_pure_python_and_has_no_top_level_nodes_or_dora(wheel: Path):

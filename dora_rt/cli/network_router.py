@@ -32,7 +32,7 @@ _EXIT_CODES = exit_codes_help(
 _EPILOG = f"""\
 examples:
   dora-rt router --listen 0.0.0.0:7447 --fleet acme --names names.txt
-  dora-rt router --listen 0.0.0.0:7447 --fleet acme --allow robot.r7 laptop.r7 ops
+  dora-rt router --listen 0.0.0.0:7447 --allow robot.r7 laptop.r7 ops
   dora-rt router --listen 0.0.0.0:7447 --names names.txt --print-config
       the configuration for a stock zenohd that does the same
 

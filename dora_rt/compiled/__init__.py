@@ -18,6 +18,9 @@ WHY_NOT = ""
 """Why there is no compiled code at work; empty if there is."""
 
 
+_NOT_BUILT = "not built; that takes gcc and python3-dev"
+
+
 class Nothing:
     """In place of a core: nothing."""
 
@@ -34,9 +37,9 @@ else:
         from dora_rt.compiled import _cores
     except ImportError as error:
         _cores = None
-        WHY_NOT = str(error) if "_cores" not in str(error) else "it was not built"
+        WHY_NOT = str(error) if "_cores" not in str(error) else _NOT_BUILT
 
-_INTERFACE = 1
+_INTERFACE = 2
 """As in `_cores.pyx`: counted up there and here when what the two expect of each other changes."""
 
 if not TYPE_CHECKING and _cores is not None and getattr(_cores, "INTERFACE", 0) != _INTERFACE:

@@ -4,7 +4,6 @@ cdef object state_prepared = None
 cdef object state_open = None
 cdef object state_sent = None
 cdef object state_cancelled = None
-cdef object watch_type = None
 cdef dict loan_functions = None
 
 cdef extern from "numpy/arrayobject.h":
@@ -22,19 +21,26 @@ cdef extern from *:
     int NPY_HALF
 
 
-def use_loans(states, watch, dict functions):
-    """Tell the states of a loan, and the class that watches its array.
-
-    `functions` are the globals of the module of loans.
-    """
-    global state_prepared, state_open, state_sent, state_cancelled, watch_type, loan_functions
+def use_loans(states, dict functions):
+    """Tell the states of a loan. `functions` are the globals of the module of loans."""
+    global state_prepared, state_open, state_sent, state_cancelled, loan_functions
     state_prepared, state_open, state_sent, state_cancelled = states
-    watch_type, loan_functions = watch, functions
+    loan_functions = functions
 
 
 @cython.no_gc_clear
 cdef class LoanBookCore:
-    cdef public object _loaned, _watches, _abandoned
+    cdef public dict _watches
+    cdef public set _loaned
+    cdef object abandoned, abandon_watch
+
+    @property
+    def _abandoned(self):
+        return self.abandoned
+
+    @_abandoned.setter
+    def _abandoned(self, abandoned):
+        self.abandoned, self.abandon_watch = abandoned, abandoned.append
 
     cdef int begin_at(self, slot) except -1:
         self._watches.pop(slot, None)  # of the loan before
@@ -42,8 +48,7 @@ cdef class LoanBookCore:
         return 0
 
     cdef object watch_of(self, slot, array):
-        watch = watch_type(array, self._abandoned.append)
-        watch.slot = slot
+        watch = PyWeakref_NewRef(array, self.abandon_watch)
         self._watches[slot] = watch
         return watch
 
@@ -141,7 +146,10 @@ cdef class LoanCore:
             array.flags.writeable = False
         slot, memory = self._held[0]
         try:
-            stamp = self._stamp()
+            if type(self._stamp) is LaterStamp:
+                stamp = (<LaterStamp>self._stamp).make()
+            else:
+                stamp = self._stamp()
         except BaseException:
             self._state = state_cancelled
             publisher.cancel_loan(slot)

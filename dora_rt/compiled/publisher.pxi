@@ -417,12 +417,16 @@ def use_plain(plain):
     global plain_make_stamp, plain_deadline_after
     if plain.__name__ == "make_stamp":
         plain_make_stamp = plain
-    else:
+    elif plain.__name__ == "deadline_after":
         plain_deadline_after = plain
 
 
 def make_stamp(origins, where, metadata, captured_ns, deadline_ns):
     """Do what `dora_rt.transport.output.origin.make_stamp` does."""
+    return stamp_of(origins, where, metadata, captured_ns, deadline_ns)
+
+
+cdef object stamp_of(origins, where, metadata, captured_ns, deadline_ns):
     cdef object stamp, source, origin
     if metadata is None and captured_ns is None:
         cause = origins.cause
@@ -441,6 +445,27 @@ def make_stamp(origins, where, metadata, captured_ns, deadline_ns):
             PyTuple_SET_ITEM(stamp, 3, deadline_ns)
             return stamp
     return plain_make_stamp(origins, where, metadata, captured_ns, deadline_ns)
+
+
+@cython.no_gc_clear
+cdef class LaterStamp:
+    """Makes a stamp when it is called."""
+
+    cdef object origins, where, metadata, captured_ns
+
+    def __call__(self):
+        return self.make()
+
+    cdef object make(self):
+        return stamp_of(self.origins, self.where, self.metadata, self.captured_ns, None)
+
+
+def later_stamp(origins, where, metadata, captured_ns):
+    """Do what `dora_rt.transport.output.origin.later_stamp` does."""
+    cdef LaterStamp later = LaterStamp.__new__(LaterStamp)
+    later.origins, later.where = origins, where
+    later.metadata, later.captured_ns = metadata, captured_ns
+    return later
 
 
 def deadline_after(timeout_s):

@@ -33,6 +33,8 @@ _MOST_CONTROL_NBYTES = 16 << 20
 class Payload(Protocol):
     """Bytes that are still in the hands of zenoh."""
 
+    def __len__(self) -> int: ...
+
     def to_bytes(self) -> bytes:
         """Copy them."""
         ...
@@ -73,7 +75,8 @@ class SamplePort:
 
     def put(self, payload: bytes, attachment: bytes, *, is_small: bool) -> None:
         """Put a sample; returns when the link has room for it."""
-        self._publishers[is_small].put(payload, attachment=attachment)
+        with _closing_is_no_error():
+            self._publishers[is_small].put(payload, attachment=attachment)
 
 
 class Link:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from dora_rt.event import Change, Event
 from dora_rt.node.session import Session
 from dora_rt.node_parameters import REQUIRED, copy_of, default_or_raise
 from dora_rt.transport.output.loan import Loan
-from dora_rt.transport.output.origin import Stamp, make_stamp
+from dora_rt.transport.output.origin import Stamp, later_stamp, make_stamp
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import forks
 from dora_rt.transport.primitives.doorbell import deadline_after
@@ -293,7 +292,7 @@ class Node:
         origins, where = self._origins, publisher.where
         if timeout is None:
             stamp: Callable[[], Stamp]
-            stamp = partial(make_stamp, origins, where, metadata, captured_ns, None)
+            stamp = later_stamp(origins, where, metadata, captured_ns)
         else:
 
             def stamp() -> Stamp:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from dora_rt.transport.ring import protocol, writer
 from dora_rt.transport.values import header
 from tests.harness.objects import new_run
 from tests.harness.ring import NO_STAMP, Reader, wired
+from tests.protocol import mutants, sanitized
 
 only_compiled = pytest.mark.skipif(not IS_COMPILED, reason="there is no compiled code here")
 
@@ -278,3 +280,12 @@ def test_nothing_is_kept_of_what_was_sent_and_received(value: Any):
             counts = sys.getrefcount(dtype)
             turn(200)
             assert sys.getrefcount(dtype) <= counts + 5
+
+
+def test_faults_that_make_prove_plants_can_be_planted():
+    folder = Path(compiled.__file__).parent
+    macros = sanitized.read_macros((folder / "primitives.pxi").read_text())
+
+    assert all(macros.count(fault.right) == 1 for fault in sanitized.FAULTS if fault.right)
+    for mutant in mutants.MUTANTS:
+        assert (folder / mutant.file).read_text().count(mutant.right) == 1, mutant.what

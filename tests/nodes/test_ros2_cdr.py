@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from dora_rt.nodes.ros2.interfaces import Interfaces
 rosbags_typesys = pytest.importorskip("rosbags.typesys", reason="rosbags is not installed")
 
 INTERFACES = Interfaces()
-MESSAGES_EACH = 1000
+IS_SOAK = os.environ.get("SOAK") == "1"
+MESSAGES_EACH = 1000 if IS_SOAK else 50
 DTYPES = {"bool": "bool", "byte": "u1", "float32": "f4", "float64": "f8"}
 DTYPES |= {f"{s}int{n}": f"{'u' if s else 'i'}{n // 8}" for s in ("", "u") for n in (8, 16, 32, 64)}
 TEXTS = ("", "a", "ab", "abc", "base_link", "Grüße, 世界")

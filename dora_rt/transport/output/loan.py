@@ -31,11 +31,8 @@ from dora_rt.transport.values.sendable import METADATA_LIMIT_NBYTES, check_loan
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 
 
-class Watch(weakref.ref["NDArray[Any]"]):
-    """One loan of a slot, distinct from all others of it, alive while its array can be written."""
-
-    __slots__ = ("slot",)
-    slot: int
+# One loan of a slot, distinct from all others of it, alive while its array can be written.
+Watch = weakref.ref["NDArray[Any]"]
 
 
 class LoanBook(LoanBookCore):
@@ -60,8 +57,7 @@ class LoanBook(LoanBookCore):
         """Free a loaned slot as soon as its array is unreachable; return what watches that."""
         # Every view of the array keeps the array itself alive. The callback has no step in Python,
         # in which an exception out of a signal handler could get lost, and the slot with it.
-        watch = Watch(array, self._abandoned.append)
-        watch.slot = slot
+        watch = weakref.ref(array, self._abandoned.append)
         self._watches[slot] = watch
         return watch
 
@@ -73,10 +69,11 @@ class LoanBook(LoanBookCore):
         """Take the slots of loans that were given up for loaned no more."""
         while self._abandoned:
             watch = self._abandoned[0]
-            # An exception out of a signal handler may have come before it got its slot.
-            slot = getattr(watch, "slot", -1)
-            if self._watches.get(slot) is watch:
-                self._loaned.discard(slot)
+            # An exception out of a signal handler may have come before it was noted here; and
+            # another thread may begin to watch meanwhile.
+            for slot, of_slot in list(self._watches.items()):
+                if of_slot is watch:
+                    self._loaned.discard(slot)
             self._abandoned.popleft()
 
 
@@ -286,4 +283,4 @@ class Loan(LoanCore):
 
 
 if IS_COMPILED:
-    _cores.use_loans((PREPARED, OPEN, SENT, CANCELLED), Watch, globals())
+    _cores.use_loans((PREPARED, OPEN, SENT, CANCELLED), globals())
