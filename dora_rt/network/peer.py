@@ -213,7 +213,7 @@ class Peer:
         if told["file"] != self._mine["file"]:
             return (
                 "its dataflow file is not the same as the one here: copy it "
-                f"(`dora-rt deploy {self.plan.name}`), and start again"
+                f"(`dora-rt deploy {self.plan.name}`), and start both with the same arguments"
             )
         return None
 
