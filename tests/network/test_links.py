@@ -278,3 +278,18 @@ def test_machine_without_certificates_does_not_start(lab, flow):
 
     robot.wait_for("machine 'robot' has no certificate")
     assert robot.process.returncode == 3
+
+
+def test_file_without_addresses_opens_loopback_and_nothing_else(lab, flow):
+    made = flow(lab, film("127.0.0.1", 2, 20_000).replace("  insecure: true\n", ""))
+    robot = made.start("robot")
+    robot.wait_for("waiting for machine laptop")
+
+    tables = [f"/proc/net/{name}" for name in ("tcp", "tcp6", "udp", "udp6")]
+    rows = [
+        line.split() for line in lab.run("robot", "cat", *tables).splitlines() if "sl" not in line
+    ]
+
+    # In a network of its own every socket is one of ours; 0A: it listens.
+    assert [row[1] for row in rows if row[3] == "0A"] == ["0100007F:1D17"]
+    assert [row for row in rows if row[3] == "07"] == [], "no UDP"
