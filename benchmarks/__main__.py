@@ -24,6 +24,7 @@ BENCHMARKS = (
     "footprint",
     "main_job",
     "hot_path",
+    "links",
 )
 
 _DESCRIPTION = """\

@@ -67,7 +67,7 @@ class Session:
         for contender in contenders():
             if names is not None and contender.name not in names:
                 continue
-            if not self._is_wanted(contender.name):
+            if not self.is_wanted(contender.name):
                 continue
             if reason := contender.missing():
                 self.skip(contender.name, reason)
@@ -75,7 +75,8 @@ class Session:
                 found.append(contender)
         return found
 
-    def _is_wanted(self, name: str) -> bool:
+    def is_wanted(self, name: str) -> bool:
+        """Whether a contender of this name is asked for."""
         names = {contender.name for contender in contenders()}
         wanted = self.options.contenders
         return not wanted or any(

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from dora_rt.cli.command_errors import RunEndedError
 from dora_rt.errors import RunNotFoundError, VersionMismatchError
 from dora_rt.launcher.cleanup.run_directory import check_base_folder
-from dora_rt.live.whole_status import ask_whole_status
 from dora_rt.run_status import ProcessStatus, RunDescription, RunStatus
 from dora_rt.runs import Connection, RefusedError, base_folder, find_runs, open_run
 
@@ -81,7 +80,13 @@ def ask_all_machines(connection: Connection) -> RunStatus:
 
     Raises what `ask_status` raises.
     """
-    return _read(connection, lambda: ask_whole_status(connection))
+    status = ask_status(connection)
+    if status.network is None:
+        return status
+    # Here: most dataflows have one machine.
+    from dora_rt.live.whole_status import ask_far_statuses, merge
+
+    return merge(status, ask_far_statuses(connection, status))
 
 
 def machine_of(connection: Connection, name: str) -> str | None:

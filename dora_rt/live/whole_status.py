@@ -16,19 +16,6 @@ _ANSWER_S = 2.0
 _REACHABLE = (MachineState.CONNECTED, MachineState.READY)
 
 
-def ask_whole_status(connection: Connection) -> RunStatus:
-    """Ask a run for its status, and those of the same dataflow on other machines for theirs.
-
-    Those that cannot be asked now are left out; `network` of the answer says why.
-
-    Raises:
-        OSError: the run on this machine has ended, or does not answer in time.
-        RefusedError: it refuses, or is of another version of dora_rt.
-    """
-    status = connection.status()
-    return merge(status, ask_far_statuses(connection, status))
-
-
 def ask_far_statuses(connection: Connection, status: RunStatus) -> dict[str, RunStatus]:
     """Ask the runs on all other machines for their status; those that answer, by machine."""
     found = {}

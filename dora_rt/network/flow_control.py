@@ -39,9 +39,8 @@ class FlowControl:
         """Whether no machine is waited for any more."""
         self._peers = peers
         self._tell = tell
-        self._is_optional = any(
-            one.is_optional for one in plan.machines if one.name == plan.machine
-        )
+        self.is_optional = any(one.is_optional for one in plan.machines if one.name == plan.machine)
+        """Whether the machine of this gateway is."""
         self._is_ready = False
         self._stop: str | None = None
         self._is_stopping = False
@@ -59,8 +58,11 @@ class FlowControl:
 
     @property
     def all_are_final(self) -> bool:
-        """Whether no other machine that is there has something to count any more."""
-        return all(peer.is_final or not peer.is_connected for peer in self._peers.values())
+        """Whether the last accounts of all machines that are there are known to both ends."""
+        return all(
+            (peer.is_final and peer.has_heard_final) or not peer.is_connected
+            for peer in self._peers.values()
+        )
 
     def hear_launcher(self, told: Mapping[str, Any]) -> None:
         """Take a line of the launcher here."""
@@ -73,7 +75,7 @@ class FlowControl:
         if why is not None and not self._is_stopping:
             self._is_stopping = True
             # Who has stopped it has told all the others itself.
-            if self._stop is None and not self._is_optional:
+            if self._stop is None and not self.is_optional:
                 self._tell_all({"stop": why})
 
     def hear(self, name: str, told: Mapping[str, Any]) -> None:
@@ -91,12 +93,12 @@ class FlowControl:
         if change is Change.CONNECTED:
             if self._is_ready:
                 self._tell(name, {"is_ready": True})
-            if self._is_stopping and not self._is_optional:
+            if self._is_stopping and not self.is_optional:
                 self._tell(name, {"stop": "it is stopping"})
 
     def note_news(self) -> None:
-        """Note that the launcher should hear something soon."""
-        self.has_news = self.has_news or self.is_final
+        """Note that the launcher and the others should hear something now."""
+        self.has_news = True
 
     def news(self, now_ns: int) -> dict[str, Any]:
         """Return what to tell the launcher, beside what is known of all machines and streams."""

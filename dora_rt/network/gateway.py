@@ -6,6 +6,7 @@ import hashlib
 import os
 import queue
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -16,22 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dora_rt.errors import LaunchError
-from dora_rt.network.accounts import (
-    ReceiverCounts,
-    SenderCounts,
-    account_of_receiver,
-    account_of_sender,
-)
 from dora_rt.network.far_requests import FarRequests
 from dora_rt.network.flow_control import FlowControl
 from dora_rt.network.gateway_plan import GatewayPlan
 from dora_rt.network.incoming import Incoming
 from dora_rt.network.launcher_link import LauncherLink
 from dora_rt.network.link import Link, Payload
-from dora_rt.network.network_status import NetworkStatus, StreamCounts
+from dora_rt.network.network_status import NetworkStatus
 from dora_rt.network.outgoing import Identity, Outgoing
 from dora_rt.network.peer import Change, Peer
 from dora_rt.network.published_ledger import PublishedLedger
+from dora_rt.network.stream_books import StreamBooks
 from dora_rt.network.wire import Ack, WireError
 from dora_rt.node.session import Session
 from dora_rt.transport.ring import protocol
@@ -43,6 +39,8 @@ _TELL_PERIOD_NS = 1_000_000_000
 _LOOK_NS = 250_000_000
 _SETTLING_NS = 3_000_000_000
 """How long the last accounts are waited for."""
+_LEAVING_NS = 1_200_000_000
+"""The same where the others go on: they tell once a second."""
 _SETTLING_LOOK_S = 0.05
 
 
@@ -55,6 +53,11 @@ def main() -> None:
         status = 0
     except LaunchError as error:
         sys.stderr.write(f"dora_rt: {error}\n")
+    except KeyboardInterrupt:
+        # It ends as every program does that was interrupted: the second Ctrl-C of an impatient
+        # user is no fault.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except BaseException:
         traceback.print_exc()
     # Threads of zenoh, and those that wait in it, know nothing of the end of an interpreter: one
@@ -146,7 +149,7 @@ class Gateway:
         self._ports = {one.stream.port: one for one in self.outgoing.values()}
         self._clock_ns = dict.fromkeys(self.peers, 0)
         self._tell_ns = 0
-        self._counts: Mapping[str, Any] = {}
+        self._books = StreamBooks(self.outgoing, self.incoming, self.peers)
         self._garbage = 0
 
     def run(self) -> None:
@@ -172,7 +175,7 @@ class Gateway:
         return NetworkStatus(
             machine=self.plan.machine,
             machines=tuple(peer.status(now_ns) for peer in self.peers.values()),
-            streams=tuple(self._accounts()),
+            streams=self._books.accounts(),
         )
 
     # What the link brings, in threads of zenoh.
@@ -207,8 +210,10 @@ class Gateway:
     # In the main thread.
 
     def _carry(self) -> None:
+        wake_ns = 0
         while not self._is_over():
-            self._hear_all()
+            if self._hear_all() or time.monotonic_ns() >= wake_ns:
+                wake_ns = self._step(time.monotonic_ns())
             try:
                 event = self._session.wait_intact(0)
             except TimeoutError:
@@ -220,8 +225,9 @@ class Gateway:
                 continue
             if event is None:
                 return
-            self._ports[event.id].take(event)
-            self._step(time.monotonic_ns())
+            one = self._ports[event.id]
+            one.take(event)
+            one.step(time.monotonic_ns())
 
     def _settle(self) -> None:
         """Exchange the last accounts: nothing is taken from the rings any more."""
@@ -232,8 +238,9 @@ class Gateway:
             # Nodes here may still take from their rings, for hours; the launcher knows when not.
             has_counted = self._launcher is None or self._control.has_final_counts
             if has_counted and until_ns is None:
-                until_ns = now_ns + _SETTLING_NS
+                until_ns = now_ns + (_LEAVING_NS if self._control.is_optional else _SETTLING_NS)
                 self._control.is_final = True
+                self._books.close()
                 self._tell_ns = 0
             self._step(now_ns)
             if until_ns is not None and (self._control.all_are_final or now_ns >= until_ns):
@@ -249,13 +256,16 @@ class Gateway:
         for number, one in self.outgoing.items():
             one.port = self.link.samples[number]
 
-    def _hear_all(self) -> None:
+    def _hear_all(self) -> bool:
+        """Call what other threads want; return whether there was something."""
+        has_heard = False
         while True:
             try:
                 function = self._heard.get_nowait()
             except queue.Empty:
-                return
+                return has_heard
             function()
+            has_heard = True
 
     def _step(self, now_ns: int) -> int:
         """Do all that is due; return when to look again."""
@@ -330,8 +340,8 @@ class Gateway:
             for one in self._to(name):
                 one.window.round_trip_ns = peer.clock.round_trip_ns
         elif "counts" in told:
-            peer.hear_counts(told)
-            self._control.note_news()
+            if peer.hear_counts(told):
+                self._control.note_news()
         elif "ask" in told:
             self._requests.take_ask(name, told)
         elif "reply" in told:
@@ -344,9 +354,7 @@ class Gateway:
     def _take_told(self, told: Mapping[str, Any]) -> None:
         """Take what the launcher tells."""
         if "counts" in told:
-            self._counts = told["counts"]
-            for number, one in self.incoming.items():
-                one.recover(self._published(number))
+            self._books.hear_launcher(told["counts"])
         if "ask" in told:
             machine = str(told["machine"])
             peer = self.peers.get(machine)
@@ -358,6 +366,10 @@ class Gateway:
             for name, peer in self.peers.items():
                 if not peer.is_connected:
                     self._give_up(name)
+                elif self._control.is_optional:
+                    # The others go on, and would send for ever.
+                    for one in self._from(name):
+                        one.end()
 
     def _take_ack(self, stream: int, payload: bytes) -> None:
         try:
@@ -397,10 +409,8 @@ class Gateway:
                     out.connect(peer.life, now_ns, is_new_run=peer.is_new_run)
                 for one in self._from(name):
                     one.connect(peer.life, peer.clock)
-                    if peer.is_new_run:
-                        number = one.stream.number
-                        told = peer.sent_before.get(number)
-                        one.ended_runs.add(told, self._received(one).received)
+                if peer.is_new_run:
+                    self._books.note_new_run(peer)
                 peer.is_new_run = False
                 self._tell_ns = 0
                 continue
@@ -430,59 +440,12 @@ class Gateway:
     def _tell_counts(self) -> None:
         for name, peer in self.peers.items():
             if peer.is_connected:
-                leaving = {one.stream.number: self._sent(one).to_json() for one in self._to(name)}
-                coming = {
-                    one.stream.number: self._received(one).to_json() for one in self._from(name)
+                message = {
+                    "counts": self._books.told_to(name),
+                    "is_final": self._control.is_final,
+                    "heard_final": peer.is_final,
                 }
-                counts = {"leaving": leaving, "coming": coming}
-                self._tell_peer(name, {"counts": counts, "is_final": self._control.is_final})
-
-    def _sent(self, one: Outgoing) -> SenderCounts:
-        told = self._counts.get("leaving", {}).get(str(one.stream.number), {})
-        taken = max(int(told.get("delivered", 0)), one.taken)
-        ring_dropped = max(int(told.get("dropped", 0)), one.ring_dropped)
-        return SenderCounts(
-            sent=max(int(told.get("sent", 0)), taken + ring_dropped),
-            taken=taken,
-            ring_dropped=ring_dropped,
-            thrown_away=one.thrown_away,
-            received_before=one.received_before,
-            in_flight=one.window.in_flight,
-            lost=one.window.lost,
-            is_final=self._control.is_final or one.is_over,
-        )
-
-    def _received(self, one: Incoming) -> ReceiverCounts:
-        told = self._counts.get("coming", {}).get(str(one.stream.number), {})
-        return ReceiverCounts(
-            received=max(one.order.received, self._published(one.stream.number)),
-            delivered={target: int(counts["delivered"]) for target, counts in told.items()},
-            dropped={target: int(counts["dropped"]) for target, counts in told.items()},
-        )
-
-    def _published(self, number: int) -> int:
-        """Return how many samples of a stream all lives of the gateway here have published."""
-        told = self._counts.get("coming", {}).get(str(number), {})
-        return max((int(counts["sent"]) for counts in told.values()), default=0)
-
-    def _accounts(self) -> list[StreamCounts]:
-        accounts = []
-        for out in self.outgoing.values():
-            number, peer = out.stream.number, self.peers[out.stream.receiver]
-            before: Mapping[str, int] = peer.delivered_before.get(number, {})
-            if out.window.is_lossless:
-                before = dict.fromkeys(out.stream.targets, out.received_before)
-            accounts.append(
-                account_of_sender(number, self._sent(out), peer.received.get(number), before)
-            )
-        for one in self.incoming.values():
-            number, peer = one.stream.number, self.peers[one.stream.sender]
-            accounts.append(
-                account_of_receiver(
-                    number, peer.sent.get(number), self._received(one), one.ended_runs
-                )
-            )
-        return accounts
+                self._tell_peer(name, message)
 
     def _say_goodbye(self) -> None:
         for name, peer in self.peers.items():

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from dora_rt.errors import CorruptSampleError, NodeClosedError, SentAfterStopError
 from dora_rt.network.accounts import EndedRuns
@@ -80,6 +81,8 @@ class Incoming:
         self._is_recovered = is_first_life or not is_lossless
         self._is_closing = False
         self._look_s = _FIRST_LOOK_S
+        self._arrived_nbytes = self._taken_nbytes = 0
+        self._most_nbytes = 4 * stream.max_nbytes
         self._arrived: queue.SimpleQueue[Arrived | Callable[[], None] | None]
         self._arrived = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=stream.port, daemon=True)
@@ -123,10 +126,12 @@ class Incoming:
 
     def hear(self, attachment: bytes, payload: Payload) -> None:
         """Take what the link brings, in a thread of zenoh."""
-        if self._arrived.qsize() < _MOST_WAITING:
-            self._arrived.put((attachment, payload))
-        else:
-            self.refused += 1
+        # Each of the two counts has one thread that writes it.
+        waiting_nbytes = self._arrived_nbytes - self._taken_nbytes
+        if self._arrived.qsize() >= _MOST_WAITING or waiting_nbytes > self._most_nbytes:
+            return  # whoever keeps to the window sends it again
+        self._arrived_nbytes += len(payload)
+        self._arrived.put((attachment, payload))
 
     def close(self) -> None:
         """Publish no more."""
@@ -145,9 +150,10 @@ class Incoming:
             if callable(arrived):
                 arrived()
                 continue
+            self._taken_nbytes += len(arrived[1])
             try:
                 self._take(*arrived)
-            except (WireError, CorruptSampleError) as error:
+            except WireError as error:
                 self._refuse(str(error))
             except (NodeClosedError, SentAfterStopError):
                 return
@@ -158,23 +164,36 @@ class Incoming:
         head = Head.from_bytes(attachment)
         verdict = self.order.judge(head)
         if verdict is Verdict.NEW:
-            nbytes = max(head.nbytes, head.value_nbytes)
-            if nbytes > self.stream.max_nbytes:
-                raise WireError(f"{nbytes} bytes; at most {self.stream.max_nbytes} may come")
-            assert head.number is not None, "checked when it was read"
-            if self._publish(head, payload):
-                self.order.note_published(head.number)
-                self._ledger.note_published(head.run, head.number)
-                self._look_s = _FIRST_LOOK_S
-                self._note_untaken()
-                self._tell()
+            self._take_new(head, payload)
         elif verdict is Verdict.ANSWER:
             self._tell()
         if self.order.has_ended:
             self._note_end()
 
-    def _publish(self, head: Head, payload: Payload) -> bool:
-        value = decode(head, payload.to_bytes())
+    def _take_new(self, head: Head, payload: Payload) -> None:
+        assert head.number is not None, "checked when it was read"
+        try:
+            value = self._value(head, payload)
+        except (WireError, CorruptSampleError) as error:
+            # Sent again, it would be no better.
+            self._refuse(str(error))
+            self.order.pass_over(head.number)
+        else:
+            if not self._publish(head, value):
+                return
+            self.order.note_published(head.number)
+            self._ledger.note_published(head.run, head.number)
+        self._look_s = _FIRST_LOOK_S
+        self._note_untaken()
+        self._tell()
+
+    def _value(self, head: Head, payload: Payload) -> Any:
+        nbytes = max(head.nbytes, head.value_nbytes)
+        if nbytes > self.stream.max_nbytes:
+            raise WireError(f"{nbytes} bytes; at most {self.stream.max_nbytes} may come")
+        return decode(head, payload.to_bytes())
+
+    def _publish(self, head: Head, value: Any) -> bool:
         if self._publisher is None:
             self._publisher = self._open_output()
         if self._is_lossless:

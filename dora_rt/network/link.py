@@ -33,6 +33,8 @@ _MOST_CONTROL_NBYTES = 16 << 20
 class Payload(Protocol):
     """Bytes that are still in the hands of zenoh."""
 
+    def __len__(self) -> int: ...
+
     def to_bytes(self) -> bytes:
         """Copy them."""
         ...
@@ -73,7 +75,8 @@ class SamplePort:
 
     def put(self, payload: bytes, attachment: bytes, *, is_small: bool) -> None:
         """Put a sample; returns when the link has room for it."""
-        self._publishers[is_small].put(payload, attachment=attachment)
+        with _closing_is_no_error():
+            self._publishers[is_small].put(payload, attachment=attachment)
 
 
 class Link:
@@ -95,12 +98,11 @@ class Link:
         self._acks: dict[int, zenoh.Publisher] = {}
         self._messages: dict[str, zenoh.Publisher] = {}
         self._kept: list[Any] = []
-        machines = [(one.name, f"{one.name}.{plan.robot}") for one in plan.machines]
         listened = next(one.listen for one in plan.machines if one.name == plan.machine)
         self._refusals = Refusals(
             tell=_tell,
             ports=() if plan.via else tuple(int(one.rpartition(":")[2]) for one in listened),
-            names=[*(name for names in machines for name in names), "router"],
+            names=names_known_to(plan) if plan.security.certificate else (),
         )
         self.samples: dict[int, SamplePort] = {}
         """By the numbers of the streams that leave."""

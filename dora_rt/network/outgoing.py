@@ -140,8 +140,11 @@ class Outgoing:
             self.ring_dropped += event.dropped
             if self._ahead is not None:
                 # The last one of a writer that is gone; the ring is looked at anew.
+                is_sent = event.seq <= self._read_seq
                 self._resume()
                 self._hold()
+                if is_sent:
+                    return
             self._send(event, time.monotonic_ns())
 
     def step(self, now_ns: int) -> int | None:
@@ -151,7 +154,8 @@ class Outgoing:
         if self._ahead is not None:
             self._release(self._ahead)
             self._send_ahead(self._ahead, now_ns)
-            is_open = not self.is_closed and self._ahead.is_dry
+            # What the far readers have not taken may have to be found here once more.
+            is_open = not self.is_closed and self.window.is_idle and self._ahead.is_dry
         else:
             is_open = not self.is_closed and self._may_send(now_ns)
         if is_open and self._is_held:
@@ -168,15 +172,24 @@ class Outgoing:
         """Put no more; what is being put ends when the link does."""
         self._puts.put(None)
 
-    def _can_cross(self, event: Event) -> bool:
-        if can_cross(event.value):
+    def _can_cross(self, event: Event, nbytes: int) -> bool:
+        if not can_cross(event.value):
+            why = (
+                f"sends arrays of {event.value.dtype}, which is another type on other machines; "
+                "send float64"
+            )
+        elif nbytes > self.stream.max_nbytes:
+            why = (
+                f"sends {nbytes:,} bytes, and no more than {self.stream.max_nbytes:,} may come; "
+                f"write `slot_bytes` at {self.stream.targets[0]}"
+            )
+        else:
             return True
         if not self._has_told:
             self._has_told = True
             sys.stderr.write(
-                f"dora_rt: {self.stream.source} sends arrays of {event.value.dtype}, which is "
-                "another type on other machines: they do not cross, and count as dropped; send "
-                "float64 (told once)\n"
+                f"dora_rt: {self.stream.source} {why}. What does not cross counts as dropped "
+                "(told once)\n"
             )
         return False
 
@@ -184,11 +197,11 @@ class Outgoing:
         return self._is_unwanted or (self.window.has_credit and now_ns >= self._next_ns)
 
     def _send(self, event: Event, now_ns: int) -> None:
-        if self._is_unwanted or not self._can_cross(event):
+        nbytes = _nbytes(event)
+        if self._is_unwanted or not self._can_cross(event, nbytes):
             self.thrown_away += 1
             return
         self._next_ns = now_ns + self._gap_ns
-        nbytes = _nbytes(event)
         if not self.window.in_flight:
             # Within one priority samples stay in order; between two they do not.
             self._is_small = nbytes <= SMALL_NBYTES

@@ -65,6 +65,8 @@ class Peer:
         """By streams: what the inputs of runs of it that are over had taken, as it told last."""
         self.is_final = False
         """Whether those do not change any more."""
+        self.has_heard_final = False
+        """Whether it has heard that those of this machine do not change any more."""
         self.why: str | None = None
         self._mine = {"version": WIRE_VERSION, "file": file_sha256, "run": run, "life": life}
         self._link = 1
@@ -77,7 +79,12 @@ class Peer:
 
     def hello(self) -> dict[str, Any]:
         """Return what is told to it until it has answered."""
-        return {**self._mine, "link": self._link, "sees": [self.life, self._its_link]}
+        return {
+            **self._mine,
+            "link": self._link,
+            "sees": [self.life, self._its_link],
+            "is_connected": self.is_connected,
+        }
 
     def hello_due(self, now_ns: int) -> bool:
         """Return whether to say hello now; then it is taken as said."""
@@ -92,13 +99,14 @@ class Peer:
         return None if self.is_connected else self._hello_ns
 
     def hear_hello(self, told: Mapping[str, Any], now_ns: int) -> list[Change]:
-        """Take in a hello; the caller answers it with one if `answers` says so."""
+        """Take in a hello; the caller answers it with one if `needs_answer` says so."""
         changes: list[Change] = []
         self._heard_ns = now_ns
         life, link = int(told["life"]), int(told["link"])
         if (life, link) != (self.life, self._its_link):
             if life != self.life:
-                self.has_ended = self.is_ready = self._is_refused = self.is_final = False
+                self.has_ended = self.is_ready = self._is_refused = False
+                self.is_final = self.has_heard_final = False
                 self.clock = ClockOffset()
             if self.is_connected:
                 changes += self._lose("its gateway was started again", now_ns)
@@ -127,8 +135,11 @@ class Peer:
         return changes
 
     def needs_answer(self, told: Mapping[str, Any]) -> bool:
-        """Return whether a hello shows that its sender does not know this side yet."""
-        return tuple(told["sees"]) != (self._mine["life"], self._link)
+        """Return whether a hello shows that its sender has not heard what it waits for."""
+        if tuple(told["sees"]) != (self._mine["life"], self._link):
+            return True
+        # Two that refuse each other would answer for ever.
+        return not self._is_refused and not told["is_connected"]
 
     def hear_end(self, why: str, now_ns: int) -> list[Change]:
         """Note that its run is over."""
@@ -136,14 +147,16 @@ class Peer:
         self._lose(why, now_ns)
         return [Change.ENDED]
 
-    def hear_counts(self, told: Mapping[str, Any]) -> None:
-        """Take in what it has counted."""
+    def hear_counts(self, told: Mapping[str, Any]) -> bool:
+        """Take in what it has counted; return whether it is nearer to its end than before."""
         counts = told["counts"]
         for number, fields in counts["leaving"].items():
             self.sent[int(number)] = SenderCounts.from_json(fields)
         for number, fields in counts["coming"].items():
             self.received[int(number)] = ReceiverCounts.from_json(fields)
-        self.is_final = bool(told["is_final"])
+        before = self.is_final, self.has_heard_final
+        self.is_final, self.has_heard_final = bool(told["is_final"]), bool(told["heard_final"])
+        return (self.is_final, self.has_heard_final) != before
 
     def obstacle(self) -> str | None:
         """Return why it cannot be asked anything; None if it can."""
@@ -200,15 +213,19 @@ class Peer:
         if told["file"] != self._mine["file"]:
             return (
                 "its dataflow file is not the same as the one here: copy it "
-                f"(`dora-rt deploy {self.plan.name}`), and start again"
+                f"(`dora-rt deploy {self.plan.name}`), and start both with the same arguments"
             )
         return None
 
     def _lose(self, why: str, now_ns: int) -> list[Change]:
         was_connected, self.is_connected = self.is_connected, False
-        self.why, self._since_ns = why, now_ns
+        # A machine that has told its last accounts has nothing more to say, and its goodbye may
+        # be cut off.
+        has_ended = self.is_final and was_connected
+        self.has_ended |= has_ended
+        self.why, self._since_ns = "its run has ended" if has_ended else why, now_ns
         if not was_connected:
             return []
         self._link += 1
         self._hello_ns = 0
-        return [Change.LOST]
+        return [Change.ENDED if has_ended else Change.LOST]

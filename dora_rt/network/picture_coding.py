@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dora_rt.errors import UnsupportedValueError
+from dora_rt.errors import CorruptSampleError, UnsupportedValueError
 from dora_rt.event import Event
 from dora_rt.network.gateway_plan import OverNetwork
 from dora_rt.network.wire import DTYPES, Encoding, Head, WireError
@@ -94,8 +94,8 @@ def _pixels_of(event: Event) -> Pixels | None:
         return None
     try:
         pixels = read_picture(event.value, event.metadata)
-    except NoPictureError:
-        return None
+    except (NoPictureError, CorruptSampleError):
+        return None  # metadata that make no sense are for the reader to refuse
     if not isinstance(pixels, Pixels) or pixels.encoding not in _CODED:
         return None
     return pixels if min(pixels.size) >= _SMALLEST_SIDE else None

@@ -89,6 +89,12 @@ class ReceiveOrder:
         if self._is_lossless:
             self._untaken.append(number)
 
+    def pass_over(self, number: Number) -> None:
+        """Note that a new sample makes no sense, and is not published."""
+        self.last = number
+        if not self._untaken:
+            self._taken = number
+
     def note_untaken(self, count: int) -> bool:
         """Note how many of the newest samples wait for a reader; return whether that is news."""
         before = self._taken

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +28,7 @@ from dora_rt.network.gateway_plan import (
     Security,
     Stream,
 )
-from dora_rt.node_config import QueuePolicy
+from dora_rt.node_config import QueuePolicy, to_fields
 from dora_rt.plan.circles import wide_circles
 
 # No node can be called like this.
@@ -93,7 +95,7 @@ def part_of(descriptor: Descriptor, membership: Membership) -> MachinePart:
         flow=membership.flow,
         fleet=descriptor.machines.fleet,
         robot=membership.robot,
-        file_sha256=membership.file_sha256,
+        file_sha256=_agreement(membership.file_sha256, crossings),
         via=descriptor.machines.via,
         security=membership.security,
     )
@@ -167,6 +169,16 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
             source,
             inputs,
         )
+
+
+def _agreement(file_sha256: str, crossings: Sequence[_Crossing]) -> str:
+    """Return a digest of the file and of its streams.
+
+    Arguments and variables of one machine may leave out a node, or change a queue, and streams are
+    known by their numbers.
+    """
+    streams = json.dumps([to_fields(crossing.stream) for crossing in crossings])
+    return hashlib.sha256(f"{file_sha256} {streams}".encode()).hexdigest()
 
 
 def _inputs(node: Node) -> Iterator[tuple[Input, str]]:

@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with Node() as node, contextlib.ExitStack() as stack:
             bridge = _make_bridge(node, options)
             if options.start_router and options.transport == "zenoh":
-                stack.callback(Router.open(options.router).close)
+                router = Router.open(options.router, shares_memory=options.shared_memory)
+                stack.callback(router.close)
             run(node, bridge)
     except DoraRtError as error:
         logger.error("%s", error)
@@ -95,6 +96,10 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_option(parser, environ, "--router", str, _ROUTER, "where the router of zenoh is")
     text = "be the router there, for robots that have none"
     add_switch(parser, environ, "--start-router", text, from_outside=False)
+    text = (
+        "let zenoh use shared memory, for a robot that is this machine; a kill leaves some behind"
+    )
+    add_switch(parser, environ, "--shared-memory", text)
     text = "domain of ROS"
     domain = whole_number(0, 232)
     default = _domain_of_ros(parser, environ)
@@ -160,7 +165,13 @@ def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
     if options.transport == "rclpy":
         return Bridge(node, exchanges, partial(RclpyTransport.open, identity))
     config = options.zenoh_config
-    connect = partial(ZenohTransport.open, options.router, identity, config)
+    connect = partial(
+        ZenohTransport.open,
+        options.router,
+        identity,
+        config,
+        shares_memory=options.shared_memory,
+    )
     return Bridge(node, exchanges, connect)
 
 

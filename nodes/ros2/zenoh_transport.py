@@ -66,23 +66,34 @@ class ZenohTransport:
         self._start_thread("graph", lambda: self._receive(tokens, self._note_token))
 
     @classmethod
-    def open(cls, address: str, identity: Identity, config: Path | None = None) -> ZenohTransport:
+    def open(
+        cls,
+        address: str,
+        identity: Identity,
+        config: Path | None = None,
+        *,
+        shares_memory: bool = False,
+    ) -> ZenohTransport:
         """Connect to a router.
 
         Args:
             address: of the router.
             identity: the node.
             config: a file with all that zenoh is to do, instead of the address.
+            shares_memory: whether large messages pass through shared memory on this machine.
 
         Raises:
             NoConnectionError: none answers there.
             RouterAddressError: it is no address.
             ExtraMissingError: zenoh is not installed.
         """
-        timeout = {"connect/timeout_ms": _CONNECT_TIMEOUT_MS}
+        common = {
+            "connect/timeout_ms": _CONNECT_TIMEOUT_MS,
+            "transport/shared_memory/enabled": shares_memory,
+        }
         if config is not None:
-            return cls(_open(timeout, f"what {config} says", config), identity)
-        client = {"mode": "client", "connect/endpoints": [address], **timeout}
+            return cls(_open(common, f"what {config} says", config), identity)
+        client = {"mode": "client", "connect/endpoints": [address], **common}
         return cls(_open(client, address), identity)
 
     def has_router(self) -> bool:
@@ -351,7 +362,7 @@ class Router:
         self._session = session
 
     @classmethod
-    def open(cls, address: str) -> Router:
+    def open(cls, address: str, *, shares_memory: bool = False) -> Router:
         """Listen at an address.
 
         Raises:
@@ -359,7 +370,12 @@ class Router:
             ExtraMissingError: zenoh is not installed.
         """
         try:
-            return cls(_open({"mode": "router", "listen/endpoints": [address]}, address))
+            settings = {
+                "mode": "router",
+                "listen/endpoints": [address],
+                "transport/shared_memory/enabled": shares_memory,
+            }
+            return cls(_open(settings, address))
         except NoConnectionError as error:
             raise RouterAddressError(
                 f"no router can listen at {address}, perhaps because one does already: "
@@ -396,8 +412,6 @@ def _open(settings: dict[str, Any], address: str, file: Path | None = None) -> A
     common = {
         "scouting/multicast/enabled": False,
         "timestamping/enabled": True,
-        # Its files in /dev/shm stay behind when a process is killed.
-        "transport/shared_memory/enabled": False,
     }
     try:
         for key, value in {**common, **settings}.items():

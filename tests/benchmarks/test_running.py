@@ -21,6 +21,7 @@ from benchmarks.placement import Placement, placements
 from benchmarks.processes import descendants
 from benchmarks.roundtrip import IN_PLACE, PRODUCED, SIZES
 from benchmarks.session import Options, Session, make_job
+from tests.harness.machines import missing_for_machines
 from tests.harness.objects import SHM, namespace
 
 pytestmark = pytest.mark.programs
@@ -53,6 +54,24 @@ def shared_memory() -> set[str]:
 def run_benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.skipif(missing_for_machines() is not None, reason=str(missing_for_machines()))
+def test_two_machines_are_measured_over_each_link(tmp_path: Path):
+    done = run_benchmarks(
+        "--quick", "--only", "links", "--contender", "dora_rt", "TCP", "--out", str(tmp_path)
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    measured = {(row["contender"], row["traffic"]) for row in rows}
+    assert measured == {
+        (contender, traffic)
+        for contender in ("dora_rt", "plain TCP")
+        for traffic in ("1080p", "200 kB", "command")
+    }
+    commands = [row for row in rows if row["traffic"] == "command"]
+    assert all(row["received"] == row["sent"] == 200 for row in commands)
 
 
 def test_benchmarks_run_through_dora_launch_and_their_findings_are_kept(tmp_path: Path):

@@ -114,8 +114,8 @@ REFUSED_VARIABLES = "LD_PRELOAD, LD_AUDIT, DYLD_INSERT_LIBRARIES and DORA_RT_* a
         ),
         (
             "ros2: {}",
-            "2:11: 'ros2' in node 'a' is not supported; there is no bridge to ROS 2; a node of "
-            "yours may use rclpy",
+            "2:17: 'ros2' of node 'a': expected one of topic, topics, service and action; it has "
+            "none of them",
         ),
         (
             "operator: {python: a.py}, inputs: {x: a/b}",

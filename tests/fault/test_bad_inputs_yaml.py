@@ -360,7 +360,7 @@ def test_word_that_yaml_takes_for_something_else(line: str, message: str) -> Non
         (
             "nodes:\n- id: plot\n  path: plot.py\n  colour: red\n",
             "4:3: unknown key 'colour' in node 'plot'; allowed are: path, module, operator, "
-            "operators, custom, args, inputs, outputs, input_types, output_types, "
+            "operators, custom, ros2, args, inputs, outputs, input_types, output_types, "
             "output_metadata, pattern, api, sync, runtime, params, id, name, description, env, "
             "build, parameters, enabled, send_stdout_as, "
             "send_logs_as, min_log_level, max_log_size, max_rotated_files, machine, "

@@ -256,6 +256,25 @@ def test_edges_that_cross_are_reported_from_both_ends() -> None:
     assert (unknown.sent, unknown.delivered, unknown.network) == (5, None, None)
 
 
+def test_what_the_network_lost_is_not_known_where_the_other_end_is_gone() -> None:
+    bed, gateway = robot()
+    gateway.streams = (
+        StreamCounts(0, 2, 4, 84, 2, 0, None, None),
+        StreamCounts(1, 5, 1, 3, 1, 0, {"planner/image": 2}, {"planner/image": 1}),
+    )
+    begin(bed, gateway)
+    bed.at(2, lambda _: gateway.tell(in_state(MachineState.LOST), may_start=True))
+    bed.at(3, interrupt)
+
+    outcome = bed.run()
+
+    edges = {edge.target: edge for edge in outcome.report.edges}
+    image, speed = edges["planner/image"], edges["motor/speed"]
+    assert (image.sent, image.delivered, image.network, image.unread) == (5, 2, None, None)
+    # It has got more than the other end had told of.
+    assert (speed.sent, speed.delivered, speed.dropped, speed.network) == (8, 3, 5, None)
+
+
 def test_last_accounts_count_also_if_the_gateway_has_ended_since() -> None:
     bed, gateway = robot()
     begin(bed, gateway)

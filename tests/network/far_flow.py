@@ -127,7 +127,7 @@ class FarFlow:
         }
 
     def namespace(self, machine: str) -> str:
-        return f"{namespace()}{machine[0]}{len(machine)}"
+        return f"{namespace()}{machine[:2]}"
 
     def start(self, machine: str, *arguments: str, file: Path | None = None) -> FarLauncher:
         """Start the launcher of a machine."""
@@ -164,6 +164,11 @@ class FarFlow:
         words = (line.split() for line in lines)
         return [(int(number), int(at)) for name, number, at in words if name == input_id]
 
+    def processes(self, machine: str) -> dict[int, bytes]:
+        """Return the living processes of a machine, with their command lines."""
+        mark = self.namespace(machine)
+        return {pid: line for pid, _, line in marked_processes(NAMESPACE_VARIABLE, mark)}
+
     def gateway(self, machine: str) -> int:
         """Return the process of the gateway of a machine."""
         found: list[int] = []
@@ -171,7 +176,7 @@ class FarFlow:
         def is_there() -> bool:
             found[:] = [
                 pid
-                for pid, _, line in marked_processes(NAMESPACE_VARIABLE, self.namespace(machine))
+                for pid, line in self.processes(machine).items()
                 if b"dora_rt.network.gateway" in line
             ]
             return len(found) == 1

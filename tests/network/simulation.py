@@ -31,6 +31,8 @@ class Troubles:
     receiver_killed: float = 0.0
     far_killed: float = 0.0
     source_restarted: float = 0.0
+    is_optional: bool = False
+    """Whether nobody waits for the receiver: what comes while it is away is thrown away."""
 
 
 class Wire:
@@ -83,6 +85,7 @@ class Simulation:
     """One history."""
 
     def __init__(self, seed: int, troubles: Troubles, *, is_lossless: bool) -> None:
+        self.seed = seed
         self.chance = random.Random(seed)
         self.troubles = troubles
         self.is_lossless = is_lossless
@@ -96,6 +99,7 @@ class Simulation:
         self.received = 0
         """By the far gateway, in all its lives."""
         self.forwarded = 0
+        self.thrown_away = 0
         self.lives = 0
         self._next: Number = (0, 0)
         self._far_untaken: deque[Number] = deque()
@@ -117,7 +121,7 @@ class Simulation:
             if self.window.has_ended and self.window.is_idle and not self._far_untaken:
                 return
             self._step(may_trouble=False)
-        raise AssertionError("it comes to rest")
+        raise AssertionError(f"seed {self.seed}: it does not come to rest")
 
     def _step(self, *, may_trouble: bool) -> None:
         chance = self.chance
@@ -163,7 +167,13 @@ class Simulation:
         self.is_cut = True
         self.forth.clear()
         self.back.clear()
-        self.window.disconnect()
+        if not self.troubles.is_optional:
+            self.window.disconnect()
+            return
+        self.thrown_away += len(self.ring.waiting)
+        self.ring.waiting.clear()
+        self._read = 0
+        self.window.give_up()
 
     def _connect(self) -> None:
         self.is_cut = False
@@ -187,6 +197,9 @@ class Simulation:
 
     def _turn_sender(self) -> None:
         window, ring = self.window, self.ring
+        if self.is_cut and self.troubles.is_optional:
+            self.thrown_away += len(ring.waiting)
+            ring.waiting.clear()
         for put in window.due(self.now_ns):
             self._put(put)
         if not self.is_lossless:

@@ -56,7 +56,7 @@ def test_rates_are_those_of_all_outputs_and_edges(machines: TwoMachines, machine
 
     rates = json.loads(done.out)
     outputs = {output["source"]: output["rate_hz"] for output in rates["outputs"]}
-    assert set(outputs) == {"camera/image", "camera/number", "sink/answer"}
+    assert set(outputs) == {"camera/image", "camera/number", "camera/view", "sink/answer"}
     assert all(25 < rate < 75 for rate in outputs.values()), outputs
     (edge,) = rates["edges"]
     assert (edge["source"], edge["target"]) == ("camera/image", "sink/image")
@@ -102,12 +102,12 @@ def test_output_of_another_machine_is_watched_from_python(
 def test_picture_that_is_only_there_is_saved_here(machines: TwoMachines, tmp_path: Path):
     path = tmp_path / "now.png"
 
-    done = machines.on("laptop", "view", "camera/image", "--save", str(path))
+    done = machines.on("laptop", "view", "camera/view", "--save", str(path))
 
     assert done.exit_code == 0, done.err
     picture = cv2.imread(str(path))
     assert picture is not None
-    assert picture.shape == (48, 64, 3)
+    assert picture.shape == (120, 160, 3)
     assert np.ptp(picture) < 4
 
 

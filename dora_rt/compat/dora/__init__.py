@@ -55,8 +55,8 @@ class _NotHere:
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         raise NotImplementedError(
-            f"dora.{type(self).__name__}: dora_rt has no bridge to ROS 2; write a node that "
-            "imports rclpy and passes on what it receives with send_output"
+            f"dora.{type(self).__name__}: programs have no bridge to ROS 2 here, dataflow files "
+            "have: write a node with the key ros2, and read its outputs (docs/ros2.md)"
         )
 
 

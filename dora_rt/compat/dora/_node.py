@@ -230,8 +230,11 @@ class Node:
         self.log("trace", message)
 
     def merge_external_events(self, subscription: Any) -> NoReturn:
-        """Refuse: there is no bridge to ROS 2."""
-        raise NotImplementedError("merge_external_events: dora_rt has no bridge to ROS 2")
+        """Refuse: programs have no bridge to ROS 2."""
+        raise NotImplementedError(
+            "merge_external_events: programs have no bridge to ROS 2 here; write a node with the "
+            "key ros2 in the dataflow file, and read its outputs"
+        )
 
     def extension_store(self, namespace: str, key: str, value: bytes) -> NoReturn:
         """Refuse: there is no daemon that could keep it."""

@@ -8,10 +8,12 @@ from typing import Any
 
 from dora_rt.launcher.memory.edge_totals import EdgeTotals
 from dora_rt.network.gateway_plan import Stream
-from dora_rt.network.network_status import NetworkStatus, StreamCounts
+from dora_rt.network.network_status import MachineState, NetworkStatus, StreamCounts
 from dora_rt.plan.plan import EdgePlan
 from dora_rt.report import EdgeReport
 from dora_rt.run_status import EdgeCounts, EdgeStatus
+
+_GONE = (MachineState.AWAITED, MachineState.LOST, MachineState.REFUSED)
 
 
 def crossing_counts(edges: Sequence[EdgePlan], totals: EdgeTotals, machine: str) -> dict[str, Any]:
@@ -53,16 +55,25 @@ def crossing_reports(
         status: what the gateway has told last.
         machine: this one.
     """
-    streams = {} if status is None else {counts.number: counts for counts in status.streams}
     whole: list[EdgeReport] = []
     for edge, report in zip(edges, reports, strict=True):
-        if edge.stream is None:
+        stream = edge.stream
+        if stream is None:
             whole.append(report)
-        elif edge.stream.sender == machine:
-            whole += _leaving(report, edge.stream, streams.get(edge.stream.number))
+        elif stream.sender == machine:
+            whole += _leaving(report, stream, _last_counts(stream, status, stream.receiver))
         else:
-            whole.append(_coming(report, edge.stream, streams.get(edge.stream.number)))
+            whole.append(_coming(report, stream, _last_counts(stream, status, stream.sender)))
     return tuple(whole)
+
+
+def _last_counts(stream: Stream, status: NetworkStatus | None, far: str) -> StreamCounts | None:
+    """Return what both ends have counted; where the far one is gone, what was lost is not known."""
+    if status is None:
+        return None
+    counts = next((one for one in status.streams if one.number == stream.number), None)
+    is_gone = any(one.name == far and one.state in _GONE for one in status.machines)
+    return replace(counts, network=None) if counts is not None and is_gone else counts
 
 
 def crossing_statuses(
@@ -138,14 +149,10 @@ def _coming(report: EdgeReport, stream: Stream, counts: StreamCounts | None) -> 
     own = replace(report, machines=stream.ends)
     if counts is None or report.dropped is None:
         return own
-    return _balanced(
-        replace(
-            own,
-            sent=counts.sent,
-            dropped=counts.dropped_here + report.dropped,
-            network=counts.network,
-        )
-    )
+    dropped = counts.dropped_here + report.dropped
+    # What has come was sent, also if its sender was killed before it told so.
+    sent = max(counts.sent, dropped + (report.delivered or 0))
+    return _balanced(replace(own, sent=sent, dropped=dropped, network=counts.network))
 
 
 def _balanced(report: EdgeReport) -> EdgeReport:

@@ -42,10 +42,12 @@ class LookAhead:
 
     @property
     def is_dry(self) -> bool:
-        """Whether nothing waits in the ring, and its writer is not what it was."""
-        if not self._subscriber.writer_changed() or not self._is_open():
-            return False
-        return self._first_untaken == self._next and not self._has_more()
+        """Whether all was read, and the writer is not what it was.
+
+        A writer that was killed while it published has counted a sample that can be read and never
+        be taken; and one that was killed before it knew this reader has nothing to read.
+        """
+        return self._subscriber.writer_changed() and not (self._is_open() and self._has_more())
 
     def read(self) -> Event | None:
         """Copy the next sample that was not read before; None if there is none."""
