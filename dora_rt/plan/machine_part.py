@@ -202,7 +202,7 @@ def _slot_nbytes(inputs: Sequence[Input]) -> int:
 
 
 def _max_held(inputs: Sequence[Input]) -> int:
-    # Each may keep a slot of the output, and slots of a size that is given are there from the start.
+    # Each may keep a slot of the output, and slots of a given size are there from the start.
     fitting = _HELD_NBYTES // max(_slot_nbytes(inputs), 1)
     return min(max(fitting, _LEAST_HELD), _MAX_HELD)
 

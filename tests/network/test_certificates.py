@@ -75,7 +75,7 @@ def test_missing_certificate_names_the_way_out(folder):
 
 
 def test_folder_that_cannot_be_read_is_named(folder):
-    with pytest.raises(LaunchError, match="cannot be read: .*name too long"):
+    with pytest.raises(LaunchError, match=r"cannot be read: .*name too long"):
         found(folder / ("x" * 300))
 
 
