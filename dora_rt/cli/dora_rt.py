@@ -33,6 +33,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "graph": ("graph:VERB", "print a dataflow or a run as a picture"),
     "hz": ("top:HZ", "show how often outputs send"),
     "logs": ("logs:VERB", "show what nodes print"),
+    "machines": ("fleet_machines:VERB", "list the machines of a fleet that a router knows"),
     "new": ("new:VERB", "write a project that runs at once"),
     "pair": ("pair:VERB", "make certificates for the machines of a dataflow"),
     "param": ("param:VERB", "show and set parameters of nodes"),

@@ -43,13 +43,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen",
         nargs="+",
-        type=_endpoint,
+        type=read_endpoint,
         default=["127.0.0.1:7447"],
         metavar="HOST:PORT",
         help="where machines dial it (%(default)s)",
     )
     parser.add_argument(
-        "--connect", nargs="+", type=_endpoint, default=[], metavar="HOST:PORT",
+        "--connect", nargs="+", type=read_endpoint, default=[], metavar="HOST:PORT",
         help="other routers of the fleet",
     )  # fmt: skip
     parser.add_argument("--fleet", default="default", help="`fleet:` of the files (%(default)s)")
@@ -66,7 +66,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _endpoint(text: str) -> str:
+def read_endpoint(text: str) -> str:
+    """Return HOST:PORT; for `type=` of an option.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise argparse.ArgumentTypeError(f"expected HOST:PORT, such as 0.0.0.0:7447, not {text!r}")

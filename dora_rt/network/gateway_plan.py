@@ -102,7 +102,7 @@ class GatewayPlan:
     robot: str
     """Parts of the key space, in front of `flow`: `dora_rt/FLEET/ROBOT/FLOW/...`."""
     file_sha256: str
-    """Of the dataflow file: machines whose files differ do not talk."""
+    """Of the dataflow file and its streams: machines that differ in them do not talk."""
     via: tuple[str, ...] = ()
     """Routers that all machines dial, as `HOST:PORT`; then none listens."""
     security: Security = Security()

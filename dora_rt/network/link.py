@@ -98,12 +98,11 @@ class Link:
         self._acks: dict[int, zenoh.Publisher] = {}
         self._messages: dict[str, zenoh.Publisher] = {}
         self._kept: list[Any] = []
-        machines = [(one.name, f"{one.name}.{plan.robot}") for one in plan.machines]
         listened = next(one.listen for one in plan.machines if one.name == plan.machine)
         self._refusals = Refusals(
             tell=_tell,
             ports=() if plan.via else tuple(int(one.rpartition(":")[2]) for one in listened),
-            names=[*(name for names in machines for name in names), "router"],
+            names=names_known_to(plan) if plan.security.certificate else (),
         )
         self.samples: dict[int, SamplePort] = {}
         """By the numbers of the streams that leave."""

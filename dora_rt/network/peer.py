@@ -244,7 +244,7 @@ class Peer:
         if told["file"] != self._mine["file"]:
             return (
                 "its dataflow file is not the same as the one here: copy it "
-                f"(`dora-rt deploy {self.plan.name}`), and start again"
+                f"(`dora-rt deploy {self.plan.name}`), and start both with the same arguments"
             )
         # Shorter than that, it may not have noticed the end of the gateway before this one.
         if self._taken_ns is not None and now_ns - self._taken_ns > SILENCE_NS:

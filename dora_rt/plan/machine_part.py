@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +28,7 @@ from dora_rt.network.gateway_plan import (
     Security,
     Stream,
 )
-from dora_rt.node_config import QueuePolicy
+from dora_rt.node_config import QueuePolicy, to_fields
 from dora_rt.plan.circles import wide_circles
 
 # No node can be called like this.
@@ -96,7 +98,7 @@ def part_of(descriptor: Descriptor, membership: Membership) -> MachinePart:
         flow=membership.flow,
         fleet=descriptor.machines.fleet,
         robot=membership.robot,
-        file_sha256=membership.file_sha256,
+        file_sha256=_agreement(membership.file_sha256, crossings),
         via=descriptor.machines.via,
         security=membership.security,
     )
@@ -172,6 +174,16 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
         )
 
 
+def _agreement(file_sha256: str, crossings: Sequence[_Crossing]) -> str:
+    """Return a digest of the file and of its streams.
+
+    Arguments and variables of one machine may leave out a node, or change a queue, and streams are
+    known by their numbers.
+    """
+    streams = json.dumps([to_fields(crossing.stream) for crossing in crossings])
+    return hashlib.sha256(f"{file_sha256} {streams}".encode()).hexdigest()
+
+
 def _inputs(node: Node) -> Iterator[tuple[Input, str]]:
     for entry in node.inputs:
         yield entry, f"{node.id}/{entry.id}"
@@ -190,7 +202,7 @@ def _slot_nbytes(inputs: Sequence[Input]) -> int:
 
 
 def _max_held(inputs: Sequence[Input]) -> int:
-    # Each may keep a slot of the output; those of a size that is given are there from the start.
+    # Each may keep a slot of the output, and slots of a given size are there from the start.
     fitting = _HELD_NBYTES // max(_slot_nbytes(inputs), 1)
     return min(max(fitting, _LEAST_HELD), _MAX_HELD)
 

@@ -132,8 +132,21 @@ class RclpyTransport:
         Raises:
             UninstalledTypeError: the installed ROS does not have its type.
         """
+
+        def warn(event: Any) -> None:
+            logger.warning(
+                "%s: a subscriber asks for more than this topic offers (%s), and gets nothing; "
+                "write reliable, or latched, behind the route",
+                endpoint.name,
+                _policy_name(event),
+            )
+
+        events = self._rclpy.event_handler.PublisherEventCallbacks(incompatible_qos=warn)
         publisher = self._node.create_publisher(
-            interface_class(endpoint.type_name), endpoint.name, self._profile(endpoint.qos)
+            interface_class(endpoint.type_name),
+            endpoint.name,
+            self._profile(endpoint.qos),
+            event_callbacks=events,
         )
         self._endpoints.append(endpoint)
         return RclpyPublisher(publisher, is_latched=endpoint.qos.is_latched)
@@ -147,10 +160,10 @@ class RclpyTransport:
 
         def warn(event: Any) -> None:
             logger.warning(
-                "%s: a publisher offers another QoS (%s), and nothing will pass; write "
-                "best_effort, or leave latched out, behind the route",
+                "%s: a publisher offers less than this route asks for (%s), and nothing passes; "
+                "write best_effort, or leave latched out, behind the route",
                 endpoint.name,
-                event.last_policy_kind,
+                _policy_name(event),
             )
 
         def take_raw(message: bytes) -> None:  # rclpy looks at the signature
@@ -330,6 +343,13 @@ class RclpyRequest:
         from rclpy.serialization import deserialize_message
 
         self._send(deserialize_message(response, self._kind.Response))
+
+
+def _policy_name(event: Any) -> str:
+    """Return what does not fit: reliability or durability."""
+    from rclpy.qos import qos_policy_name_from_kind
+
+    return str(qos_policy_name_from_kind(event.last_policy_kind)).lower()
 
 
 def interface_class(type_name: str) -> Any:

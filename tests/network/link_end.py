@@ -11,7 +11,7 @@ import threading
 
 from dora_rt.network.gateway_plan import GatewayPlan
 from dora_rt.network.refusals import Refusals
-from dora_rt.network.session_config import session_config
+from dora_rt.network.session_config import names_known_to, session_config
 from dora_rt.network.zenoh_session import open_session, tell_refusals, watch_links
 
 _lock = threading.Lock()
@@ -25,14 +25,14 @@ def say(*words: object) -> None:
 def main() -> None:
     plan = GatewayPlan.from_json(sys.argv[1])
     changes = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
-    names = [name for one in plan.machines for name in (one.name, f"{one.name}.{plan.robot}")]
+    names = names_known_to(plan) if plan.security.certificate else ()
     ports = [
         int(endpoint.rpartition(":")[2])
         for one in plan.machines
         if one.name == plan.machine
         for endpoint in one.listen
     ]
-    refusals = Refusals(lambda text: say("TOLD", text), tuple(ports), (*names, "router"))
+    refusals = Refusals(lambda text: say("TOLD", text), tuple(ports), names)
     tell_refusals(refusals)
     config = {
         path: value

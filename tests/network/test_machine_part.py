@@ -74,12 +74,7 @@ def test_gateway_is_told_everything_in_its_argument() -> None:
     assert plan.network is not None
     told = GatewayPlan.from_json(gateway_of(plan).argv[-1])
     assert told == plan.network.plan
-    assert (told.machine, told.robot, told.flow, told.file_sha256) == (
-        "laptop",
-        "r7",
-        "flow",
-        "abc",
-    )
+    assert (told.machine, told.robot, told.flow) == ("laptop", "r7", "flow")
     assert [(one.name, one.is_optional, one.timeout_s, one.nodes) for one in told.machines] == [
         ("robot", False, None, ("camera", "motor")),
         ("laptop", False, 30.0, ("planner", "logger")),
@@ -98,6 +93,19 @@ def test_streams_are_the_same_on_all_machines() -> None:
         (2, "camera/image", "robot > screen", ("view/image",)),
         (3, "planner/speed", "laptop > screen", ("view/speed",)),
     ]
+
+
+def test_machines_agree_only_if_their_streams_are_the_same_as_well() -> None:
+    """Arguments and variables of one machine may change what crosses."""
+    texts = (FLOW, FLOW, FLOW.replace("queue_size: 7", "queue_size: 8"))
+
+    digests = [
+        plan.network.plan.file_sha256
+        for plan in map(part, ("robot", "laptop", "robot"), texts)
+        if plan.network is not None
+    ]
+
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_inputs_of_one_machine_share_a_stream_by_the_strictest_policy_and_longest_queue() -> None:

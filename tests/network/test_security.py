@@ -121,6 +121,13 @@ def test_machine_of_another_name_gets_and_gives_nothing(link, link_end, authorit
     assert f"GOT {KEYS.sample(CAMERA)} picture" not in stranger.lines
 
 
+def test_router_is_a_stranger_where_the_file_names_none(link, link_end, authorities):
+    ours, _ = authorities
+    link_end(two_machines(link.port, "laptop", ours.security("router"))).wait_for("OPEN")
+
+    link.robot.wait_for("TOLD refused 'router' at 127.0.0.1")
+
+
 def test_machine_may_not_send_what_another_sends(link, link_end, authorities):
     ours, _ = authorities
     link.robot.tell(f"subscribe {KEYS.base}/**")

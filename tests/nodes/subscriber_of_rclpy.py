@@ -27,6 +27,8 @@ class Robot(Node):
         self.answer = ""
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         self.create_subscription(Image, "/camera/image", self.take, qos)
+        # As rviz does it: reliable, also where nobody offers that.
+        self.create_subscription(Image, "/camera/quick", self.take, qos)
         self.speed = self.create_publisher(Twist, "/cmd_vel", 10)
         self.create_service(SetBool, "/switch", self.switch)
         self.client = self.create_client(SetBool, "/asked")

@@ -16,7 +16,7 @@ from dora_rt.errors import TransformError
 from dora_rt.testing import make_event
 from dora_rt.transforms import FrameTransform, Transform, TransformTree, encode
 from tests.harness.flow import Flow
-from tests.transforms.test_transforms import TRANSFORMS
+from tests.transforms.test_transforms import PROPERTY, TRANSFORMS
 
 SECOND = 1_000_000_000
 
@@ -217,6 +217,7 @@ def test_static_place_may_be_corrected(robot: TransformTree):
 CHAINS = st.lists(st.tuples(TRANSFORMS, TRANSFORMS), min_size=1, max_size=6)
 
 
+@PROPERTY
 @given(CHAINS, st.floats(0, 1))
 def test_lookups_agree_with_the_product_of_the_matrices_on_the_way(
     links: list[tuple[Transform, Transform]], fraction: float

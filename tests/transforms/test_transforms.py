@@ -7,12 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dora_rt.errors import TransformError
 from dora_rt.transforms import FrameTransform, Transform, decode, encode
 
+# The same examples each time, however busy the machine is.
+PROPERTY = settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 COORDINATES = st.floats(-100, 100)
 ANGLES = st.floats(-math.pi, math.pi)
 QUATERNIONS = (
@@ -32,17 +39,20 @@ def angle_between(one: Transform, other: Transform) -> float:
     return 2 * math.atan2(float(np.linalg.norm(turned[:3])), abs(float(turned[3])))
 
 
+@PROPERTY
 @given(TRANSFORMS, TRANSFORMS, POINTS)
 def test_product_does_the_second_one_first(one: Transform, other: Transform, point: Any):
     np.testing.assert_allclose((one @ other).apply(point), one.apply(other.apply(point)), atol=1e-9)
     np.testing.assert_allclose((one @ other).matrix(), one.matrix() @ other.matrix(), atol=1e-9)
 
 
+@PROPERTY
 @given(TRANSFORMS, TRANSFORMS, TRANSFORMS)
 def test_products_may_be_grouped_in_any_way(one: Transform, two: Transform, three: Transform):
     assert ((one @ two) @ three).is_close(one @ (two @ three), 1e-9)
 
 
+@PROPERTY
 @given(TRANSFORMS, POINTS)
 def test_inverse_takes_every_point_back(one: Transform, point: Any):
     np.testing.assert_allclose(one.inverse().apply(one.apply(point)), point, atol=1e-9)
@@ -51,6 +61,7 @@ def test_inverse_takes_every_point_back(one: Transform, point: Any):
     np.testing.assert_allclose(one.inverse().matrix(), np.linalg.inv(one.matrix()), atol=1e-8)
 
 
+@PROPERTY
 @given(TRANSFORMS, TRANSFORMS)
 def test_inverse_of_a_product_is_the_product_of_the_inverses_in_reverse(
     one: Transform, other: Transform
@@ -58,6 +69,7 @@ def test_inverse_of_a_product_is_the_product_of_the_inverses_in_reverse(
     assert (one @ other).inverse().is_close(other.inverse() @ one.inverse(), 1e-9)
 
 
+@PROPERTY
 @given(TRANSFORMS)
 def test_matrix_and_back(one: Transform):
     matrix = one.matrix()
@@ -68,6 +80,7 @@ def test_matrix_and_back(one: Transform):
     assert matrix[3].tolist() == [0, 0, 0, 1]
 
 
+@PROPERTY
 @given(TRANSFORMS, TRANSFORMS, FRACTIONS)
 def test_way_between_two_is_straight_and_turns_evenly_by_the_shorter_way(
     one: Transform, other: Transform, fraction: float
@@ -84,6 +97,7 @@ def test_way_between_two_is_straight_and_turns_evenly_by_the_shorter_way(
         assert angle_between(between, other) == pytest.approx((1 - fraction) * whole, abs=1e-4)
 
 
+@PROPERTY
 @given(TRANSFORMS, TRANSFORMS)
 def test_way_begins_and_ends_at_the_two(one: Transform, other: Transform):
     assert one.interpolated(other, 0).is_close(one, 1e-9)
@@ -91,6 +105,7 @@ def test_way_begins_and_ends_at_the_two(one: Transform, other: Transform):
     assert np.linalg.norm(one.interpolated(other, 0.5).rotation) == pytest.approx(1)
 
 
+@PROPERTY
 @given(TRANSFORMS, TRANSFORMS, FRACTIONS)
 def test_both_quaternions_of_a_rotation_are_the_same_to_all(
     one: Transform, other: Transform, fraction: float
@@ -103,6 +118,7 @@ def test_both_quaternions_of_a_rotation_are_the_same_to_all(
         assert one.interpolated(twin, fraction).is_close(one.interpolated(other, fraction), 1e-9)
 
 
+@PROPERTY
 @given(ANGLES, ANGLES, ANGLES)
 def test_euler_angles_turn_about_the_fixed_axes_x_then_y_then_z(
     roll: float, pitch: float, yaw: float
@@ -131,11 +147,11 @@ def test_quarter_turn_to_the_left_takes_forward_to_the_left():
     )
 
 
-@given(st.lists(TRANSFORMS, min_size=50, max_size=50))
-def test_length_of_the_quaternion_does_not_drift(many: list[Transform]):
+def test_length_of_the_quaternion_does_not_drift():
+    numbers = np.random.default_rng(1).uniform(-3, 3, (2000, 3))
     found = Transform()
-    for one in many:
-        found = found @ one
+    for roll, pitch, yaw in numbers:
+        found = found @ Transform.from_euler(roll, pitch, yaw)
 
     assert np.linalg.norm(found.rotation) == pytest.approx(1, abs=1e-12)
 
@@ -176,6 +192,7 @@ def test_transform_cannot_be_changed_under_who_holds_it():
             product()
 
 
+@PROPERTY
 @given(
     st.lists(
         st.builds(
