@@ -302,6 +302,7 @@ def test_what_fits_no_message_costs_itself_only(address: str, peers: Any, caplog
         eventually(lambda: ours.take(good) or ours.sent > 0)
         ours.take(bad)
         ours.take(bad)
+        eventually(publisher.is_wanted)
         publisher.publish(b"\0\1\0\0\xff\xff\xff\xff")
         eventually(lambda: "/back: std_msgs" in caplog.text)
 
