@@ -115,7 +115,7 @@ class Dashboard:
         assert self.process is not None, "it was started by this"
         self.process.send_signal(signal.SIGTERM)
         with self.process:
-            return self.process.wait(5)
+            return self.process.wait(30)
 
 
 def find_url(line: str) -> str:

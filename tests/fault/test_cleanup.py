@@ -244,9 +244,9 @@ def stop_when_on(flow: Flow) -> Finished:
     """Run it, and stop it as soon as its motor and its clock are on."""
     launcher = flow.start()
     for name in ("on", "ticks"):
-        eventually((flow.folder / name).exists, within_s=20)
+        eventually((flow.folder / name).exists)
     launcher.send_signal(signal.SIGINT)
-    out, err = launcher.communicate(timeout=20)
+    out, err = launcher.communicate(timeout=30)
     return Finished(launcher.returncode, out, err)
 
 
@@ -501,7 +501,7 @@ def test_second_ctrl_c_breaks_off_no_cleanup_and_signals_all_others(isolated: Is
         """,
     )
     launcher = isolated.start()
-    eventually(lambda: isolated.has("on") and isolated.has("busy"), within_s=20)
+    eventually(lambda: isolated.has("on") and isolated.has("busy"))
 
     launcher.send_signal(signal.SIGINT)
     eventually(lambda: isolated.has("cleans"))
@@ -509,7 +509,7 @@ def test_second_ctrl_c_breaks_off_no_cleanup_and_signals_all_others(isolated: Is
     assert launcher.stdout is not None
     next(line for line in launcher.stdout if "SIGINT again: a signal to what still runs" in line)
     (isolated.folder / "go on").touch()
-    out, _ = launcher.communicate(timeout=20)
+    out, _ = launcher.communicate(timeout=30)
 
     assert "motor | motor off\n" in out
     assert re.search(r"^motor +stopped \(SIGINT\)", out, re.M)
@@ -535,12 +535,10 @@ def test_programs_are_interrupted_even_if_dora_launch_was_started_in_the_backgro
     launcher = isolated.start(
         command=["sh", "-c", 'trap "" INT; exec "$@"', "sh", *isolated.command()]
     )
-    eventually(
-        lambda: all((isolated.folder / name).exists() for name in ("first", "second")), within_s=20
-    )
+    eventually(lambda: all((isolated.folder / name).exists() for name in ("first", "second")))
 
     launcher.send_signal(signal.SIGTERM)
-    out, _ = launcher.communicate(timeout=20)
+    out, _ = launcher.communicate(timeout=30)
 
     assert out.count("motor off") == 2
     assert re.search(r"^motor +stopped \(SIGINT\)", out, re.M)

@@ -121,7 +121,7 @@ def test_nodes_are_children_of_the_launcher_and_outlive_the_fork_server(
     )
     launcher = flow.start()
     # Not before it receives: until its pid is told, a death only means that it starts plainly.
-    eventually((flow.folder / "received").exists, within_s=20)
+    eventually((flow.folder / "received").exists)
     (server,) = with_line(launcher.pid, FORK_SERVER)
     (sink,) = with_line(launcher.pid, rb"sink\.py")
     assert FORK_SERVER.search(cmdline(server))
@@ -135,10 +135,10 @@ def test_nodes_are_children_of_the_launcher_and_outlive_the_fork_server(
         return bool(found) and found != [sink] and not environment_mark(found[0])
 
     # The supervisor does not wait for a server that stands still as long as for its imports.
-    eventually(has_new_sink, within_s=10)
+    eventually(has_new_sink)
     assert not with_line(launcher.pid, FORK_SERVER)
     launcher.send_signal(signal.SIGINT)
-    out, _ = launcher.communicate(timeout=20)
+    out, _ = launcher.communicate(timeout=30)
     assert launcher.returncode == 130, out
     assert "failed: SIGKILL (Killed); restart 1" in out
     assert re.search(r"^source +stopped +0 ", out, re.M), "nothing happened to it"

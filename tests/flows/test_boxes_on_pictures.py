@@ -196,7 +196,7 @@ def watch(flow: Flow, source: str, detector: str, seconds: float) -> Outcome:
     page_url = ""
     while not page_url:
         line = launcher.stdout.readline()
-        assert line, "".join(lines) + launcher.communicate(timeout=10)[1]
+        assert line, "".join(lines) + launcher.communicate(timeout=30)[1]
         lines.append(line)
         found = re.search(r"open (http://\S+) to watch", line)
         page_url = found[1] if found is not None else ""

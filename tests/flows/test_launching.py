@@ -91,10 +91,10 @@ def test_signal_stops_the_flow_in_order(flow: Flow, number: signal.Signals, code
         """,
     )
     launcher = flow.start()
-    eventually(ready.exists, within_s=10)
+    eventually(ready.exists)
 
     launcher.send_signal(number)
-    out, _ = launcher.communicate(timeout=10)
+    out, _ = launcher.communicate(timeout=30)
 
     assert launcher.returncode == code
     assert out.count("saw the end") == 2
@@ -119,14 +119,14 @@ def test_node_that_ignores_everything_is_killed_at_the_third_ctrl_c(flow: Flow):
         """,
     )
     launcher = flow.start()
-    eventually(lambda: ready.exists() and bool(ready.read_text()), within_s=10)
+    eventually(lambda: ready.exists() and bool(ready.read_text()))
 
     pid = int(ready.read_text())
     assert launcher.stdout is not None
     for _ in range(3):
         launcher.send_signal(signal.SIGINT)
         next(line for line in launcher.stdout if "SIGINT" in line)
-    out, _ = launcher.communicate(timeout=10)
+    out, _ = launcher.communicate(timeout=30)
 
     assert "killed: it did not stop when told to, nor at SIGTERM" in out
     assert launcher.returncode == 130
@@ -429,7 +429,7 @@ def test_two_runs_of_one_file_do_not_meet(flow: Flow):
     )
 
     runs = [flow.start("--stop-after", "300ms") for _ in range(2)]
-    outs = [run.communicate(timeout=20)[0] for run in runs]
+    outs = [run.communicate(timeout=30)[0] for run in runs]
 
     assert all("sink   | True" in out for out in outs), outs
 

@@ -22,6 +22,7 @@ from dora_rt.nodes.rerun.stream import Target, open_stream
 
 from dora_rt.testing import FakeNode, make_event
 from tests.harness.flow import Flow
+from tests.harness.ports import free_port
 from tests.nodes.node_helpers import file_env, photo_on_its_side
 
 FLOW = """
@@ -165,8 +166,7 @@ def test_viewer_that_is_away_is_waited_for_and_what_it_missed_is_counted(flow: F
 
 def test_web_page_is_served(tmp_path: Path):
     pytest.importorskip("rerun", reason="the extra [rerun] is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     stream = open_stream(Target.WEB, "", port=port, memory_nbytes=10**7)
 
     with urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
@@ -212,7 +212,7 @@ class Slow:
         self.seen: list[int] = []
 
     def log_value(self, event: Any) -> None:
-        assert self.may_go_on.wait(5)
+        assert self.may_go_on.wait(30)
         self.seen.append(event.seq)
 
     def close(self) -> None:

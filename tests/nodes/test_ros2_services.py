@@ -217,7 +217,7 @@ def test_doras_own_stack_serves_us_and_is_served(address: str, tmp_path: Path):
     with both, running([python, script, config, "services"], {"AMENT_PREFIX_PATH": prefix}) as peer:
         both.take(make_event("sum", b'{"data": true}', {"request_id": "one"}))
         eventually(lambda: any(one.metadata.get("request_id") == "one" for one in node.sent))
-        eventually(lambda: any(one.output_id == "ours" for one in node.sent), within_s=10)
+        eventually(lambda: any(one.output_id == "ours" for one in node.sent))
         asked = next(one for one in node.sent if one.output_id == "ours")
         answer = b'{"success": true, "message": "ours"}'
         both.take(make_event("ours", answer, dict(asked.metadata)))

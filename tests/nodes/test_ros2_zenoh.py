@@ -168,7 +168,7 @@ def test_best_effort_subscriber_that_is_slow_gets_the_newest(address: str, peers
 
     def take(content: bytes) -> None:
         taken.append(content)
-        go_on.wait(10)
+        go_on.wait(30)
 
     def is_taken() -> bool:
         # A publisher knows that somebody is there, and not who: the slow one may still be missing.
@@ -326,7 +326,7 @@ def test_bridge_waits_for_a_router_and_says_so(caplog: Any):
         peer = Peer(address)
         published = topic(TEXT, Role.PUBLISHER)
         publisher = peer.transport.advertise(published.endpoint)
-        eventually(publisher.is_wanted, within_s=10)
+        eventually(publisher.is_wanted)
         publisher.publish(message(published, b"there"))
         eventually(lambda: len(node.sent) == 1)
         peer.transport.close()
@@ -345,12 +345,12 @@ def test_router_that_comes_back_is_used_again(caplog: Any):
         publisher = peer.transport.advertise(published.endpoint)
         eventually(publisher.is_wanted)
         router.close()
-        eventually(lambda: "the router is gone" in caplog.text, within_s=10)
+        eventually(lambda: "the router is gone" in caplog.text)
 
         router = Router.open(address)
 
-        eventually(lambda: "the router is there again" in caplog.text, within_s=10)
-        eventually(publisher.is_wanted, within_s=10)
+        eventually(lambda: "the router is there again" in caplog.text)
+        eventually(publisher.is_wanted)
         publisher.publish(message(published, b"again"))
         eventually(lambda: [one.value for one in node.sent] == [b"again"])
         peer.transport.close()
@@ -534,10 +534,10 @@ def test_doras_own_stack_gets_what_we_send_and_sends_it_back(
         for key, (name, kind) in names.items():
             one = topic(f"x=/to_dora/{name}:{kind}", Role.PUBLISHER)
             publisher = ours.transport.advertise(one.endpoint)
-            eventually(publisher.is_wanted, within_s=10)
+            eventually(publisher.is_wanted)
             for _ in range(20):
                 publisher.publish(message(one, values[key]))
-            eventually(lambda got=found[key]: len(got) == 20, within_s=10)
+            eventually(lambda got=found[key]: len(got) == 20)
 
     for key, value in values.items():
         assert all(np.array_equal(one.value, value) for one in found[key])

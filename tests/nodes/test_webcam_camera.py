@@ -186,11 +186,11 @@ def test_blocking_read_does_not_keep_the_camera_from_closing():
 
     def block() -> None:
         is_inside.set()
-        may_go_on.wait(10)
+        may_go_on.wait(30)
 
     camera = make_camera(Openings(FakeCapture([], on_grab=block)))
     camera.start()
-    assert is_inside.wait(5)
+    assert is_inside.wait(30)
     started = time.monotonic()
 
     camera.close()
