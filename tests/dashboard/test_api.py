@@ -289,7 +289,7 @@ def test_those_who_only_connect_do_not_shut_out_who_asks(dashboard: Dashboard):
     descriptors = Path(f"/proc/{dashboard.process.pid}/fd")
     with ExitStack() as stack:
         for _ in range(4 * MAX_CONNECTIONS):
-            connection = socket.create_connection(("127.0.0.1", dashboard.port), timeout=5)
+            connection = socket.create_connection(("127.0.0.1", dashboard.port), timeout=30)
             stack.enter_context(connection)
             connection.sendall(b"GET / HTTP/1.1\r\nHost: loc")
 

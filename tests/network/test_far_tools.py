@@ -90,7 +90,7 @@ def test_output_of_another_machine_is_watched_from_python(
         monkeypatch.setenv(name, value)
 
     with dora_rt.attach("camera/number") as watch:
-        events = [watch.next(timeout=5) for _ in range(3)]
+        events = [watch.next(timeout=30) for _ in range(3)]
 
     seqs = [event.seq for event in events if event is not None]
     assert [int(event.value[0]) for event in events if event is not None] == seqs

@@ -168,7 +168,7 @@ def test_best_effort_subscriber_that_is_slow_gets_the_newest(address: str, peers
 
     def take(content: bytes) -> None:
         taken.append(content)
-        go_on.wait(30)
+        go_on.wait(100)
 
     def is_taken() -> bool:
         # A publisher knows that somebody is there, and not who: the slow one may still be missing.
@@ -247,7 +247,8 @@ def test_bridge_publishes_inputs_and_sends_what_it_receives(address: str, peers:
     speed = topic("x=/cmd_vel:geometry_msgs/Twist", Role.PUBLISHER)
     publisher = robot.transport.advertise(speed.endpoint)
     picture = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
-    now_ns = time.monotonic_ns()
+    # Long before it is sent: no pause between two looks at a clock is as long.
+    now_ns = time.monotonic_ns() - 100 * 10**9
     event = make_event("image", picture, {"encoding": "bgr8"}, origin_ns=now_ns)
     node = FakeNode(output_ids=("speed",))
     ours = bridge(
@@ -268,7 +269,7 @@ def test_bridge_publishes_inputs_and_sends_what_it_receives(address: str, peers:
     assert np.array_equal(texts[0].value, picture)
     assert texts[0].metadata["frame_id"] == "image"
     age_ns = time.time_ns() - texts[0].metadata["stamp_ns"]
-    assert abs(age_ns - (time.monotonic_ns() - now_ns)) < 50_000_000
+    assert abs(age_ns - (time.monotonic_ns() - now_ns)) < 10 * 10**9
     assert ours.received == 1
 
 
@@ -280,7 +281,7 @@ def test_stamp_of_a_capture_just_now_is_the_origin_of_the_sample(address: str, p
 
     with bridge(node, address, subscribe="twist=/twist:geometry_msgs/TwistStamped"):
         eventually(publisher.is_wanted)
-        for stamp_ns in (now_ns - 10**9, 5_000_000_000, now_ns + 10**12):
+        for stamp_ns in (now_ns - 20 * 10**9, 5_000_000_000, now_ns + 10**12):
             sec, nanosec = divmod(stamp_ns, 10**9)
             header = {"stamp": {"sec": sec, "nanosec": nanosec}, "frame_id": "base"}
             values = {"header": header, "twist": {}}
@@ -289,7 +290,8 @@ def test_stamp_of_a_capture_just_now_is_the_origin_of_the_sample(address: str, p
 
     captured = [one.captured_ns for one in node.sent]
     assert captured[0] is not None
-    assert abs(time.monotonic_ns() - captured[0] - (time.time_ns() - now_ns) - 10**9) < 50_000_000
+    age_ns = time.monotonic_ns() - captured[0]
+    assert abs(age_ns - (time.time_ns() - now_ns) - 20 * 10**9) < 5 * 10**9
     assert captured[1:] == [None, None]
     assert node.sent[1].metadata == {"frame_id": "base", "stamp_ns": 5_000_000_000}
 
