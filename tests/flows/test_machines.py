@@ -134,6 +134,31 @@ def test_stop_of_a_machine_that_waits_for_another_waits_for_nothing(
     assert end(robot)[0] == 130
 
 
+def test_second_launcher_of_a_machine_that_listens_waits_for_the_first(
+    isolated: IsolatedFlow,
+) -> None:
+    write(isolated, frames=1_000_000)
+    first = begin(isolated, "robot")
+    assert first.stdout is not None
+    assert any("waiting for machine laptop" in line for line in iter(first.stdout.readline, ""))
+
+    second = begin(isolated, "robot")
+    assert second.stdout is not None
+    lines = iter(second.stdout.readline, "")
+    told = next(line for line in lines if "cannot listen" in line)
+    first.kill()
+    assert any("listens at" in line for line in lines)
+    laptop = begin(isolated, "laptop")
+    assert any("machine laptop is ready" in line for line in lines)
+    second.send_signal(signal.SIGINT)
+
+    assert "the port is in use by another dora-launch, which runs flow as machine robot" in told
+    assert [end(second)[0], end(laptop)[0]] == [130, 0]
+    first.communicate(timeout=30)
+    gateway = next(one for one in report(isolated, "robot").processes if one.name == "dora.network")
+    assert gateway.restarts == 0
+
+
 def test_stop_after_another_machine_was_killed_waits_for_nothing(isolated: IsolatedFlow) -> None:
     write(isolated, frames=1_000_000)
     robot, laptop = begin(isolated, "robot"), begin(isolated, "laptop")
