@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from dora_rt.descriptor.tree.model import Input, Node, OutputSource
+from dora_rt.descriptor.tree.model import CallRole, Input, Node, OutputSource
 
 
 def group(nodes: Sequence[Node]) -> list[tuple[str, list[Node]]]:
@@ -33,7 +33,9 @@ def wide_circles(nodes: Sequence[Node]) -> dict[str, frozenset[str]]:
     upstream: dict[int, set[int]] = {number: set() for number in range(len(groups))}
     for number, (_, own) in enumerate(groups):
         for entry in _inputs(own):
-            if isinstance(entry.source, OutputSource):
+            # No client goes on for its servers.
+            is_answer = entry.call_role is CallRole.ANSWER
+            if isinstance(entry.source, OutputSource) and not is_answer:
                 upstream[number].add(number_of[entry.source.node])
     before = {number: reach(number, upstream) for number in upstream}
     circles = {}

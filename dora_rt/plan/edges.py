@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from dora_rt.descriptor.tree.model import (
+    CallRole,
     Input,
     LogSource,
     Node,
@@ -55,7 +56,7 @@ class _Reader:
     port_id: str
     target: str
     keeps_alive: bool
-    """False for the logs of others beside other inputs: the node does not go on for them."""
+    """False where the node does not go on for it: logs beside other inputs, answers to calls."""
 
 
 class Edges:
@@ -201,7 +202,8 @@ class Edges:
                 self.inputs[number].append(InputConfig(port_id, entry.source.period_ns))
                 continue
             is_log = isinstance(entry.source, LogSource)
-            keeps_alive = reads_only_logs or not is_log
+            # A server goes on for its clients, and no client for its servers.
+            keeps_alive = (reads_only_logs or not is_log) and entry.call_role is not CallRole.ANSWER
             reader = _Reader(
                 entry, number, index, port_id, f"{target}/{entry.id}", keeps_alive=keeps_alive
             )

@@ -12,7 +12,7 @@ from dora_rt.descriptor.tree.model import (
     OutputSource,
     Sync,
 )
-from dora_rt.node_config import NodePlan, OperatorConfig, Route, SyncConfig
+from dora_rt.node_config import CallConfig, NodePlan, OperatorConfig, Route, SyncConfig
 from dora_rt.node_parameters import NodeParameters
 from dora_rt.plan.dora_description import describe
 from dora_rt.plan.edges import Edges, operator_name, to_ns
@@ -112,6 +112,10 @@ class _Planner:
                 api=first.api,
                 sync=_sync(first.sync),
                 is_relay=number == edges.relay,
+                calls=tuple(
+                    CallConfig(end.name, end.kind, end.peer, end.is_server)
+                    for end in first.call_ends
+                ),
             ),
             upstream=upstream,
             circle=circle,

@@ -56,6 +56,14 @@ class Inbox(InboxCore):
             if entry.edge is not None and entry.edge.writer != config.number and entry.keeps_alive
         }
         self._open = set(self._countable)
+        # The ends of these are told, though the node does not go on for them.
+        self._answers = {
+            one.port(part)
+            for one in config.calls
+            if not one.is_server
+            for part in ("response", "result")
+        } & {entry.id for entry in config.inputs}
+        self._open_answers = set(self._answers)
         self._has_sources = bool(self._open)
         self._timeouts = {
             entry.id: InputTimeout(entry.timeout_ns)
@@ -168,6 +176,36 @@ class Inbox(InboxCore):
         held = self._held.pop(input_id, None)
         if held is not None:
             self._ports = [*self._ports, held]
+
+    def narrow(self, input_ids: Collection[str]) -> Callable[[], None]:
+        """Take only from these inputs for now; the others wait in their rings, by their policies.
+
+        For the thread that waits. The end of all inputs does not end such a wait.
+
+        Returns:
+            What takes from all of them again.
+        """
+        ports, timers, timeouts = self._ports, self._timers, self._timeouts
+        ends_by_itself, self.ends_by_itself = self.ends_by_itself, False
+        aside = [port for port in ports if port.input_id not in input_ids]
+        self._ports = [port for port in ports if port.input_id in input_ids]
+        # What cannot be taken must not wake it either.
+        self._timers = []
+        self._timeouts = {name: one for name, one in timeouts.items() if name in input_ids}
+
+        def widen() -> None:
+            present = {port.input_id: port for port in (*self._ports, *aside)}
+            # In their old order: the turn goes on where it was.
+            self._ports = [
+                present[port.input_id] for port in ports if port.input_id not in self._closed_ids
+            ]
+            self._timers = [one for one in timers if one.input_id not in self._closed_ids]
+            self._timeouts = {
+                name: one for name, one in timeouts.items() if name not in self._closed_ids
+            }
+            self.ends_by_itself = ends_by_itself
+
+        return widen
 
     def close_input(self, input_id: str) -> None:
         """Take no more from one input, for good; its writer stops feeding it."""
@@ -322,9 +360,11 @@ class Inbox(InboxCore):
                     return None
                 # A dynamic node may come back after its end.
                 self._open |= self._countable & {input_id}
+                self._open_answers |= self._answers & {input_id}
                 return SourceRestarted(input_id)
-            if input_id in self._open:
+            if input_id in self._open or input_id in self._open_answers:
                 self._open.discard(input_id)
+                self._open_answers.discard(input_id)
                 self._timeouts.pop(input_id, None)
                 return InputClosed(input_id, is_final=True)
         elif subscriber.notice_end():
