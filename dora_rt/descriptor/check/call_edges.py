@@ -100,8 +100,7 @@ def _with_client_end(node: Node, call: Call, service: Service) -> Node:
 
 def _with_server_end(node: Node, call: Call, service: Service, client_id: str) -> Node:
     outputs = [
-        _output(f"{service.name}.{part}/{client_id}", service.place)
-        for part in _BACK[service.kind]
+        _output(f"{service.name}.{part}/{client_id}", service.place) for part in _BACK[service.kind]
     ]
     inputs = [
         _input(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from dora_rt.compiled import InboxCore, prefer_compiled
 from dora_rt.errors import NodeClosedError

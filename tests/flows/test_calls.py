@@ -1,0 +1,255 @@
+"""Calls between nodes: answers for the asker only, servers that end in the middle, circles."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.harness.flow import Flow
+
+pytestmark = pytest.mark.programs
+
+DOUBLING = """
+from dora_rt import Node
+from dora_rt.event import Request
+
+node = Node()
+for event in node:
+    if isinstance(event, Request):
+        node.reply(event, bytes(event.value) * 2)
+"""
+
+
+def run(flow: Flow, text: str, **programs: str) -> str:
+    flow.write("flow.yml", text)
+    for name, program in programs.items():
+        flow.write(f"{name}.py", program)
+    done = flow.run(timeout_s=30)
+    assert done.exit_code == 0, done.out + done.err
+    return (flow.folder / "notes").read_text()
+
+
+NOTING = """
+import dora_rt.errors as errors
+from dora_rt import Node
+from dora_rt.event import *
+
+node = Node()
+
+def note(*words):
+    with open("notes", "a") as file:
+        print(*words, file=file)
+
+def outcome(call):
+    try:
+        return bytes(call().value)
+    except (errors.DoraRtError, TimeoutError) as error:
+        return f"{type(error).__name__}: {error}"
+"""
+
+
+def test_answer_goes_to_the_asker_and_other_events_keep_their_order(flow: Flow):
+    asking = (
+        NOTING
+        + """
+seen = []
+for event in node:
+    seen.append(bytes(event.value)[0])
+    if event.value[0] % 10 == 5:
+        note(node.id(), node.call("twice", node.id().encode(), timeout=10).value)
+note(node.id(), seen == list(range(40)))
+"""
+    )
+    feeding = """
+from dora_rt import Node
+node = Node()
+for number in range(40):
+    node.send_output("out", bytes([number]))
+"""
+    text = """
+nodes:
+  - {id: feed, path: feed.py, outputs: [out]}
+  - {id: a, path: ask.py, calls: {twice: server/double}, inputs: {in: {source: feed/out, queue_size: 100}}}
+  - {id: b, path: ask.py, calls: {twice: server/double}, inputs: {in: {source: feed/out, queue_size: 100}}}
+  - {id: server, path: server.py, serves: [double]}
+"""
+    notes = run(flow, text, feed=feeding, ask=asking, server=DOUBLING).splitlines()
+
+    for name in ("a", "b"):
+        mine = [line for line in notes if line.startswith(name)]
+        assert mine == [f"{name} b'{name}{name}'"] * 4 + [f"{name} True"]
+
+
+def test_nodes_that_call_each_other_do_not_wait_for_ever(flow: Flow):
+    first = (
+        NOTING
+        + """
+import sys
+if len(sys.argv) > 1:
+    node.serve("back", lambda request: b"<" + bytes(request.value) + b">")
+note(outcome(lambda: node.call("there", b"x", timeout=20)))
+"""
+    )
+    second = (
+        NOTING
+        + """
+for event in node:
+    if isinstance(event, Request):
+        node.reply(event, outcome(lambda: node.call("again", event.value)))
+"""
+    )
+    second = second.replace("outcome(lambda", "str(outcome(lambda").replace(
+        "event.value)))", "event.value))).encode())"
+    )
+    text = """
+nodes:
+  - {id: a, path: first.py, ARGS calls: {there: b/there}, serves: [back]}
+  - {id: b, path: second.py, calls: {again: a/back}, serves: [there]}
+"""
+    served = run(flow, text.replace("ARGS", "args: [x],"), first=first, second=second)
+    assert served == "b\"b'<x>'\"\n"
+    (flow.folder / "notes").unlink()
+
+    refused = run(flow, text.replace("ARGS", ""), first=first, second=second)
+
+    assert "CallRefused" in refused
+    assert "node.serve('back', function)" in refused
+
+
+@pytest.mark.parametrize(
+    ("restart", "expected"),
+    [("never", "ServerGone"), ("on-failure", "ServerRestarted")],
+)
+def test_server_that_is_killed_in_the_middle_of_a_call_ends_the_wait(
+    flow: Flow, restart: str, expected: str
+):
+    dying = """
+import os, signal
+from dora_rt import Node
+
+node = Node()
+for event in node:
+    if bytes(event.value) == b"die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    node.reply(event, b"alive")
+"""
+    asking = (
+        NOTING
+        + """
+note(outcome(lambda: node.call("ask", b"hello")))
+note(outcome(lambda: node.call("ask", b"die")))
+note(outcome(lambda: node.call("ask", b"again")))
+"""
+    )
+    text = f"""
+nodes:
+  - {{id: client, path: ask.py, calls: {{ask: server/ask}}}}
+  - {{id: server, path: server.py, serves: [ask], restart: {restart}, restart_delay: 0.1}}
+"""
+    flow.write("flow.yml", text)
+    flow.write("ask.py", asking)
+    flow.write("server.py", dying)
+
+    flow.run(timeout_s=30)
+
+    first, second, third = (flow.folder / "notes").read_text().splitlines()
+    assert first == "b'alive'"
+    assert second.startswith(expected)
+    assert third.startswith("ServerGone" if restart == "never" else "b'alive'")
+
+
+def test_call_without_an_answer_in_time_is_a_timeout_and_its_answer_is_dropped(flow: Flow):
+    asking = (
+        NOTING
+        + """
+note(outcome(lambda: node.call("ask", b"first", timeout=0.2)))
+note(outcome(lambda: node.call("ask", b"second", timeout=10)))
+note(outcome(lambda: node.call("aks", b"")))
+"""
+    )
+    late = """
+from dora_rt import Node
+from dora_rt.errors import NotARequestError
+
+node = Node()
+requests = []
+for event in node:
+    requests.append(event)
+    if len(requests) == 2:
+        for request in requests:
+            node.reply(request, request.value)
+        try:
+            node.reply(event, b"")
+        except NotARequestError:
+            print("refused", flush=True)
+"""
+    text = """
+nodes:
+  - {id: client, path: ask.py, calls: {ask: server/ask}}
+  - {id: server, path: server.py, serves: [ask]}
+"""
+    first, second, third = run(flow, text, ask=asking, server=late).splitlines()
+
+    assert first == "TimeoutError: node 'client': node 'server' did not answer 'ask' in 0.2 s"
+    assert second == "b'second'"
+    assert third == (
+        "UnknownServiceError: node 'client' calls no 'aks'; in the dataflow file it has: ask"
+    )
+
+
+def test_coroutines_call_at_the_same_time(flow: Flow):
+    asking = (
+        NOTING
+        + """
+import asyncio
+
+async def main():
+    calls = [node.call_async("twice", str(number).encode(), timeout=20) for number in range(50)]
+    note([bytes(answer.value) for answer in await asyncio.gather(*calls)])
+
+asyncio.run(main())
+"""
+    )
+    text = """
+nodes:
+  - {id: client, path: ask.py, calls: {twice: server/double}}
+  - {id: server, path: server.py, serves: [double]}
+"""
+    notes = run(flow, text, ask=asking, server=DOUBLING)
+
+    assert notes == f"{[str(number).encode() * 2 for number in range(50)]}\n"
+
+
+def test_nodes_of_dora_ask_and_answer_by_request_id(flow: Flow):
+    asking = """
+from dora import Node
+node = Node()
+request_id = node.send_service_request("twice.request", b"ab")
+for event in node:
+    if event["type"] == "INPUT" and event["id"] == "twice.response":
+        assert event["metadata"]["request_id"] == request_id
+        open("notes", "w").write(bytes(event["value"].to_numpy()).decode())
+        break
+"""
+    answering = """
+from dora import Node
+node = Node()
+for event in node:
+    if event["type"] == "INPUT":
+        name = event["id"].replace("request", "response")
+        node.send_service_response(name, event["value"], event["metadata"])
+"""
+    native = (
+        NOTING
+        + """
+note(outcome(lambda: node.call("ask", b"to dora", timeout=20)))
+"""
+    )
+    text = """
+nodes:
+  - {id: client, path: ask.py, calls: {twice: server/double}}
+  - {id: server, path: server.py, serves: [double]}
+"""
+    assert run(flow, text, ask=asking, server=DOUBLING) == "abab"
+    (flow.folder / "notes").unlink()
+    notes = run(flow, text.replace("twice", "ask"), ask=native, server=answering)
+    assert notes == "b'to dora'\n"
