@@ -30,7 +30,7 @@ class Api(Enum):
 
 
 class ServiceKind(Enum):
-    """What a node serves: a call has one answer; a goal has feedback, a result, and can be cancelled."""
+    """What a node serves: a call has one answer; a goal has feedback and a result."""
 
     CALL = "call"
     GOAL = "goal"

@@ -7,6 +7,7 @@ from typing import Any
 
 from dora_rt.event import Event, Request
 from dora_rt.node.calls import Calls
+from dora_rt.node.goals import Goal
 
 
 class CallMethods:
@@ -97,3 +98,76 @@ class CallMethods:
             NodeClosedError, SentAfterStopError: as for `send_output`.
         """
         self._calls.refuse(event, why)
+
+    def send_goal(
+        self,
+        name: str,
+        data: Any = b"",
+        metadata: dict[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Goal:
+        """Give another node a goal that takes its time; returns as soon as it is sent.
+
+        Its `Feedback` and its `Result` come from `next`, or from a loop over the goal. A server
+        that ends, or is started again, ends its goals with status "aborted".
+
+        Args:
+            name: a name from `calls:` of this node, of a goal.
+            data: as for `send_output`.
+            metadata: as for `send_output`.
+            timeout: seconds to wait at most until the server has room for it.
+
+        Raises:
+            TimeoutError: the server had no room in time.
+            ServerGone: the server has ended, or the dataflow is being stopped.
+            UnknownServiceError: the dataflow file has no such goal in `calls:`.
+            UnsupportedValueError, NodeClosedError, SentAfterStopError: as for `send_output`.
+        """
+        return self._calls.goals.give(name, data, metadata, timeout)
+
+    def feedback(
+        self, event: Event, data: Any = b"", metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Tell the client of a goal how far it is; a client that is slow gets the newest 32.
+
+        Args:
+            event: the `GoalRequest`.
+            data: as for `send_output`.
+            metadata: as for `send_output`.
+
+        Raises:
+            NotARequestError: the event is no goal, or has its result already.
+            UnsupportedValueError, NodeClosedError, SentAfterStopError: as for `send_output`.
+        """
+        self._calls.goals.feedback(event, data, metadata)
+
+    def finish(
+        self,
+        event: Event,
+        data: Any = b"",
+        status: str = "succeeded",
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Send the result of a goal to its client.
+
+        Args:
+            event: the `GoalRequest`.
+            data: as for `send_output`.
+            status: "succeeded", "aborted" or "canceled".
+            metadata: as for `send_output`.
+
+        Raises:
+            NotARequestError: the event is no goal, or has its result already.
+            ValueError: there is no such status.
+            UnsupportedValueError, NodeClosedError, SentAfterStopError: as for `send_output`.
+        """
+        self._calls.goals.finish(event, data, status, metadata)
+
+    def is_cancelled(self, event: Event) -> bool:
+        """Return whether the client of a goal gave it up or has ended, or this node must stop.
+
+        Raises:
+            NotARequestError: the event is no goal, or has its result already.
+        """
+        return self._calls.goals.is_cancelled(event)

@@ -32,6 +32,7 @@ from dora_rt.event import (
     SourceRestarted,
 )
 from dora_rt.metadata import new_id
+from dora_rt.node.goals import Goals
 from dora_rt.node.session import Session
 from dora_rt.node_config import CallConfig, ServiceKind
 from dora_rt.transport.output.origin import make_stamp
@@ -114,15 +115,16 @@ class Calls:
         self._open: dict[str, tuple[str, ...]] = {}
         self._handlers: dict[str, Handler] = {}
         self._gone: set[str] = set()
+        self.goals = Goals(self)
 
     def wait(self, deadline_ns: int | None) -> Event | Change | None:
         """Do what the session's `wait` does, and keep what belongs to calls."""
         while True:
-            with self._turn_until(deadline_ns):
+            with self.turn_until(deadline_ns):
                 if self.kept:
                     event = self.kept.popleft()
                     if isinstance(event, Event):
-                        self.session.origins.cause = event.origin_ns, event.metadata_json, ""
+                        self.note_cause(event)
                     return event
                 taken = self.session.wait(deadline_ns)
                 if taken is None:
@@ -181,7 +183,7 @@ class Calls:
         given = dict(metadata or {})
         if request.request_id:
             given[REQUEST_ID] = request.request_id
-        with self._answering(request):
+        with self.answering(request):
             self.send(port, value, given, None)
         request.is_answered = True
         self._open.pop(request.request_id, None)
@@ -217,7 +219,7 @@ class Calls:
         cause = self.session.origins.cause
         until_ns = time.monotonic_ns() + for_ns
         try:
-            with self._turn_until(until_ns):
+            with self.turn_until(until_ns):
                 while not self.session.inbox.was_told_to_stop:
                     self.pump(until_ns)
         except TimeoutError:
@@ -225,11 +227,9 @@ class Calls:
         finally:
             self.session.origins.cause = cause
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Be the thread that receives."""
-        with self._turn:
-            yield
+    def note_cause(self, event: Event) -> None:
+        """Let what this thread sends from now on answer an event."""
+        self.session.origins.cause = event.origin_ns, event.metadata_json, ""
 
     def pump(self, deadline_ns: int | None) -> None:
         """Wait for one thing that concerns calls; for the thread whose turn it is.
@@ -259,10 +259,10 @@ class Calls:
         *,
         is_waited_for: bool,
     ) -> PendingCall:
-        self._client(name, ServiceKind.CALL)
+        self.client(name, ServiceKind.CALL)
         # What became of the server meanwhile says nothing about this request.
         self.look()
-        self._refuse_gone(name)
+        self.refuse_gone(name)
         pending = PendingCall(name, new_id())
         given = {**(metadata or {}), REQUEST_ID: pending.request_id}
         if is_waited_for:
@@ -277,16 +277,34 @@ class Calls:
             raise
         return pending
 
-    def _client(self, name: str, kind: ServiceKind) -> CallConfig:
+    def client(self, name: str, kind: ServiceKind) -> CallConfig:
+        """Return the client's end of a call.
+
+        Raises:
+            UnknownServiceError: the dataflow file has no such name in `calls:`.
+        """
         end = self._clients.get(name)
         if end is None or end.kind is not kind:
             names = [one.name for one in self._clients.values() if one.kind is kind]
             raise self._unknown("calls no", name, names)
         return end
 
-    def _refuse_gone(self, name: str) -> None:
+    def refuse_gone(self, name: str) -> None:
+        """Refuse to ask a server that has ended.
+
+        Raises:
+            ServerGone: it has, or the dataflow is being stopped.
+        """
         if name in self._gone:
             raise self._is_gone(self._clients[name])
+        self.refuse_after_stop(name)
+
+    def refuse_after_stop(self, name: str) -> None:
+        """Refuse to wait for what will not come any more.
+
+        Raises:
+            ServerGone: the dataflow is being stopped.
+        """
         if self.session.inbox.was_told_to_stop:
             raise ServerGone(f"{self.where}: {name!r}: the dataflow is being stopped")
 
@@ -340,7 +358,7 @@ class Calls:
             return []
         if part == "request":
             return self._take_request(end, event)
-        return [event]
+        return self.goals.take(end, part, event)
 
     def _take_answer(self, end: CallConfig, event: Event) -> None:
         pending = self._pending.get(str(event.metadata.get(REQUEST_ID)))
@@ -375,7 +393,7 @@ class Calls:
         return []
 
     def _serve(self, request: Request, handler: Handler) -> None:
-        with self._answering(request):
+        with self.answering(request):
             try:
                 answer = handler(request)
             except Exception as error:
@@ -390,6 +408,12 @@ class Calls:
         if part == "response" and is_end:
             self._gone.add(end.name)
             self._fail(end, self._is_gone(end))
+        elif end.kind is ServiceKind.GOAL:
+            if part == "result" and is_end:
+                self._gone.add(end.name)
+            elif part == "result" and isinstance(change, SourceRestarted):
+                self._gone.discard(end.name)
+            return self.goals.note_change(end, part, change)
         elif part == "response" and isinstance(change, SourceRestarted):
             self._gone.discard(end.name)
             what = f"{self.where}: node {end.peer!r}, which serves {end.name!r}, was restarted"
@@ -418,7 +442,7 @@ class Calls:
         return event
 
     @contextmanager
-    def _answering(self, request: Event) -> Iterator[None]:
+    def answering(self, request: Event) -> Iterator[None]:
         """Let what is sent inherit from a request, whatever came in between."""
         origins = self.session.origins
         before = origins.cause
@@ -429,7 +453,12 @@ class Calls:
             origins.cause = before
 
     @contextmanager
-    def _turn_until(self, deadline_ns: int | None) -> Iterator[None]:
+    def turn_until(self, deadline_ns: int | None) -> Iterator[None]:
+        """Be the thread that receives.
+
+        Raises:
+            TimeoutError: another one was it until the deadline.
+        """
         wait_s = -1.0 if deadline_ns is None else max(deadline_ns - time.monotonic_ns(), 0) / 1e9
         if not self._turn.acquire(timeout=wait_s):
             raise TimeoutError(f"{self.where}: no input came in time")

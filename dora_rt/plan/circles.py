@@ -54,8 +54,8 @@ def is_aside(entry: Input) -> bool:
 
 def _inputs(nodes: Sequence[Node]) -> Iterator[Input]:
     for node in nodes:
-        for owner in (node, *node.operators):
-            reads_only_asides = all(is_aside(entry) for entry in owner.inputs)
-            for entry in owner.inputs:
+        for inputs in (node.inputs, *(operator.inputs for operator in node.operators)):
+            reads_only_asides = all(is_aside(entry) for entry in inputs)
+            for entry in inputs:
                 if reads_only_asides or not is_aside(entry):
                     yield entry

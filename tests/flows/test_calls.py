@@ -68,10 +68,11 @@ for number in range(40):
     text = """
 nodes:
   - {id: feed, path: feed.py, outputs: [out]}
-  - {id: a, path: ask.py, calls: {twice: server/double}, inputs: {in: {source: feed/out, queue_size: 100}}}
-  - {id: b, path: ask.py, calls: {twice: server/double}, inputs: {in: {source: feed/out, queue_size: 100}}}
+  - {id: a, path: ask.py, calls: {twice: server/double}, inputs: {in: IN}}
+  - {id: b, path: ask.py, calls: {twice: server/double}, inputs: {in: IN}}
   - {id: server, path: server.py, serves: [double]}
 """
+    text = text.replace("IN", "{source: feed/out, queue_size: 100}")
     notes = run(flow, text, feed=feeding, ask=asking, server=DOUBLING).splitlines()
 
     for name in ("a", "b"):
