@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 from dora_rt.errors import NotARequestError
 from dora_rt.event import (
@@ -33,6 +33,18 @@ _COUNT = "feedback_count"
 _MAX_EARLY = 64  # cancels that came before their goals
 
 
+class GoalKeeper(Protocol):
+    """What a goal belongs to: the goals of a node, or of a test."""
+
+    def cancel(self, goal: Goal) -> None:
+        """Ask for the end of a goal."""
+
+    def next_of(
+        self, goal: Goal, has_told: bool, deadline_ns: int | None
+    ) -> Feedback | Result | None:
+        """Wait for what comes next of one goal."""
+
+
 @final
 class Goal:
     """A goal that another node works on; a loop over it gives its `Feedback`, then its `Result`.
@@ -43,7 +55,7 @@ class Goal:
         status: None as long as it is at work; then that of its result.
     """
 
-    def __init__(self, goals: Goals, name: str, goal_id: str) -> None:
+    def __init__(self, goals: GoalKeeper, name: str, goal_id: str) -> None:
         self.id = goal_id
         self.name = name
         self.status: str | None = None
