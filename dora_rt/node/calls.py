@@ -112,7 +112,7 @@ class Calls:
         self._turn = threading.RLock()
         self._pending: dict[str, PendingCall] = {}
         self._waiting: list[str] = []
-        self._open: dict[str, tuple[str, ...]] = {}
+        self._open: dict[str, tuple[CallConfig, tuple[str, ...]]] = {}
         self._handlers: dict[str, Handler] = {}
         self._gone: set[str] = set()
         self.goals = Goals(self)
@@ -126,6 +126,8 @@ class Calls:
                     if isinstance(event, Event):
                         self.note_cause(event)
                     return event
+                # Nothing to do, unless an exception has broken off a wait for an answer.
+                self.session.inbox.widen()
                 taken = self.session.wait(deadline_ns)
                 if taken is None:
                     self._give_up()
@@ -238,13 +240,12 @@ class Calls:
             TimeoutError: nothing came in time.
         """
         inputs = self._ports.keys()
-        widen = self.session.inbox.narrow(
-            inputs if len(self.kept) < _MAX_KEPT else inputs - self._requests
-        )
+        inbox = self.session.inbox
+        inbox.narrow(inputs if len(self.kept) < _MAX_KEPT else inputs - self._requests)
         try:
             event = self.session.wait_intact(deadline_ns)
         finally:
-            widen()
+            inbox.widen()
         if event is None:
             self._give_up()
         else:
@@ -266,7 +267,7 @@ class Calls:
         pending = PendingCall(name, new_id())
         given = {**(metadata or {}), REQUEST_ID: pending.request_id}
         if is_waited_for:
-            before = [one for key, chain in self._open.items() for one in (key, *chain)]
+            before = [one for key, (_, chain) in self._open.items() for one in (key, *chain)]
             given[_CHAIN] = [*dict.fromkeys((pending.request_id, *before))][:_MAX_KEPT]
             self._waiting.append(pending.request_id)
         self._pending[pending.request_id] = pending
@@ -377,7 +378,7 @@ class Calls:
         chain = event.metadata.get(_CHAIN)
         links = tuple(map(str, chain)) if isinstance(chain, list) else ()
         if request.request_id:
-            self._open[request.request_id] = links
+            self._open[request.request_id] = end, links
         handler = self._handlers.get(end.name)
         if handler is not None:
             self._serve(request, handler)
@@ -405,6 +406,9 @@ class Calls:
 
     def _note_change(self, end: CallConfig, part: str, change: Change) -> list[Event | Change]:
         is_end = isinstance(change, InputClosed) and change.is_final
+        if part == "request" and (is_end or isinstance(change, SourceRestarted)):
+            # Nobody waits for these answers any more.
+            self._open = {key: one for key, one in self._open.items() if one[0] is not end}
         if part == "response" and is_end:
             self._gone.add(end.name)
             self._fail(end, self._is_gone(end))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection
+from typing import Any
 
 from dora_rt.compiled import InboxCore, prefer_compiled
 from dora_rt.errors import NodeClosedError
@@ -25,6 +26,8 @@ from dora_rt.transport.ring import protocol
 
 # How often a thread that wants to send looks for the start while another one waits for inputs.
 _START_SLICE_S = 0.02
+
+_Wide = tuple[list[Any], list[Timer], dict[str, InputTimeout], bool]
 
 
 @prefer_compiled
@@ -76,6 +79,7 @@ class Inbox(InboxCore):
         # In a runtime each operator comes to its own end.
         self.ends_by_itself = not config.operators
         self._turn = 0
+        self._wide: _Wide | None = None  # what `narrow` has put aside
         self._closed_ids: set[str] = set()
         self._held: dict[str, Subscriber] = {}
         self._receiving = threading.Lock()
@@ -177,35 +181,32 @@ class Inbox(InboxCore):
         if held is not None:
             self._ports = [*self._ports, held]
 
-    def narrow(self, input_ids: Collection[str]) -> Callable[[], None]:
+    def narrow(self, input_ids: Collection[str]) -> None:
         """Take only from these inputs for now; the others wait in their rings, by their policies.
 
-        For the thread that waits. The end of all inputs does not end such a wait.
-
-        Returns:
-            What takes from all of them again.
+        For the thread that waits, until it calls `widen`. The end of all inputs ends no such wait.
         """
-        ports, timers, timeouts = self._ports, self._timers, self._timeouts
-        ends_by_itself, self.ends_by_itself = self.ends_by_itself, False
-        aside = [port for port in ports if port.input_id not in input_ids]
-        self._ports = [port for port in ports if port.input_id in input_ids]
+        self.widen()
+        # First: an exception of a signal handler may come before the last step.
+        self._wide = self._ports, self._timers, self._timeouts, self.ends_by_itself
+        self.ends_by_itself = False
         # What cannot be taken must not wake it either.
         self._timers = []
-        self._timeouts = {name: one for name, one in timeouts.items() if name in input_ids}
+        self._timeouts = {name: one for name, one in self._timeouts.items() if name in input_ids}
+        self._ports = [port for port in self._ports if port.input_id in input_ids]
 
-        def widen() -> None:
-            present = {port.input_id: port for port in (*self._ports, *aside)}
-            # In their old order: the turn goes on where it was.
-            self._ports = [
-                present[port.input_id] for port in ports if port.input_id not in self._closed_ids
-            ]
-            self._timers = [one for one in timers if one.input_id not in self._closed_ids]
-            self._timeouts = {
-                name: one for name, one in timeouts.items() if name not in self._closed_ids
-            }
-            self.ends_by_itself = ends_by_itself
-
-        return widen
+    def widen(self) -> None:
+        """Take from all inputs again."""
+        if self._wide is None:
+            return
+        ports, timers, timeouts, self.ends_by_itself = self._wide
+        closed = self._closed_ids
+        # In their old order: the turn goes on where it was. Those of `narrow` may be successors.
+        present = {port.input_id: port for port in (*ports, *self._ports)}
+        self._ports = [present[port.input_id] for port in ports if port.input_id not in closed]
+        self._timers = [one for one in timers if one.input_id not in closed]
+        self._timeouts = {name: one for name, one in timeouts.items() if name not in closed}
+        self._wide = None
 
     def close_input(self, input_id: str) -> None:
         """Take no more from one input, for good; its writer stops feeding it."""
