@@ -33,7 +33,10 @@ _BACK = {ServiceKind.CALL: ("response",), ServiceKind.GOAL: ("feedback", "result
 
 def add_call_edges(read_nodes: Sequence[ReadNode], problems: Problems) -> list[ReadNode]:
     """Return the nodes with the inputs and outputs of all calls; unknown names are problems."""
-    nodes = {each.node.id: each.node for each in read_nodes}
+    first: dict[str, ReadNode] = {}
+    for each in read_nodes:
+        first.setdefault(each.node.id, each)  # two nodes of one id are told elsewhere
+    nodes = {node_id: each.node for node_id, each in first.items()}
     called = set()
     for client_id in list(nodes):
         for call in nodes[client_id].calls:
@@ -55,7 +58,10 @@ def add_call_edges(read_nodes: Sequence[ReadNode], problems: Problems) -> list[R
             if (node.id, service.name) not in called:
                 what = f"no node calls {quote(f'{node.id}/{service.name}')}"
                 problems.note(service.place, what)
-    return [replace(each, node=nodes.get(each.node.id, each.node)) for each in read_nodes]
+    return [
+        replace(each, node=nodes[each.node.id]) if first[each.node.id] is each else each
+        for each in read_nodes
+    ]
 
 
 def _find_service(
