@@ -106,7 +106,7 @@ def test_verb_that_shows_pictures_says_it_without_a_traceback(tmp_path: Path):
     broken.mkdir()
     (broken / "__init__.py").write_text(BROKEN)
     program = "import dora_rt.cli.ps as ps; import sys; from dora_rt.cli import main; " + (
-        "ps.find_statuses = lambda environ: __import__('cv2'); main(['ps'])"
+        "ps.find_statuses = lambda *_, **__: __import__('cv2'); main(['ps'])"
     )
 
     done = subprocess.run(

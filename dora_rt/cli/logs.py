@@ -50,12 +50,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
-        with connect(options.run, environ) as connection:
-            status = ask_all_machines(connection)
-            files, far = _open_logs(connection, status, options.node)
+        connection = connect(options.run, environ)
     except RunNotFoundError as error:
         kept = kept_logs_folder(environ)
         raise RunNotFoundError(f"{error}\nlogs of runs in which a node failed: {kept}") from error
+    with connection:
+        status = ask_all_machines(connection)
+        files, far = _open_logs(connection, status, options.node)
     logs: list[_Log | FarLogs] = [*files, *far]
     most_lines = _MOST_LINES if options.lines is None else options.lines
     old = [*(log.old() for log in files), *(one.old(most_lines) for one in far)]

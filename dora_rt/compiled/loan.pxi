@@ -44,6 +44,8 @@ cdef class LoanBookCore:
 
     cdef int begin_at(self, slot) except -1:
         self._watches.pop(slot, None)  # of the loan before
+        if self.abandoned:
+            self.collect()
         self._loaned.add(slot)
         return 0
 
@@ -161,6 +163,7 @@ cdef class LoanCore:
                 )
             else:
                 publisher.finish_loan(slot, memory, array, stamp)
+            self._watch = None  # as long as there is the array, of whose end nobody need hear
         except BaseException:
             self._state = state_cancelled
             publisher.loans.abandon(self._watch)

@@ -364,6 +364,7 @@ cdef class PublisherCore:
         self._is_midway = self.is_in_core = True
         try:
             ring.loaned.discard(slot)
+            (<LoanBookCore>self.loans)._watches.pop(slot, None)
             self.write(
                 self._array_slots, place, NULL, nbytes, self.loan_description, None, metadata,
                 begin, source_ns, origin_ns,

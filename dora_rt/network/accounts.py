@@ -124,19 +124,38 @@ class EndedRuns:
 
     sent: int = 0
     received: int = 0
+    delivered: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Of what was received, by each input, when the last of them was over."""
 
-    def add(self, told: SenderCounts | None, received: int) -> None:
+    def add(self, told: SenderCounts | None, receiver: ReceiverCounts) -> None:
         """Note that a run of the sender is over.
 
         Args:
             told: what it had told of itself last.
-            received: what the stream has brought in all, of all runs.
+            receiver: what was counted of the stream here, of all runs.
         """
         told = told or SenderCounts()
+        received = receiver.received
         new = received - self.received
+        self.delivered, self.dropped = dict(receiver.delivered), dict(receiver.dropped)
         # It was killed at an unknown moment behind that, with what its ring had.
         self.sent += max(told.sent - told.received_before, new)
         self.received = received
+
+    def taken_from(self, receiver: ReceiverCounts) -> ReceiverCounts:
+        """Return what was counted of the run of the sender that goes on, which knows no other."""
+        delivered, dropped = {}, {}
+        for target, count in receiver.delivered.items():
+            before = self.delivered.get(target, 0)
+            dropped_before = self.dropped.get(target, 0)
+            # What was in the ring then comes first out of it.
+            waiting = max(self.received - before - dropped_before, 0)
+            late = min(waiting, count - before)
+            delivered[target] = count - before - late
+            dropped_late = receiver.dropped.get(target, 0) - dropped_before
+            dropped[target] = max(dropped_late - (waiting - late), 0)
+        return ReceiverCounts(receiver.received - self.received, delivered, dropped)
 
 
 def account_of_receiver(

@@ -152,10 +152,14 @@ def find_security(
         return Security(is_insecure=True)
     folder = (folder or certificate_folder(environ)).absolute()
     names = common_names(machine, robot)
-    pair = next(
-        (pair for name in names if (pair := Pair.of(folder, name)).certificate.exists()), None
-    )
-    if pair is None or not (folder / AUTHORITY_FILE).exists():
+    try:
+        pair = next(
+            (pair for name in names if (pair := Pair.of(folder, name)).certificate.exists()), None
+        )
+        has_authority = (folder / AUTHORITY_FILE).exists()
+    except OSError as error:
+        raise LaunchError(f"the certificates cannot be read: {error}") from error
+    if pair is None or not has_authority:
         raise LaunchError(
             f"machine {machine!r} has no certificate in {folder}: run `dora-rt pair` with the "
             "names of all machines on one of them, and the line that it prints for each other "

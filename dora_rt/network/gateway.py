@@ -323,6 +323,11 @@ class Gateway:
     def _hear(self, name: str, peer: Peer, told: Mapping[str, Any], received_ns: int) -> None:
         if "hello" in told:
             hello = told["hello"]
+            if peer.note_rival(hello):
+                sys.stderr.write(
+                    f"dora_rt: a second launcher runs as machine {name!r}; it is not taken before "
+                    "the first one is gone\n"
+                )
             changes = peer.hear_hello(hello, received_ns)
             if peer.needs_answer(hello) or changes:
                 self._say_hello(name)
@@ -452,7 +457,9 @@ class Gateway:
             if peer.is_connected:
                 self._tell_peer(name, {"bye": "its run has ended"})
         self._tell_launcher(
-            **self._control.news(time.monotonic_ns()), network=self.status().to_json()
+            **self._control.news(time.monotonic_ns()),
+            network=self.status().to_json(),
+            has_settled=True,
         )
 
     def _close(self) -> None:

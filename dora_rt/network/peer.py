@@ -32,6 +32,9 @@ class Peer:
 
     Two gateways are connected when each has heard that the other knows its present life and link.
     A link that is lost has a new number when it is there again, at the end that noticed.
+
+    Where two launchers say that they are the same machine, the first one stays connected until it
+    is gone. The other one is told nothing but that, and waits.
     """
 
     def __init__(self, plan: MachinePlan, *, life: int, run: str, file_sha256: str) -> None:
@@ -72,6 +75,8 @@ class Peer:
         self._link = 1
         self._its_link = 0
         self._is_refused = False
+        self._rival = ""
+        self._taken_ns: int | None = None
         self._was_connected = False
         self._hello_ns = 0
         self._heard_ns = 0
@@ -101,8 +106,10 @@ class Peer:
     def hear_hello(self, told: Mapping[str, Any], now_ns: int) -> list[Change]:
         """Take in a hello; the caller answers it with one if `needs_answer` says so."""
         changes: list[Change] = []
-        self._heard_ns = now_ns
         life, link = int(told["life"]), int(told["link"])
+        if self._is_of_rival(told):
+            return changes
+        self._heard_ns = now_ns
         if (life, link) != (self.life, self._its_link):
             if life != self.life:
                 self.has_ended = self.is_ready = self._is_refused = False
@@ -120,12 +127,19 @@ class Peer:
                 self.sent_before, self.sent = self.sent, {}
             self.life, self._its_link, self.run = life, link, run
             self._hello_ns = 0
-        refusal = self._refusal(told)
+        if not self._is_taken(told):
+            self._taken_ns = None
+        elif self._taken_ns is None:
+            self._taken_ns = now_ns
+        refusal = self._refusal(told, now_ns)
         if refusal is not None:
             if not self._is_refused:
                 self._is_refused, self.why, self._since_ns = True, refusal, now_ns
                 changes.append(Change.REFUSED)
             return changes
+        self._is_refused = False
+        if self._taken_ns is not None:
+            return changes  # no haste: it answers each hello, and does not take this side
         if tuple(told["sees"]) != (self._mine["life"], self._link):
             self._hello_ns = 0  # it does not know of this side yet
         elif not self.is_connected:
@@ -136,10 +150,19 @@ class Peer:
 
     def needs_answer(self, told: Mapping[str, Any]) -> bool:
         """Return whether a hello shows that its sender has not heard what it waits for."""
+        if self._is_taken(told):
+            return False  # it would answer, and so for ever
         if tuple(told["sees"]) != (self._mine["life"], self._link):
             return True
         # Two that refuse each other would answer for ever.
         return not self._is_refused and not told["is_connected"]
+
+    def note_rival(self, told: Mapping[str, Any]) -> bool:
+        """Return whether a hello is the first one of another launcher that is this machine, too."""
+        is_first = self._is_of_rival(told) and self._rival != told["run"]
+        if is_first:
+            self._rival = str(told["run"])
+        return is_first
 
     def hear_end(self, why: str, now_ns: int) -> list[Change]:
         """Note that its run is over."""
@@ -204,7 +227,15 @@ class Peer:
             return MachineState.ENDED
         return MachineState.LOST if self._was_connected else MachineState.AWAITED
 
-    def _refusal(self, told: Mapping[str, Any]) -> str | None:
+    def _is_of_rival(self, told: Mapping[str, Any]) -> bool:
+        # A gateway that was started again is of the same run, and its forerunner is gone.
+        return self.is_connected and told["run"] != self.run
+
+    def _is_taken(self, told: Mapping[str, Any]) -> bool:
+        """Whether it is connected with another gateway that says it is the machine here."""
+        return bool(told["is_connected"]) and told["sees"][0] != self._mine["life"]
+
+    def _refusal(self, told: Mapping[str, Any], now_ns: int) -> str | None:
         if told["version"] != WIRE_VERSION:
             return (
                 f"its dora_rt speaks version {told['version']} of the protocol between machines, "
@@ -214,6 +245,11 @@ class Peer:
             return (
                 "its dataflow file is not the same as the one here: copy it "
                 f"(`dora-rt deploy {self.plan.name}`), and start both with the same arguments"
+            )
+        # Shorter than that, it may not have noticed the end of the gateway before this one.
+        if self._taken_ns is not None and now_ns - self._taken_ns > SILENCE_NS:
+            return (
+                "it has a link to another launcher that runs as the machine here: stop one of them"
             )
         return None
 

@@ -49,8 +49,7 @@ class StreamBooks:
         """Note that a machine is there again, in a new run."""
         for number, one in self._incoming.items():
             if one.stream.sender == peer.plan.name:
-                received = self._received(one).received
-                one.ended_runs.add(peer.sent_before.get(number), received)
+                one.ended_runs.add(peer.sent_before.get(number), self._received(one))
 
     def told_to(self, name: str) -> dict[str, Any]:
         """Return what another machine is told of the streams between it and this one."""
@@ -61,7 +60,7 @@ class StreamBooks:
                 if one.stream.receiver == name
             },
             "coming": {
-                number: self._received(one).to_json()
+                number: one.ended_runs.taken_from(self._received(one)).to_json()
                 for number, one in self._incoming.items()
                 if one.stream.sender == name
             },

@@ -34,7 +34,10 @@ from dora_rt.plan.circles import wide_circles
 # No node can be called like this.
 GATEWAY = "dora.network"
 _MAX_HELD = 64
-"""Samples that the gateway has sent and the far end has not acknowledged yet; slots are sparse."""
+"""Samples that the gateway has sent and the far end has not acknowledged yet."""
+_HELD_NBYTES = 64 * 1024**2
+_LEAST_HELD = 4
+"""So many of those that are large: two are under way at most."""
 _MAX_NBYTES = 64 * 1024**2
 """Of a sample that comes in, where no input says by `slot_bytes` how large its samples are."""
 _STOP_GRACE_S = 5.0
@@ -194,6 +197,16 @@ def _max_nbytes(inputs: Sequence[Input]) -> int:
     return max(sizes) if len(sizes) == len(inputs) else max(_MAX_NBYTES, *sizes, 0)
 
 
+def _slot_nbytes(inputs: Sequence[Input]) -> int:
+    return max(entry.slot_nbytes or 0 for entry in inputs)
+
+
+def _max_held(inputs: Sequence[Input]) -> int:
+    # Each may keep a slot of the output, and slots of a given size are there from the start.
+    fitting = _HELD_NBYTES // max(_slot_nbytes(inputs), 1)
+    return min(max(fitting, _LEAST_HELD), _MAX_HELD)
+
+
 def _machine_plans(descriptor: Descriptor, machines: Machines) -> tuple[MachinePlan, ...]:
     return tuple(
         MachinePlan(
@@ -257,8 +270,8 @@ def _gateway_node(
                 source=one.source,
                 queue_size=one.stream.queue_size,
                 queue_policy=one.stream.queue_policy,
-                max_held=_MAX_HELD,
-                slot_nbytes=max(entry.slot_nbytes or 0 for entry in one.inputs) or None,
+                max_held=_max_held(one.inputs),
+                slot_nbytes=_slot_nbytes(one.inputs) or None,
                 place=one.inputs[0].place,
             )
             for one in leaving

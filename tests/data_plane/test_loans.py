@@ -498,3 +498,21 @@ def test_loan_from_before_the_pool_grew_arrives_and_the_old_pool_goes():
         ring.send(b"the next one looks which pools are in use")
         (pool,) = SHM_DIRECTORY.glob(f"drt-{ring.run}-o*g*")
         assert pool.name.endswith("g1")
+
+
+@pytest.mark.parametrize("end", ["sent", "given up", "forgotten"])
+def test_loans_that_have_ended_are_on_no_list_that_grows(end: str):
+    with wired() as ring:
+        for _ in range(100):
+            one = loan(ring)
+            one.__enter__()
+            if end == "sent":
+                one.send()
+                ring.take()
+            elif end == "given up":
+                one.cancel()
+            del one
+
+        loans = ring.publisher.loans
+        assert len(loans._abandoned) <= ring.output.slots
+        assert len(loans._watches) <= ring.output.slots

@@ -246,6 +246,13 @@ def test_wrong_machines_are_refused(machines: str, expected: str, refusal: Refus
     assert expected in refusal(f"{machines}\n{NODES}")
 
 
+@pytest.mark.parametrize(
+    "machines", ["{robot: {listen: 10.0.0.1}, laptop: {}}", "{robot: {}, laptop: {}, via: [a]}"]
+)
+def test_mistaken_address_is_told_once(machines: str, refusal: Refusal) -> None:
+    assert "no machine can be reached" not in refusal(f"machines: {machines}\n{NODES}")
+
+
 WRONG_NODES: list[tuple[str, str]] = [
     (
         NODES.replace(", machine: robot", ""),

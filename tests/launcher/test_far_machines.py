@@ -240,8 +240,8 @@ def test_edges_that_cross_are_reported_from_both_ends() -> None:
         StreamCounts(0, 90, 4, 84, 2, 0, None, None),
         StreamCounts(1, 5, 1, 3, 1, 0, {"planner/image": 2}, {"planner/image": 1}),
     )
-    begin(bed, gateway)
-    bed.at(3, interrupt)
+    ready = in_state(MachineState.READY)
+    bed.at(0.5, lambda _: gateway.tell(ready, may_start=True, has_settled=True)).at(3, interrupt)
 
     outcome = bed.run()
 
@@ -254,6 +254,18 @@ def test_edges_that_cross_are_reported_from_both_ends() -> None:
     assert (coming.sent, coming.delivered, coming.dropped) == (90, 3, 5)
     assert (coming.network, coming.unread, coming.machines) == (2, 80, "laptop > robot")
     assert (unknown.sent, unknown.delivered, unknown.network) == (5, None, None)
+
+
+def test_what_the_network_lost_is_not_known_of_a_gateway_that_was_killed_before_it_told() -> None:
+    bed, gateway = robot()
+    gateway.streams = (StreamCounts(1, 5, 1, 0, 0, 0, {"planner/image": 0}, {"planner/image": 0}),)
+    begin(bed, gateway)
+    bed.at(3, interrupt)
+
+    outcome = bed.run()
+
+    (image,) = [edge for edge in outcome.report.edges if edge.target == "planner/image"]
+    assert (image.sent, image.network, image.unread) == (5, None, None)
 
 
 def test_what_the_network_lost_is_not_known_where_the_other_end_is_gone() -> None:
@@ -354,7 +366,7 @@ def test_summary_shows_machines_clocks_and_what_the_network_lost() -> None:
         clock_offset_ns=-(3600 * 10**9 + 12 * 10**6),
         clock_error_ns=400_000,
     )
-    bed.at(0.5, lambda _: gateway.tell(ready, may_start=True)).at(3, interrupt)
+    bed.at(0.5, lambda _: gateway.tell(ready, may_start=True, has_settled=True)).at(3, interrupt)
 
     text = render(bed.run().report)
 

@@ -46,8 +46,8 @@ def test_killed_receiver_has_what_it_got_and_takes_its_rings_along() -> None:
 
 def test_killed_sender_has_sent_what_came_of_it_at_least() -> None:
     ended = EndedRuns()
-    ended.add(SenderCounts(sent=50, taken=45, ring_dropped=5), received=44)
-    ended.add(None, received=47)
+    ended.add(SenderCounts(sent=50, taken=45, ring_dropped=5), ReceiverCounts(44))
+    ended.add(None, ReceiverCounts(47))
     sender = SenderCounts(sent=20, taken=20, is_final=True)
     receiver = ReceiverCounts(66, {"a/in": 66}, {"a/in": 0})
 
@@ -55,3 +55,18 @@ def test_killed_sender_has_sent_what_came_of_it_at_least() -> None:
 
     assert account.sent == 50 + 3 + 20
     assert (account.dropped_here, account.received, account.network) == (6, 66, 1)
+
+
+def test_sender_that_was_started_again_hears_only_of_what_it_has_sent() -> None:
+    ended = EndedRuns()
+    # Of 47 that had come, five were in the ring of "a/in", and three are dropped there later.
+    ended.add(SenderCounts(sent=50), ReceiverCounts(47, {"a/in": 40, "b/in": 47}, {"a/in": 2}))
+    receiver = ReceiverCounts(66, {"a/in": 59, "b/in": 65}, {"a/in": 5, "b/in": 1})
+    sender = SenderCounts(sent=20, taken=20, is_final=True)
+
+    told = ended.taken_from(receiver)
+    account = account_of_sender(1, sender, told, {})
+
+    assert (account.received, account.network) == (19, 1)
+    assert (told.delivered, told.dropped) == ({"a/in": 14, "b/in": 18}, {"a/in": 3, "b/in": 1})
+    assert EndedRuns().taken_from(receiver) == receiver

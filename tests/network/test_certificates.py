@@ -74,6 +74,11 @@ def test_missing_certificate_names_the_way_out(folder):
         found(folder, "laptop")
 
 
+def test_folder_that_cannot_be_read_is_named(folder):
+    with pytest.raises(LaunchError, match=r"cannot be read: .*name too long"):
+        found(folder / ("x" * 300))
+
+
 def test_key_that_others_may_read_is_refused(folder):
     (folder / "robot.key").chmod(0o640)
 

@@ -338,3 +338,12 @@ def test_planning_imports_nothing_that_speaks_to_other_machines() -> None:
         "dora_rt.network.gateway_plan",
         "dora_rt.network.network_status",
     ]
+
+
+def test_gateway_holds_few_samples_of_an_output_whose_slots_are_large() -> None:
+    def held(slot_bytes: int) -> int:
+        text = FLOW.replace("queue_size: 7", f"queue_size: 7, slot_bytes: {slot_bytes}")
+        (config,) = [one for one in part("robot", text).outputs if one.edge_count == 2]
+        return config.edges[0].max_held
+
+    assert [held(nbytes) for nbytes in (1000, 8 << 20, 100 << 20)] == [64, 8, 4]

@@ -112,10 +112,39 @@ def test_restart_of_the_other_gateway_is_a_loss_and_a_return() -> None:
 def test_restart_of_the_other_launcher_is_a_new_run() -> None:
     laptop, _ = connected()
     again = Peer(MachinePlan("robot"), life=3, run="l2", file_sha256="f")
+    laptop.hear_gone(laptop.life, 1)
 
     laptop.hear_hello(again.hello(), 1)
 
     assert laptop.is_new_run
+
+
+def test_second_launcher_of_a_machine_waits_until_the_first_one_is_gone() -> None:
+    laptop, _ = connected()
+    second = Peer(MachinePlan("robot"), life=3, run="l2", file_sha256="f")
+
+    assert laptop.note_rival(second.hello())
+    assert laptop.hear_hello(second.hello(), 1) == []
+    assert not laptop.note_rival(second.hello())
+    second.hear_hello(laptop.hello(), 1)
+    assert not second.needs_answer(laptop.hello())  # or the two would talk without a break
+    assert second.hear_hello(laptop.hello(), SILENCE_NS + 2) == [Change.REFUSED]
+    assert "another launcher" in (second.status(0).why or "")
+    assert laptop.is_connected
+
+    laptop.hear_gone(laptop.life, 2)
+    assert laptop.hear_hello(second.hello(), 2) == []
+    assert second.hear_hello(laptop.hello(), 2) == [Change.CONNECTED]
+    assert laptop.hear_hello(second.hello(), 2) == [Change.CONNECTED]
+
+
+def test_first_launcher_of_a_machine_is_lost_by_silence_though_a_second_one_speaks() -> None:
+    laptop, _ = connected()
+    second = Peer(MachinePlan("robot"), life=3, run="l2", file_sha256="f")
+
+    laptop.hear_hello(second.hello(), SILENCE_NS)
+
+    assert laptop.look(SILENCE_NS + 1) == [Change.LOST]
 
 
 def test_late_word_of_an_earlier_life_changes_nothing() -> None:

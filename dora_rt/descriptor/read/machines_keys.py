@@ -91,7 +91,12 @@ def read_machines(value: YamlValue, problems: Problems) -> Machines | None:
         is_insecure=shared.parsed("insecure", parse_boolean) or False,
         tls_folder=shared.parsed("tls", _parse_folder),
     )
-    _check_addresses(machines, shared, problems)
+    # An address that is none has been told already.
+    settings = [
+        Fields(one, "", problems) for _, one in value.entries if isinstance(one, YamlMapping)
+    ]
+    is_mistaken = shared.has("via") or any(fields.has("listen") for fields in settings)
+    _check_addresses(machines, shared, problems, is_mistaken=is_mistaken)
     return machines
 
 
@@ -183,12 +188,14 @@ def _read_machine(
     )
 
 
-def _check_addresses(machines: Machines, shared: Fields, problems: Problems) -> None:
+def _check_addresses(
+    machines: Machines, shared: Fields, problems: Problems, *, is_mistaken: bool
+) -> None:
     listening = [machine for machine in machines.members if machine.listen]
     if machines.via and listening:
         what = f"machine {quote(listening[0].name)} listens, and all machines dial 'via'"
         problems.add(listening[0].place, what, "keep 'listen' or 'via'")
-    elif len(machines.members) > 1 and not machines.via and not listening:
+    elif len(machines.members) > 1 and not machines.via and not listening and not is_mistaken:
         problems.add(
             shared.place,
             "no machine can be reached: none has an address",

@@ -46,6 +46,8 @@ def crossing_reports(
     reports: Sequence[EdgeReport],
     status: NetworkStatus | None,
     machine: str,
+    *,
+    is_settled: bool,
 ) -> tuple[EdgeReport, ...]:
     """Return the reports of all edges, with one for each input at the far end of a stream.
 
@@ -54,7 +56,12 @@ def crossing_reports(
         reports: of each of them, as this machine has counted.
         status: what the gateway has told last.
         machine: this one.
+        is_settled: whether it has told that after the last sample.
     """
+    if status is not None and not is_settled:
+        # It was killed: what both ends counted at the same time is not known.
+        streams = tuple(replace(counts, network=None) for counts in status.streams)
+        status = replace(status, streams=streams)
     whole: list[EdgeReport] = []
     for edge, report in zip(edges, reports, strict=True):
         stream = edge.stream

@@ -56,6 +56,8 @@ class FarMachines:
         self.plan = plan
         self.status: NetworkStatus | None = None
         """What was told last, also by a gateway that is gone."""
+        self.has_settled = False
+        """Whether the gateway has told its last accounts; not if it was killed before."""
         self.failures: list[ProcessReport] = []
         """Machines that count as failed."""
         self._edges = edges
@@ -100,6 +102,7 @@ class FarMachines:
             return None
         before = self.status
         self.status = NetworkStatus.from_json(told["network"])
+        self.has_settled = bool(told.get("has_settled"))
         self._may_start = bool(told.get("may_start"))
         self._tell_changes(before)
         return FarNews(told.get("stop"), self._note_failed(told.get("failed") or {}))

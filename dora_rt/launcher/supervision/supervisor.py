@@ -446,7 +446,10 @@ class Supervisor:
         assert since_ns is not None, "the barrier is open"
         far, edges = run.far, run.totals.report()
         if far is not None:
-            edges = crossing_reports(run.plan.edges, edges, far.status, far.plan.plan.machine)
+            machine = far.plan.plan.machine
+            edges = crossing_reports(
+                run.plan.edges, edges, far.status, machine, is_settled=far.has_settled
+            )
         return Report(
             file=run.plan.file,
             duration_s=(run.clock() - since_ns) / 1e9,

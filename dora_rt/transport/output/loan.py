@@ -49,8 +49,10 @@ class LoanBook(LoanBookCore):
         self._abandoned: deque[Watch] = deque()
 
     def begin(self, slot: int) -> None:
-        """Note that a slot is loaned."""
+        """Note that a slot is loaned; with the lock of the output."""
         self._watches.pop(slot, None)  # of the loan before
+        if self._abandoned:
+            self.collect()  # else each loan that is given up would stay on the list
         self._loaned.add(slot)
 
     def watch(self, slot: int, array: NDArray[Any]) -> Watch:
@@ -60,6 +62,11 @@ class LoanBook(LoanBookCore):
         watch = weakref.ref(array, self._abandoned.append)
         self._watches[slot] = watch
         return watch
+
+    def end(self, slot: int) -> None:
+        """Note that a loan is sent; with the lock of the output."""
+        self._loaned.discard(slot)
+        self._watches.pop(slot, None)
 
     def abandon(self, watch: Watch) -> None:
         """Let a slot come back later, unless that loan of it was ended before."""
@@ -163,6 +170,7 @@ class Loan(LoanCore):
         self._ends = [True]
         self._held: list[tuple[int, SlotMemory]] = []
         self._array: NDArray[Any] | None = None
+        self._watch: Watch | None = None
 
     def __enter__(self) -> NDArray[Any]:
         publisher = self._publisher
@@ -262,10 +270,12 @@ class Loan(LoanCore):
             raise
         try:
             publisher.finish_loan(slot, memory, array, stamp)
+            self._watch = None  # as long as there is the array, of whose end nobody need hear
         except BaseException:
             self._state = CANCELLED
             # It has given the slot back, unless it was broken off before it began: the book knows.
-            publisher.loans.abandon(self._watch)
+            if self._watch is not None:
+                publisher.loans.abandon(self._watch)
             raise
 
     def _let_go(self) -> NDArray[Any]:

@@ -291,7 +291,7 @@ class Publisher(PublisherCore):
                 self._recover()
             try:
                 self._is_midway = True
-                self._ring.loaned.discard(slot)
+                self.loans.end(slot)
                 if self._is_closed:
                     raise self._closed()
                 nbytes = array.nbytes
