@@ -44,6 +44,8 @@ class CallConfig:
     kind: ServiceKind
     peer: str
     is_server: bool
+    is_far: bool = False
+    """Whether the peer runs on another machine, from which no restart is told."""
 
     def port(self, part: str) -> str:
         """Return the name of an input or output of this end, such as that of its `request`."""

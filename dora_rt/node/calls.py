@@ -47,6 +47,8 @@ _PARTS = {
 _ERROR = "call_error"
 # The requests that wait for the answer to a request: whoever finds its own there is in a circle.
 _CHAIN = "call_chain"
+# What a server says first, in each life but its first, to clients on other machines.
+_RESTARTED = "server_restarted"
 _MAX_KEPT = 256  # requests taken while this node waits for an answer; more stay in their rings
 # How long to try before a look at what comes in, and how long that look takes.
 _SEND_SLICE_NS = 1_000_000
@@ -115,10 +117,13 @@ class Calls:
         self._open: dict[str, tuple[CallConfig, tuple[str, ...]]] = {}
         self._handlers: dict[str, Handler] = {}
         self._gone: set[str] = set()
+        is_restart = session.config.restart_count > 0
+        self._ungreeted = [end for end in ends if is_restart and end.is_server and end.is_far]
         self.goals = Goals(self)
 
     def wait(self, deadline_ns: int | None) -> Event | Change | None:
         """Do what the session's `wait` does, and keep what belongs to calls."""
+        self._greet()
         while True:
             with self.turn_until(deadline_ns):
                 if self.kept:
@@ -133,6 +138,12 @@ class Calls:
                     self._give_up()
                     return None
                 self.kept += self._sort(taken)
+
+    def _greet(self) -> None:
+        while self._ungreeted:
+            end = self._ungreeted.pop()
+            part = "response" if end.kind is ServiceKind.CALL else "result"
+            self.send(end.port(part), b"", {_RESTARTED: True}, None)
 
     def call(
         self, name: str, value: Any, metadata: dict[str, Any] | None, timeout: float | None
@@ -352,6 +363,8 @@ class Calls:
         if found is None:
             return [event]
         end, part = found
+        if isinstance(event, Event) and not end.is_server and _RESTARTED in event.metadata:
+            event = SourceRestarted(event.id)
         if not isinstance(event, Event):
             return self._note_change(end, part, event)
         if part == "response":

@@ -91,6 +91,7 @@ class _Planner:
         edges = self._edges
         # Nodes of one process agree on everything that a process has once.
         first = nodes[0]
+        machine_of = {node.id: node.machine for node in self._descriptor.nodes}
         spin_us = first.resources.spin_us
         return ProcessPlan(
             name=edges.names[number],
@@ -113,7 +114,13 @@ class _Planner:
                 sync=_sync(first.sync),
                 is_relay=number == edges.relay,
                 calls=tuple(
-                    CallConfig(end.name, end.kind, end.peer, end.is_server)
+                    CallConfig(
+                        end.name,
+                        end.kind,
+                        end.peer,
+                        end.is_server,
+                        is_far=machine_of[end.peer] != first.machine,
+                    )
                     for end in first.call_ends
                 ),
             ),
