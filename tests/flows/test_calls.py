@@ -254,3 +254,108 @@ nodes:
     (flow.folder / "notes").unlink()
     notes = run(flow, text.replace("twice", "ask"), ask=native, server=answering)
     assert notes == "b'to dora'\n"
+
+
+def test_traced_nodes_call_as_well(flow: Flow):
+    asking = NOTING + 'note(outcome(lambda: node.call("twice", b"x", timeout=20)))\n'
+    flow.write(
+        "flow.yml",
+        """
+nodes:
+  - {id: client, path: ask.py, calls: {twice: server/double}}
+  - {id: server, path: server.py, serves: [double]}
+""",
+    )
+    flow.write("ask.py", asking)
+    flow.write("server.py", DOUBLING)
+
+    done = flow.run("--trace", "trace.json", timeout_s=30)
+
+    assert done.exit_code == 0, done.out + done.err
+    assert (flow.folder / "notes").read_text() == "b'xx'\n"
+
+
+def test_dataflow_that_is_stopped_ends_the_wait_for_an_answer(flow: Flow):
+    asking = NOTING + 'note(outcome(lambda: node.call("ask")))\n'
+    silent = """
+from dora_rt import Node
+
+node = Node()
+for event in node:
+    node.stop_dataflow()
+"""
+    text = """
+nodes:
+  - {id: client, path: ask.py, calls: {ask: server/ask}}
+  - {id: server, path: server.py, serves: [ask]}
+"""
+    notes = run(flow, text, ask=asking, server=silent)
+
+    assert notes == "ServerGone: node 'client': 'ask': the dataflow is being stopped\n"
+
+
+def test_threads_call_while_another_one_is_in_the_loop(flow: Flow):
+    asking = (
+        NOTING
+        + """
+import threading
+
+answers = []
+
+def ask(number):
+    answers.append(node.call("twice", str(number).encode(), timeout=20).value)
+
+threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+for thread in threads:
+    thread.start()
+ticks = 0
+while any(thread.is_alive() for thread in threads) or not ticks:
+    ticks += node.next().id == "tick"
+note(sorted(answers) == [str(number).encode() * 2 for number in range(8)])
+"""
+    )
+    text = """
+nodes:
+  - id: client
+    path: ask.py
+    calls: {twice: server/double}
+    inputs: {tick: dora/timer/millis/10}
+  - {id: server, path: server.py, serves: [double]}
+"""
+    assert run(flow, text, ask=asking, server=DOUBLING) == "True\n"
+
+
+def test_more_calls_than_fit_into_a_queue_wait_for_no_end(flow: Flow):
+    asking = (
+        NOTING
+        + """
+import asyncio
+
+async def main():
+    calls = [node.call_async("ask", b"1", timeout=30) for _ in range(200)]
+    answers = await asyncio.gather(*calls)
+    note(len(answers))
+
+node.serve("back", lambda request: request.value)
+asyncio.run(main())
+"""
+    )
+    # It answers late, and asks back for each: both directions are full at once.
+    slow = """
+from dora_rt import Node, Request
+
+node = Node()
+requests = []
+for event in node:
+    requests.append(event)
+    if len(requests) % 32 == 0 or len(requests) > 192:
+        for request in requests[-32:]:
+            if not request.is_answered:
+                node.reply(request, node.call("again", request.value, timeout=30).value)
+"""
+    text = """
+nodes:
+  - {id: client, path: ask.py, calls: {ask: server/ask}, serves: [back]}
+  - {id: server, path: server.py, serves: [ask], calls: {again: client/back}}
+"""
+    assert run(flow, text, ask=asking, server=slow) == "200\n"
