@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,19 +33,22 @@ from dora_rt.event import (
 )
 from dora_rt.metadata import new_id
 from dora_rt.node.goals import Goals
+from dora_rt.node.pending_call import PendingCall
 from dora_rt.node.session import Session
 from dora_rt.node_config import CallConfig, ServiceKind
 from dora_rt.transport.output.origin import make_stamp
 from dora_rt.transport.primitives.doorbell import deadline_after
 
-_PARTS = {
+# The inputs of an end, by its kind and whether it is the server.
+PARTS = {
     (ServiceKind.CALL, True): ("request",),
     (ServiceKind.CALL, False): ("response",),
     (ServiceKind.GOAL, True): ("goal", "cancel"),
     (ServiceKind.GOAL, False): ("feedback", "result"),
 }
 _ERROR = "call_error"
-# The requests that wait for the answer to a request: whoever finds its own there is in a circle.
+# The nodes that stand still until a request is answered: who waits for one of them, and is asked,
+# is in a circle.
 _CHAIN = "call_chain"
 # What a server says first, in each life but its first, to clients on other machines.
 _RESTARTED = "server_restarted"
@@ -58,39 +61,6 @@ _ASYNC_SLICE_NS = 100_000_000
 _logger = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Any]
-
-
-class PendingCall:
-    """A request without its answer so far."""
-
-    def __init__(self, name: str, request_id: str) -> None:
-        self.name = name
-        self.request_id = request_id
-        self.done = threading.Event()
-        self.is_abandoned = False
-        self._answer: Event | None = None
-        self._error: DoraRtError | None = None
-
-    def finish(self, answer: Event) -> None:
-        """Note the answer."""
-        self._answer = answer
-        self.done.set()
-
-    def fail(self, error: DoraRtError) -> None:
-        """Note that there will be none."""
-        self._error = error
-        self.done.set()
-
-    def answer(self) -> Event:
-        """Return the answer that has come.
-
-        Raises:
-            DoraRtError: what `fail` got.
-        """
-        if self._error is not None:
-            raise self._error
-        assert self._answer is not None, "it is done"
-        return self._answer
 
 
 class Calls:
@@ -106,14 +76,14 @@ class Calls:
         self._clients = {end.name: end for end in ends if not end.is_server}
         self._services = {end.name for end in ends if end.is_server}
         self._ports = {
-            end.port(part): (end, part) for end in ends for part in _PARTS[end.kind, end.is_server]
+            end.port(part): (end, part) for end in ends for part in PARTS[end.kind, end.is_server]
         }
         self._requests = {
             port for port, (_, part) in self._ports.items() if part in ("request", "goal")
         }
         self._turn = threading.RLock()
         self._pending: dict[str, PendingCall] = {}
-        self._waiting: list[str] = []
+        self._waiting: dict[str, str] = {}  # request id -> server
         self._open: dict[str, tuple[CallConfig, tuple[str, ...]]] = {}
         self._handlers: dict[str, Handler] = {}
         self._gone: set[str] = set()
@@ -278,9 +248,9 @@ class Calls:
         pending = PendingCall(name, new_id())
         given = {**(metadata or {}), REQUEST_ID: pending.request_id}
         if is_waited_for:
-            before = [one for key, (_, chain) in self._open.items() for one in (key, *chain)]
-            given[_CHAIN] = [*dict.fromkeys((pending.request_id, *before))][:_MAX_KEPT]
-            self._waiting.append(pending.request_id)
+            before = [name for _, chain in self._open.values() for name in chain]
+            given[_CHAIN] = [*dict.fromkeys((self.session.config.node, *before))][:_MAX_KEPT]
+            self.begin_waiting(pending.request_id, self._clients[name])
         self._pending[pending.request_id] = pending
         try:
             self.send(self._clients[name].port("request"), value, given, deadline_ns)
@@ -325,8 +295,30 @@ class Calls:
 
     def _end(self, pending: PendingCall) -> None:
         self._pending.pop(pending.request_id, None)
-        if pending.request_id in self._waiting:
-            self._waiting.remove(pending.request_id)
+        self.end_waiting(pending.request_id)
+
+    def begin_waiting(self, key: str, end: CallConfig) -> None:
+        """Note that this node stands still for a server, which must not stand still for it."""
+        self._waiting[key] = end.peer
+        for event in [one for one in self.kept if isinstance(one, Request)]:
+            _, chain = self._open.get(event.request_id, (end, ()))
+            if self._is_circle(chain):
+                self.kept.remove(event)
+                self._refuse_circle(event)
+
+    def end_waiting(self, key: str) -> None:
+        """Note that it goes on."""
+        self._waiting.pop(key, None)
+
+    def _is_circle(self, chain: Collection[str]) -> bool:
+        return not set(chain).isdisjoint(self._waiting.values())
+
+    def _refuse_circle(self, request: Request) -> None:
+        self.refuse(
+            request,
+            f"node {self.session.config.node!r} waits itself for a node that waits for this "
+            f"answer: let it answer by node.serve({request.service!r}, function)",
+        )
 
     def _wait_for(self, pending: PendingCall, deadline_ns: int | None) -> None:
         while not pending.done.is_set():
@@ -395,13 +387,8 @@ class Calls:
         handler = self._handlers.get(end.name)
         if handler is not None:
             self._serve(request, handler)
-        elif not set(links).isdisjoint(self._waiting):
-            self.refuse(
-                request,
-                f"node {self.session.config.node!r} waits itself for what this call is part of, "
-                f"and would never come to answer: let it answer by "
-                f"node.serve({end.name!r}, function)",
-            )
+        elif self._is_circle(links):
+            self._refuse_circle(request)
         else:
             return [request]
         return []

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from dora_rt.node.calls import Calls
 
 STATUSES = ("succeeded", "aborted", "canceled")
-# With a result: how much feedback went before it on the other input.
-_COUNT = "feedback_count"
+# With feedback: which one it is of this life of its server. With a result: the last one before it.
+# The beginning of that life goes before, so that these only grow.
+_PROGRESS = "goal_progress"
+_Progress = tuple[int, int]
 _MAX_EARLY = 64  # cancels that came before their goals
 
 
@@ -112,12 +114,13 @@ class Goals:
         self._calls = calls
         # Those that this node gave, until their result has come.
         self._given: dict[str, Goal] = {}
-        self._seen: Counter[str] = Counter()
-        self._held: dict[str, list[tuple[int, Result]]] = {}
+        self._seen: dict[str, _Progress] = {}
+        self._held: dict[str, list[tuple[_Progress, Result]]] = {}
         # Those that this node works on.
         self._taken: dict[tuple[str, str, str], GoalRequest] = {}
         self._early: deque[tuple[str, str, str]] = deque(maxlen=_MAX_EARLY)
         self._sent: Counter[str] = Counter()
+        self._began_ns = time.monotonic_ns()
 
     def give(
         self, name: str, value: Any, metadata: dict[str, Any] | None, timeout: float | None
@@ -147,6 +150,16 @@ class Goals:
     ) -> Feedback | Result | None:
         """Wait for what comes next of one goal."""
         calls = self._calls
+        calls.begin_waiting(goal.id, calls.client(goal.name, ServiceKind.GOAL))
+        try:
+            return self._wait_for(goal, has_told, deadline_ns)
+        finally:
+            calls.end_waiting(goal.id)
+
+    def _wait_for(
+        self, goal: Goal, has_told: bool, deadline_ns: int | None
+    ) -> Feedback | Result | None:
+        calls = self._calls
         while True:
             with calls.turn_until(deadline_ns):
                 for position, event in enumerate(calls.kept):
@@ -167,8 +180,13 @@ class Goals:
         """Tell the client of a goal how far it is; see `Node.feedback`."""
         request = self._unfinished(event)
         port = f"{request.service}.feedback/{request.client}"
+        given = {
+            **(metadata or {}),
+            GOAL_ID: request.goal_id,
+            _PROGRESS: [self._began_ns, self._sent[port] + 1],
+        }
         with self._calls.answering(request):
-            self._calls.send(port, value, {**(metadata or {}), GOAL_ID: request.goal_id}, None)
+            self._calls.send(port, value, given, None)
         self._sent[port] += 1
 
     def finish(
@@ -183,7 +201,7 @@ class Goals:
             **(metadata or {}),
             GOAL_ID: request.goal_id,
             GOAL_STATUS: status,
-            _COUNT: count,
+            _PROGRESS: [self._began_ns, count],
         }
         with self._calls.answering(request):
             port = f"{request.service}.result/{request.client}"
@@ -232,42 +250,42 @@ class Goals:
                 key: one for key, one in self._taken.items() if key[:2] != (end.name, end.peer)
             }
         elif part == "feedback":
-            self._seen[end.name] = 0
-            return [*self._release(end.name, is_all=True), change]
+            is_over = isinstance(change, InputClosed)
+            return [*self._release(end.name, is_all=is_over), change]
         elif part == "result":
-            return [*self._release(end.name, is_all=True), *self._abort(end), change]
+            return [*self._abort(end), change]
         return [change]
 
     def _take_answer(
         self, end: CallConfig, part: str, event: Event, goal: Goal | None
     ) -> list[Event | Change]:
         if part == "feedback":
-            self._seen[end.name] = event.seq + 1
+            self._seen[end.name] = _progress(event)
             shown = [] if goal is None else [Feedback(event, goal)]
             return [*shown, *self._release(end.name)]
         if goal is None:
             return []  # an earlier life of this node had given it
-        count = event.metadata.get(_COUNT)
-        self._held.setdefault(end.name, []).append(
-            (count if isinstance(count, int) else 0, Result(event, goal))
-        )
+        self._held.setdefault(end.name, []).append((_progress(event), Result(event, goal)))
         return [*self._release(end.name)]
 
     def _release(self, name: str, *, is_all: bool = False) -> list[Event | Change]:
         """Return the results before which all feedback has come: two inputs have no order."""
         held = self._held.pop(name, [])
-        ready = [one for count, one in held if is_all or count <= self._seen[name]]
+        seen = self._seen.get(name, (0, 0))
+        ready = [one for last, one in held if is_all or not last[1] or last <= seen]
         for one in ready:
             one.goal.status = one.status
             self._given.pop(one.goal.id, None)
-        still = [(count, one) for count, one in held if one not in ready]
+        still = [entry for entry in held if entry[-1] not in ready]
         if still:
             self._held[name] = still
         return [*ready]
 
     def _abort(self, end: CallConfig) -> list[Event | Change]:
         aborted: list[Event | Change] = []
-        for goal in [one for one in self._given.values() if one.name == end.name]:
+        done = [result.goal for _, result in self._held.get(end.name, [])]
+        goals = [one for one in self._given.values() if one.name == end.name and one not in done]
+        for goal in goals:
             del self._given[goal.id]
             goal.status = "aborted"
             metadata = {GOAL_ID: goal.id, GOAL_STATUS: "aborted"}
@@ -283,3 +301,11 @@ class Goals:
             what = f"{where}: this goal of node {event.client!r} has its result already"
             raise NotARequestError(what)
         return event
+
+
+def _progress(event: Event) -> _Progress:
+    """Return how far a server was; it is (0, 0) for those of dora, which do not say."""
+    given = event.metadata.get(_PROGRESS)
+    if isinstance(given, list) and len(given) == 2 and all(isinstance(one, int) for one in given):
+        return given[0], given[1]
+    return 0, 0
