@@ -7,7 +7,7 @@ nobody has received was lost on the way, whatever happened to either gateway mea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dora_rt.network.network_status import StreamCounts
@@ -151,11 +151,20 @@ class EndedRuns:
             dropped_before = self.dropped.get(target, 0)
             # What was in the ring then comes first out of it.
             waiting = max(self.received - before - dropped_before, 0)
-            late = min(waiting, count - before)
-            delivered[target] = count - before - late
+            late = min(waiting, max(count - before, 0))
+            delivered[target] = max(count - before - late, 0)
             dropped_late = receiver.dropped.get(target, 0) - dropped_before
             dropped[target] = max(dropped_late - (waiting - late), 0)
-        return ReceiverCounts(receiver.received - self.received, delivered, dropped)
+        return ReceiverCounts(max(receiver.received - self.received, 0), delivered, dropped)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a gateway that is started again has to know."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> EndedRuns:
+        """Read what `to_json` returned."""
+        return cls(**fields)
 
 
 def account_of_receiver(

@@ -122,6 +122,7 @@ class Gateway:
                 most_held=entry.edge.max_held,
             )
         folder = Path(session.config.description_path).parent
+        is_first_life = session.config.restart_count == 0
         self.incoming = {
             stream.number: Incoming(
                 stream,
@@ -130,7 +131,7 @@ class Gateway:
                 acknowledge=partial(self.link.acknowledge, stream.number),
                 on_end=partial(self._call, partial(session.close_output, stream.port)),
                 ledger=PublishedLedger(folder / f"network-{stream.number}.ledger"),
-                is_first_life=session.config.restart_count == 0,
+                is_first_life=is_first_life,
             )
             for stream in coming
         }
@@ -149,7 +150,9 @@ class Gateway:
         self._ports = {one.stream.port: one for one in self.outgoing.values()}
         self._clock_ns = dict.fromkeys(self.peers, 0)
         self._tell_ns = 0
-        self._books = StreamBooks(self.outgoing, self.incoming, self.peers)
+        self._books = StreamBooks(
+            self.outgoing, self.incoming, self.peers, folder, is_first_life=is_first_life
+        )
         self._garbage = 0
 
     def run(self) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from dora_rt.network.accounts import (
+    EndedRuns,
     ReceiverCounts,
     SenderCounts,
     account_of_receiver,
@@ -25,6 +29,9 @@ class StreamBooks:
         outgoing: Mapping[int, Outgoing],
         incoming: Mapping[int, Incoming],
         peers: Mapping[str, Peer],
+        folder: Path,
+        *,
+        is_first_life: bool,
     ) -> None:
         """Begin without having heard of the launcher.
 
@@ -32,7 +39,15 @@ class StreamBooks:
             outgoing: the streams that leave, by number.
             incoming: the streams that come in, by number.
             peers: the other machines.
+            folder: of the run; what no launcher counts is kept there, for a gateway that follows.
+            is_first_life: whether this gateway was not started again.
         """
+        self._folder = folder
+        if not is_first_life:
+            for number, one in incoming.items():
+                with contextlib.suppress(FileNotFoundError):
+                    kept = json.loads(self._file(number).read_text())
+                    one.ended_runs = EndedRuns.from_json(kept)
         self._outgoing = outgoing
         self._incoming = incoming
         self._peers = peers
@@ -50,6 +65,10 @@ class StreamBooks:
         for number, one in self._incoming.items():
             if one.stream.sender == peer.plan.name:
                 one.ended_runs.add(peer.sent_before.get(number), self._received(one))
+                # In one step: this process may be killed at any moment.
+                draft = self._file(number).with_suffix(".draft")
+                draft.write_text(json.dumps(one.ended_runs.to_json()))
+                draft.replace(self._file(number))
 
     def told_to(self, name: str) -> dict[str, Any]:
         """Return what another machine is told of the streams between it and this one."""
@@ -85,6 +104,9 @@ class StreamBooks:
     def close(self) -> None:
         """Note that what is under way now has arrived where it could, or is lost."""
         self._is_final = True
+
+    def _file(self, number: int) -> Path:
+        return self._folder / f"network-{number}.ended"
 
     def _sent(self, one: Outgoing) -> SenderCounts:
         told = self._told.get("leaving", {}).get(str(one.stream.number), {})

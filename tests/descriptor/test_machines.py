@@ -253,6 +253,24 @@ def test_mistaken_address_is_told_once(machines: str, refusal: Refusal) -> None:
     assert "no machine can be reached" not in refusal(f"machines: {machines}\n{NODES}")
 
 
+@pytest.mark.parametrize(
+    ("robot", "laptop", "note"),
+    [
+        ("0.0.0.0:7447", "10.0.0.2:7447", "machine 'robot' listens at all its addresses"),
+        ("'[::]:7447'", "10.0.0.2:7447", "machine 'robot' listens at all its addresses"),
+        ("10.0.0.1:7447", "10.0.0.1:7447", "machines 'robot' and 'laptop' listen at the same"),
+    ],
+)
+def test_address_that_leads_elsewhere_is_noted(
+    robot: str, laptop: str, note: str, parse: Parse
+) -> None:
+    machines = f"{{robot: {{listen: {robot}}}, laptop: {{listen: {laptop}}}}}"
+
+    (found,) = parse(f"machines: {machines}\n{NODES}").notes
+
+    assert note in found
+
+
 WRONG_NODES: list[tuple[str, str]] = [
     (
         NODES.replace(", machine: robot", ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -52,6 +53,8 @@ class Run:
         words = attach_words(name, lambda *_: None, writable=False)
         self.board = Board(words, len(self.plan.processes), len(self.plan.edges), name)
         self._status = os.open("/dev/null", os.O_WRONLY)
+        # The gateway keeps its ledgers there.
+        self._folder = tempfile.TemporaryDirectory()
 
     @property
     def output(self) -> OutputConfig:
@@ -61,7 +64,7 @@ class Run:
         """Attach a process to the run, in this one."""
         config: NodeConfig = make_config(
             plan or self.plan.processes[process].config,
-            RunFacts(self.run, "/none"),
+            RunFacts(self.run, f"{self._folder.name}/description"),
             Descriptors(self._status, -1),
             restart_count=0,
         )
@@ -78,6 +81,7 @@ class Run:
     def close(self) -> None:
         self.memory.close()
         os.close(self._status)
+        self._folder.cleanup()
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from dora_rt.network.accounts import (
     EndedRuns,
     ReceiverCounts,
@@ -70,3 +72,16 @@ def test_sender_that_was_started_again_hears_only_of_what_it_has_sent() -> None:
     assert (account.received, account.network) == (19, 1)
     assert (told.delivered, told.dropped) == ({"a/in": 14, "b/in": 18}, {"a/in": 3, "b/in": 1})
     assert EndedRuns().taken_from(receiver) == receiver
+
+
+def test_gateway_that_was_started_again_knows_the_runs_of_the_sender_before_it() -> None:
+    ended = EndedRuns()
+    ended.add(SenderCounts(sent=50), ReceiverCounts(47, {"a/in": 40}, {"a/in": 2}))
+
+    again = EndedRuns.from_json(json.loads(json.dumps(ended.to_json())))
+
+    assert again == ended
+    # The launcher has not told it what was counted yet.
+    assert again.taken_from(ReceiverCounts(0, {"a/in": 0}, {})) == ReceiverCounts(
+        0, {"a/in": 0}, {"a/in": 0}
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from functools import partial
 
@@ -92,10 +93,8 @@ def read_machines(value: YamlValue, problems: Problems) -> Machines | None:
         tls_folder=shared.parsed("tls", _parse_folder),
     )
     # An address that is none has been told already.
-    settings = [
-        Fields(one, "", problems) for _, one in value.entries if isinstance(one, YamlMapping)
-    ]
-    is_mistaken = shared.has("via") or any(fields.has("listen") for fields in settings)
+    own = [Fields(one, "", problems) for _, one in value.entries if isinstance(one, YamlMapping)]
+    is_mistaken = shared.has("via") or any(fields.has("listen") for fields in own)
     _check_addresses(machines, shared, problems, is_mistaken=is_mistaken)
     return machines
 
@@ -201,6 +200,26 @@ def _check_addresses(
             "no machine can be reached: none has an address",
             "add 'listen: HOST:PORT' to one of them, or 'via: HOST:PORT' of a router",
         )
+    first_of: dict[str, Machine] = {}
+    for machine, endpoint in ((one, endpoint) for one in listening for endpoint in one.listen):
+        # Notes: a variable may have another value on each machine.
+        first = first_of.setdefault(endpoint, machine)
+        if first is not machine:
+            what = f"machines {quote(first.name)} and {quote(machine.name)} listen at the same "
+            problems.note(machine.place, f"{what}address, {endpoint}")
+        elif len(machines.members) > 1 and _is_everywhere(endpoint):
+            problems.note(
+                machine.place,
+                f"machine {quote(machine.name)} listens at all its addresses, {endpoint}: the "
+                "others cannot dial that; write one of them, or a variable that they set to it",
+            )
+
+
+def _is_everywhere(endpoint: str) -> bool:
+    try:
+        return ipaddress.ip_address(endpoint.rpartition(":")[0].strip("[]")).is_unspecified
+    except ValueError:
+        return False
 
 
 def _parse_endpoints(value: YamlValue) -> tuple[str, ...]:
