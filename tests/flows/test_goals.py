@@ -98,3 +98,35 @@ for event in node:
         "Result True succeeded",
         "Result False succeeded",
     ]
+
+
+def test_nodes_of_dora_work_on_goals_and_give_them(flow: Flow):
+    working = """
+from dora import Node
+
+node = Node()
+for event in node:
+    if event["type"] != "INPUT":
+        continue
+    goal = {"goal_id": event["metadata"]["goal_id"]}
+    node.send_output("drive.feedback/client", b"half", goal)
+    node.send_output("drive.result/client", b"done", {**goal, "goal_status": "succeeded"})
+"""
+    giving = """
+from dora import Node
+
+node = Node()
+node.send_output("go.goal", b"1", {"goal_id": "mine"})
+told = []
+for event in node:
+    if event["type"] == "INPUT" and event["metadata"]["goal_id"] == "mine":
+        told.append((event["id"], event["metadata"].get("goal_status")))
+        if len(told) == 2:
+            break
+open("notes", "w").write(str(sorted(told)))
+"""
+    asking = NOTING + 'note(node.send_goal("go", b"x").result(20).status)\n'
+
+    assert run(flow, TEXT, ask=asking, server=working) == "succeeded\n"
+    notes = run(flow, TEXT, ask=giving, server=COUNTING)
+    assert notes == "[('go.feedback', None), ('go.result', 'succeeded')]"

@@ -8,8 +8,8 @@ from tests.harness.flow import Flow
 
 pytestmark = [pytest.mark.programs, pytest.mark.slow, pytest.mark.timeout(120)]
 
-LIVES = 60
-STEP = 31
+LIVES = 40
+STEP = 47
 """Lines of dora_rt between the deaths of two lives: the last one dies after some answers."""
 
 SERVER = f"""
