@@ -77,7 +77,8 @@ def test_certificate_that_another_authority_signed_is_refused_though_ours_is_tru
     )
     stranger = link_end(two_machines(link.port, "laptop", mixed))
 
-    told = link.robot.wait_for("TOLD refused a connection from 127.0.0.1")
+    # From where, is said if the kernel still knows the connection: both ends hang up at once.
+    told = link.robot.wait_for("TOLD refused a connection")
     assert "its certificate is from another authority" in told
     assert "OPEN" not in stranger.lines
 
@@ -93,7 +94,8 @@ def test_machine_without_a_certificate_is_refused(link, link_end, authorities):
         transport__link__tls__listen_private_key=None,
     )
 
-    told = link.robot.wait_for("TOLD refused a connection from 127.0.0.1")
+    # From where, is said if the kernel still knows the connection: both ends hang up at once.
+    told = link.robot.wait_for("TOLD refused a connection")
     assert "it showed no certificate" in told
     assert "OPEN" not in stranger.lines
 
