@@ -269,7 +269,7 @@ nodes:
     flow.write("ask.py", asking)
     flow.write("server.py", DOUBLING)
 
-    done = flow.run("--trace", "trace.json", timeout_s=30)
+    done = flow.run("--trace", str(flow.folder / "trace.json"), timeout_s=30)
 
     assert done.exit_code == 0, done.out + done.err
     assert (flow.folder / "notes").read_text() == "b'xx'\n"
