@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,17 +57,23 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             watching(base_folder(environ), connection.run),
         ):
             watcher = _Watcher(connection)
-            print(watcher.introduction(), flush=True)
+            _tell(watcher.introduction())
             while True:
                 time.sleep(_PAUSE_S)
                 # The run may end without a change of any file.
                 ask_description(connection)
                 for line in watcher.look():
-                    print(f"watch: {line}", flush=True)
+                    _tell(line)
     except RunEndedError:
         return EXIT_OK
     except KeyboardInterrupt:
         return EXIT_OK  # this is how one ends it
+
+
+def _tell(line: str) -> None:
+    # In one write, also where PYTHONUNBUFFERED is set: the launcher writes to the same place.
+    sys.stdout.write(f"watch: {line}\n")
+    sys.stdout.flush()
 
 
 class _Watcher:
@@ -88,7 +95,7 @@ class _Watcher:
         watched = {path for files in self._files.values() for path in files}
         nodes = sum(bool(files) for files in self._files.values())
         what = f"{counted(len(watched), 'file')} of {counted(nodes, 'node')}"
-        return f"watch: {what}; a change restarts its node"
+        return f"{what}; a change restarts its node"
 
     def look(self) -> list[str]:
         """Restart each node of which a file has changed; return lines about it."""

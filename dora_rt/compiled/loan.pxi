@@ -23,9 +23,11 @@ cdef extern from *:
 
 def use_loans(states, dict functions):
     """Tell the states of a loan. `functions` are the globals of the module of loans."""
-    global state_prepared, state_open, state_sent, state_cancelled, loan_functions
+    global state_prepared, state_open, state_sent, state_cancelled, loan_functions, fork_state
     state_prepared, state_open, state_sent, state_cancelled = states
     loan_functions = functions
+    # A FakeNode has loans, and neither publishers nor subscribers.
+    fork_state = vars(functions["forks"])
 
 
 @cython.no_gc_clear

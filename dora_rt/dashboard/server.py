@@ -7,6 +7,7 @@ import logging
 import secrets
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import h11
@@ -86,7 +87,9 @@ def serve(
         # While it serves, uvicorn takes these signals; afterwards it raises them again.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _end)
-        print(f"dashboard: {_url(host, port, token)}", flush=True)
+        # In one write, also where PYTHONUNBUFFERED is set: a launcher writes to the same place.
+        sys.stdout.write(f"dashboard: {_url(host, port, token)}\n")
+        sys.stdout.flush()
         server.run(sockets=[listener])
 
 

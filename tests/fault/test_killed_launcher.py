@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -295,6 +296,20 @@ def test_run_goes_on_without_its_reaper(isolated: IsolatedFlow):
     assert launcher.returncode == 0, out
     assert not isolated.processes()
     assert not isolated.runs()
+
+
+def test_reaper_begins_with_the_signals_blocked_that_it_is_going_to_ignore(
+    isolated: IsolatedFlow,
+):
+    isolated.write_ticking()
+    isolated.start_and_wait_for("received")
+
+    (blocked,) = re.findall(
+        r"SigBlk:\s*(\w+)", Path(f"/proc/{isolated.reaper()}/status").read_text()
+    )
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        assert int(blocked, 16) & 1 << number - 1, number
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

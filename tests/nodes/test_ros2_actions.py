@@ -105,7 +105,14 @@ def begun(client: Side, server: Side, goal_id: str) -> Sent:
 
 
 def test_goal_gets_feedback_and_a_result(server: Side, client: Side):
-    begun(client, server, "probe")
+    probe = begun(client, server, "probe").metadata["goal_id"]
+
+    def is_heard() -> bool:
+        # What a server says before the client's end has been found is lost, as in ROS.
+        server.send("f_feedback", {"sequence": [0]}, goal_id=probe)
+        return any(one.output_id == "f_feedback" for one in client.node.sent)
+
+    eventually(is_heard, within_s=10)
     client.send("f_goal", {"order": 3}, goal_id="mine")
     goal = server.wait_for("f_goal", lambda one: one.value == b'{"order":3}')
     wire_id = goal.metadata["goal_id"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,9 +73,12 @@ def is_running() -> bool:
 def test_saved_file_restarts_its_node_or_operators_alone(written: Flow):
     launcher = written.start("--watch", "--stop-after", "30s")
     assert launcher.stdout is not None
-    assert "watch: 5 files of 3 nodes; a change restarts its node\n" in iter(
-        launcher.stdout.readline, ""
-    )
+    lines = []
+    for line in iter(launcher.stdout.readline, ""):
+        lines.append(line)
+        if line.startswith("watch: "):
+            break
+    assert lines[-1:] == ["watch: 5 files of 3 nodes; a change restarts its node\n"], lines
     eventually(is_running, within_s=20)
     before = pids()
 
@@ -120,6 +126,25 @@ def test_syntax_error_restarts_nothing_and_a_touched_file_neither(written: Flow)
         eventually(lambda: process("sink")["pid"] not in (None, before["sink"]))
         eventually(is_running)
 
+        written.close()
+        assert watch.wait(10) == 0
+
+
+def test_line_is_one_write_since_the_launcher_writes_to_the_same_place(written: Flow):
+    written.start()
+    eventually(is_running, within_s=20)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        watch = subprocess.Popen(
+            [sys.executable, "-m", "dora_rt.cli", "watch", "flow.yml"],
+            stdout=theirs,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        ours.settimeout(20)
+
+        write = ours.recv(4096)
+
+        assert write == b"watch: 5 files of 3 nodes; a change restarts its node\n"
         written.close()
         assert watch.wait(10) == 0
 

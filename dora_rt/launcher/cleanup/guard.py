@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from dora_rt.launcher.cleanup.run_directory import Manifest, RunDirectory, canno
 
 _REAPER = Path(__file__).with_name("reaper.py")
 _TRAMPOLINE = Path(__file__).parents[1] / "processes" / "trampoline.py"
+_IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _GOODBYE_S = 2.0
 
 
@@ -133,17 +135,22 @@ def _start_reaper(
 ) -> subprocess.Popen[bytes]:
     script = str(_REAPER)
     arguments = [directory.path.name, str(directory.path), str(directory.lock_fd)]
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", script, *arguments],
-        cwd="/",
-        env=environ,
-        stdin=lifeline,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(directory.lock_fd,),
-        # Neither Ctrl-C nor the end of the terminal is for it.
-        start_new_session=True,
-    )
+    # It inherits what is blocked: until it ignores these signals, none of them can end it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED_SIGNALS)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", script, *arguments],
+            cwd="/",
+            env=environ,
+            stdin=lifeline,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(directory.lock_fd,),
+            # Neither Ctrl-C nor the end of the terminal is for it.
+            start_new_session=True,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def settings_of(resources: Resources) -> list[tuple[str, str]]:

@@ -293,4 +293,5 @@ class Loan(LoanCore):
 
 
 if IS_COMPILED:
+    _cores.use_numpy(np.ndarray, np.dtype)
     _cores.use_loans((PREPARED, OPEN, SENT, CANCELLED), globals())

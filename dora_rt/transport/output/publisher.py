@@ -485,7 +485,6 @@ class Publisher(PublisherCore):
 
 
 if IS_COMPILED:
-    _cores.use_numpy(np.ndarray, np.dtype)
     _cores.use_publisher(Publisher, globals())
 _CALLS = frozenset(
     plain(Publisher, name).__code__
