@@ -213,7 +213,7 @@ class FakeCalls:
         try:
             answer = self._handlers[event.service](event)
         except Exception as error:
-            _logger.exception("%s: the handler of %r failed", self._where, event.service)
+            _logger.exception("%s: the function that serves %r failed", self._where, event.service)
             self.refuse(event, f"{type(error).__name__}: {error}")
             return True
         if not event.is_answered:

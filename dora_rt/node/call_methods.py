@@ -43,7 +43,7 @@ class CallMethods:
             ServerRestarted: the server was started again before its answer came.
             CallRefused: the server refused, its function failed, or it waits for this node itself.
             UnknownServiceError: the dataflow file has no such name in `calls:`.
-            UnsupportedValueError, NodeClosedError, SentAfterStopError: as for `send_output`.
+            UnsupportedValueError, NodeClosedError: as for `send_output`.
         """
         return self._calls.call(name, data, metadata, timeout)
 
@@ -122,7 +122,7 @@ class CallMethods:
             TimeoutError: the server had no room in time.
             ServerGone: the server has ended, or the dataflow is being stopped.
             UnknownServiceError: the dataflow file has no such goal in `calls:`.
-            UnsupportedValueError, NodeClosedError, SentAfterStopError: as for `send_output`.
+            UnsupportedValueError, NodeClosedError: as for `send_output`.
         """
         return self._calls.goals.give(name, data, metadata, timeout)
 

@@ -6,11 +6,10 @@ an answer, takes from the inputs of calls meanwhile, and from no other: those wa
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +17,7 @@ from dora_rt.errors import (
     CallRefused,
     DoraRtError,
     NotARequestError,
+    SentAfterStopError,
     ServerGone,
     ServerRestarted,
     UnknownServiceError,
@@ -34,6 +34,7 @@ from dora_rt.event import (
 from dora_rt.metadata import new_id
 from dora_rt.node.goals import Goals
 from dora_rt.node.pending_call import PendingCall
+from dora_rt.node.service_function import ServiceFunction, answer_by
 from dora_rt.node.session import Session
 from dora_rt.node_config import CallConfig, ServiceKind
 from dora_rt.transport.output.origin import make_stamp
@@ -58,9 +59,6 @@ _SEND_SLICE_NS = 1_000_000
 _LOOK_SLICE_NS = 5_000_000
 _SLICE_S = 0.02  # how often a thread looks whether another one, which receives, is done
 _ASYNC_SLICE_NS = 100_000_000
-_logger = logging.getLogger(__name__)
-
-Handler = Callable[[Request], Any]
 
 
 class Calls:
@@ -74,7 +72,9 @@ class Calls:
         """What was taken while this node waited for something else; the loop gets it first."""
         ends = session.config.calls
         self._clients = {end.name: end for end in ends if not end.is_server}
-        self._services = {end.name for end in ends if end.is_server}
+        self._services = {
+            end.name for end in ends if end.is_server and end.kind is ServiceKind.CALL
+        }
         self._ports = {
             end.port(part): (end, part) for end in ends for part in PARTS[end.kind, end.is_server]
         }
@@ -85,7 +85,7 @@ class Calls:
         self._pending: dict[str, PendingCall] = {}
         self._waiting: dict[str, str] = {}  # request id -> server
         self._open: dict[str, tuple[CallConfig, tuple[str, ...]]] = {}
-        self._handlers: dict[str, Handler] = {}
+        self._functions: dict[str, ServiceFunction] = {}
         self._gone: set[str] = set()
         is_restart = session.config.restart_count > 0
         self._ungreeted = [end for end in ends if is_restart and end.is_server and end.is_far]
@@ -153,11 +153,11 @@ class Calls:
             self._end(pending)
         return pending.answer()
 
-    def serve(self, service: str, handler: Handler) -> None:
+    def serve(self, service: str, function: ServiceFunction) -> None:
         """Let a function answer the requests of a service; see `Node.serve`."""
         if service not in self._services:
             raise self._unknown("serves no", service, self._services)
-        self._handlers[service] = handler
+        self._functions[service] = function
 
     def reply(self, event: Event, value: Any, metadata: dict[str, Any] | None) -> None:
         """Answer a request; see `Node.reply`."""
@@ -196,6 +196,25 @@ class Calls:
                 if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
                     raise
             self.look(_LOOK_SLICE_NS)
+
+    def ask(
+        self,
+        end: CallConfig,
+        part: str,
+        value: Any,
+        metadata: dict[str, Any],
+        deadline_ns: int | None,
+    ) -> None:
+        """Do what `send` does, for a request or a goal, whose answer would not come after a stop.
+
+        Raises:
+            ServerGone: the dataflow is being stopped.
+        """
+        try:
+            self.send(end.port(part), value, metadata, deadline_ns)
+        except SentAfterStopError:
+            self.refuse_after_stop(end.name)
+            raise
 
     def look(self, for_ns: int = 0) -> None:
         """Take what is there for calls, or comes within this time."""
@@ -253,7 +272,7 @@ class Calls:
             self.begin_waiting(pending.request_id, self._clients[name])
         self._pending[pending.request_id] = pending
         try:
-            self.send(self._clients[name].port("request"), value, given, deadline_ns)
+            self.ask(self._clients[name], "request", value, given, deadline_ns)
         except BaseException:
             self._end(pending)
             raise
@@ -369,9 +388,8 @@ class Calls:
     def _take_answer(self, end: CallConfig, event: Event) -> None:
         pending = self._pending.get(str(event.metadata.get(REQUEST_ID)))
         if pending is None:
-            # Its time was over, or an earlier life of this node had asked.
-            _logger.debug("%s: an answer of %r came too late", self.where, end.peer)
-        elif _ERROR in event.metadata:
+            return  # its time was over, or an earlier life of this node had asked
+        if _ERROR in event.metadata:
             why = event.metadata[_ERROR]
             what = f"{self.where}: node {end.peer!r} refused {end.name!r}: {why}"
             pending.fail(CallRefused(what))
@@ -384,25 +402,14 @@ class Calls:
         links = tuple(map(str, chain)) if isinstance(chain, list) else ()
         if request.request_id:
             self._open[request.request_id] = end, links
-        handler = self._handlers.get(end.name)
-        if handler is not None:
-            self._serve(request, handler)
+        function = self._functions.get(end.name)
+        if function is not None:
+            answer_by(function, request, self)
         elif self._is_circle(links):
             self._refuse_circle(request)
         else:
             return [request]
         return []
-
-    def _serve(self, request: Request, handler: Handler) -> None:
-        with self.answering(request):
-            try:
-                answer = handler(request)
-            except Exception as error:
-                _logger.exception("%s: the handler of %r failed", self.where, request.service)
-                self.refuse(request, f"{type(error).__name__}: {error}")
-                return
-            if not request.is_answered:
-                self.reply(request, answer, None)
 
     def _note_change(self, end: CallConfig, part: str, change: Change) -> list[Event | Change]:
         is_end = isinstance(change, InputClosed) and change.is_final

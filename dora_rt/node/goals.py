@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, final
 
-from dora_rt.errors import NotARequestError
+from dora_rt.errors import NodeClosedError, NotARequestError
 from dora_rt.event import (
     GOAL_ID,
     GOAL_STATUS,
@@ -111,7 +112,9 @@ class Goals:
 
     def __init__(self, calls: Calls) -> None:
         """Take part in the calls of a node."""
-        self._calls = calls
+        # Weak: a node that its program has left frees its memory at once, without a collection.
+        self._calls_or_gone = weakref.ref(calls)
+        self._where = calls.where
         # Those that this node gave, until their result has come.
         self._given: dict[str, Goal] = {}
         self._seen: dict[str, _Progress] = {}
@@ -134,7 +137,7 @@ class Goals:
         self._given[goal.id] = goal
         given = {**(metadata or {}), GOAL_ID: goal.id}
         try:
-            calls.send(end.port("goal"), value, given, deadline_after(timeout))
+            calls.ask(end, "goal", value, given, deadline_after(timeout))
         except BaseException:
             self._given.pop(goal.id, None)
             raise
@@ -292,13 +295,19 @@ class Goals:
             aborted.append(Result(Event(end.port("result"), b"", encode_metadata(metadata)), goal))
         return aborted
 
+    @property
+    def _calls(self) -> Calls:
+        calls = self._calls_or_gone()
+        if calls is None:
+            raise NodeClosedError(f"{self._where}: the node of this goal is gone; keep it as long")
+        return calls
+
     def _unfinished(self, event: Event) -> GoalRequest:
-        where = self._calls.where
         if not isinstance(event, GoalRequest):
-            what = f"{where}: {event!r} is no goal of a client"
+            what = f"{self._where}: {event!r} is no goal of a client"
             raise NotARequestError(f"{what}; work on events that are dora_rt.GoalRequest")
         if event.is_finished:
-            what = f"{where}: this goal of node {event.client!r} has its result already"
+            what = f"{self._where}: this goal of node {event.client!r} has its result already"
             raise NotARequestError(what)
         return event
 
