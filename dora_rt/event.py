@@ -322,6 +322,8 @@ class InputRecovered:
 class SourceRestarted:
     """The node that writes an input was started again; `seq` of the input begins at 0 again.
 
+    Of a node on another machine it comes in front of the next sample, and `seq` goes on.
+
     Attributes:
         id: name of the input.
     """

@@ -116,6 +116,8 @@ class InputConfig:
     """Whether the samples are UTF-8 text from the relay: lines and logs of nodes."""
     keeps_alive: bool = True
     """Whether the node goes on as long as this input is open."""
+    is_far: bool = False
+    """Whether it comes from another machine: a gateway writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +333,7 @@ def _input(fields: dict[str, Any]) -> InputConfig:
         source_node=fields["source_node"],
         is_text=fields["is_text"],
         keeps_alive=fields["keeps_alive"],
+        is_far=fields["is_far"],
     )
 
 

@@ -88,6 +88,7 @@ class Calls:
         self._functions: dict[str, ServiceFunction] = {}
         self._gone: set[str] = set()
         is_restart = session.config.restart_count > 0
+        self._just_restarted: set[str] = set()  # inputs of which nothing has come since
         self._ungreeted = [end for end in ends if is_restart and end.is_server and end.is_far]
         self.goals = Goals(self)
 
@@ -375,7 +376,13 @@ class Calls:
             return [event]
         end, part = found
         if isinstance(event, Event) and not end.is_server and _RESTARTED in event.metadata:
+            if event.id in self._just_restarted:
+                return []  # any first sample of a new life says so, if another life had sent any
             event = SourceRestarted(event.id)
+        if isinstance(event, SourceRestarted):
+            self._just_restarted.add(event.id)
+        else:
+            self._just_restarted.discard(event.id)
         if not isinstance(event, Event):
             return self._note_change(end, part, event)
         if part == "response":

@@ -316,6 +316,7 @@ class Edges:
                     is_text=is_text,
                     source_node=source.node,
                     keeps_alive=reader.keeps_alive,
+                    is_far=port.process == self.gateway,
                 )
             )
             if not reader.keeps_alive:

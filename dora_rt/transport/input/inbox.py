@@ -23,6 +23,7 @@ from dora_rt.transport.primitives.noted_operations import locking
 from dora_rt.transport.primitives.polling import Spin
 from dora_rt.transport.primitives.shm import attach_words
 from dora_rt.transport.ring import protocol
+from dora_rt.transport.values.source_life import split_life
 
 # How often a thread that wants to send looks for the start while another one waits for inputs.
 _START_SLICE_S = 0.02
@@ -73,6 +74,7 @@ class Inbox(InboxCore):
             for entry in config.inputs
             if entry.timeout_ns is not None
         }
+        self._lives: dict[str, bytes] = {entry.id: b"" for entry in config.inputs if entry.is_far}
         self._recovered: Event | None = None
         self._pulse = _attach_pulse(config)
         self._wakes_itself = bool(self._timers or self._timeouts or self._pulse is not None)
@@ -323,7 +325,7 @@ class Inbox(InboxCore):
     def _take(self, start_ns: int) -> Event | Change | None:
         if self._recovered is not None:
             recovered, self._recovered = self._recovered, None
-            return recovered
+            return self._note(recovered)
         # In turn, so that a fast input does not starve the others.
         ports, turn = self._ports, self._turn
         for _ in ports:
@@ -341,7 +343,7 @@ class Inbox(InboxCore):
                             return change
                     continue
                 self._turn = turn
-                return self._note(event) if self._timeouts else event
+                return self._note(event) if self._timeouts or self._lives else event
             if self._is_over():
                 continue  # only samples from the node itself can still come
             event = port.take(start_ns, time.monotonic_ns())
@@ -362,6 +364,11 @@ class Inbox(InboxCore):
                 # A dynamic node may come back after its end.
                 self._open |= self._countable & {input_id}
                 self._open_answers |= self._answers & {input_id}
+                if input_id in self._lives:
+                    # The gateway was started again, and not the node; the wait that follows
+                    # returns at once.
+                    self._doorbell.ring()
+                    return None
                 return SourceRestarted(input_id)
             if input_id in self._open or input_id in self._open_answers:
                 self._open.discard(input_id)
@@ -377,6 +384,18 @@ class Inbox(InboxCore):
         return None
 
     def _note(self, event: Event) -> Event | Change:
+        """Return what a sample means for its input, after which it comes; or the sample itself."""
+        before = self._lives.get(event.id)
+        if before is not None:
+            life, metadata_json = split_life(event.metadata_json)
+            if life and life != before:
+                if before:
+                    # With the life still in front: an exception may come in between.
+                    self._recovered = event
+                self._lives[event.id] = life
+                if before:
+                    return SourceRestarted(event.id)
+            event.metadata_json = metadata_json
         timeout = self._timeouts.get(event.id)
         if timeout is not None and timeout.note_sample(time.monotonic_ns()):
             self._recovered = event
