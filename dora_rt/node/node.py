@@ -10,6 +10,8 @@ from numpy.typing import DTypeLike
 
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Change, Event
+from dora_rt.node.call_methods import CallMethods
+from dora_rt.node.calls import Calls
 from dora_rt.node.session import Session
 from dora_rt.node_parameters import REQUIRED, copy_of, default_or_raise
 from dora_rt.transport.output.loan import Loan, make_loan
@@ -19,7 +21,7 @@ from dora_rt.transport.primitives import forks
 from dora_rt.transport.primitives.doorbell import deadline_after
 
 
-class Node:
+class Node(CallMethods):
     """This process as a node of the dataflow that dora-launch runs.
 
     One thread may send while another one receives. As a context manager it closes itself; a loop
@@ -43,7 +45,8 @@ class Node:
         self._session = session = Session.attach(node_id, run)
         self._finalizer = weakref.finalize(self, session.close)
         # For each sample: one look less than through the session.
-        self._wait = session.wait
+        self._calls = Calls(session)
+        self._wait = self._calls.wait if session.config.calls else session.wait
         self._inbox, self._publishers, self._origins = (
             session.inbox,
             session.publishers,
