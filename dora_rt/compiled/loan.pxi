@@ -100,11 +100,17 @@ cdef class LoanCore:
             or fork_state["is_forked"] or not self._begins
         ):
             return self.plain___enter__()
-        found = (<PublisherCore>publisher).lend(self.nbytes, self._room)
+        # First, and before any Python code, in which another thread may begin the same loan.
+        self._begins.pop()
+        try:
+            found = (<PublisherCore>publisher).lend(self.nbytes, self._room)
+        except BaseException:
+            self._state = state_cancelled
+            raise
         if found is None:
+            self._begins.append(True)
             return self.plain___enter__()
         slot, place = found
-        self._begins.pop()
         self._held.append(found)
         try:
             array = self.array_in(<tuple>place)
@@ -134,20 +140,33 @@ cdef class LoanCore:
         else:
             self.cancel()
 
+    cdef bint has_its_form(self, PyArrayObject *array) except -1:
+        """Whether the block has left dtype, shape and order as they were."""
+        cdef tuple shape = self._shape
+        cdef int n
+        if (
+            <PyObject *>PyArray_DESCR(array) != <PyObject *>self._dtype
+            or PyArray_NDIM(array) != PyTuple_GET_SIZE(shape) or not PyArray_IS_C_CONTIGUOUS(array)
+        ):
+            return False
+        for n in range(PyArray_NDIM(array)):
+            if PyArray_DIM(array, n) != <Py_ssize_t>shape[n]:
+                return False
+        return True
+
     cdef object do_send(self):
         # As `Loan.send`, which users call by its name and read about.
         if fork_state["is_forked"] or self._state is not state_open or not self._ends:
             return self.send()
+        array = self._array
+        if type(array) is not ndarray_type or not self.has_its_form(<PyArrayObject *>array):
+            return self.send()
         publisher = self._publisher
         self._ends.pop()
         self._state = state_sent
-        array = self._array
         self._array = None
-        if type(array) is ndarray_type:
-            # The name may live on after the block, and the slot is no longer the writer's.
-            PyArray_CLEARFLAGS(<PyArrayObject *>array, NPY_ARRAY_WRITEABLE)
-        else:
-            array.flags.writeable = False
+        # The name may live on after the block, and the slot is no longer the writer's.
+        PyArray_CLEARFLAGS(<PyArrayObject *>array, NPY_ARRAY_WRITEABLE)
         slot, memory = self._held[0]
         try:
             if type(self._stamp) is LaterStamp:
