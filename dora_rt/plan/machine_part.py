@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from dora_rt.descriptor.tree.model import (
     Descriptor,
     Input,
+    LogSource,
     Machines,
     Node,
     Operator,
@@ -20,6 +21,7 @@ from dora_rt.descriptor.tree.model import (
     Program,
     RestartPolicy,
     Supervision,
+    TimerSource,
 )
 from dora_rt.network.gateway_plan import (
     GatewayPlan,
@@ -86,11 +88,18 @@ class MachinePart:
     gateway: GatewayPlan | None = None
 
 
-def part_of(descriptor: Descriptor, membership: Membership) -> MachinePart:
-    """Return the part of a machine of a dataflow that has `machines:`."""
+def part_of(descriptor: Descriptor, membership: Membership, agreed: Descriptor) -> MachinePart:
+    """Return the part of a machine of a dataflow that has `machines:`.
+
+    Args:
+        descriptor: the dataflow.
+        membership: which machine.
+        agreed: the dataflow as the file has it, on all machines. It says what crosses: a node that
+            was added here reads what comes here anyway.
+    """
     assert descriptor.machines is not None, "checked where the machine was named"
     own = membership.machine
-    crossings = list(_crossings(descriptor))
+    crossings = list(_crossings(agreed))
     gateway = GatewayPlan(
         machine=own,
         machines=_machine_plans(descriptor, descriptor.machines),
@@ -227,13 +236,19 @@ def _with_gateway(node: Node, coming: Sequence[_Crossing]) -> Node:
         for one in coming
         for label in one.stream.targets
     }
+    # Of a node that the file does not have. What crosses as it is goes before what was changed.
+    ways = sorted(coming, key=lambda one: one.stream.over_network == OverNetwork())
+    any_port_of = {one.source: OutputSource(GATEWAY, one.stream.port) for one in ways}
+
+    def source_of(entry: Input, label: str) -> TimerSource | LogSource | OutputSource:
+        source = entry.source
+        if not isinstance(source, OutputSource):
+            return source
+        return port_of.get((source, label)) or any_port_of.get(source, source)
 
     def resolved(inputs: tuple[Input, ...], owner: str) -> tuple[Input, ...]:
         return tuple(
-            replace(entry, source=port_of.get((entry.source, f"{owner}/{entry.id}"), entry.source))
-            if isinstance(entry.source, OutputSource)
-            else entry
-            for entry in inputs
+            replace(entry, source=source_of(entry, f"{owner}/{entry.id}")) for entry in inputs
         )
 
     return replace(
