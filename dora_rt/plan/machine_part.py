@@ -44,6 +44,9 @@ _MAX_NBYTES = 64 * 1024**2
 """Of a sample that comes in, where no input says by `slot_bytes` how large its samples are."""
 _STOP_GRACE_S = 5.0
 """Beyond that of the slowest node: it goes on until the ends of both machines are exchanged."""
+_HEARTBEAT_TIMEOUT_S = 10.0
+"""A gateway without a sign of life for so long, as one that a signal has stopped, is replaced: it
+looks four times a second, and what it has not sent is in the rings."""
 _STRICTEST = (QueuePolicy.BLOCK, QueuePolicy.DROP_OLDEST, QueuePolicy.LATEST)
 
 
@@ -301,6 +304,8 @@ def _gateway_node(
             restart_delay_s=0.1,
             max_restart_delay_s=2.0,
             stop_grace_s=stop_grace_s,
+            heartbeat_timeout_s=_HEARTBEAT_TIMEOUT_S,
+            beats_before_start=True,
         ),
         machine=gateway.machine,
     )
