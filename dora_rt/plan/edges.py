@@ -306,11 +306,14 @@ class Edges:
         # What comes from another machine has the name that it has there.
         source = self._part.sources.get(port.source, port.source)
         is_text = port.process == self.relay or port.source in self._part.lines
+        seen = output.for_reader()
+        if port.process == self.gateway:
+            seen = replace(seen, id=str(source))
         for reader, edge in zip(readers, output.edges, strict=True):
             self.inputs[reader.process].append(
                 InputConfig(
                     reader.port_id,
-                    output=output.for_reader(),
+                    output=seen,
                     edge=edge,
                     timeout_ns=to_ns(reader.input.timeout_s),
                     is_text=is_text,
