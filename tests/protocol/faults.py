@@ -17,7 +17,8 @@ from dora_rt.transport.board import Peer
 from dora_rt.transport.input.subscriber import Subscriber
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.ring.reader import RingReader
-from dora_rt.transport.ring.writer import RingWriter, WriterEdge
+from dora_rt.transport.ring.writer import RingWriter
+from dora_rt.transport.ring.writer_edge import WriterEdge
 from tests.protocol import kinds
 from tests.protocol.schedule import Kind
 

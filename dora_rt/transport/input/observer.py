@@ -28,7 +28,14 @@ _ATTEMPTS = 8
 class Observer:
     """One output of a running flow, in one generation of its writer."""
 
-    def __init__(self, run: str, config: OutputConfig, *, from_start: bool = False) -> None:
+    def __init__(
+        self,
+        run: str,
+        config: OutputConfig,
+        *,
+        from_start: bool = False,
+        words: memoryview | None = None,
+    ) -> None:
         """Attach to what the launcher made.
 
         Args:
@@ -36,12 +43,13 @@ class Observer:
             config: the output, in the generation to look at.
             from_start: count samples sent before the first look as missed: an observer of the
                 generation before this one has seen it to its end.
+            words: the segment of the output, if this process is attached to it.
 
         Raises:
             SharedMemoryError: the flow has ended, or the writer was started again.
         """
         self._config = config
-        self._words = attach_words(
+        self._words = words or attach_words(
             object_names.output(run, config.number, config.generation),
             lambda words, name: protocol.check_output(words, config.slots, config.edge_count, name),
             writable=False,

@@ -21,6 +21,7 @@ from dora_rt.event import Event
 from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
 from dora_rt.node_config import EdgeConfig, InputConfig, NodeConfig, OutputConfig, QueuePolicy
 from dora_rt.transport.board import Board, Fate, Peer
+from dora_rt.transport.input.observer import Observer
 from dora_rt.transport.primitives import forks, object_names
 from dora_rt.transport.primitives.fence import Fence
 from dora_rt.transport.primitives.noted_operations import locking
@@ -106,6 +107,8 @@ class Subscriber(SubscriberCore):
         self._let_go: deque[int] = deque()
         self._lock = threading.Lock()
         self._writer_is_gone = False
+        # Until the first sample: what was there before may still have to come ahead of it.
+        self._awaits_latched = output.latched
         self._copied = self._dropped = self._last_dropped = 0
         self._latencies = [0] * BUCKETS
         self._ages = [0] * BUCKETS
@@ -123,6 +126,7 @@ class Subscriber(SubscriberCore):
             and not self._let_go
             and not self._writer_is_gone
             and not self._is_midway
+            and not self._awaits_latched
         ):
             # Nothing was published since the last sample taken, and there is nothing to tidy up. A
             # HEAD that is seen late does no harm: the doorbell rings after it was written.
@@ -142,22 +146,46 @@ class Subscriber(SubscriberCore):
                 if self._let_go:
                     forks.settle()
                     self._give_back_let_go()
+                if self._awaits_latched and (event := self._take_latched()):
+                    self._is_midway = self._awaits_latched = False
+                    return event
                 try:
                     taken = self._take_sample(head, self._writer_is_gone)
                 except CorruptSampleError as error:
                     raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
                 if taken is not None:
                     event = self._receive(taken[0], taken[1])
+                    self._awaits_latched = False
                 else:
                     self._note_dropped(reader.next_seq, reader.arrived[1])
                     self._find_lost_views()
                     # Never back to False: another thread may have closed this meanwhile.
                     if self._writer_is_gone:
-                        self.is_ended = True
+                        # Of a writer that never had one for this reader.
+                        event = self._copy_newest(head) if self._awaits_latched else None
+                        self._awaits_latched = False
+                        self.is_ended |= event is None
             self._is_midway = False
         finally:
             if self._let_go or self._is_closed:
                 self._return_slots()
+        return event
+
+    def _take_latched(self) -> Event | None:
+        """Copy the newest sample if it was sent before this reader was there, and none since."""
+        begin = self._ring.find_next()
+        if begin is None:
+            return None
+        Fence().pass_through()
+        # What is sent from now on, or waits already, is newer and comes through the ring.
+        return self._copy_newest(begin) if self._output_words[HEAD] == begin else None
+
+    def _copy_newest(self, head: int) -> Event | None:
+        assert self._entry.output is not None, "only an edge has a subscriber"
+        observer = Observer(self._config.run, self._entry.output, words=self._output_words)
+        event = observer.copy(head - 1, self.input_id) if head else None
+        if event is not None:
+            event.latched = True
         return event
 
     @property
