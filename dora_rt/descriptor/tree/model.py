@@ -174,6 +174,8 @@ class Output:
     id: str
     place: Place
     is_declared: bool = True
+    is_latched: bool = False
+    """Whether a reader that comes later gets the newest sample first."""
 
 
 @dataclass(frozen=True, slots=True)
