@@ -37,7 +37,7 @@ cdef class SubscriberCore:
     cdef public list _let_go_of
     cdef public RingReaderCore _ring
     cdef public bint is_ended, _is_closed, _is_retired, _is_midway, _is_blocking, _is_latest
-    cdef public bint _writer_is_gone, _awaits_latched
+    cdef public bint _writer_is_gone, awaits_latched
     cdef public Py_ssize_t _max_held
     cdef public uint64_t _copied
     cdef public int64_t _dropped, _last_dropped
@@ -90,7 +90,7 @@ cdef class SubscriberCore:
         cdef Py_ssize_t slot = LOOK_IN_PYTHON
         if (
             self._is_midway or self._writer_is_gone or self.is_ended or self._let_go
-            or self._awaits_latched
+            or self.awaits_latched
         ):
             return self.plain_take()
         if <int64_t>head == reader.next_seq:

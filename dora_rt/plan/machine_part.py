@@ -146,6 +146,7 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
             if machine_of[source.node] != node.machine:
                 over_network = entry.over_network or OverNetwork()
                 groups[source, node.machine, over_network].append((entry, label))
+    latched = set(_latched_outputs(descriptor))
     taken: defaultdict[str, int] = defaultdict(int)
     for number, ((source, receiver, over_network), readers) in enumerate(groups.items()):
         inputs = [entry for entry, _ in readers]
@@ -168,10 +169,20 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
                 max_nbytes=_max_nbytes(inputs),
                 targets=tuple(label for _, label in readers),
                 over_network=over_network,
+                is_latched=source in latched,
             ),
             source,
             inputs,
         )
+
+
+def _latched_outputs(descriptor: Descriptor) -> Iterator[OutputSource]:
+    for node in descriptor.nodes:
+        owners = [(None, node.outputs), *((each.id, each.outputs) for each in node.operators)]
+        for operator, outputs in owners:
+            for output in outputs:
+                if output.is_latched:
+                    yield OutputSource(node.id, output.id, operator)
 
 
 def _agreement(file_sha256: str, crossings: Sequence[_Crossing]) -> str:
@@ -276,7 +287,9 @@ def _gateway_node(
             )
             for one in leaving
         ),
-        outputs=tuple(Output(one.stream.port, place) for one in coming),
+        outputs=tuple(
+            Output(one.stream.port, place, is_latched=one.stream.is_latched) for one in coming
+        ),
         operators=(),
         runtime=None,
         place=place,

@@ -245,8 +245,8 @@ def test_event_says_that_it_is_latched_also_in_another_process():
 @pytest.mark.skipif(not IS_COMPILED, reason="there is no compiled code here")
 def test_compiled_code_takes_over_with_the_first_sample():
     with wired(is_latched=True) as ring:
-        assert ring.subscribers[0]._awaits_latched
+        assert ring.subscribers[0].awaits_latched
         ring.send(b"map")
         ring.take()
 
-        assert not ring.subscribers[0]._awaits_latched
+        assert not ring.subscribers[0].awaits_latched

@@ -110,6 +110,13 @@ class Observer:
         """
         return self._copy(seq, input_id) if seq < self._words[HEAD] else None
 
+    def latched(self, head: int, input_id: str) -> Event | None:
+        """Copy the last sample below a number, for a reader that was not there before."""
+        event = self.copy(head - 1, input_id) if head else None
+        if event is not None:
+            event.latched = True
+        return event
+
     def _copy(self, seq: int, input_id: str) -> Event | None:
         words = self._words
         word = words[self._order + seq % self._config.slots]
