@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 
@@ -11,6 +12,7 @@ from dora_rt.report import Report
 from tests.harness.isolated_flow import IsolatedFlow
 from tests.harness.waiting import eventually
 from tests.network.machines import free_port
+from tests.network.test_kills import gateway_of
 
 YAML = """
     machines:
@@ -20,7 +22,7 @@ YAML = """
       - id: maps
         machine: robot
         path: maps.py
-        inputs: {{tick: dora/timer/secs/1}}
+        inputs: {{tick: dora/timer/millis/20}}
         outputs: [map: {{latched: true}}]
       - id: viewer
         machine: laptop
@@ -36,7 +38,10 @@ MAPS = """
     for name in (b"island", b"world"):
         node.send_output("map", name)
     Path("sent").touch()
-    for event in node: pass
+    for event in node:
+        if Path("new").exists():
+            Path("new").unlink()
+            node.send_output("map", b"continent")
 """
 # Is killed by the first map of a run.
 VIEWER = """
@@ -48,6 +53,12 @@ VIEWER = """
         if event.value == b"world" and not event.latched:
             os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def write(flow: IsolatedFlow, policy: str) -> None:
+    flow.write("flow.yml", YAML.format(port=free_port(), policy=policy))
+    flow.write("maps.py", MAPS)
+    flow.write("viewer.py", VIEWER)
 
 
 def begin(flow: IsolatedFlow, machine: str) -> subprocess.Popen[str]:
@@ -69,9 +80,7 @@ def seen(flow: IsolatedFlow) -> list[str]:
 def test_machine_that_comes_late_and_comes_again_gets_the_newest_map(
     isolated: IsolatedFlow, policy: str
 ) -> None:
-    isolated.write("flow.yml", YAML.format(port=free_port(), policy=policy))
-    isolated.write("maps.py", MAPS)
-    isolated.write("viewer.py", VIEWER)
+    write(isolated, policy)
     robot = begin(isolated, "robot")
     eventually((isolated.folder / "sent").exists, within_s=30)
 
@@ -85,3 +94,25 @@ def test_machine_that_comes_late_and_comes_again_gets_the_newest_map(
     (edge,) = Report.from_json((isolated.folder / "robot.json").read_text()).edges
     assert edge.sent == 4  # each of the runs got the newest once more
     assert edge.delivered == 2
+
+
+@pytest.mark.parametrize(
+    "policy, machine", [("drop_oldest", "robot"), ("block", "robot"), ("block", "laptop")]
+)
+def test_gateway_that_is_killed_sends_no_map_twice(
+    isolated: IsolatedFlow, policy: str, machine: str
+) -> None:
+    write(isolated, policy)
+    launchers = {name: begin(isolated, name) for name in ("robot", "laptop")}
+    eventually(lambda: seen(isolated)[-2:] == ["world False", "world True"], within_s=60)
+    before = seen(isolated)
+
+    gateway = gateway_of(launchers[machine])
+    assert gateway is not None
+    os.kill(gateway, signal.SIGKILL)
+    (isolated.folder / "new").touch()
+    eventually(lambda: seen(isolated)[-1] == "continent False", within_s=60)
+    for launcher in launchers.values():
+        end(launcher)
+
+    assert seen(isolated) == [*before, "continent False"]
