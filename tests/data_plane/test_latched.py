@@ -12,6 +12,7 @@ from dora_rt.event import Event
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.board import Fate, Peer
 from dora_rt.transport.output.origin import Stamp
+from dora_rt.transport.values.source_life import with_life
 from tests.harness.ring import NO_STAMP, Reader, Wired, wired
 
 READERS = [
@@ -250,3 +251,14 @@ def test_compiled_code_takes_over_with_the_first_sample():
         ring.take()
 
         assert not ring.subscribers[0].awaits_latched
+
+
+def test_latched_sample_of_another_machine_says_which_life_has_made_it():
+    metadata_json = with_life(b'{"frame": "map"}', 1, 2)
+    with wired(is_latched=True) as ring:
+        ring.send(b"map", NO_STAMP._replace(metadata_json=metadata_json))
+        taken(ring)
+        ring.restart_reader()
+        ring.look_at_readers()
+
+        assert ring.take().metadata_json == metadata_json

@@ -21,6 +21,7 @@ from dora_rt.transport.ring import protocol
 from dora_rt.transport.ring.pool import PoolReader
 from dora_rt.transport.ring.protocol import FLOOR, HEAD, SLOT_BITS, SLOT_MASK
 from dora_rt.transport.values.header import ENCODING_ARROW, HEADER_NBYTES, ArrayType, read_header
+from dora_rt.transport.values.source_life import split_life
 
 _ATTEMPTS = 8
 
@@ -111,13 +112,16 @@ class Observer:
         return self._copy(seq, input_id) if seq < self._words[HEAD] else None
 
     def latched(self, head: int, input_id: str) -> Event | None:
-        """Copy the last sample below a number, for a reader that was not there before."""
-        event = self.copy(head - 1, input_id) if head else None
+        """Copy the last sample below a number, for a reader that was not there before.
+
+        Where it comes from another machine, its metadata begin with the life that made it.
+        """
+        event = self._copy(head - 1, input_id, keeps_life=True) if head else None
         if event is not None:
             event.latched = True
         return event
 
-    def _copy(self, seq: int, input_id: str) -> Event | None:
+    def _copy(self, seq: int, input_id: str, *, keeps_life: bool = False) -> Event | None:
         words = self._words
         word = words[self._order + seq % self._config.slots]
         slot = word & SLOT_MASK
@@ -145,7 +149,7 @@ class Observer:
         return Event(
             input_id,
             value if array_type is None else _shaped(value, encoding, array_type),
-            metadata_json,
+            metadata_json if keeps_life else split_life(metadata_json)[1],
             seq=seq,
             dropped=dropped,
             sent_ns=sent_ns,
