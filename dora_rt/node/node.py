@@ -88,6 +88,10 @@ class Node(CallMethods):
         entries = self._session.config.inputs
         return tuple(one.id for one in entries if one.output is not None and one.output.latched)
 
+    def latched_outputs(self) -> tuple[str, ...]:
+        """Return the names of the outputs of which who comes later gets the newest sample."""
+        return tuple(one.id for one in self._session.config.outputs if one.latched)
+
     def output_queues(self) -> dict[str, list[tuple[str, int]]]:
         """Return `queue_policy` and `queue_size` of each input that reads each output."""
         return {

@@ -157,6 +157,7 @@ def test_signatures_of_the_nodes_are_the_same():
         "input_queues",
         "input_sources",
         "latched_inputs",
+        "latched_outputs",
         "output_queues",
     }
     assert like.keys() == fake.keys()
