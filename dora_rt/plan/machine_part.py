@@ -146,7 +146,7 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
             if machine_of[source.node] != node.machine:
                 over_network = entry.over_network or OverNetwork()
                 groups[source, node.machine, over_network].append((entry, label))
-    latched = set(_latched_outputs(descriptor))
+    latched = descriptor.latched_outputs()
     taken: defaultdict[str, int] = defaultdict(int)
     for number, ((source, receiver, over_network), readers) in enumerate(groups.items()):
         inputs = [entry for entry, _ in readers]
@@ -174,15 +174,6 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
             source,
             inputs,
         )
-
-
-def _latched_outputs(descriptor: Descriptor) -> Iterator[OutputSource]:
-    for node in descriptor.nodes:
-        owners = [(None, node.outputs), *((each.id, each.outputs) for each in node.operators)]
-        for operator, outputs in owners:
-            for output in outputs:
-                if output.is_latched:
-                    yield OutputSource(node.id, output.id, operator)
 
 
 def _agreement(file_sha256: str, crossings: Sequence[_Crossing]) -> str:
