@@ -43,6 +43,7 @@ class _Port:
     process: int
     operator: int | None
     port_id: str
+    is_latched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,9 @@ class Edges:
         for output in owner.outputs:
             source = OutputSource(node.id, output.id, operator.id if operator else None)
             if source not in lines:
-                self._ports[source] = _Port(source, number, index, prefix + output.id)
+                self._ports[source] = _Port(
+                    source, number, index, prefix + output.id, output.is_latched
+                )
             else:
                 self._line_ports[source] = (number, lines[source])
         reads_only_asides = all(is_aside(entry) for entry in owner.inputs)
@@ -277,6 +280,7 @@ class Edges:
             max((entry.queue_size for entry in inputs), default=0)
             + sum(entry.max_held + SLOTS_IN_HAND for entry in inputs)
             + _OPEN_LOANS
+            + port.is_latched  # which keeps one
         )
         first = len(self.edges)
         output = OutputConfig(
@@ -300,6 +304,7 @@ class Edges:
                 )
                 for position, reader in enumerate(readers)
             ),
+            latched=port.is_latched,
         )
         self.outputs[port.process].append(output)
         self.external[port.source] = port.port_id

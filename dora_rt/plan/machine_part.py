@@ -158,6 +158,7 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
             if machine_of[source.node] != node.machine:
                 over_network = entry.over_network or OverNetwork()
                 groups[source, node.machine, over_network].append((entry, label))
+    latched = descriptor.latched_outputs()
     taken: defaultdict[str, int] = defaultdict(int)
     for number, ((source, receiver, over_network), readers) in enumerate(groups.items()):
         inputs = [entry for entry, _ in readers]
@@ -180,6 +181,7 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
                 max_nbytes=_max_nbytes(inputs),
                 targets=tuple(label for _, label in readers),
                 over_network=over_network,
+                is_latched=source in latched,
             ),
             source,
             inputs,
@@ -294,7 +296,9 @@ def _gateway_node(
             )
             for one in leaving
         ),
-        outputs=tuple(Output(one.stream.port, place) for one in coming),
+        outputs=tuple(
+            Output(one.stream.port, place, is_latched=one.stream.is_latched) for one in coming
+        ),
         operators=(),
         runtime=None,
         place=place,

@@ -185,6 +185,8 @@ class Output:
     id: str
     place: Place
     is_declared: bool = True
+    is_latched: bool = False
+    """Whether a reader that comes later gets the newest sample first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,3 +373,20 @@ class Descriptor:
     builds: tuple[Build, ...] = ()
     machines: Machines | None = None
     """None: all of it runs on the machine that it is started on."""
+
+    def latched_outputs(self) -> set[OutputSource]:
+        """Return the outputs of which a reader that comes later gets the newest sample."""
+        owners = [
+            (node.id, operator, outputs)
+            for node in self.nodes
+            for operator, outputs in (
+                (None, node.outputs),
+                *((each.id, each.outputs) for each in node.operators),
+            )
+        ]
+        return {
+            OutputSource(node, output.id, operator)
+            for node, operator, outputs in owners
+            for output in outputs
+            if output.is_latched
+        }
