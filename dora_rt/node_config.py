@@ -10,7 +10,7 @@ from typing import Any
 
 from dora_rt.errors import VersionMismatchError
 
-CONFIG_VERSION = 4
+CONFIG_VERSION = 6
 CONFIG_VARIABLE = "DORA_RT_NODE_CONFIG"
 
 
@@ -27,6 +27,29 @@ class Api(Enum):
 
     TUPLES = "tuples"
     EVENTS = "events"
+
+
+class ServiceKind(Enum):
+    """What a node serves: a call has one answer; a goal has feedback and a result."""
+
+    CALL = "call"
+    GOAL = "goal"
+
+
+@dataclass(frozen=True, slots=True)
+class CallConfig:
+    """One end of a call; a server has one for each client, the `peer`."""
+
+    name: str
+    kind: ServiceKind
+    peer: str
+    is_server: bool
+    is_far: bool = False
+    """Whether the peer runs on another machine, from which no restart is told."""
+
+    def port(self, part: str) -> str:
+        """Return the name of an input or output of this end, such as that of its `request`."""
+        return f"{self.name}.{part}/{self.peer}" if self.is_server else f"{self.name}.{part}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +89,8 @@ class OutputConfig:
     edges: tuple[EdgeConfig, ...]
     """Only for its writer: an output may have hundreds, and each reader gets the output."""
     generation: int = 0
+    latched: bool = False
+    """Whether a reader that comes later gets the newest sample first."""
 
     def for_reader(self) -> OutputConfig:
         """Return the output for a reader or an observer: without its edges."""
@@ -93,6 +118,8 @@ class InputConfig:
     """Whether the samples are UTF-8 text from the relay: lines and logs of nodes."""
     keeps_alive: bool = True
     """Whether the node goes on as long as this input is open."""
+    is_far: bool = False
+    """Whether it comes from another machine: a gateway writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +181,7 @@ class NodePlan:
     sync: SyncConfig | None = None
     is_relay: bool = False
     """Whether it sends on what the others print."""
+    calls: tuple[CallConfig, ...] = ()
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> NodePlan:
@@ -259,6 +287,9 @@ def _plan_values(fields: dict[str, Any]) -> dict[str, Any]:
         "operators": tuple(_operator(entry) for entry in fields["operators"]),
         "api": Api(fields["api"]),
         "sync": _sync(fields["sync"]),
+        "calls": tuple(
+            CallConfig(**{**one, "kind": ServiceKind(one["kind"])}) for one in fields["calls"]
+        ),
     }
 
 
@@ -304,6 +335,7 @@ def _input(fields: dict[str, Any]) -> InputConfig:
         source_node=fields["source_node"],
         is_text=fields["is_text"],
         keeps_alive=fields["keeps_alive"],
+        is_far=fields["is_far"],
     )
 
 

@@ -23,7 +23,7 @@ from dora_rt.node_config import (
     OutputConfig,
     QueuePolicy,
 )
-from dora_rt.plan.circles import group, reach
+from dora_rt.plan.circles import group, is_aside, reach
 from dora_rt.plan.machine_part import GATEWAY, MachinePart
 from dora_rt.plan.plan import Circle, EdgePlan
 from dora_rt.plan.relay_process import RELAY, Relayed, line_sources, needs_relay, relay_node
@@ -43,6 +43,7 @@ class _Port:
     process: int
     operator: int | None
     port_id: str
+    is_latched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class _Reader:
     port_id: str
     target: str
     keeps_alive: bool
-    """False for the logs of others beside other inputs: the node does not go on for them."""
+    """False where the node does not go on for it: logs beside other inputs, answers to calls."""
 
 
 class Edges:
@@ -191,17 +192,18 @@ class Edges:
         for output in owner.outputs:
             source = OutputSource(node.id, output.id, operator.id if operator else None)
             if source not in lines:
-                self._ports[source] = _Port(source, number, index, prefix + output.id)
+                self._ports[source] = _Port(
+                    source, number, index, prefix + output.id, output.is_latched
+                )
             else:
                 self._line_ports[source] = (number, lines[source])
-        reads_only_logs = all(isinstance(entry.source, LogSource) for entry in owner.inputs)
+        reads_only_asides = all(is_aside(entry) for entry in owner.inputs)
         for entry in owner.inputs:
             port_id = prefix + entry.id
             if isinstance(entry.source, TimerSource):
                 self.inputs[number].append(InputConfig(port_id, entry.source.period_ns))
                 continue
-            is_log = isinstance(entry.source, LogSource)
-            keeps_alive = reads_only_logs or not is_log
+            keeps_alive = reads_only_asides or not is_aside(entry)
             reader = _Reader(
                 entry, number, index, port_id, f"{target}/{entry.id}", keeps_alive=keeps_alive
             )
@@ -278,6 +280,7 @@ class Edges:
             max((entry.queue_size for entry in inputs), default=0)
             + sum(entry.max_held + SLOTS_IN_HAND for entry in inputs)
             + _OPEN_LOANS
+            + port.is_latched  # which keeps one
         )
         first = len(self.edges)
         output = OutputConfig(
@@ -301,22 +304,27 @@ class Edges:
                 )
                 for position, reader in enumerate(readers)
             ),
+            latched=port.is_latched,
         )
         self.outputs[port.process].append(output)
         self.external[port.source] = port.port_id
         # What comes from another machine has the name that it has there.
         source = self._part.sources.get(port.source, port.source)
         is_text = port.process == self.relay or port.source in self._part.lines
+        seen = output.for_reader()
+        if port.process == self.gateway:
+            seen = replace(seen, id=str(source))
         for reader, edge in zip(readers, output.edges, strict=True):
             self.inputs[reader.process].append(
                 InputConfig(
                     reader.port_id,
-                    output=output.for_reader(),
+                    output=seen,
                     edge=edge,
                     timeout_ns=to_ns(reader.input.timeout_s),
                     is_text=is_text,
                     source_node=source.node,
                     keeps_alive=reader.keeps_alive,
+                    is_far=port.process == self.gateway,
                 )
             )
             if not reader.keeps_alive:

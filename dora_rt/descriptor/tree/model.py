@@ -7,7 +7,7 @@ from enum import Enum
 
 from dora_rt.log_record import LogLevel
 from dora_rt.network.gateway_plan import OverNetwork
-from dora_rt.node_config import Api, QueuePolicy
+from dora_rt.node_config import Api, QueuePolicy, ServiceKind
 from dora_rt.node_parameters import Parameter
 
 DYNAMIC = "dynamic"
@@ -34,6 +34,7 @@ class Supervision:
         restart_delay_s: pause before the first restart; doubles up to `max_restart_delay_s`.
         startup_timeout_s: how long it may take until it is ready.
         heartbeat_timeout_s: how long it may not ask for an input, or None.
+        beats_before_start: whether that counts before the first input can flow, too.
         stop_grace_s: how long it has at each rung of the stop ladder.
         stops_all: its end, whatever the reason, ends the dataflow (unless it is restarted).
         goes_on_unread: whether it keeps the dataflow going when none of its readers is left.
@@ -46,6 +47,7 @@ class Supervision:
     restart_window_s: float = 60.0
     startup_timeout_s: float = 120.0
     heartbeat_timeout_s: float | None = None
+    beats_before_start: bool = False
     stop_grace_s: float = 3.0
     stops_all: bool = False
     goes_on_unread: bool = False
@@ -137,6 +139,13 @@ class OutputSource:
         return "/".join(part for part in (self.node, self.operator, self.output) if part)
 
 
+class CallRole(Enum):
+    """What an input that `serves:` or `calls:` has made is for."""
+
+    REQUEST = "request"
+    ANSWER = "answer"
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """One input and the queue in front of it; sizes in samples and bytes.
@@ -156,6 +165,8 @@ class Input:
     """Whether the file says how long the queue is."""
     over_network: OverNetwork | None = None
     """How its samples cross, if they come from another machine; None: as they are."""
+    call_role: CallRole | None = None
+    """None: it is an input of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +185,37 @@ class Output:
     id: str
     place: Place
     is_declared: bool = True
+    is_latched: bool = False
+    """Whether a reader that comes later gets the newest sample first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One entry of `serves:`; `place` is where its name is written."""
+
+    name: str
+    kind: ServiceKind
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One entry of `calls:`: a service of another node, and the name that the client has for it."""
+
+    name: str
+    server: str
+    service: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """One end of a call that is wired: at a server, there is one for each client."""
+
+    name: str
+    kind: ServiceKind
+    peer: str
+    is_server: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +309,10 @@ class Node:
     """Where it runs; None: the file has no `machines:`."""
     parameters: tuple[Parameter, ...] | None = None
     """None: the file declares none, and any may be set."""
+    services: tuple[Service, ...] = ()
+    calls: tuple[Call, ...] = ()
+    call_ends: tuple[CallEnd, ...] = ()
+    """What `services` and `calls` come to, when the file is wired."""
 
     @property
     def is_dynamic(self) -> bool:
@@ -327,3 +373,20 @@ class Descriptor:
     builds: tuple[Build, ...] = ()
     machines: Machines | None = None
     """None: all of it runs on the machine that it is started on."""
+
+    def latched_outputs(self) -> set[OutputSource]:
+        """Return the outputs of which a reader that comes later gets the newest sample."""
+        owners = [
+            (node.id, operator, outputs)
+            for node in self.nodes
+            for operator, outputs in (
+                (None, node.outputs),
+                *((each.id, each.outputs) for each in node.operators),
+            )
+        ]
+        return {
+            OutputSource(node, output.id, operator)
+            for node, operator, outputs in owners
+            for output in outputs
+            if output.is_latched
+        }
