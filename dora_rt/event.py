@@ -12,9 +12,12 @@ from dora_rt.errors import CorruptSampleError
 from dora_rt.metadata import has_times, with_times
 
 TELEMETRY_KEY = "open_telemetry_context"
+CLOCK_KEY = "clock_ns"
+"""In the metadata, if the dataflow has a clock: its time when the origin was captured."""
 _DECODER = json.JSONDecoder()
 _TIME_DECODER = json.JSONDecoder(object_hook=with_times)
 _ENCODED_TELEMETRY_KEY = TELEMETRY_KEY.encode()
+_ENCODED_CLOCK_KEY = f'"{CLOCK_KEY}"'.encode()
 
 
 class DoraStatus(Enum):
@@ -174,6 +177,17 @@ def telemetry_context(metadata_json: bytes) -> str:
     except CorruptSampleError:
         return ""
     return context if isinstance(context, str) else ""
+
+
+def clock_of(metadata_json: bytes) -> int | None:
+    """Find the `clock_ns` in undecoded metadata; None if there is none."""
+    if _ENCODED_CLOCK_KEY not in metadata_json:
+        return None
+    try:
+        clock_ns = decode_metadata(metadata_json).get(CLOCK_KEY)
+    except CorruptSampleError:
+        return None
+    return clock_ns if type(clock_ns) is int else None
 
 
 def decode_metadata(metadata_json: bytes) -> dict[str, Any]:

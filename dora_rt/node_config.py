@@ -10,7 +10,7 @@ from typing import Any
 
 from dora_rt.errors import VersionMismatchError
 
-CONFIG_VERSION = 4
+CONFIG_VERSION = 6
 CONFIG_VARIABLE = "DORA_RT_NODE_CONFIG"
 
 
@@ -93,6 +93,8 @@ class InputConfig:
     """Whether the samples are UTF-8 text from the relay: lines and logs of nodes."""
     keeps_alive: bool = True
     """Whether the node goes on as long as this input is open."""
+    follows_clock: bool = False
+    """Of a timer: whether it ticks by the clock of the dataflow, and not in real time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,19 @@ class SyncConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockConfig:
+    """The clock of a dataflow that has `clock:`, as one process knows it.
+
+    Attributes:
+        output: the output of this process that is the clock; None: another process has it.
+        listeners: of the process that has it: those that have timers, and their periods.
+    """
+
+    output: str | None = None
+    listeners: tuple[tuple[int, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NodePlan:
     """What the plan of a run decides for one process; `number` counts the processes of the run."""
 
@@ -154,6 +169,8 @@ class NodePlan:
     sync: SyncConfig | None = None
     is_relay: bool = False
     """Whether it sends on what the others print."""
+    clock: ClockConfig | None = None
+    """None: the dataflow has no `clock:`."""
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> NodePlan:
@@ -259,6 +276,7 @@ def _plan_values(fields: dict[str, Any]) -> dict[str, Any]:
         "operators": tuple(_operator(entry) for entry in fields["operators"]),
         "api": Api(fields["api"]),
         "sync": _sync(fields["sync"]),
+        "clock": _clock(fields["clock"]),
     }
 
 
@@ -304,6 +322,7 @@ def _input(fields: dict[str, Any]) -> InputConfig:
         source_node=fields["source_node"],
         is_text=fields["is_text"],
         keeps_alive=fields["keeps_alive"],
+        follows_clock=fields["follows_clock"],
     )
 
 
@@ -311,6 +330,13 @@ def _sync(fields: dict[str, Any] | None) -> SyncConfig | None:
     if fields is None:
         return None
     return SyncConfig(**{**fields, "input_ids": tuple(fields["input_ids"])})
+
+
+def _clock(fields: dict[str, Any] | None) -> ClockConfig | None:
+    if fields is None:
+        return None
+    listeners = ((process, tuple(periods)) for process, periods in fields["listeners"])
+    return ClockConfig(fields["output"], tuple(listeners))
 
 
 def _operator(fields: dict[str, Any]) -> OperatorConfig:

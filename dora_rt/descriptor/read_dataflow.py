@@ -10,6 +10,7 @@ from dora_rt.descriptor.check.ready_parameters import declare_ready_parameters
 from dora_rt.descriptor.check.types import TypeRules, check_types
 from dora_rt.descriptor.check.wiring import wire
 from dora_rt.descriptor.modules.expansion import expand_modules
+from dora_rt.descriptor.read.clock_key import read_clock
 from dora_rt.descriptor.read.enabled_key import leave_out_disabled
 from dora_rt.descriptor.read.env_args_build_keys import read_env
 from dora_rt.descriptor.read.launch_arguments import ARGUMENTS, settle_arguments
@@ -56,7 +57,7 @@ def read_dataflow(text: str, file: str, host: Host, problems: Problems) -> Descr
         _read_nodes(document, host, problems), host.environ, problems
     )
     builds = (*module_builds, *(build for node in read_nodes for build in node.builds))
-    nodes = wire(read_nodes, problems)
+    nodes, clock = wire(read_nodes, read_clock(document, problems), problems)
     if machines is not None:
         check_machines(nodes, machines, problems)
     if any(each.is_something for node in read_nodes for each in node.port_types):
@@ -64,7 +65,7 @@ def read_dataflow(text: str, file: str, host: Host, problems: Problems) -> Descr
         check_types(
             read_nodes, nodes, library, _read_type_rules(document, host, problems), problems
         )
-    return Descriptor(file, nodes, problems.notes(), builds, machines)
+    return Descriptor(file, nodes, problems.notes(), builds, machines, clock)
 
 
 def _without_arguments(document: YamlMapping) -> YamlMapping:

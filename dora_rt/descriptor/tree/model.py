@@ -103,9 +103,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class TimerSource:
-    """`dora/timer/...`: ticks that the receiving node makes itself."""
+    """`dora/timer/...`: ticks that the receiving node makes itself.
+
+    `is_real` tells that it does not follow the clock of the dataflow.
+    """
 
     period_ns: int
+    is_real: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,14 @@ class OutputSource:
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.node, self.operator, self.output) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSource:
+    """`clock:`, and where it is written."""
+
+    source: OutputSource
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,3 +339,5 @@ class Descriptor:
     builds: tuple[Build, ...] = ()
     machines: Machines | None = None
     """None: all of it runs on the machine that it is started on."""
+    clock: OutputSource | None = None
+    """The output that `node.now()` and timers follow; None: they follow real time."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dora_rt.compiled import TimerCore
-from dora_rt.event import Event
+from dora_rt.event import CLOCK_KEY, Event
+from dora_rt.transport.clock import Clock
 
 
 class Timer(TimerCore):
@@ -30,6 +31,42 @@ class Timer(TimerCore):
         self._next = tick + 1
         due_ns = start_ns + tick * self._period_ns
         return Event(self.input_id, b"", seq=tick, dropped=dropped, sent_ns=due_ns)
+
+
+class ClockTimer:
+    """A timer input of a dataflow with a clock: it ticks when that passes a multiple of its period.
+
+    So the timers of all nodes are in phase, also those of one that was started again. The first
+    tick comes with the first time. A clock that jumps ahead makes one tick, with the others in
+    `dropped`; one that jumps back makes none, and the timer goes on from there.
+    """
+
+    def __init__(self, input_id: str, period_ns: int, clock: Clock) -> None:
+        self.input_id = input_id
+        self._period_ns = period_ns
+        self._clock = clock
+        self._number = 0
+        self._multiple: int | None = None  # the one that the clock passed last
+
+    def take(self, _start_ns: int, _now_ns: int) -> Event | None:
+        """Return the newest tick that is due, or None; `dropped` counts those before it."""
+        clock_ns = self._clock.time_ns()
+        if clock_ns is None:
+            return None
+        multiple, before = clock_ns // self._period_ns, self._multiple
+        if multiple == before:
+            return None
+        self._multiple = multiple
+        if before is not None and multiple < before:
+            return None
+        # The first one is of the time at which it came, which mostly is no multiple.
+        dropped = 0 if before is None else multiple - before - 1
+        due_ns = clock_ns if before is None else multiple * self._period_ns
+        seq = self._number + dropped
+        self._number = seq + 1
+        metadata_json = f'{{"{CLOCK_KEY}":{due_ns}}}'.encode()
+        sent_ns = self._clock.set_at_ns()
+        return Event(self.input_id, b"", metadata_json, seq=seq, dropped=dropped, sent_ns=sent_ns)
 
 
 class InputTimeout:
