@@ -190,6 +190,11 @@ def clock_of(metadata_json: bytes) -> int | None:
     return clock_ns if type(clock_ns) is int else None
 
 
+def encode_clock(clock_ns: int) -> bytes:
+    """Return metadata with a time of the clock and nothing else, as they travel."""
+    return f'{{"{CLOCK_KEY}":{clock_ns}}}'.encode()
+
+
 def decode_metadata(metadata_json: bytes) -> dict[str, Any]:
     """Read metadata as they travelled.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -93,6 +94,7 @@ class FakeNode:
         sent: what the loop sent, in its order, as `Sent`.
         stopped: False; set it to stop the node.
         dataflow_stopped: whether the loop called `stop_dataflow`.
+        now_ns: what `now` returns; None: `time.monotonic_ns()`. Set it to turn the clock.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class FakeNode:
         input_ids: tuple[str, ...] | None = None,
         output_ids: tuple[str, ...] | None = None,
         parameters: Mapping[str, Any] | None = None,
+        now_ns: int | None = None,
     ) -> None:
         """Prepare the events.
 
@@ -114,6 +117,7 @@ class FakeNode:
             input_ids: what `input_ids` returns; None: the inputs of the events.
             output_ids: the outputs that the dataflow file declares; None: any.
             parameters: the values of the parameters at the beginning, by their names.
+            now_ns: what `now` returns at the beginning.
 
         Raises:
             ParameterRefusedError: no parameter can have such a value.
@@ -128,6 +132,7 @@ class FakeNode:
         self._origins = Origins()
         self._has_ended = self._is_closed = self._saw_stop = False
         self.stopped = False
+        self.now_ns = now_ns
         self.sent: list[Sent] = []
         self.dataflow_stopped = False
 
@@ -161,6 +166,10 @@ class FakeNode:
     def parameters(self) -> dict[str, Any]:
         """Return the values of all parameters by their names."""
         return {name: copy_of(value) for name, value in self._parameters.items()}
+
+    def now(self) -> int:
+        """Return `now_ns`, or `time.monotonic_ns()` if it is None."""
+        return time.monotonic_ns() if self.now_ns is None else self.now_ns
 
     def is_stopped(self) -> bool:
         """Return whether `stopped` is set, the loop asked for the end or saw it, or closed."""

@@ -97,14 +97,15 @@ def test_a_clock_that_jumps_ahead_makes_one_tick_and_counts_the_others(flow: Flo
     ]
 
 
-def test_a_clock_that_jumps_back_makes_no_tick_and_timers_go_on_from_there(flow: Flow):
-    seen = seen_at(flow, "3600000 0 99 100 3600000 50")
+def test_a_clock_that_jumps_back_makes_one_tick_and_timers_go_on_from_there(flow: Flow):
+    seen = seen_at(flow, "3600000 7 99 100 3600000 3599950 3599940")
 
     assert seen[1:] == [
         ["3600000", 3_600_000, [[0, 0, 3_600_000]]],
-        ["0", 0, []],
+        ["7", 7, [[1, 0, 7]]],
         ["99", 99, []],
-        ["100", 100, [[1, 0, 100]]],
-        ["3600000", 3_600_000, [[36_000, 35_998, 3_600_000]]],
-        ["50", 50, []],
+        ["100", 100, [[2, 0, 100]]],
+        ["3600000", 3_600_000, [[36_001, 35_998, 3_600_000]]],
+        ["3599950", 3_599_950, [[36_002, 0, 3_599_950]]],
+        ["3599940", 3_599_940, []],
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dora_rt.compiled import TimerCore
-from dora_rt.event import CLOCK_KEY, Event
+from dora_rt.event import Event, encode_clock
 from dora_rt.transport.clock import Clock
 
 
@@ -37,8 +37,8 @@ class ClockTimer:
     """A timer input of a dataflow with a clock: it ticks when that passes a multiple of its period.
 
     So the timers of all nodes are in phase, also those of one that was started again. The first
-    tick comes with the first time. A clock that jumps ahead makes one tick, with the others in
-    `dropped`; one that jumps back makes none, and the timer goes on from there.
+    tick comes with the first time, and one with the time to which a clock jumps back: it begins
+    anew. A clock that jumps ahead makes one tick, with the others in `dropped`.
     """
 
     def __init__(self, input_id: str, period_ns: int, clock: Clock) -> None:
@@ -57,16 +57,19 @@ class ClockTimer:
         if multiple == before:
             return None
         self._multiple = multiple
-        if before is not None and multiple < before:
-            return None
-        # The first one is of the time at which it came, which mostly is no multiple.
-        dropped = 0 if before is None else multiple - before - 1
-        due_ns = clock_ns if before is None else multiple * self._period_ns
+        dropped, due_ns = 0, clock_ns
+        if before is not None and multiple > before:
+            dropped, due_ns = multiple - before - 1, multiple * self._period_ns
         seq = self._number + dropped
         self._number = seq + 1
-        metadata_json = f'{{"{CLOCK_KEY}":{due_ns}}}'.encode()
-        sent_ns = self._clock.set_at_ns()
-        return Event(self.input_id, b"", metadata_json, seq=seq, dropped=dropped, sent_ns=sent_ns)
+        return Event(
+            self.input_id,
+            b"",
+            encode_clock(due_ns),
+            seq=seq,
+            dropped=dropped,
+            sent_ns=self._clock.set_at_ns(),
+        )
 
 
 class InputTimeout:
