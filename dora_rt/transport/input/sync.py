@@ -21,8 +21,8 @@ def _origin_ns(event: Event) -> int:
     return event.origin_ns
 
 
-def _clock_ns(event: Event) -> int:
-    # Samples of before the first time of the clock are of its beginning.
+def clock_moment(event: Event) -> int:
+    """Return the time of the clock at the origin of a sample; 0 where it has none."""
     clock_ns = event.metadata.get(CLOCK_KEY)
     return clock_ns if type(clock_ns) is int else 0
 
@@ -54,6 +54,8 @@ class Matcher:
         self._depth = depth
         self._moment_of = moment_of
         self._waiting: dict[str, deque[Event]] = {name: deque() for name in input_ids}
+        # Origins only grow; a clock may jump back.
+        self._may_jump_back = moment_of is not _origin_ns
         self._moments = dict.fromkeys(input_ids, 0)
         self._closed: set[str] = set()
         self._unmatched_since = 0
@@ -65,10 +67,11 @@ class Matcher:
 
     def add(self, event: Event) -> MatchedEvents | None:
         """Take a sample; return the set that it completes, if it completes one."""
-        moment = self._moment_of(event)
-        if moment < self._moments[event.id]:
-            self._forget_later(moment)
-        self._moments[event.id] = moment
+        if self._may_jump_back:
+            moment = self._moment_of(event)
+            if moment < self._moments[event.id]:
+                self._forget_later(moment)
+            self._moments[event.id] = moment
         self._waiting[event.id].append(event)
         self.unmatched[event.id] += event.dropped
         if len(self._waiting[event.id]) > self._depth:
@@ -78,7 +81,7 @@ class Matcher:
     def take(self) -> MatchedEvents | None:
         """Return a complete set, or None."""
         while all(self._waiting.values()):
-            # No partner of an older sample can still come: origins only grow.
+            # No partner of an older sample can still come.
             newest_ns = max(self._moment_of(waiting[0]) for waiting in self._waiting.values())
             late = [
                 name
@@ -160,7 +163,7 @@ class MatchingInbox(Inbox):
             sync.input_ids,
             slop_ns=sync.slop_ns,
             depth=sync.depth,
-            moment_of=_origin_ns if clock is None else _clock_ns,
+            moment_of=_origin_ns if clock is None else clock_moment,
         )
         self._synced = frozenset(sync.input_ids)
         self._closed_inputs: deque[str] = deque()
