@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import plot, roundtrip
+from benchmarks import aims, plot, roundtrip
 from benchmarks.machine import describe
 from benchmarks.session import Session
 
@@ -43,11 +43,11 @@ def files(folder: Path) -> list[str]:
 
 
 def render(session: Session, measured: Sequence[ModuleType]) -> str:
-    """Return the machine, a table or more for each benchmark, and what did not work."""
-    parts = [_machine(session)]
+    """Return the machine, the aims, tables for each benchmark, and what did not work."""
+    tables = [aims.table(session.rows)]
     for module in measured:
-        rows = [row for row in session.rows if row["benchmark"] == module.NAME]
-        parts += [str(table) for table in module.tables(rows) if table.lines]
+        tables += module.tables([row for row in session.rows if row["benchmark"] == module.NAME])
+    parts = [_machine(session), *(str(table) for table in tables if table.lines)]
     parts += [f"Skipped: {what}: {reason}." for what, reason in session.skipped.items()]
     parts += [f"Problem: {problem}" for problem in session.problems]
     return "\n\n".join(parts)

@@ -13,7 +13,7 @@ import time
 
 from benchmarks import payload
 from benchmarks.contender import ReaderLink, WriterLink, end_all
-from benchmarks.contenders import SELECTED, in_order
+from benchmarks.contenders import ICEORYX2_POLLING, SELECTED, in_order
 from benchmarks.job import WRITER, Job
 from benchmarks.placement import placements
 from benchmarks.processes import cpu_ns, descendants
@@ -30,7 +30,7 @@ _WARM_UP = 10
 
 def measure(session: Session) -> None:
     """Let all contenders take turns."""
-    names = (*SELECTED, "iceoryx2, busy polling")
+    names = (*SELECTED, ICEORYX2_POLLING)
     for number, placement, contender in session.turns(session.contenders(names), placements()[:1]):
         settings = {
             "frames": max(10, int(HZ * _BUDGETS * session.options.budget_s)),

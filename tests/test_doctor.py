@@ -62,7 +62,7 @@ FINE = Machine(
     uid=1000,
     user="ada",
     cores=4,
-    limits=Limits(1024, 4096, 65530, None, None),
+    limits=Limits(1024, 4096, 10, 65530, None, None),
     shm_room=Room(4000 * MIB, 3900 * MIB),
     shm_mode=0o1777,
     shm_type="tmpfs",
@@ -148,7 +148,7 @@ def test_machine_on_which_all_is_well_has_no_complaint():
         ),
         ({"cores": 1}, Level.WARNING, "1: all nodes take turns", "second core"),
         (
-            {"limits": Limits(256, 4096, 65530, None, None)},
+            {"limits": Limits(256, 4096, 10, 65530, None, None)},
             Level.WARNING,
             "at most 256 a process (`ulimit -n` raises it to 4096)",
             "ulimit -n 1024",
@@ -305,7 +305,7 @@ def test_dataflow_is_judged_by_its_interpreters_and_its_memory(tmp_path: Path):
 
 def test_limits_that_a_dataflow_is_compared_with_are_shown():
     room = Room(4000 * MIB, 3900 * MIB, 1234)
-    limits = Limits(1024, 4096, 65530, user_tasks=500, group_tasks=1)
+    limits = Limits(1024, 4096, 10, 65530, user_tasks=500, group_tasks=1)
 
     found = examine(dataclasses.replace(FINE, shm_room=room, limits=limits))
 
@@ -323,25 +323,25 @@ def test_limits_that_a_dataflow_is_compared_with_are_shown():
     [
         ({}, Level.OK, "9 processes, at most ", ""),
         (
-            {"limits": Limits(20, 4096, None, None, None)},
+            {"limits": Limits(20, 4096, 10, None, None, None)},
             Level.PROBLEM,
             "the launcher of 3 processes needs ",
             "raise the limit (ulimit -n ",
         ),
         (
-            {"limits": Limits(1024, 4096, None, 3, None)},
+            {"limits": Limits(1024, 4096, 10, None, 3, None)},
             Level.PROBLEM,
             "needs 9 processes, and this user may have 3 more",
             "raise the limit (ulimit -u",
         ),
         (
-            {"limits": Limits(1024, 4096, 100, None, None)},
+            {"limits": Limits(1024, 4096, 10, 100, None, None)},
             Level.PROBLEM,
             "mappings of memory, and vm.max_map_count allows 100",
             "sysctl -w vm.max_map_count=",
         ),
         (
-            {"limits": Limits(1024, 4096, 270, None, None)},
+            {"limits": Limits(1024, 4096, 10, 270, None, None)},
             Level.WARNING,
             "if every slot of its edges is used at some time, node ",
             "give its edges shorter queues",

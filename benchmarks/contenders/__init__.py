@@ -16,11 +16,15 @@ from benchmarks.contenders.zeromq import ZeroMq
 from benchmarks.timing import Row
 
 BARE = "bare semaphores"
+BARE_POLLING = "bare, busy polling"
 DORA_RT = "dora_rt"
 DORA_RT_SPINNING = "dora_rt (spinning)"
+DORA_RT_POLLING = "dora_rt, busy polling"
 DORA_RT_PURE = "dora_rt (pure Python)"
 DORA_RS = "dora-rs"
-
+ICEORYX2 = "iceoryx2"
+ICEORYX2_POLLING = "iceoryx2, busy polling"
+PYZMQ = "pyzmq"
 
 SELECTED = (
     BARE,
@@ -29,14 +33,14 @@ SELECTED = (
     DORA_RT_PURE,
     "dora_rt (import dora)",
     DORA_RS,
-    "iceoryx2",
-    "pyzmq",
+    ICEORYX2,
+    PYZMQ,
     "zenoh, shared memory",
     "ROS 2 rclpy, tuned",
 )
 """One of each product, for what takes long."""
 
-FEW = (BARE, DORA_RT, DORA_RT_SPINNING, DORA_RS, "iceoryx2", "pyzmq", "zenoh, shared memory")
+FEW = (BARE, DORA_RT, DORA_RT_SPINNING, DORA_RS, ICEORYX2, PYZMQ, "zenoh, shared memory")
 """Fewer, for what takes longest."""
 
 
@@ -44,16 +48,17 @@ def contenders() -> list[Contender]:
     """Give all contenders, also those that cannot run here."""
     return [
         Bare(BARE, spins=False),
-        Bare("bare, busy polling", spins=True),
+        Bare(BARE_POLLING, spins=True),
         DoraRt(DORA_RT, spins=False),
         DoraRt(DORA_RT_SPINNING, spins=True),
+        DoraRt(DORA_RT_POLLING, spins=True, spin_us=1_000_000),
         DoraRt(DORA_RT_PURE, spins=False, is_pure=True),
         DoraRt("dora_rt (pure Python, spinning)", spins=True, is_pure=True),
         DoraRtCompat(),
         DoraRs(DORA_RS),
         DoraRs("dora-rs (512 MB pool)", {"shared_memory_pool_size": "512MB"}),
-        Iceoryx("iceoryx2", spins=False),
-        Iceoryx("iceoryx2, busy polling", spins=True),
+        Iceoryx(ICEORYX2, spins=False),
+        Iceoryx(ICEORYX2_POLLING, spins=True),
         ZeroMq(),
         Zenoh("zenoh", shares_memory=False),
         Zenoh("zenoh, shared memory", shares_memory=True),

@@ -20,9 +20,12 @@ class DoraRt(Contender):
 
     distribution = "dora_rt"
 
-    def __init__(self, name: str, *, spins: bool, is_pure: bool = False) -> None:
+    def __init__(
+        self, name: str, *, spins: bool, spin_us: int | None = None, is_pure: bool = False
+    ) -> None:
         self.name = name
         self.spins = spins
+        self.spin_us = spin_us
         self.is_pure = is_pure
 
     def missing(self) -> str | None:
@@ -36,8 +39,11 @@ class DoraRt(Contender):
         """Write the dataflow file."""
         file = job.folder / "dataflow.yml"
         # JSON is YAML.
-        file.write_text(json.dumps(make_dataflow(job, node_keys(spins=self.spins)), indent=1))
+        file.write_text(json.dumps(make_dataflow(job, self._keys()), indent=1))
         yield [launch_command(file, is_pure=self.is_pure)]
+
+    def _keys(self) -> dict[str, Any]:
+        return node_keys(spins=self.spins) if self.spin_us is None else {"spin_us": self.spin_us}
 
     def open_writer(self, job: Job) -> DoraRtWriter:
         """Open the writer's end."""

@@ -19,11 +19,12 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the kernel allows; None: as much as one likes.
+    """What the kernel allows this process; None: as much as one likes.
 
     Attributes:
         descriptors: open files of a process, and
         most_descriptors: up to which number a user may raise that.
+        open_descriptors: how many of them this process has open already.
         mappings: of a process.
         user_tasks: processes and threads that this user may have more.
         group_tasks: the same for the control group, such as a container.
@@ -31,6 +32,7 @@ class Limits:
 
     descriptors: int
     most_descriptors: int
+    open_descriptors: int
     mappings: int | None
     user_tasks: int | None
     group_tasks: int | None
@@ -42,6 +44,7 @@ def find_limits() -> Limits:
     return Limits(
         descriptors=soft,
         most_descriptors=hard,
+        open_descriptors=sum(1 for _ in Path("/proc/self/fd").iterdir()),
         mappings=_read_number(Path("/proc/sys/vm/max_map_count")),
         user_tasks=_find_user_tasks(),
         group_tasks=_find_group_tasks(),
@@ -57,8 +60,7 @@ def check_limits(plan: Plan, limits: Limits) -> list[str]:
     Raises:
         LaunchError: something is too little from the start; says how much there has to be.
     """
-    open_files = sum(1 for _ in Path("/proc/self/fd").iterdir())
-    need = find_footprints(plan, open_files)
+    need = find_footprints(plan, limits.open_descriptors)
     _check_descriptors(len(plan.processes), need, limits)
     _check_tasks(plan, need, limits)
     return _check_mappings(need, limits)

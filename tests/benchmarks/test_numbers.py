@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import payload
+from benchmarks import aims, payload
 from benchmarks.tables import Table, microseconds
 from benchmarks.timing import over_rounds, repeat, summarize
 
@@ -63,3 +63,38 @@ def test_table_is_markdown_with_aligned_columns():
         "| second | 100 |\n\n"
         "A note."
     )
+
+
+def round_trip(contender: str, p50_us: float) -> dict[str, object]:
+    where = {"size": "8 B", "way": "produced", "placement": "two cores"}
+    return {"benchmark": "roundtrip", "contender": contender, "p50_us": p50_us, **where}
+
+
+def test_aims_are_compared_with_medians_of_the_rounds_and_what_is_missing_is_left_out():
+    rows = [round_trip("bare semaphores", us) for us in (40.0, 50.0, 90.0)]
+    rows += [round_trip("dora_rt", us) for us in (60.0, 61.0, 10.0)]
+    rows += [round_trip("iceoryx2", 75.0)]
+
+    table = aims.table(rows)
+
+    what = "round trip of 8 B, asleep, two cores, beside"
+    assert table.lines == [
+        [f"{what} bare semaphores", "at most 1.25", "1.20", "met"],
+        [f"{what} iceoryx2", "at most 0.85", "0.80", "met"],
+    ]
+    (line, _) = aims.table([*rows, round_trip("bare semaphores", 46.0)]).lines
+    assert line[2:] == ["1.25", "met"]
+    (line, _) = aims.table([*rows, *[round_trip("bare semaphores", 42.0)] * 2]).lines
+    assert line[2:] == ["1.43", "missed"]
+
+
+def test_rate_is_aimed_at_from_below():
+    where = {"benchmark": "throughput", "size": "8 B", "placement": "two cores"}
+    rates = {"dora_rt": 190.0, "bare semaphores": 100.0, "iceoryx2": 100.0}
+    rows = [{"contender": name, "per_s": rate, **where} for name, rate in rates.items()]
+
+    what = "lossless messages of 8 B a second, beside"
+    assert aims.table(rows).lines == [
+        [f"{what} bare semaphores", "at least 1", "1.90", "met"],
+        [f"{what} iceoryx2", "at least 2", "1.90", "missed"],
+    ]

@@ -21,7 +21,7 @@ from dora_rt.plan.planner import make_plan
 from dora_rt.transport.primitives.shm import Room
 from tests.harness.flow import Flow
 
-PLENTY = Limits(100_000, 100_000, 1_000_000, None, None)
+PLENTY = Limits(100_000, 100_000, 10, 1_000_000, None, None)
 GIB = 2**30
 
 
@@ -94,7 +94,7 @@ def test_too_few_mappings_are_refused_if_they_are_needed_and_else_noted(flow: Fl
 
 
 def find_limits_with(*, mappings: int) -> Limits:
-    return Limits(100_000, 100_000, mappings, None, None)
+    return Limits(100_000, 100_000, 10, mappings, None, None)
 
 
 def test_tokens_that_may_not_find_room_are_noted(flow: Flow):

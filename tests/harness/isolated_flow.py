@@ -118,7 +118,11 @@ class IsolatedFlow(Flow):
 
     def runs(self) -> set[str]:
         """Return the names of what is in the folder of the run directories."""
-        return {path.name for path in self.base.iterdir()} if self.base.exists() else set()
+        try:
+            return {path.name for path in self.base.iterdir()}
+        except FileNotFoundError:
+            # The last run takes the folder with it, in between two looks at it too.
+            return set()
 
     def processes(self) -> dict[int, str]:
         """Return the living processes of this flow, with their command lines."""

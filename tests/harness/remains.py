@@ -43,4 +43,8 @@ def check_objects(before: set[str]) -> None:
 
 
 def run_directories(base: Path) -> set[str]:
-    return {path.name for path in base.iterdir()} if base.exists() else set()
+    try:
+        return {path.name for path in base.iterdir()}
+    except FileNotFoundError:
+        # The last run takes the folder with it.
+        return set()
