@@ -53,7 +53,7 @@ The exit codes are those of dora-launch; {EXIT_FAILED} also if the recording can
 Needs the extra `record`: pip install 'dora_rt[record]'"""
 
 _MODULE = "dora_rt.nodes.replay"
-# No node of a file can be called like this.
+# A reserved word: no node of a file is called like this.
 _CLOCK = "dora.clock"
 _CLOCK_OUTPUT = "time"
 _START_PERIOD_NS = 3600 * 10**9  # only its first tick is waited for
