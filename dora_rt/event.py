@@ -14,6 +14,8 @@ from dora_rt.metadata import has_times, with_times
 TELEMETRY_KEY = "open_telemetry_context"
 CLOCK_KEY = "clock_ns"
 """In the metadata, if the dataflow has a clock: its time when the origin was captured."""
+# dora's words for what belongs to which request or goal.
+REQUEST_ID, GOAL_ID, GOAL_STATUS = "request_id", "goal_id", "goal_status"
 _DECODER = json.JSONDecoder()
 _TIME_DECODER = json.JSONDecoder(object_hook=with_times)
 _ENCODED_TELEMETRY_KEY = TELEMETRY_KEY.encode()
@@ -167,6 +169,92 @@ class MatchedEvents(Event):
         return f"MatchedEvents({names}, seq={self.seq}, unmatched={self.dropped})"
 
 
+class Request(Event):
+    """What a client of this node asks; `node.reply` answers it.
+
+    Attributes:
+        service: the name in `serves:` of this node.
+        client: the id of the node that asks.
+        request_id: the number by which it knows the answer; empty if it gave none.
+        is_answered: whether it was answered or refused.
+    """
+
+    __slots__ = ("client", "is_answered", "request_id", "service")
+
+    def __init__(self, event: Event, service: str, client: str) -> None:
+        _copy_into(self, event)
+        self.service = service
+        self.client = client
+        self.request_id = str(event.metadata.get(REQUEST_ID, ""))
+        self.is_answered = False
+
+
+class GoalRequest(Event):
+    """A goal that a client gives this node; `node.finish` ends it.
+
+    Attributes:
+        service: the name in `serves:` of this node.
+        client: the id of the node whose goal it is.
+        goal_id: its number.
+        is_finished: whether it has its result.
+        wants_cancel: whether the client gave it up, or has ended; `node.is_cancelled` looks anew.
+    """
+
+    __slots__ = ("client", "goal_id", "is_finished", "service", "wants_cancel")
+
+    def __init__(self, event: Event, service: str, client: str) -> None:
+        _copy_into(self, event)
+        self.service = service
+        self.client = client
+        self.goal_id = str(event.metadata.get(GOAL_ID, ""))
+        self.is_finished = self.wants_cancel = False
+
+
+class Feedback(Event):
+    """Progress of a goal of this node.
+
+    Attributes:
+        goal: what `node.send_goal` returned.
+    """
+
+    __slots__ = ("goal",)
+
+    def __init__(self, event: Event, goal: Any) -> None:
+        _copy_into(self, event)
+        self.goal = goal
+
+
+class Result(Event):
+    """The end of a goal of this node.
+
+    Attributes:
+        goal: what `node.send_goal` returned.
+        status: "succeeded", "aborted" or "canceled". A server that ends aborts its goals: their
+            value is `b""`.
+    """
+
+    __slots__ = ("goal", "status")
+
+    def __init__(self, event: Event, goal: Any) -> None:
+        _copy_into(self, event)
+        self.goal = goal
+        self.status = str(event.metadata.get(GOAL_STATUS, "aborted"))
+
+
+def _copy_into(made: Event, event: Event) -> None:
+    Event.__init__(
+        made,
+        event.id,
+        event.value,
+        event.metadata_json,
+        seq=event.seq,
+        dropped=event.dropped,
+        sent_ns=event.sent_ns,
+        origin_ns=event.origin_ns,
+        copied=event.copied,
+    )
+
+
 def telemetry_context(metadata_json: bytes) -> str:
     """Find the `open_telemetry_context` in undecoded metadata; empty if there is none."""
     # Most samples have none: do not decode them only to learn that.
@@ -252,6 +340,8 @@ class InputRecovered:
 
 class SourceRestarted:
     """The node that writes an input was started again; `seq` of the input begins at 0 again.
+
+    Of a node on another machine it comes in front of the next sample, and `seq` goes on.
 
     Attributes:
         id: name of the input.

@@ -29,6 +29,29 @@ class Api(Enum):
     EVENTS = "events"
 
 
+class ServiceKind(Enum):
+    """What a node serves: a call has one answer; a goal has feedback and a result."""
+
+    CALL = "call"
+    GOAL = "goal"
+
+
+@dataclass(frozen=True, slots=True)
+class CallConfig:
+    """One end of a call; a server has one for each client, the `peer`."""
+
+    name: str
+    kind: ServiceKind
+    peer: str
+    is_server: bool
+    is_far: bool = False
+    """Whether the peer runs on another machine, from which no restart is told."""
+
+    def port(self, part: str) -> str:
+        """Return the name of an input or output of this end, such as that of its `request`."""
+        return f"{self.name}.{part}/{self.peer}" if self.is_server else f"{self.name}.{part}"
+
+
 @dataclass(frozen=True, slots=True)
 class EdgeConfig:
     """One edge, as both of its ends know it.
@@ -95,6 +118,8 @@ class InputConfig:
     """Whether the node goes on as long as this input is open."""
     follows_clock: bool = False
     """Of a timer: whether it ticks by the clock of the dataflow, and not in real time."""
+    is_far: bool = False
+    """Whether it comes from another machine: a gateway writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +196,7 @@ class NodePlan:
     """Whether it sends on what the others print."""
     clock: ClockConfig | None = None
     """None: the dataflow has no `clock:`."""
+    calls: tuple[CallConfig, ...] = ()
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> NodePlan:
@@ -277,6 +303,9 @@ def _plan_values(fields: dict[str, Any]) -> dict[str, Any]:
         "api": Api(fields["api"]),
         "sync": _sync(fields["sync"]),
         "clock": _clock(fields["clock"]),
+        "calls": tuple(
+            CallConfig(**{**one, "kind": ServiceKind(one["kind"])}) for one in fields["calls"]
+        ),
     }
 
 
@@ -323,6 +352,7 @@ def _input(fields: dict[str, Any]) -> InputConfig:
         is_text=fields["is_text"],
         keeps_alive=fields["keeps_alive"],
         follows_clock=fields["follows_clock"],
+        is_far=fields["is_far"],
     )
 
 

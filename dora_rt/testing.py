@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dora_rt import fake_calls
 from dora_rt.errors import NodeClosedError, SentAfterStopError, UnknownOutputError
-from dora_rt.event import Change, DoraStatus, Event, ParameterChanged
+from dora_rt.event import Change, DoraStatus, Event, GoalRequest, ParameterChanged, Request
+from dora_rt.fake_calls import Answers, FakeCalls
 from dora_rt.node.dora_events import (
     import_arrow,
     input_event,
@@ -83,7 +85,36 @@ def make_event(
     )
 
 
-class FakeNode:
+def make_request(
+    service: str,
+    value: Any = b"",
+    metadata: dict[str, Any] | None = None,
+    *,
+    client: str = "client",
+) -> Request:
+    """Make what a server receives when a client calls it.
+
+    Args:
+        service: the name in `serves:`.
+        value: as for `make_event`.
+        metadata: as for `make_event`.
+        client: the id of the node that asks.
+    """
+    return fake_calls.make_request(make_event, service, value, metadata, client)
+
+
+def make_goal_request(
+    service: str,
+    value: Any = b"",
+    metadata: dict[str, Any] | None = None,
+    *,
+    client: str = "client",
+) -> GoalRequest:
+    """Make what a server receives when a client gives it a goal; arguments as `make_request`."""
+    return fake_calls.make_goal_request(make_event, service, value, metadata, client)
+
+
+class FakeNode(FakeCalls):
     """A node without a dataflow: it gives `events` to a loop, and keeps what the loop sends.
 
     It refuses what a `Node` refuses, with the same exceptions. It never waits, so it raises no
@@ -106,6 +137,8 @@ class FakeNode:
         output_ids: tuple[str, ...] | None = None,
         parameters: Mapping[str, Any] | None = None,
         now_ns: int | None = None,
+        answers: Answers | None = None,
+        goals: Answers | None = None,
     ) -> None:
         """Prepare the events.
 
@@ -118,6 +151,10 @@ class FakeNode:
             output_ids: the outputs that the dataflow file declares; None: any.
             parameters: the values of the parameters at the beginning, by their names.
             now_ns: what `now` returns at the beginning.
+            answers: what `call` gets, by the names in `calls:`: values in their order, or
+                exceptions to raise, such as `ServerGone("...")`.
+            goals: what becomes of goals, by the names in `calls:`: for each goal the values of its
+                feedback, the value of its result, and its status.
 
         Raises:
             ParameterRefusedError: no parameter can have such a value.
@@ -129,6 +166,8 @@ class FakeNode:
         self._parameters = dict(parameters or {})
         for value in self._parameters.values():
             check_size(value)
+        self._where = f"node {node_id!r}"
+        self._prepare(answers, goals)
         self._origins = Origins()
         self._has_ended = self._is_closed = self._saw_stop = False
         self.stopped = False
@@ -210,6 +249,9 @@ class FakeNode:
             self._has_ended = True
             return None
         event = self._events.popleft()
+        self._note_end(event)
+        if self._serve(event):
+            return self.next_event(timeout)
         if isinstance(event, ParameterChanged):
             self._parameters.pop(event.name, None)
             if not event.is_deleted:
@@ -318,6 +360,16 @@ class FakeNode:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _made(self, port: str, data: Any, metadata: dict[str, Any]) -> Event:
+        return make_event(port, data, metadata)
+
+    def _keep(self, port: str, data: Any, metadata: dict[str, Any] | None) -> None:
+        declared, self._output_ids = self._output_ids, None
+        try:
+            self.send_output(port, data, metadata)
+        finally:
+            self._output_ids = declared
 
     def _output(self, output_id: str, timeout: float | None) -> _Output:
         deadline_after(timeout)

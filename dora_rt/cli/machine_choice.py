@@ -62,13 +62,20 @@ def find_membership(
 
     Raises:
         UsageError: the robot needs another name.
-        LaunchError: the certificates of this machine are missing.
+        LaunchError: the certificates of this machine are missing, or it may not listen where the
+            file says.
         ExtraMissingError: the package that speaks to other machines is not installed.
     """
     machines = descriptor.machines
     assert machines is not None, "checked when the file was read"
-    if is_started and find_spec("zenoh") is None:
-        raise ExtraMissingError(_MISSING_EXTRA)
+    if is_started:
+        if find_spec("zenoh") is None:
+            raise ExtraMissingError(_MISSING_EXTRA)
+        # Only here, as the other modules of the network: most dataflows have one machine.
+        from dora_rt.network.listening import check_listening
+
+        own = next(one for one in machines.members if one.name == machine)
+        check_listening(() if machines.via else own.listen, waits=True)
     robot = robot or machines.robot
     if robot is None and machines.via:
         # On a shared router the machines of two robots would be taken for each other's.
@@ -94,7 +101,6 @@ def find_membership(
 def _find_security(
     file: Path, machines: Machines, environ: Mapping[str, str], machine: str, robot: str
 ) -> Security:
-    # Only here, as the modules of the network below: most dataflows have one machine.
     from dora_rt.network.session_config import is_loopback
 
     endpoints = [*machines.via, *(one for member in machines.members for one in member.listen)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dora_rt.cli.command_errors import UsageError
 from dora_rt.cli.verb import Verb, exit_codes_help
+from dora_rt.endpoint import endpoint_fault
 from dora_rt.exit_codes import EXIT_ENVIRONMENT, EXIT_OK, EXIT_USAGE
 from dora_rt.network.gateway_plan import Security
 from dora_rt.network.session_config import is_loopback
@@ -72,9 +73,11 @@ def read_endpoint(text: str) -> str:
     Raises:
         argparse.ArgumentTypeError: it is none.
     """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"expected HOST:PORT, such as 0.0.0.0:7447, not {text!r}")
+    fault = endpoint_fault(text)
+    if fault is not None:
+        raise argparse.ArgumentTypeError(
+            f"expected HOST:PORT, such as 0.0.0.0:7447, not {text!r}: {fault}"
+        )
     return text
 
 

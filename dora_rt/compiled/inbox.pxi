@@ -148,7 +148,7 @@ cdef object SLOW = object()  # the Python code has to look
 cdef class InboxCore:
     cdef public bint was_told_to_stop, has_ended, _is_stopped, _has_pending_calls, _wakes_itself
     cdef public bint ends_by_itself, _has_sources
-    cdef public object _recovered, _timeouts, _open, _receiving, _pulse
+    cdef public object _recovered, _timeouts, _lives, _open, _receiving, _pulse
     cdef public uint64_t _heard, _start_ns
     cdef public Py_ssize_t _turn
     cdef public list _ports, _timers
@@ -190,7 +190,7 @@ cdef class InboxCore:
         while True:
             if (
                 self._has_pending_calls or self._is_stopped or not self._start_ns
-                or self._recovered is not None or self._timeouts
+                or self._recovered is not None or self._timeouts or self._lives
                 or load(self.news, 0) != self._heard
             ):
                 return self.plain__wait(deadline_ns, waited)

@@ -27,6 +27,8 @@ cdef extern from "numpy/arrayobject.h":
 cdef extern from "Python.h":
     ctypedef struct TypeWithAlloc "PyTypeObject":
         object (*tp_alloc)(TypeWithAlloc *, Py_ssize_t)
+    ctypedef struct TypeWithNew "PyTypeObject":
+        object (*tp_new)(TypeWithNew *, object, PyObject *)
 
 cdef bytes NO_BYTES = b""
 cdef object ndarray_type = None
@@ -405,6 +407,7 @@ def use_pool_writer(pool_writer):
 cdef object stamp_type = None
 cdef object plain_make_stamp = None
 cdef object plain_deadline_after = None
+cdef object plain_make_loan = None
 
 
 def use_stamp(stamp):
@@ -415,58 +418,43 @@ def use_stamp(stamp):
 
 def use_plain(plain):
     """Call this Python function where the one of the same name here does not know what to do."""
-    global plain_make_stamp, plain_deadline_after
+    global plain_make_stamp, plain_deadline_after, plain_make_loan
     if plain.__name__ == "make_stamp":
         plain_make_stamp = plain
     elif plain.__name__ == "deadline_after":
         plain_deadline_after = plain
+    elif plain.__name__ == "make_loan":
+        plain_make_loan = plain
 
 
 def make_stamp(origins, where, metadata, captured_ns, deadline_ns):
     """Do what `dora_rt.transport.output.origin.make_stamp` does."""
-    return stamp_of(origins, where, metadata, captured_ns, deadline_ns)
-
-
-cdef object stamp_of(origins, where, metadata, captured_ns, deadline_ns):
-    cdef object stamp, source, origin
     if metadata is None and captured_ns is None:
-        cause = origins.cause
-        if not (<tuple>cause)[1] and not (<tuple>cause)[2]:
-            source = monotonic_ns()
-            origin = (<tuple>cause)[0] or source
-            # A tuple of another class, filled before anybody sees it.
-            stamp = (<TypeWithAlloc *>stamp_type).tp_alloc(<TypeWithAlloc *>stamp_type, 4)
-            Py_INCREF(NO_BYTES)
-            PyTuple_SET_ITEM(stamp, 0, NO_BYTES)
-            Py_INCREF(source)
-            PyTuple_SET_ITEM(stamp, 1, source)
-            Py_INCREF(origin)
-            PyTuple_SET_ITEM(stamp, 2, origin)
-            Py_INCREF(deadline_ns)
-            PyTuple_SET_ITEM(stamp, 3, deadline_ns)
+        stamp = inherited_stamp(origins, deadline_ns)
+        if stamp is not None:
             return stamp
     return plain_make_stamp(origins, where, metadata, captured_ns, deadline_ns)
 
 
-@cython.no_gc_clear
-cdef class LaterStamp:
-    """Makes a stamp when it is called."""
-
-    cdef object origins, where, metadata, captured_ns
-
-    def __call__(self):
-        return self.make()
-
-    cdef object make(self):
-        return stamp_of(self.origins, self.where, self.metadata, self.captured_ns, None)
-
-
-def later_stamp(origins, where, metadata, captured_ns):
-    """Do what `dora_rt.transport.output.origin.later_stamp` does."""
-    cdef LaterStamp later = LaterStamp.__new__(LaterStamp)
-    later.origins, later.where = origins, where
-    later.metadata, later.captured_ns = metadata, captured_ns
-    return later
+cdef object inherited_stamp(origins, deadline_ns):
+    """Make the stamp of a sample without metadata; None if it inherits some."""
+    cdef object stamp, source, origin
+    cause = origins.cause
+    if (<tuple>cause)[1] or (<tuple>cause)[2]:
+        return None
+    source = monotonic_ns()
+    origin = (<tuple>cause)[0] or source
+    # A tuple of another class, filled before anybody sees it.
+    stamp = (<TypeWithAlloc *>stamp_type).tp_alloc(<TypeWithAlloc *>stamp_type, 4)
+    Py_INCREF(NO_BYTES)
+    PyTuple_SET_ITEM(stamp, 0, NO_BYTES)
+    Py_INCREF(source)
+    PyTuple_SET_ITEM(stamp, 1, source)
+    Py_INCREF(origin)
+    PyTuple_SET_ITEM(stamp, 2, origin)
+    Py_INCREF(deadline_ns)
+    PyTuple_SET_ITEM(stamp, 3, deadline_ns)
+    return stamp
 
 
 def deadline_after(timeout_s):

@@ -22,6 +22,7 @@ from dora_rt.network.wire import Ack, Head, WireError
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.output.origin import Stamp
 from dora_rt.transport.output.publisher import Publisher
+from dora_rt.transport.values.source_life import with_life
 
 # More than any window: whoever sends more does not wait for acknowledgements.
 _MOST_WAITING = 1024
@@ -196,16 +197,18 @@ class Incoming:
     def _publish(self, head: Head, value: Any) -> bool:
         if self._publisher is None:
             self._publisher = self._open_output()
+        number = head.number
+        assert number is not None, "checked when it was read"
         if self._is_lossless:
-            assert head.number is not None, "checked when it was read"
-            self._ledger.note(head.run, head.number)
+            self._ledger.note(head.run, number)
+        metadata_json = with_life(head.metadata_json, head.run, number[0])
         while not self._is_closing:
             now_ns = time.monotonic_ns()
             origin_ns = self.clock.to_here(head.origin_ns, now_ns)
             deadline_ns = now_ns + _SEND_SLICE_NS
             try:
                 self._publisher.send_in_time(
-                    value, Stamp(head.metadata_json, origin_ns, origin_ns, deadline_ns)
+                    value, Stamp(metadata_json, origin_ns, origin_ns, deadline_ns)
                 )
             except TimeoutError:
                 continue  # a reader with `block` has no room, for as long as it takes

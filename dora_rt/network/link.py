@@ -15,6 +15,7 @@ import zenoh
 from dora_rt.errors import LaunchError
 from dora_rt.network.gateway_plan import GatewayPlan, Stream
 from dora_rt.network.key_space import KeySpace, name_in
+from dora_rt.network.listening import find_listen_obstacle
 from dora_rt.network.probe import trouble_with
 from dora_rt.network.refusals import Refusals
 from dora_rt.network.session_config import (
@@ -26,6 +27,7 @@ from dora_rt.network.zenoh_session import open_session, tell_refusals, watch_lin
 
 _CONTROL = "control"
 _PROBE_S = 2.0
+_LISTEN_AGAIN_S = 1.0
 # A message beside the samples: the status of a run is the longest.
 _MOST_CONTROL_NBYTES = 16 << 20
 
@@ -147,6 +149,7 @@ class Link:
     def _open(self, when_open: Callable[[], None]) -> None:
         is_open = threading.Event()
         try:
+            self._wait_until_it_can_listen()
             first = self._find_router(is_open)
             session = open_session(session_config(self._plan, first=first))
             is_open.set()
@@ -154,6 +157,25 @@ class Link:
         except LaunchError as error:
             self.error = error
         when_open()
+
+    def _wait_until_it_can_listen(self) -> None:
+        """Return when nothing is in the way; tell what is, once.
+
+        A program that has the port may end, as an earlier launcher of this machine does, and an
+        address may come with the network. zenoh itself does not try again.
+        """
+        listened, _ = endpoints_of(self._plan)
+        told = set()
+        for endpoint in listened:
+            while (obstacle := find_listen_obstacle(endpoint)) is not None:
+                # The program in the way is known at one look and maybe not at the next.
+                if (endpoint, obstacle.way_out) not in told:
+                    told.add((endpoint, obstacle.way_out))
+                    why = f"{obstacle.why}; {obstacle.way_out}"
+                    _tell(f"cannot listen at {endpoint} yet: {why}")
+                time.sleep(_LISTEN_AGAIN_S)
+        if told:
+            _tell(f"listens at {', '.join(listened)} now")
 
     def _find_router(self, is_open: threading.Event) -> str | None:
         """Return which of several endpoints to dial; tell why none answers, until one does."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dora_rt.errors import LaunchError
 from dora_rt.network.gateway_plan import Security
+from dora_rt.network.listening import check_listening
 from dora_rt.network.refusals import Refusals
 from dora_rt.network.session_config import router_config
 
@@ -64,6 +65,7 @@ def serve(options: RouterOptions) -> None:
     """Route until SIGINT or SIGTERM, and say who comes and goes. Raises LaunchError."""
     from dora_rt.network.zenoh_session import open_session, tell_refusals, watch_links
 
+    check_listening(options.listened, waits=False)
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -16,6 +17,8 @@ except ImportError as error:
     raise ExtraMissingError(
         "several machines need the package eclipse-zenoh; run: pip install 'dora_rt[network]'"
     ) from error
+
+_PLACE = re.compile(r" at /[^\s:]+:\d+")
 
 
 def tell_refusals(refusals: Refusals) -> None:
@@ -38,8 +41,8 @@ def open_session(config: Mapping[str, object]) -> zenoh.Session:
     try:
         return zenoh.open(settings)
     except zenoh.ZError as error:
-        # It ends with the place in the source of zenoh, whoever built it.
-        text = str(error).partition(" at /")[0]
+        # It names places in the source of zenoh, whoever built it, and closes no bracket then.
+        text = _PLACE.sub("", str(error)).rstrip(". ")
         raise LaunchError(f"the link between machines cannot be opened: {text}") from error
 
 

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Change, Event
+from dora_rt.node.call_methods import CallMethods
+from dora_rt.node.calls import Calls
 from dora_rt.node.session import Session
 from dora_rt.node_parameters import REQUIRED, copy_of, default_or_raise
-from dora_rt.transport.output.loan import Loan
-from dora_rt.transport.output.origin import Stamp, later_stamp, make_stamp
+from dora_rt.transport.output.loan import Loan, make_loan
+from dora_rt.transport.output.origin import make_stamp
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import forks
 from dora_rt.transport.primitives.doorbell import deadline_after
 
-_BYTE = np.dtype(np.uint8)
 
-
-class Node:
+class Node(CallMethods):
     """This process as a node of the dataflow that dora-launch runs.
 
     One thread may send while another one receives. As a context manager it closes itself; a loop
@@ -47,7 +46,8 @@ class Node:
         self._session = session = Session.attach(node_id, run)
         self._finalizer = weakref.finalize(self, session.close)
         # For each sample: one look less than through the session.
-        self._wait = session.wait
+        self._calls = Calls(session)
+        self._wait = self._calls.wait if session.config.calls else session.wait
         self._inbox, self._publishers, self._origins = (
             session.inbox,
             session.publishers,
@@ -300,22 +300,7 @@ class Node:
         publisher = self._publishers.get(output_id) if self._has_started else None
         if publisher is None or self._inbox.was_told_to_stop or forks.is_forked:
             publisher = self._publisher(output_id)
-        origins, where = self._origins, publisher.where
-        if timeout is None:
-            stamp: Callable[[], Stamp]
-            stamp = later_stamp(origins, where, metadata, captured_ns)
-        else:
-
-            def stamp() -> Stamp:
-                return make_stamp(origins, where, metadata, captured_ns, deadline_after(timeout))
-
-        return Loan(
-            publisher,
-            (shape,) if isinstance(shape, int) else tuple(shape),
-            _BYTE if isinstance(dtype, str) and dtype == "uint8" else np.dtype(dtype),
-            stamp,
-            metadata is not None,
-        )
+        return make_loan(publisher, self._origins, shape, dtype, metadata, captured_ns, timeout)
 
     def stop_dataflow(self) -> None:
         """Ask the launcher to stop the whole dataflow; returns at once.

@@ -24,7 +24,7 @@ from dora_rt.node_config import (
     OutputConfig,
     QueuePolicy,
 )
-from dora_rt.plan.circles import group, reach
+from dora_rt.plan.circles import group, is_aside, reach
 from dora_rt.plan.machine_part import GATEWAY, MachinePart
 from dora_rt.plan.plan import Circle, EdgePlan
 from dora_rt.plan.relay_process import RELAY, Relayed, line_sources, needs_relay, relay_node
@@ -56,7 +56,7 @@ class _Reader:
     port_id: str
     target: str
     keeps_alive: bool
-    """False for the logs of others beside other inputs: the node does not go on for them."""
+    """False where the node does not go on for it: logs beside other inputs, answers to calls."""
 
 
 class Edges:
@@ -196,14 +196,13 @@ class Edges:
                 self._ports[source] = _Port(source, number, index, prefix + output.id)
             else:
                 self._line_ports[source] = (number, lines[source])
-        reads_only_logs = all(isinstance(entry.source, LogSource) for entry in owner.inputs)
+        reads_only_asides = all(is_aside(entry) for entry in owner.inputs)
         for entry in owner.inputs:
             port_id = prefix + entry.id
             if isinstance(entry.source, TimerSource):
                 self.inputs[number].append(self._timer(number, port_id, entry.source))
                 continue
-            is_log = isinstance(entry.source, LogSource)
-            keeps_alive = reads_only_logs or not is_log
+            keeps_alive = reads_only_asides or not is_aside(entry)
             reader = _Reader(
                 entry, number, index, port_id, f"{target}/{entry.id}", keeps_alive=keeps_alive
             )
@@ -343,6 +342,7 @@ class Edges:
                     is_text=is_text,
                     source_node=source.node,
                     keeps_alive=reader.keeps_alive,
+                    is_far=port.process == self.gateway,
                 )
             )
             if not reader.keeps_alive:

@@ -202,12 +202,23 @@ WRONG_MACHINES: list[tuple[str, str]] = [
     (
         "machines: {robot: {listen: 10.0.0.1}, laptop: {}}",
         "1:28: 'listen' of machine 'robot': expected HOST:PORT such as 192.168.1.20:7447, got "
-        "'10.0.0.1'",
+        "'10.0.0.1'; the port is missing: write 10.0.0.1:7447",
     ),
     (
         "machines: {robot: {listen: 10.0.0.1:99999}, laptop: {}}",
         "1:28: 'listen' of machine 'robot': expected HOST:PORT such as 192.168.1.20:7447, got "
-        "'10.0.0.1:99999'",
+        "'10.0.0.1:99999'; the port 99999 is not one of 1 to 65535",
+    ),
+    (
+        "machines: {robot: {listen: 300.1.1.1:7447}, laptop: {}}",
+        "1:28: 'listen' of machine 'robot': expected HOST:PORT such as 192.168.1.20:7447, got "
+        "'300.1.1.1:7447'; 300.1.1.1 is no address: an address of IPv4 has four numbers of 0 to "
+        "255, without zeros in front",
+    ),
+    (
+        "machines: {robot: {}, laptop: {}, via: [relay.example.org:7447, 'fd00::1:7447']}",
+        "1:40: 'via' of 'machines': expected HOST:PORT such as 192.168.1.20:7447, got "
+        "'fd00::1:7447'; an IPv6 address stands in brackets: write [fd00::1]:7447",
     ),
     (
         "machines: {robot: {address: 10.0.0.1:7447}, laptop: {listen: 10.0.0.1:7447}}",
@@ -314,6 +325,32 @@ def test_nodes_that_cannot_run_there_are_refused(
     nodes: str, expected: str, refusal: Refusal
 ) -> None:
     assert expected in refusal(TWO + nodes)
+
+
+@pytest.mark.parametrize(
+    ("default", "expected"),
+    [
+        (
+            "machine: robto",
+            "4:10: the dataflow runs on machine 'robto', which 'machines' does not have; did you "
+            "mean 'robot'?",
+        ),
+        (
+            "deploy: {machine: arm}",
+            "4:19: the dataflow runs on machine 'arm', which 'machines' does not have; the "
+            "machines are: robot, laptop",
+        ),
+        (
+            "machine: [robot]",
+            "4:10: 'machine' of the dataflow: expected a name, got a list; the machines are: "
+            "robot, laptop",
+        ),
+    ],
+)
+def test_wrong_machine_beside_the_nodes_is_refused_though_no_node_takes_it(
+    default: str, expected: str, refusal: Refusal
+) -> None:
+    assert refusal(f"{TWO}{default}\n{NODES}") == [expected]
 
 
 def test_machine_in_a_file_without_machines_is_refused(refusal: Refusal) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 from pathlib import Path
+
+import pytest
 
 import dora_rt
 from dora_rt.report import EdgeReport, Report
@@ -132,6 +135,115 @@ def test_stop_of_a_machine_that_waits_for_another_waits_for_nothing(
     # The grace of the motor is 3 s, and that of the gateway 8 s.
     eventually(lambda: robot.poll() is not None, within_s=2.5)
     assert end(robot)[0] == 130
+
+
+def test_second_launcher_of_a_machine_that_listens_waits_for_the_first(
+    isolated: IsolatedFlow,
+) -> None:
+    write(isolated, frames=1_000_000)
+    first = begin(isolated, "robot")
+    assert first.stdout is not None
+    assert any("waiting for machine laptop" in line for line in iter(first.stdout.readline, ""))
+
+    second = begin(isolated, "robot")
+    assert second.stdout is not None
+    lines = iter(second.stdout.readline, "")
+    told = next(line for line in lines if "cannot listen" in line)
+    first.kill()
+    assert any("listens at" in line for line in lines)
+    laptop = begin(isolated, "laptop")
+    assert any("machine laptop is ready" in line for line in lines)
+    second.send_signal(signal.SIGINT)
+
+    assert "the port is in use by another dora-launch, which runs flow as machine robot" in told
+    assert [end(second)[0], end(laptop)[0]] == [130, 0]
+    first.communicate(timeout=30)
+    gateway = next(one for one in report(isolated, "robot").processes if one.name == "dora.network")
+    assert gateway.restarts == 0
+
+
+MORTAL = """
+    import os
+    from pathlib import Path
+    from dora_rt import Node
+    node, lives = Node(), Path("lives")
+    life = len(lives.read_text()) if lives.exists() else 0
+    lives.write_text("x" * (life + 1))
+    for number, event in enumerate(node):
+        node.send_output("image", b"%d.%d" % (life, number), {"life": life})
+        if number == 4 and life < 2:
+            os._exit(1)
+        if number == 4:
+            break
+"""
+ENDLESS = """
+    from dora_rt import Node
+    node = Node()
+    for number, event in enumerate(node):
+        node.send_output("image", b"0.%d" % number, {"life": 0})
+"""
+WITNESS = """
+    from pathlib import Path
+    from dora_rt import Event, Node
+    node, seen = Node(), []
+    while (event := node.next_event()) is not None:
+        is_sample = isinstance(event, Event)
+        seen.append(event.value.decode() if is_sample else type(event).__name__)
+        Path("number").write_text(str(len(seen)))
+        if is_sample:
+            assert event.metadata["life"] == int(seen[-1][0]), event.metadata
+            assert set(event.metadata) == {"life", "open_telemetry_context"}, event.metadata
+    Path("seen").write_text(" ".join(seen))
+"""
+
+
+@pytest.mark.parametrize("is_far", [False, True], ids=["here", "far"])
+def test_reader_sees_the_restarts_of_a_source_here_and_on_another_machine(
+    isolated: IsolatedFlow, is_far: bool
+) -> None:
+    write(isolated)
+    text = (isolated.folder / "flow.yml").read_text()
+    text = text.replace("path: camera.py", "path: camera.py, restart: on-failure, restart_delay: 0")
+    (isolated.folder / "flow.yml").write_text(text)
+    isolated.write("camera.py", MORTAL)
+    isolated.write("planner.py", WITNESS)
+
+    machines = ["robot", "laptop"] if is_far else [None]
+    launchers = [isolated.start(*(["--machine", one] if one else [])) for one in machines]
+    ends = [end(launcher) for launcher in launchers]
+
+    assert [code for code, _ in ends] == [0] * len(ends), ends
+    lives = [" ".join(f"{life}.{number}" for number in range(5)) for life in range(3)]
+    seen = (isolated.folder / "seen").read_text()
+    assert seen == f"{' SourceRestarted '.join(lives)} InputClosed"
+
+
+@pytest.mark.parametrize("machine", ["robot", "laptop"])
+def test_gateway_that_is_started_again_is_no_restart_of_the_source(
+    isolated: IsolatedFlow, machine: str
+) -> None:
+    write(isolated)
+    isolated.write("camera.py", ENDLESS)
+    isolated.write("planner.py", WITNESS)
+    launchers = [begin(isolated, one) for one in ("robot", "laptop")]
+    eventually(lambda: isolated.has("number") and isolated.number("number") > 10, within_s=20)
+
+    (gateway,) = [
+        pid
+        for pid, line in isolated.processes().items()
+        if "dora_rt.network.gateway" in line and f'"machine":"{machine}"' in line
+    ]
+    os.kill(gateway, signal.SIGKILL)
+    before = isolated.number("number")
+    eventually(lambda: isolated.number("number") > before + 100, within_s=20)
+    launchers[0].send_signal(signal.SIGINT)
+    ends = [end(launcher) for launcher in launchers]
+
+    assert [code for code, _ in ends] == [130, 0], ends
+    restarts = {one.name: one.restarts for one in report(isolated, machine).processes}
+    assert restarts["dora.network"] == 1
+    seen = (isolated.folder / "seen").read_text().removesuffix(" InputClosed").split()
+    assert seen == [f"0.{number}" for number in range(len(seen))]
 
 
 def test_stop_after_another_machine_was_killed_waits_for_nothing(isolated: IsolatedFlow) -> None:

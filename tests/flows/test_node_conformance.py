@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import dora_rt
-from dora_rt import Event, Loan, Node, NodeLike
+from dora_rt import Event, Goal, Loan, Node, NodeLike
 from dora_rt.compat.dora import Node as DoraNode
 from dora_rt.compat.dora.testing import MockNode
 from dora_rt.event import InputClosed
@@ -197,6 +197,16 @@ PUBLIC = [
     Node.loan,
     Node.stop_dataflow,
     Node.parameter,
+    Node.call,
+    Node.serve,
+    Node.reply,
+    Node.refuse,
+    Node.send_goal,
+    Node.feedback,
+    Node.finish,
+    Node.is_cancelled,
+    Goal.next,
+    Goal.result,
     Loan.send,
     Loan.cancel,
     Event.metadata,
@@ -224,7 +234,7 @@ def test_docstrings_and_the_table_of_errors_tell_of_the_same_exceptions():
     for member in PUBLIC:
         made = member.fget if isinstance(member, property) else member
         docstring = (Node.__init__ if made is Node else made).__doc__
-        place = made.__qualname__.removeprefix("Node.")
+        place = made.__qualname__.removeprefix("Node.").removeprefix("CallMethods.")
         told |= {(name, place) for name in raised(docstring) if hasattr(dora_rt.errors, name)}
 
     assert told == documented

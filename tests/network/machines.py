@@ -152,7 +152,8 @@ class Crossing:
             MachinePlan("laptop"),
         )
         self.writer = self.robot.attach(0)
-        self.reader = self.laptop.attach(1)
+        self.dead_writers: list[Session] = []
+        self.reader = self.laptop.attach(1, _far(self.laptop.plan.processes[1].config))
         self.robot.memory.start()
         self.laptop.memory.start()
         self.gateways: dict[str, RunningGateway] = {}
@@ -178,6 +179,13 @@ class Crossing:
     def send(self, value: Any, metadata_json: bytes = b"") -> None:
         self.writer.publisher("output").send(value, Stamp(metadata_json, 1, 1))
 
+    def restart_source(self) -> None:
+        """Kill the node that sends, and start it again."""
+        self.robot.memory.mark_dead(0, returns=True)
+        # It says nothing more, as one that was killed.
+        self.dead_writers.append(self.writer)
+        self.writer = self.robot.attach(0, self.robot.memory.renew(0))
+
     def end_source(self) -> None:
         self.writer.close_output("output")
 
@@ -185,6 +193,10 @@ class Crossing:
         event = self.reader.wait_intact(deadline_in(within_s))
         assert isinstance(event, Event), f"a sample comes, not {event}"
         return event
+
+    def take_any(self, within_s: float = 10.0) -> Any:
+        """Take a sample or a change of the input."""
+        return self.reader.wait_intact(deadline_in(within_s))
 
     def take_all(self, within_s: float = 10.0) -> list[Event]:
         """Take until the end of the input."""
@@ -205,6 +217,12 @@ class Crossing:
         self.writer.close()
         self.reader.close()
         self._stack.close()
+
+
+def _far(node: NodePlan) -> NodePlan:
+    """Return a node whose inputs come from another machine."""
+    inputs = tuple(dataclasses.replace(entry, is_far=True) for entry in node.inputs)
+    return dataclasses.replace(node, inputs=inputs)
 
 
 def deadline_in(seconds: float) -> int:

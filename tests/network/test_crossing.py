@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dora_rt.event import SourceRestarted
 from dora_rt.node_config import QueuePolicy
 from tests.harness.waiting import eventually
 from tests.network.machines import crossing
@@ -32,6 +33,30 @@ def test_machines_start_in_any_order(order: tuple[str, str]) -> None:
         one.send(b"1")
 
         assert one.take().value == b"1"
+
+
+@pytest.mark.parametrize("policy", QueuePolicy)
+def test_reader_sees_that_a_far_source_was_started_again_in_front_of_its_first_sample(
+    policy: QueuePolicy,
+) -> None:
+    with crossing(policy) as one:
+        one.send(b"first life", b'{"life":1}')
+        first = one.take_any()
+        one.restart_source()
+        one.send(b"second life")
+        restarted, second = one.take_any(), one.take_any()
+        one.send(b"still")
+        third = one.take_any()
+
+        assert (first.value, first.metadata["life"], first.metadata_json) == (
+            b"first life",
+            1,
+            b'{"life":1}',
+        )
+        assert isinstance(restarted, SourceRestarted)
+        assert restarted.id == "input"
+        assert (second.value, second.metadata_json) == (b"second life", b"")
+        assert third.value == b"still"
 
 
 def test_end_of_a_source_crosses_behind_its_last_sample() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import time
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from dora_rt.errors import UnsupportedValueError
+from dora_rt.metadata import new_id
 from dora_rt.node.dora_events import import_arrow, with_shape
 from dora_rt.node.node import Node as NativeNode
 from dora_rt.node.session import Session
@@ -144,7 +143,7 @@ class Node:
         """
         if metadata and _REQUEST_ID in metadata:
             _logger.warning("send_service_request: replaces the 'request_id' in the metadata")
-        request_id = _uuid7()
+        request_id = new_id()
         self.send_output(output_id, data, {**(metadata or {}), _REQUEST_ID: request_id})
         return request_id
 
@@ -262,11 +261,3 @@ def _no_extensions() -> NotImplementedError:
         "dora's extension table is not here: dora_rt has no daemon that could keep values for "
         "nodes; send them as an output"
     )
-
-
-def _uuid7() -> str:
-    """Make a UUID of version 7: milliseconds since 1970, then random bits."""
-    bits = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
-    bits = bits & ~(0xF << 76) | 7 << 76
-    text = f"{bits & ~(3 << 62) | 2 << 62:032x}"
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

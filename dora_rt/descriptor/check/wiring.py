@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from dora_rt.descriptor.check.call_edges import add_call_edges
 from dora_rt.descriptor.check.deadlock import find_deadlocks
 from dora_rt.descriptor.check.ready_outputs import declare_ready_outputs
 from dora_rt.descriptor.check.shared_camera import note_shared_cameras
@@ -28,7 +29,7 @@ def wire(
 
     What does not fit goes to `problems`.
     """
-    read_nodes = declare_ready_outputs(read_nodes)
+    read_nodes = add_call_edges(declare_ready_outputs(read_nodes), problems)
     by_id = _index(read_nodes, problems)
     nodes = tuple(_resolve_node(read_node.node, by_id, problems) for read_node in read_nodes)
     nodes = settle_processes(nodes, [each.settings for each in read_nodes], problems)

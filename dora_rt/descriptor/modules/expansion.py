@@ -140,12 +140,26 @@ class _Writer:
                 for item in operators.items
             )
             node = node.with_entry("operators", YamlSequence(tuple(items), operators.place))
+        node = self._with_calls(node, level, wiring)
         inputs = node.get("inputs")
         if not isinstance(inputs, YamlMapping):
             return node
         resolved = ((key, self._resolve(value, level, wiring)) for key, value in inputs.entries)
         entries = tuple((key, value) for key, value in resolved if value is not None)
         return node.with_entry("inputs", YamlMapping(entries, inputs.place))
+
+    def _with_calls(self, node: YamlMapping, level: Level, wiring: _Wiring | None) -> YamlMapping:
+        """Resolve the services that a node of a module calls: those of nodes beside it."""
+        calls = node.get("calls")
+        if wiring is None or not isinstance(calls, YamlMapping):
+            return node
+        entries = tuple(
+            (key, _string(level.prefix + value.text, value.place))
+            if isinstance(value, YamlScalar) and value.text.partition("/")[0] in level.ids()
+            else (key, value)
+            for key, value in calls.entries
+        )
+        return node.with_entry("calls", YamlMapping(entries, calls.place))
 
     def _resolve(self, value: YamlValue, level: Level, wiring: _Wiring | None) -> YamlValue | None:
         """Return an input as the whole dataflow has it; None if it is an optional one, unwired."""

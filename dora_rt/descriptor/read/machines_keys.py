@@ -19,11 +19,11 @@ from dora_rt.descriptor.tree.home_folder import with_home
 from dora_rt.descriptor.tree.identifiers import is_name, read_name
 from dora_rt.descriptor.tree.keys import DEPLOY, MACHINE, MACHINES_KEYS
 from dora_rt.descriptor.tree.model import Machine, Machines
-from dora_rt.descriptor.tree.problems import MalformedError, Problems, did_you_mean, quote
+from dora_rt.descriptor.tree.problems import MalformedError, Problems, did_you_mean, listing, quote
 from dora_rt.descriptor.tree.quantities import parse_boolean, parse_duration_s
+from dora_rt.endpoint import endpoint_fault
 
 _EXAMPLE = "machines: {robot: {listen: 192.168.1.20:7447}, laptop: {}}"
-_ENDPOINT = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _SCHEME = re.compile(r"(?:tcp|tls|quic|udp)(?:/|://)")
 _RESERVED = ("router",)
 _DAY_S = 24 * 3600.0
@@ -47,6 +47,7 @@ def place_nodes(document: YamlMapping, problems: Problems) -> tuple[YamlMapping,
     if not isinstance(nodes, YamlSequence):
         return document, machines
     items: list[YamlValue] = []
+    is_default_taken = False
     for item in nodes.items:
         if not isinstance(item, YamlMapping):
             items.append(item)
@@ -57,8 +58,12 @@ def place_nodes(document: YamlMapping, problems: Problems) -> tuple[YamlMapping,
         if not has_machines:
             _refuse_machine(own, problems)
         items.append(_placed(item, own, root, has_machines=has_machines))
+        is_default_taken |= own.machine is None
     if not has_machines:
         _refuse_machine(root, problems)
+    elif root.machine is not None and machines is not None and not is_default_taken:
+        # Else it is told at the nodes that take it.
+        _check_default(root.machine, machines, problems)
     return document.with_entry("nodes", YamlSequence(tuple(items), nodes.place)), machines
 
 
@@ -147,6 +152,18 @@ def _refuse_machine(placement: _Placement, problems: Problems) -> None:
     else:
         what = f"{placement.owner} has a 'machine', but the file has no 'machines'"
         problems.add(machine.place, what, f"add {_EXAMPLE}")
+
+
+def _check_default(machine: YamlValue, machines: Machines, problems: Problems) -> None:
+    """Report a machine beside `nodes` that does not exist, though no node takes it."""
+    known = machines.names()
+    if not isinstance(machine, YamlScalar):
+        what = f"'machine' of the dataflow: expected a name, got {describe(machine)}"
+        problems.add(machine.place, what, f"the machines are: {listing(known)}")
+    elif machine.text not in known:
+        what = f"the dataflow runs on machine {quote(machine.text)}, which 'machines' does not have"
+        hint = did_you_mean(machine.text, known) or f"the machines are: {listing(known)}"
+        problems.add(machine.place, what, hint)
 
 
 def _placed(
@@ -239,9 +256,9 @@ def _parse_endpoints(value: YamlValue) -> tuple[str, ...]:
             f"{example}, got {quote(value.text)}",
             "leave the protocol out: it is TLS, or plain TCP on loopback or with 'insecure: true'",
         )
-    match = _ENDPOINT.fullmatch(value.text)
-    if match is None or not 1 <= int(match.group(2)) <= 65535:
-        raise MalformedError(f"{example}, got {quote(value.text)}")
+    fault = endpoint_fault(value.text)
+    if fault is not None:
+        raise MalformedError(f"{example}, got {quote(value.text)}", fault)
     return (value.text,)
 
 

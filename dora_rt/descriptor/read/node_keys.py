@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from dora_rt.descriptor.read.call_keys import read_calls, read_serves
 from dora_rt.descriptor.read.env_args_build_keys import read_build, read_env
 from dora_rt.descriptor.read.logging_keys import (
     merge_settings,
@@ -124,6 +125,8 @@ def read_node(
         sync=sync,
         line_outputs=line_outputs,
         parameters=read_parameters(fields, problems),
+        services=read_serves(fields, problems),
+        calls=read_calls(fields, problems),
         place=fields.place_of("id"),
         machine=machine,
     )

@@ -78,13 +78,13 @@ _NODE_REFUSED = {
 
 # The keys that say what a node runs: each node has exactly one of them, and only some of the
 # other keys make sense beside it.
-_PROGRAM_KEYS = ("args", "inputs", "outputs", *TYPE_KEYS, "api", "sync")
+_PROGRAM_KEYS = ("args", "inputs", "outputs", *TYPE_KEYS, "api", "sync", "serves", "calls")
 KEYS_BESIDE: Mapping[str, tuple[str, ...]] = {
     "path": _PROGRAM_KEYS,
     "module": _PROGRAM_KEYS,
     "operator": ("runtime",),
     "operators": (),
-    "custom": ("api", "sync"),
+    "custom": ("api", "sync", "serves", "calls"),
     "ros2": ("inputs", "outputs", *TYPE_KEYS),
 }
 

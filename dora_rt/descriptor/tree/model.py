@@ -7,7 +7,7 @@ from enum import Enum
 
 from dora_rt.log_record import LogLevel
 from dora_rt.network.gateway_plan import OverNetwork
-from dora_rt.node_config import Api, QueuePolicy
+from dora_rt.node_config import Api, QueuePolicy, ServiceKind
 from dora_rt.node_parameters import Parameter
 
 DYNAMIC = "dynamic"
@@ -141,6 +141,13 @@ class OutputSource:
         return "/".join(part for part in (self.node, self.operator, self.output) if part)
 
 
+class CallRole(Enum):
+    """What an input that `serves:` or `calls:` has made is for."""
+
+    REQUEST = "request"
+    ANSWER = "answer"
+
+
 @dataclass(frozen=True, slots=True)
 class ClockSource:
     """`clock:`, and where it is written."""
@@ -168,6 +175,8 @@ class Input:
     """Whether the file says how long the queue is."""
     over_network: OverNetwork | None = None
     """How its samples cross, if they come from another machine; None: as they are."""
+    call_role: CallRole | None = None
+    """None: it is an input of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +195,35 @@ class Output:
     id: str
     place: Place
     is_declared: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One entry of `serves:`; `place` is where its name is written."""
+
+    name: str
+    kind: ServiceKind
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One entry of `calls:`: a service of another node, and the name that the client has for it."""
+
+    name: str
+    server: str
+    service: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """One end of a call that is wired: at a server, there is one for each client."""
+
+    name: str
+    kind: ServiceKind
+    peer: str
+    is_server: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +317,10 @@ class Node:
     """Where it runs; None: the file has no `machines:`."""
     parameters: tuple[Parameter, ...] | None = None
     """None: the file declares none, and any may be set."""
+    services: tuple[Service, ...] = ()
+    calls: tuple[Call, ...] = ()
+    call_ends: tuple[CallEnd, ...] = ()
+    """What `services` and `calls` come to, when the file is wired."""
 
     @property
     def is_dynamic(self) -> bool:

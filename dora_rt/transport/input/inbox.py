@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
 from dora_rt.compiled import InboxCore, prefer_compiled
 from dora_rt.errors import NodeClosedError
@@ -23,9 +24,12 @@ from dora_rt.transport.primitives.noted_operations import locking
 from dora_rt.transport.primitives.polling import Spin
 from dora_rt.transport.primitives.shm import attach_words
 from dora_rt.transport.ring import protocol
+from dora_rt.transport.values.source_life import split_life
 
 # How often a thread that wants to send looks for the start while another one waits for inputs.
 _START_SLICE_S = 0.02
+
+_Wide = tuple[list[Any], list[Timer], dict[str, InputTimeout], bool]
 
 
 @prefer_compiled
@@ -59,18 +63,28 @@ class Inbox(InboxCore):
             if entry.edge is not None and entry.edge.writer != config.number and entry.keeps_alive
         }
         self._open = set(self._countable)
+        # The ends of these are told, though the node does not go on for them.
+        self._answers = {
+            one.port(part)
+            for one in config.calls
+            if not one.is_server
+            for part in ("response", "result")
+        } & {entry.id for entry in config.inputs}
+        self._open_answers = set(self._answers)
         self._has_sources = bool(self._open)
         self._timeouts = {
             entry.id: InputTimeout(entry.timeout_ns)
             for entry in config.inputs
             if entry.timeout_ns is not None
         }
+        self._lives: dict[str, bytes] = {entry.id: b"" for entry in config.inputs if entry.is_far}
         self._recovered: Event | None = None
         self._pulse = _attach_pulse(config)
         self._wakes_itself = bool(self._timers or self._timeouts or self._pulse is not None)
         # In a runtime each operator comes to its own end.
         self.ends_by_itself = not config.operators
         self._turn = 0
+        self._wide: _Wide | None = None  # what `narrow` has put aside
         self._closed_ids: set[str] = set()
         self._held: dict[str, Subscriber] = {}
         self._receiving = threading.Lock()
@@ -171,6 +185,33 @@ class Inbox(InboxCore):
         held = self._held.pop(input_id, None)
         if held is not None:
             self._ports = [*self._ports, held]
+
+    def narrow(self, input_ids: Collection[str]) -> None:
+        """Take only from these inputs for now; the others wait in their rings, by their policies.
+
+        For the thread that waits, until it calls `widen`. The end of all inputs ends no such wait.
+        """
+        self.widen()
+        # First: an exception of a signal handler may come before the last step.
+        self._wide = self._ports, self._timers, self._timeouts, self.ends_by_itself
+        self.ends_by_itself = False
+        # What cannot be taken must not wake it either.
+        self._timers = []
+        self._timeouts = {name: one for name, one in self._timeouts.items() if name in input_ids}
+        self._ports = [port for port in self._ports if port.input_id in input_ids]
+
+    def widen(self) -> None:
+        """Take from all inputs again."""
+        if self._wide is None:
+            return
+        ports, timers, timeouts, self.ends_by_itself = self._wide
+        closed = self._closed_ids
+        # In their old order: the turn goes on where it was. Those of `narrow` may be successors.
+        present = {port.input_id: port for port in (*ports, *self._ports)}
+        self._ports = [present[port.input_id] for port in ports if port.input_id not in closed]
+        self._timers = [one for one in timers if one.input_id not in closed]
+        self._timeouts = {name: one for name, one in timeouts.items() if name not in closed}
+        self._wide = None
 
     def close_input(self, input_id: str) -> None:
         """Take no more from one input, for good; its writer stops feeding it."""
@@ -290,7 +331,7 @@ class Inbox(InboxCore):
     def _take(self, start_ns: int) -> Event | Change | None:
         if self._recovered is not None:
             recovered, self._recovered = self._recovered, None
-            return recovered
+            return self._note(recovered)
         # In turn, so that a fast input does not starve the others.
         ports, turn = self._ports, self._turn
         for _ in ports:
@@ -308,7 +349,7 @@ class Inbox(InboxCore):
                             return change
                     continue
                 self._turn = turn
-                return self._note(event) if self._timeouts else event
+                return self._note(event) if self._timeouts or self._lives else event
             if self._is_over():
                 continue  # only samples from the node itself can still come
             event = port.take(start_ns, time.monotonic_ns())
@@ -328,9 +369,16 @@ class Inbox(InboxCore):
                     return None
                 # A dynamic node may come back after its end.
                 self._open |= self._countable & {input_id}
+                self._open_answers |= self._answers & {input_id}
+                if input_id in self._lives:
+                    # The gateway was started again, and not the node; the wait that follows
+                    # returns at once.
+                    self._doorbell.ring()
+                    return None
                 return SourceRestarted(input_id)
-            if input_id in self._open:
+            if input_id in self._open or input_id in self._open_answers:
                 self._open.discard(input_id)
+                self._open_answers.discard(input_id)
                 self._timeouts.pop(input_id, None)
                 return InputClosed(input_id, is_final=True)
         elif subscriber.notice_end():
@@ -342,6 +390,18 @@ class Inbox(InboxCore):
         return None
 
     def _note(self, event: Event) -> Event | Change:
+        """Return what a sample means for its input, after which it comes; or the sample itself."""
+        before = self._lives.get(event.id)
+        if before is not None:
+            life, metadata_json = split_life(event.metadata_json)
+            if life and life != before:
+                if before:
+                    # With the life still in front: an exception may come in between.
+                    self._recovered = event
+                self._lives[event.id] = life
+                if before:
+                    return SourceRestarted(event.id)
+            event.metadata_json = metadata_json
         timeout = self._timeouts.get(event.id)
         if timeout is not None and timeout.note_sample(time.monotonic_ns()):
             self._recovered = event

@@ -21,6 +21,7 @@ from dora_rt.transport.ring import protocol
 from dora_rt.transport.ring.pool import PoolReader
 from dora_rt.transport.ring.protocol import FLOOR, HEAD, SLOT_BITS, SLOT_MASK
 from dora_rt.transport.values.header import ENCODING_ARROW, HEADER_NBYTES, ArrayType, read_header
+from dora_rt.transport.values.source_life import split_life
 
 _ATTEMPTS = 8
 
@@ -130,7 +131,7 @@ class Observer:
         return Event(
             input_id,
             value if array_type is None else _shaped(value, encoding, array_type),
-            metadata_json,
+            split_life(metadata_json)[1],
             seq=seq,
             dropped=dropped,
             sent_ns=sent_ns,
