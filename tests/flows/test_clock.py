@@ -244,19 +244,24 @@ def test_an_operator_may_be_the_clock_also_of_operators_beside_it(flow: Flow):
         class Operator:
             clock_ns = 0
             def on_input(self, dora_input, send_output):
+                if dora_input["id"] == "done":
+                    is_over = dora_input["data"][()] >= 300_000_000
+                    return DoraStatus.STOP if is_over else DoraStatus.CONTINUE
                 send_output("clock", np.int64(self.clock_ns))
                 self.clock_ns += 50_000_000
-                return DoraStatus.STOP if self.clock_ns > 300_000_000 else DoraStatus.CONTINUE
+                return DoraStatus.CONTINUE
         """,
     )
     flow.write(
         "follower.py",
         """
+        import numpy as np
         from dora_rt import Node
         with Node() as node:
             for event in node:
                 assert node.now() >= event.metadata["clock_ns"]
                 print(event.metadata["clock_ns"] // 1_000_000, flush=True)
+                node.send_output("done", np.int64(node.now()))
         """,
     )
     flow.write(
@@ -278,15 +283,19 @@ def test_an_operator_may_be_the_clock_also_of_operators_beside_it(flow: Flow):
             operators:
               - id: simulator
                 python: simulator.py
-                inputs: {tick: dora/timer/millis/20}
+                inputs: {tick: dora/timer/millis/20, done: follower/done}
                 outputs: [clock]
               - {id: beside, python: beside.py, inputs: {clock: sim/simulator/clock}}
-          - {id: follower, path: follower.py, inputs: {tick: dora/timer/millis/100}}
+          - id: follower
+            path: follower.py
+            inputs: {tick: dora/timer/millis/100}
+            outputs: [done]
         """,
     )
 
     run = flow.run()
 
     assert run.exit_code == 0, run.out
-    assert run.lines("follower")[0] == "0"
-    assert {int(line) % 100 for line in run.lines("follower")[1:]} <= {0}
+    first, *others = map(int, run.lines("follower"))
+    assert first % 50 == 0, "it may be late on a busy machine"
+    assert {time_ms % 100 for time_ms in others} <= {0}
