@@ -115,3 +115,21 @@ def test_operator_that_is_the_clock_sends_it_out_of_its_process_though_nobody_re
     assert [output.id for output in pair.config.outputs] == ["pair/one/time"]
     route = pair.config.operators[0].routes[0]
     assert (route.external_id, len(route.links)) == ("pair/one/time", 1)
+
+
+@pytest.mark.parametrize("is_simulated", ["true", "false"])
+def test_clock_of_a_node_that_is_not_enabled_is_left_out(is_simulated: str):
+    text = f"""
+clock: sim/clock
+nodes:
+  - {{id: sim, path: a.py, enabled: {is_simulated}, outputs: [clock]}}
+  - {{id: planner, path: b.py, inputs: {{tick: dora/timer/hz/1}}}}
+"""
+
+    descriptor = parse_descriptor(text, "flow.yml")
+
+    if is_simulated == "true":
+        assert (str(descriptor.clock), descriptor.notes) == ("sim/clock", ())
+    else:
+        note = "flow.yml:2:1: 'clock' is left out: node 'sim' is not enabled"
+        assert (descriptor.clock, descriptor.notes) == (None, (note,))
