@@ -95,7 +95,7 @@ class RclpyTransport:
         """
         rclpy = import_rclpy()
         context = rclpy.context.Context()
-        with _roomy_profile():
+        with roomy_profile():
             rclpy.init(
                 context=context,
                 domain_id=identity.domain,
@@ -395,7 +395,7 @@ def import_rclpy() -> Any:
 
 
 @contextmanager
-def _roomy_profile() -> Iterator[None]:
+def roomy_profile() -> Iterator[None]:
     """Let Fast DDS send pictures through shared memory, unless the user has a profile."""
     if any(os.environ.get(name) for name in _PROFILE_VARIABLES):
         yield

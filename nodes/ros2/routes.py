@@ -10,7 +10,7 @@ from .native_values import Form
 from .ros_entities import Qos
 
 _ROUTE = re.compile(r"(?P<port>[^=:,\s]+)=(?P<name>[^=:,\s]+):(?P<type>[^=:,\s]+)(?P<rest>(,\S+)*)")
-_NAME = re.compile(r"[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
+_NAME = re.compile(r"(~?/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 _MOST_DEPTH = 10_000
 _LONGEST_TIMEOUT_S = 86_400.0
 
