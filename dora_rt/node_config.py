@@ -89,6 +89,8 @@ class OutputConfig:
     edges: tuple[EdgeConfig, ...]
     """Only for its writer: an output may have hundreds, and each reader gets the output."""
     generation: int = 0
+    latched: bool = False
+    """Whether a reader that comes later gets the newest sample first."""
 
     def for_reader(self) -> OutputConfig:
         """Return the output for a reader or an observer: without its edges."""

@@ -11,6 +11,7 @@ from dora_rt.cli.command_errors import UsageError
 from dora_rt.cli.run_file import (
     RunOptions,
     add_assignments,
+    add_machine_arguments,
     add_stop_after,
     run_file,
     whole_path,
@@ -46,6 +47,7 @@ examples:
   dora-rt replay drive.mcap --rate 0.5 --start 12 --end 20
   dora-rt replay drive.mcap --nodes camera,detector   also what the detector had found
   dora-rt replay drive.mcap --clock --rate 5          five times as fast, and so are all timers
+  dora-rt replay drive.mcap robot.yml --machine robot     on the robot; others as usual
   dora-rt replay bag.mcap flow.yml --topic camera/image=/front/image_raw
 
 The exit codes are those of dora-launch; {EXIT_FAILED} also if the recording cannot be read.
@@ -95,6 +97,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start", default="0", metavar="SECONDS", help="begin this far into the recording"
     )
     parser.add_argument("--end", metavar="SECONDS", help="end this far into the recording")
+    add_machine_arguments(parser)
     add_stop_after(parser)
 
 
@@ -116,7 +119,9 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     def replace_sources(descriptor: Descriptor, console: Console) -> Descriptor:
         if options.clock:
             descriptor = replace(descriptor, clock=None)
-        changed = with_replay(descriptor, recording.samples, arguments, nodes)
+        changed = with_replay(
+            descriptor, recording.samples, arguments, nodes, machine=options.machine
+        )
         for old, new in zip(descriptor.nodes, changed.nodes, strict=True):
             if old is not new:
                 console.notice(f"{old.id} is replayed from {options.recording}")
@@ -126,7 +131,11 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return changed
 
     run_options = RunOptions(
-        stop_after_s=options.stop_after, change=replace_sources, arguments=options.arguments
+        stop_after_s=options.stop_after,
+        change=replace_sources,
+        machine=options.machine,
+        robot=options.robot,
+        arguments=options.arguments,
     )
     return run_file(file, environ, run_options)
 
@@ -144,6 +153,8 @@ def with_replay(
     recorded: Collection[str],
     arguments: tuple[str, ...],
     wanted: Collection[str] | None,
+    *,
+    machine: str | None = None,
 ) -> Descriptor:
     """Return the dataflow with replay nodes in the place of recorded sources or of wanted nodes.
 
@@ -152,6 +163,7 @@ def with_replay(
         recorded: names of the recorded outputs.
         arguments: of the replay nodes.
         wanted: ids of the nodes to replace; None: all recorded sources.
+        machine: whose nodes may be replaced; None: all.
 
     Raises:
         DescriptorError: there is no node to replace.
@@ -159,15 +171,17 @@ def with_replay(
     chosen = [
         node
         for node in descriptor.nodes
-        if (node.id in wanted if wanted is not None else _is_source(node))
+        if machine in (None, node.machine)
+        and (node.id in wanted if wanted is not None else _is_source(node))
         and any(f"{node.id}/{output.id}" in recorded for output in node.outputs)
     ]
     ids = {node.id for node in chosen}
     missing = [one for one in wanted or () if one not in ids]
     if not chosen or missing:
         which = f"node {', '.join(missing)}" if missing else "a source"
+        here = "" if machine is None else f" on machine {machine}"
         raise DescriptorError(
-            f"{descriptor.file}: nothing of {which} was recorded; the recording has: "
+            f"{descriptor.file}: nothing of {which}{here} was recorded; the recording has: "
             f"{', '.join(recorded)}"
         )
     clock = descriptor.clock
