@@ -195,8 +195,10 @@ OPERATOR = """
 """
 
 
-@pytest.mark.parametrize("program", ["path: follower.py", "operator: {python: follower.py, %s}"])
-@pytest.mark.parametrize("is_traced", [False, True])
+@pytest.mark.parametrize(
+    ("program", "is_traced"),
+    [("path: follower.py", True), ("operator: {python: follower.py, %s}", False)],
+)
 def test_timers_of_operators_and_of_nodes_of_dora_follow_the_clock(
     flow: Flow, program: str, is_traced: bool
 ):
