@@ -14,6 +14,8 @@ from dora_rt.metadata import has_times, with_times
 TELEMETRY_KEY = "open_telemetry_context"
 CLOCK_KEY = "clock_ns"
 """In the metadata, if the dataflow has a clock: its time when the origin was captured."""
+STAMP_KEY = "stamp_ns"
+"""In the metadata of what comes from a system with stamps, as ROS: when it was captured there."""
 # dora's words for what belongs to which request or goal.
 REQUEST_ID, GOAL_ID, GOAL_STATUS = "request_id", "goal_id", "goal_status"
 _DECODER = json.JSONDecoder()

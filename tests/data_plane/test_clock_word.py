@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from dora_rt.errors import SharedMemoryError
-from dora_rt.event import clock_of
+from dora_rt.event import clock_of, encode_clock
 from dora_rt.transport.clock import Clock, ClockHands, format_clock
 from dora_rt.transport.input.timers import ClockTimer
+from dora_rt.transport.output.clock_origins import ClockOrigins
+from dora_rt.transport.output.origin import make_stamp
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import Segment
 
@@ -103,6 +105,25 @@ def test_timer_that_looks_late_gets_one_tick_for_all_and_none_twice(words: memor
         (7, 13, 0, 7),
         (100, 14, 0, 100),
     ]
+
+
+def test_sample_has_its_own_time_or_that_of_its_stamp_or_of_what_it_answers_or_of_now(
+    words: memoryview,
+):
+    ClockHands(words, ()).set(9)
+    origins = ClockOrigins(Clock(words))
+
+    def time_of(metadata: dict[str, object] | None, captured_ns: int | None = None) -> int | None:
+        stamp = make_stamp(origins, "output 'x'", metadata, captured_ns, None)
+        return clock_of(stamp.metadata_json)
+
+    assert (time_of(None), time_of({"stamp_ns": 5})) == (9, 5)
+    assert (time_of({"stamp_ns": 5, "clock_ns": 6}), time_of({"stamp_ns": "?"})) == (6, 9)
+    origins.cause = 1, encode_clock(3), ""
+    assert (time_of(None), time_of({"a": 1}), time_of({"stamp_ns": 5})) == (3, 3, 5)
+    assert time_of(None, captured_ns=1) == 9, "a capture begins a new origin"
+    origins.cause = 1, b"", ""
+    assert time_of(None) == 9, "of an input without a time, such as a line of a log"
 
 
 def test_segment_of_something_else_is_not_taken_for_the_clock():

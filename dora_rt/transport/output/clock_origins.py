@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dora_rt.event import CLOCK_KEY, clock_of
+from dora_rt.event import CLOCK_KEY, STAMP_KEY, clock_of
 from dora_rt.transport.clock import Clock
 from dora_rt.transport.output.origin import Origins
 
@@ -16,7 +16,7 @@ _NO_METADATA = b" "  # not empty: else a sample would get none
 class ClockOrigins(Origins):
     """Origins that add the time of the clock to the metadata.
 
-    It is that of the input that is answered, or else the time of now.
+    It is the sample's own stamp, or that of the input that is answered, or else the time of now.
     """
 
     _cause: Cause = (0, _NO_METADATA, "")
@@ -39,7 +39,10 @@ class ClockOrigins(Origins):
         """Complete a sample, as `Origins.inherit` does."""
         metadata, source_ns, origin_ns = super().inherit(metadata, captured_ns)
         if metadata is None or CLOCK_KEY not in metadata:
-            clock_ns = clock_of(self._cause[1]) if captured_ns is None else None
+            # A system with stamps, as ROS, has the same clock.
+            clock_ns = None if metadata is None else metadata.get(STAMP_KEY)
+            if type(clock_ns) is not int:
+                clock_ns = clock_of(self._cause[1]) if captured_ns is None else None
             clock_ns = self._clock.now_ns() if clock_ns is None else clock_ns
             metadata = {**(metadata or {}), CLOCK_KEY: clock_ns}
         return metadata, source_ns, origin_ns
