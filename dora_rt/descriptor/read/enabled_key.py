@@ -14,7 +14,7 @@ _KEY = "enabled"
 def leave_out_disabled(document: YamlMapping, problems: Problems) -> YamlMapping:
     """Return a dataflow without its disabled nodes, and without the key at the others.
 
-    An input that reads a disabled node goes as well, and a note tells of it.
+    An input that reads a disabled node goes as well, as a clock of such a node does; a note tells.
     """
     nodes = document.get("nodes")
     if not isinstance(nodes, YamlSequence) or not any(map(_has_key, nodes.items)):
@@ -32,7 +32,23 @@ def leave_out_disabled(document: YamlMapping, problems: Problems) -> YamlMapping
     if not kept:
         problems.add(nodes.place, "no node of the dataflow is enabled")
     kept = [_without_inputs(item, "", disabled, problems) for item in kept]
-    return document.with_entry("nodes", replace(nodes, items=tuple(kept)))
+    document = document.with_entry("nodes", replace(nodes, items=tuple(kept)))
+    return _without_clock(document, disabled, problems)
+
+
+def _without_clock(document: YamlMapping, disabled: set[str], problems: Problems) -> YamlMapping:
+    node = _node_of(_text(document.get("clock")))
+    if not _is_of(node, disabled):
+        return document
+    kept = tuple((key, value) for key, value in document.entries if key.text != "clock")
+    (place,) = (key.place for key, _ in document.entries if key.text == "clock")
+    problems.note(place, f"'clock' is left out: node {quote(node)} is not enabled")
+    return replace(document, entries=kept)
+
+
+def _is_of(node: str, disabled: set[str]) -> bool:
+    # `left` stands for all nodes of its module.
+    return node in disabled or any(node.startswith(f"{one}.") for one in disabled)
 
 
 def _has_key(item: YamlValue) -> bool:
@@ -80,8 +96,7 @@ def _kept_inputs(
     for key, item in inputs.entries:
         source = _text(item.get("source") if isinstance(item, YamlMapping) else item)
         node = _node_of(source)
-        # `left` stands for all nodes of its module.
-        if node in disabled or any(node.startswith(f"{one}.") for one in disabled):
+        if _is_of(node, disabled):
             problems.note(
                 key.place,
                 f"input {quote(f'{owner}/{key.text}')} is left out: node {quote(node)} is not "
