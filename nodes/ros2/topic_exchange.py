@@ -61,6 +61,9 @@ class Publication:
         publisher.publish(topic.codec.encode(values))
         return True
 
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Do nothing: nobody waits for an answer."""
+
 
 class Subscription:
     """Send the messages of a topic."""
@@ -89,3 +92,6 @@ class Subscription:
     def take(self, event: Event) -> bool:
         """Take nothing: it has no input."""
         return False
+
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Do nothing: it has no input."""
