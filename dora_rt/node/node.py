@@ -83,6 +83,15 @@ class Node(CallMethods):
             if edge is not None
         }
 
+    def latched_inputs(self) -> tuple[str, ...]:
+        """Return the names of the inputs that read latched outputs."""
+        entries = self._session.config.inputs
+        return tuple(one.id for one in entries if one.output is not None and one.output.latched)
+
+    def latched_outputs(self) -> tuple[str, ...]:
+        """Return the names of the outputs of which who comes later gets the newest sample."""
+        return tuple(one.id for one in self._session.config.outputs if one.latched)
+
     def output_queues(self) -> dict[str, list[tuple[str, int]]]:
         """Return `queue_policy` and `queue_size` of each input that reads each output."""
         return {

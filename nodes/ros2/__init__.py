@@ -172,7 +172,10 @@ def _make_bridge(
     inputs = {name: Queue.of([queue]) for name, queue in node.input_queues().items()}
     outputs = {name: Queue.of(queues) for name, queues in node.output_queues().items()}
     exchanges: list[Exchange] = []
+    latched = node.latched_inputs()
     for route in routes["publish"]:
+        if route.port in latched:
+            route = route.latched()
         queue = inputs.get(route.port, Queue())
         exchanges.append(Publication(maker.make(route, Role.PUBLISHER, queue)))
     for route in routes["subscribe"]:

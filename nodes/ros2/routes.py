@@ -47,6 +47,10 @@ class Route:
         first, _, second = self.port.partition("+")
         return first, second or first
 
+    def latched(self) -> Route:
+        """Return the route of what is latched in the dataflow file: the newest message is kept."""
+        return replace(self, is_latched=True, depth=self.depth or 1)
+
     def qos(self, is_blocking: bool, queue_size: int) -> Qos:
         """Return the QoS, given the queue of the port in the dataflow file."""
         is_reliable = is_blocking if self.is_reliable is None else self.is_reliable
