@@ -328,15 +328,12 @@ def test_all_nodes_run_here_without_a_machine(isolated: IsolatedFlow) -> None:
 
 
 def test_the_clock_of_one_machine_is_that_of_the_others(isolated: IsolatedFlow) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     isolated.write(
         "flow.yml",
         f"""
         clock: simulator/clock
         machines:
-          robot: {{listen: "127.0.0.1:{port}"}}
+          robot: {{listen: "127.0.0.1:{free_port()}"}}
           laptop: {{}}
         nodes:
           - {{id: simulator, machine: robot, path: simulator.py, outputs: [clock],
