@@ -73,7 +73,7 @@ class OptionalBuild(build_ext):
 if bdist_wheel is not None:
 
     class HonestWheel(bdist_wheel):
-        """Is for any machine if nothing was compiled: its name is all that an installer looks at."""
+        """Is for any machine if nothing was compiled: installers look at its name alone."""
 
         def get_tag(self) -> tuple[str, str, str]:
             """Return Python, interface and platform that it is for; the last step asks for it."""
