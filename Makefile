@@ -38,7 +38,7 @@ help:
 	@echo "make soak   the endurance tests at full length, about twenty minutes; the oldest dependencies"
 	@echo "make prove  explore schedules of the data plane for an hour, then do make prove-model"
 	@echo "make prove-model  check the model of the ring in all its states, about 20 minutes (spin, gcc)"
-	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"
+	@echo "make bench  measure it beside other ways to move a frame, about 20 minutes"
 	@echo "make wheel  build dist/*.whl: pure Python, for any machine"
 	@echo "make wheels and those with the compiled hot path, for the Pythons at hand (gcc)"
 	@echo "make bench-gpu  measure detection on a GPU of NVIDIA, as one CUDA graph and without"

@@ -22,9 +22,11 @@ BENCHMARKS = (
     "slow_reader",
     "startup",
     "footprint",
+    "imports",
     "main_job",
     "hot_path",
     "links",
+    "ros2",
 )
 
 _DESCRIPTION = """\

@@ -49,6 +49,8 @@ class Event(EventCore):
         origin_ns: when the sample at the start of the chain was captured, by the same clock.
         metadata_json: the metadata as they came: JSON in UTF-8, or nothing.
         copied: whether `value` is a private copy, because more samples were held than `max_held`.
+        latched: whether it was sent before this reader was there: the newest sample of a latched
+            output, which comes first, as a private copy.
     """
 
     __slots__ = slots(
@@ -56,6 +58,7 @@ class Event(EventCore):
         "copied",
         "dropped",
         "id",
+        "latched",
         "metadata_json",
         "origin_ns",
         "sent_ns",
@@ -73,6 +76,7 @@ class Event(EventCore):
         sent_ns: int = 0,
         origin_ns: int = 0,
         copied: bool = False,
+        latched: bool = False,
     ) -> None:
         self.id = input_id
         self.value = value
@@ -81,6 +85,7 @@ class Event(EventCore):
         self.sent_ns = sent_ns
         self.origin_ns = origin_ns
         self.copied = copied
+        self.latched = latched
         self.metadata_json = metadata_json
         self._metadata: dict[str, Any] | None = None
 
@@ -249,6 +254,7 @@ def _copy_into(made: Event, event: Event) -> None:
         sent_ns=event.sent_ns,
         origin_ns=event.origin_ns,
         copied=event.copied,
+        latched=event.latched,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dora_rt.errors import VersionMismatchError
 
-CONFIG_VERSION = 5
+CONFIG_VERSION = 6
 CONFIG_VARIABLE = "DORA_RT_NODE_CONFIG"
 
 
@@ -89,6 +89,8 @@ class OutputConfig:
     edges: tuple[EdgeConfig, ...]
     """Only for its writer: an output may have hundreds, and each reader gets the output."""
     generation: int = 0
+    latched: bool = False
+    """Whether a reader that comes later gets the newest sample first."""
 
     def for_reader(self) -> OutputConfig:
         """Return the output for a reader or an observer: without its edges."""

@@ -61,6 +61,7 @@ def make_event(
     seq: int = 0,
     dropped: int = 0,
     origin_ns: int = 0,
+    latched: bool = False,
 ) -> Event:
     """Make what a node or an operator receives: bytes, or an array that nobody may write to.
 
@@ -71,6 +72,7 @@ def make_event(
         seq: number of the sample at its sender.
         dropped: samples of this input that were lost before this one.
         origin_ns: when the sample at the start of the chain was captured, `time.monotonic_ns()`.
+        latched: whether it was sent before the node was there, by a latched output.
 
     Raises:
         UnsupportedValueError: no node could have sent this value, or these metadata.
@@ -80,7 +82,14 @@ def make_event(
     received = _received(sendable(value, where))
     stamp = make_stamp(Origins(), where, metadata, None, None)
     return Event(
-        input_id, received, stamp.metadata_json, seq=seq, dropped=dropped, origin_ns=origin_ns
+        input_id,
+        received,
+        stamp.metadata_json,
+        seq=seq,
+        dropped=dropped,
+        origin_ns=origin_ns,
+        copied=latched,
+        latched=latched,
     )
 
 

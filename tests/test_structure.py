@@ -166,6 +166,8 @@ def test_nodes_use_the_public_interface_only():
     names = (
         *("detections", "errors", "event", "interface", "latency"),
         *("picture", "picture_matcher", "picture_size", "redaction"),
+        # What a ready node needs to offer the parameters of other nodes.
+        *("live.run_parameters", "node_parameters"),
     )
     public = {"dora_rt", *(f"dora_rt.{name}" for name in names)}
     for path in (ROOT / "nodes").rglob("*.py"):

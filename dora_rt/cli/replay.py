@@ -11,6 +11,7 @@ from dora_rt.cli.command_errors import UsageError
 from dora_rt.cli.run_file import (
     RunOptions,
     add_assignments,
+    add_machine_arguments,
     add_stop_after,
     run_file,
     whole_path,
@@ -42,6 +43,7 @@ examples:
   dora-rt replay drive.mcap launch/other.yml          another one, with a node of the same id
   dora-rt replay drive.mcap --rate 0.5 --start 12 --end 20
   dora-rt replay drive.mcap --nodes camera,detector   also what the detector had found
+  dora-rt replay drive.mcap robot.yml --machine robot     on the robot; others as usual
   dora-rt replay bag.mcap flow.yml --topic camera/image=/front/image_raw
 
 The exit codes are those of dora-launch; {EXIT_FAILED} also if the recording cannot be read.
@@ -82,6 +84,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start", default="0", metavar="SECONDS", help="begin this far into the recording"
     )
     parser.add_argument("--end", metavar="SECONDS", help="end this far into the recording")
+    add_machine_arguments(parser)
     add_stop_after(parser)
 
 
@@ -99,14 +102,20 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     nodes = None if options.nodes is None else options.nodes.split(",")
 
     def replace_sources(descriptor: Descriptor, console: Console) -> Descriptor:
-        changed = with_replay(descriptor, recording.samples, arguments, nodes)
+        changed = with_replay(
+            descriptor, recording.samples, arguments, nodes, machine=options.machine
+        )
         for old, new in zip(descriptor.nodes, changed.nodes, strict=True):
             if old is not new:
                 console.notice(f"{old.id} is replayed from {options.recording}")
         return changed
 
     run_options = RunOptions(
-        stop_after_s=options.stop_after, change=replace_sources, arguments=options.arguments
+        stop_after_s=options.stop_after,
+        change=replace_sources,
+        machine=options.machine,
+        robot=options.robot,
+        arguments=options.arguments,
     )
     return run_file(file, environ, run_options)
 
@@ -124,6 +133,8 @@ def with_replay(
     recorded: Collection[str],
     arguments: tuple[str, ...],
     wanted: Collection[str] | None,
+    *,
+    machine: str | None = None,
 ) -> Descriptor:
     """Return the dataflow with replay nodes in the place of recorded sources or of wanted nodes.
 
@@ -132,6 +143,7 @@ def with_replay(
         recorded: names of the recorded outputs.
         arguments: of the replay nodes.
         wanted: ids of the nodes to replace; None: all recorded sources.
+        machine: whose nodes may be replaced; None: all.
 
     Raises:
         DescriptorError: there is no node to replace.
@@ -139,15 +151,17 @@ def with_replay(
     chosen = [
         node
         for node in descriptor.nodes
-        if (node.id in wanted if wanted is not None else _is_source(node))
+        if machine in (None, node.machine)
+        and (node.id in wanted if wanted is not None else _is_source(node))
         and any(f"{node.id}/{output.id}" in recorded for output in node.outputs)
     ]
     ids = {node.id for node in chosen}
     missing = [one for one in wanted or () if one not in ids]
     if not chosen or missing:
         which = f"node {', '.join(missing)}" if missing else "a source"
+        here = "" if machine is None else f" on machine {machine}"
         raise DescriptorError(
-            f"{descriptor.file}: nothing of {which} was recorded; the recording has: "
+            f"{descriptor.file}: nothing of {which}{here} was recorded; the recording has: "
             f"{', '.join(recorded)}"
         )
     nodes = tuple(

@@ -39,7 +39,7 @@ else:
         _cores = None
         WHY_NOT = str(error) if "_cores" not in str(error) else _NOT_BUILT
 
-_INTERFACE = 2
+_INTERFACE = 4
 """As in `_cores.pyx`: counted up there and here when what the two expect of each other changes."""
 
 if not TYPE_CHECKING and _cores is not None and getattr(_cores, "INTERFACE", 0) != _INTERFACE:

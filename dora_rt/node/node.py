@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from dora_rt.errors import CorruptSampleError
@@ -15,13 +14,11 @@ from dora_rt.node.call_methods import CallMethods
 from dora_rt.node.calls import Calls
 from dora_rt.node.session import Session
 from dora_rt.node_parameters import REQUIRED, copy_of, default_or_raise
-from dora_rt.transport.output.loan import Loan
-from dora_rt.transport.output.origin import Stamp, later_stamp, make_stamp
+from dora_rt.transport.output.loan import Loan, make_loan
+from dora_rt.transport.output.origin import make_stamp
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import forks
 from dora_rt.transport.primitives.doorbell import deadline_after
-
-_BYTE = np.dtype(np.uint8)
 
 
 class Node(CallMethods):
@@ -85,6 +82,15 @@ class Node(CallMethods):
             for name, edge in edges.items()
             if edge is not None
         }
+
+    def latched_inputs(self) -> tuple[str, ...]:
+        """Return the names of the inputs that read latched outputs."""
+        entries = self._session.config.inputs
+        return tuple(one.id for one in entries if one.output is not None and one.output.latched)
+
+    def latched_outputs(self) -> tuple[str, ...]:
+        """Return the names of the outputs of which who comes later gets the newest sample."""
+        return tuple(one.id for one in self._session.config.outputs if one.latched)
 
     def output_queues(self) -> dict[str, list[tuple[str, int]]]:
         """Return `queue_policy` and `queue_size` of each input that reads each output."""
@@ -292,22 +298,7 @@ class Node(CallMethods):
         publisher = self._publishers.get(output_id) if self._has_started else None
         if publisher is None or self._inbox.was_told_to_stop or forks.is_forked:
             publisher = self._publisher(output_id)
-        origins, where = self._origins, publisher.where
-        if timeout is None:
-            stamp: Callable[[], Stamp]
-            stamp = later_stamp(origins, where, metadata, captured_ns)
-        else:
-
-            def stamp() -> Stamp:
-                return make_stamp(origins, where, metadata, captured_ns, deadline_after(timeout))
-
-        return Loan(
-            publisher,
-            (shape,) if isinstance(shape, int) else tuple(shape),
-            _BYTE if isinstance(dtype, str) and dtype == "uint8" else np.dtype(dtype),
-            stamp,
-            metadata is not None,
-        )
+        return make_loan(publisher, self._origins, shape, dtype, metadata, captured_ns, timeout)
 
     def stop_dataflow(self) -> None:
         """Ask the launcher to stop the whole dataflow; returns at once.

@@ -43,6 +43,7 @@ class _Port:
     process: int
     operator: int | None
     port_id: str
+    is_latched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,9 @@ class Edges:
         for output in owner.outputs:
             source = OutputSource(node.id, output.id, operator.id if operator else None)
             if source not in lines:
-                self._ports[source] = _Port(source, number, index, prefix + output.id)
+                self._ports[source] = _Port(
+                    source, number, index, prefix + output.id, output.is_latched
+                )
             else:
                 self._line_ports[source] = (number, lines[source])
         reads_only_asides = all(is_aside(entry) for entry in owner.inputs)
@@ -277,6 +280,7 @@ class Edges:
             max((entry.queue_size for entry in inputs), default=0)
             + sum(entry.max_held + SLOTS_IN_HAND for entry in inputs)
             + _OPEN_LOANS
+            + port.is_latched  # which keeps one
         )
         first = len(self.edges)
         output = OutputConfig(
@@ -300,17 +304,21 @@ class Edges:
                 )
                 for position, reader in enumerate(readers)
             ),
+            latched=port.is_latched,
         )
         self.outputs[port.process].append(output)
         self.external[port.source] = port.port_id
         # What comes from another machine has the name that it has there.
         source = self._part.sources.get(port.source, port.source)
         is_text = port.process == self.relay or port.source in self._part.lines
+        seen = output.for_reader()
+        if port.process == self.gateway:
+            seen = replace(seen, id=str(source))
         for reader, edge in zip(readers, output.edges, strict=True):
             self.inputs[reader.process].append(
                 InputConfig(
                     reader.port_id,
-                    output=output.for_reader(),
+                    output=seen,
                     edge=edge,
                     timeout_ns=to_ns(reader.input.timeout_s),
                     is_text=is_text,

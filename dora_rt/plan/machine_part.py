@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from dora_rt.descriptor.tree.model import (
     Descriptor,
     Input,
+    LogSource,
     Machines,
     Node,
     Operator,
@@ -20,6 +21,7 @@ from dora_rt.descriptor.tree.model import (
     Program,
     RestartPolicy,
     Supervision,
+    TimerSource,
 )
 from dora_rt.network.gateway_plan import (
     GatewayPlan,
@@ -42,6 +44,9 @@ _MAX_NBYTES = 64 * 1024**2
 """Of a sample that comes in, where no input says by `slot_bytes` how large its samples are."""
 _STOP_GRACE_S = 5.0
 """Beyond that of the slowest node: it goes on until the ends of both machines are exchanged."""
+_HEARTBEAT_TIMEOUT_S = 10.0
+"""A gateway without a sign of life for so long, as one that a signal has stopped, is replaced: it
+looks four times a second, and what it has not sent is in the rings."""
 _STRICTEST = (QueuePolicy.BLOCK, QueuePolicy.DROP_OLDEST, QueuePolicy.LATEST)
 
 
@@ -86,11 +91,18 @@ class MachinePart:
     gateway: GatewayPlan | None = None
 
 
-def part_of(descriptor: Descriptor, membership: Membership) -> MachinePart:
-    """Return the part of a machine of a dataflow that has `machines:`."""
+def part_of(descriptor: Descriptor, membership: Membership, agreed: Descriptor) -> MachinePart:
+    """Return the part of a machine of a dataflow that has `machines:`.
+
+    Args:
+        descriptor: the dataflow.
+        membership: which machine.
+        agreed: the dataflow as the file has it, on all machines. It says what crosses: a node that
+            was added here reads what comes here anyway.
+    """
     assert descriptor.machines is not None, "checked where the machine was named"
     own = membership.machine
-    crossings = list(_crossings(descriptor))
+    crossings = list(_crossings(agreed))
     gateway = GatewayPlan(
         machine=own,
         machines=_machine_plans(descriptor, descriptor.machines),
@@ -146,6 +158,7 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
             if machine_of[source.node] != node.machine:
                 over_network = entry.over_network or OverNetwork()
                 groups[source, node.machine, over_network].append((entry, label))
+    latched = descriptor.latched_outputs()
     taken: defaultdict[str, int] = defaultdict(int)
     for number, ((source, receiver, over_network), readers) in enumerate(groups.items()):
         inputs = [entry for entry, _ in readers]
@@ -168,6 +181,7 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
                 max_nbytes=_max_nbytes(inputs),
                 targets=tuple(label for _, label in readers),
                 over_network=over_network,
+                is_latched=source in latched,
             ),
             source,
             inputs,
@@ -227,13 +241,19 @@ def _with_gateway(node: Node, coming: Sequence[_Crossing]) -> Node:
         for one in coming
         for label in one.stream.targets
     }
+    # Of a node that the file does not have. What crosses as it is goes before what was changed.
+    ways = sorted(coming, key=lambda one: one.stream.over_network == OverNetwork())
+    any_port_of = {one.source: OutputSource(GATEWAY, one.stream.port) for one in ways}
+
+    def source_of(entry: Input, label: str) -> TimerSource | LogSource | OutputSource:
+        source = entry.source
+        if not isinstance(source, OutputSource):
+            return source
+        return port_of.get((source, label)) or any_port_of.get(source, source)
 
     def resolved(inputs: tuple[Input, ...], owner: str) -> tuple[Input, ...]:
         return tuple(
-            replace(entry, source=port_of.get((entry.source, f"{owner}/{entry.id}"), entry.source))
-            if isinstance(entry.source, OutputSource)
-            else entry
-            for entry in inputs
+            replace(entry, source=source_of(entry, f"{owner}/{entry.id}")) for entry in inputs
         )
 
     return replace(
@@ -276,7 +296,9 @@ def _gateway_node(
             )
             for one in leaving
         ),
-        outputs=tuple(Output(one.stream.port, place) for one in coming),
+        outputs=tuple(
+            Output(one.stream.port, place, is_latched=one.stream.is_latched) for one in coming
+        ),
         operators=(),
         runtime=None,
         place=place,
@@ -286,6 +308,8 @@ def _gateway_node(
             restart_delay_s=0.1,
             max_restart_delay_s=2.0,
             stop_grace_s=stop_grace_s,
+            heartbeat_timeout_s=_HEARTBEAT_TIMEOUT_S,
+            beats_before_start=True,
         ),
         machine=gateway.machine,
     )

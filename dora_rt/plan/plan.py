@@ -111,6 +111,8 @@ def outline(plan: Plan) -> str:
         where = f"queue {edge.queue_size}, {edge.queue_policy.value}"
         if edge.output is None:
             where += ", in one process"
+        elif edge.output.latched:
+            where += ", latched"
         if edge.stream is not None:
             where = f"{edge.stream.ends}, {where}{_describe_way(edge.stream.over_network)}"
         lines.append(f"  {edge.source} -> {edge.target} ({where})")

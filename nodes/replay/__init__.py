@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             outputs = [output for output in node.output_ids() if output not in options.silent]
             sources = {f"{recorded}/{output}": output for output in outputs}
             pace = Pace(options.rate, options.start, options.end, loops=options.loop)
-            run(node, recording, sources, pace)
+            latched = {f"{recorded}/{output}" for output in node.latched_outputs()}
+            run(node, recording, sources, pace, latched=latched & sources.keys())
     except DoraRtError as error:
         logger.error("%s", error)
         return 1

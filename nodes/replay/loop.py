@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,8 @@ def run(
     sources: Mapping[str, str],
     pace: Pace,
     clock: Callable[[], int] = time.monotonic_ns,
+    *,
+    latched: Collection[str] = (),
 ) -> None:
     """Send the samples of a recording until its end.
 
@@ -62,6 +64,7 @@ def run(
         sources: by recorded output, the output of this node.
         pace: how.
         clock: nanoseconds of a monotonic clock.
+        latched: recorded outputs of which the last sample before this part comes first.
 
     Raises:
         RecordingError: the recording has none of these outputs, or nothing in this part of it.
@@ -78,6 +81,10 @@ def run(
         if not pace.rate:
             # All come at once: they were captured before, for no capture is in the future.
             base_ns -= end_ns - begin_ns
+        earlier = _newest_before(recording, latched, begin_ns)
+        for recorded in earlier:
+            _send(node, sources[recorded.source], recorded, base_ns, begin_ns, pace.rate)
+        sent = len(earlier)
         while not node.is_stopped():
             before = sent
             for recorded in recording.read(sources, begin_ns, end_ns):
@@ -86,6 +93,8 @@ def run(
                     break
                 _send(node, sources[recorded.source], recorded, base_ns, begin_ns, pace.rate)
                 sent += 1
+            if sent == before and earlier:
+                break  # there is no more than that in any round
             if sent == before and not node.is_stopped():
                 raise RecordingError(
                     f"{recording.path} has nothing of {', '.join(sources)} in this part of it: "
@@ -99,6 +108,13 @@ def run(
         # The stop may come between the look at it and the sending; it is no error.
         logger.debug("told to stop while sending")
     logger.info("%d samples of %s sent", sent, recording.path)
+
+
+def _newest_before(recording: Recording, sources: Collection[str], begin_ns: int) -> list[Recorded]:
+    if not sources or begin_ns <= recording.begin_ns:
+        return []
+    newest = {one.source: one for one in recording.read(sources, end_ns=begin_ns)}
+    return sorted(newest.values(), key=lambda one: one.time_ns)
 
 
 def _check(recording: Recording, sources: Mapping[str, str]) -> None:

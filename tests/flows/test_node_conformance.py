@@ -153,7 +153,13 @@ def public(cls: type) -> dict[str, inspect.Signature]:
 def test_signatures_of_the_nodes_are_the_same():
     real, like, fake = public(Node), public(NodeLike), public(FakeNode)
 
-    assert real.keys() - like.keys() == {"input_queues", "input_sources", "output_queues"}
+    assert real.keys() - like.keys() == {
+        "input_queues",
+        "input_sources",
+        "latched_inputs",
+        "latched_outputs",
+        "output_queues",
+    }
     assert like.keys() == fake.keys()
     for name, signature in like.items():
         others = [real[name], fake[name]]

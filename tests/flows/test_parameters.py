@@ -349,6 +349,29 @@ def test_node_that_waits_has_a_new_value_within_50_ms_at_the_median(flow: Flow):
     assert statistics.median(took_ms) < 50, took_ms
 
 
+def test_values_that_are_set_together_are_all_set_or_none(flow: Flow):
+    start(flow)
+    (run,) = find_runs(base_folder(os.environ))
+    connection = Connection.open(base_folder(os.environ), run)
+    assert connection is not None
+
+    with connection:
+        for bad in ({"threshold": 1, "mode": "exat"}, {"threshold": 1, "modes": "exact"}, ["mode"]):
+            with pytest.raises(RefusedError):
+                connection.ask("set_parameters", node="tuned", values=bad)
+        before = verb("param", "get", "tuned", "threshold").out
+        good = {"threshold": 1, "mode": "exact", "classes": ["person", "dog"]}
+        answer, _ = connection.ask("set_parameters", node="tuned", values=good)
+
+    assert before == "0.4\n"
+    assert answer["values"] == {"threshold": 1.0, "mode": "exact", "classes": ["person", "dog"]}
+    eventually(lambda: len(notes(flow)) == 3, within_s=20)
+    assert set(notes(flow)[1:]) == {
+        "ParameterChanged('threshold', 1.0, previous=0.4) 1.0",
+        "ParameterChanged('mode', 'exact', previous='fast') exact",
+    }
+
+
 ODD_REQUESTS: list[dict[str, Any]] = [
     {"node": "tuned", "name": "threshold"},
     {"node": None, "name": None, "value": 5},

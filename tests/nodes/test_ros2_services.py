@@ -200,6 +200,12 @@ def test_service_is_served_and_called_by_dataflows(flow: Flow, address: str):
     assert "True" in done.lines("asker")
 
 
+def test_private_name_is_below_that_of_the_node():
+    (route,) = parse_routes("led=~/led:std_srvs/SetBool")
+
+    assert Identity("board", "/robot1").resolve(route.name) == "/robot1/board/led"
+
+
 @pytest.mark.programs
 def test_doras_own_stack_serves_us_and_is_served(address: str, tmp_path: Path):
     python = python_with("dora", "pyarrow")

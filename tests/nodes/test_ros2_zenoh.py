@@ -482,6 +482,61 @@ def test_two_dataflows_meet_in_ros_by_a_router_of_their_own(flow: Flow):
     assert "((4, 6, 3), 7, 'lens') b'hello'" in done.lines("listener")
 
 
+def test_latched_outputs_are_transient_local_in_both_directions(
+    flow: Flow, address: str, peers: Any
+):
+    flow.write(
+        "flow.yml",
+        f"""
+        nodes:
+          - {{id: maps, path: maps.py, outputs: [text: {{latched: true}}]}}
+          - id: ros
+            module: dora_rt.nodes.ros2
+            args: >-
+              --router {address} --publish text=/map:std_msgs/String
+              --subscribe lens=/calibration:std_msgs/String,latched
+            inputs: {{text: maps/text}}
+            outputs: [lens: {{latched: true}}]
+          - {{id: reader, path: reader.py, restart: always, inputs: {{lens: ros/lens}}}}
+        """,
+    )
+    flow.write(
+        "maps.py",
+        """
+        import time
+        from dora_rt import Node
+        node = Node()
+        node.send_output("text", b"world")
+        while not node.is_stopped():
+            time.sleep(0.02)
+        """,
+    )
+    flow.write(
+        "reader.py",
+        """
+        import os, signal
+        from dora_rt import Node
+        for event in Node():
+            with open("seen", "a") as file:
+                print(event.value.decode(), event.latched, file=file)
+            if not event.latched:
+                os.kill(os.getpid(), signal.SIGKILL)
+        """,
+    )
+    calibration = topic("x=/calibration:std_msgs/String,latched,depth=1", Role.PUBLISHER)
+    publisher = peers("camera").transport.advertise(calibration.endpoint)
+    publisher.publish(message(calibration, b"lens"))
+    seen = flow.folder / "seen"
+
+    flow.start()
+
+    eventually(lambda: seen.exists() and seen.read_text() == "lens False\nlens True\n", within_s=30)
+    for name in ("early", "late"):
+        found = peers(name).subscribe("x=/map:std_msgs/String,latched,depth=1")
+        eventually(lambda found=found: [one.value for one in found] == [b"world"], within_s=30)
+    flow.close()
+
+
 @pytest.mark.parametrize(
     ("args", "reason"),
     [

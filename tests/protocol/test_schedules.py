@@ -1,4 +1,4 @@
-"""The data plane in schedules of fixed seeds: 20 s of what `make prove` does for an hour."""
+"""The data plane in schedules of fixed seeds: 27 s of what `make prove` does for an hour."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.protocol.faults import FAULTS, Fault, planted
 from tests.protocol.mixed import MixedImplementation
 
 SEEDS = 600
-"""Of each kind: 7,200 schedules, in 20 s of one core."""
+"""Of each kind: 9,600 schedules, in 27 s of one core."""
 
 # Where there is compiled code, `make test` explores a third with it, a third without it, and a
 # third where both meet; else all of them without it.

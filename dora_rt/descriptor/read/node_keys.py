@@ -109,13 +109,16 @@ def read_node(
         env=tuple({**base_env, **env, **content.env}.items()),
         program=content.program,
         inputs=inputs,
-        outputs=with_line_outputs(content.outputs, line_outputs) if content.program else (),
+        outputs=with_line_outputs(content.outputs, line_outputs, problems)
+        if content.program
+        else (),
         operators=tuple(
             replace(
                 operator,
                 outputs=with_line_outputs(
                     operator.outputs,
                     [line for line in line_outputs if line.operator == operator.id],
+                    problems,
                 ),
             )
             for operator in content.operators

@@ -199,6 +199,12 @@ INPUT = Vocabulary(
         "over_network",
     ),
     misnomers={"policy": "queue_policy", "queue": "queue_size", "network": "over_network"},
+    refused={"latched": "it belongs to the output that is read: '- map: {latched: true}' there"},
+)
+
+OUTPUT = Vocabulary(
+    keys=("latched",),
+    misnomers=dict.fromkeys(("latch", "latching", "durability", "transient_local"), "latched"),
 )
 
 OVER_NETWORK = Vocabulary(

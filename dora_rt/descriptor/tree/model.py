@@ -34,6 +34,7 @@ class Supervision:
         restart_delay_s: pause before the first restart; doubles up to `max_restart_delay_s`.
         startup_timeout_s: how long it may take until it is ready.
         heartbeat_timeout_s: how long it may not ask for an input, or None.
+        beats_before_start: whether that counts before the first input can flow, too.
         stop_grace_s: how long it has at each rung of the stop ladder.
         stops_all: its end, whatever the reason, ends the dataflow (unless it is restarted).
         goes_on_unread: whether it keeps the dataflow going when none of its readers is left.
@@ -46,6 +47,7 @@ class Supervision:
     restart_window_s: float = 60.0
     startup_timeout_s: float = 120.0
     heartbeat_timeout_s: float | None = None
+    beats_before_start: bool = False
     stop_grace_s: float = 3.0
     stops_all: bool = False
     goes_on_unread: bool = False
@@ -183,6 +185,8 @@ class Output:
     id: str
     place: Place
     is_declared: bool = True
+    is_latched: bool = False
+    """Whether a reader that comes later gets the newest sample first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,3 +373,20 @@ class Descriptor:
     builds: tuple[Build, ...] = ()
     machines: Machines | None = None
     """None: all of it runs on the machine that it is started on."""
+
+    def latched_outputs(self) -> set[OutputSource]:
+        """Return the outputs of which a reader that comes later gets the newest sample."""
+        owners = [
+            (node.id, operator, outputs)
+            for node in self.nodes
+            for operator, outputs in (
+                (None, node.outputs),
+                *((each.id, each.outputs) for each in node.operators),
+            )
+        ]
+        return {
+            OutputSource(node, output.id, operator)
+            for node, operator, outputs in owners
+            for output in outputs
+            if output.is_latched
+        }

@@ -121,6 +121,7 @@ class Supervisor:
             "restart": partial(stop_restart.restart, run),
             "parameters": partial(parameter_requests.list_all, run),
             "set_parameter": partial(parameter_requests.set_value, run),
+            "set_parameters": partial(parameter_requests.set_values, run),
             "delete_parameter": partial(parameter_requests.delete, run),
             "attach": partial(dynamic_nodes.attach, run),
             "leave": partial(dynamic_nodes.leave, run),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -71,14 +71,6 @@ def make_stamp(
     except UnsupportedValueError as error:
         raise UnsupportedValueError(f"{where}: {error}") from error.__cause__
     return Stamp(metadata_json, source_ns, origin_ns, deadline_ns)
-
-
-@prefer_compiled_function
-def later_stamp(
-    origins: Origins, where: str, metadata: dict[str, Any] | None, captured_ns: int | None
-) -> Callable[[], Stamp]:
-    """Return what makes a stamp when it is called, of the metadata as they are then."""
-    return partial(make_stamp, origins, where, metadata, captured_ns, None)
 
 
 def _checked(captured_ns: Any, where: str) -> int:
