@@ -1,4 +1,4 @@
-"""Leave out the nodes that `enabled: false` switches off, and the inputs that would read them."""
+"""Leave out the nodes that `enabled: false` switches off, and the inputs and calls of others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _KEY = "enabled"
 def leave_out_disabled(document: YamlMapping, problems: Problems) -> YamlMapping:
     """Return a dataflow without its disabled nodes, and without the key at the others.
 
-    An input that reads a disabled node goes as well, as a clock of such a node does; a note tells.
+    An input that reads a disabled node goes as well, and so do a call to it and its clock; a note
+    tells of each.
     """
     nodes = document.get("nodes")
     if not isinstance(nodes, YamlSequence) or not any(map(_has_key, nodes.items)):
@@ -71,15 +72,16 @@ def _is_enabled(item: YamlMapping, problems: Problems) -> bool:
 def _without_inputs(
     value: YamlValue, owner: str, disabled: set[str], problems: Problems
 ) -> YamlValue:
-    """Return a node, or a part of one, without the inputs that read a disabled node."""
+    """Return a node, or a part of one, without the inputs and calls that need a disabled node."""
     if not isinstance(value, YamlMapping) or not disabled:
         return value
     owner = "/".join(filter(None, (owner, _text(value.get("id")))))
     entries = []
     for key, item in value.entries:
         match key.text, item:
-            case "inputs", YamlMapping():
-                item = _kept_inputs(item, owner, disabled, problems)
+            case "inputs" | "calls", YamlMapping():
+                kind = key.text.removesuffix("s")
+                item = _kept(item, kind, owner, disabled, problems)
             case "custom" | "operator", YamlMapping():
                 item = _without_inputs(item, owner, disabled, problems)
             case "operators", YamlSequence():
@@ -89,22 +91,22 @@ def _without_inputs(
     return replace(value, entries=tuple(entries))
 
 
-def _kept_inputs(
-    inputs: YamlMapping, owner: str, disabled: set[str], problems: Problems
+def _kept(
+    ports: YamlMapping, kind: str, owner: str, disabled: set[str], problems: Problems
 ) -> YamlMapping:
     kept = []
-    for key, item in inputs.entries:
+    for key, item in ports.entries:
         source = _text(item.get("source") if isinstance(item, YamlMapping) else item)
         node = _node_of(source)
         if _is_of(node, disabled):
             problems.note(
                 key.place,
-                f"input {quote(f'{owner}/{key.text}')} is left out: node {quote(node)} is not "
+                f"{kind} {quote(f'{owner}/{key.text}')} is left out: node {quote(node)} is not "
                 "enabled",
             )
         else:
             kept.append((key, item))
-    return replace(inputs, entries=tuple(kept))
+    return replace(ports, entries=tuple(kept))
 
 
 def _node_of(source: str) -> str:
