@@ -85,4 +85,6 @@ def test_nodes_for_tests_are_made_as_the_page_says(page: list[str]):
     for event in server:
         assert isinstance(event, Request)
         server.reply(event, b"here")
-    assert [(one.output_id, one.value) for one in server.sent] == [("plan.response/planner", b"here")]
+    assert [(one.output_id, one.value) for one in server.sent] == [
+        ("plan.response/planner", b"here")
+    ]
