@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dora_rt.errors import DoraRtError, NodeClosedError
+from dora_rt.event import CLOCK_KEY
 
 from ..next_event import next_event
 from ..odd_samples import OddSamples
@@ -317,10 +318,13 @@ def run(node: NodeLike, bridges: Sequence[Bridge]) -> None:
 
 
 def header_of(event: Event, frame_id: str | None) -> Values:
-    """Return the header of what a sample becomes: the moment of its capture, and its frame."""
+    """Return the header of what a sample becomes: the moment of its capture, and its frame.
+
+    In a dataflow with a clock the moment is one of that clock.
+    """
     metadata = event.metadata
     frame = frame_id or metadata.get("frame_id")
-    stamp_ns = metadata.get(STAMP_NS)
+    stamp_ns = metadata.get(STAMP_NS, metadata.get(CLOCK_KEY))
     if not isinstance(stamp_ns, int):
         stamp_ns = time.time_ns() - (time.monotonic_ns() - event.origin_ns)
     return {

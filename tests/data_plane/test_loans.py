@@ -426,7 +426,7 @@ def test_threads_that_send_one_loan_at_once_send_it_once():
                 gate = threading.Barrier(3)
 
                 def send(one: Loan = one, gate: threading.Barrier = gate) -> None:
-                    gate.wait(20)
+                    gate.wait(30)
                     try:
                         one.send()
                     except LoanError as error:
@@ -436,7 +436,7 @@ def test_threads_that_send_one_loan_at_once_send_it_once():
                 for thread in threads:
                     thread.start()
                 for thread in threads:
-                    thread.join(20)
+                    thread.join(30)
         finally:
             sys.setswitchinterval(interval_s)
 
@@ -489,7 +489,7 @@ def test_loan_can_be_given_up_while_another_thread_waits_for_room():
             one.cancel()
         finally:
             ring.take()
-            waits.join(20)
+            waits.join(30)
 
         assert ring.take().value == b"waits"
         assert ring.free_slots == ring.output.slots
@@ -508,7 +508,7 @@ def test_close_beside_threads_with_loans_ends_each_loan_once():
                 sent: list[int] = sent,
                 gate: threading.Barrier = gate,
             ) -> None:
-                gate.wait(20)
+                gate.wait(30)
                 try:
                     while True:
                         block(ring)
@@ -519,11 +519,11 @@ def test_close_beside_threads_with_loans_ends_each_loan_once():
             threads = [threading.Thread(target=work) for _ in range(2)]
             for thread in threads:
                 thread.start()
-            gate.wait(20)
+            gate.wait(30)
             eventually(lambda sent=sent: len(sent) > 5)
             ring.publisher.close()
             for thread in threads:
-                thread.join(20)
+                thread.join(30)
 
             assert len(refused) == 2
             assert ring.counters().sent == len(sent)

@@ -418,7 +418,7 @@ def test_program_from_elsewhere_is_the_dynamic_node(flow: Flow):
         "node.send_output('word', pa.array(['hello']))"
     )
 
-    rest, _ = launcher.communicate(timeout=20)
+    rest, _ = launcher.communicate(timeout=30)
     assert "counted" in out
     assert "{'inputs': {'count': 'source/count'}, 'outputs': ['word']}" in out
     assert "source | ['hello']" in rest, out + rest

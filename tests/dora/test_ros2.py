@@ -73,7 +73,7 @@ def received(subscription: Any, publisher: Any, message: Any) -> Any:
         found.append(subscription.next())
         return found[-1] is not None
 
-    eventually(is_there, within_s=20)
+    eventually(is_there)
     return found[-1]
 
 
@@ -151,7 +151,7 @@ def test_goal_is_reached_with_feedback_and_another_is_cancelled(make_node: Make)
         feedback.append(client.take_feedback(first, timeout_s=0.1))
         return feedback[-1] is not None
 
-    eventually(is_told, within_s=20)
+    eventually(is_told)
     with ThreadPoolExecutor() as pool:
         ended = pool.submit(client.take_result, first, 20.0)
         server.send_result(first, pa.array([{"sequence": [0, 1, 1]}], SEQUENCE), timeout_s=20)

@@ -114,7 +114,7 @@ def begun(client: Side, server: Side, goal_id: str) -> Sent:
             return False
         return True
 
-    eventually(is_there, within_s=10)
+    eventually(is_there)
     return server.wait_for("f_goal")
 
 
@@ -126,7 +126,7 @@ def test_goal_gets_feedback_and_a_result(server: Side, client: Side):
         server.send("f_feedback", {"sequence": [0]}, goal_id=probe)
         return any(one.output_id == "f_feedback" for one in client.node.sent)
 
-    eventually(is_heard, within_s=10)
+    eventually(is_heard)
     client.send("f_goal", {"order": 3}, goal_id="mine")
     goal = server.wait_for("f_goal", lambda one: one.value == b'{"order":3}')
     wire_id = goal.metadata["goal_id"]
@@ -252,8 +252,8 @@ def test_doras_own_stack_reaches_our_goals_and_we_reach_its(address: str, tmp_pa
 
     with both, running([python, script, config, "actions"], {"AMENT_PREFIX_PATH": prefix}) as peer:
         both.take(make_event("d_goal", b'{"order": 5}', {"goal_id": "one"}))
-        eventually(lambda: len(sent("d_result")) == 1, within_s=10)
-        eventually(lambda: len(sent("f_goal")) == 1, within_s=10)
+        eventually(lambda: len(sent("d_result")) == 1)
+        eventually(lambda: len(sent("f_goal")) == 1)
         (goal,) = sent("f_goal")
         both.take(make_event("f_result", b'{"sequence": [7, 8]}', dict(goal.metadata)))
         assert peer.stdout is not None

@@ -141,7 +141,7 @@ def test_two_transports_that_open_at_once_have_a_profile_each(monkeypatch: pytes
     def open_second() -> None:
         with roomy_profile():
             # Whose file is it, and is it there as long as this one needs it?
-            assert has_first_left.wait(20)
+            assert has_first_left.wait(30)
             seen.append(Path(os.environ["FASTDDS_DEFAULT_PROFILES_FILE"]).exists())
 
     thread = threading.Thread(target=open_second)
@@ -150,7 +150,7 @@ def test_two_transports_that_open_at_once_have_a_profile_each(monkeypatch: pytes
         # It waits here, or has taken the first one's profile for the user's.
         thread.join(0.1)
     has_first_left.set()
-    thread.join(20)
+    thread.join(30)
 
     assert seen == [True]
 
