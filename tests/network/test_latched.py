@@ -14,6 +14,9 @@ from tests.harness.waiting import eventually
 from tests.network.machines import free_port
 from tests.network.test_kills import gateway_of
 
+# On a busy machine two launchers and a restarted gateway take their time.
+pytestmark = pytest.mark.timeout(180)
+
 YAML = """
     machines:
       robot: {{listen: "127.0.0.1:{port}"}}
@@ -107,6 +110,7 @@ def test_gateway_that_is_killed_sends_no_map_twice(
     eventually(lambda: seen(isolated)[-2:] == ["world False", "world True"], within_s=60)
     before = seen(isolated)
 
+    eventually(lambda: gateway_of(launchers[machine]) is not None, within_s=30)
     gateway = gateway_of(launchers[machine])
     assert gateway is not None
     os.kill(gateway, signal.SIGKILL)
