@@ -22,6 +22,7 @@ BENCHMARKS = (
     "slow_reader",
     "startup",
     "footprint",
+    "imports",
     "main_job",
     "hot_path",
     "links",

@@ -139,7 +139,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.dry_run:
         print("nothing was copied: it was a dry run")
         return EXIT_OK
-    if not _check_there(target, there, options.machine):
+    if not check_there(target, there, options.machine):
         return EXIT_FAILED
     print(
         f"start it there: ssh {target.host}, then: cd {shlex.quote(target.folder)} && "
@@ -238,7 +238,14 @@ def _make_folder(target: Target) -> bool:
     return status == 0
 
 
-def _check_there(target: Target, file: Path, machine: str) -> bool:
+def check_there(target: Target, file: Path, machine: str) -> bool:
+    """Have the dora-rt of another machine check its copy of a file; say what it found.
+
+    Args:
+        target: where the copy is.
+        file: the dataflow file, as its path is in the project.
+        machine: which machine that is.
+    """
     done = subprocess.run(
         check_command(target, file, machine), stdout=subprocess.PIPE, text=True, check=False
     )
@@ -254,7 +261,8 @@ def _check_there(target: Target, file: Path, machine: str) -> bool:
         print(found, end="")
         print(f"dora-rt: copied, but it cannot run on {target.host}, see above", file=sys.stderr)
         return False
-    if version != f"dora_rt {__version__}":
+    # Whether its hot path is compiled does not matter.
+    if version.partition(" (")[0] != f"dora_rt {__version__}":
         print(
             f"dora-rt: copied, but {target.host} has {version}, and this machine dora_rt "
             f"{__version__}: install the same on both",

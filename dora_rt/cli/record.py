@@ -16,6 +16,7 @@ from dora_rt.cli.run_client import connect
 from dora_rt.cli.run_file import (
     RunOptions,
     add_assignments,
+    add_machine_arguments,
     add_stop_after,
     run_file,
     whole_path,
@@ -62,6 +63,7 @@ examples:
   dora-rt record 9c08 --only 'camera/*'               what runs as 9c08..., until Ctrl-C
   dora-rt record --stop-after 10s                     the only run there is, for ten seconds
   dora-rt record launch/dataflow.yml --ros2           as messages of ROS 2
+  dora-rt record robot.yml --machine laptop           the laptop's part, and all that comes to it
 
 For a FILE the exit codes are those of dora-launch, for a RUN:
 {_EXIT_CODES}
@@ -100,6 +102,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"for a FILE: samples that may wait for the disk, per output (default {_QUEUE_SIZE})",
     )
+    add_machine_arguments(parser)
     add_stop_after(parser)
     # Written out here, and read by the node: its module would import what not every verb needs.
     for flag, words in {"--pictures": "jpeg raw none", "--compression": "none lz4 zstd"}.items():
@@ -143,9 +146,17 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             return with_recorder(descriptor, options, path)
 
         run_options = RunOptions(
-            stop_after_s=options.stop_after, change=add_recorder, arguments=options.arguments
+            stop_after_s=options.stop_after,
+            change=add_recorder,
+            machine=options.machine,
+            robot=options.robot,
+            arguments=options.arguments,
         )
         return run_file(file, environ, run_options)
+    if options.machine is not None or options.robot is not None:
+        raise UsageError(
+            "--machine and --name are for a FILE; a run is recorded on the machine that it runs on"
+        )
     if options.arguments:
         raise UsageError(f"{options.arguments[0]}: a run has its arguments already")
     return _record_run(options, environ, path)
@@ -157,12 +168,13 @@ def with_recorder(descriptor: Descriptor, options: argparse.Namespace, path: Pat
     Raises:
         DescriptorError: there is no such output.
     """
-    outputs = all_outputs(descriptor)
+    outputs = outputs_at(descriptor, options.machine)
     sources = [source for source in outputs if _is_wanted(str(source), options.only)]
     if not sources:
         known = ", ".join(map(str, outputs)) or "none"
+        here = "" if options.machine is None else f" on machine {options.machine}"
         raise DescriptorError(
-            f"{descriptor.file}: there is nothing to record; its outputs are: {known}"
+            f"{descriptor.file}: there is nothing to record{here}; its outputs are: {known}"
         )
     place = descriptor.nodes[0].place
     args = [f"--file={whole_path(path)}", f"--dataflow={whole_path(Path(descriptor.file))}"]
@@ -194,8 +206,22 @@ def with_recorder(descriptor: Descriptor, options: argparse.Namespace, path: Pat
         runtime=None,
         place=place,
         supervision=Supervision(stop_grace_s=_STOP_GRACE_S),
+        machine=options.machine,
     )
     return replace(descriptor, nodes=(*descriptor.nodes, recorder))
+
+
+def outputs_at(descriptor: Descriptor, machine: str | None) -> list[OutputSource]:
+    """List what is sent on a machine, and what comes there from others; None: all outputs."""
+    outputs = all_outputs(descriptor)
+    if machine is None:
+        return outputs
+    here = [node for node in descriptor.nodes if node.machine == machine]
+    senders = {node.id for node in here}
+    inputs = [entry for node in here for entry in node.inputs]
+    inputs += [entry for node in here for one in node.operators for entry in one.inputs]
+    come = {entry.source for entry in inputs}
+    return [source for source in outputs if source.node in senders or source in come]
 
 
 def _free_id(wanted: str, descriptor: Descriptor) -> str:

@@ -86,6 +86,7 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
             machine=options.machine,
             arguments=options.arguments,
         )
+        agreed = descriptor
         if options.change is not None:
             descriptor = options.change(descriptor, console)
         for note in descriptor.notes:
@@ -97,6 +98,7 @@ def run_file(file: Path, environ: Mapping[str, str], options: RunOptions) -> int
             machine=options.machine,
             robot=options.robot,
             is_started=True,
+            agreed=agreed,
         )
         plan = _with_parameters(plan, descriptor, options)
         report = None if options.report is None else _prepare_report(options.report)
@@ -193,6 +195,7 @@ def plan_file(
     machine: str | None = None,
     robot: str | None = None,
     is_started: bool = False,
+    agreed: Descriptor | None = None,
 ) -> Plan:
     """Return the plan of a file that was read, with the Python of this command.
 
@@ -203,6 +206,7 @@ def plan_file(
         machine: which of the file's machines this is; None: all of it runs here.
         robot: the name of the robot on the network; None: what the file says.
         is_started: whether it is going to run, and not only looked at.
+        agreed: what the file says, where `descriptor` was changed for this machine.
 
     Raises:
         UsageError: the names of machine and robot do not suit the file.
@@ -216,7 +220,13 @@ def plan_file(
     elif robot is not None:
         raise UsageError("--name is the name of a robot with several machines: say --machine, too")
     folder = file.resolve().parent
-    return make_plan(descriptor, folder=folder, interpreter=sys.executable, membership=membership)
+    return make_plan(
+        descriptor,
+        folder=folder,
+        interpreter=sys.executable,
+        membership=membership,
+        agreed=agreed,
+    )
 
 
 def add_file_argument(parser: argparse.ArgumentParser) -> None:

@@ -140,10 +140,16 @@ cdef class LoanCore:
             or fork_state["is_forked"] or self.has_begun
         ):
             return self.plain___enter__()
-        found = (<PublisherCore>publisher).lend(self.nbytes, self._room)
-        if found is None:
-            return self.plain___enter__()
+        # First, and before any Python code, in which another thread may begin the same loan.
         self.has_begun = True
+        try:
+            found = (<PublisherCore>publisher).lend(self.nbytes, self._room)
+        except BaseException:
+            self._state = state_cancelled
+            raise
+        if found is None:
+            self.has_begun = False
+            return self.plain___enter__()
         self.lent = <tuple>found
         slot, place = self.lent
         try:
@@ -174,20 +180,33 @@ cdef class LoanCore:
         else:
             self.cancel()
 
+    cdef bint has_its_form(self, PyArrayObject *array) except -1:
+        """Whether the block has left dtype, shape and order as they were."""
+        cdef tuple shape = self._shape
+        cdef int n
+        if (
+            <PyObject *>PyArray_DESCR(array) != <PyObject *>self._dtype
+            or PyArray_NDIM(array) != PyTuple_GET_SIZE(shape) or not PyArray_IS_C_CONTIGUOUS(array)
+        ):
+            return False
+        for n in range(PyArray_NDIM(array)):
+            if PyArray_DIM(array, n) != <Py_ssize_t>shape[n]:
+                return False
+        return True
+
     cdef object do_send(self):
         # As `Loan.send`, which users call by its name and read about.
         if fork_state["is_forked"] or self._state is not state_open or self.has_ended:
             return self.send()
+        array = self._array
+        if type(array) is not ndarray_type or not self.has_its_form(<PyArrayObject *>array):
+            return self.send()
         publisher = self._publisher
         self.has_ended = True
         self._state = state_sent
-        array = self._array
         self._array = None
-        if type(array) is ndarray_type:
-            # The name may live on after the block, and the slot is no longer the writer's.
-            PyArray_CLEARFLAGS(<PyArrayObject *>array, NPY_ARRAY_WRITEABLE)
-        else:
-            array.flags.writeable = False
+        # The name may live on after the block, and the slot is no longer the writer's.
+        PyArray_CLEARFLAGS(<PyArrayObject *>array, NPY_ARRAY_WRITEABLE)
         slot, memory = self.lent if self.lent is not None else self.held[0]
         try:
             if self.stamp is not None:

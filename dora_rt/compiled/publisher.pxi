@@ -159,12 +159,10 @@ cdef class PublisherCore:
         cdef Py_ssize_t nbytes, slot, count, begin
         cdef uint64_t source_ns, origin_ns
         cdef tuple place
-        if (
-            self._is_midway or self._is_closed or ring.readers_changed
-            or type(self._pool) is not pool_writer_type
-            or (<PoolWriterCore>self._pool).has_old_pools
-        ):
+        cdef PoolWriterCore pool
+        if type(self._pool) is not pool_writer_type:
             return False
+        pool = <PoolWriterCore>self._pool
         if type(value) is ndarray_type:
             if not form.has_form_of(value):
                 return False
@@ -188,6 +186,9 @@ cdef class PublisherCore:
         if PyErr_Occurred() != NULL:
             PyErr_Clear()
             return False
+        # Behind all that runs Python code, in which a handler or a finalizer may send, or close.
+        if self._is_midway or self._is_closed or ring.readers_changed or pool.has_old_pools:
+            return False
         for edge in ring.edges:
             if nbytes > LARGE_NBYTES:
                 # The slot that came back last is still in the cache.
@@ -200,7 +201,7 @@ cdef class PublisherCore:
         if not count or ring.readers_changed:
             return False
         slot = ring.free[count - 1]
-        found = (<PoolWriterCore>self._pool).memories[slot]
+        found = pool.memories[slot]
         if found is None or ring.posts[slot] is None:
             return False
         place = <tuple>found
@@ -296,10 +297,11 @@ cdef class PublisherCore:
         cdef Py_ssize_t whole = HEADER_NBYTES + ((nbytes + 7) & ~7) + metadata_nbytes
         if place is None or <Py_ssize_t>(<tuple>place)[2] < whole:
             return None
-        lent = (slot, place)
         self._is_midway = self.is_in_core = True
         try:
             ring.free.pop()
+            # Not before: to make a tuple may call finalizers, and one of them may send.
+            lent = (slot, place)
             if <Py_ssize_t>slot != ring.opened:
                 ring.do_open(slot)
             ring.fence_stores()
@@ -344,15 +346,22 @@ cdef class PublisherCore:
         cdef WriterEdgeCore edge
         cdef uint64_t source_ns, origin_ns
         cdef Py_ssize_t begin
-        if self._is_midway or self._is_closed or (<PoolWriterCore>self._pool).has_old_pools:
-            return False
         metadata = stamp[0]
-        if type(metadata) is not bytes or ring.posts[slot] is None:
+        if type(metadata) is not bytes:
             return False
         source_ns = PyLong_AsUnsignedLongLong(stamp[1])
         origin_ns = PyLong_AsUnsignedLongLong(stamp[2])
         if PyErr_Occurred() != NULL:
             PyErr_Clear()
+            return False
+        if self.loan_dtype is not dtype or self.loan_shape != shape:
+            self.loan_description = describe_array(dtype, shape, nbytes, 0)
+            self.loan_dtype, self.loan_shape = dtype, shape
+        # Behind all that runs Python code, as in `try_send`.
+        if (
+            self._is_midway or self._is_closed or (<PoolWriterCore>self._pool).has_old_pools
+            or ring.posts[slot] is None
+        ):
             return False
         for edge in ring.edges:
             if edge.blocking and len(edge.pending) >= edge.queue_size:
@@ -360,9 +369,6 @@ cdef class PublisherCore:
         begin = HEADER_NBYTES + ((nbytes + 7) & ~7)
         if <Py_ssize_t>place[2] < begin + PyBytes_GET_SIZE(metadata):
             return False
-        if self.loan_dtype is not dtype or self.loan_shape != shape:
-            self.loan_description = describe_array(dtype, shape, nbytes, 0)
-            self.loan_dtype, self.loan_shape = dtype, shape
         self._is_midway = self.is_in_core = True
         try:
             ring.loaned.discard(slot)
@@ -459,11 +465,13 @@ cdef object inherited_stamp(origins, deadline_ns):
 
 def deadline_after(timeout_s):
     """Do what `dora_rt.transport.primitives.doorbell.deadline_after` does."""
-    cdef double seconds
-    if type(timeout_s) is float or type(timeout_s) is int:
+    cdef double seconds = -1
+    if type(timeout_s) is float:
         seconds = timeout_s
-        if 0 <= seconds < 1e6:
-            return monotonic_ns() + <uint64_t>(seconds * 1e9)
     elif timeout_s is None:
         return None
+    elif type(timeout_s) is int and 0 <= timeout_s < 1000000:  # others may be no C number
+        seconds = timeout_s
+    if 0 <= seconds < 1e6:
+        return monotonic_ns() + <uint64_t>(seconds * 1e9)
     return plain_deadline_after(timeout_s)

@@ -236,6 +236,7 @@ class Gateway:
         """Exchange the last accounts: nothing is taken from the rings any more."""
         until_ns = None
         while True:
+            self._inbox.beat()
             self._hear_all()
             now_ns = time.monotonic_ns()
             # Nodes here may still take from their rings, for hours; the launcher knows when not.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from dora_rt.descriptor.tree.model import (
     Descriptor,
     Input,
+    LogSource,
     Machines,
     Node,
     Operator,
@@ -20,6 +21,7 @@ from dora_rt.descriptor.tree.model import (
     Program,
     RestartPolicy,
     Supervision,
+    TimerSource,
 )
 from dora_rt.network.gateway_plan import (
     GatewayPlan,
@@ -33,6 +35,7 @@ from dora_rt.plan.circles import wide_circles
 
 # No node can be called like this.
 GATEWAY = "dora.network"
+_CLOCK = "dora.clock"  # reads the clock on the machines that do not have its node
 _MAX_HELD = 64
 """Samples that the gateway has sent and the far end has not acknowledged yet."""
 _HELD_NBYTES = 64 * 1024**2
@@ -42,6 +45,9 @@ _MAX_NBYTES = 64 * 1024**2
 """Of a sample that comes in, where no input says by `slot_bytes` how large its samples are."""
 _STOP_GRACE_S = 5.0
 """Beyond that of the slowest node: it goes on until the ends of both machines are exchanged."""
+_HEARTBEAT_TIMEOUT_S = 10.0
+"""A gateway without a sign of life for so long, as one that a signal has stopped, is replaced: it
+looks four times a second, and what it has not sent is in the rings."""
 _STRICTEST = (QueuePolicy.BLOCK, QueuePolicy.DROP_OLDEST, QueuePolicy.LATEST)
 
 
@@ -86,11 +92,18 @@ class MachinePart:
     gateway: GatewayPlan | None = None
 
 
-def part_of(descriptor: Descriptor, membership: Membership) -> MachinePart:
-    """Return the part of a machine of a dataflow that has `machines:`."""
+def part_of(descriptor: Descriptor, membership: Membership, agreed: Descriptor) -> MachinePart:
+    """Return the part of a machine of a dataflow that has `machines:`.
+
+    Args:
+        descriptor: the dataflow.
+        membership: which machine.
+        agreed: the dataflow as the file has it, on all machines. It says what crosses: a node that
+            was added here reads what comes here anyway.
+    """
     assert descriptor.machines is not None, "checked where the machine was named"
     own = membership.machine
-    crossings = list(_crossings(descriptor))
+    crossings = list(_crossings(agreed))
     gateway = GatewayPlan(
         machine=own,
         machines=_machine_plans(descriptor, descriptor.machines),
@@ -105,6 +118,14 @@ def part_of(descriptor: Descriptor, membership: Membership) -> MachinePart:
     leaving = [one for one in crossings if one.stream.sender == own]
     coming = [one for one in crossings if one.stream.receiver == own]
     sources = {OutputSource(GATEWAY, one.stream.port): one.source for one in coming}
+    clock = next(
+        (
+            OutputSource(GATEWAY, one.stream.port)
+            for one in coming
+            if one.source == descriptor.clock and f"{_CLOCK}/{own}" in one.stream.targets
+        ),
+        descriptor.clock,
+    )
     local = [_with_gateway(node, coming) for node in descriptor.nodes if node.machine == own]
     slowest_s = max((node.supervision.stop_grace_s for node in descriptor.nodes), default=0.0)
     grace_s = slowest_s + _STOP_GRACE_S
@@ -115,7 +136,7 @@ def part_of(descriptor: Descriptor, membership: Membership) -> MachinePart:
         for line in node.line_outputs
     }
     return MachinePart(
-        replace(descriptor, nodes=(*local, process)),
+        replace(descriptor, nodes=(*local, process), clock=clock),
         sources=sources,
         streams={one.stream.port: one.stream for one in (*leaving, *coming)},
         lines=frozenset(port for port, source in sources.items() if source in line_sources),
@@ -146,6 +167,10 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
             if machine_of[source.node] != node.machine:
                 over_network = entry.over_network or OverNetwork()
                 groups[source, node.machine, over_network].append((entry, label))
+    for receiver in _clock_receivers(descriptor, machine_of):
+        assert descriptor.clock is not None, "somebody needs it"
+        read = _clock_input(descriptor.clock, descriptor.nodes[0].place)
+        groups[descriptor.clock, receiver, OverNetwork()].append((read, f"{_CLOCK}/{receiver}"))
     latched = descriptor.latched_outputs()
     taken: defaultdict[str, int] = defaultdict(int)
     for number, ((source, receiver, over_network), readers) in enumerate(groups.items()):
@@ -174,6 +199,28 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
             source,
             inputs,
         )
+
+
+def _clock_receivers(descriptor: Descriptor, machine_of: Mapping[str, str | None]) -> list[str]:
+    """Return the machines to which the clock of the dataflow must cross, in a fixed order."""
+    clock = descriptor.clock
+    if clock is None:
+        return []
+    others = {machine for machine in machine_of.values() if machine is not None}
+    return sorted(others - {machine_of[clock.node]})
+
+
+def _clock_input(clock: OutputSource, place: Place) -> Input:
+    """Return what stands for the clock of another machine: only the newest time counts."""
+    return Input(
+        id="clock",
+        source=clock,
+        queue_size=1,
+        queue_policy=QueuePolicy.LATEST,
+        max_held=1,
+        slot_nbytes=None,
+        place=place,
+    )
 
 
 def _agreement(file_sha256: str, crossings: Sequence[_Crossing]) -> str:
@@ -229,13 +276,19 @@ def _with_gateway(node: Node, coming: Sequence[_Crossing]) -> Node:
         for one in coming
         for label in one.stream.targets
     }
+    # Of a node that the file does not have. What crosses as it is goes before what was changed.
+    ways = sorted(coming, key=lambda one: one.stream.over_network == OverNetwork())
+    any_port_of = {one.source: OutputSource(GATEWAY, one.stream.port) for one in ways}
+
+    def source_of(entry: Input, label: str) -> TimerSource | LogSource | OutputSource:
+        source = entry.source
+        if not isinstance(source, OutputSource):
+            return source
+        return port_of.get((source, label)) or any_port_of.get(source, source)
 
     def resolved(inputs: tuple[Input, ...], owner: str) -> tuple[Input, ...]:
         return tuple(
-            replace(entry, source=port_of.get((entry.source, f"{owner}/{entry.id}"), entry.source))
-            if isinstance(entry.source, OutputSource)
-            else entry
-            for entry in inputs
+            replace(entry, source=source_of(entry, f"{owner}/{entry.id}")) for entry in inputs
         )
 
     return replace(
@@ -290,6 +343,8 @@ def _gateway_node(
             restart_delay_s=0.1,
             max_restart_delay_s=2.0,
             stop_grace_s=stop_grace_s,
+            heartbeat_timeout_s=_HEARTBEAT_TIMEOUT_S,
+            beats_before_start=True,
         ),
         machine=gateway.machine,
     )

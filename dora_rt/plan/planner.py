@@ -27,6 +27,7 @@ def make_plan(
     folder: Path,
     interpreter: str,
     membership: Membership | None = None,
+    agreed: Descriptor | None = None,
 ) -> Plan:
     """Decide everything.
 
@@ -35,8 +36,12 @@ def make_plan(
         folder: absolute folder of the dataflow file; paths are relative to it, nodes run in it.
         interpreter: the Python that runs `.py` files, modules and operators.
         membership: which machine of the dataflow this is; None: all of it runs here.
+        agreed: what the other machines run, where nodes here were added or replaced.
     """
-    return _Planner(descriptor, folder, interpreter, membership).plan()
+    part = MachinePart(descriptor)
+    if membership is not None:
+        part = part_of(descriptor, membership, agreed or descriptor)
+    return _Planner(descriptor, folder, interpreter, part).plan()
 
 
 class _Planner:
@@ -45,16 +50,13 @@ class _Planner:
         descriptor: Descriptor,
         folder: Path,
         interpreter: str,
-        membership: Membership | None,
+        part: MachinePart,
     ) -> None:
         self._descriptor = descriptor
         self._description = json.dumps(describe(descriptor))
         self._folder = folder
         self._interpreter = interpreter
-        if membership is None:
-            self._part = MachinePart(descriptor)
-        else:
-            self._part = part_of(descriptor, membership)
+        self._part = part
         self._edges = Edges(self._part)
 
     def plan(self) -> Plan:
@@ -72,6 +74,7 @@ class _Planner:
             self._description,
             edges.relay,
             self._network(),
+            None if self._descriptor.clock is None else str(self._descriptor.clock),
         )
 
     def _network(self) -> NetworkPlan | None:
@@ -113,6 +116,7 @@ class _Planner:
                 api=first.api,
                 sync=_sync(first.sync),
                 is_relay=number == edges.relay,
+                clock=None if number == edges.relay else edges.clock(number),
                 calls=tuple(
                     CallConfig(
                         end.name,

@@ -138,7 +138,9 @@ class OfferedParameter:
 
 
 def type_of(value: Any) -> RosType:
-    """Return the type that a value of JSON has in ROS; NOT_SET if it has none there."""
+    """Return the type that a value has in ROS; NOT_SET if it has none there."""
+    if isinstance(value, bytes):
+        return RosType.BYTE_ARRAY  # of programs for dora: JSON has none
     try:
         kind = kind_of(value)
         if kind is ParameterKind.LIST:

@@ -94,7 +94,7 @@ def test_camera_is_measured_into_ros2_and_beside_it(tmp_path: Path):
 
 def test_benchmarks_run_through_dora_launch_and_their_findings_are_kept(tmp_path: Path):
     before = shared_memory()
-    chosen = ("roundtrip", "throughput", "footprint")
+    chosen = ("roundtrip", "throughput", "footprint", "imports")
 
     done = run_benchmarks(
         "--quick", "--only", *chosen, "--contender", DORA_RT, "--out", str(tmp_path)

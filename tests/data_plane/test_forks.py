@@ -269,7 +269,7 @@ def test_fork_while_another_thread_forgets_those_that_are_gone_keeps_the_slot():
 
 
 def worker(told: Any, results: Any, value: np.ndarray) -> None:
-    told.wait(20)
+    told.wait(30)
     results.put((int(value.min()), int(value.max())))
 
 
@@ -289,7 +289,7 @@ def test_worker_of_multiprocessing_sees_the_picture_that_it_was_given():
         told.set()
 
         assert results.get(timeout=20) == (7, 7)
-        process.join(20)
+        process.join(30)
         assert process.exitcode == 0
 
 
@@ -336,7 +336,7 @@ def test_forks_beside_a_thread_that_receives_keep_what_they_see_and_leak_nothing
             rights = [Child(look).finish() for _ in range(40)]
         finally:
             ends.set()
-            thread.join(20)
+            thread.join(30)
 
         assert errors == []
         assert all(rights)

@@ -103,7 +103,7 @@ def send(node: Any) -> object:
     for value, metadata in GIVEN:
         node.send_output(OUTPUT, value, metadata)
     reused = np.zeros(3)
-    node.send_output(OUTPUT, reused, captured_ns=1, timeout=5)
+    node.send_output(OUTPUT, reused, captured_ns=1, timeout=30)
     reused[:] = 9
     for _ in node:
         pass

@@ -119,7 +119,7 @@ def test_dynamic_node_gets_the_map_whenever_it_attaches(flow: Flow):
         """,
     )
     with running(flow):
-        eventually(lambda: seen(flow) == ["world False"], within_s=30)
+        eventually(lambda: seen(flow) == ["world False"])
 
         for _ in range(2):
             with Node("visitor") as node:
@@ -136,4 +136,4 @@ def test_dynamic_node_gets_the_map_whenever_it_attaches(flow: Flow):
             event = node.next(timeout=30)
             assert event is not None
             assert (event.value, event.latched, event.seq) == (b"new world", True, 1)
-        eventually(lambda: seen(flow) == ["world False", "new world False"], within_s=30)
+        eventually(lambda: seen(flow) == ["world False", "new world False"])

@@ -85,7 +85,7 @@ def test_machine_that_comes_late_and_comes_again_gets_the_newest_map(
 ) -> None:
     write(isolated, policy)
     robot = begin(isolated, "robot")
-    eventually((isolated.folder / "sent").exists, within_s=30)
+    eventually((isolated.folder / "sent").exists)
 
     for run in (1, 2):
         laptop = begin(isolated, "laptop")

@@ -85,7 +85,7 @@ class Asker(Peer):
 
         client = self.transport.call(one.endpoint)
         client.call(bytes(one.request.codec.encode(request)), take, 5.0)
-        assert is_there.wait(20)
+        assert is_there.wait(30)
         (answer,) = answers
         return None if answer is None else one.response.codec.decode(answer)
 
@@ -301,7 +301,7 @@ def test_changes_are_told_to_who_listens_whoever_made_them(
         services.look()
         return bool(events)
 
-    eventually(is_told, within_s=20)
+    eventually(is_told)
     asker.asked(
         "/robot1/detector", "set_parameters", parameters=[{"name": "threshold", "value": SET}]
     )
@@ -315,7 +315,7 @@ def test_changes_are_told_to_who_listens_whoever_made_them(
             for one in event[f"{kind}_parameters"]
         }
 
-    eventually(lambda: "gone" in told("deleted"), within_s=20)
+    eventually(lambda: "gone" in told("deleted"))
     assert told("changed")["threshold"] == 0.75
     assert told("new")["new"] == "x"
     assert {event["node"] for event in events} == {"/robot1/detector"}
@@ -385,7 +385,7 @@ def test_node_of_ros_sets_a_parameter_of_a_node_that_runs(flow: Flow):
     before = verb("param", "get", "tuned", "threshold").out
     done = asker.asked("/tuned", "set_parameters_atomically", parameters=two)
     notes = flow.folder / "notes"
-    eventually(lambda: notes.exists() and len(notes.read_text().splitlines()) == 2, within_s=20)
+    eventually(lambda: notes.exists() and len(notes.read_text().splitlines()) == 2)
     now = verb("param", "get", "tuned", "threshold").out
     asker.asked("/tuned", "set_parameters", parameters=[{"name": "mode", "value": {"type": 0}}])
     asker.transport.close()
@@ -413,7 +413,7 @@ def connected_asker(address: str) -> Asker:
             return False
         return True
 
-    eventually(connect, within_s=30)
+    eventually(connect)
     return found[0]
 
 

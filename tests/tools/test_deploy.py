@@ -11,7 +11,7 @@ import pytest
 
 from dora_rt import __version__
 from dora_rt.cli.command_errors import UsageError
-from dora_rt.cli.deploy import Target, check_command, parse_target, rsync_command
+from dora_rt.cli.deploy import Target, check_command, check_there, parse_target, rsync_command
 from tests.harness.verbs import verb
 
 FLOW = """\
@@ -78,6 +78,29 @@ def test_project_is_copied_without_what_is_of_this_machine_and_checked_there(
     assert set((tmp_path / "hosts").read_text().split()) == {"robot"}
     assert f"copied; dataflow.yml is fine there, with dora_rt {__version__}" in done.out
     assert "cd 'my robot' && dora-launch dataflow.yml --machine robot" in done.out
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    ("version", "is_fine"),
+    [
+        (f"dora_rt {__version__}", True),
+        (f"dora_rt {__version__} (compiled)", True),
+        (f"dora_rt {__version__}.1", False),
+    ],
+)
+def test_dora_rt_there_is_of_the_same_version_compiled_or_not(
+    home: Path,
+    tmp_path: Path,
+    version: str,
+    is_fine: bool,
+    capsys: pytest.CaptureFixture[str],
+):
+    (tmp_path / "programs" / "dora-rt").write_text(f"#!/bin/sh\necho '{version}'\n")
+    (home / "demo").mkdir()
+
+    assert check_there(Target("robot", "demo"), Path("dataflow.yml"), "robot") is is_fine
+    assert (f"has {version}, and this machine" in capsys.readouterr().err) is not is_fine
 
 
 @needs_rsync

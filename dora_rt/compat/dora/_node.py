@@ -24,6 +24,8 @@ from ._stream import EventStream
 if TYPE_CHECKING:
     from dora_rt.transport.output.loan import Loan
 
+    from ._ros2_ends import Ros2Subscription
+
 _REQUEST_ID = "request_id"
 _logger = logging.getLogger("dora")
 
@@ -228,12 +230,22 @@ class Node:
         """Write a log line of level trace."""
         self.log("trace", message)
 
-    def merge_external_events(self, subscription: Any) -> NoReturn:
-        """Refuse: programs have no bridge to ROS 2."""
-        raise NotImplementedError(
-            "merge_external_events: programs have no bridge to ROS 2 here; write a node with the "
-            "key ros2 in the dataflow file, and read its outputs"
-        )
+    def merge_external_events(self, subscription: Ros2Subscription) -> None:
+        """Give the messages of a topic of ROS 2 as events, whose `kind` is `external`.
+
+        Raises:
+            Ros2Error: they come as events already (a RuntimeError).
+            UnsupportedValueError: this is no subscription of `Ros2Node` (a RuntimeError and
+                TypeError).
+        """
+        from ._ros2_ends import Ros2Subscription
+
+        if not isinstance(subscription, Ros2Subscription):
+            raise UnsupportedValueError(
+                "merge_external_events takes what Ros2Node.create_subscription returns, not a "
+                f"{type(subscription).__name__}"
+            )
+        self._stream.merge(subscription)
 
     def extension_store(self, namespace: str, key: str, value: bytes) -> NoReturn:
         """Refuse: there is no daemon that could keep it."""

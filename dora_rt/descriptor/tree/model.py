@@ -34,6 +34,7 @@ class Supervision:
         restart_delay_s: pause before the first restart; doubles up to `max_restart_delay_s`.
         startup_timeout_s: how long it may take until it is ready.
         heartbeat_timeout_s: how long it may not ask for an input, or None.
+        beats_before_start: whether that counts before the first input can flow, too.
         stop_grace_s: how long it has at each rung of the stop ladder.
         stops_all: its end, whatever the reason, ends the dataflow (unless it is restarted).
         goes_on_unread: whether it keeps the dataflow going when none of its readers is left.
@@ -46,6 +47,7 @@ class Supervision:
     restart_window_s: float = 60.0
     startup_timeout_s: float = 120.0
     heartbeat_timeout_s: float | None = None
+    beats_before_start: bool = False
     stop_grace_s: float = 3.0
     stops_all: bool = False
     goes_on_unread: bool = False
@@ -103,9 +105,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class TimerSource:
-    """`dora/timer/...`: ticks that the receiving node makes itself."""
+    """`dora/timer/...`: ticks that the receiving node makes itself.
+
+    `is_real` tells that it does not follow the clock of the dataflow.
+    """
 
     period_ns: int
+    is_real: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,14 @@ class CallRole(Enum):
 
     REQUEST = "request"
     ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSource:
+    """`clock:`, and where it is written."""
+
+    source: OutputSource
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +385,8 @@ class Descriptor:
     builds: tuple[Build, ...] = ()
     machines: Machines | None = None
     """None: all of it runs on the machine that it is started on."""
+    clock: OutputSource | None = None
+    """The output that `node.now()` and timers follow; None: they follow real time."""
 
     def latched_outputs(self) -> set[OutputSource]:
         """Return the outputs of which a reader that comes later gets the newest sample."""

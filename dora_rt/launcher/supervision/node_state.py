@@ -29,7 +29,7 @@ class Process(Protocol):
     """The part of a process that stopping knows, whoever has started it."""
 
     reads_events: bool
-    sent_after_stop: bool
+    excuse: str
     rung_deadline_ns: int | None
 
     @property
@@ -188,10 +188,12 @@ class SupervisedNode:
         if self.state is NodeState.STARTING and self.plan.has_ports:
             return self.began_ns + int(supervision.startup_timeout_s * 1e9)
         timeout_s = supervision.heartbeat_timeout_s
-        if self.state is NodeState.RUNNING and timeout_s is not None and started_ns is not None:
-            last_ns = max(started_ns, self.began_ns, memory.last_beat_ns(self.number))
-            return last_ns + int(timeout_s * 1e9)
-        return None
+        if self.state is not NodeState.RUNNING or timeout_s is None:
+            return None
+        if started_ns is None and not supervision.beats_before_start:
+            return None
+        last_ns = max(started_ns or 0, self.began_ns, memory.last_beat_ns(self.number))
+        return last_ns + int(timeout_s * 1e9)
 
     def kill_hung(self) -> None:
         """Kill the process of a node that counts as hung; its ending says why."""

@@ -22,12 +22,12 @@ from dora_rt.compiled import (
     prefer_compiled_function,
     slots,
 )
-from dora_rt.errors import LoanError
+from dora_rt.errors import LoanError, UnsupportedValueError
 from dora_rt.transport.output.origin import Origins, Stamp, make_stamp
 from dora_rt.transport.primitives import forks
 from dora_rt.transport.primitives.doorbell import deadline_after
 from dora_rt.transport.ring.pool import SlotMemory
-from dora_rt.transport.values.header import HEADER_NBYTES
+from dora_rt.transport.values.header import HEADER_NBYTES, MAX_NDIM, is_sendable_dtype
 from dora_rt.transport.values.sendable import METADATA_LIMIT_NBYTES, check_loan
 
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
@@ -243,7 +243,8 @@ class Loan(LoanCore):
 
         Raises:
             LoanError: the block has not begun, or the loan was sent or given up before.
-            UnsupportedValueError: metadata or `captured_ns` cannot be sent.
+            UnsupportedValueError: metadata or `captured_ns` cannot be sent, or what the block has
+                made of the dtype, shape or strides of the array.
             NodeClosedError: the node is closed, or this process is a fork of it.
             SharedMemoryFullError: /dev/shm has no room for an object of a reader.
             SharedMemoryError: an object of a reader cannot be made or mapped.
@@ -261,6 +262,7 @@ class Loan(LoanCore):
         array = self._let_go()
         slot, memory = self._held[0]
         try:
+            self._check_form(array)
             stamp = self._stamp()
         except BaseException:
             self._state = CANCELLED
@@ -297,6 +299,23 @@ class Loan(LoanCore):
         # The name may live on after the block, and the slot is no longer the writer's.
         array.flags.writeable = False
         return array
+
+    def _check_form(self, array: NDArray[Any]) -> None:
+        """Refuse what the block has made of the array, if it cannot be sent as it lies there."""
+        dtype = array.dtype
+        if dtype is self._dtype and array.shape == self._shape and array.flags.c_contiguous:
+            return
+        if (
+            not is_sendable_dtype(dtype)
+            or not dtype.isnative
+            or array.ndim > MAX_NDIM
+            or not array.flags.c_contiguous
+        ):
+            raise UnsupportedValueError(
+                f"{self._publisher.where}: a loan of {self._dtype} {self._shape} was made an array "
+                f"of {array.dtype.str} {array.shape} in its block, which cannot be sent as it lies "
+                "in memory; write into the array, and leave its dtype, shape and strides alone"
+            )
 
     def _misused(self, what: str) -> LoanError:
         return LoanError(
