@@ -162,6 +162,7 @@ class SendWindow(Generic[Item]):
     def disconnect(self) -> None:
         """Note that the link is gone. What is under way may have arrived or not."""
         self._state = _State.AWAY
+        self.has_resumed = False
         self._to_resend.clear()
 
     def give_up(self) -> None:
