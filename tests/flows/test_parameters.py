@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from dora_rt.errors import ParameterRefusedError
+from dora_rt.live.run_parameters import RunParameters
 from dora_rt.runs import Connection, RefusedError, base_folder, find_runs
 from tests.harness.flow import Flow
 from tests.harness.verbs import process, statuses, verb
@@ -370,6 +372,29 @@ def test_values_that_are_set_together_are_all_set_or_none(flow: Flow):
         "ParameterChanged('threshold', 1.0, previous=0.4) 1.0",
         "ParameterChanged('mode', 'exact', previous='fast') exact",
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"a": "x" * 100_000}, "at most 32"),
+        (dict.fromkeys("abc", "x" * 30_000), "bytes together"),
+        ({"a": "ü" * 16_000}, "bytes together"),
+    ],
+)
+def test_values_that_no_request_can_carry_are_refused_with_the_reason(
+    flow: Flow, values: dict[str, Any], reason: str
+):
+    start(flow, text=TUNED[: TUNED.index("    parameters:")])
+    (run,) = find_runs(base_folder(os.environ))
+    parameters = RunParameters(base_folder(os.environ), run)
+
+    with pytest.raises(ParameterRefusedError, match=reason):
+        parameters.write("tuned", values)
+    parameters.write("tuned", {"a": "x" * 30_000})
+
+    assert parameters.read("tuned")[0]["value"] == "x" * 30_000
+    parameters.close()
 
 
 ODD_REQUESTS: list[dict[str, Any]] = [
