@@ -12,11 +12,16 @@ from dora_rt.errors import CorruptSampleError
 from dora_rt.metadata import has_times, with_times
 
 TELEMETRY_KEY = "open_telemetry_context"
+CLOCK_KEY = "clock_ns"
+"""In the metadata, if the dataflow has a clock: its time when the origin was captured."""
+STAMP_KEY = "stamp_ns"
+"""In the metadata of what comes from a system with stamps, as ROS: when it was captured there."""
 # dora's words for what belongs to which request or goal.
 REQUEST_ID, GOAL_ID, GOAL_STATUS = "request_id", "goal_id", "goal_status"
 _DECODER = json.JSONDecoder()
 _TIME_DECODER = json.JSONDecoder(object_hook=with_times)
 _ENCODED_TELEMETRY_KEY = TELEMETRY_KEY.encode()
+_ENCODED_CLOCK_KEY = f'"{CLOCK_KEY}"'.encode()
 
 
 class DoraStatus(Enum):
@@ -268,6 +273,22 @@ def telemetry_context(metadata_json: bytes) -> str:
     except CorruptSampleError:
         return ""
     return context if isinstance(context, str) else ""
+
+
+def clock_of(metadata_json: bytes) -> int | None:
+    """Find the `clock_ns` in undecoded metadata; None if there is none."""
+    if _ENCODED_CLOCK_KEY not in metadata_json:
+        return None
+    try:
+        clock_ns = decode_metadata(metadata_json).get(CLOCK_KEY)
+    except CorruptSampleError:
+        return None
+    return clock_ns if type(clock_ns) is int else None
+
+
+def encode_clock(clock_ns: int) -> bytes:
+    """Return metadata with a time of the clock and nothing else, as they travel."""
+    return f'{{"{CLOCK_KEY}":{clock_ns}}}'.encode()
 
 
 def decode_metadata(metadata_json: bytes) -> dict[str, Any]:

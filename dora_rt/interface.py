@@ -33,6 +33,9 @@ class NodeLike(Protocol):
     def parameters(self) -> dict[str, Any]:
         """Return the present values of all parameters."""
 
+    def now(self) -> int:
+        """Return the time of the dataflow in nanoseconds."""
+
     def is_stopped(self) -> bool:
         """Return whether the loop must end."""
 

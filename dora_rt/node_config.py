@@ -118,6 +118,8 @@ class InputConfig:
     """Whether the samples are UTF-8 text from the relay: lines and logs of nodes."""
     keeps_alive: bool = True
     """Whether the node goes on as long as this input is open."""
+    follows_clock: bool = False
+    """Of a timer: whether it ticks by the clock of the dataflow, and not in real time."""
     is_far: bool = False
     """Whether it comes from another machine: a gateway writes it."""
 
@@ -163,6 +165,19 @@ class SyncConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockConfig:
+    """The clock of a dataflow that has `clock:`, as one process knows it.
+
+    Attributes:
+        output: the output of this process that is the clock; None: another process has it.
+        listeners: of the process that has it: those that have timers, and their periods.
+    """
+
+    output: str | None = None
+    listeners: tuple[tuple[int, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NodePlan:
     """What the plan of a run decides for one process; `number` counts the processes of the run."""
 
@@ -181,6 +196,8 @@ class NodePlan:
     sync: SyncConfig | None = None
     is_relay: bool = False
     """Whether it sends on what the others print."""
+    clock: ClockConfig | None = None
+    """None: the dataflow has no `clock:`."""
     calls: tuple[CallConfig, ...] = ()
 
     @classmethod
@@ -287,6 +304,7 @@ def _plan_values(fields: dict[str, Any]) -> dict[str, Any]:
         "operators": tuple(_operator(entry) for entry in fields["operators"]),
         "api": Api(fields["api"]),
         "sync": _sync(fields["sync"]),
+        "clock": _clock(fields["clock"]),
         "calls": tuple(
             CallConfig(**{**one, "kind": ServiceKind(one["kind"])}) for one in fields["calls"]
         ),
@@ -335,6 +353,7 @@ def _input(fields: dict[str, Any]) -> InputConfig:
         source_node=fields["source_node"],
         is_text=fields["is_text"],
         keeps_alive=fields["keeps_alive"],
+        follows_clock=fields["follows_clock"],
         is_far=fields["is_far"],
     )
 
@@ -343,6 +362,13 @@ def _sync(fields: dict[str, Any] | None) -> SyncConfig | None:
     if fields is None:
         return None
     return SyncConfig(**{**fields, "input_ids": tuple(fields["input_ids"])})
+
+
+def _clock(fields: dict[str, Any] | None) -> ClockConfig | None:
+    if fields is None:
+        return None
+    listeners = ((process, tuple(periods)) for process, periods in fields["listeners"])
+    return ClockConfig(fields["output"], tuple(listeners))
 
 
 def _operator(fields: dict[str, Any]) -> OperatorConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -133,6 +134,7 @@ class FakeNode(FakeCalls):
         sent: what the loop sent, in its order, as `Sent`.
         stopped: False; set it to stop the node.
         dataflow_stopped: whether the loop called `stop_dataflow`.
+        now_ns: what `now` returns; None: `time.monotonic_ns()`. Set it to turn the clock.
     """
 
     def __init__(
@@ -143,6 +145,7 @@ class FakeNode(FakeCalls):
         input_ids: tuple[str, ...] | None = None,
         output_ids: tuple[str, ...] | None = None,
         parameters: Mapping[str, Any] | None = None,
+        now_ns: int | None = None,
         answers: Answers | None = None,
         goals: Answers | None = None,
     ) -> None:
@@ -156,6 +159,7 @@ class FakeNode(FakeCalls):
             input_ids: what `input_ids` returns; None: the inputs of the events.
             output_ids: the outputs that the dataflow file declares; None: any.
             parameters: the values of the parameters at the beginning, by their names.
+            now_ns: what `now` returns at the beginning.
             answers: what `call` gets, by the names in `calls:`: values in their order, or
                 exceptions to raise, such as `ServerGone("...")`.
             goals: what becomes of goals, by the names in `calls:`: for each goal the values of its
@@ -176,6 +180,7 @@ class FakeNode(FakeCalls):
         self._origins = Origins()
         self._has_ended = self._is_closed = self._saw_stop = False
         self.stopped = False
+        self.now_ns = now_ns
         self.sent: list[Sent] = []
         self.dataflow_stopped = False
 
@@ -210,6 +215,10 @@ class FakeNode(FakeCalls):
         """Return the values of all parameters by their names."""
         return {name: copy_of(value) for name, value in self._parameters.items()}
 
+    def now(self) -> int:
+        """Return `now_ns`, or `time.monotonic_ns()` if it is None."""
+        return time.monotonic_ns() if self.now_ns is None else self.now_ns
+
     def is_stopped(self) -> bool:
         """Return whether `stopped` is set, the loop asked for the end or saw it, or closed."""
         return self.stopped or self.dataflow_stopped or self._has_ended or self._is_closed
@@ -230,15 +239,7 @@ class FakeNode(FakeCalls):
                 return event
 
     def next_event(self, timeout: float | None = None) -> Event | Change | None:
-        """Return what `next` returns, or a prepared `InputClosed` or the like.
-
-        Args:
-            timeout: checked, and otherwise of no effect.
-
-        Raises:
-            ValueError: the time-out is negative or not a number.
-            NodeClosedError: the node is closed.
-        """
+        """Return what `next` returns, or a prepared `InputClosed` or the like; raises as `next`."""
         deadline_after(timeout)
         if self._is_closed:
             raise NodeClosedError(f"node {self._node_id!r}: closed, no more inputs")

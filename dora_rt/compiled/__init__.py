@@ -37,7 +37,8 @@ else:
         from dora_rt.compiled import _cores
     except ImportError as error:
         _cores = None
-        WHY_NOT = str(error) if "_cores" not in str(error) else _NOT_BUILT
+        # Where there is no such file it is this package that lacks the name.
+        WHY_NOT = _NOT_BUILT if error.name == __name__ else str(error)
 
 _INTERFACE = 4
 """As in `_cores.pyx`: counted up there and here when what the two expect of each other changes."""

@@ -94,7 +94,10 @@ def graph_of_descriptor(descriptor: Descriptor) -> Graph:
         for operator in node.operators or (None,):
             box_id = node.id if operator is None or operator.id is None else _id(node, operator)
             inputs = node.inputs if operator is None else operator.inputs
-            notes = (_program(node, operator), *_timers(inputs))
+            notes = (
+                *(_program(node, operator), *_timers(inputs)),
+                *_clock(descriptor, node, operator),
+            )
             process = node.runtime or node.id
             boxes.append(Box(box_id, process, notes, machine=node.machine))
             arrows += [
@@ -166,6 +169,13 @@ def _program(node: Node, operator: Operator | None) -> str:
         return program.module or program.path or ""
     assert operator is not None, "a node has a program or operators"
     return operator.module or operator.path or ""
+
+
+def _clock(descriptor: Descriptor, node: Node, operator: Operator | None) -> list[str]:
+    clock = descriptor.clock
+    owner = node.id, None if operator is None else operator.id
+    is_clock = clock is not None and (clock.node, clock.operator) == owner
+    return [f"clock: {clock.output}"] if clock is not None and is_clock else []
 
 
 def _timers(inputs: Sequence[Input]) -> list[str]:

@@ -16,6 +16,7 @@ from dora_rt.network.gateway_plan import Stream
 from dora_rt.network.link import SamplePort
 from dora_rt.network.picture_coding import Coded, can_cross, code
 from dora_rt.network.send_window import SMALL_NBYTES, End, Flight, Probe, Put, SendWindow
+from dora_rt.network.source_rhythm import SourceRhythm
 from dora_rt.network.wire import Head, Kind, Number
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.input.inbox import Inbox
@@ -85,6 +86,11 @@ class Outgoing:
         self._next_ns = 0
         max_hz = stream.over_network.max_hz
         self._gap_ns = int(1e9 / max_hz) if max_hz else 0
+        is_latest = stream.queue_policy is QueuePolicy.LATEST
+        # A latched sample is old by right, and no other one comes soon.
+        self._rhythm = SourceRhythm() if is_latest and not stream.is_latched else None
+        # A sample that gives way to the next one, if that comes soon.
+        self._waiting: tuple[Event, int] | None = None
         self._is_small = True
         self._has_told = False
         self._ahead: LookAhead | None = None
@@ -113,6 +119,7 @@ class Outgoing:
             is_new_run: whether it was there before, in a run that is over.
         """
         self._is_unwanted = False
+        self._throw_waiting()
         if is_new_run:
             window = self.window
             self.received_before = window.released_count if self._is_lossless else window.arrived
@@ -130,6 +137,7 @@ class Outgoing:
             is_unwanted: whether nobody is to wait for the receiver: what comes is thrown away.
         """
         self._is_unwanted = is_unwanted
+        self._throw_waiting()
         if is_unwanted:
             self.window.give_up()
         else:
@@ -138,12 +146,16 @@ class Outgoing:
     def take(self, event: Event | InputChange) -> None:
         """Take what the inbox gave."""
         if isinstance(event, SourceRestarted):
+            self._send_waiting(time.monotonic_ns())
+            if self._rhythm is not None:
+                self._rhythm.forget()
             self._generation += 1
             self._resume()
             self._hold()
         elif isinstance(event, InputClosed):
             if event.is_final:
                 self.is_closed = True
+                self._send_waiting(time.monotonic_ns())
                 self.window.end(time.monotonic_ns())
         elif isinstance(event, Event):
             self.taken += 1
@@ -155,7 +167,10 @@ class Outgoing:
                 self._hold()
                 if is_sent:
                     return
-            self._send(event, time.monotonic_ns())
+            self._throw_waiting()
+            now_ns = time.monotonic_ns()
+            if not self._waits(event, now_ns):
+                self._send(event, now_ns)
 
     def step(self, now_ns: int) -> int | None:
         """Do what is due, and hold or resume the input; return when to look again."""
@@ -164,6 +179,8 @@ class Outgoing:
         if self.window.has_resumed:
             self.window.has_resumed = False
             self._repeat_newest(now_ns)
+        if self._waiting is not None and now_ns >= self._waiting[1]:
+            self._send_waiting(now_ns)
         if self._ahead is not None:
             self._release(self._ahead)
             self._send_ahead(self._ahead, now_ns)
@@ -177,6 +194,8 @@ class Outgoing:
         if not is_open:
             self._hold()
         times_ns = [self.window.due_ns()]
+        if self._waiting is not None:
+            times_ns.append(self._waiting[1])
         if self._gap_ns and self.window.has_credit and now_ns < self._next_ns:
             times_ns.append(self._next_ns)
         return min((one for one in times_ns if one is not None), default=None)
@@ -208,6 +227,29 @@ class Outgoing:
 
     def _may_send(self, now_ns: int) -> bool:
         return self._is_unwanted or (self.window.has_credit and now_ns >= self._next_ns)
+
+    def _waits(self, event: Event, now_ns: int) -> bool:
+        """Keep a sample back, if the next one is so near that it had better be sent instead."""
+        if self._rhythm is None:
+            return False
+        self._rhythm.note(event.seq, event.sent_ns)
+        if self._is_unwanted or _nbytes(event) <= SMALL_NBYTES:
+            return False
+        until_ns = self._rhythm.waits_until_ns(now_ns, self.window.sending_ns)
+        if until_ns is None:
+            return False
+        self._waiting = event, until_ns
+        return True
+
+    def _send_waiting(self, now_ns: int) -> None:
+        if self._waiting is not None:
+            event, self._waiting = self._waiting[0], None
+            self._send(event, now_ns)
+
+    def _throw_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting = None
+            self.thrown_away += 1
 
     def _send(self, event: Event, now_ns: int) -> None:
         nbytes = _nbytes(event)

@@ -111,7 +111,8 @@ class SendWindow(Generic[Item]):
         self._base: Number | None = None
         self._nbytes = 0
         self._last_nbytes = 0
-        self._sending_ns = 0
+        self.sending_ns = 0
+        """How long the last sample took until it was acknowledged."""
         self._probe = 0
         self._ask_ns = 0
         self._ask_gap_ns = _FIRST_ASK_GAP_NS
@@ -133,7 +134,7 @@ class SendWindow(Generic[Item]):
         if self._nbytes + self._last_nbytes <= _SMALL_WINDOW_NBYTES:
             return self.in_flight < _MOST_IN_FLIGHT
         # One more, where a link would stand still while it waits for an acknowledgement.
-        return self.in_flight < (2 if 2 * self.round_trip_ns > self._sending_ns else 1)
+        return self.in_flight < (2 if 2 * self.round_trip_ns > self.sending_ns else 1)
 
     @property
     def is_idle(self) -> bool:
@@ -292,8 +293,8 @@ class SendWindow(Generic[Item]):
         self.lost += count - arrived
         if newest is None:
             return
-        self._sending_ns = now_ns - newest.sent_ns
-        self._patience_ns = min(max(_FIRST_PATIENCE_NS, 4 * self._sending_ns), _LONGEST_PATIENCE_NS)
+        self.sending_ns = now_ns - newest.sent_ns
+        self._patience_ns = min(max(_FIRST_PATIENCE_NS, 4 * self.sending_ns), _LONGEST_PATIENCE_NS)
         while self._to_resend and self._to_resend[0].has_arrived:
             self._to_resend.popleft()
         if not self.is_lossless:

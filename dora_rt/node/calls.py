@@ -68,6 +68,8 @@ class Calls:
         """Take the calls that the launcher told this process of."""
         self.session = session
         self.where = session.where
+        self.is_stopped = False
+        """Whether the dataflow is being stopped, as far as a wait has seen; the loop may go on."""
         self.kept: deque[Event | Change] = deque()
         """What was taken while this node waited for something else; the loop gets it first."""
         ends = session.config.calls
@@ -106,7 +108,8 @@ class Calls:
                 self.session.inbox.widen()
                 taken = self.session.wait(deadline_ns)
                 if taken is None:
-                    self._give_up()
+                    if self.session.inbox.was_told_to_stop:
+                        self._give_up()
                     return None
                 self.kept += self._sort(taken)
 
@@ -167,7 +170,7 @@ class Calls:
         given = dict(metadata or {})
         if request.request_id:
             given[REQUEST_ID] = request.request_id
-        with self.answering(request):
+        with self.session.origins.answering(request):
             self.send(port, value, given, None)
         request.is_answered = True
         self._open.pop(request.request_id, None)
@@ -183,6 +186,7 @@ class Calls:
 
         Raises:
             TimeoutError: it had no room in time.
+            SentAfterStopError: it has none, and the dataflow is being stopped.
         """
         session = self.session
         while True:
@@ -196,6 +200,9 @@ class Calls:
             except TimeoutError:
                 if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
                     raise
+                if self.is_stopped:
+                    what = f"{publisher.where}: there is no room, and the dataflow is being stopped"
+                    raise SentAfterStopError(what) from None
             self.look(_LOOK_SLICE_NS)
 
     def ask(
@@ -223,7 +230,7 @@ class Calls:
         until_ns = time.monotonic_ns() + for_ns
         try:
             with self.turn_until(until_ns):
-                while not self.session.inbox.was_told_to_stop:
+                while not self.is_stopped:
                     self.pump(until_ns)
         except TimeoutError:
             pass  # nothing more is there
@@ -242,12 +249,15 @@ class Calls:
         """
         inputs = self._ports.keys()
         inbox = self.session.inbox
+        before = inbox.was_told_to_stop, inbox.has_ended
         inbox.narrow(inputs if len(self.kept) < _MAX_KEPT else inputs - self._requests)
         try:
             event = self.session.wait_intact(deadline_ns)
         finally:
             inbox.widen()
         if event is None:
+            # The loop has not been told yet: until then the node may send.
+            inbox.was_told_to_stop, inbox.has_ended = before
             self._give_up()
         else:
             self.kept += self._sort(event)
@@ -287,6 +297,10 @@ class Calls:
         """
         end = self._clients.get(name)
         if end is None or end.kind is not kind:
+            if end is not None:
+                how = "call" if end.kind is ServiceKind.CALL else "send_goal"
+                what = f"{self.where}: {name!r} is a {end.kind.value}: use node.{how}"
+                raise UnknownServiceError(what)
             names = [one.name for one in self._clients.values() if one.kind is kind]
             raise self._unknown("calls no", name, names)
         return end
@@ -307,7 +321,7 @@ class Calls:
         Raises:
             ServerGone: the dataflow is being stopped.
         """
-        if self.session.inbox.was_told_to_stop:
+        if self.is_stopped:
             raise ServerGone(f"{self.where}: {name!r}: the dataflow is being stopped")
 
     def _is_gone(self, end: CallConfig) -> ServerGone:
@@ -444,7 +458,8 @@ class Calls:
                 pending.fail(error)
 
     def _give_up(self) -> None:
-        """Let those that wait know that the node gets no more events."""
+        """Let those that wait know that the dataflow is being stopped."""
+        self.is_stopped = True
         for pending in list(self._pending.values()):
             if not pending.done.is_set():
                 what = f"{self.where}: {pending.name!r}: the dataflow is being stopped"
@@ -458,17 +473,6 @@ class Calls:
             what = f"{self.where}: this request of node {event.client!r} was answered before"
             raise NotARequestError(what)
         return event
-
-    @contextmanager
-    def answering(self, request: Event) -> Iterator[None]:
-        """Let what is sent inherit from a request, whatever came in between."""
-        origins = self.session.origins
-        before = origins.cause
-        origins.cause = request.origin_ns, request.metadata_json, ""
-        try:
-            yield
-        finally:
-            origins.cause = before
 
     @contextmanager
     def turn_until(self, deadline_ns: int | None) -> Iterator[None]:

@@ -153,9 +153,15 @@ class Goals:
     ) -> Feedback | Result | None:
         """Wait for what comes next of one goal."""
         calls = self._calls
-        calls.begin_waiting(goal.id, calls.client(goal.name, ServiceKind.GOAL))
+        end = calls.client(goal.name, ServiceKind.GOAL)
+        calls.begin_waiting(goal.id, end)
         try:
             return self._wait_for(goal, has_told, deadline_ns)
+        except TimeoutError:
+            what = (
+                f"{self._where}: nothing of goal {goal.name!r} came in time from node {end.peer!r}"
+            )
+            raise TimeoutError(what) from None
         finally:
             calls.end_waiting(goal.id)
 
@@ -188,7 +194,7 @@ class Goals:
             GOAL_ID: request.goal_id,
             _PROGRESS: [self._began_ns, self._sent[port] + 1],
         }
-        with self._calls.answering(request):
+        with self._calls.session.origins.answering(request):
             self._calls.send(port, value, given, None)
         self._sent[port] += 1
 
@@ -206,7 +212,7 @@ class Goals:
             GOAL_STATUS: status,
             _PROGRESS: [self._began_ns, count],
         }
-        with self._calls.answering(request):
+        with self._calls.session.origins.answering(request):
             port = f"{request.service}.result/{request.client}"
             self._calls.send(port, value, given, None)
         request.is_finished = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -52,6 +53,8 @@ class Node(CallMethods):
             session.publishers,
             session.origins,
         )
+        clock = session.ports.clock
+        self._now = time.monotonic_ns if clock is None else clock.now_ns
         self._has_heartbeat = session.config.heartbeat_ns is not None
         self._has_started = False
 
@@ -122,6 +125,14 @@ class Node(CallMethods):
         """Return the present values of all parameters of this node by their names."""
         values = self._inbox.parameters.of(self._session.config.node)
         return {name: copy_of(value) for name, value in values.items()}
+
+    def now(self) -> int:
+        """Return the time in nanoseconds: of the clock that `clock:` in the dataflow file names.
+
+        Then it is the newest sample of that output, in all nodes, and 0 before the first one.
+        Without `clock:` it is `time.monotonic_ns()`, as in `sent_ns` and `origin_ns` of an event.
+        """
+        return self._now()
 
     def is_stopped(self) -> bool:
         """Return whether the loop must end: the node is stopped or closed, or its inputs ended.

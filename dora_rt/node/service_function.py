@@ -16,7 +16,7 @@ ServiceFunction = Callable[[Request], Any]
 
 def answer_by(function: ServiceFunction, request: Request, calls: Calls) -> None:
     """Reply what a function returns; what it raises is logged, and refuses the request."""
-    with calls.answering(request):
+    with calls.session.origins.answering(request):
         try:
             value = function(request)
         except Exception as error:
@@ -33,7 +33,7 @@ def answer_by(function: ServiceFunction, request: Request, calls: Calls) -> None
 
 
 def _report(request: Request, error: Exception, calls: Calls) -> None:
-    if calls.session.inbox.was_told_to_stop:
+    if calls.is_stopped:
         return  # it had to break off
     # Here: the import leaves a function for the end of the process, and every node imports this.
     import logging

@@ -17,6 +17,7 @@ from dora_rt.descriptor.tree.model import (
 )
 from dora_rt.log_record import LogLevel
 from dora_rt.node_config import (
+    ClockConfig,
     EdgeConfig,
     InputConfig,
     LinkConfig,
@@ -103,6 +104,7 @@ class Edges:
         self._process_of = {
             node.id: number for number, (_, nodes) in enumerate(self.groups) for node in nodes
         }
+        self._clock = descriptor.clock
         for number, (_, nodes) in enumerate(self.groups):
             self._collect(number, nodes)
         for port in self._ports.values():
@@ -201,7 +203,7 @@ class Edges:
         for entry in owner.inputs:
             port_id = prefix + entry.id
             if isinstance(entry.source, TimerSource):
-                self.inputs[number].append(InputConfig(port_id, entry.source.period_ns))
+                self.inputs[number].append(self._timer(number, port_id, entry.source))
                 continue
             keeps_alive = reads_only_asides or not is_aside(entry)
             reader = _Reader(
@@ -211,6 +213,29 @@ class Edges:
                 self._log_readers.append((entry.source, reader))
             else:
                 self._readers[entry.source].append(reader)
+
+    def _timer(self, process: int, port_id: str, source: TimerSource) -> InputConfig:
+        clock = self._clock
+        # The process that makes the clock may do so by a timer, which would wait for itself.
+        is_real = source.is_real or clock is None or self._process_of[clock.node] == process
+        return InputConfig(port_id, source.period_ns, follows_clock=not is_real)
+
+    def clock(self, process: int) -> ClockConfig | None:
+        """Return what a process is told of the clock; None if the dataflow has none."""
+        clock = self._clock
+        if clock is None or self._process_of[clock.node] != process:
+            return None if clock is None else ClockConfig()
+        periods = {
+            number: tuple(
+                sorted(
+                    {entry.period_ns for entry in inputs if entry.follows_clock and entry.period_ns}
+                )
+            )
+            for number, inputs in enumerate(self.inputs)
+        }
+        return ClockConfig(
+            self.external[clock], tuple((number, one) for number, one in periods.items() if one)
+        )
 
     def _wire(self, port: _Port) -> None:
         readers = self._readers[port.source]
@@ -222,7 +247,8 @@ class Edges:
         across = [reader for reader in readers if reader not in beside]
         for reader in beside:
             self._link(port, reader)
-        if port.operator is None or across:
+        # The clock is set where samples leave their process.
+        if port.operator is None or across or port.source == self._clock:
             self._connect(port, across)
 
     def _connect_lines(self, source: OutputSource, process: int, *, are_records: bool) -> None:

@@ -74,6 +74,7 @@ class _Planner:
             self._description,
             edges.relay,
             self._network(),
+            None if self._descriptor.clock is None else str(self._descriptor.clock),
         )
 
     def _network(self) -> NetworkPlan | None:
@@ -115,6 +116,7 @@ class _Planner:
                 api=first.api,
                 sync=_sync(first.sync),
                 is_relay=number == edges.relay,
+                clock=None if number == edges.relay else edges.clock(number),
                 calls=tuple(
                     CallConfig(
                         end.name,

@@ -34,15 +34,18 @@ _ROUTE_OPTIONS = ("publish", "subscribe", "call", "serve", "call_action", "serve
 _DISTROS = ("humble", "iron", "jazzy", "kilted", "lyrical", "rolling")
 _EPILOG = f"""\
 A route is PORT=TOPIC:PACKAGE/TYPE and perhaps, behind commas: reliable or best_effort, latched,
-depth=N, arrow (messages as structs of Arrow), frame_id=NAME. Inputs are published, and outputs get
-what is subscribed to. Pictures, boxes, point clouds, poses, speeds, text and numbers are the arrays
-that the other nodes have; docs/ros2.md has the table. Other messages are structs of Arrow.
+depth=N, arrow or json (structs of Arrow, or JSON in bytes), timeout=SECONDS of a service, and
+frame_id=NAME. Inputs are published, and outputs get what is subscribed to. Pictures, boxes, point
+clouds, poses, speeds, text and numbers are the arrays that the other nodes have; docs/ros2.md has
+the table. Other messages are structs of Arrow.
 
 The robot runs rmw_zenoh (RMW_IMPLEMENTATION=rmw_zenoh_cpp) and its router (ros2 run rmw_zenoh_cpp
 rmw_zenohd); --start-router is one without ROS.
 
 examples:
   --publish image=/camera/image:sensor_msgs/Image
+  --call plan=/plan_path:nav_msgs/GetPlan,json
+  --parameters "detector webcam"        ros2 param list /detector
   --subscribe "speed=/cmd_vel:geometry_msgs/Twist map=/map:nav_msgs/OccupancyGrid,latched"
   --router tcp/192.168.1.20:7447        the robot's [default: {_ROUTER}]
 """

@@ -117,6 +117,14 @@ class CalledAction:
             self._send_goal(event)
         return True
 
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """End a goal that cannot be sent as aborted, with the reason."""
+        if event.id == self._action.name_of("goal"):
+            told = {GOAL_STATUS: "aborted", ERROR: why}
+            if isinstance(goal_id := event.metadata.get(GOAL_ID), str):
+                told[GOAL_ID] = goal_id
+            outlet.send(self._action.name_of("result"), Native(b""), told)
+
     def _send_goal(self, event: Event) -> None:
         action = self._action
         text = event.metadata.get(GOAL_ID)
@@ -252,6 +260,9 @@ class ServedAction:
             else:
                 self._finish(goal, event)
         return True
+
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Do nothing: nobody waits for an answer."""
 
     def was_fetched(self, goal_id: str) -> bool:
         """Whether somebody has the result of a goal, or the goal is forgotten."""

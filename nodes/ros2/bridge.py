@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dora_rt.errors import NodeClosedError
+from dora_rt.errors import DoraRtError, NodeClosedError
+from dora_rt.event import CLOCK_KEY
 
 from ..next_event import next_event
 from ..odd_samples import OddSamples
@@ -109,6 +110,9 @@ class Exchange(Protocol):
             ValueMismatchError: it cannot be made a message.
             CdrError: it does not fit into the message.
         """
+
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Answer a sample that could not be taken, if it is one that waits for an answer."""
 
 
 class Outlet:
@@ -216,10 +220,18 @@ class Bridge:
             return
         try:
             self.sent += exchange.take(event)
-        except NoConnectionError:
+        except NoConnectionError as error:
             self.unsent += 1
+            self._refuse(exchange, event, error)
         except (ValueMismatchError, CdrError) as error:
             self._odd_inputs.add(event.id, error)
+            self._refuse(exchange, event, error)
+
+    def _refuse(self, exchange: Exchange, event: Event, why: DoraRtError) -> None:
+        try:
+            exchange.refuse(event, self._outlet, str(why))
+        except NodeClosedError:
+            logger.debug("told to stop while sending")
 
     def summary(self) -> list[str]:
         """Return what was exchanged and what was left out, in words."""
@@ -306,10 +318,13 @@ def run(node: NodeLike, bridges: Sequence[Bridge]) -> None:
 
 
 def header_of(event: Event, frame_id: str | None) -> Values:
-    """Return the header of what a sample becomes: the moment of its capture, and its frame."""
+    """Return the header of what a sample becomes: the moment of its capture, and its frame.
+
+    In a dataflow with a clock the moment is one of that clock.
+    """
     metadata = event.metadata
     frame = frame_id or metadata.get("frame_id")
-    stamp_ns = metadata.get(STAMP_NS)
+    stamp_ns = metadata.get(STAMP_NS, metadata.get(CLOCK_KEY))
     if not isinstance(stamp_ns, int):
         stamp_ns = time.time_ns() - (time.monotonic_ns() - event.origin_ns)
     return {

@@ -163,6 +163,9 @@ class ParameterServices:
         """Take nothing: it has no input."""
         return False
 
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Do nothing: it has no input."""
+
     def look(self) -> None:
         """Tell of what has changed since the last look, if somebody listens.
 

@@ -75,6 +75,9 @@ class Publication:
                 publisher.publish(message)
         return True
 
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Do nothing: nobody waits for an answer."""
+
 
 class Subscription:
     """Send the messages of a topic."""
@@ -103,3 +106,6 @@ class Subscription:
     def take(self, event: Event) -> bool:
         """Take nothing: it has no input."""
         return False
+
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Do nothing: it has no input."""

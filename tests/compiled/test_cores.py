@@ -7,11 +7,13 @@ import gc
 import math
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,27 @@ def test_cores_that_were_built_from_other_sources_are_left_out():
     said = python(code)
 
     assert said == "pure Python: it was built from other sources; install dora_rt again"
+
+
+@pytest.mark.usefixtures("starts_programs")
+def test_cores_that_are_there_and_cannot_be_loaded_are_left_out_with_the_reason(tmp_path: Path):
+    folder = tmp_path / "compiled"
+    folder.mkdir()
+    shutil.copy(compiled.__file__, folder)
+    code = (
+        f"import dora_rt; dora_rt.__path__.insert(0, {str(tmp_path)!r}); "
+        "import dora_rt.compiled as found; print(found.describe_code())"
+    )
+    assert python(code) == "pure Python: not built; that takes gcc and python3-dev"
+    (folder / f"_cores{EXTENSION_SUFFIXES[0]}").write_bytes(b"no library")
+
+    said = python(code)
+
+    assert said.startswith("pure Python: "), said
+    assert "not built" not in said
+    assert (
+        str(folder) in said
+    )  # of the dynamic linker: "invalid ELF header", "GLIBC_2.34 not found"
 
 
 @pytest.mark.usefixtures("starts_programs")

@@ -106,3 +106,14 @@ def test_operators_neither_serve_nor_call():
 
     with pytest.raises(DescriptorError, match="'serves' of node 'a' has no meaning beside"):
         parse_descriptor(text, "flow.yml")
+
+
+def test_call_to_a_node_that_is_not_enabled_is_left_out():
+    flow = parse(
+        "id: a, calls: {plan: map/plan, go: wheels/go}",
+        "id: map, serves: [plan], enabled: false",
+        "id: wheels, serves: {go: goal}",
+    )
+
+    assert ports(flow.nodes[0])[1] == ["go.goal", "go.cancel"]
+    assert flow.notes == ("flow.yml:2:33: call 'a/plan' is left out: node 'map' is not enabled",)

@@ -325,3 +325,49 @@ def test_all_nodes_run_here_without_a_machine(isolated: IsolatedFlow) -> None:
     assert code == 0, out
     assert "moved 50" in out
     assert "dora.network" not in out
+
+
+def test_the_clock_of_one_machine_is_that_of_the_others(isolated: IsolatedFlow) -> None:
+    isolated.write(
+        "flow.yml",
+        f"""
+        clock: simulator/clock
+        machines:
+          robot: {{listen: "127.0.0.1:{free_port()}"}}
+          laptop: {{}}
+        nodes:
+          - {{id: simulator, machine: robot, path: simulator.py, outputs: [clock],
+             inputs: {{done: follower/done}}}}
+          - {{id: follower, machine: laptop, path: follower.py, outputs: [done],
+             inputs: {{tick: dora/timer/millis/100}}}}
+        """,
+    )
+    isolated.write(
+        "simulator.py",
+        """
+        import numpy as np
+        from dora_rt import Node
+        node = Node()
+        for millis in (0, 100, 450, 20):
+            node.send_output("clock", np.int64(millis * 1_000_000))
+            node.next()
+        node.stop_dataflow()
+        """,
+    )
+    isolated.write(
+        "follower.py",
+        """
+        from dora_rt import Node
+        node = Node()
+        for event in node:
+            print(event.id, event.seq, node.now() // 1_000_000, flush=True)
+            node.send_output("done", b"")
+        """,
+    )
+
+    robot, laptop = begin(isolated, "robot"), begin(isolated, "laptop")
+    (robot_status, robot_out), (laptop_status, laptop_out) = end(robot), end(laptop)
+
+    assert (robot_status, laptop_status) == (0, 0), robot_out + laptop_out
+    lines = [line for line in laptop_out.splitlines() if "follower" in line and "tick" in line]
+    assert [line.partition("tick ")[2] for line in lines] == ["0 0", "1 100", "4 450", "5 20"]

@@ -58,7 +58,7 @@ class Life:
         self.config = SimpleNamespace(node=name, calls=network.ends[name], restart_count=number)
         self.origins = Origins()
         self.inbox = self
-        self.was_told_to_stop = False
+        self.was_told_to_stop = self.has_ended = False
         self.narrowed: Collection[str] | None = None
         self.calls = Calls(self)  # type: ignore[arg-type]
 

@@ -36,8 +36,10 @@ def expand_modules(
     writer = _Writer(folder, problems)
     items: list[YamlValue] = [one for one in nodes.items if not isinstance(one, YamlMapping)]
     items += writer.nodes(level, None, {})
+    clock = writer.source(root.get("clock"), level)
     # Other problems may follow from those of a module.
     problems.raise_if_any()
+    root = root if clock is None else root.with_entry("clock", clock)
     return root.with_entry("nodes", YamlSequence(tuple(items), nodes.place)), tuple(writer.builds)
 
 
@@ -88,6 +90,10 @@ class _Writer:
             if module is not None:
                 nodes += self._module(module, node, around)
         return nodes
+
+    def source(self, value: YamlValue | None, level: Level) -> YamlValue | None:
+        """Return a source that no input reads as the whole dataflow has it; None: there is none."""
+        return None if value is None else self._resolve(value, level, None)
 
     def _module(
         self, module: Module, node: YamlMapping, around: Mapping[str, str]

@@ -41,7 +41,7 @@ _OF_THE_NODE = ("parameters", "enabled", "machine", *_DEPLOYMENT)
 
 ROOT = Vocabulary(
     keys=(
-        *("nodes", "machines", "machine", "env", "arguments"),
+        *("nodes", "machines", "machine", "env", "arguments", "clock"),
         *("strict_types", "type_rules", "version"),
     ),
     synonyms=_DEPLOYMENT,
@@ -58,7 +58,10 @@ ROOT = Vocabulary(
     refused={
         "module": "this file is a module; name it in a dataflow, as 'module: file.yml' of a node",
     },
-    misnomers={"node": "nodes", "args": "arguments", "params": "arguments"},
+    misnomers={
+        **{"node": "nodes", "args": "arguments", "params": "arguments"},
+        **dict.fromkeys(("time", "sim_time", "use_sim_time"), "clock"),
+    },
 )
 
 _NODE_NOTED = {

@@ -105,9 +105,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class TimerSource:
-    """`dora/timer/...`: ticks that the receiving node makes itself."""
+    """`dora/timer/...`: ticks that the receiving node makes itself.
+
+    `is_real` tells that it does not follow the clock of the dataflow.
+    """
 
     period_ns: int
+    is_real: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,14 @@ class CallRole(Enum):
 
     REQUEST = "request"
     ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSource:
+    """`clock:`, and where it is written."""
+
+    source: OutputSource
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +385,8 @@ class Descriptor:
     builds: tuple[Build, ...] = ()
     machines: Machines | None = None
     """None: all of it runs on the machine that it is started on."""
+    clock: OutputSource | None = None
+    """The output that `node.now()` and timers follow; None: they follow real time."""
 
     def latched_outputs(self) -> set[OutputSource]:
         """Return the outputs of which a reader that comes later gets the newest sample."""

@@ -328,7 +328,9 @@ class Supervisor:
         elif told.kind is Kind.READS_EVENTS:
             process.reads_events = True
         elif told.kind is Kind.SENT_AFTER_STOP:
-            process.sent_after_stop = True
+            process.excuse = "it sent after the stop"
+        elif told.kind is Kind.CALLED_AT_STOP:
+            process.excuse = "it waited for an answer"
         elif told.kind is Kind.LINK and told.link is not None:
             run.totals.add_link(told.link)
         elif not run.is_stopping:

@@ -12,9 +12,10 @@ from dora_rt.errors import NodeClosedError
 from dora_rt.event import Change, Event, InputClosed, InputRecovered, SourceRestarted
 from dora_rt.node_config import InputConfig, NodeConfig
 from dora_rt.transport.board import Board
+from dora_rt.transport.clock import Clock
 from dora_rt.transport.input.parameter_values import ParameterValues
 from dora_rt.transport.input.subscriber import Subscriber
-from dora_rt.transport.input.timers import InputTimeout, Timer
+from dora_rt.transport.input.timers import ClockTimer, InputTimeout, Timer
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.doorbell import Doorbell
@@ -35,8 +36,8 @@ _Wide = tuple[list[Any], list[Timer], dict[str, InputTimeout], bool]
 class Inbox(InboxCore):
     """All inputs of one node. Threads may take turns in waiting, and close it meanwhile."""
 
-    def __init__(self, config: NodeConfig, board: Board) -> None:
-        """Attach to what the launcher made."""
+    def __init__(self, config: NodeConfig, board: Board, clock: Clock | None = None) -> None:
+        """Attach to what the launcher made; `clock` is that of the dataflow, if it has one."""
         self.was_told_to_stop = False
         self.has_ended = False
         self._config = config
@@ -51,8 +52,10 @@ class Inbox(InboxCore):
         self._start_ns = 0  # as soon as it is known
         self._spin = Spin(config.spin_ns)
         self._doorbell = Doorbell(object_names.doorbell(config.run, config.number), self._spin)
-        self._ports = [_attach(config, entry, board) for entry in config.inputs]
+        self._ports = [_attach(config, entry, board, clock) for entry in config.inputs]
         self._timers = [port for port in self._ports if isinstance(port, Timer)]
+        # The process that sets the clock rings for these.
+        self._clock_timers = [port for port in self._ports if isinstance(port, ClockTimer)]
         # Samples that a node sends to itself do not keep it alive.
         self._countable = {
             entry.id
@@ -88,13 +91,13 @@ class Inbox(InboxCore):
         self._is_closed = False
         self._is_woken = False
         # True if the next loop must check `_is_closed`, `_is_woken`, the heartbeat or what of the
-        # parameters the program was not told yet.
-        self._has_pending_calls = self._pulse is not None
+        # parameters the program was not told yet; and always, if only Python knows the timers.
+        self._has_pending_calls = self._pulse is not None or bool(self._clock_timers)
 
     @property
     def is_empty(self) -> bool:
         """Whether no sample and no tick of a timer can come any more."""
-        return not self._open and not self._timers
+        return not self._open and not self._timers and not self._clock_timers
 
     def wait(self, deadline_ns: int | None) -> Event | Change | None:
         """Return the next event; None at the end.
@@ -222,6 +225,7 @@ class Inbox(InboxCore):
         self._timeouts.pop(input_id, None)
         self._ports = [port for port in self._ports if port.input_id != input_id]
         self._timers = [timer for timer in self._timers if timer.input_id != input_id]
+        self._clock_timers = [one for one in self._clock_timers if one.input_id != input_id]
 
     def close(self) -> None:
         """Take no more from any input; a thread that waits gets a NodeClosedError."""
@@ -294,7 +298,9 @@ class Inbox(InboxCore):
 
     def _answer_calls(self) -> None:
         # Before the looks, so that no call that comes between two of them is forgotten.
-        self._has_pending_calls = self._pulse is not None or self.parameters.has_untold
+        self._has_pending_calls = (
+            self._pulse is not None or self.parameters.has_untold or bool(self._clock_timers)
+        )
         if self._is_closed:
             self._has_pending_calls = True
             raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
@@ -406,7 +412,7 @@ class Inbox(InboxCore):
         # Timers do not keep a finished node alive; a node of only timers is a source, and goes on.
         if self._open or not self.ends_by_itself:
             return False
-        return self._has_sources or not self._timers
+        return self._has_sources or not (self._timers or self._clock_timers)
 
     def _timed_out(self) -> TimeoutError:
         return TimeoutError(f"node {self._config.node!r}: no input came in time")
@@ -420,7 +426,11 @@ def _attach_pulse(config: NodeConfig) -> memoryview | None:
     )
 
 
-def _attach(config: NodeConfig, entry: InputConfig, board: Board) -> Subscriber | Timer:
+def _attach(
+    config: NodeConfig, entry: InputConfig, board: Board, clock: Clock | None
+) -> Subscriber | Timer | ClockTimer:
     if entry.period_ns is not None:
+        if clock is not None and entry.follows_clock:
+            return ClockTimer(entry.id, entry.period_ns, clock)
         return Timer(entry.id, entry.period_ns)
     return Subscriber(config, entry, board)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import operator
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 from dora_rt.compiled import IS_COMPILED, _cores, prefer_compiled_function
 from dora_rt.errors import UnsupportedValueError
-from dora_rt.event import TELEMETRY_KEY, telemetry_context
+from dora_rt.event import TELEMETRY_KEY, Event, telemetry_context
 from dora_rt.transport.values.sendable import encode_metadata
 
 # A camera may stamp a picture with the end of its exposure.
@@ -107,6 +109,16 @@ class Origins(threading.local):
     """
 
     cause: tuple[int, bytes, str] = (0, b"", "")
+
+    @contextmanager
+    def answering(self, event: Event) -> Iterator[None]:
+        """Let what is sent in this block inherit from an event, whatever came in between."""
+        before = self.cause
+        self.cause = event.origin_ns, event.metadata_json, ""
+        try:
+            yield
+        finally:
+            self.cause = before
 
     def inherit(
         self, metadata: dict[str, Any] | None, captured_ns: int | None
