@@ -58,7 +58,7 @@ HOT_PATH_TESTS := tests/protocol tests/data_plane tests/compiled tests/fault/tes
 test: $(VENV)/.installed-test
 	@# Beside each other, and before all others: the linters leave a core idle.
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-pure
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Where there is compiled code, what stands on the hot path has to pass without it, too.
 test-pure: $(VENV)/.installed-test

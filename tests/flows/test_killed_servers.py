@@ -6,7 +6,7 @@ import pytest
 
 from tests.harness.flow import Flow
 
-pytestmark = [pytest.mark.programs, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.programs, pytest.mark.slow, pytest.mark.timeout(300)]
 
 LIVES = 40
 STEP = 47
