@@ -337,7 +337,7 @@ def test_messages_are_events_of_a_node_that_waits_for_its_inputs(flow: Flow):
     assert {"back", "count"} <= set(done.lines("sink"))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_programs_meet_by_an_installed_rclpy(flow: Flow):
     python = python_with(
         *("rclpy", "std_srvs.srv", "geometry_msgs.msg", "pyarrow"),

@@ -460,7 +460,7 @@ def test_doras_own_stack_sets_a_parameter(
 
 
 @pytest.mark.programs
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_program_for_rclpy_lists_and_sets_parameters(flow: Flow):
     python = python_with(*("rclpy", "rcl_interfaces.msg", "dora_rt.nodes.ros2", "cv2", "posix_ipc"))
     robot = Path(__file__).with_name("parameters_of_rclpy.py")
