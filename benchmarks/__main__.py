@@ -25,6 +25,7 @@ BENCHMARKS = (
     "main_job",
     "hot_path",
     "links",
+    "gateway",
 )
 
 _DESCRIPTION = """\

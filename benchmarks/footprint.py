@@ -18,7 +18,7 @@ from benchmarks.chain import make_dataflow
 from benchmarks.contenders import DORA_RS, DORA_RT, DORA_RT_SPINNING
 from benchmarks.contenders.dora_client import dora_command
 from benchmarks.contenders.dora_rt import launch_command, node_keys
-from benchmarks.processes import JobError, check, cpu_ns, descendants, running
+from benchmarks.processes import JobError, check, cpu_ns, descendants, memory_mb, running
 from benchmarks.session import Session, private_folder
 from benchmarks.tables import Table
 from benchmarks.timing import Row, over_rounds
@@ -96,16 +96,9 @@ def _look(folder: Path, seconds: float) -> Row:
     passed = time.monotonic_ns() - began
     used = sum(cpu_ns(pid) - before[pid] for pid in everyone)
     return {
-        "node_pss_mb": median(_memory_mb(pid, "Pss:") for pid in nodes),
-        "node_rss_mb": median(_memory_mb(pid, "Rss:") for pid in nodes),
+        "node_pss_mb": median(memory_mb(pid, "Pss:") for pid in nodes),
+        "node_rss_mb": median(memory_mb(pid, "Rss:") for pid in nodes),
         "threads": median(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in nodes),
-        "rest_pss_mb": sum(_memory_mb(pid, "Pss:") for pid in set(everyone) - set(nodes)),
+        "rest_pss_mb": sum(memory_mb(pid, "Pss:") for pid in set(everyone) - set(nodes)),
         "cpu_percent": 100 * used / passed,
     }
-
-
-def _memory_mb(pid: int, key: str) -> float:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) * 1024 / 1e6
-    return 0.0
