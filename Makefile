@@ -38,7 +38,7 @@ help:
 	@echo "make soak   the endurance tests at full length, about twenty minutes; the oldest dependencies"
 	@echo "make prove  explore schedules of the data plane for an hour, then do make prove-model"
 	@echo "make prove-model  check the model of the ring in all its states, about 20 minutes (spin, gcc)"
-	@echo "make bench  measure it beside other ways to move a frame, about 12 minutes"
+	@echo "make bench  measure it beside other ways to move a frame, about 20 minutes"
 	@echo "make wheel  build dist/*.whl: pure Python, for any machine"
 	@echo "make wheels and those with the compiled hot path, for the Pythons at hand (gcc)"
 	@echo "make bench-gpu  measure detection on a GPU of NVIDIA, as one CUDA graph and without"
@@ -75,6 +75,7 @@ soak: $(VENV)/.installed-test
 	SOAK=1 $(BIN)/python -m pytest -rP --timeout 3600 tests/fault/test_endurance.py \
 		tests/flows/test_stress.py tests/fault/test_growth.py tests/fault/test_many_restarts.py \
 		tests/dora/test_hub_programs.py tests/flows/test_boxes_on_pictures.py \
+		tests/fault/test_fuzz.py tests/nodes/test_scene_model.py \
 		tests/nodes/test_ros2_cdr.py tests/network/test_protocol.py tests/network/test_kills.py \
 		tests/network/test_links.py tests/network/test_many_machines.py
 	$(BIN)/python -m tests.oldest

@@ -17,6 +17,14 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # before setuptools 70.1, to which pip then adds it
+    try:
+        from wheel.bdist_wheel import bdist_wheel
+    except ImportError:
+        bdist_wheel = None
+
 HERE = Path(__file__).parent
 SOURCE = "dora_rt/compiled/_cores.pyx"
 _LEFT_OUT = "dora_rt: the compiled hot path is left out, and all works in pure Python: {}"
@@ -57,8 +65,22 @@ class OptionalBuild(build_ext):
             super().copy_extensions_to_source()
 
     def _leave_out(self, error: BaseException) -> None:
+        self.distribution.is_left_out = True
         reason = str(error).strip().splitlines() or [type(error).__name__]
         sys.stderr.write(_LEFT_OUT.format(reason[-1][:160]) + "\n")
+
+
+if bdist_wheel is not None:
+
+    class HonestWheel(bdist_wheel):
+        """Is for any machine if nothing was compiled: installers look at its name alone."""
+
+        def get_tag(self) -> tuple[str, str, str]:
+            """Return Python, interface and platform that it is for; the last step asks for it."""
+            if getattr(self.distribution, "is_left_out", False):
+                self.root_is_pure = True
+            tag: tuple[str, str, str] = super().get_tag()
+            return tag
 
 
 def find_extensions() -> list[Extension]:
@@ -110,7 +132,10 @@ if __name__ == "__main__":
         long_description=index_page(readme, home_of(setup_cfg)),
         long_description_content_type="text/markdown",
         ext_modules=extensions,
-        cmdclass={"build_ext": OptionalBuild},
+        cmdclass={
+            "build_ext": OptionalBuild,
+            **({} if bdist_wheel is None else {"bdist_wheel": HonestWheel}),
+        },
         # Not in pyproject.toml, so that who compiles nothing need not fetch them.
         setup_requires=["cython>=3", "numpy>=2"] if extensions else [],
     )

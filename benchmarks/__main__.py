@@ -22,10 +22,12 @@ BENCHMARKS = (
     "slow_reader",
     "startup",
     "footprint",
+    "imports",
     "main_job",
     "hot_path",
     "links",
     "gateway",
+    "ros2",
 )
 
 _DESCRIPTION = """\

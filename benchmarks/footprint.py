@@ -18,7 +18,8 @@ from benchmarks.chain import make_dataflow
 from benchmarks.contenders import DORA_RS, DORA_RT, DORA_RT_SPINNING
 from benchmarks.contenders.dora_client import dora_command
 from benchmarks.contenders.dora_rt import launch_command, node_keys
-from benchmarks.processes import JobError, check, cpu_ns, descendants, memory_mb, running
+from benchmarks.memory import memory_mb
+from benchmarks.processes import JobError, check, cpu_ns, descendants, running
 from benchmarks.session import Session, private_folder
 from benchmarks.tables import Table
 from benchmarks.timing import Row, over_rounds

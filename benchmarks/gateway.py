@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import DORA_RT
+from benchmarks.memory import memory_mb
 from benchmarks.processes import (
     JobError,
     check,
     cpu_ns,
     descendants,
-    memory_mb,
     running,
 )
 from benchmarks.session import Session, private_folder

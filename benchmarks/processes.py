@@ -123,14 +123,6 @@ def cpu_ns(pid: int) -> int:
     return total
 
 
-def memory_mb(pid: int, key: str) -> float:
-    """Give what `smaps_rollup` says of a process, such as `Pss:`; 0 if it does not say that."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) * 1024 / 1e6
-    return 0.0
-
-
 def _parent(pid: int) -> int | None:
     """Give the parent's number; None if the process is gone. Reaps it if it is our dead child."""
     try:

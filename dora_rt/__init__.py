@@ -11,15 +11,20 @@ if TYPE_CHECKING:
     from dora_rt.event import (
         DoraStatus,
         Event,
+        Feedback,
+        GoalRequest,
         InputClosed,
         InputRecovered,
         MatchedEvents,
         ParameterChanged,
+        Request,
+        Result,
         SourceRestarted,
     )
     from dora_rt.interface import NodeLike
     from dora_rt.live.attach import Watch, attach
     from dora_rt.live.run import run
+    from dora_rt.node.goals import Goal
     from dora_rt.node.node import Node
     from dora_rt.report import EdgeReport, Ending, ProcessReport, Report, TraceReport, Usage
     from dora_rt.transport.output.loan import Loan
@@ -31,6 +36,9 @@ _HOMES = {
     "EdgeReport": "report",
     "Ending": "report",
     "Event": "event",
+    "Feedback": "event",
+    "Goal": "node.goals",
+    "GoalRequest": "event",
     "InputClosed": "event",
     "InputRecovered": "event",
     "Loan": "transport.output.loan",
@@ -40,6 +48,8 @@ _HOMES = {
     "ParameterChanged": "event",
     "ProcessReport": "report",
     "Report": "report",
+    "Request": "event",
+    "Result": "event",
     "SourceRestarted": "event",
     "TraceReport": "report",
     "Usage": "report",
@@ -52,6 +62,9 @@ __all__ = [
     "EdgeReport",
     "Ending",
     "Event",
+    "Feedback",
+    "Goal",
+    "GoalRequest",
     "InputClosed",
     "InputRecovered",
     "Loan",
@@ -61,6 +74,8 @@ __all__ = [
     "ParameterChanged",
     "ProcessReport",
     "Report",
+    "Request",
+    "Result",
     "SourceRestarted",
     "TraceReport",
     "Usage",

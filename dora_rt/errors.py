@@ -86,6 +86,39 @@ class TransformError(DoraRtError, ValueError):
     """
 
 
+class UnknownServiceError(DoraRtError, KeyError):
+    """A node called what its dataflow file does not name in `calls:`, or serves no such thing.
+
+    Correct the name, or add it to `calls:` or `serves:`; the message lists what is there.
+    """
+
+    def __str__(self) -> str:
+        # As above: a sentence, and not its repr.
+        return RuntimeError.__str__(self)
+
+
+class ServerGone(DoraRtError):  # noqa: N818
+    """The node that was called has ended, or the dataflow is being stopped: no answer will come.
+
+    Whether the request was carried out is not known.
+    """
+
+
+class ServerRestarted(DoraRtError):  # noqa: N818
+    """The node that was called was started again before its answer came; ask again.
+
+    Whether the request was carried out is not known, and it may still be.
+    """
+
+
+class CallRefused(DoraRtError):  # noqa: N818
+    """The node that was called has refused the request, or failed; the message says why."""
+
+
+class NotARequestError(DoraRtError, ValueError):
+    """`reply`, `finish` or the like got an event that asks for nothing, or was answered before."""
+
+
 class UnsupportedValueError(DoraRtError, TypeError):
     """The value, its metadata or its `captured_ns` are of a type that cannot be sent.
 

@@ -12,9 +12,16 @@ from dora_rt.errors import CorruptSampleError
 from dora_rt.metadata import has_times, with_times
 
 TELEMETRY_KEY = "open_telemetry_context"
+CLOCK_KEY = "clock_ns"
+"""In the metadata, if the dataflow has a clock: its time when the origin was captured."""
+STAMP_KEY = "stamp_ns"
+"""In the metadata of what comes from a system with stamps, as ROS: when it was captured there."""
+# dora's words for what belongs to which request or goal.
+REQUEST_ID, GOAL_ID, GOAL_STATUS = "request_id", "goal_id", "goal_status"
 _DECODER = json.JSONDecoder()
 _TIME_DECODER = json.JSONDecoder(object_hook=with_times)
 _ENCODED_TELEMETRY_KEY = TELEMETRY_KEY.encode()
+_ENCODED_CLOCK_KEY = f'"{CLOCK_KEY}"'.encode()
 
 
 class DoraStatus(Enum):
@@ -47,6 +54,8 @@ class Event(EventCore):
         origin_ns: when the sample at the start of the chain was captured, by the same clock.
         metadata_json: the metadata as they came: JSON in UTF-8, or nothing.
         copied: whether `value` is a private copy, because more samples were held than `max_held`.
+        latched: whether it was sent before this reader was there: the newest sample of a latched
+            output, which comes first, as a private copy.
     """
 
     __slots__ = slots(
@@ -54,6 +63,7 @@ class Event(EventCore):
         "copied",
         "dropped",
         "id",
+        "latched",
         "metadata_json",
         "origin_ns",
         "sent_ns",
@@ -71,6 +81,7 @@ class Event(EventCore):
         sent_ns: int = 0,
         origin_ns: int = 0,
         copied: bool = False,
+        latched: bool = False,
     ) -> None:
         self.id = input_id
         self.value = value
@@ -79,6 +90,7 @@ class Event(EventCore):
         self.sent_ns = sent_ns
         self.origin_ns = origin_ns
         self.copied = copied
+        self.latched = latched
         self.metadata_json = metadata_json
         self._metadata: dict[str, Any] | None = None
 
@@ -164,6 +176,93 @@ class MatchedEvents(Event):
         return f"MatchedEvents({names}, seq={self.seq}, unmatched={self.dropped})"
 
 
+class Request(Event):
+    """What a client of this node asks; `node.reply` answers it.
+
+    Attributes:
+        service: the name in `serves:` of this node.
+        client: the id of the node that asks.
+        request_id: the number by which it knows the answer; empty if it gave none.
+        is_answered: whether it was answered or refused.
+    """
+
+    __slots__ = ("client", "is_answered", "request_id", "service")
+
+    def __init__(self, event: Event, service: str, client: str) -> None:
+        _copy_into(self, event)
+        self.service = service
+        self.client = client
+        self.request_id = str(event.metadata.get(REQUEST_ID, ""))
+        self.is_answered = False
+
+
+class GoalRequest(Event):
+    """A goal that a client gives this node; `node.finish` ends it.
+
+    Attributes:
+        service: the name in `serves:` of this node.
+        client: the id of the node whose goal it is.
+        goal_id: its number.
+        is_finished: whether it has its result.
+        wants_cancel: whether the client gave it up, or has ended; `node.is_cancelled` looks anew.
+    """
+
+    __slots__ = ("client", "goal_id", "is_finished", "service", "wants_cancel")
+
+    def __init__(self, event: Event, service: str, client: str) -> None:
+        _copy_into(self, event)
+        self.service = service
+        self.client = client
+        self.goal_id = str(event.metadata.get(GOAL_ID, ""))
+        self.is_finished = self.wants_cancel = False
+
+
+class Feedback(Event):
+    """Progress of a goal of this node.
+
+    Attributes:
+        goal: what `node.send_goal` returned.
+    """
+
+    __slots__ = ("goal",)
+
+    def __init__(self, event: Event, goal: Any) -> None:
+        _copy_into(self, event)
+        self.goal = goal
+
+
+class Result(Event):
+    """The end of a goal of this node.
+
+    Attributes:
+        goal: what `node.send_goal` returned.
+        status: "succeeded", "aborted" or "canceled". A server that ends aborts its goals: their
+            value is `b""`.
+    """
+
+    __slots__ = ("goal", "status")
+
+    def __init__(self, event: Event, goal: Any) -> None:
+        _copy_into(self, event)
+        self.goal = goal
+        self.status = str(event.metadata.get(GOAL_STATUS, "aborted"))
+
+
+def _copy_into(made: Event, event: Event) -> None:
+    Event.__init__(
+        made,
+        event.id,
+        event.value,
+        event.metadata_json,
+        seq=event.seq,
+        dropped=event.dropped,
+        sent_ns=event.sent_ns,
+        origin_ns=event.origin_ns,
+        copied=event.copied,
+        latched=event.latched,
+    )
+
+
 def telemetry_context(metadata_json: bytes) -> str:
     """Find the `open_telemetry_context` in undecoded metadata; empty if there is none."""
     # Most samples have none: do not decode them only to learn that.
@@ -174,6 +273,22 @@ def telemetry_context(metadata_json: bytes) -> str:
     except CorruptSampleError:
         return ""
     return context if isinstance(context, str) else ""
+
+
+def clock_of(metadata_json: bytes) -> int | None:
+    """Find the `clock_ns` in undecoded metadata; None if there is none."""
+    if _ENCODED_CLOCK_KEY not in metadata_json:
+        return None
+    try:
+        clock_ns = decode_metadata(metadata_json).get(CLOCK_KEY)
+    except CorruptSampleError:
+        return None
+    return clock_ns if type(clock_ns) is int else None
+
+
+def encode_clock(clock_ns: int) -> bytes:
+    """Return metadata with a time of the clock and nothing else, as they travel."""
+    return f'{{"{CLOCK_KEY}":{clock_ns}}}'.encode()
 
 
 def decode_metadata(metadata_json: bytes) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Times of day: in metadata, where they travel as JSON, and of samples, which have a clock."""
+"""What metadata are made of: times of day, as they travel, and ids of requests and goals."""
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import datetime, timezone
 from typing import Any
@@ -30,3 +31,11 @@ def time_of_day(moment_ns: int) -> datetime:
     """Return the time of day, in UTC, of a `time.monotonic_ns()` of this machine."""
     since_1970_ns = time.time_ns() - (time.monotonic_ns() - moment_ns)
     return datetime.fromtimestamp(since_1970_ns / 1e9, timezone.utc)
+
+
+def new_id() -> str:
+    """Return a UUID of version 7: milliseconds since 1970, then random bits."""
+    bits = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+    bits = bits & ~(0xF << 76) | 7 << 76
+    text = f"{bits & ~(3 << 62) | 2 << 62:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

@@ -10,7 +10,7 @@ from typing import Any
 
 from dora_rt.errors import VersionMismatchError
 
-CONFIG_VERSION = 4
+CONFIG_VERSION = 6
 CONFIG_VARIABLE = "DORA_RT_NODE_CONFIG"
 
 
@@ -27,6 +27,29 @@ class Api(Enum):
 
     TUPLES = "tuples"
     EVENTS = "events"
+
+
+class ServiceKind(Enum):
+    """What a node serves: a call has one answer; a goal has feedback and a result."""
+
+    CALL = "call"
+    GOAL = "goal"
+
+
+@dataclass(frozen=True, slots=True)
+class CallConfig:
+    """One end of a call; a server has one for each client, the `peer`."""
+
+    name: str
+    kind: ServiceKind
+    peer: str
+    is_server: bool
+    is_far: bool = False
+    """Whether the peer runs on another machine, from which no restart is told."""
+
+    def port(self, part: str) -> str:
+        """Return the name of an input or output of this end, such as that of its `request`."""
+        return f"{self.name}.{part}/{self.peer}" if self.is_server else f"{self.name}.{part}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +89,8 @@ class OutputConfig:
     edges: tuple[EdgeConfig, ...]
     """Only for its writer: an output may have hundreds, and each reader gets the output."""
     generation: int = 0
+    latched: bool = False
+    """Whether a reader that comes later gets the newest sample first."""
 
     def for_reader(self) -> OutputConfig:
         """Return the output for a reader or an observer: without its edges."""
@@ -93,6 +118,8 @@ class InputConfig:
     """Whether the samples are UTF-8 text from the relay: lines and logs of nodes."""
     keeps_alive: bool = True
     """Whether the node goes on as long as this input is open."""
+    follows_clock: bool = False
+    """Of a timer: whether it ticks by the clock of the dataflow, and not in real time."""
     is_far: bool = False
     """Whether it comes from another machine: a gateway writes it."""
 
@@ -138,6 +165,19 @@ class SyncConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockConfig:
+    """The clock of a dataflow that has `clock:`, as one process knows it.
+
+    Attributes:
+        output: the output of this process that is the clock; None: another process has it.
+        listeners: of the process that has it: those that have timers, and their periods.
+    """
+
+    output: str | None = None
+    listeners: tuple[tuple[int, tuple[int, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NodePlan:
     """What the plan of a run decides for one process; `number` counts the processes of the run."""
 
@@ -156,6 +196,9 @@ class NodePlan:
     sync: SyncConfig | None = None
     is_relay: bool = False
     """Whether it sends on what the others print."""
+    clock: ClockConfig | None = None
+    """None: the dataflow has no `clock:`."""
+    calls: tuple[CallConfig, ...] = ()
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> NodePlan:
@@ -261,6 +304,10 @@ def _plan_values(fields: dict[str, Any]) -> dict[str, Any]:
         "operators": tuple(_operator(entry) for entry in fields["operators"]),
         "api": Api(fields["api"]),
         "sync": _sync(fields["sync"]),
+        "clock": _clock(fields["clock"]),
+        "calls": tuple(
+            CallConfig(**{**one, "kind": ServiceKind(one["kind"])}) for one in fields["calls"]
+        ),
     }
 
 
@@ -306,6 +353,7 @@ def _input(fields: dict[str, Any]) -> InputConfig:
         source_node=fields["source_node"],
         is_text=fields["is_text"],
         keeps_alive=fields["keeps_alive"],
+        follows_clock=fields["follows_clock"],
         is_far=fields["is_far"],
     )
 
@@ -314,6 +362,13 @@ def _sync(fields: dict[str, Any] | None) -> SyncConfig | None:
     if fields is None:
         return None
     return SyncConfig(**{**fields, "input_ids": tuple(fields["input_ids"])})
+
+
+def _clock(fields: dict[str, Any] | None) -> ClockConfig | None:
+    if fields is None:
+        return None
+    listeners = ((process, tuple(periods)) for process, periods in fields["listeners"])
+    return ClockConfig(fields["output"], tuple(listeners))
 
 
 def _operator(fields: dict[str, Any]) -> OperatorConfig:

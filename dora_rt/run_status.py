@@ -13,7 +13,7 @@ from dora_rt.errors import VersionMismatchError
 from dora_rt.network.network_status import NetworkStatus
 from dora_rt.node_config import OutputConfig, QueuePolicy, to_fields
 
-STATUS_VERSION = 2
+STATUS_VERSION = 3
 
 
 class NodeState(Enum):

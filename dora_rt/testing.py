@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dora_rt import fake_calls
 from dora_rt.errors import NodeClosedError, SentAfterStopError, UnknownOutputError
-from dora_rt.event import Change, DoraStatus, Event, ParameterChanged
+from dora_rt.event import Change, DoraStatus, Event, GoalRequest, ParameterChanged, Request
+from dora_rt.fake_calls import Answers, FakeCalls
 from dora_rt.node.dora_events import (
     import_arrow,
     input_event,
@@ -59,6 +62,7 @@ def make_event(
     seq: int = 0,
     dropped: int = 0,
     origin_ns: int = 0,
+    latched: bool = False,
 ) -> Event:
     """Make what a node or an operator receives: bytes, or an array that nobody may write to.
 
@@ -69,6 +73,7 @@ def make_event(
         seq: number of the sample at its sender.
         dropped: samples of this input that were lost before this one.
         origin_ns: when the sample at the start of the chain was captured, `time.monotonic_ns()`.
+        latched: whether it was sent before the node was there, by a latched output.
 
     Raises:
         UnsupportedValueError: no node could have sent this value, or these metadata.
@@ -78,11 +83,47 @@ def make_event(
     received = _received(sendable(value, where))
     stamp = make_stamp(Origins(), where, metadata, None, None)
     return Event(
-        input_id, received, stamp.metadata_json, seq=seq, dropped=dropped, origin_ns=origin_ns
+        input_id,
+        received,
+        stamp.metadata_json,
+        seq=seq,
+        dropped=dropped,
+        origin_ns=origin_ns,
+        copied=latched,
+        latched=latched,
     )
 
 
-class FakeNode:
+def make_request(
+    service: str,
+    value: Any = b"",
+    metadata: dict[str, Any] | None = None,
+    *,
+    client: str = "client",
+) -> Request:
+    """Make what a server receives when a client calls it.
+
+    Args:
+        service: the name in `serves:`.
+        value: as for `make_event`.
+        metadata: as for `make_event`.
+        client: the id of the node that asks.
+    """
+    return fake_calls.make_request(make_event, service, value, metadata, client)
+
+
+def make_goal_request(
+    service: str,
+    value: Any = b"",
+    metadata: dict[str, Any] | None = None,
+    *,
+    client: str = "client",
+) -> GoalRequest:
+    """Make what a server receives when a client gives it a goal; arguments as `make_request`."""
+    return fake_calls.make_goal_request(make_event, service, value, metadata, client)
+
+
+class FakeNode(FakeCalls):
     """A node without a dataflow: it gives `events` to a loop, and keeps what the loop sends.
 
     It refuses what a `Node` refuses, with the same exceptions. It never waits, so it raises no
@@ -93,6 +134,7 @@ class FakeNode:
         sent: what the loop sent, in its order, as `Sent`.
         stopped: False; set it to stop the node.
         dataflow_stopped: whether the loop called `stop_dataflow`.
+        now_ns: what `now` returns; None: `time.monotonic_ns()`. Set it to turn the clock.
     """
 
     def __init__(
@@ -103,6 +145,9 @@ class FakeNode:
         input_ids: tuple[str, ...] | None = None,
         output_ids: tuple[str, ...] | None = None,
         parameters: Mapping[str, Any] | None = None,
+        now_ns: int | None = None,
+        answers: Answers | None = None,
+        goals: Answers | None = None,
     ) -> None:
         """Prepare the events.
 
@@ -114,6 +159,11 @@ class FakeNode:
             input_ids: what `input_ids` returns; None: the inputs of the events.
             output_ids: the outputs that the dataflow file declares; None: any.
             parameters: the values of the parameters at the beginning, by their names.
+            now_ns: what `now` returns at the beginning.
+            answers: what `call` gets, by the names in `calls:`: values in their order, or
+                exceptions to raise, such as `ServerGone("...")`.
+            goals: what becomes of goals, by the names in `calls:`: for each goal the values of its
+                feedback, the value of its result, and its status.
 
         Raises:
             ParameterRefusedError: no parameter can have such a value.
@@ -125,9 +175,12 @@ class FakeNode:
         self._parameters = dict(parameters or {})
         for value in self._parameters.values():
             check_size(value)
+        self._where = f"node {node_id!r}"
+        self._prepare(answers, goals)
         self._origins = Origins()
         self._has_ended = self._is_closed = self._saw_stop = False
         self.stopped = False
+        self.now_ns = now_ns
         self.sent: list[Sent] = []
         self.dataflow_stopped = False
 
@@ -162,6 +215,10 @@ class FakeNode:
         """Return the values of all parameters by their names."""
         return {name: copy_of(value) for name, value in self._parameters.items()}
 
+    def now(self) -> int:
+        """Return `now_ns`, or `time.monotonic_ns()` if it is None."""
+        return time.monotonic_ns() if self.now_ns is None else self.now_ns
+
     def is_stopped(self) -> bool:
         """Return whether `stopped` is set, the loop asked for the end or saw it, or closed."""
         return self.stopped or self.dataflow_stopped or self._has_ended or self._is_closed
@@ -182,15 +239,7 @@ class FakeNode:
                 return event
 
     def next_event(self, timeout: float | None = None) -> Event | Change | None:
-        """Return what `next` returns, or a prepared `InputClosed` or the like.
-
-        Args:
-            timeout: checked, and otherwise of no effect.
-
-        Raises:
-            ValueError: the time-out is negative or not a number.
-            NodeClosedError: the node is closed.
-        """
+        """Return what `next` returns, or a prepared `InputClosed` or the like; raises as `next`."""
         deadline_after(timeout)
         if self._is_closed:
             raise NodeClosedError(f"node {self._node_id!r}: closed, no more inputs")
@@ -201,6 +250,9 @@ class FakeNode:
             self._has_ended = True
             return None
         event = self._events.popleft()
+        self._note_end(event)
+        if self._serve(event):
+            return self.next_event(timeout)
         if isinstance(event, ParameterChanged):
             self._parameters.pop(event.name, None)
             if not event.is_deleted:
@@ -309,6 +361,16 @@ class FakeNode:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _made(self, port: str, data: Any, metadata: dict[str, Any]) -> Event:
+        return make_event(port, data, metadata)
+
+    def _keep(self, port: str, data: Any, metadata: dict[str, Any] | None) -> None:
+        declared, self._output_ids = self._output_ids, None
+        try:
+            self.send_output(port, data, metadata)
+        finally:
+            self._output_ids = declared
 
     def _output(self, output_id: str, timeout: float | None) -> _Output:
         deadline_after(timeout)

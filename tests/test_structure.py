@@ -166,6 +166,8 @@ def test_nodes_use_the_public_interface_only():
     names = (
         *("detections", "errors", "event", "interface", "latency"),
         *("picture", "picture_matcher", "picture_size", "redaction"),
+        # What a ready node needs to offer the parameters of other nodes.
+        *("live.run_parameters", "node_parameters"),
     )
     public = {"dora_rt", *(f"dora_rt.{name}" for name in names)}
     for path in (ROOT / "nodes").rglob("*.py"):
@@ -206,6 +208,27 @@ def test_without_a_compiler_the_wheel_is_pure_and_that_is_said_in_one_line(build
         "dora_rt: the compiled hot path is left out, and all works in pure Python: there is no "
         "/there/is/no/compiler"
     }
+
+
+def test_wheel_is_for_any_machine_if_what_was_to_be_compiled_could_not_be():
+    setup = runpy.run_path(str(ROOT / "setup.py"))
+    if "HonestWheel" not in setup:
+        pytest.skip("setuptools before 70.1, without wheel")
+    setuptools = pytest.importorskip("setuptools")
+    extension = setuptools.Extension("dora_rt.compiled._cores", ["no.pyx"])
+    distribution = setuptools.Distribution({"name": "dora_rt", "ext_modules": [extension]})
+    wheel = setup["HonestWheel"](distribution)
+    wheel.ensure_finalized()
+
+    assert wheel.get_tag()[2] != "any"
+
+    # No such file: as with a compiler that lacks the headers of Python.
+    builder = setup["OptionalBuild"](distribution)
+    builder.ensure_finalized()
+    builder.build_extension(extension)
+
+    assert wheel.get_tag() == ("py3", "none", "any")
+    assert wheel.root_is_pure
 
 
 def test_with_a_compiler_the_wheel_is_pure_if_that_is_asked_for(monkeypatch: pytest.MonkeyPatch):

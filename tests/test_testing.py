@@ -38,6 +38,17 @@ def test_what_cannot_be_sent_is_refused_and_nothing_is_sent(data: object, metada
     assert node.sent == []
 
 
+def test_time_is_what_the_test_says_and_else_that_of_the_machine():
+    node = FakeNode(now_ns=5)
+
+    times = [node.now()]
+    node.now_ns += 7
+    times.append(node.now())
+
+    assert times == [5, 12]
+    assert FakeNode().now() <= time.monotonic_ns()
+
+
 def test_times_that_are_none_are_refused():
     node = FakeNode()
 

@@ -18,6 +18,9 @@ from benchmarks.job import Job
 from benchmarks.leftovers import removed
 from benchmarks.payload import NUMBER, Bytes
 
+LEFTOVERS = ("fastrtps_*", "sem.fastrtps_*", "fastdds_*", "sem.fastdds_*", "lttng-ust-*")
+"""What Fast DDS and its tracing leave in /dev/shm."""
+
 _FORWARD, _REPLY = "forward", "reply"
 _SERIALIZED_HEADER_NBYTES = 16
 """Before the bytes of a serialized UInt8MultiArray: encapsulation, layout, and their number."""
@@ -57,8 +60,7 @@ class Ros(Contender):
         if self._is_tuned:
             nbytes = 4 * (job.largest_nbytes + 1024 * 1024)
             _profile(job).write_text(_PROFILE.format(nbytes=nbytes))
-        patterns = ("fastrtps_*", "sem.fastrtps_*", "fastdds_*", "sem.fastdds_*", "lttng-ust-*")
-        with removed(*patterns), super().prepared(job) as commands:
+        with removed(*LEFTOVERS), super().prepared(job) as commands:
             yield commands
 
     def open_writer(self, job: Job) -> RosWriter:

@@ -266,6 +266,7 @@ def _record_run(options: argparse.Namespace, environ: Mapping[str, str], path: P
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: stops.append(received))
     deadline = None if options.stop_after is None else time.monotonic() + options.stop_after
+    began_ns = time.monotonic_ns()
     with open_recorder(options, {}) as recorder:
         watches = [Watch(output) for output in wanted]
         names = ", ".join(output.source for output in wanted)
@@ -273,23 +274,24 @@ def _record_run(options: argparse.Namespace, environ: Mapping[str, str], path: P
         while not stops and not all(watch.has_ended for watch in watches):
             if deadline is not None and time.monotonic() >= deadline:
                 break
-            if not sum([_take_all(watch, recorder) for watch in watches]):
+            if not sum([_take_all(watch, recorder, began_ns) for watch in watches]):
                 recorder.flush_if_due()
                 time.sleep(_PAUSE_S)
         for watch in watches:
-            _take_all(watch, recorder)
+            _take_all(watch, recorder, began_ns)
             recorder.count_lost(watch.output.source, watch.dropped)
     print(recorder.summary())
     return EXIT_OK
 
 
-def _take_all(watch: Watch, recorder: Any) -> int:
+def _take_all(watch: Watch, recorder: Any, began_ns: int) -> int:
     # Bounded, so that the other outputs have their turn.
     for count in range(_MOST_AT_ONCE):
         event = watch.take()
         if event is None:
             return count
-        recorder.add(watch.output.source, event)
+        # Else a map that was sent an hour ago would make the recording an hour longer.
+        recorder.add(watch.output.source, event, least_ns=began_ns)
     return _MOST_AT_ONCE
 
 

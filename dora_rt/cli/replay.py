@@ -21,6 +21,9 @@ from dora_rt.descriptor.tree.model import (
     Descriptor,
     Input,
     Node,
+    Output,
+    OutputSource,
+    Place,
     Program,
     RestartPolicy,
     Supervision,
@@ -43,6 +46,7 @@ examples:
   dora-rt replay drive.mcap launch/other.yml          another one, with a node of the same id
   dora-rt replay drive.mcap --rate 0.5 --start 12 --end 20
   dora-rt replay drive.mcap --nodes camera,detector   also what the detector had found
+  dora-rt replay drive.mcap --clock --rate 5          five times as fast, and so are all timers
   dora-rt replay drive.mcap robot.yml --machine robot     on the robot; others as usual
   dora-rt replay bag.mcap flow.yml --topic camera/image=/front/image_raw
 
@@ -50,6 +54,10 @@ The exit codes are those of dora-launch; {EXIT_FAILED} also if the recording can
 
 Needs the extra `record`: pip install 'dora_rt[record]'"""
 
+_MODULE = "dora_rt.nodes.replay"
+# A reserved word: no node of a file is called like this.
+_CLOCK = "dora.clock"
+_CLOCK_OUTPUT = "time"
 _START_PERIOD_NS = 3600 * 10**9  # only its first tick is waited for
 
 
@@ -79,6 +87,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FACTOR",
         help="2 is twice as fast as it was; 0 as fast as readers with queue_policy block take it",
     )
+    parser.add_argument(
+        "--clock",
+        action="store_true",
+        help="let node.now() and the timers of all nodes follow the time of the recording",
+    )
     parser.add_argument("--loop", action="store_true", help="begin again at the end")
     parser.add_argument(
         "--start", default="0", metavar="SECONDS", help="begin this far into the recording"
@@ -93,6 +106,8 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     # The node would refuse them too, but only after all nodes have been started.
     arguments = _arguments(options)
+    if options.clock:
+        arguments = (*arguments, "--has-clock")
     topics = dict(parse_options(arguments, prog="dora-rt replay").topic)
     recording = Recording.open(options.recording, topics)
     file = options.file or Path(recording.about.get("dataflow", ""))
@@ -102,12 +117,17 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     nodes = None if options.nodes is None else options.nodes.split(",")
 
     def replace_sources(descriptor: Descriptor, console: Console) -> Descriptor:
+        if options.clock:
+            descriptor = replace(descriptor, clock=None)
         changed = with_replay(
             descriptor, recording.samples, arguments, nodes, machine=options.machine
         )
         for old, new in zip(descriptor.nodes, changed.nodes, strict=True):
             if old is not new:
                 console.notice(f"{old.id} is replayed from {options.recording}")
+        if options.clock:
+            console.notice("node.now() and timers follow the time of the recording")
+            return _with_clock(changed, _arguments(options))
         return changed
 
     run_options = RunOptions(
@@ -164,10 +184,44 @@ def with_replay(
             f"{descriptor.file}: nothing of {which}{here} was recorded; the recording has: "
             f"{', '.join(recorded)}"
         )
+    clock = descriptor.clock
+    if clock is not None and clock.node in ids and str(clock) not in recorded:
+        raise DescriptorError(
+            f"{descriptor.file}: 'clock' is '{clock}', which was not recorded; --clock takes the "
+            "time of the recording instead"
+        )
     nodes = tuple(
         _replay(node, recorded, arguments) if node.id in ids else node for node in descriptor.nodes
     )
     return replace(descriptor, nodes=nodes)
+
+
+def _with_clock(descriptor: Descriptor, arguments: tuple[str, ...]) -> Descriptor:
+    """Return the dataflow with a node that sends the time of the recording, as its clock.
+
+    Raises:
+        DescriptorError: it has several machines.
+    """
+    if descriptor.machines is not None:
+        raise DescriptorError(
+            f"{descriptor.file}: --clock is for a dataflow on one machine; without it each sample "
+            "still comes at its time"
+        )
+    place = descriptor.nodes[0].place
+    node = Node(
+        id=_CLOCK,
+        name=None,
+        description=None,
+        env=(),
+        program=Program(None, _MODULE, (*arguments, f"--clock={_CLOCK_OUTPUT}"), place),
+        inputs=(_start(place),),
+        outputs=(Output(_CLOCK_OUTPUT, place),),
+        operators=(),
+        runtime=None,
+        place=place,
+    )
+    clock = OutputSource(_CLOCK, _CLOCK_OUTPUT)
+    return replace(descriptor, nodes=(*descriptor.nodes, node), clock=clock)
 
 
 def _is_source(node: Node) -> bool:
@@ -175,28 +229,32 @@ def _is_source(node: Node) -> bool:
 
 
 def _replay(node: Node, recorded: Collection[str], arguments: tuple[str, ...]) -> Node:
-    start = Input(
-        id="start",
-        source=TimerSource(_START_PERIOD_NS),
-        queue_size=1,
-        queue_policy=QueuePolicy.LATEST,
-        max_held=1,
-        slot_nbytes=None,
-        place=node.place,
-    )
     silent = [output.id for output in node.outputs if f"{node.id}/{output.id}" not in recorded]
     return replace(
         node,
         program=Program(
             None,
-            "dora_rt.nodes.replay",
+            _MODULE,
             (*arguments, *(f"--silent={output}" for output in silent)),
             node.place,
         ),
-        inputs=(start,),
+        inputs=(_start(node.place),),
         sync=None,
         # Else `restart: always` would begin again at the end, which is what --loop is for.
         supervision=Supervision(restart=RestartPolicy.NEVER, stops_all=node.supervision.stops_all),
+    )
+
+
+def _start(place: Place) -> Input:
+    return Input(
+        id="start",
+        # The same moment in all replay nodes, whatever the clock of the dataflow.
+        source=TimerSource(_START_PERIOD_NS, is_real=True),
+        queue_size=1,
+        queue_policy=QueuePolicy.LATEST,
+        max_held=1,
+        slot_nbytes=None,
+        place=place,
     )
 
 

@@ -37,9 +37,10 @@ else:
         from dora_rt.compiled import _cores
     except ImportError as error:
         _cores = None
-        WHY_NOT = str(error) if "_cores" not in str(error) else _NOT_BUILT
+        # Where there is no such file it is this package that lacks the name.
+        WHY_NOT = _NOT_BUILT if error.name == __name__ else str(error)
 
-_INTERFACE = 2
+_INTERFACE = 4
 """As in `_cores.pyx`: counted up there and here when what the two expect of each other changes."""
 
 if not TYPE_CHECKING and _cores is not None and getattr(_cores, "INTERFACE", 0) != _INTERFACE:

@@ -17,7 +17,7 @@ Stand-ins: where the words, a semaphore or the memory of a slot is no real one b
 (the scheduler of tests/protocol), the same code reaches it through that object's methods.
 """
 
-INTERFACE = 2
+INTERFACE = 4
 """As in `__init__.py`: an extension that was built from other sources is left out."""
 
 include "primitives.pxi"

@@ -27,6 +27,8 @@ cdef extern from "numpy/arrayobject.h":
 cdef extern from "Python.h":
     ctypedef struct TypeWithAlloc "PyTypeObject":
         object (*tp_alloc)(TypeWithAlloc *, Py_ssize_t)
+    ctypedef struct TypeWithNew "PyTypeObject":
+        object (*tp_new)(TypeWithNew *, object, PyObject *)
 
 cdef bytes NO_BYTES = b""
 cdef object ndarray_type = None
@@ -157,12 +159,10 @@ cdef class PublisherCore:
         cdef Py_ssize_t nbytes, slot, count, begin
         cdef uint64_t source_ns, origin_ns
         cdef tuple place
-        if (
-            self._is_midway or self._is_closed or ring.readers_changed
-            or type(self._pool) is not pool_writer_type
-            or (<PoolWriterCore>self._pool).has_old_pools
-        ):
+        cdef PoolWriterCore pool
+        if type(self._pool) is not pool_writer_type:
             return False
+        pool = <PoolWriterCore>self._pool
         if type(value) is ndarray_type:
             if not form.has_form_of(value):
                 return False
@@ -186,6 +186,9 @@ cdef class PublisherCore:
         if PyErr_Occurred() != NULL:
             PyErr_Clear()
             return False
+        # Behind all that runs Python code, in which a handler or a finalizer may send, or close.
+        if self._is_midway or self._is_closed or ring.readers_changed or pool.has_old_pools:
+            return False
         for edge in ring.edges:
             if nbytes > LARGE_NBYTES:
                 # The slot that came back last is still in the cache.
@@ -198,7 +201,7 @@ cdef class PublisherCore:
         if not count or ring.readers_changed:
             return False
         slot = ring.free[count - 1]
-        found = (<PoolWriterCore>self._pool).memories[slot]
+        found = pool.memories[slot]
         if found is None or ring.posts[slot] is None:
             return False
         place = <tuple>found
@@ -294,10 +297,11 @@ cdef class PublisherCore:
         cdef Py_ssize_t whole = HEADER_NBYTES + ((nbytes + 7) & ~7) + metadata_nbytes
         if place is None or <Py_ssize_t>(<tuple>place)[2] < whole:
             return None
-        lent = (slot, place)
         self._is_midway = self.is_in_core = True
         try:
             ring.free.pop()
+            # Not before: to make a tuple may call finalizers, and one of them may send.
+            lent = (slot, place)
             if <Py_ssize_t>slot != ring.opened:
                 ring.do_open(slot)
             ring.fence_stores()
@@ -342,15 +346,22 @@ cdef class PublisherCore:
         cdef WriterEdgeCore edge
         cdef uint64_t source_ns, origin_ns
         cdef Py_ssize_t begin
-        if self._is_midway or self._is_closed or (<PoolWriterCore>self._pool).has_old_pools:
-            return False
         metadata = stamp[0]
-        if type(metadata) is not bytes or ring.posts[slot] is None:
+        if type(metadata) is not bytes:
             return False
         source_ns = PyLong_AsUnsignedLongLong(stamp[1])
         origin_ns = PyLong_AsUnsignedLongLong(stamp[2])
         if PyErr_Occurred() != NULL:
             PyErr_Clear()
+            return False
+        if self.loan_dtype is not dtype or self.loan_shape != shape:
+            self.loan_description = describe_array(dtype, shape, nbytes, 0)
+            self.loan_dtype, self.loan_shape = dtype, shape
+        # Behind all that runs Python code, as in `try_send`.
+        if (
+            self._is_midway or self._is_closed or (<PoolWriterCore>self._pool).has_old_pools
+            or ring.posts[slot] is None
+        ):
             return False
         for edge in ring.edges:
             if edge.blocking and len(edge.pending) >= edge.queue_size:
@@ -358,9 +369,6 @@ cdef class PublisherCore:
         begin = HEADER_NBYTES + ((nbytes + 7) & ~7)
         if <Py_ssize_t>place[2] < begin + PyBytes_GET_SIZE(metadata):
             return False
-        if self.loan_dtype is not dtype or self.loan_shape != shape:
-            self.loan_description = describe_array(dtype, shape, nbytes, 0)
-            self.loan_dtype, self.loan_shape = dtype, shape
         self._is_midway = self.is_in_core = True
         try:
             ring.loaned.discard(slot)
@@ -405,6 +413,7 @@ def use_pool_writer(pool_writer):
 cdef object stamp_type = None
 cdef object plain_make_stamp = None
 cdef object plain_deadline_after = None
+cdef object plain_make_loan = None
 
 
 def use_stamp(stamp):
@@ -415,67 +424,54 @@ def use_stamp(stamp):
 
 def use_plain(plain):
     """Call this Python function where the one of the same name here does not know what to do."""
-    global plain_make_stamp, plain_deadline_after
+    global plain_make_stamp, plain_deadline_after, plain_make_loan
     if plain.__name__ == "make_stamp":
         plain_make_stamp = plain
     elif plain.__name__ == "deadline_after":
         plain_deadline_after = plain
+    elif plain.__name__ == "make_loan":
+        plain_make_loan = plain
 
 
 def make_stamp(origins, where, metadata, captured_ns, deadline_ns):
     """Do what `dora_rt.transport.output.origin.make_stamp` does."""
-    return stamp_of(origins, where, metadata, captured_ns, deadline_ns)
-
-
-cdef object stamp_of(origins, where, metadata, captured_ns, deadline_ns):
-    cdef object stamp, source, origin
     if metadata is None and captured_ns is None:
-        cause = origins.cause
-        if not (<tuple>cause)[1] and not (<tuple>cause)[2]:
-            source = monotonic_ns()
-            origin = (<tuple>cause)[0] or source
-            # A tuple of another class, filled before anybody sees it.
-            stamp = (<TypeWithAlloc *>stamp_type).tp_alloc(<TypeWithAlloc *>stamp_type, 4)
-            Py_INCREF(NO_BYTES)
-            PyTuple_SET_ITEM(stamp, 0, NO_BYTES)
-            Py_INCREF(source)
-            PyTuple_SET_ITEM(stamp, 1, source)
-            Py_INCREF(origin)
-            PyTuple_SET_ITEM(stamp, 2, origin)
-            Py_INCREF(deadline_ns)
-            PyTuple_SET_ITEM(stamp, 3, deadline_ns)
+        stamp = inherited_stamp(origins, deadline_ns)
+        if stamp is not None:
             return stamp
     return plain_make_stamp(origins, where, metadata, captured_ns, deadline_ns)
 
 
-@cython.no_gc_clear
-cdef class LaterStamp:
-    """Makes a stamp when it is called."""
-
-    cdef object origins, where, metadata, captured_ns
-
-    def __call__(self):
-        return self.make()
-
-    cdef object make(self):
-        return stamp_of(self.origins, self.where, self.metadata, self.captured_ns, None)
-
-
-def later_stamp(origins, where, metadata, captured_ns):
-    """Do what `dora_rt.transport.output.origin.later_stamp` does."""
-    cdef LaterStamp later = LaterStamp.__new__(LaterStamp)
-    later.origins, later.where = origins, where
-    later.metadata, later.captured_ns = metadata, captured_ns
-    return later
+cdef object inherited_stamp(origins, deadline_ns):
+    """Make the stamp of a sample without metadata; None if it inherits some."""
+    cdef object stamp, source, origin
+    cause = origins.cause
+    if (<tuple>cause)[1] or (<tuple>cause)[2]:
+        return None
+    source = monotonic_ns()
+    origin = (<tuple>cause)[0] or source
+    # A tuple of another class, filled before anybody sees it.
+    stamp = (<TypeWithAlloc *>stamp_type).tp_alloc(<TypeWithAlloc *>stamp_type, 4)
+    Py_INCREF(NO_BYTES)
+    PyTuple_SET_ITEM(stamp, 0, NO_BYTES)
+    Py_INCREF(source)
+    PyTuple_SET_ITEM(stamp, 1, source)
+    Py_INCREF(origin)
+    PyTuple_SET_ITEM(stamp, 2, origin)
+    Py_INCREF(deadline_ns)
+    PyTuple_SET_ITEM(stamp, 3, deadline_ns)
+    return stamp
 
 
 def deadline_after(timeout_s):
     """Do what `dora_rt.transport.primitives.doorbell.deadline_after` does."""
-    cdef double seconds
-    if type(timeout_s) is float or type(timeout_s) is int:
+    cdef double seconds = -1
+    if type(timeout_s) is float:
         seconds = timeout_s
-        if 0 <= seconds < 1e6:
-            return monotonic_ns() + <uint64_t>(seconds * 1e9)
     elif timeout_s is None:
         return None
+    elif type(timeout_s) is int and 0 <= timeout_s < 1000000:  # others may be no C number
+        seconds = timeout_s
+    if 0 <= seconds < 1e6:
+        return monotonic_ns() + <uint64_t>(seconds * 1e9)
     return plain_deadline_after(timeout_s)

@@ -3,6 +3,7 @@
 
 cdef class EventCore:
     cdef public object id, value, metadata_json, _metadata, seq, dropped, sent_ns, origin_ns, copied
+    cdef public bint latched
 
     def __getstate__(self):
         # As Python makes it of a class with these slots, so that both read each other's.
@@ -10,6 +11,7 @@ cdef class EventCore:
             "id": self.id, "value": self.value, "metadata_json": self.metadata_json,
             "_metadata": self._metadata, "seq": self.seq, "dropped": self.dropped,
             "sent_ns": self.sent_ns, "origin_ns": self.origin_ns, "copied": self.copied,
+            "latched": self.latched,
         }
 
 

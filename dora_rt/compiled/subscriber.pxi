@@ -37,7 +37,7 @@ cdef class SubscriberCore:
     cdef public list _let_go_of
     cdef public RingReaderCore _ring
     cdef public bint is_ended, _is_closed, _is_retired, _is_midway, _is_blocking, _is_latest
-    cdef public bint _writer_is_gone
+    cdef public bint _writer_is_gone, awaits_latched
     cdef public Py_ssize_t _max_held
     cdef public uint64_t _copied
     cdef public int64_t _dropped, _last_dropped
@@ -88,7 +88,10 @@ cdef class SubscriberCore:
         cdef uint64_t head = load(self.output_words, HEAD)
         cdef uint64_t growth = 0
         cdef Py_ssize_t slot = LOOK_IN_PYTHON
-        if self._is_midway or self._writer_is_gone or self.is_ended or self._let_go:
+        if (
+            self._is_midway or self._writer_is_gone or self.is_ended or self._let_go
+            or self.awaits_latched
+        ):
             return self.plain_take()
         if <int64_t>head == reader.next_seq:
             # Nothing was published since the last sample taken.

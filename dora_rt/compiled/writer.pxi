@@ -32,7 +32,7 @@ cdef class WriterEdgeCore:
 cdef class RingWriterCore:
     cdef public tuple edges, _listening, _waited_for
     cdef public uint64_t head, _sent_nbytes
-    cdef public bint readers_changed, _stores_need_fences
+    cdef public bint readers_changed, _stores_need_fences, _is_latched
     cdef public list free, posts, _batons, _seqs, _posted
     cdef public object loaned, pass_fence, _all_batons, _dropping, _connecting
     cdef public Py_ssize_t opened, _slots, _begin, _dropped, _place, _order
@@ -141,7 +141,9 @@ cdef class RingWriterCore:
                 self._trim(edge)
         self._sent_nbytes = sent
         put(words, SENT_NBYTES, sent)
-        if not batons:
+        if self._is_latched:
+            self._keep_newest(slot)
+        elif not batons:
             PyList_Append(self.free, slot)
         self.opened = -1
         self.is_publishing = False

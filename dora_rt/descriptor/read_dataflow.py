@@ -12,6 +12,7 @@ from dora_rt.descriptor.check.wiring import wire
 from dora_rt.descriptor.modules.expansion import expand_modules
 from dora_rt.descriptor.read.enabled_key import leave_out_disabled
 from dora_rt.descriptor.read.env_args_build_keys import read_env
+from dora_rt.descriptor.read.input_source import parse_source
 from dora_rt.descriptor.read.launch_arguments import ARGUMENTS, settle_arguments
 from dora_rt.descriptor.read.machines_keys import place_nodes
 from dora_rt.descriptor.read.node_keys import ReadNode, read_node
@@ -27,8 +28,8 @@ from dora_rt.descriptor.tree.environment_variables import expand
 from dora_rt.descriptor.tree.fields import Fields
 from dora_rt.descriptor.tree.host import Host
 from dora_rt.descriptor.tree.keys import ROOT, TYPE_RULE
-from dora_rt.descriptor.tree.model import Descriptor
-from dora_rt.descriptor.tree.problems import Problems
+from dora_rt.descriptor.tree.model import ClockSource, Descriptor, OutputSource
+from dora_rt.descriptor.tree.problems import MalformedError, Problems, quote
 from dora_rt.descriptor.tree.quantities import parse_boolean
 from dora_rt.descriptor.tree.type_library import read_type_library
 
@@ -56,7 +57,7 @@ def read_dataflow(text: str, file: str, host: Host, problems: Problems) -> Descr
         _read_nodes(document, host, problems), host.environ, problems
     )
     builds = (*module_builds, *(build for node in read_nodes for build in node.builds))
-    nodes = wire(read_nodes, problems)
+    nodes, clock = wire(read_nodes, _read_clock(document, problems), problems)
     if machines is not None:
         check_machines(nodes, machines, problems)
     if any(each.is_something for node in read_nodes for each in node.port_types):
@@ -64,7 +65,7 @@ def read_dataflow(text: str, file: str, host: Host, problems: Problems) -> Descr
         check_types(
             read_nodes, nodes, library, _read_type_rules(document, host, problems), problems
         )
-    return Descriptor(file, nodes, problems.notes(), builds, machines)
+    return Descriptor(file, nodes, problems.notes(), builds, machines, clock)
 
 
 def _without_arguments(document: YamlMapping) -> YamlMapping:
@@ -91,6 +92,24 @@ def _read_type_rules(document: YamlMapping, host: Host, problems: Problems) -> T
         if narrow and wide:
             rules.append((narrow, wide))
     return TypeRules(rules, is_strict=is_strict)
+
+
+def _read_clock(document: YamlMapping, problems: Problems) -> ClockSource | None:
+    fields = Fields(document, "the dataflow", problems)
+    text = fields.text("clock")
+    if text is None:
+        return None
+    place = fields.place_of("clock")
+    try:
+        source = parse_source(text)
+    except MalformedError as error:
+        problems.add(place, f"'clock' of the dataflow: {error.what}", error.hint)
+        return None
+    if not isinstance(source, OutputSource):
+        what = f"'clock' of the dataflow: expected <node>/<output>, got {quote(text)}"
+        problems.add(place, what, "such as simulator/clock; without 'clock' timers are real time")
+        return None
+    return ClockSource(source, place)
 
 
 def _check_version(document: YamlMapping, problems: Problems) -> None:

@@ -42,6 +42,8 @@ class Arrow:
     is_local: bool = False
     """Whether both ends are operators of one process."""
     measured: EdgeRate | None = None
+    is_latched: bool = False
+    """Whether who comes later gets the newest sample first."""
 
     @property
     def source_box(self) -> str:
@@ -69,7 +71,9 @@ class Arrow:
             texts = (flow_text(self.measured), dropped_text(self.measured))
             return " · ".join(text for text in texts if text)
         policy = self.queue_policy
-        return policy.value if policy is QueuePolicy.LATEST else f"{policy.value} {self.queue_size}"
+        is_latest = policy is QueuePolicy.LATEST
+        note = policy.value if is_latest else f"{policy.value} {self.queue_size}"
+        return f"{note} · latched" if self.is_latched else note
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +89,15 @@ class Graph:
 def graph_of_descriptor(descriptor: Descriptor) -> Graph:
     """Return the graph of a dataflow file."""
     boxes, arrows = [], []
+    latched = descriptor.latched_outputs()
     for node in descriptor.nodes:
         for operator in node.operators or (None,):
             box_id = node.id if operator is None or operator.id is None else _id(node, operator)
             inputs = node.inputs if operator is None else operator.inputs
-            notes = (_program(node, operator), *_timers(inputs))
+            notes = (
+                *(_program(node, operator), *_timers(inputs)),
+                *_clock(descriptor, node, operator),
+            )
             process = node.runtime or node.id
             boxes.append(Box(box_id, process, notes, machine=node.machine))
             arrows += [
@@ -99,6 +107,7 @@ def graph_of_descriptor(descriptor: Descriptor) -> Graph:
                     entry.queue_size,
                     entry.queue_policy,
                     is_local=operator is not None and _is_beside(descriptor, node, entry),
+                    is_latched=entry.source in latched,
                 )
                 for entry in inputs
                 if not isinstance(entry.source, TimerSource)
@@ -160,6 +169,13 @@ def _program(node: Node, operator: Operator | None) -> str:
         return program.module or program.path or ""
     assert operator is not None, "a node has a program or operators"
     return operator.module or operator.path or ""
+
+
+def _clock(descriptor: Descriptor, node: Node, operator: Operator | None) -> list[str]:
+    clock = descriptor.clock
+    owner = node.id, None if operator is None else operator.id
+    is_clock = clock is not None and (clock.node, clock.operator) == owner
+    return [f"clock: {clock.output}"] if clock is not None and is_clock else []
 
 
 def _timers(inputs: Sequence[Input]) -> list[str]:

@@ -53,6 +53,8 @@ class Stream:
     targets: tuple[str, ...]
     """The inputs behind it, as `node/input`."""
     over_network: OverNetwork = OverNetwork()
+    is_latched: bool = False
+    """Whether a receiver that comes later gets the newest sample first."""
 
     @property
     def ends(self) -> str:

@@ -17,7 +17,7 @@ from dora_rt.network.link import SamplePort
 from dora_rt.network.picture_coding import Coded, can_cross, code
 from dora_rt.network.send_window import SMALL_NBYTES, End, Flight, Probe, Put, SendWindow
 from dora_rt.network.source_rhythm import SourceRhythm
-from dora_rt.network.wire import Head, Kind
+from dora_rt.network.wire import Head, Kind, Number
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.input.inbox import Inbox
 from dora_rt.transport.input.look_ahead import LookAhead
@@ -69,6 +69,8 @@ class Outgoing:
         """By the ring, as far as the samples that were taken show it."""
         self.thrown_away = 0
         """Samples that nobody wants, or that cannot cross."""
+        self.repeated = 0
+        """Samples of a latched output that were sent once more, to a receiver that had none."""
         self.received_before = 0
         """By runs of the receiver that are over: it was killed, and started again."""
         self.is_closed = False
@@ -85,13 +87,17 @@ class Outgoing:
         max_hz = stream.over_network.max_hz
         self._gap_ns = int(1e9 / max_hz) if max_hz else 0
         is_latest = stream.queue_policy is QueuePolicy.LATEST
-        self._rhythm = SourceRhythm() if is_latest else None
+        # A latched sample is old by right, and no other one comes soon.
+        self._rhythm = SourceRhythm() if is_latest and not stream.is_latched else None
         # A sample that gives way to the next one, if that comes soon.
         self._waiting: tuple[Event, int] | None = None
         self._is_small = True
         self._has_told = False
         self._ahead: LookAhead | None = None
         self._read_seq = -1
+        # Of a latched output: the sample that a receiver gets that comes later.
+        self._newest: tuple[Number, Event] | None = None
+        self._receiver_life = 0
         self._puts: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._put_all, name=stream.port, daemon=True)
         self._thread.start()
@@ -117,6 +123,11 @@ class Outgoing:
         if is_new_run:
             window = self.window
             self.received_before = window.released_count if self._is_lossless else window.arrived
+        # What was published of a lossless stream, a gateway that was started again finds out.
+        is_new = is_new_run or (not self._is_lossless and receiver_life != self._receiver_life)
+        if self._newest is not None and is_new:
+            self.window.go_back(self._newest[0])
+        self._receiver_life = receiver_life
         self.window.connect(receiver_life, now_ns)
 
     def disconnect(self, *, is_unwanted: bool) -> None:
@@ -165,6 +176,9 @@ class Outgoing:
         """Do what is due, and hold or resume the input; return when to look again."""
         for put in self.window.due(now_ns):
             self._put(put)
+        if self.window.has_resumed:
+            self.window.has_resumed = False
+            self._repeat_newest(now_ns)
         if self._waiting is not None and now_ns >= self._waiting[1]:
             self._send_waiting(now_ns)
         if self._ahead is not None:
@@ -239,15 +253,32 @@ class Outgoing:
 
     def _send(self, event: Event, now_ns: int) -> None:
         nbytes = _nbytes(event)
-        if self._is_unwanted or not self._can_cross(event, nbytes):
+        can_cross = self._can_cross(event, nbytes)
+        number = self._generation, event.seq
+        if self.stream.is_latched:
+            self._newest = (number, event) if can_cross else None
+        if self._is_unwanted or not can_cross:
             self.thrown_away += 1
             return
+        self._put_new(number, event, nbytes, now_ns)
+
+    def _repeat_newest(self, now_ns: int) -> None:
+        """Send the newest sample of a latched output to a receiver that has not got it."""
+        if self._newest is None or not self.window.is_idle:
+            return
+        number, event = self._newest
+        last = self.window.receiver_last
+        if last is None or last < number:
+            self.repeated += 1
+            self._put_new(number, event, _nbytes(event), now_ns)
+
+    def _put_new(self, number: Number, event: Event, nbytes: int, now_ns: int) -> None:
         self._next_ns = now_ns + self._gap_ns
         if not self.window.in_flight:
             # Within one priority samples stay in order; between two they do not.
             self._is_small = nbytes <= SMALL_NBYTES
         item = event if self._is_lossless else None
-        flight = self.window.add((self._generation, event.seq), nbytes, item, now_ns)
+        flight = self.window.add(number, nbytes, item, now_ns)
         if not flight.has_arrived:
             self._put_sample(flight, event)
 

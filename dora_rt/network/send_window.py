@@ -91,6 +91,10 @@ class SendWindow(Generic[Item]):
         """Whether the receiver has heard of the end, and all before it."""
         self.round_trip_ns = 0
         """The shortest that the clocks have measured; 0: not known."""
+        self.has_resumed = False
+        """Whether the receiver has told what it has; whoever acts on that sets it back."""
+        self.receiver_last: Number | None = None
+        """What it had last then; None: nothing."""
         self.released: Number | None = None
         """Of a lossless stream: the last sample that the far readers have taken, of those sent."""
         self._behind: Number | None = None
@@ -145,6 +149,12 @@ class SendWindow(Generic[Item]):
             # One that was started again may not know of the end.
             self.has_ended = False
         self._ask(now_ns)
+
+    def go_back(self, number: Number) -> None:
+        """Begin again with a sample that is over, for a receiver that has none of this stream."""
+        if not self._flights:
+            self._last = self._base = _before(number)
+            self._behind = None
 
     def disconnect(self) -> None:
         """Note that the link is gone. What is under way may have arrived or not."""
@@ -250,6 +260,7 @@ class SendWindow(Generic[Item]):
     def _resume(self, ack: Ack, now_ns: int) -> None:
         """Go on behind what the receiver has, which a probe has found out."""
         last = ack.last
+        self.has_resumed, self.receiver_last = True, last
         self._state = _State.OPEN
         self._end_ns = now_ns
         if self._last is None:

@@ -113,8 +113,8 @@ class StreamBooks:
         taken = max(int(told.get("delivered", 0)), one.taken)
         ring_dropped = max(int(told.get("dropped", 0)), one.ring_dropped)
         return SenderCounts(
-            sent=max(int(told.get("sent", 0)), taken + ring_dropped),
-            taken=taken,
+            sent=max(int(told.get("sent", 0)), taken + ring_dropped) + one.repeated,
+            taken=taken + one.repeated,
             ring_dropped=ring_dropped,
             thrown_away=one.thrown_away,
             received_before=one.received_before,

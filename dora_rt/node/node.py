@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from dora_rt.errors import CorruptSampleError
 from dora_rt.event import Change, Event
+from dora_rt.node.call_methods import CallMethods
+from dora_rt.node.calls import Calls
 from dora_rt.node.session import Session
 from dora_rt.node_parameters import REQUIRED, copy_of, default_or_raise
-from dora_rt.transport.output.loan import Loan
-from dora_rt.transport.output.origin import Stamp, later_stamp, make_stamp
+from dora_rt.transport.output.loan import Loan, make_loan
+from dora_rt.transport.output.origin import make_stamp
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import forks
 from dora_rt.transport.primitives.doorbell import deadline_after
 
-_BYTE = np.dtype(np.uint8)
 
-
-class Node:
+class Node(CallMethods):
     """This process as a node of the dataflow that dora-launch runs.
 
     One thread may send while another one receives. As a context manager it closes itself; a loop
@@ -46,12 +46,15 @@ class Node:
         self._session = session = Session.attach(node_id, run)
         self._finalizer = weakref.finalize(self, session.close)
         # For each sample: one look less than through the session.
-        self._wait = session.wait
+        self._calls = Calls(session)
+        self._wait = self._calls.wait if session.config.calls else session.wait
         self._inbox, self._publishers, self._origins = (
             session.inbox,
             session.publishers,
             session.origins,
         )
+        clock = session.ports.clock
+        self._now = time.monotonic_ns if clock is None else clock.now_ns
         self._has_heartbeat = session.config.heartbeat_ns is not None
         self._has_started = False
 
@@ -83,6 +86,15 @@ class Node:
             if edge is not None
         }
 
+    def latched_inputs(self) -> tuple[str, ...]:
+        """Return the names of the inputs that read latched outputs."""
+        entries = self._session.config.inputs
+        return tuple(one.id for one in entries if one.output is not None and one.output.latched)
+
+    def latched_outputs(self) -> tuple[str, ...]:
+        """Return the names of the outputs of which who comes later gets the newest sample."""
+        return tuple(one.id for one in self._session.config.outputs if one.latched)
+
     def output_queues(self) -> dict[str, list[tuple[str, int]]]:
         """Return `queue_policy` and `queue_size` of each input that reads each output."""
         return {
@@ -113,6 +125,14 @@ class Node:
         """Return the present values of all parameters of this node by their names."""
         values = self._inbox.parameters.of(self._session.config.node)
         return {name: copy_of(value) for name, value in values.items()}
+
+    def now(self) -> int:
+        """Return the time in nanoseconds: of the clock that `clock:` in the dataflow file names.
+
+        Then it is the newest sample of that output, in all nodes, and 0 before the first one.
+        Without `clock:` it is `time.monotonic_ns()`, as in `sent_ns` and `origin_ns` of an event.
+        """
+        return self._now()
 
     def is_stopped(self) -> bool:
         """Return whether the loop must end: the node is stopped or closed, or its inputs ended.
@@ -289,22 +309,7 @@ class Node:
         publisher = self._publishers.get(output_id) if self._has_started else None
         if publisher is None or self._inbox.was_told_to_stop or forks.is_forked:
             publisher = self._publisher(output_id)
-        origins, where = self._origins, publisher.where
-        if timeout is None:
-            stamp: Callable[[], Stamp]
-            stamp = later_stamp(origins, where, metadata, captured_ns)
-        else:
-
-            def stamp() -> Stamp:
-                return make_stamp(origins, where, metadata, captured_ns, deadline_after(timeout))
-
-        return Loan(
-            publisher,
-            (shape,) if isinstance(shape, int) else tuple(shape),
-            _BYTE if isinstance(dtype, str) and dtype == "uint8" else np.dtype(dtype),
-            stamp,
-            metadata is not None,
-        )
+        return make_loan(publisher, self._origins, shape, dtype, metadata, captured_ns, timeout)
 
     def stop_dataflow(self) -> None:
         """Ask the launcher to stop the whole dataflow; returns at once.

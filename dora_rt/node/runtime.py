@@ -18,12 +18,14 @@ import numpy as np
 
 from dora_rt.errors import NodeClosedError, OperatorError, UnknownOutputError
 from dora_rt.event import (
+    CLOCK_KEY,
     TELEMETRY_KEY,
     Change,
     DoraStatus,
     Event,
     InputClosed,
     ParameterChanged,
+    encode_clock,
 )
 from dora_rt.node.dora_events import (
     change_event,
@@ -225,8 +227,10 @@ class Runtime:
             return
         passed = link.pop()
         context = passed.metadata[TELEMETRY_KEY]
-        self._session.origins.cause = passed.origin_ns, b"", context
         input_id, value, metadata = link.config.input_id, passed.value, passed.metadata
+        clock_ns = metadata.get(CLOCK_KEY)
+        clock_json = encode_clock(clock_ns) if type(clock_ns) is int else b""
+        self._session.origins.cause = passed.origin_ns, clock_json, context
         if self._running[index].operator.uses_event_dicts:
             self._call(index, passed_event(input_id, value, metadata, passed.sent_ns))
         else:

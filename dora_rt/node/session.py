@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
 from dora_rt.compiled import SessionCore, prefer_compiled
-from dora_rt.errors import DoraRtError, NotInDataflowError, SentAfterStopError, UnknownOutputError
+from dora_rt.errors import (
+    DoraRtError,
+    NotInDataflowError,
+    SentAfterStopError,
+    ServerGone,
+    UnknownOutputError,
+)
 from dora_rt.event import Change, Event
 from dora_rt.node.dynamic import Attachment, find_config, hang_up, when_abandoned
 from dora_rt.node_config import NodeConfig
@@ -98,7 +105,7 @@ class Session(SessionCore):
         board = Board(segment.words(), config.processes, config.edges, segment.name)
         session = cls(config, board, _open_ports(config, board))
         forks.watch()
-        _report_uncaught(session._status)
+        _report_uncaught(session)
         if config.connection_fd is not None:
             on_end = when_abandoned(config, session.publishers.values())
             session._attachment = Attachment(config, on_end)
@@ -253,13 +260,19 @@ def _end_where_the_program_ends(trace: TracebackType | None) -> None:
         last_of_program.tb_next = None
 
 
-def _report_uncaught(status: StatusWriter) -> None:
-    """Tell the launcher if this process ends because it sent after the stop: that is no failure."""
-    previous = sys.excepthook
+def _report_uncaught(session: Session) -> None:
+    """Tell the launcher if the stop made this process end by an error: that is no failure."""
+    previous, status = sys.excepthook, session._status
+    # Weak: the hook stays, also when a notebook has left the run.
+    session_or_gone = weakref.ref(session)
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, SentAfterStopError):
             status.send(Kind.SENT_AFTER_STOP)
+        elif issubclass(kind, ServerGone):
+            living = session_or_gone()
+            if living is not None and living.look_for_stop():
+                status.send(Kind.CALLED_AT_STOP)
         if issubclass(kind, DoraRtError):
             _end_where_the_program_ends(trace)
         previous(kind, error, trace)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from dora_rt.descriptor.tree.model import Input, Node, OutputSource
+from dora_rt.descriptor.tree.model import CallRole, Input, LogSource, Node, OutputSource
 
 
 def group(nodes: Sequence[Node]) -> list[tuple[str, list[Node]]]:
@@ -44,8 +44,18 @@ def wide_circles(nodes: Sequence[Node]) -> dict[str, frozenset[str]]:
     return circles
 
 
+def is_aside(entry: Input) -> bool:
+    """Whether a node does not go on for an input, if it has others: logs, and answers to calls.
+
+    A server goes on for its clients. If these did so for the server as well, none would ever end.
+    """
+    return isinstance(entry.source, LogSource) or entry.call_role is CallRole.ANSWER
+
+
 def _inputs(nodes: Sequence[Node]) -> Iterator[Input]:
     for node in nodes:
-        yield from node.inputs
-        for operator in node.operators:
-            yield from operator.inputs
+        for inputs in (node.inputs, *(operator.inputs for operator in node.operators)):
+            reads_only_asides = all(is_aside(entry) for entry in inputs)
+            for entry in inputs:
+                if reads_only_asides or not is_aside(entry):
+                    yield entry

@@ -17,13 +17,14 @@ from dora_rt.descriptor.tree.model import (
 )
 from dora_rt.log_record import LogLevel
 from dora_rt.node_config import (
+    ClockConfig,
     EdgeConfig,
     InputConfig,
     LinkConfig,
     OutputConfig,
     QueuePolicy,
 )
-from dora_rt.plan.circles import group, reach
+from dora_rt.plan.circles import group, is_aside, reach
 from dora_rt.plan.machine_part import GATEWAY, MachinePart
 from dora_rt.plan.plan import Circle, EdgePlan
 from dora_rt.plan.relay_process import RELAY, Relayed, line_sources, needs_relay, relay_node
@@ -43,6 +44,7 @@ class _Port:
     process: int
     operator: int | None
     port_id: str
+    is_latched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class _Reader:
     port_id: str
     target: str
     keeps_alive: bool
-    """False for the logs of others beside other inputs: the node does not go on for them."""
+    """False where the node does not go on for it: logs beside other inputs, answers to calls."""
 
 
 class Edges:
@@ -102,6 +104,7 @@ class Edges:
         self._process_of = {
             node.id: number for number, (_, nodes) in enumerate(self.groups) for node in nodes
         }
+        self._clock = descriptor.clock
         for number, (_, nodes) in enumerate(self.groups):
             self._collect(number, nodes)
         for port in self._ports.values():
@@ -191,17 +194,18 @@ class Edges:
         for output in owner.outputs:
             source = OutputSource(node.id, output.id, operator.id if operator else None)
             if source not in lines:
-                self._ports[source] = _Port(source, number, index, prefix + output.id)
+                self._ports[source] = _Port(
+                    source, number, index, prefix + output.id, output.is_latched
+                )
             else:
                 self._line_ports[source] = (number, lines[source])
-        reads_only_logs = all(isinstance(entry.source, LogSource) for entry in owner.inputs)
+        reads_only_asides = all(is_aside(entry) for entry in owner.inputs)
         for entry in owner.inputs:
             port_id = prefix + entry.id
             if isinstance(entry.source, TimerSource):
-                self.inputs[number].append(InputConfig(port_id, entry.source.period_ns))
+                self.inputs[number].append(self._timer(number, port_id, entry.source))
                 continue
-            is_log = isinstance(entry.source, LogSource)
-            keeps_alive = reads_only_logs or not is_log
+            keeps_alive = reads_only_asides or not is_aside(entry)
             reader = _Reader(
                 entry, number, index, port_id, f"{target}/{entry.id}", keeps_alive=keeps_alive
             )
@@ -209,6 +213,29 @@ class Edges:
                 self._log_readers.append((entry.source, reader))
             else:
                 self._readers[entry.source].append(reader)
+
+    def _timer(self, process: int, port_id: str, source: TimerSource) -> InputConfig:
+        clock = self._clock
+        # The process that makes the clock may do so by a timer, which would wait for itself.
+        is_real = source.is_real or clock is None or self._process_of[clock.node] == process
+        return InputConfig(port_id, source.period_ns, follows_clock=not is_real)
+
+    def clock(self, process: int) -> ClockConfig | None:
+        """Return what a process is told of the clock; None if the dataflow has none."""
+        clock = self._clock
+        if clock is None or self._process_of[clock.node] != process:
+            return None if clock is None else ClockConfig()
+        periods = {
+            number: tuple(
+                sorted(
+                    {entry.period_ns for entry in inputs if entry.follows_clock and entry.period_ns}
+                )
+            )
+            for number, inputs in enumerate(self.inputs)
+        }
+        return ClockConfig(
+            self.external[clock], tuple((number, one) for number, one in periods.items() if one)
+        )
 
     def _wire(self, port: _Port) -> None:
         readers = self._readers[port.source]
@@ -220,7 +247,8 @@ class Edges:
         across = [reader for reader in readers if reader not in beside]
         for reader in beside:
             self._link(port, reader)
-        if port.operator is None or across:
+        # The clock is set where samples leave their process.
+        if port.operator is None or across or port.source == self._clock:
             self._connect(port, across)
 
     def _connect_lines(self, source: OutputSource, process: int, *, are_records: bool) -> None:
@@ -278,6 +306,7 @@ class Edges:
             max((entry.queue_size for entry in inputs), default=0)
             + sum(entry.max_held + SLOTS_IN_HAND for entry in inputs)
             + _OPEN_LOANS
+            + port.is_latched  # which keeps one
         )
         first = len(self.edges)
         output = OutputConfig(
@@ -301,6 +330,7 @@ class Edges:
                 )
                 for position, reader in enumerate(readers)
             ),
+            latched=port.is_latched,
         )
         self.outputs[port.process].append(output)
         self.external[port.source] = port.port_id

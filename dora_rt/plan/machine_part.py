@@ -35,6 +35,7 @@ from dora_rt.plan.circles import wide_circles
 
 # No node can be called like this.
 GATEWAY = "dora.network"
+_CLOCK = "dora.clock"  # reads the clock on the machines that do not have its node
 _MAX_HELD = 64
 """Samples that the gateway has sent and the far end has not acknowledged yet."""
 _HELD_NBYTES = 64 * 1024**2
@@ -117,6 +118,14 @@ def part_of(descriptor: Descriptor, membership: Membership, agreed: Descriptor) 
     leaving = [one for one in crossings if one.stream.sender == own]
     coming = [one for one in crossings if one.stream.receiver == own]
     sources = {OutputSource(GATEWAY, one.stream.port): one.source for one in coming}
+    clock = next(
+        (
+            OutputSource(GATEWAY, one.stream.port)
+            for one in coming
+            if one.source == descriptor.clock and f"{_CLOCK}/{own}" in one.stream.targets
+        ),
+        descriptor.clock,
+    )
     local = [_with_gateway(node, coming) for node in descriptor.nodes if node.machine == own]
     slowest_s = max((node.supervision.stop_grace_s for node in descriptor.nodes), default=0.0)
     grace_s = slowest_s + _STOP_GRACE_S
@@ -127,7 +136,7 @@ def part_of(descriptor: Descriptor, membership: Membership, agreed: Descriptor) 
         for line in node.line_outputs
     }
     return MachinePart(
-        replace(descriptor, nodes=(*local, process)),
+        replace(descriptor, nodes=(*local, process), clock=clock),
         sources=sources,
         streams={one.stream.port: one.stream for one in (*leaving, *coming)},
         lines=frozenset(port for port, source in sources.items() if source in line_sources),
@@ -158,6 +167,11 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
             if machine_of[source.node] != node.machine:
                 over_network = entry.over_network or OverNetwork()
                 groups[source, node.machine, over_network].append((entry, label))
+    for receiver in _clock_receivers(descriptor, machine_of):
+        assert descriptor.clock is not None, "somebody needs it"
+        read = _clock_input(descriptor.clock, descriptor.nodes[0].place)
+        groups[descriptor.clock, receiver, OverNetwork()].append((read, f"{_CLOCK}/{receiver}"))
+    latched = descriptor.latched_outputs()
     taken: defaultdict[str, int] = defaultdict(int)
     for number, ((source, receiver, over_network), readers) in enumerate(groups.items()):
         inputs = [entry for entry, _ in readers]
@@ -180,10 +194,33 @@ def _crossings(descriptor: Descriptor) -> Iterator[_Crossing]:
                 max_nbytes=_max_nbytes(inputs),
                 targets=tuple(label for _, label in readers),
                 over_network=over_network,
+                is_latched=source in latched,
             ),
             source,
             inputs,
         )
+
+
+def _clock_receivers(descriptor: Descriptor, machine_of: Mapping[str, str | None]) -> list[str]:
+    """Return the machines to which the clock of the dataflow must cross, in a fixed order."""
+    clock = descriptor.clock
+    if clock is None:
+        return []
+    others = {machine for machine in machine_of.values() if machine is not None}
+    return sorted(others - {machine_of[clock.node]})
+
+
+def _clock_input(clock: OutputSource, place: Place) -> Input:
+    """Return what stands for the clock of another machine: only the newest time counts."""
+    return Input(
+        id="clock",
+        source=clock,
+        queue_size=1,
+        queue_policy=QueuePolicy.LATEST,
+        max_held=1,
+        slot_nbytes=None,
+        place=place,
+    )
 
 
 def _agreement(file_sha256: str, crossings: Sequence[_Crossing]) -> str:
@@ -294,7 +331,9 @@ def _gateway_node(
             )
             for one in leaving
         ),
-        outputs=tuple(Output(one.stream.port, place) for one in coming),
+        outputs=tuple(
+            Output(one.stream.port, place, is_latched=one.stream.is_latched) for one in coming
+        ),
         operators=(),
         runtime=None,
         place=place,

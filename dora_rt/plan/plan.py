@@ -96,6 +96,8 @@ class Plan:
     """Number of the process that sends on what the others print, if anybody reads that."""
     network: NetworkPlan | None = None
     """None: the run is the whole dataflow."""
+    clock: str | None = None
+    """The output that `node.now()` and timers follow, if the dataflow has one."""
 
 
 def outline(plan: Plan) -> str:
@@ -111,9 +113,13 @@ def outline(plan: Plan) -> str:
         where = f"queue {edge.queue_size}, {edge.queue_policy.value}"
         if edge.output is None:
             where += ", in one process"
+        elif edge.output.latched:
+            where += ", latched"
         if edge.stream is not None:
             where = f"{edge.stream.ends}, {where}{_describe_way(edge.stream.over_network)}"
         lines.append(f"  {edge.source} -> {edge.target} ({where})")
+    if plan.clock is not None:
+        lines.append(f"  clock: {plan.clock}, which node.now() and the timers of the others follow")
     if network is not None:
         lines += _describe_others(network.plan)
     return "\n".join(lines)

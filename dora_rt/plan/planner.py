@@ -12,7 +12,7 @@ from dora_rt.descriptor.tree.model import (
     OutputSource,
     Sync,
 )
-from dora_rt.node_config import NodePlan, OperatorConfig, Route, SyncConfig
+from dora_rt.node_config import CallConfig, NodePlan, OperatorConfig, Route, SyncConfig
 from dora_rt.node_parameters import NodeParameters
 from dora_rt.plan.dora_description import describe
 from dora_rt.plan.edges import Edges, operator_name, to_ns
@@ -74,6 +74,7 @@ class _Planner:
             self._description,
             edges.relay,
             self._network(),
+            None if self._descriptor.clock is None else str(self._descriptor.clock),
         )
 
     def _network(self) -> NetworkPlan | None:
@@ -93,6 +94,7 @@ class _Planner:
         edges = self._edges
         # Nodes of one process agree on everything that a process has once.
         first = nodes[0]
+        machine_of = {node.id: node.machine for node in self._descriptor.nodes}
         spin_us = first.resources.spin_us
         return ProcessPlan(
             name=edges.names[number],
@@ -114,6 +116,17 @@ class _Planner:
                 api=first.api,
                 sync=_sync(first.sync),
                 is_relay=number == edges.relay,
+                clock=None if number == edges.relay else edges.clock(number),
+                calls=tuple(
+                    CallConfig(
+                        end.name,
+                        end.kind,
+                        end.peer,
+                        end.is_server,
+                        is_far=machine_of[end.peer] != first.machine,
+                    )
+                    for end in first.call_ends
+                ),
             ),
             upstream=upstream,
             circle=circle,

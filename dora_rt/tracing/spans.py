@@ -26,6 +26,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from dora_rt.errors import CorruptSampleError, UnsupportedValueError
 from dora_rt.event import TELEMETRY_KEY, Event, MatchedEvents, decode_metadata, telemetry_context
 from dora_rt.node_config import NodeConfig
+from dora_rt.transport.clock import Clock
+from dora_rt.transport.output.clock_origins import ClockOrigins
 from dora_rt.transport.output.origin import Origins
 from dora_rt.transport.values.sendable import encode_metadata
 
@@ -137,6 +139,16 @@ class SpanOrigins(Origins):
         if self.cause[2] == _NO_CAUSE and not (metadata and metadata.get(TELEMETRY_KEY)):
             metadata = {**(metadata or {}), TELEMETRY_KEY: self._spans.source(captured_ns)}
         return super().inherit(metadata, captured_ns)
+
+
+class ClockSpanOrigins(ClockOrigins, SpanOrigins):
+    """The same in a dataflow with a clock."""
+
+    _cause = SpanOrigins.cause
+
+    def __init__(self, clock: Clock, spans: Spans) -> None:
+        ClockOrigins.__init__(self, clock)
+        SpanOrigins.__init__(self, spans)
 
 
 class _OnceOfAKind(logging.Filter):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dora_rt.event import TELEMETRY_KEY, Change, Event
 from dora_rt.node_config import LinkConfig, NodeConfig, OutputConfig
 from dora_rt.tracing.record_file import Kind
 from dora_rt.tracing.timeline import Timeline
 from dora_rt.transport.board import Board
+from dora_rt.transport.clock import Clock
 from dora_rt.transport.input.inbox import Inbox
 from dora_rt.transport.input.sync import MatchingInbox
 from dora_rt.transport.operator_link import Link, Passed
+from dora_rt.transport.output.clock_origins import ClockOrigins
+from dora_rt.transport.output.clock_output import ClockPublisher, open_publisher
 from dora_rt.transport.output.origin import Origins, Stamp
 from dora_rt.transport.output.publisher import Publisher
-from dora_rt.transport.ports import Ports
+from dora_rt.transport.ports import Ports, open_clock
 from dora_rt.transport.ring.pool import SlotMemory
 from dora_rt.transport.values.header import read_number_and_times
 
@@ -93,6 +96,10 @@ class TracedPublisher(Publisher):
             self.timeline.note(Kind.WAITED, self.number, self._ring.head, begin_ns)
 
 
+class TracedClockPublisher(ClockPublisher, TracedPublisher):
+    """The same for the output that is the clock."""
+
+
 class TracedLink(Link):
     """An edge between two operators that reports each value."""
 
@@ -132,19 +139,19 @@ class TracedPorts(Ports):
     @classmethod
     def open(cls, config: NodeConfig, board: Board) -> Ports:
         """Attach to the launcher's objects, and to the tracers."""
-        spans = _open_spans(config)
+        spans, clock = _open_spans(config), open_clock(config)
         tracer = Tracer(Timeline.open(config), spans)
         inbox: TracedInbox | TracedMatchingInbox
         if config.sync is None:
-            inbox = TracedInbox(config, board)
+            inbox = TracedInbox(config, board, clock)
         else:
-            inbox = TracedMatchingInbox(config, config.sync, board)
+            inbox = TracedMatchingInbox(config, config.sync, board, clock)
         inbox.tracer = tracer
         publishers = {
             output.id: _open_publisher(config, number, output, board, tracer)
             for number, output in enumerate(config.outputs)
         }
-        ports = cls(inbox, publishers, _open_origins(spans))
+        ports = cls(inbox, publishers, _open_origins(spans, clock), clock)
         ports._config, ports._tracer = config, tracer
         return ports
 
@@ -162,20 +169,21 @@ class TracedPorts(Ports):
 def _open_publisher(
     config: NodeConfig, number: int, output: OutputConfig, board: Board, tracer: Tracer
 ) -> Publisher:
-    arguments: tuple[Any, ...] = config.run, config.node, output, board
     if tracer.timeline is None:
-        return Publisher(*arguments, spin_ns=config.spin_ns)
-    publisher = TracedPublisher(*arguments, spin_ns=config.spin_ns)
+        return open_publisher(config, output, board)
+    kinds = TracedPublisher, TracedClockPublisher
+    publisher = open_publisher(config, output, board, kinds)
+    assert isinstance(publisher, TracedPublisher), "both kinds are"
     publisher.timeline, publisher.number = tracer.timeline, number
     return publisher
 
 
-def _open_origins(spans: Spans | None) -> Origins:
+def _open_origins(spans: Spans | None, clock: Clock | None) -> Origins:
     if spans is None:
-        return Origins()
-    from dora_rt.tracing.spans import SpanOrigins
+        return Origins() if clock is None else ClockOrigins(clock)
+    from dora_rt.tracing.spans import ClockSpanOrigins, SpanOrigins
 
-    return SpanOrigins(spans)
+    return SpanOrigins(spans) if clock is None else ClockSpanOrigins(clock, spans)
 
 
 def _open_spans(config: NodeConfig) -> Spans | None:

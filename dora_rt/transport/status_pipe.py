@@ -19,6 +19,7 @@ class Kind(Enum):
     READY = "ready"
     READS_EVENTS = "reads_events"
     SENT_AFTER_STOP = "sent_after_stop"
+    CALLED_AT_STOP = "called_at_stop"
     STOP_DATAFLOW = "stop_dataflow"
     LINK = "link"
 

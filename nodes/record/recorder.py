@@ -142,13 +142,19 @@ class Recorder:
             raise
         return recorder
 
-    def add(self, source: str, event: Event) -> None:
+    def add(self, source: str, event: Event, *, least_ns: int | None = None) -> None:
         """Record a sample of an output; its count of dropped ones counts as lost.
+
+        Args:
+            source: the output.
+            event: the sample.
+            least_ns: what was sent before is recorded as of this moment of `time.monotonic_ns()`.
 
         Raises:
             RecordingError: the file cannot be written.
         """
-        time_ns = event.sent_ns + self._wall_ns
+        sent_ns = event.sent_ns if least_ns is None else max(event.sent_ns, least_ns)
+        time_ns = sent_ns + self._wall_ns
         sequence = event.seq & _LARGEST_SEQUENCE
         try:
             for number, message in self._messages(source, event):

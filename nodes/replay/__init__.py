@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dora_rt.errors import DoraRtError
 
 from ..options import file_path
-from .loop import Pace, run
+from .loop import Pace, run, run_clock
 from .recording import Recording
 from .ros_topics import parse_topic
 
@@ -40,11 +40,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         recording = Recording.open(options.file, dict(options.topic))
         with Node() as node:
+            pace = Pace(
+                options.rate,
+                options.start,
+                options.end,
+                loops=options.loop,
+                is_clock=options.has_clock or options.clock is not None,
+            )
+            if options.clock is not None:
+                run_clock(node, recording, options.clock, pace)
+                return 0
             recorded = options.node or node.id()
             outputs = [output for output in node.output_ids() if output not in options.silent]
             sources = {f"{recorded}/{output}": output for output in outputs}
-            pace = Pace(options.rate, options.start, options.end, loops=options.loop)
-            run(node, recording, sources, pace)
+            latched = {f"{recorded}/{output}" for output in node.latched_outputs()}
+            run(node, recording, sources, pace, latched=latched & sources.keys())
     except DoraRtError as error:
         logger.error("%s", error)
         return 1
@@ -80,7 +90,26 @@ def parse_options(
         "repeated",
     )
     _add_pace_options(parser)
-    return parser.parse_args(argv)
+    _add_clock_options(parser)
+    options = parser.parse_args(argv)
+    if not options.rate and (options.has_clock or options.clock is not None):
+        parser.error("a clock needs a pace: --rate above 0")
+    return options
+
+
+def _add_clock_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of nodes in a dataflow whose clock is the time of the recording."""
+    parser.add_argument(
+        "--clock",
+        metavar="OUTPUT",
+        help="send the time of the recording on this output, and nothing else",
+    )
+    parser.add_argument(
+        "--has-clock",
+        action="store_true",
+        help="another node sends the time of the recording, as `clock:` of the dataflow: begin "
+        "with it, and give each sample the `clock_ns` of its capture",
+    )
 
 
 def _add_pace_options(parser: argparse.ArgumentParser) -> None:

@@ -8,19 +8,22 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dora_rt.errors import DoraRtError, ExtraMissingError
+from dora_rt.errors import DoraRtError, ExtraMissingError, ParameterRefusedError
 
 from ..options import NodeParser, add_option, add_switch, file_path, one_of, whole_number
 
 if TYPE_CHECKING:
     from dora_rt import Node
+    from dora_rt.live.run_parameters import RunParameters
 
-    from .bridge import Bridge
+    from .bridge import Bridge, Transport
+    from .interfaces import Interfaces
+    from .ros_entities import Identity
 
 __all__ = ["main", "parse_options"]
 
@@ -31,15 +34,18 @@ _ROUTE_OPTIONS = ("publish", "subscribe", "call", "serve", "call_action", "serve
 _DISTROS = ("humble", "iron", "jazzy", "kilted", "lyrical", "rolling")
 _EPILOG = f"""\
 A route is PORT=TOPIC:PACKAGE/TYPE and perhaps, behind commas: reliable or best_effort, latched,
-depth=N, arrow (messages as structs of Arrow), frame_id=NAME. Inputs are published, and outputs get
-what is subscribed to. Pictures, boxes, point clouds, poses, speeds, text and numbers are the arrays
-that the other nodes have; docs/ros2.md has the table. Other messages are structs of Arrow.
+depth=N, arrow or json (structs of Arrow, or JSON in bytes), timeout=SECONDS of a service, and
+frame_id=NAME. Inputs are published, and outputs get what is subscribed to. Pictures, boxes, point
+clouds, poses, speeds, text and numbers are the arrays that the other nodes have; docs/ros2.md has
+the table. Other messages are structs of Arrow.
 
 The robot runs rmw_zenoh (RMW_IMPLEMENTATION=rmw_zenoh_cpp) and its router (ros2 run rmw_zenoh_cpp
 rmw_zenohd); --start-router is one without ROS.
 
 examples:
   --publish image=/camera/image:sensor_msgs/Image
+  --call plan=/plan_path:nav_msgs/GetPlan,json
+  --parameters "detector webcam"        ros2 param list /detector
   --subscribe "speed=/cmd_vel:geometry_msgs/Twist map=/map:nav_msgs/OccupancyGrid,latched"
   --router tcp/192.168.1.20:7447        the robot's [default: {_ROUTER}]
 """
@@ -60,11 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.transport == "zenoh":
             import_zenoh()
         with Node() as node, contextlib.ExitStack() as stack:
-            bridge = _make_bridge(node, options)
+            bridges = _make_bridges(node, options, stack)
             if options.start_router and options.transport == "zenoh":
                 router = Router.open(options.router, shares_memory=options.shared_memory)
                 stack.callback(router.close)
-            run(node, bridge)
+            run(node, bridges)
     except DoraRtError as error:
         logger.error("%s", error)
         return 1
@@ -88,6 +94,8 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     add_option(parser, environ, "--call-action", parse_routes, None, text)
     text = "routes of actions: outputs PORT_goal, PORT_cancel, inputs PORT_feedback, PORT_result"
     add_option(parser, environ, "--serve-action", parse_routes, None, text)
+    text = "nodes of the dataflow whose parameters are offered, with blanks between them"
+    add_option(parser, environ, "--parameters", str.split, None, text)
     text = "zenoh, or rclpy: the installed ROS, for robots with DDS; auto: rclpy if it is there"
     transport = one_of("zenoh", "rclpy", "auto")
     add_option(parser, environ, "--transport", transport, "zenoh", text)
@@ -115,7 +123,37 @@ def parse_options(argv: Sequence[str] | None, environ: Mapping[str, str]) -> arg
     return parser.parse_args(argv)
 
 
-def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
+def _make_bridges(
+    node: Node, options: argparse.Namespace, stack: contextlib.ExitStack
+) -> list[Bridge]:
+    """Make the exchanges of the node's routes, and those of other nodes' parameters.
+
+    Raises:
+        DoraRtError: they do not fit the dataflow file, or a type is not known.
+    """
+    from .interfaces import Interfaces
+    from .ros_entities import Identity
+    from .topics import RouteError
+
+    has_routes = any(getattr(options, name) for name in _ROUTE_OPTIONS)
+    if not has_routes and not options.parameters:
+        raise RouteError(
+            f"node '{node.id()}' has no routes, and so nothing to do; in the dataflow file write "
+            "at this node: args: --publish image=/camera/image:sensor_msgs/Image"
+        )
+    folders = [options.interfaces] if options.interfaces else []
+    interfaces = Interfaces([*folders, *_folders_of_ros(os.environ)])
+    identity = Identity(_name_in_ros(options.name or node.id()), options.namespace, options.domain)
+    bridges = [_make_bridge(node, options, identity, interfaces)] if has_routes else []
+    if options.parameters:
+        taken = {identity.name} if has_routes else set()
+        bridges += _offer_parameters(node, options, interfaces, taken, stack)
+    return bridges
+
+
+def _make_bridge(
+    node: Node, options: argparse.Namespace, identity: Identity, interfaces: Interfaces
+) -> Bridge:
     """Make topics of the routes.
 
     Raises:
@@ -123,30 +161,21 @@ def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
     """
     from .action_exchange import CalledAction, ServedAction
     from .bridge import Bridge, Exchange
-    from .interfaces import Interfaces
-    from .rclpy_transport import RclpyTransport
-    from .ros_entities import Identity, Role
+    from .ros_entities import Role
     from .service_exchange import CalledService, ServedService
     from .topic_exchange import Publication, Subscription
-    from .topics import Queue, RouteError, TopicMaker
-    from .zenoh_transport import ZenohTransport
+    from .topics import Queue, TopicMaker
 
     routes = {name: getattr(options, name) or [] for name in _ROUTE_OPTIONS}
-    if not any(routes.values()):
-        raise RouteError(
-            f"node '{node.id()}' has no routes, and so nothing to do; in the dataflow file write "
-            "at this node: args: --publish image=/camera/image:sensor_msgs/Image"
-        )
     _check_ports(node, options)
-    name = options.name or re.sub(r"\W", "_", node.id())
-    identity = Identity(name, options.namespace, options.domain)
-    folders = [options.interfaces] if options.interfaces else []
-    interfaces = Interfaces([*folders, *_folders_of_ros(os.environ)])
     maker = TopicMaker(identity, interfaces, has_hashes=options.distro != "humble")
     inputs = {name: Queue.of([queue]) for name, queue in node.input_queues().items()}
     outputs = {name: Queue.of(queues) for name, queues in node.output_queues().items()}
     exchanges: list[Exchange] = []
+    latched = node.latched_inputs()
     for route in routes["publish"]:
+        if route.port in latched:
+            route = route.latched()
         queue = inputs.get(route.port, Queue())
         exchanges.append(Publication(maker.make(route, Role.PUBLISHER, queue)))
     for route in routes["subscribe"]:
@@ -162,17 +191,85 @@ def _make_bridge(node: Node, options: argparse.Namespace) -> Bridge:
     for route in routes["serve_action"]:
         action = maker.make_action(route, is_served=True, ports=node.output_ids())
         exchanges.append(ServedAction(action))
+    return Bridge(node, exchanges, _connector(options, identity))
+
+
+def _offer_parameters(
+    node: Node,
+    options: argparse.Namespace,
+    interfaces: Interfaces,
+    taken: set[str],
+    stack: contextlib.ExitStack,
+) -> list[Bridge]:
+    """Make a node of ROS for each node whose parameters are offered.
+
+    Raises:
+        RouteError: the dataflow has no such node, or two would be called the same in ROS.
+    """
+    from dora_rt.live.run_parameters import RunParameters
+
+    from .bridge import Bridge
+    from .parameter_services import ParameterServices, ParametersOfNode
+    from .ros_entities import Identity
+    from .topics import RouteError, TopicMaker
+
+    run = RunParameters.of(node)
+    stack.callback(run.close)
+    bridges = []
+    for one in options.parameters:
+        _check_node(run, one)
+        identity = Identity(_name_in_ros(one), options.namespace, options.domain)
+        if identity.name in taken:
+            raise RouteError(
+                f"--parameters {one}: there is a node {identity.full_name} in ROS already; give "
+                "this one another name with --name"
+            )
+        taken.add(identity.name)
+        maker = TopicMaker(identity, interfaces, has_hashes=options.distro != "humble")
+        services = ParameterServices(identity.full_name, maker, ParametersOfNode(run, one))
+        title = partial(_parameters_title, one)
+        bridges.append(Bridge(node, [services], _connector(options, identity), title))
+    return bridges
+
+
+def _check_node(run: RunParameters, node: str) -> None:
+    """Check that there is a node, as far as that can be known here.
+
+    Raises:
+        RouteError: there is none; on several machines, another one may still have it.
+        LauncherSilentError: the launcher does not answer.
+    """
+    from .topics import RouteError
+
+    try:
+        run.read(node)
+    except ParameterRefusedError as error:
+        if not run.has_other_machines():
+            raise RouteError(f"--parameters {node}: {error}") from error
+        logger.warning("--parameters %s: %s", node, error)
+
+
+def _connector(options: argparse.Namespace, identity: Identity) -> Callable[[], Transport]:
+    from .rclpy_transport import RclpyTransport
+    from .zenoh_transport import ZenohTransport
+
     if options.transport == "rclpy":
-        return Bridge(node, exchanges, partial(RclpyTransport.open, identity))
-    config = options.zenoh_config
-    connect = partial(
+        return partial(RclpyTransport.open, identity)
+    return partial(
         ZenohTransport.open,
         options.router,
         identity,
-        config,
+        options.zenoh_config,
         shares_memory=options.shared_memory,
     )
-    return Bridge(node, exchanges, connect)
+
+
+def _parameters_title(node: str, _: int, received: int) -> str:
+    return f"parameters of {node}: {received} requests"
+
+
+def _name_in_ros(name: str) -> str:
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
 def _found_transport() -> str:

@@ -26,7 +26,7 @@ GOAL_STATUS = "goal_status"
 # Of action_msgs/GoalStatus; the words are dora's.
 _EXECUTING, _CANCELING = 2, 3
 _ENDINGS = {"succeeded": 4, "canceled": 5, "aborted": 6}
-_WORDS = {number: word for word, number in _ENDINGS.items()}
+WORDS = {number: word for word, number in _ENDINGS.items()}
 _NO_GOAL = bytes(16)
 _CANCEL_ACCEPTED, _CANCEL_REJECTED, _UNKNOWN_GOAL = 0, 1, 2
 _MOST_GOALS = 100
@@ -117,6 +117,14 @@ class CalledAction:
             self._send_goal(event)
         return True
 
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """End a goal that cannot be sent as aborted, with the reason."""
+        if event.id == self._action.name_of("goal"):
+            told = {GOAL_STATUS: "aborted", ERROR: why}
+            if isinstance(goal_id := event.metadata.get(GOAL_ID), str):
+                told[GOAL_ID] = goal_id
+            outlet.send(self._action.name_of("result"), Native(b""), told)
+
     def _send_goal(self, event: Event) -> None:
         action = self._action
         text = event.metadata.get(GOAL_ID)
@@ -140,7 +148,7 @@ class CalledAction:
             # A goal whose server is gone must not stay without an end.
             self._finish(wire_id, "aborted", None, "the server of the action is gone")
             return
-        word = _WORDS.get(answer["status"])
+        word = WORDS.get(answer["status"])
         result = self._action.result.to_native(answer["result"])
         why = None if word else f"the goal ended with the status {answer['status']}"
         self._finish(wire_id, word or "aborted", result, why)
@@ -195,6 +203,7 @@ class CalledAction:
 class _Goal:
     """A goal that a node here reaches; `asked` waits for its result."""
 
+    was_fetched: bool = False
     status: int = _EXECUTING
     accepted_ns: int = field(default_factory=time.time_ns)
     result: bytes | None = None
@@ -252,6 +261,15 @@ class ServedAction:
                 self._finish(goal, event)
         return True
 
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Do nothing: nobody waits for an answer."""
+
+    def was_fetched(self, goal_id: str) -> bool:
+        """Whether somebody has the result of a goal, or the goal is forgotten."""
+        with self._lock:
+            goal = self._goals.get(_wire_id(goal_id))
+            return goal is None or goal.was_fetched
+
     def _serve(self, transport: Transport, outlet: Outlet, name: str, take: Any) -> None:
         where = self._action.endpoints[name]
         codec = self._action.codecs[f"{name}_request"]
@@ -292,6 +310,8 @@ class ServedAction:
             if goal is not None and goal.result is None:
                 goal.asked.append(request)
                 return
+            if goal is not None:
+                goal.was_fetched = True
         unknown = self._action.encode("get_result_response", {"status": 0})
         request.answer(unknown if goal is None or goal.result is None else goal.result)
 
@@ -342,6 +362,7 @@ class ServedAction:
         goal.status, goal.result = _ENDINGS[word], result
         for request in goal.asked:
             request.answer(result)
+        goal.was_fetched = bool(goal.asked)
         goal.asked.clear()
         self._publish_status()
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dora_rt.errors import NodeClosedError
+from dora_rt.errors import DoraRtError, NodeClosedError
+from dora_rt.event import CLOCK_KEY
 
 from ..next_event import next_event
 from ..odd_samples import OddSamples
@@ -109,6 +111,9 @@ class Exchange(Protocol):
             CdrError: it does not fit into the message.
         """
 
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Answer a sample that could not be taken, if it is one that waits for an answer."""
+
 
 class Outlet:
     """Where the exchanges send samples, from threads of the transport.
@@ -133,8 +138,11 @@ class Outlet:
         except NodeClosedError:
             logger.debug("told to stop while sending")
         except Exception as error:
-            # For the main thread, which ends the node by it.
-            self._failure = error
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Let the main thread end the node by what a thread cannot go on after."""
+        self._failure = error
 
     def send(self, output_id: str, native: Native, metadata: Values | None = None) -> None:
         """Send a value; the stamp of a capture just now is its origin."""
@@ -163,6 +171,7 @@ class Bridge:
         node: the node.
         exchanges: its routes.
         connect: opens the transport, or raises `NoConnectionError`.
+        title: says at the end how many messages were sent and received.
     """
 
     def __init__(
@@ -170,7 +179,9 @@ class Bridge:
         node: NodeLike,
         exchanges: Sequence[Exchange],
         connect: Callable[[], Transport],
+        title: Callable[[int, int], str] = "{} messages sent, {} received".format,
     ) -> None:
+        self._title = title
         self._exchanges = tuple(exchanges)
         self._by_input = {name: one for one in exchanges for name in one.input_ids}
         self._connect = connect
@@ -209,14 +220,22 @@ class Bridge:
             return
         try:
             self.sent += exchange.take(event)
-        except NoConnectionError:
+        except NoConnectionError as error:
             self.unsent += 1
+            self._refuse(exchange, event, error)
         except (ValueMismatchError, CdrError) as error:
             self._odd_inputs.add(event.id, error)
+            self._refuse(exchange, event, error)
+
+    def _refuse(self, exchange: Exchange, event: Event, why: DoraRtError) -> None:
+        try:
+            exchange.refuse(event, self._outlet, str(why))
+        except NodeClosedError:
+            logger.debug("told to stop while sending")
 
     def summary(self) -> list[str]:
         """Return what was exchanged and what was left out, in words."""
-        lines = [f"{self.sent} messages sent, {self.received} received"]
+        lines = [self._title(self.sent, self.received)]
         if self.unsent:
             lines.append(f"{self.unsent} samples came while there was no connection")
         return [*lines, *self._odd_inputs.summary(), *self._outlet.summary()]
@@ -268,15 +287,22 @@ class Bridge:
                 report.look(remote, time.monotonic_ns())
 
 
-def run(node: NodeLike, bridge: Bridge) -> None:
+def run(node: NodeLike, bridges: Sequence[Bridge]) -> None:
     """Exchange messages until the node's inputs or the dataflow end.
+
+    Args:
+        node: the node.
+        bridges: one for each node that it is in ROS; its own comes first.
 
     Raises:
         DoraRtError: the transport cannot work.
     """
-    with bridge:
+    with contextlib.ExitStack() as stack:
+        for bridge in bridges:
+            stack.enter_context(bridge)
         while True:
-            bridge.check()
+            for bridge in bridges:
+                bridge.check()
             try:
                 event = next_event(node, _LOOK_UP_S)
             except TimeoutError:
@@ -284,16 +310,21 @@ def run(node: NodeLike, bridge: Bridge) -> None:
             if event is None:
                 break
             for one in singles([event]):
-                bridge.take(one)
-    for line in bridge.summary():
-        logger.info("%s", line)
+                for bridge in bridges:
+                    bridge.take(one)
+    for bridge in bridges:
+        for line in bridge.summary():
+            logger.info("%s", line)
 
 
 def header_of(event: Event, frame_id: str | None) -> Values:
-    """Return the header of what a sample becomes: the moment of its capture, and its frame."""
+    """Return the header of what a sample becomes: the moment of its capture, and its frame.
+
+    In a dataflow with a clock the moment is one of that clock.
+    """
     metadata = event.metadata
     frame = frame_id or metadata.get("frame_id")
-    stamp_ns = metadata.get(STAMP_NS)
+    stamp_ns = metadata.get(STAMP_NS, metadata.get(CLOCK_KEY))
     if not isinstance(stamp_ns, int):
         stamp_ns = time.time_ns() - (time.monotonic_ns() - event.origin_ns)
     return {

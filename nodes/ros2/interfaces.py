@@ -229,7 +229,7 @@ class Interfaces:
         meant = f"; did you mean {near[0]}?" if near else ""
         return (
             f"{meant}; a text of your own is found with --interfaces FOLDER, as "
-            f"FOLDER/{full}.{kind}"
+            f"FOLDER/{full}.{kind}, and those of a sourced ROS (AMENT_PREFIX_PATH)"
         )
 
     def _all(self, kind: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dora_rt.errors import DoraRtError
+from dora_rt.event import STAMP_KEY
 
 from ..json_values import json_bytes, parse_json
 from . import arrow_structs
@@ -24,7 +25,7 @@ Values = dict[str, Any]
 """The fields of a message, as `Codec` has them."""
 
 HEADER = "std_msgs/msg/Header"
-STAMP_NS = "stamp_ns"
+STAMP_NS = STAMP_KEY
 FRAME_ID = "frame_id"
 
 

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 _CLOSING_TIMEOUT_S = 2.0
 _DISCOVERY_S = 1.0
 _PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+# Their Fast DDS knows the second name only; later ones warn of it.
+_OLD_DISTROS = ("humble", "iron")
+_ENVIRONMENT_LOCK = threading.Lock()
 # Of a type as rclpy has it.
 _PARTS_OF_ACTIONS = {
     "SendGoal": "SendGoalService",
@@ -95,7 +98,7 @@ class RclpyTransport:
         """
         rclpy = import_rclpy()
         context = rclpy.context.Context()
-        with _roomy_profile():
+        with roomy_profile():
             rclpy.init(
                 context=context,
                 domain_id=identity.domain,
@@ -395,17 +398,29 @@ def import_rclpy() -> Any:
 
 
 @contextmanager
-def _roomy_profile() -> Iterator[None]:
-    """Let Fast DDS send pictures through shared memory, unless the user has a profile."""
-    if any(os.environ.get(name) for name in _PROFILE_VARIABLES):
-        yield
-        return
+def roomy_profile() -> Iterator[None]:
+    """Let Fast DDS send pictures through shared memory, unless the user has a profile.
+
+    One thread at a time: the environment is that of all, and one would take the profile of
+    another, which is about to be removed, for the user's.
+    """
+    with _ENVIRONMENT_LOCK:
+        if any(os.environ.get(name) for name in _PROFILE_VARIABLES):
+            yield
+        else:
+            with _own_profile():
+                yield
+
+
+@contextmanager
+def _own_profile() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="dora_rt_ros2_") as folder:
         path = Path(folder) / "fastdds.xml"
         path.write_text(_PROFILE, encoding="utf-8")
-        os.environ.update(dict.fromkeys(_PROFILE_VARIABLES, str(path)))
+        is_old = os.environ.get("ROS_DISTRO") in _OLD_DISTROS
+        variable = _PROFILE_VARIABLES[is_old]
+        os.environ[variable] = str(path)
         try:
             yield
         finally:
-            for name in _PROFILE_VARIABLES:
-                del os.environ[name]
+            del os.environ[variable]

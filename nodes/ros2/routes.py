@@ -10,7 +10,7 @@ from .native_values import Form
 from .ros_entities import Qos
 
 _ROUTE = re.compile(r"(?P<port>[^=:,\s]+)=(?P<name>[^=:,\s]+):(?P<type>[^=:,\s]+)(?P<rest>(,\S+)*)")
-_NAME = re.compile(r"[~/]?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
+_NAME = re.compile(r"(~?/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 _MOST_DEPTH = 10_000
 _LONGEST_TIMEOUT_S = 86_400.0
 
@@ -46,6 +46,10 @@ class Route:
         """The names of the input and of the output of a service."""
         first, _, second = self.port.partition("+")
         return first, second or first
+
+    def latched(self) -> Route:
+        """Return the route of what is latched in the dataflow file: the newest message is kept."""
+        return replace(self, is_latched=True, depth=self.depth or 1)
 
     def qos(self, is_blocking: bool, queue_size: int) -> Qos:
         """Return the QoS, given the queue of the port in the dataflow file."""

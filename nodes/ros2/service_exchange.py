@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .bridge import Client, Outlet, Request, Transport, header_of
 from .cdr import Codec
-from .native_values import Converter, Native, ValueMismatchError
+from .native_values import Converter, Native, ValueMismatchError, Values
 from .ros_entities import Endpoint, NoConnectionError
 
 if TYPE_CHECKING:
@@ -88,9 +88,7 @@ class CalledService:
             ValueMismatchError: the sample cannot be made a request.
             CdrError: it does not fit into the request.
         """
-        asked = {
-            key: event.metadata[key] for key in (REQUEST_ID,) if event.metadata.get(key) is not None
-        }
+        asked = _asked_in(event)
         client, outlet, service = self._client, self._outlet, self._service
         if client is None or outlet is None:
             raise NoConnectionError(f"{service.endpoint.name} is not connected yet")
@@ -110,6 +108,10 @@ class CalledService:
 
         client.call(request, take, service.timeout_s)
         return True
+
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Answer with the reason: an asker that hears nothing would wait for ever."""
+        outlet.send(self._service.output_id, Native(b""), {**_asked_in(event), ERROR: why})
 
 
 class ServedService:
@@ -156,6 +158,9 @@ class ServedService:
         self._pop(event.metadata.get(REQUEST_ID)).answer(response)
         return True
 
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Do nothing: the sample is an answer itself."""
+
     def _pop(self, request_id: Any) -> Request:
         with self._lock:
             if request_id is None and len(self._pending) == 1:
@@ -167,3 +172,9 @@ class ServedService:
                 f"copy {REQUEST_ID} from the metadata of the request"
             )
         return request
+
+
+def _asked_in(event: Event) -> Values:
+    """Return what an answer has in its metadata."""
+    request_id = event.metadata.get(REQUEST_ID)
+    return {} if request_id is None else {REQUEST_ID: request_id}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,35 +32,51 @@ class Publication:
     def __init__(self, topic: Topic) -> None:
         self._topic = topic
         self._publisher: Publisher | None = None
+        # Of a latched topic: a message from before the connection, which may be the only one.
+        self._early: bytes | bytearray | None = None
+        self._lock = threading.Lock()
         self.endpoints: tuple[Endpoint, ...] = (topic.endpoint,)
         self.input_ids: tuple[str, ...] = (topic.port,)
 
     def begin(self, transport: Transport, outlet: Outlet) -> None:
         """Advertise the topic."""
-        self._publisher = transport.advertise(self._topic.endpoint)
+        publisher = transport.advertise(self._topic.endpoint)
+        with self._lock:
+            self._publisher = publisher
+            early, self._early = self._early, None
+            if early is not None:
+                publisher.publish(early)
 
     def end(self) -> None:
         """Publish no more."""
         self._publisher = None
 
     def take(self, event: Event) -> bool:
-        """Publish a sample, if somebody subscribes.
+        """Publish a sample, if somebody subscribes; the newest of a latched topic in any case.
 
         Raises:
-            NoConnectionError: there is no connection yet.
+            NoConnectionError: there is no connection yet, and the topic is not latched.
             ValueMismatchError: it cannot be made a message.
             CdrError: it does not fit into the message.
         """
-        publisher = self._publisher
-        if publisher is None:
-            raise NoConnectionError(f"{self._topic.endpoint.name} is not published yet")
-        if not publisher.is_wanted():
-            return False
         topic = self._topic
-        header = header_of(event, topic.frame_id)
-        values = topic.converter.to_message(event.value, event.metadata, header)
-        publisher.publish(topic.codec.encode(values))
+        with self._lock:
+            publisher = self._publisher
+            if publisher is None and not topic.endpoint.qos.is_latched:
+                raise NoConnectionError(f"{topic.endpoint.name} is not published yet")
+            if publisher is not None and not publisher.is_wanted():
+                return False
+            header = header_of(event, topic.frame_id)
+            values = topic.converter.to_message(event.value, event.metadata, header)
+            message = topic.codec.encode(values)
+            if publisher is None:
+                self._early = message
+            else:
+                publisher.publish(message)
         return True
+
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Do nothing: nobody waits for an answer."""
 
 
 class Subscription:
@@ -89,3 +106,6 @@ class Subscription:
     def take(self, event: Event) -> bool:
         """Take nothing: it has no input."""
         return False
+
+    def refuse(self, event: Event, outlet: Outlet, why: str) -> None:
+        """Do nothing: it has no input."""

@@ -98,7 +98,7 @@ class Dashboard:
     def ask(self, path: str, *, method: str = "GET", body: str = "", **headers: str) -> Answer:
         """Ask as a browser does that has opened the address, unless `Cookie` is another one."""
         sent = {"Host": self.host, "Cookie": f"dora_rt_{self.port}={self.token}", **headers}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request(method, path, body.encode(), sent)
             response = connection.getresponse()
@@ -115,7 +115,7 @@ class Dashboard:
         assert self.process is not None, "it was started by this"
         self.process.send_signal(signal.SIGTERM)
         with self.process:
-            return self.process.wait(5)
+            return self.process.wait(30)
 
 
 def find_url(line: str) -> str:

@@ -80,7 +80,7 @@ def test_page_shows_a_run_from_its_start_over_a_node_that_dies_to_its_stop(
     page.get_by_role("button", name="Stop the run").click()
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_role("status")).to_contain_text("ended")
-    launcher.communicate(timeout=15)
+    launcher.communicate(timeout=30)
     assert launcher.returncode == 0
     assert complaints == []
 
@@ -123,7 +123,7 @@ def test_page_shows_the_log_of_the_node_that_has_failed(flow: Flow, browser: Any
     page.locator("#graph .box[data-process=camera]").click()
     expect(page.locator("#log-node")).to_have_value("camera")
     launcher.send_signal(signal.SIGINT)
-    launcher.communicate(timeout=15)
+    launcher.communicate(timeout=30)
     # Its dashboard is gone with it, and what it showed last says how it ended.
     expect(page.get_by_role("status")).to_have_text("the run and its dashboard have ended")
     expect(page.get_by_role("alert")).to_contain_text("failed: sink (SIGKILL (Killed))")
@@ -151,7 +151,7 @@ def test_gap_in_the_network_is_not_taken_for_the_end_of_the_run(flow: Flow, brow
     context.set_offline(False)
     expect(page.get_by_role("status")).to_contain_text(re.compile(r"running \d+:\d\d"))
     launcher.send_signal(signal.SIGINT)
-    launcher.communicate(timeout=15)
+    launcher.communicate(timeout=30)
     expect(page.get_by_role("status")).to_have_text("the run and its dashboard have ended")
 
 
@@ -201,7 +201,7 @@ def test_graph_and_edges_of_many_nodes_can_be_seen_whole(flow: Flow, browser: An
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("document.querySelector('#logs').clientWidth") > 330
     launcher.send_signal(signal.SIGINT)
-    launcher.communicate(timeout=15)
+    launcher.communicate(timeout=30)
 
 
 @pytest.mark.programs
@@ -215,5 +215,5 @@ def test_page_without_a_run_says_how_to_start_one(browser: Any):
     expect(page.locator("#none")).to_contain_text("dora-launch FILE")
     expect(page.locator("main")).to_be_hidden()
     dashboard.send_signal(signal.SIGINT)
-    dashboard.communicate(timeout=15)
+    dashboard.communicate(timeout=30)
     expect(page.get_by_role("status")).to_have_text("the dashboard has ended")

@@ -98,10 +98,10 @@ def test_findings_are_drawn_on_the_dashboard_and_in_plot(
 
     page.goto(plot)
     picture = flow.folder / f"plot-{name}.png"
-    eventually(lambda: green_pixels(page, picture) > 200, within_s=10)
+    eventually(lambda: green_pixels(page, picture) > 200)
 
     launcher.send_signal(signal.SIGINT)
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=30)
     assert complaints == []
 
 

@@ -220,7 +220,7 @@ def test_reader_on_another_edge_is_met_while_the_writer_waits_for_room():
 
         assert found[0].value == b"0"
         assert ring.take(0).value == b"0"
-        sender.join(5)
+        sender.join(30)
         assert not sender.is_alive()
 
 

@@ -103,7 +103,7 @@ def test_views_may_be_dropped_in_any_thread_while_samples_are_taken():
                 hands.put(ring.take().value)
         finally:
             hands.put(None)
-            dropper.join(20)
+            dropper.join(30)
             sys.setswitchinterval(interval_s)
 
         assert ring.free_slots == all_slots

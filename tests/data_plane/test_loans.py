@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -212,6 +213,79 @@ def test_loan_whose_metadata_cannot_be_sent_gives_its_slot_back():
         assert ring.free_slots == ring.output.slots
 
 
+def change_strides(array: np.ndarray[Any, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        array.strides = array.strides[::-1]
+
+
+def change_form(**changes: Any) -> Callable[[np.ndarray[Any, Any]], None]:
+    def change(array: np.ndarray[Any, Any]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for name, value in changes.items():
+                setattr(array, name, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change, dtype, shape",
+    [
+        (change_form(shape=(16,)), np.int32, (16,)),
+        (change_form(shape=(2, 2, 4)), np.int32, (2, 2, 4)),
+        (change_form(dtype=np.uint8), np.uint8, (4, 16)),
+        (change_form(dtype=np.float32), np.float32, (4, 4)),
+    ],
+    ids=["shape", "dimensions", "narrower", "same width"],
+)
+@pytest.mark.parametrize("end", ["block", "send"])
+def test_array_of_another_form_in_the_same_memory_arrives_as_it_is_at_the_end(
+    change: Callable[[np.ndarray[Any, Any]], None], dtype: Any, shape: tuple[int, ...], end: str
+):
+    with wired() as ring:
+        for _ in range(2 * ring.output.slots):  # each slot anew, and known
+            with (one := loan(ring, (4, 4), np.int32)) as array:
+                array[...] = np.arange(16).reshape(4, 4)
+                change(array)
+                if end == "send":
+                    one.send()
+
+            event = ring.take()
+            assert (event.value.dtype, event.value.shape) == (dtype, shape)
+            assert event.value.tobytes() == np.arange(16, dtype=np.int32).tobytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_strides,
+        change_form(dtype=np.dtype(np.int32).newbyteorder()),
+        change_form(dtype="V4"),
+        change_form(shape=(1,) * 7 + (4, 4)),
+    ],
+    ids=["strides", "byte order", "dtype", "dimensions"],
+)
+@pytest.mark.parametrize("end", ["block", "send"])
+def test_array_that_cannot_be_sent_as_it_lies_is_refused_and_its_slot_comes_back(
+    change: Callable[[np.ndarray[Any, Any]], None], end: str
+):
+    with wired() as ring:
+        before = ring.free_slots
+
+        for _ in range(2 * ring.output.slots):
+            with (
+                pytest.raises(UnsupportedValueError, match=r"output 'output': a loan of int32 \("),
+                (one := loan(ring, (4, 4), np.int32)) as array,
+            ):
+                change(array)
+                if end == "send":
+                    one.send()
+
+        assert ring.free_slots == before
+        assert ring.subscribers[0].take() is None
+
+
 @pytest.mark.usefixtures("small_heap")
 def test_forgotten_loan_gives_its_slot_back_with_the_last_view_of_it():
     with wired() as ring:
@@ -352,7 +426,7 @@ def test_threads_that_send_one_loan_at_once_send_it_once():
                 gate = threading.Barrier(3)
 
                 def send(one: Loan = one, gate: threading.Barrier = gate) -> None:
-                    gate.wait(20)
+                    gate.wait(30)
                     try:
                         one.send()
                     except LoanError as error:
@@ -362,7 +436,7 @@ def test_threads_that_send_one_loan_at_once_send_it_once():
                 for thread in threads:
                     thread.start()
                 for thread in threads:
-                    thread.join(20)
+                    thread.join(30)
         finally:
             sys.setswitchinterval(interval_s)
 
@@ -415,7 +489,7 @@ def test_loan_can_be_given_up_while_another_thread_waits_for_room():
             one.cancel()
         finally:
             ring.take()
-            waits.join(20)
+            waits.join(30)
 
         assert ring.take().value == b"waits"
         assert ring.free_slots == ring.output.slots
@@ -434,7 +508,7 @@ def test_close_beside_threads_with_loans_ends_each_loan_once():
                 sent: list[int] = sent,
                 gate: threading.Barrier = gate,
             ) -> None:
-                gate.wait(20)
+                gate.wait(30)
                 try:
                     while True:
                         block(ring)
@@ -445,11 +519,11 @@ def test_close_beside_threads_with_loans_ends_each_loan_once():
             threads = [threading.Thread(target=work) for _ in range(2)]
             for thread in threads:
                 thread.start()
-            gate.wait(20)
+            gate.wait(30)
             eventually(lambda sent=sent: len(sent) > 5)
             ring.publisher.close()
             for thread in threads:
-                thread.join(20)
+                thread.join(30)
 
             assert len(refused) == 2
             assert ring.counters().sent == len(sent)

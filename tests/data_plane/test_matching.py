@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from dora_rt.event import Event, MatchedEvents
-from dora_rt.transport.input.sync import Matcher
+from dora_rt.event import Event, MatchedEvents, encode_clock
+from dora_rt.transport.input.sync import Matcher, clock_moment
 
 MS = 1_000_000
 
@@ -155,3 +155,27 @@ def test_what_still_waits_is_in_the_totals(exact: Matcher):
 
     assert exact.totals() == {"image": 2, "boxes": 1}
     assert exact.unmatched == {"image": 0, "boxes": 1}
+
+
+def test_by_a_clock_samples_match_by_its_time_and_not_by_real_time():
+    matcher = Matcher(["left", "right"], slop_ns=MS, depth=5, moment_of=clock_moment)
+    left, late, right = (
+        Event(name, b"", encode_clock(clock_ms * MS), origin_ns=origin_ms * MS)
+        for name, clock_ms, origin_ms in (("left", 10, 0), ("right", 20, 1), ("right", 10, 900))
+    )
+
+    assert feed(matcher, left, late) == []
+    assert matcher.unmatched == {"left": 1, "right": 0}
+    # The clock has jumped back: what waits from after that would never find a partner.
+    assert feed(matcher, right) == []
+    assert matcher.unmatched == {"left": 1, "right": 1}
+    (found,) = feed(matcher, left)
+    assert (found["left"], found["right"]) == (left, right)
+
+
+def test_a_sample_without_a_time_is_of_the_beginning_of_the_clock():
+    matcher = Matcher(["left", "right"], slop_ns=0, depth=5, moment_of=clock_moment)
+
+    (found,) = feed(matcher, event("left", 700), Event("right", b"", encode_clock(0)))
+
+    assert found["left"].origin_ns == 700 * MS

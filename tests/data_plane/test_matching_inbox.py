@@ -147,7 +147,7 @@ def test_threads_that_receive_at_once_get_each_set_once():
                 for thread in threads:
                     thread.start()
                 for thread in threads:
-                    thread.join(20)
+                    thread.join(30)
         finally:
             sys.setswitchinterval(interval_s)
 

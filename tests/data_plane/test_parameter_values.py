@@ -116,7 +116,7 @@ def test_node_that_looks_for_the_stop_in_another_thread_takes_no_change_away(bed
 
     bed.set("x", 1.0)
     bed.inbox.hear_news()
-    thread.join(5)
+    thread.join(30)
 
     assert [repr(one) for one in found] == ["ParameterChanged('x', 1.0, previous=0.0)"]
 

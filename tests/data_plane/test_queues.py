@@ -13,7 +13,7 @@ import pytest
 from dora_rt.errors import NodeClosedError, SharedMemoryError
 from dora_rt.node_config import QueuePolicy
 from tests.harness.ring import NO_STAMP, Reader, wired
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE_S, eventually
 
 LATEST = Reader(1, QueuePolicy.LATEST)
 BLOCK_TWO = Reader(2, QueuePolicy.BLOCK)
@@ -105,7 +105,7 @@ def test_block_waits_for_room_and_loses_nothing():
             if event is not None:
                 taken.append(int(event.value))
                 assert ring.counters().sent <= len(taken) + 2
-        sender.join(5)
+        sender.join(30)
 
         assert taken == list(range(50))
         assert ring.counters().dropped == 0
@@ -119,7 +119,7 @@ def test_blocked_writer_goes_on_when_its_reader_closes_the_input():
 
         ring.subscribers[0].close()
 
-        sender.join(5)
+        sender.join(30)
         assert not sender.is_alive()
         assert ring.counters().sent == 2
 
@@ -132,7 +132,7 @@ def test_blocked_writer_goes_on_when_its_reader_dies():
 
         ring.memory.mark_dead(1, returns=False)
 
-        sender.join(5)
+        sender.join(30)
         assert not sender.is_alive()
 
 
@@ -151,7 +151,7 @@ def test_blocked_writer_that_is_closed_raises():
         sender.start()
         eventually(lambda: ring.publisher._is_midway)
         ring.publisher.close()
-        sender.join(5)
+        sender.join(30)
 
         assert raised == ["node 'writer', output 'output': closed, nothing can be sent any more"]
 
@@ -256,9 +256,9 @@ def test_send_with_a_time_out_does_not_wait_longer_for_another_thread():
                 b"", NO_STAMP._replace(deadline_ns=time.monotonic_ns() + 50_000_000)
             )
 
-        assert 0.05 <= time.monotonic() - began_s < 5
+        assert 0.05 <= time.monotonic() - began_s < PATIENCE_S
         ring.take()
-        other.join(5)
+        other.join(30)
         assert ring.take().value == b"waits"
 
 
@@ -290,7 +290,7 @@ def test_close_ends_the_wait_of_a_thread_that_is_between_two_generations():
 
         ring.publisher.close()
 
-        sender.join(5)
+        sender.join(30)
         assert raised
         assert len(posted) > 1
 

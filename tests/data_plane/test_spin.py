@@ -113,7 +113,7 @@ def test_polling_wait_hears_the_ring_without_sleeping_and_ends_at_its_deadline()
     run = new_run()
     create_semaphore(object_names.doorbell(run, 0))
     try:
-        doorbell = Doorbell(object_names.doorbell(run, 0), Spin(20_000_000_000))
+        doorbell = Doorbell(object_names.doorbell(run, 0), Spin(100_000_000_000))
         doorbell.ring()
         assert doorbell.wait(None)
         assert not doorbell.has_slept
@@ -121,6 +121,6 @@ def test_polling_wait_hears_the_ring_without_sleeping_and_ends_at_its_deadline()
         began_ns = time.monotonic_ns()
         assert not doorbell.wait(began_ns + 5_000_000)
 
-        assert 5_000_000 <= time.monotonic_ns() - began_ns < 5_000_000_000
+        assert 5_000_000 <= time.monotonic_ns() - began_ns < 30_000_000_000
     finally:
         unlink_run(run)

@@ -321,3 +321,34 @@ def test_modules_written_out_have_a_limit(tmp_path: Path) -> None:
     (message,) = refusal(tmp_path)
 
     assert message.endswith("file too complex: more than 2000 nodes, modules written out")
+
+
+def test_nodes_of_a_module_call_each_other_by_the_names_that_they_have_there(tmp_path: Path):
+    module = """\
+        module: {name: pair, inputs: [], outputs: []}
+        nodes:
+          - {id: asker, path: asker.py, calls: {plan: server/plan, map: atlas/map}}
+          - {id: server, path: server.py, serves: [plan]}
+    """
+    flow = """\
+        nodes:
+          - {id: left, module: pair.yml}
+          - {id: atlas, path: server.py, serves: [map], calls: {plan: left.server/plan}}
+    """
+    write(tmp_path, "pair.yml", module)
+    write(tmp_path, "flow.yml", flow)
+    for name in ("asker.py", "server.py"):
+        write(tmp_path, name, "")
+
+    dataflow = read(tmp_path)
+
+    assert {
+        name: str(one.source) for name, one in inputs(node(dataflow, "left.asker")).items()
+    } == {
+        "plan.response": "left.server/plan.response/left.asker",
+        "map.response": "atlas/map.response/left.asker",
+    }
+    assert list(inputs(node(dataflow, "left.server"))) == [
+        "plan.request/left.asker",
+        "plan.request/atlas",
+    ]

@@ -53,7 +53,7 @@ def test_program_that_was_started_by_hand_is_the_dynamic_node(flow: Flow):
         """,
     )
     launcher = flow.start()
-    eventually(has_run, within_s=10)
+    eventually(has_run)
 
     done = subprocess.run(
         [sys.executable, str(program)],
@@ -62,7 +62,7 @@ def test_program_that_was_started_by_hand_is_the_dynamic_node(flow: Flow):
         text=True,
         timeout=20,
     )
-    launcher.communicate(timeout=10)
+    launcher.communicate(timeout=30)
 
     assert done.stdout.splitlines() == [
         *(f"INPUT [{number}, 10]" for number in range(5)),

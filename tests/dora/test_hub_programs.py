@@ -16,7 +16,7 @@ from tests.harness.flow import Flow
 
 DATA = Path(__file__).parents[2].parent / "shared/data"
 VIDEO = DATA / "vtest.avi"
-TIMES = 100 if os.environ.get("SOAK") == "1" else 5
+TIMES = 100 if os.environ.get("SOAK") == "1" else 3
 
 # The sender ends as soon as it has sent.
 CHAIN = """

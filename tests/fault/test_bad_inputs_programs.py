@@ -293,9 +293,9 @@ def test_env_that_is_not_a_mapping(env: str, got: str) -> None:
             "{folder}",
         ),
         (
-            "module: mine.part, working_dir: things",
-            "2:19: node 'a': no module 'mine' in this Python; install it, or run dora-launch in "
-            "the environment that has it",
+            "module: beside_it.part, working_dir: things",
+            "2:19: node 'a': no module 'beside_it' in this Python; install it, or run dora-launch "
+            "in the environment that has it",
         ),
     ),
 )
@@ -305,7 +305,7 @@ def test_program_that_cannot_run(tmp_path: Path, node: str, message: str) -> Non
     (flow.parent / "notes.txt").write_text("")
     (flow.parent / "broken.py").write_text("x = 1\nprint(\n")
     (flow.parent / "things").mkdir()
-    (flow.parent / "mine").mkdir()
+    (flow.parent / "beside_it").mkdir()
     flow.write_text(f"nodes:\n- {{id: a, {node}}}\n")
 
     with pytest.raises(DescriptorProblems) as caught:

@@ -63,7 +63,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     launcher = flow.start()
     yield started_run(launcher.pid), flow.folder / "flow.yml"
     launcher.send_signal(signal.SIGINT)
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=30)
 
 
 @pytest.mark.parametrize(

@@ -361,8 +361,8 @@ def test_word_that_yaml_takes_for_something_else(line: str, message: str) -> Non
             "nodes:\n- id: plot\n  path: plot.py\n  colour: red\n",
             "4:3: unknown key 'colour' in node 'plot'; allowed are: path, module, operator, "
             "operators, custom, ros2, args, inputs, outputs, input_types, output_types, "
-            "output_metadata, pattern, api, sync, runtime, params, id, name, description, env, "
-            "build, parameters, enabled, send_stdout_as, "
+            "output_metadata, pattern, api, sync, serves, calls, runtime, params, id, name, "
+            "description, env, build, parameters, enabled, send_stdout_as, "
             "send_logs_as, min_log_level, max_log_size, max_rotated_files, machine, "
             "restart, max_restarts, restart_delay, max_restart_delay, restart_window, "
             "startup_timeout, heartbeat_timeout, stop_grace, on_exit, without_readers, "

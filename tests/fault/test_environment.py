@@ -76,7 +76,7 @@ def test_terminal_that_is_dumb_gets_plain_lines(
 
     launcher = isolated.start(command=wrapped, env={"TERM": terminal}, pass_fds=(screen,))
 
-    launcher.wait(20)
+    launcher.wait(30)
     os.close(screen)
     shown = os.read(controller, 64 * 1024)
     os.close(controller)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -36,8 +37,10 @@ from dora_rt.transport.values.header import (
 from tests.harness.ring import Reader, Wired, wired
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 1000
-BATCH = 500
+IS_SOAK = os.environ.get("SOAK") == "1"
+SEEDS = 1000 if IS_SOAK else 400
+BATCH = SEEDS // 2
+EXAMPLES = 1000 if IS_SOAK else 500
 SLOT_NBYTES = 4096
 
 
@@ -238,7 +241,7 @@ LENGTHS = st.integers(0, 9) | st.integers(0, 2**64 - 1) | st.sampled_from([2**62
     nbytes=st.integers(0, 2 * SLOT_NBYTES) | st.integers(0, 2**64 - 1) | st.none(),
     metadata_nbytes=st.integers(0, SLOT_NBYTES) | st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=1000, derandomize=True, database=None, deadline=None)
+@settings(max_examples=EXAMPLES, derandomize=True, database=None, deadline=None)
 def test_any_header_gives_a_view_inside_its_slot_or_is_refused(
     array: tuple[int, int, int], shape: tuple[int, ...], nbytes: int | None, metadata_nbytes: int
 ):

@@ -370,7 +370,7 @@ def test_ctrl_c_ends_a_flow_whose_node_floods(flow: Flow, tmp_path: Path):
     next(line for line in launcher.stdout if "lines not shown" in line)
 
     launcher.send_signal(signal.SIGINT)
-    out, _ = launcher.communicate(timeout=10)
+    out, _ = launcher.communicate(timeout=30)
 
     assert launcher.returncode == 130
     assert "SIGINT: stopping" in out
@@ -497,7 +497,7 @@ def test_begun_line_of_a_node_that_hangs_is_on_the_console_and_in_its_log(flow: 
     (log,) = (flow.folder / "logs").iterdir()
     logged = log.read_text()
     (flow.folder / "seen").touch()
-    out, _ = launcher.communicate(timeout=20)
+    out, _ = launcher.communicate(timeout=30)
 
     assert line.endswith("| Loading model... \n")
     assert logged.endswith(" Loading model... \n")

@@ -238,11 +238,11 @@ def test_restarts_in_a_flow_leave_the_launcher_and_the_healthy_nodes_as_they_wer
     # Peers of a busy machine are some lives behind; they catch up while it goes on.
     few = sizes["launcher"].objects + 20
     with contextlib.suppress(AssertionError):
-        eventually(lambda: sizes_now()["launcher"].objects <= few, within_s=20)
+        eventually(lambda: sizes_now()["launcher"].objects <= few)
     after = sizes_now()
     launcher.send_signal(signal.SIGINT)
     out = launcher.stdout.read()
-    launcher.wait(20)
+    launcher.wait(30)
 
     assert launcher.returncode == 130, out[-3000:]
     assert pids.keys() == {"launcher", "camera", "viewer"}

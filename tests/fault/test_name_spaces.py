@@ -56,7 +56,7 @@ def test_run_has_its_name_space_in_the_names_of_its_folder_and_of_all_its_object
     assert found
     assert found == objects(run)
     os.kill(launcher, signal.SIGINT)
-    eventually(lambda: not isolated.processes(), within_s=10)
+    eventually(lambda: not isolated.processes())
 
 
 def test_verbs_see_only_the_runs_of_their_name_space(isolated: IsolatedFlow):
@@ -78,9 +78,7 @@ def test_verbs_see_only_the_runs_of_their_name_space(isolated: IsolatedFlow):
     eventually(lambda: isolated.has("received"))
     # A beginning of the name is enough.
     assert dora_rt(isolated, "stop", run[:4], inside=namespace()).returncode == 0
-    eventually(
-        lambda: not Path(f"/proc/{launcher}").exists() or not isolated.processes(), within_s=10
-    )
+    eventually(lambda: not Path(f"/proc/{launcher}").exists() or not isolated.processes())
 
 
 def test_what_a_dead_run_left_is_removed_in_its_name_space_only(isolated: IsolatedFlow):
@@ -184,7 +182,7 @@ def test_reaper_of_the_last_run_of_a_name_space_leaves_no_folder(isolated: Isola
 
     isolated.kill(launcher)
 
-    eventually(lambda: not isolated.processes(), within_s=10)
+    eventually(lambda: not isolated.processes())
     assert not isolated.base.exists()
 
 

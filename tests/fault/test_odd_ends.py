@@ -249,7 +249,7 @@ def test_node_that_comes_late_joins_the_flow_that_has_begun_without_it(flow: Flo
 
     next(line for line in launcher.stdout if line == "sink   | image\n")
     launcher.send_signal(signal.SIGINT)
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=30)
 
 
 def test_launcher_that_is_init_lets_go_of_what_nodes_leave_behind(isolated: IsolatedFlow):

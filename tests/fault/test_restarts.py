@@ -418,21 +418,26 @@ def test_silence_of_an_input_is_told_and_so_is_its_end(flow: Flow):
         "source.py",
         """
         import time
+        from pathlib import Path
         from dora_rt import Node
         node = Node()
         time.sleep(0.4)
         node.send_output("out", b"x")
-        time.sleep(0.5)
+        while not Path("told").exists():
+            time.sleep(0.005)
         node.send_output("out", b"y")
         """,
     )
     flow.write(
         "watch.py",
         """
-        from dora_rt import Node
+        from pathlib import Path
+        from dora_rt import InputClosed, Node
         node = Node()
         while (event := node.next_event()) is not None:
             print(event)
+            if isinstance(event, InputClosed):
+                Path("told").touch()
         """,
     )
 

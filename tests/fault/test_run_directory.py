@@ -128,13 +128,11 @@ def test_two_runs_of_one_file_do_not_meet(isolated: IsolatedFlow):
         """,
     )
     launchers = [isolated.start(), isolated.start()]
-    eventually(
-        lambda: len(isolated.runs()) == 2 and all(map(isolated.has, isolated.runs())), within_s=20
-    )
+    eventually(lambda: len(isolated.runs()) == 2 and all(map(isolated.has, isolated.runs())))
     eventually(lambda: all(isolated.number(run) > 10 for run in isolated.runs()))
 
     launchers[0].send_signal(signal.SIGINT)
-    out, _ = launchers[0].communicate(timeout=20)
+    out, _ = launchers[0].communicate(timeout=30)
 
     assert launchers[0].returncode == 130, out
     assert "failed" not in out
@@ -143,7 +141,7 @@ def test_two_runs_of_one_file_do_not_meet(isolated: IsolatedFlow):
     received = isolated.number(other)
     eventually(lambda: isolated.number(other) > received + 10)
     launchers[1].send_signal(signal.SIGINT)
-    out, _ = launchers[1].communicate(timeout=20)
+    out, _ = launchers[1].communicate(timeout=30)
     assert launchers[1].returncode == 130, out
     assert "failed" not in out
 
@@ -201,7 +199,7 @@ def test_nobody_else_can_read_write_or_remove_what_belongs_to_a_run(isolated: Is
                 attempt()
 
     os.kill(launcher, signal.SIGINT)
-    eventually(lambda: not isolated.processes(), within_s=10)
+    eventually(lambda: not isolated.processes())
     assert not isolated.base.exists()
     isolated.runtime.rmdir()
 
@@ -303,7 +301,7 @@ def test_run_directory_says_what_runs_and_only_its_user_can_look(isolated: Isola
         f"since {find_living(isolated.base)[0].started})\n"
     )
     os.kill(launcher, signal.SIGINT)
-    eventually(lambda: not isolated.processes(), within_s=10)
+    eventually(lambda: not isolated.processes())
     assert not isolated.runs()
 
 
@@ -323,7 +321,7 @@ def test_launcher_reaper_fork_server_and_every_node_hold_the_lock(isolated: Isol
     assert len(holders) == 5
     assert holders == isolated.processes().keys()
     os.kill(launcher, signal.SIGINT)
-    eventually(lambda: not isolated.processes(), within_s=10)
+    eventually(lambda: not isolated.processes())
 
 
 def test_lock_is_free_exactly_when_the_last_who_inherited_it_is_gone(isolated: IsolatedFlow):

@@ -20,7 +20,7 @@ from tests.harness.finished import Finished
 from tests.harness.flow import Flow
 from tests.harness.processes import children, is_alive, is_suspended
 from tests.harness.ring import Reader, plan_of
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.programs
 
@@ -121,7 +121,7 @@ def test_nodes_are_children_of_the_launcher_and_outlive_the_fork_server(
     )
     launcher = flow.start()
     # Not before it receives: until its pid is told, a death only means that it starts plainly.
-    eventually((flow.folder / "received").exists, within_s=20)
+    eventually((flow.folder / "received").exists)
     (server,) = with_line(launcher.pid, FORK_SERVER)
     (sink,) = with_line(launcher.pid, rb"sink\.py")
     assert FORK_SERVER.search(cmdline(server))
@@ -135,10 +135,10 @@ def test_nodes_are_children_of_the_launcher_and_outlive_the_fork_server(
         return bool(found) and found != [sink] and not environment_mark(found[0])
 
     # The supervisor does not wait for a server that stands still as long as for its imports.
-    eventually(has_new_sink, within_s=10)
+    eventually(has_new_sink)
     assert not with_line(launcher.pid, FORK_SERVER)
     launcher.send_signal(signal.SIGINT)
-    out, _ = launcher.communicate(timeout=20)
+    out, _ = launcher.communicate(timeout=30)
     assert launcher.returncode == 130, out
     assert "failed: SIGKILL (Killed); restart 1" in out
     assert re.search(r"^source +stopped +0 ", out, re.M), "nothing happened to it"
@@ -234,7 +234,7 @@ def test_server_that_stands_still_is_given_up(plan: ProcessPlan, monkeypatch: py
     server.close()
 
     assert pid is None
-    assert 0.3 <= time.monotonic() - began < 5
+    assert 0.3 <= time.monotonic() - began < PATIENCE_S
     assert server._server.returncode == -signal.SIGKILL
 
 

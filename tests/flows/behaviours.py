@@ -103,7 +103,7 @@ def send(node: Any) -> object:
     for value, metadata in GIVEN:
         node.send_output(OUTPUT, value, metadata)
     reused = np.zeros(3)
-    node.send_output(OUTPUT, reused, captured_ns=1, timeout=5)
+    node.send_output(OUTPUT, reused, captured_ns=1, timeout=30)
     reused[:] = 9
     for _ in node:
         pass
@@ -243,11 +243,26 @@ def dora_send(node: Any) -> object:
     return None
 
 
+def be_refused_calls(node: Any) -> object:
+    event = node.next()
+    return [
+        refusal(lambda: node.call("nobody")),
+        refusal(lambda: node.call("nobody", timeout=-1)),
+        refusal(lambda: node.send_goal("nobody")),
+        refusal(lambda: node.serve("nothing", str)),
+        refusal(lambda: node.reply(event)),
+        refusal(lambda: node.refuse(event, "no")),
+        refusal(lambda: node.feedback(event)),
+        refusal(lambda: node.finish(event)),
+        refusal(lambda: node.is_cancelled(event)),
+    ]
+
+
 BEHAVIOURS = {
     one.__name__: one
     for one in (
         ids, receive, receive_changes, have_parameters, have_an_event, send, be_refused, lend,
-        close, stop,
+        be_refused_calls, close, stop,
     )
 }  # fmt: skip
 SESSION_BEHAVIOURS = {"close_one_output": close_one_output}

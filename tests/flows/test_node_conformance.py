@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import dora_rt
-from dora_rt import Event, Loan, Node, NodeLike
+from dora_rt import Event, Goal, Loan, Node, NodeLike
 from dora_rt.compat.dora import Node as DoraNode
 from dora_rt.compat.dora.testing import MockNode
 from dora_rt.event import InputClosed
@@ -153,7 +153,13 @@ def public(cls: type) -> dict[str, inspect.Signature]:
 def test_signatures_of_the_nodes_are_the_same():
     real, like, fake = public(Node), public(NodeLike), public(FakeNode)
 
-    assert real.keys() - like.keys() == {"input_queues", "input_sources", "output_queues"}
+    assert real.keys() - like.keys() == {
+        "input_queues",
+        "input_sources",
+        "latched_inputs",
+        "latched_outputs",
+        "output_queues",
+    }
     assert like.keys() == fake.keys()
     for name, signature in like.items():
         others = [real[name], fake[name]]
@@ -197,6 +203,16 @@ PUBLIC = [
     Node.loan,
     Node.stop_dataflow,
     Node.parameter,
+    Node.call,
+    Node.serve,
+    Node.reply,
+    Node.refuse,
+    Node.send_goal,
+    Node.feedback,
+    Node.finish,
+    Node.is_cancelled,
+    Goal.next,
+    Goal.result,
     Loan.send,
     Loan.cancel,
     Event.metadata,
@@ -224,7 +240,7 @@ def test_docstrings_and_the_table_of_errors_tell_of_the_same_exceptions():
     for member in PUBLIC:
         made = member.fget if isinstance(member, property) else member
         docstring = (Node.__init__ if made is Node else made).__doc__
-        place = made.__qualname__.removeprefix("Node.")
+        place = made.__qualname__.removeprefix("Node.").removeprefix("CallMethods.")
         told |= {(name, place) for name in raised(docstring) if hasattr(dora_rt.errors, name)}
 
     assert told == documented

@@ -180,11 +180,11 @@ def test_video_of_a_recorder_that_is_killed_can_be_read(flow: Flow, suffix: str)
     path = flow.folder / "out" / f"drive{suffix}"
 
     launcher = flow.start()
-    eventually(lambda: path.exists() and path.stat().st_size > 600_000, within_s=30)
+    eventually(lambda: path.exists() and path.stat().st_size > 600_000)
     recorder = _process_of("dora_rt.nodes.video_writer")
     os.kill(recorder, signal.SIGKILL)
     launcher.send_signal(signal.SIGINT)
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=30)
 
     assert length_s(path) > 0.5
 

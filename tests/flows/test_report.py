@@ -48,10 +48,10 @@ def test_old_report_stays_if_the_launcher_is_killed(flow: Flow):
     )
     report.write_text("old")
     launcher = flow.start("--report", str(report))
-    eventually(lambda: (flow.folder / "on").exists(), within_s=20)
+    eventually(lambda: (flow.folder / "on").exists())
 
     launcher.send_signal(signal.SIGKILL)
-    launcher.communicate(timeout=10)
+    launcher.communicate(timeout=30)
 
     assert report.read_text() == "old"
 

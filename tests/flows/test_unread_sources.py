@@ -67,16 +67,16 @@ def test_program_that_looks_at_the_source_keeps_the_flow_until_it_is_killed(pair
         # Longer than the grace, which begins when the reader fails, right at the start.
         with dora_rt.attach("source/number") as watch:
             while time.monotonic() < began_s + 4.5:
-                assert watch.next(timeout=5) is not None
+                assert watch.next(timeout=30) is not None
         assert launcher.poll() is None
         assert has_watchers(folder), "the other one still looks"
         attached.send_signal(signal.SIGKILL)
-        attached.wait(5)
+        attached.wait(30)
 
-        out, _ = launcher.communicate(timeout=20)
+        out, _ = launcher.communicate(timeout=30)
     finally:
         attached.kill()
-        attached.wait(5)
+        attached.wait(30)
 
     assert "no node reads source any more" in out
     assert launcher.returncode == 1
@@ -95,7 +95,7 @@ def test_watch_that_is_forgotten_looks_no_more(pair: Flow):
     assert while_there
     assert not has_watchers(folder)
     launcher.send_signal(signal.SIGINT)
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=30)
 
 
 def test_watch_of_files_is_one_that_looks(pair: Flow):
@@ -106,4 +106,4 @@ def test_watch_of_files_is_one_that_looks(pair: Flow):
     eventually(lambda: has_watchers(folder))
 
     launcher.send_signal(signal.SIGINT)
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=30)

@@ -100,7 +100,7 @@ def run_until_it_is_given_up(flow: Flow) -> Finished:
         before.append(next(launcher.stdout))
         missing = {text for text in missing if text not in before[-1]}
     launcher.send_signal(signal.SIGINT)
-    out, err = launcher.communicate(timeout=20)
+    out, err = launcher.communicate(timeout=30)
     return Finished(launcher.returncode, "".join(before) + out, err)
 
 

@@ -36,6 +36,21 @@ nodes:
 """
 
 
+def test_arrow_of_a_latched_output_says_so(tmp_path: Path):
+    file = tmp_path / "robot.yml"
+    file.write_text(FLOW.replace("[image]", "[image: {latched: true}]"))
+    for name in ("camera", "find", "follow", "plot"):
+        (tmp_path / f"{name}.py").touch()
+
+    notes = {
+        arrow.target: arrow.note for arrow in graph_of_descriptor(read_descriptor(file, {})).arrows
+    }
+
+    assert notes["plot/image"] == "latest · latched"
+    assert notes["vision/find/frame"] == "drop_oldest 10 · latched"
+    assert notes["plot/track"] == "drop_oldest 10"
+
+
 @pytest.fixture
 def graph(tmp_path: Path) -> Graph:
     file = tmp_path / "robot.yml"

@@ -79,7 +79,7 @@ class IsolatedFlow(Flow):
     def start_and_wait_for(self, *files: str, arguments: Sequence[str] = ()) -> int:
         """Start flow.yml, wait until the nodes have written these files, and return the pid."""
         launcher = self.start(*arguments)
-        eventually(lambda: all(self.has(file) for file in files), within_s=20)
+        eventually(lambda: all(self.has(file) for file in files))
         assert launcher.poll() is None
         return launcher.pid
 
@@ -114,7 +114,7 @@ class IsolatedFlow(Flow):
         launcher = next(launcher for launcher in self._launchers if launcher.pid == pid)
         assert launcher.poll() is None, "it lives until now"
         launcher.kill()
-        assert launcher.wait(5) == -signal.SIGKILL
+        assert launcher.wait(30) == -signal.SIGKILL
 
     def runs(self) -> set[str]:
         """Return the names of what is in the folder of the run directories."""
@@ -137,7 +137,7 @@ class IsolatedFlow(Flow):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for launcher in self._launchers:
-            launcher.communicate(timeout=10)
+            launcher.communicate(timeout=30)
         eventually(lambda: not self.processes())
         if not self.base.is_symlink() and self.runs():
             self.clean()

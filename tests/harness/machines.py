@@ -140,7 +140,7 @@ class Machines:
         def end() -> None:
             assert process.stdin and process.stdout
             process.stdin.close()
-            process.wait(timeout=10)
+            process.wait(timeout=30)
             process.stdout.close()
 
         self._stack.callback(end)

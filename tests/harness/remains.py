@@ -21,7 +21,7 @@ def no_remains(own_runs: Path) -> Iterator[None]:
     objects, processes, runs = own_objects(), own_processes(), run_directories(own_runs)
     yield
     try:
-        eventually(lambda: own_processes().keys() <= processes.keys(), within_s=2)
+        eventually(lambda: own_processes().keys() <= processes.keys(), within_s=10)
     except AssertionError:
         left = {pid: line for pid, line in own_processes().items() if pid not in processes}
         for pid in left:

@@ -80,6 +80,12 @@ class Wired:
         """Return the end of the ring that a subscriber reads."""
         return self.subscribers[reader]._ring
 
+    def restart_reader(self, reader: int = 0, *, keeps_queue: bool = True) -> None:
+        """Let a reader's process die and another one begin; the writer has not looked yet."""
+        self.memory.mark_dead(reader + 1, returns=True, keeps_queues=keeps_queue)
+        config = config_of(self.memory.renew(reader + 1), self.run)
+        self.subscribers[reader] = Subscriber(config, config.inputs[0], self.board)
+
     def look_at_readers(self) -> None:
         """Let the writer see at once which readers have come, died or closed."""
         self.publisher.notice_readers()
@@ -94,8 +100,8 @@ class Wired:
 
 
 @contextmanager
-def wired(*readers: Reader, slot_nbytes: int = 0) -> Iterator[Wired]:
-    plan = plan_of(*(readers or (Reader(),)), slot_nbytes=slot_nbytes)
+def wired(*readers: Reader, slot_nbytes: int = 0, is_latched: bool = False) -> Iterator[Wired]:
+    plan = plan_of(*(readers or (Reader(),)), slot_nbytes=slot_nbytes, is_latched=is_latched)
     run = new_run()
     output = plan.outputs[0]
     with RunMemory.create(plan, run) as memory:
@@ -123,12 +129,13 @@ def config_of(plan: NodePlan, run: str) -> NodeConfig:
     return make_config(plan, RunFacts(run, "/none"), Descriptors(-1, -1), restart_count=0)
 
 
-def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:
+def plan_of(*readers: Reader, slot_nbytes: int = 0, is_latched: bool = False) -> Plan:
     """Plan one process with an output, and one for each of its readers."""
     slots = (
         max(reader.queue_size for reader in readers)
         + sum(reader.max_held + SLOTS_IN_HAND for reader in readers)
         + 1
+        + is_latched
     )
     edges = tuple(
         EdgeConfig(
@@ -143,7 +150,7 @@ def plan_of(*readers: Reader, slot_nbytes: int = 0) -> Plan:
         )
         for position, reader in enumerate(readers)
     )
-    output = OutputConfig("output", 0, slots, slot_nbytes, len(edges), edges)
+    output = OutputConfig("output", 0, slots, slot_nbytes, len(edges), edges, latched=is_latched)
     inputs = [(), *((InputConfig("input", output=output, edge=edge),) for edge in edges)]
     processes = tuple(
         ProcessPlan(

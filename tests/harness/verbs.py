@@ -98,5 +98,5 @@ def started_run(pid: int) -> str:
         )
         return bool(found)
 
-    eventually(is_running, within_s=20)
+    eventually(is_running)
     return found[0]

@@ -155,7 +155,7 @@ def _real(folder: Path, *, is_warm: bool, is_server_gone: bool = False) -> Itera
         if is_server_gone:
             assert starter._warm_start is not None
             os.killpg(starter._warm_start.session, signal.SIGKILL)
-        stage = Stage(starter, lambda condition: eventually(condition, within_s=30))
+        stage = Stage(starter, eventually)
         stage.folder = str(folder)
         # Whatever begins with PYTHON is read at the start of an interpreter only.
         stage.env = () if is_warm else (("PYTHONNODEBUGRANGES", ""),)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -17,17 +16,9 @@ import pytest
 from dora_rt.network.certificates import make_authority, make_pair
 from dora_rt.network.gateway_plan import GatewayPlan, MachinePlan, Security, Stream
 from dora_rt.node_config import QueuePolicy
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE_S, eventually
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def stream(number: int, source: str, sender: str, receiver: str) -> Stream:
@@ -91,9 +82,9 @@ class Program:
         done = self.lines.count(f"DONE {line}")
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        eventually(lambda: self.lines.count(f"DONE {line}") > done, within_s=10)
+        eventually(lambda: self.lines.count(f"DONE {line}") > done)
 
-    def wait_for(self, text: str, within_s: float = 15.0) -> str:
+    def wait_for(self, text: str, within_s: float = PATIENCE_S) -> str:
         """Return the first line that has a text, as soon as there is one."""
         try:
             eventually(lambda: any(text in line for line in self.lines), within_s=within_s)

@@ -17,7 +17,7 @@ from dora_rt.runs import NAMESPACE_VARIABLE
 from tests.harness.machines import Machines
 from tests.harness.objects import namespace
 from tests.harness.processes import marked_processes
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE_S, eventually
 
 SOURCE = """
     import sys, time
@@ -74,7 +74,7 @@ class FarLauncher:
     def output(self) -> str:
         return "\n".join(self.lines)
 
-    def wait_for(self, text: str, within_s: float = 20.0) -> None:
+    def wait_for(self, text: str, within_s: float = PATIENCE_S) -> None:
         """Wait until it has printed a text."""
         try:
             eventually(lambda: any(text in line for line in self.lines), within_s=within_s)
@@ -181,7 +181,7 @@ class FarFlow:
             ]
             return len(found) == 1
 
-        eventually(is_there, within_s=10)
+        eventually(is_there)
         return found[0]
 
     def kill_gateway(self, machine: str) -> None:

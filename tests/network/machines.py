@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -32,14 +31,9 @@ from dora_rt.transport.ports import Ports
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.shm import attach_words
 from tests.harness.objects import new_run
+from tests.harness.ports import free_port
 from tests.harness.ring import Reader, plan_of
-
-
-def free_port() -> int:
-    """Return a port of loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.harness.waiting import PATIENCE_S
 
 
 class Run:
@@ -99,7 +93,7 @@ class RunningGateway:
         self.run.memory.tell_to_stop(self.process)
 
     def join(self) -> None:
-        self.thread.join(10)
+        self.thread.join(30)
         assert not self.thread.is_alive(), "a gateway ends when it is told to"
         self.session.close()
 
@@ -189,16 +183,16 @@ class Crossing:
     def end_source(self) -> None:
         self.writer.close_output("output")
 
-    def take(self, within_s: float = 10.0) -> Event:
+    def take(self, within_s: float = PATIENCE_S) -> Event:
         event = self.reader.wait_intact(deadline_in(within_s))
         assert isinstance(event, Event), f"a sample comes, not {event}"
         return event
 
-    def take_any(self, within_s: float = 10.0) -> Any:
+    def take_any(self, within_s: float = PATIENCE_S) -> Any:
         """Take a sample or a change of the input."""
         return self.reader.wait_intact(deadline_in(within_s))
 
-    def take_all(self, within_s: float = 10.0) -> list[Event]:
+    def take_all(self, within_s: float = PATIENCE_S) -> list[Event]:
         """Take until the end of the input."""
         taken: list[Event] = []
         while True:

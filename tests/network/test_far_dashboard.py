@@ -52,7 +52,7 @@ def page(machines: TwoMachines) -> Iterator[Dashboard]:
 
 def run_of(page: Dashboard) -> str:
     runs: list[str] = []
-    eventually(lambda: bool(runs.extend(_runs(page)) or runs), within_s=10)
+    eventually(lambda: bool(runs.extend(_runs(page)) or runs))
     return f"/api/runs/{runs[0]}"
 
 
@@ -67,7 +67,7 @@ def processes(page: Dashboard, run: str) -> dict[str, dict[str, Any]]:
 def test_page_has_the_nodes_and_edges_of_both_machines(page: Dashboard):
     run = run_of(page)
 
-    eventually(lambda: "camera" in processes(page, run), within_s=10)
+    eventually(lambda: "camera" in processes(page, run))
     status = page.ask(f"{run}/status").fields
 
     where = {one["name"]: one["machine"] for one in status["processes"]}
@@ -87,7 +87,7 @@ def test_page_has_the_nodes_and_edges_of_both_machines(page: Dashboard):
 def test_picture_of_the_other_machine_is_shown(page: Dashboard):
     run = run_of(page)
 
-    eventually(lambda: "camera/view" in page.ask(f"{run}/status").fields["pictures"], within_s=15)
+    eventually(lambda: "camera/view" in page.ask(f"{run}/status").fields["pictures"])
     answer = page.ask(f"{run}/pictures/camera/view")
 
     assert answer.status == 200
@@ -97,7 +97,7 @@ def test_picture_of_the_other_machine_is_shown(page: Dashboard):
 
 def test_log_of_the_other_machine_is_read_and_read_on(page: Dashboard):
     run = run_of(page)
-    eventually(lambda: "camera" in processes(page, run), within_s=10)
+    eventually(lambda: "camera" in processes(page, run))
     first = page.ask(f"{run}/logs/camera").fields
     rest = page.ask(f"{run}/logs/camera?after={first['offset']}").fields
 
@@ -108,16 +108,15 @@ def test_log_of_the_other_machine_is_read_and_read_on(page: Dashboard):
     after = rest["offset"]
     eventually(
         lambda: "camera begins" in page.ask(f"{run}/logs/camera?after={after}").fields["text"],
-        within_s=10,
     )
 
 
 def test_node_of_the_other_machine_is_stopped_and_restarted(page: Dashboard):
     run = run_of(page)
-    eventually(lambda: "camera" in processes(page, run), within_s=10)
+    eventually(lambda: "camera" in processes(page, run))
 
     assert page.act(f"{run}/stop", node="camera").status == 200
-    eventually(lambda: processes(page, run)["camera"]["state"] == "stopped by hand", within_s=10)
+    eventually(lambda: processes(page, run)["camera"]["state"] == "stopped by hand")
     assert page.act(f"{run}/restart", node="camera").status == 200
 
-    eventually(lambda: processes(page, run)["camera"]["state"] == "running", within_s=10)
+    eventually(lambda: processes(page, run)["camera"]["state"] == "running")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from dora_rt.nodes.replay.recording import Recording
 
 from tests.harness.isolated_flow import IsolatedFlow
+from tests.harness.ports import free_port
 from tests.harness.verbs import verb
 
 pytestmark = pytest.mark.programs
@@ -43,12 +43,9 @@ TWICE = " ".join(2 * str(number) for number in range(30))
 
 
 def write(flow: IsolatedFlow) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     text = f"""
         machines:
-          robot: {{listen: "127.0.0.1:{port}"}}
+          robot: {{listen: "127.0.0.1:{free_port()}"}}
           laptop: {{}}
         nodes:
           - {{id: camera, machine: robot, path: camera.py, outputs: [image, private],

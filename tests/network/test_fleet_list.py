@@ -7,10 +7,10 @@ import json
 import pytest
 
 from tests.harness.flow import Flow
+from tests.harness.ports import free_port
 from tests.harness.verbs import verb
 from tests.harness.waiting import eventually
 from tests.network.conftest import Start
-from tests.network.machines import free_port
 
 FLOW = """
     machines: {{via: "127.0.0.1:{port}", fleet: acme, name: r7, robot: {{}}, laptop: {{}}}}
@@ -36,14 +36,14 @@ def test_machine_is_listed_as_long_as_it_is_on_the_router(flow: Flow, start: Sta
 
     before = listed()
     launcher = flow.start("--machine", "robot")
-    eventually(lambda: listed() != [], within_s=20)
+    eventually(lambda: listed() != [])
 
     assert before == []
     assert listed() == [{"robot": "r7", "flow": "flow", "machine": "robot"}]
     assert listed("other") == []
     launcher.terminate()
-    launcher.wait(20)
-    eventually(lambda: listed() == [], within_s=10)
+    launcher.wait(30)
+    eventually(lambda: listed() == [])
 
 
 def test_router_that_is_not_there_is_named():

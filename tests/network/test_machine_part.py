@@ -10,7 +10,7 @@ import pytest
 
 from dora_rt.descriptor import parse_descriptor
 from dora_rt.network.gateway_plan import GatewayPlan, OverNetwork, Security
-from dora_rt.node_config import QueuePolicy
+from dora_rt.node_config import ClockConfig, QueuePolicy
 from dora_rt.plan.machine_part import GATEWAY, Membership
 from dora_rt.plan.plan import Plan, ProcessPlan, outline
 from dora_rt.plan.planner import make_plan
@@ -347,3 +347,26 @@ def test_gateway_holds_few_samples_of_an_output_whose_slots_are_large() -> None:
         return config.edges[0].max_held
 
     assert [held(nbytes) for nbytes in (1000, 8 << 20, 100 << 20)] == [64, 8, 4]
+
+
+def test_clock_crosses_to_each_other_machine_and_is_there_an_output_of_the_gateway() -> None:
+    text = "clock: planner/time\n" + FLOW.replace("outputs: [speed]", "outputs: [speed, time]")
+    robot, laptop, screen = (part(machine, text) for machine in ("robot", "laptop", "screen"))
+
+    assert robot.network is not None
+    assert [
+        (one.ends, one.targets, one.queue_policy, one.queue_size)
+        for one in robot.network.plan.streams
+        if one.source == "planner/time"
+    ] == [
+        ("laptop > robot", ("dora.clock/robot",), QueuePolicy.LATEST, 1),
+        ("laptop > screen", ("dora.clock/screen",), QueuePolicy.LATEST, 1),
+    ]
+    clocks = {
+        process.name: process.config.clock.output
+        for plan in (robot, laptop, screen)
+        for process in plan.processes
+        if process.config.clock is not None and process.config.clock.output is not None
+    }
+    assert clocks == {"planner": "time", GATEWAY: "screen/planner/time"}
+    assert gateway_of(robot).config.clock == ClockConfig("robot/planner/time")

@@ -18,8 +18,8 @@ import pytest
 
 from dora_rt.runs import Connection, find_runs
 from tests.harness.flow import Flow
+from tests.harness.ports import free_port
 from tests.harness.waiting import eventually
-from tests.network.machines import free_port
 
 pytestmark = [pytest.mark.programs, pytest.mark.slow]
 
@@ -156,7 +156,6 @@ class FourMachines:
                     len(now := self.delivered()) == 4
                     and all(now[name] != before.get(name) for name in now)
                 ),
-                within_s=20,
             )
         except AssertionError as error:
             raise AssertionError(f"{error} after {after}\n{self.picture()}") from error

@@ -11,7 +11,8 @@ import pytest
 from dora_rt.network.gateway_plan import Security
 from dora_rt.network.probe import trouble_with
 from dora_rt.network.socket_options import tune_socket
-from tests.network.conftest import free_port, two_machines
+from tests.harness.ports import free_port
+from tests.network.conftest import two_machines
 
 
 def test_machine_that_is_not_there_refuses():

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from dora_rt.network.key_space import KeySpace
+from tests.harness.ports import free_port
 from tests.harness.waiting import eventually
-from tests.network.conftest import ROOT, Authority, Program, Start, free_port, two_machines
+from tests.network.conftest import ROOT, Authority, Program, Start, two_machines
 
 pytestmark = pytest.mark.programs
 
@@ -91,7 +92,7 @@ def test_operator_reaches_all_robots_of_the_fleet(router, link_end, authorities)
         robot.tell(f"put {keys.sample(camera)} picture")
         return any("picture" in line for line in operator.lines)
 
-    eventually(is_heard, within_s=10)
+    eventually(is_heard)
 
 
 def test_machines_at_two_routers_that_are_linked_meet(router, link_end, authorities):
@@ -112,7 +113,7 @@ def test_machines_at_two_routers_that_are_linked_meet(router, link_end, authorit
         robot.tell(f"put {keys.sample(camera)} picture")
         return any("picture" in line for line in laptop.lines)
 
-    eventually(is_heard, within_s=10)
+    eventually(is_heard)
 
 
 def test_machine_takes_only_a_router_for_a_router(link_end, authorities, start):
@@ -131,7 +132,7 @@ def test_router_without_certificates_is_refused_beyond_loopback(start, tmp_path)
         "dora_rt.cli", "router", "--listen", "0.0.0.0:7447", "--tls", str(tmp_path), "--allow", "a"
     )
 
-    program.process.wait(20)
+    program.process.wait(30)
 
     program.wait_for("'router' has no certificate")
     assert program.process.returncode == 3
@@ -209,13 +210,13 @@ def test_fifty_robots_share_a_router(router, start, authorities):
     drivers.wait_for("OPEN 50", within_s=60)
     drivers.tell("send 10")
 
-    laptops.wait_for("GOT 500", within_s=30)
+    laptops.wait_for("GOT 500")
     assert "foreign 0" in laptops.wait_for("GOT 500")
-    eventually(lambda: sum(" is here" in line for line in made.lines) == 100, within_s=10)
+    eventually(lambda: sum(" is here" in line for line in made.lines) == 100)
 
     made.process.send_signal(signal.SIGKILL)
     made.process.wait()
     again = router(port, *names)
-    eventually(lambda: sum(" is here" in line for line in again.lines) == 100, within_s=30)
+    eventually(lambda: sum(" is here" in line for line in again.lines) == 100)
     drivers.tell("send 10")
-    laptops.wait_for("GOT 1000", within_s=30)
+    laptops.wait_for("GOT 1000")

@@ -9,9 +9,9 @@ from pathlib import Path
 from dora_rt.runs import Connection, find_runs
 from tests.harness.finished import Finished
 from tests.harness.flow import Flow
+from tests.harness.ports import free_port
 from tests.harness.verbs import verb
 from tests.harness.waiting import eventually
-from tests.network.machines import free_port
 
 YAML = """
     machines:
@@ -77,7 +77,7 @@ class TwoMachines:
         for machine in MACHINES:
             self.start(machine)
         for machine in MACHINES:
-            eventually(lambda machine=machine: self.is_flowing(machine), within_s=30)  # type: ignore[misc]
+            eventually(lambda machine=machine: self.is_flowing(machine))  # type: ignore[misc]
 
     def is_flowing(self, machine: str) -> bool:
         """Whether the samples of the other machine have been delivered, as both ends know."""

@@ -1,10 +1,11 @@
 """A node of dora's own ROS 2 stack over zenoh, for a Python of its own.
 
-peer_of_dora.py CONFIG [topics|services|actions]: CONFIG is a file of zenoh's.
+peer_of_dora.py CONFIG [topics|services|actions|parameters]: CONFIG is a file of zenoh's.
 
 topics: each message of /to_dora/NAME is sent back as /from_dora/NAME.
 services: /dora_switch is served, and then /switch is called.
 actions: /dora_fibonacci is served, and then /fibonacci is called.
+parameters: the threshold of /robot1/detector is asked for, and then set.
 """
 
 from __future__ import annotations
@@ -78,14 +79,35 @@ def exchange_actions(node, qos):
     print("finished", status, result[0].as_py(), flush=True)
 
 
+def exchange_parameters(node, qos):
+    print("ready", flush=True)
+
+    def client(name, kind):
+        service = f"/robot1/detector/{name}"
+        return node.create_service_client(service, f"rcl_interfaces/{kind}", qos)
+
+    answer = client("get_parameters", "GetParameters").call(pa.array([{"names": ["threshold"]}]))
+    print("threshold is", answer[0].as_py()["values"][0]["double_value"], flush=True)
+    kind = pa.struct([("type", pa.uint8()), ("double_value", pa.float64())])
+    parameter = pa.struct([("name", pa.string()), ("value", kind)])
+    request = pa.struct([("parameters", pa.list_(parameter))])
+    wanted = {"name": "threshold", "value": {"type": 3, "double_value": 0.75}}
+    asked = pa.array([{"parameters": [wanted]}], request)
+    answer = client("set_parameters", "SetParameters").call(asked)
+    print("set", answer[0].as_py()["results"][0]["successful"], flush=True)
+
+
 def main() -> None:
     context = Ros2Context(transport=Ros2Transport.zenoh("rep2016", sys.argv[1]))
     node = context.new_node("dora_peer", "/", Ros2NodeOptions(rosout=False))
     qos = Ros2QosPolicies(reliable=True, keep_last=10)
     what = sys.argv[2] if len(sys.argv) > 2 else "topics"
-    {"topics": exchange_topics, "services": exchange_services, "actions": exchange_actions}[what](
-        node, qos
-    )
+    {
+        "topics": exchange_topics,
+        "services": exchange_services,
+        "actions": exchange_actions,
+        "parameters": exchange_parameters,
+    }[what](node, qos)
     sys.stdin.read()
     # Threads wait in Rust, and would be waited for.
     os._exit(0)

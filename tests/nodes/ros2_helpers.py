@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ from dora_rt.nodes.ros2.topic_exchange import Topic
 from dora_rt.nodes.ros2.topics import Queue, TopicMaker
 from dora_rt.nodes.ros2.zenoh_transport import ZenohTransport
 
+from tests.harness.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 INTERFACES = Interfaces()
 LONG_QUEUE = Queue(True, 100)
@@ -29,9 +30,7 @@ HEADER = {"stamp": {"sec": 1, "nanosec": 2}, "frame_id": "camera"}
 
 def free_address() -> str:
     """Give an address of zenoh at which nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"tcp/127.0.0.1:{one.getsockname()[1]}"
+    return f"tcp/127.0.0.1:{free_port()}"
 
 
 def maker(name: str = "ours", *, has_hashes: bool = True) -> TopicMaker:

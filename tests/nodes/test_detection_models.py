@@ -40,7 +40,7 @@ class Shelf(BaseHTTPRequestHandler):
         elif self.path == "/missing":
             self.send_error(404)
         elif self.path == "/silent":
-            self.server.stopping.wait(10)  # type: ignore[attr-defined]
+            self.server.stopping.wait(30)  # type: ignore[attr-defined]
         else:
             self.send_response(200)
             nbytes = len(CONTENT)
@@ -94,7 +94,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield server
         server.stopping.set()
         server.shutdown()
-        thread.join(5)
+        thread.join(30)
 
 
 @contextmanager

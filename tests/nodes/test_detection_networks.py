@@ -154,4 +154,4 @@ def test_detector_burns_no_processor_time_between_frames(shared_data: Path) -> N
         idle_cpu_s += time.process_time() - began
 
     # Threads that spin took 0.2 s here.
-    assert idle_cpu_s < 0.05
+    assert idle_cpu_s < 0.1

@@ -523,7 +523,7 @@ def test_newest_is_asked_about_and_what_came_meanwhile_is_passed_over(serve: Ser
     may_answer = threading.Event()
 
     def behave(handler: BaseHTTPRequestHandler, asked: Asked) -> None:
-        assert may_answer.wait(5)
+        assert may_answer.wait(30)
         say(handler, asked.body)
 
     service = serve(behave)
@@ -594,19 +594,19 @@ def test_service_that_is_gone_when_the_flow_stops_is_not_asked_again(
 
     def behave(handler: BaseHTTPRequestHandler, _: Asked) -> None:
         is_asked.set()
-        assert may_answer.wait(5)
+        assert may_answer.wait(30)
         say(handler, b"", "text/plain", 503)
 
     service = serve(behave)
     replies = Replies(service.url)
     replies.offer(1)
-    assert is_asked.wait(5)
+    assert is_asked.wait(30)
 
     finishing = threading.Thread(target=replies.asker.finish, args=[20])
     finishing.start()
     eventually(lambda: replies.asker._is_finishing)
     may_answer.set()
-    finishing.join(5)
+    finishing.join(30)
 
     assert not finishing.is_alive()
     assert len(service.asked) == 1

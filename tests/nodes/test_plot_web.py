@@ -3,8 +3,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import struct
 import threading
-import time
 from contextlib import ExitStack, closing
 
 import cv2
@@ -33,7 +33,7 @@ def page(feed):
 
 def ask(page, path, method="GET", **headers):
     """Give status, headers and body of a whole answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=30)
     with closing(connection):
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
@@ -44,7 +44,7 @@ class Watcher:
     """A browser that watches the stream."""
 
     def __init__(self, page) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=5)
+        self.connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=30)
         self.connection.request("GET", "/stream.mjpg")
         self.answer = self.connection.getresponse()
 
@@ -152,7 +152,7 @@ def test_foreign_host_names_are_refused_on_the_loopback_address(page, host, stat
     ("path", "host"), [("/", "["), ("/", "a]b"), ("/", "[::1"), ("http://[/", "127.0.0.1")]
 )
 def test_address_that_is_none_is_refused(page, path, host, caplog):
-    with socket.create_connection(("127.0.0.1", page.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", page.port), timeout=30) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         answer = connection.makefile("rb").read()
 
@@ -168,7 +168,7 @@ def threads_of_pages() -> int:
 def test_those_who_only_connect_take_neither_all_threads_nor_the_room_of_others(page):
     with ExitStack() as stack:
         for _ in range(3 * MAX_CONNECTIONS):
-            connection = socket.create_connection(("127.0.0.1", page.port), timeout=5)
+            connection = socket.create_connection(("127.0.0.1", page.port), timeout=30)
             stack.enter_context(connection)
             connection.sendall(b"GET / HTTP/1.1\r\nHost: loc")
 
@@ -176,14 +176,22 @@ def test_those_who_only_connect_take_neither_all_threads_nor_the_room_of_others(
         assert threads_of_pages() <= MAX_CONNECTIONS
 
 
+def retransmissions(connection: socket.socket) -> int:
+    """Tell how many packets were sent again, those that open the connection among them."""
+    tcp_info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    total: int = struct.unpack_from("=I", tcp_info, 100)[0]
+    return total
+
+
 def test_many_that_connect_at_once_all_get_in_at_once(page):
     with ExitStack() as stack:
-        began = time.monotonic()
-        for _ in range(100):
-            stack.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=5))
+        connections = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", page.port)))
+            for _ in range(100)
+        ]
 
         # Turned away by the kernel, a connection is tried again after a second.
-        assert time.monotonic() - began < 1
+        assert sum(map(retransmissions, connections)) == 0
 
 
 def test_who_sends_a_byte_now_and_then_is_hung_up_on(page, monkeypatch):
@@ -202,8 +210,8 @@ def test_who_sends_a_byte_now_and_then_is_hung_up_on(page, monkeypatch):
             except ConnectionError:
                 return True
 
-        eventually(is_over, within_s=5)
-    assert sent > 3, "it was not silent"
+        eventually(is_over)
+    assert sent > 1, "it was not silent"
 
 
 def test_stream_gives_each_new_picture_as_a_part(page, feed):
@@ -342,7 +350,7 @@ def test_close_lets_waiting_watchers_go(feed):
     waiting.start()
 
     feed.close()
-    waiting.join(5)
+    waiting.join(30)
 
     assert answers == [None]
 

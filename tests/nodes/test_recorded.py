@@ -118,6 +118,56 @@ def test_replay_without_inputs_begins_when_the_flow_has_started(tmp_path: Path):
     assert [now_ns[0] - sent.captured_ns for sent in node.sent] == [20_000_000, 10_000_000, 0]
 
 
+def test_what_was_sent_before_the_recording_is_recorded_at_its_beginning(tmp_path: Path):
+    path = tmp_path / "late.mcap"
+    with Recorder.open(path) as recorder:
+        recorder.add("maps/map", event_of(b"map", sent_ns=1), least_ns=5 * SECOND_NS)
+        recorder.add("a/b", event_of(b"x", sent_ns=6 * SECOND_NS), least_ns=5 * SECOND_NS)
+
+    recording = Recording.open(path)
+
+    assert recording.end_ns - recording.begin_ns == SECOND_NS
+    assert [one.source for one in recording.read(["a/b", "maps/map"])] == ["maps/map", "a/b"]
+
+
+@pytest.mark.parametrize(
+    ("start_s", "sent"), [(0.0, [b"old", b"map", b"x"]), (0.5, [b"map", b"x"])]
+)
+def test_part_of_a_recording_begins_with_what_was_latched_then(
+    tmp_path: Path, start_s: float, sent: list[bytes]
+):
+    path = tmp_path / "latched.mcap"
+    with Recorder.open(path) as recorder:
+        for value, time_ns in ((b"old", 1), (b"map", 200_000_000)):
+            recorder.add("maps/map", event_of(value, sent_ns=time_ns))
+        recorder.add("maps/x", event_of(b"x", sent_ns=SECOND_NS))
+    node = FakeNode(input_ids=())
+
+    replay(
+        node,
+        Recording.open(path),
+        {"maps/map": "map", "maps/x": "x"},
+        Pace(rate=0, start_s=start_s),
+        latched={"maps/map"},
+    )
+
+    assert [one.value for one in node.sent] == sent
+
+
+@pytest.mark.parametrize("loops", [False, True])
+def test_part_of_a_recording_may_have_nothing_but_what_was_latched(tmp_path: Path, loops: bool):
+    path = tmp_path / "map.mcap"
+    with Recorder.open(path) as recorder:
+        recorder.add("maps/map", event_of(b"map", sent_ns=1))
+        recorder.add("a/b", event_of(b"x", sent_ns=SECOND_NS))
+    node = FakeNode(input_ids=())
+    pace = Pace(rate=0, start_s=0.5, loops=loops)
+
+    replay(node, Recording.open(path), {"maps/map": "map"}, pace, latched={"maps/map"})
+
+    assert [one.value for one in node.sent] == [b"map"]
+
+
 def test_replay_keeps_the_pace_or_a_multiple_of_it(tmp_path: Path):
     path = tmp_path / "pace.mcap"
     events = [event_of(b"x", seq, sent_ns=seq * 100_000_000) for seq in range(11)]

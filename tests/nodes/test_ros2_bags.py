@@ -63,6 +63,7 @@ def test_pictures_text_and_numbers_are_messages_that_others_read(tmp_path: Path)
             "camera/image": [event(PICTURE, {"encoding": "rgb8", "frame_id": "lens"})] * 3,
             "camera/small": [event(jpeg, {"encoding": "jpeg"})],
             "talker/text": [event("Grüße".encode())],
+            "camera/late": [event(PICTURE, {"encoding": "rgb8", "clock_ns": 5_000_000_007})],
             "arm/joints": [event(np.array([[1.5, 2.5], [3.5, 4.5]]))],
         },
     )
@@ -75,6 +76,8 @@ def test_pictures_text_and_numbers_are_messages_that_others_read(tmp_path: Path)
     assert image.header.frame_id == "lens"
     stamp_ns = image.header.stamp.sec * 10**9 + image.header.stamp.nanosec
     assert 0 < time.time_ns() - stamp_ns < 60 * 10**9
+    simulated = found["/camera/late"][0].header.stamp
+    assert (simulated.sec, simulated.nanosec) == (5, 7), "by the clock of the dataflow"
     assert found["/camera/small"][0].format == "jpeg"
     assert found["/talker/text"][0].data == "Grüße"
     assert found["/arm/joints"][0].data.tolist() == [1.5, 2.5, 3.5, 4.5]

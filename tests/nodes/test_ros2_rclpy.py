@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 from dora_rt.nodes.ros2 import parse_options
-from dora_rt.nodes.ros2.rclpy_transport import UninstalledTypeError, import_rclpy, interface_class
+from dora_rt.nodes.ros2.rclpy_transport import (
+    UninstalledTypeError,
+    import_rclpy,
+    interface_class,
+    roomy_profile,
+)
 
 from dora_rt.errors import ExtraMissingError
 from tests.harness.flow import Flow
@@ -99,6 +106,53 @@ def test_program_for_rclpy_gets_1080p_and_exchanges_speeds_and_services(flow: Fl
     assert "answer so does dora_rt" in out
     assert '{"success":true,"message":"rclpy says so"}' in out
     assert "[0.5, 0.0, 0.0, 0.0, 0.0, 0.0]" in out
+
+
+@pytest.mark.parametrize(
+    ("distro", "variable", "other"),
+    [
+        (None, "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"),
+        ("jazzy", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"),
+        ("humble", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"),
+    ],
+)
+def test_fast_dds_has_a_profile_by_the_name_that_its_release_knows(
+    monkeypatch: pytest.MonkeyPatch, distro: str | None, variable: str, other: str
+):
+    for name in (variable, other, "ROS_DISTRO"):
+        monkeypatch.delenv(name, raising=False)
+    if distro is not None:
+        monkeypatch.setenv("ROS_DISTRO", distro)
+
+    with roomy_profile():
+        text = Path(os.environ[variable]).read_text()
+        has_other = other in os.environ
+
+    assert "large_shm" in text
+    assert not has_other
+    assert variable not in os.environ
+
+
+def test_two_transports_that_open_at_once_have_a_profile_each(monkeypatch: pytest.MonkeyPatch):
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE", "ROS_DISTRO"):
+        monkeypatch.delenv(name, raising=False)
+    has_first_left, seen = threading.Event(), []
+
+    def open_second() -> None:
+        with roomy_profile():
+            # Whose file is it, and is it there as long as this one needs it?
+            assert has_first_left.wait(30)
+            seen.append(Path(os.environ["FASTDDS_DEFAULT_PROFILES_FILE"]).exists())
+
+    thread = threading.Thread(target=open_second)
+    with roomy_profile():
+        thread.start()
+        # It waits here, or has taken the first one's profile for the user's.
+        thread.join(0.1)
+    has_first_left.set()
+    thread.join(30)
+
+    assert seen == [True]
 
 
 def test_missing_rclpy_and_missing_types_are_named():

@@ -13,6 +13,8 @@ from dora_rt.nodes.ros2.cdr import Codec
 from dora_rt.nodes.ros2.interfaces import Interfaces
 from dora_rt.nodes.ros2.native_values import Converter, Form, Native, ValueMismatchError, from_ns
 
+from dora_rt.transport.output.clock_output import read_clock_ns
+
 INTERFACES = Interfaces()
 CONVERSIONS = geometry_values.make_conversions() | sensor_values.make_conversions()
 HEADER = {"stamp": from_ns(1_700_000_000_123_456_789), "frame_id": "camera"}
@@ -192,6 +194,12 @@ def test_numbers_go_and_come(name: str, value: Any, metadata: dict[str, Any]):
     assert np.array_equal(found.value, value)
     assert found.value.dtype == value.dtype
     assert found.metadata == metadata
+
+
+def test_clock_is_one_as_a_dataflow_has_it():
+    found = round_trip("rosgraph_msgs/Clock", np.array([5_000_000_007]))
+
+    assert read_clock_ns(found.value, "output 'clock'") == 5_000_000_007
 
 
 def test_text_goes_and_comes_as_bytes_and_from_arrow():

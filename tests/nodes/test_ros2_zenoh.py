@@ -168,7 +168,7 @@ def test_best_effort_subscriber_that_is_slow_gets_the_newest(address: str, peers
 
     def take(content: bytes) -> None:
         taken.append(content)
-        go_on.wait(10)
+        go_on.wait(100)
 
     def is_taken() -> bool:
         # A publisher knows that somebody is there, and not who: the slow one may still be missing.
@@ -247,7 +247,8 @@ def test_bridge_publishes_inputs_and_sends_what_it_receives(address: str, peers:
     speed = topic("x=/cmd_vel:geometry_msgs/Twist", Role.PUBLISHER)
     publisher = robot.transport.advertise(speed.endpoint)
     picture = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
-    now_ns = time.monotonic_ns()
+    # Long before it is sent: no pause between two looks at a clock is as long.
+    now_ns = time.monotonic_ns() - 100 * 10**9
     event = make_event("image", picture, {"encoding": "bgr8"}, origin_ns=now_ns)
     node = FakeNode(output_ids=("speed",))
     ours = bridge(
@@ -268,7 +269,7 @@ def test_bridge_publishes_inputs_and_sends_what_it_receives(address: str, peers:
     assert np.array_equal(texts[0].value, picture)
     assert texts[0].metadata["frame_id"] == "image"
     age_ns = time.time_ns() - texts[0].metadata["stamp_ns"]
-    assert abs(age_ns - (time.monotonic_ns() - now_ns)) < 50_000_000
+    assert abs(age_ns - (time.monotonic_ns() - now_ns)) < 10 * 10**9
     assert ours.received == 1
 
 
@@ -280,7 +281,7 @@ def test_stamp_of_a_capture_just_now_is_the_origin_of_the_sample(address: str, p
 
     with bridge(node, address, subscribe="twist=/twist:geometry_msgs/TwistStamped"):
         eventually(publisher.is_wanted)
-        for stamp_ns in (now_ns - 10**9, 5_000_000_000, now_ns + 10**12):
+        for stamp_ns in (now_ns - 20 * 10**9, 5_000_000_000, now_ns + 10**12):
             sec, nanosec = divmod(stamp_ns, 10**9)
             header = {"stamp": {"sec": sec, "nanosec": nanosec}, "frame_id": "base"}
             values = {"header": header, "twist": {}}
@@ -289,7 +290,8 @@ def test_stamp_of_a_capture_just_now_is_the_origin_of_the_sample(address: str, p
 
     captured = [one.captured_ns for one in node.sent]
     assert captured[0] is not None
-    assert abs(time.monotonic_ns() - captured[0] - (time.time_ns() - now_ns) - 10**9) < 50_000_000
+    age_ns = time.monotonic_ns() - captured[0]
+    assert abs(age_ns - (time.time_ns() - now_ns) - 20 * 10**9) < 5 * 10**9
     assert captured[1:] == [None, None]
     assert node.sent[1].metadata == {"frame_id": "base", "stamp_ns": 5_000_000_000}
 
@@ -326,7 +328,7 @@ def test_bridge_waits_for_a_router_and_says_so(caplog: Any):
         peer = Peer(address)
         published = topic(TEXT, Role.PUBLISHER)
         publisher = peer.transport.advertise(published.endpoint)
-        eventually(publisher.is_wanted, within_s=10)
+        eventually(publisher.is_wanted)
         publisher.publish(message(published, b"there"))
         eventually(lambda: len(node.sent) == 1)
         peer.transport.close()
@@ -345,12 +347,12 @@ def test_router_that_comes_back_is_used_again(caplog: Any):
         publisher = peer.transport.advertise(published.endpoint)
         eventually(publisher.is_wanted)
         router.close()
-        eventually(lambda: "the router is gone" in caplog.text, within_s=10)
+        eventually(lambda: "the router is gone" in caplog.text)
 
         router = Router.open(address)
 
-        eventually(lambda: "the router is there again" in caplog.text, within_s=10)
-        eventually(publisher.is_wanted, within_s=10)
+        eventually(lambda: "the router is there again" in caplog.text)
+        eventually(publisher.is_wanted)
         publisher.publish(message(published, b"again"))
         eventually(lambda: [one.value for one in node.sent] == [b"again"])
         peer.transport.close()
@@ -482,6 +484,61 @@ def test_two_dataflows_meet_in_ros_by_a_router_of_their_own(flow: Flow):
     assert "((4, 6, 3), 7, 'lens') b'hello'" in done.lines("listener")
 
 
+def test_latched_outputs_are_transient_local_in_both_directions(
+    flow: Flow, address: str, peers: Any
+):
+    flow.write(
+        "flow.yml",
+        f"""
+        nodes:
+          - {{id: maps, path: maps.py, outputs: [text: {{latched: true}}]}}
+          - id: ros
+            module: dora_rt.nodes.ros2
+            args: >-
+              --router {address} --publish text=/map:std_msgs/String
+              --subscribe lens=/calibration:std_msgs/String,latched
+            inputs: {{text: maps/text}}
+            outputs: [lens: {{latched: true}}]
+          - {{id: reader, path: reader.py, restart: always, inputs: {{lens: ros/lens}}}}
+        """,
+    )
+    flow.write(
+        "maps.py",
+        """
+        import time
+        from dora_rt import Node
+        node = Node()
+        node.send_output("text", b"world")
+        while not node.is_stopped():
+            time.sleep(0.02)
+        """,
+    )
+    flow.write(
+        "reader.py",
+        """
+        import os, signal
+        from dora_rt import Node
+        for event in Node():
+            with open("seen", "a") as file:
+                print(event.value.decode(), event.latched, file=file)
+            if not event.latched:
+                os.kill(os.getpid(), signal.SIGKILL)
+        """,
+    )
+    calibration = topic("x=/calibration:std_msgs/String,latched,depth=1", Role.PUBLISHER)
+    publisher = peers("camera").transport.advertise(calibration.endpoint)
+    publisher.publish(message(calibration, b"lens"))
+    seen = flow.folder / "seen"
+
+    flow.start()
+
+    eventually(lambda: seen.exists() and seen.read_text() == "lens False\nlens True\n")
+    for name in ("early", "late"):
+        found = peers(name).subscribe("x=/map:std_msgs/String,latched,depth=1")
+        eventually(lambda found=found: [one.value for one in found] == [b"world"])
+    flow.close()
+
+
 @pytest.mark.parametrize(
     ("args", "reason"),
     [
@@ -534,10 +591,10 @@ def test_doras_own_stack_gets_what_we_send_and_sends_it_back(
         for key, (name, kind) in names.items():
             one = topic(f"x=/to_dora/{name}:{kind}", Role.PUBLISHER)
             publisher = ours.transport.advertise(one.endpoint)
-            eventually(publisher.is_wanted, within_s=10)
+            eventually(publisher.is_wanted)
             for _ in range(20):
                 publisher.publish(message(one, values[key]))
-            eventually(lambda got=found[key]: len(got) == 20, within_s=10)
+            eventually(lambda got=found[key]: len(got) == 20)
 
     for key, value in values.items():
         assert all(np.array_equal(one.value, value) for one in found[key])

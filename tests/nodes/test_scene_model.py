@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 # The model was trained on seeds below a million: nobody has seen these.
 UNSEEN_SEEDS = range(1_000_000, 1_000_025)
-FRAMES_PER_SEED = 8
+IS_SOAK = os.environ.get("SOAK") == "1"
+FRAMES_PER_SEED = 8 if IS_SOAK else 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ def unseen_frames(
     frame = np.zeros((height, width, 3), np.uint8)
     for seed in seeds:
         drawing = Scene(width, height, seed)
-        for index in range(0, 97 * FRAMES_PER_SEED, 97):
+        for index in range(0, 97 * 8, 97 * 8 // FRAMES_PER_SEED):
             truth = drawing.render(index, frame)
             yield frame, truth
 
@@ -50,8 +52,8 @@ def outcome() -> Outcome:
 
 @pytest.mark.slow
 def test_model_finds_the_toys_of_unseen_scenes(outcome: Outcome) -> None:
-    assert len(outcome.truths) == 200
-    assert sum(len(truth) for truth in outcome.truths) > 1000
+    assert len(outcome.truths) == 25 * FRAMES_PER_SEED
+    assert sum(len(truth) for truth in outcome.truths) > 5 * len(outcome.truths)
 
     assert mean_average_precision(outcome.predictions, outcome.truths) >= 0.95
 
@@ -94,7 +96,7 @@ def test_onnxruntime_and_opencv_find_the_same_boxes() -> None:
     opencv = load_detector(SCENE_MODEL_PATH, "opencv")
     compared = 0
 
-    for frame, _ in unseen_frames(range(1_000_200, 1_000_202)):
+    for frame, _ in unseen_frames(range(1_000_200, 1_000_200 + 16 // FRAMES_PER_SEED)):
         expected = onnxruntime.detect(frame)
         np.testing.assert_allclose(opencv.detect(frame), expected, atol=0.01)
         compared += len(expected)

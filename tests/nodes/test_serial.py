@@ -400,7 +400,7 @@ def test_flow_reads_numbers_from_a_device_and_writes_what_it_computes(flow: Flow
             break
     second = ask(2)
     launcher.terminate()
-    out, err = launcher.communicate(timeout=15)
+    out, err = launcher.communicate(timeout=30)
 
     assert json.loads(first) == {"sum": [2.5]}
     assert json.loads(second) == {"sum": [3.5]}
@@ -441,7 +441,7 @@ def test_flow_reads_a_device_that_nothing_is_written_to_until_it_is_stopped(
 
     assert any("got hello" in line for line in launcher.stdout)
     launcher.terminate()
-    out, _ = launcher.communicate(timeout=15)
+    out, _ = launcher.communicate(timeout=30)
     assert "1 lines read" in out
 
 

@@ -13,13 +13,12 @@ import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from dora_rt.nodes.teleop import parse_options
+from dora_rt.nodes.teleop import drive_server, parse_options
 from dora_rt.nodes.teleop.drive_server import DriverSeat, DriveServer, Word
 from dora_rt.nodes.teleop.gamepad import Gamepad, Layout, PadState
 from dora_rt.nodes.teleop.loop import Speeds
@@ -295,7 +294,7 @@ class Page:
         self.token = parts.query.removeprefix("token=")
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body, sent)
@@ -374,7 +373,11 @@ def test_address_that_others_can_open_is_warned_of(caplog: pytest.LogCaptureFixt
     ]
 
 
-def test_connections_that_ask_for_nothing_do_not_shut_the_page_out():
+def test_connections_that_ask_for_nothing_do_not_shut_the_page_out(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    # They are hung up on to let somebody in, and not when their time is over.
+    monkeypatch.setattr(drive_server._Handler, "timeout", 100.0)
     with (
         closing(DriveServer.open("127.0.0.1", 0, DriverSeat(Pilot()))) as server,
         ExitStack() as stack,
@@ -382,10 +385,8 @@ def test_connections_that_ask_for_nothing_do_not_shut_the_page_out():
         page = Page(server)
         for _ in range(60):
             stack.enter_context(socket.create_connection(("127.0.0.1", page.port)))
-        began = monotonic()
 
         assert page.ask("GET", f"/?token={page.token}")[0] == 200
-        assert monotonic() - began < 5, "they are hung up on for it, and not after 10 s"
 
 
 def test_options_and_what_is_refused(capsys: pytest.CaptureFixture[str]):
@@ -444,7 +445,7 @@ def test_flow_is_driven_by_keys_and_stops_when_they_are_let_go(
     os.write(ours, b" ")
     assert next(lines) == "twist 0.0 0.0 0.0 0.0 0.0 0.0 nobody"
     launcher.terminate()
-    launcher.communicate(timeout=15)
+    launcher.communicate(timeout=30)
 
     assert termios.tcgetattr(ours)[3] & termios.ECHO, "the terminal is as it was"
 
@@ -473,7 +474,7 @@ def test_keys_of_the_terminal_in_which_the_flow_was_started_drive_it(flow: Flow)
     terminal = Terminal(*flow.command())
     try:
         before = terminal.modes
-        eventually(lambda: terminal.shows("0.0 0.0 0.0 nobody"), within_s=20)
+        eventually(lambda: terminal.shows("0.0 0.0 0.0 nobody"))
 
         terminal.type("s")
 

@@ -347,13 +347,13 @@ def test_persons_of_a_real_video_keep_their_ids_for_seconds(flow: Flow, shared_d
         """,
     )
 
-    done = flow.run("--stop-after", "10s", timeout_s=50)
+    done = flow.run("--stop-after", "5s", timeout_s=50)
 
     assert done.exit_code == 0, done.out + done.err
     pictures = json.loads((flow.folder / "tracks.json").read_text())[:100]
     assert len(pictures) > 20
     lengths = Counter(one for _, _, ids in pictures for one in ids)
-    # Ten seconds at a crossing: five persons are there all the time, others come and go. Of what
+    # Five seconds at a crossing: five persons are there all the time, others come and go. Of what
     # was found, nearly all belongs to persons who were followed for a second at least.
     assert sum(length == len(pictures) for length in lengths.values()) >= 4
     assert len(lengths) <= 20

@@ -12,7 +12,7 @@ from dora_rt.nodes.webcam.camera import FAILURE_PAUSE_S, Camera, backoff_delays
 from dora_rt.nodes.webcam.capture import CameraFormat, CameraUnavailableError, ask_for_format
 from dora_rt.nodes.webcam.frame import FrameLostError, SizeChangedError, SourceError
 
-from tests.harness.waiting import eventually
+from tests.harness.waiting import PATIENCE_S, eventually
 from tests.nodes.node_helpers import FakeCapture, picture
 
 
@@ -186,16 +186,16 @@ def test_blocking_read_does_not_keep_the_camera_from_closing():
 
     def block() -> None:
         is_inside.set()
-        may_go_on.wait(10)
+        may_go_on.wait(100)
 
     camera = make_camera(Openings(FakeCapture([], on_grab=block)))
     camera.start()
-    assert is_inside.wait(5)
+    assert is_inside.wait(PATIENCE_S)
     started = time.monotonic()
 
     camera.close()
 
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < PATIENCE_S
     may_go_on.set()
 
 

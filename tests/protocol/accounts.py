@@ -52,6 +52,10 @@ class Life:
     claims: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     last: dict[int, tuple[Sample, int]] = field(default_factory=dict)
     """By edge: what was delivered last, and when."""
+    newest_at_start: dict[int, Sample | None] = field(default_factory=dict)
+    """By edge: the newest sample of its output when this life began."""
+    latched: dict[int, Sample] = field(default_factory=dict)
+    """By edge: what came first because it was there before."""
 
 
 class Accounts:
@@ -118,6 +122,7 @@ class Accounts:
             edge = entry.edge
             self._writer_generation[edge.number, edge.generation] = entry.output.generation
             self._starts[process.life, edge.number] = edge.generation
+            life.newest_at_start[edge.number] = self.newest(entry.output.number)
         return life
 
     def stamped(self, buffer: Mapping, offset: int, seq: int, process: Process | None) -> None:
@@ -187,15 +192,34 @@ class Accounts:
         if sample is None or sample.seq != event.seq:
             self._fail(f"torn: {where} got {payload.hex()} as sample {event.seq}; it is {sample}")
             return
+        if event.latched:
+            self._delivers_latched(edge, life, sample)
+            return
         if (edge_number, sample) in self._delivered_keys:
             self._fail(f"delivered twice: {where} got {sample}")
         self._delivered_keys.add((edge_number, sample))
         self.delivered[edge_number].append((sample, life.process.life))
         last = life.last.get(edge_number)
         life.last[edge_number] = sample, life.process.life
+        latched = life.latched.get(edge_number)
+        if latched is not None and not latched < sample:
+            self._fail(f"{where} got {sample} after {latched}, which was latched")
+        if last is not None and last[0] == latched:
+            last = None
         if life.is_alone:
             self._check_order(where, last, sample, event, life)
             self._check_age(where, edge, life, wait, sample)
+
+    def _delivers_latched(self, edge: EdgeConfig, life: Life, sample: Sample) -> None:
+        where = f"edge {edge.number} of {life.process.name}"
+        oldest = life.newest_at_start[edge.number]
+        if oldest is not None and sample < oldest:
+            self._fail(f"{where} got {sample} first, though {oldest} was there already")
+        last = life.last.get(edge.number)
+        if last is not None and last[0].generation == sample.generation:
+            self._fail(f"{where} got {sample} as the first one, after {last[0]}")
+        life.latched[edge.number] = sample
+        life.last[edge.number] = sample, life.process.life
 
     def _check_order(
         self, where: str, last: tuple[Sample, int] | None, sample: Sample, event: Event, life: Life
@@ -383,6 +407,24 @@ class Accounts:
         )
         untold = words.get(self._dropped_index[number], 0) - (floor - claimed)
         return dropped - max(untold, 0)
+
+    def newest(self, output: int) -> Sample | None:
+        """Return the newest sample of the present life of an output; None if it has none."""
+        generation = self._newest_generation(output)
+        head = (self._words(output, generation) or {}).get(protocol.HEAD, 0)
+        return Sample(output, generation, head - 1) if head else None
+
+    def slot_of_newest(self, output: int) -> int | None:
+        """Return the slot that the newest sample of an output was written into."""
+        newest = self.newest(output)
+        return next(
+            (
+                slot
+                for (one, generation, slot), seq in self._in_slot.items()
+                if newest is not None and Sample(one, generation, seq) == newest
+            ),
+            None,
+        )
 
     def _newest_generation(self, output: int) -> int:
         return max(

@@ -45,7 +45,10 @@ class Checks:
                 self._memory.semaphores[object_names.doorbell(RUN, number)].change(1, None)
             self._scheduler.run()
         if not schedule.flow.has_answers and (
-            self._scheduler.kills or self._scheduler.interrupts or schedule.ever_closed
+            self._scheduler.kills
+            or self._scheduler.interrupts
+            or schedule.ever_closed
+            or schedule.late
         ):
             # A node that only sends sees its readers when it sends.
             closed = -1
@@ -55,6 +58,7 @@ class Checks:
                 self._scheduler.run()
                 self._check_writer()
         self._check_sleepers()
+        self._check_newest()
         self._let_go_of_all()
         self._check_slots()
         self._check_accounts()
@@ -89,6 +93,20 @@ class Checks:
                     f"{edge.number} ({edge.queue_policy.value}, {edge.queue_size})"
                 )
 
+    def _check_newest(self) -> None:
+        """Check that each reader of a latched output has had its newest sample."""
+        schedule = self._schedule
+        if not schedule.flow.is_latched:
+            return
+        for edge in schedule.plan.outputs[0].edges:
+            node = schedule.nodes[edge.reader]
+            if node.has_closed_input or node.life.was_interrupted:
+                continue
+            newest = self._accounts.newest(0)
+            last = node.life.last.get(edge.number)
+            if newest is not None and (last is None or last[0] != newest):
+                raise ViolationError(f"{node.process.name} had {last} last, and {newest} is newest")
+
     def _let_go_of_all(self) -> None:
         scheduler = self._scheduler
         for node in self._schedule.nodes.values():
@@ -110,7 +128,8 @@ class Checks:
             if schedule.flow.has_answers and schedule.ever_closed:
                 continue  # it hears of a closed input when it sends next
             free = node.ends.free_slots()
-            if sorted(free) != list(range(output.slots)):
+            kept = self._accounts.slot_of_newest(output.number) if output.latched else None
+            if sorted(free) != [slot for slot in range(output.slots) if slot != kept]:
                 raise ViolationError(
                     f"slots of output {output.number}: {sorted(free)} are free of {output.slots}"
                 )
@@ -118,7 +137,7 @@ class Checks:
     def _check_accounts(self) -> None:
         schedule, accounts = self._schedule, self._accounts
         for edge in accounts.edges:
-            if not schedule.ever_closed.isdisjoint((edge.reader, edge.writer)):
+            if not (schedule.ever_closed | schedule.late).isdisjoint((edge.reader, edge.writer)):
                 continue  # what was sent meanwhile was not meant for it
             output = next(it for it in schedule.plan.outputs if edge in it.edges)
             counted = schedule.run_memory.counters(output, edge)

@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 
+from dora_rt.event import Event
 from dora_rt.launcher.memory import run_memory
 from dora_rt.transport.board import Peer
 from dora_rt.transport.input.subscriber import Subscriber
 from dora_rt.transport.output.publisher import Publisher
+from dora_rt.transport.ring.protocol import HEAD
 from dora_rt.transport.ring.reader import RingReader
-from dora_rt.transport.ring.writer import RingWriter, WriterEdge
+from dora_rt.transport.ring.writer import RingWriter
+from dora_rt.transport.ring.writer_edge import WriterEdge
 from tests.protocol import kinds
 from tests.protocol.schedule import Kind
 
@@ -108,6 +111,24 @@ def _recover_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RingWriter, "recover", recover)
 
 
+def _keep_what_is_latched(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Subscriber, "_take_latched", lambda _: None)
+
+
+def _deliver_the_newest_before_begin_is_known(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        Subscriber, "_take_latched", lambda self: self._copy_newest(self._output_words[HEAD])
+    )
+
+
+def _deliver_the_sample_before_begin(patch: pytest.MonkeyPatch) -> None:
+    def take_latched(self: Any) -> Event | None:
+        begin = self._ring.find_next()
+        return None if begin is None else self._copy_newest(begin)
+
+    patch.setattr(Subscriber, "_take_latched", take_latched)
+
+
 FAULTS = (
     Fault(
         "F01",
@@ -152,5 +173,23 @@ FAULTS = (
         _publish_without_a_fence,
         (kinds.OBSERVERS,),
         is_in_plain_code=True,
+    ),
+    Fault(
+        "L1",
+        "a reader that comes later gets nothing of a latched output",
+        _keep_what_is_latched,
+        (kinds.LATCHED,),
+    ),
+    Fault(
+        "L2",
+        "what waits in the ring comes as latched as well",
+        _deliver_the_newest_before_begin_is_known,
+        (kinds.LATCHED,),
+    ),
+    Fault(
+        "L3",
+        "the sample before those that wait comes, which is not the newest",
+        _deliver_the_sample_before_begin,
+        (kinds.LATCHED_READERS,),
     ),
 )

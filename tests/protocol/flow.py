@@ -22,6 +22,8 @@ class Flow:
     """Beside what the queues and hands of the readers take: for loans, and for further threads."""
     has_answers: bool
     """Whether the writer has an input: what its first reader sends."""
+    is_latched: bool = False
+    """Whether readers that come later get the newest sample first."""
 
 
 @lru_cache(maxsize=4096)
@@ -33,12 +35,13 @@ def make_plan(flow: Flow) -> Plan:
         max(reader.queue_size for reader in flow.readers)
         + sum(reader.max_held + SLOTS_IN_HAND for reader in flow.readers)
         + flow.spare_slots
+        + flow.is_latched
     )
     edges = tuple(
         replace(edge, slots=slots, writer_returns=True, reader_returns=True)
         for edge in output.edges
     )
-    output = replace(output, slots=slots, edges=edges)
+    output = replace(output, slots=slots, edges=edges, latched=flow.is_latched)
     outputs, all_edges = [output], list(edges)
     answers = None
     if flow.has_answers:

@@ -44,6 +44,29 @@ INTERRUPTS_KILLS = Kind(
 )
 OBSERVERS = Kind("observers, weak memory", observers=1.0, weak=_WEAK)
 OBSERVERS_KILLS = Kind("observers and kills", observers=1.0, kills=(0, 1))
+# A writer that is idle in its inbox sends nothing more that would make up for what is missing.
+LATCHED = Kind("latched", kills=(0, 1, 2), is_latched=True, late=0.7, answers=0.8)
+LATCHED_WEAK = Kind(
+    "latched, weak memory", kills=(0, 1, 2), is_latched=True, late=0.5, answers=0.8, weak=_WEAK
+)
+LATCHED_READERS = Kind(
+    "latched, readers killed again and again",
+    kills=(2, 3),
+    victims=(1, 2),
+    is_latched=True,
+    posthumous=0.5,
+    answers=0.8,
+    threads=0.0,
+    most_samples=16,
+)
+LATCHED_INTERRUPTS = Kind(
+    "latched, exceptions of signal handlers",
+    interrupts=(1, 2),
+    kills=(0, 1),
+    is_latched=True,
+    late=0.5,
+    answers=0.8,
+)
 
 ALL = (
     CALM,
@@ -58,4 +81,8 @@ ALL = (
     INTERRUPTS_KILLS,
     OBSERVERS,
     OBSERVERS_KILLS,
+    LATCHED,
+    LATCHED_WEAK,
+    LATCHED_READERS,
+    LATCHED_INTERRUPTS,
 )

@@ -56,6 +56,10 @@ class Kind:
     starting: tuple[int, ...] = (0, 3, 20, 60)
     """And how many more until it starts the process again."""
     checks_handles: bool = True
+    is_latched: bool = False
+    """Whether a reader that comes later gets the newest sample first."""
+    late: float = 0.0
+    """How likely a reader comes later, and is not waited for: a dynamic node."""
 
 
 @dataclass
@@ -106,6 +110,7 @@ class Schedule:
             readers,
             1 + self.has_threads + (2 if self.has_loans else 0),
             rng.random() < kind.answers,
+            kind.is_latched,
         )
         self.plan = make_plan(self.flow)
         self.samples = rng.randint(3, kind.most_samples)
@@ -114,6 +119,9 @@ class Schedule:
         self.slow = {number for number in (1, 2) if rng.random() < kind.slow}
         self.closing = {number for number in (1, 2) if rng.random() < kind.closes}
         self.has_observer = rng.random() < kind.observers
+        is_late = kind.late and rng.random() < kind.late
+        self.late = {rng.randint(1, len(readers))} if is_late else set[int]()
+        """Readers that are dynamic nodes, and not there at the start."""
         self.holds = rng.choice((0, 1, 2, 4))
         self.deaths, self.never, self.more = Signal(), Signal(), Signal()
         self.dead: deque[Process] = deque()
@@ -123,7 +131,8 @@ class Schedule:
         self.lives = 0
         here.memory, here.scheduler = self.memory, self.scheduler
         # An observer makes real arrays, and here there are no such bytes.
-        here.has_views = rng.random() < kind.views and not self.has_observer
+        copies = self.has_observer or kind.is_latched
+        here.has_views = rng.random() < kind.views and not copies
         edges = tuple(edge for output in self.plan.outputs for edge in output.edges)
         outputs = {edge.number: it.number for it in self.plan.outputs for edge in it.edges}
         here.accounts = self.accounts = Accounts(self.memory, edges, outputs)
@@ -163,7 +172,12 @@ class Schedule:
         self.scheduler.spawn("launcher", self.launcher, self._launch)
         for process in self.plan.processes:
             number = process.config.number
-            self._start(number, self.run_memory.current(process.config))
+            if number in self.late:
+                self.run_memory.mark_dead(number, returns=True, keeps_queues=False)
+        for process in self.plan.processes:
+            number = process.config.number
+            if number not in self.late:
+                self._start(number, self.run_memory.current(process.config))
         if self.has_observer:
             process = self._new_process("observer", -1)
             self.scheduler.spawn("observer", process, self._observe)
@@ -257,6 +271,9 @@ class Schedule:
     def _launch(self) -> None:
         """The launcher: it reaps, tells the peers, starts again, and tidies up."""
         rng, run_memory = self.rng, self.run_memory
+        for number in self.late:
+            self._pause(rng.choice((0, 20, 60, 150, 400)))
+            self._start(number, run_memory.renew(number))
         while True:
             self.scheduler.block(self.deaths, has_deadline=False)
             self.deaths.count -= 1
@@ -270,7 +287,7 @@ class Schedule:
             if self.nodes[number].has_finished:
                 run_memory.mark_dead(number, returns=False)
                 continue
-            run_memory.mark_dead(number, returns=True)
+            run_memory.mark_dead(number, returns=True, keeps_queues=number not in self.late)
             self._pause(rng.choice(self.kind.starting))
             self._start(number, run_memory.renew(number))
             if self.kills_left and rng.random() < 0.5:

@@ -302,6 +302,7 @@ class _HeaderReader:
 
 class _Flags:
     writeable = True
+    c_contiguous = True
 
 
 class _View:

@@ -61,7 +61,7 @@ def test_outputs_are_listed_for_the_tab_key_and_a_stop_says_what_it_did(flow: Fl
     )
     flow.write("source.py", "from dora_rt import Node\nfor event in Node(): pass")
     flow.start()
-    eventually(lambda: [one["state"] for one in statuses()] == ["running"], within_s=20)
+    eventually(lambda: [one["state"] for one in statuses()] == ["running"])
 
     assert verb("ps", "--outputs").out.split() == ["source/image", "source/depth"]
     script = verb("completion", "bash").out

@@ -100,7 +100,7 @@ def test_unit_starts_the_run_and_learns_when_it_is_ready_and_when_it_stops(flow:
         stopping = manager.recv(1000)
 
         assert (ready, stopping) == (b"READY=1\nSTATUS=running", b"STOPPING=1\nSTATUS=stopping")
-        assert str(launcher.wait(10)) in service["SuccessExitStatus"].split()
+        assert str(launcher.wait(30)) in service["SuccessExitStatus"].split()
     assert (service["Type"], service["KillMode"], service["Restart"]) == (
         "notify",
         "mixed",

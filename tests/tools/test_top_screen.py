@@ -137,7 +137,7 @@ def test_q_ends_it_and_gives_the_terminal_back(flow: Flow):
     flow.write("flow.yml", "nodes: [{id: only, path: only.py, inputs: {t: dora/timer/hz/5}}]")
     flow.write("only.py", "from dora_rt import Node\nfor event in Node(): pass")
     flow.start()
-    eventually(lambda: bool(statuses()), within_s=20)
+    eventually(lambda: bool(statuses()))
     controller, terminal = pty.openpty()
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     before = termios.tcgetattr(terminal)
@@ -152,12 +152,12 @@ def test_q_ends_it_and_gives_the_terminal_back(flow: Flow):
         return text in seen
 
     os.set_blocking(controller, False)
-    eventually(lambda: has_seen(b"q quit"), within_s=20)
-    eventually(lambda: has_seen(b"only "), within_s=20)
+    eventually(lambda: has_seen(b"q quit"))
+    eventually(lambda: has_seen(b"only "))
     os.write(controller, b"q")
 
-    assert top.wait(timeout=20) == 0
-    eventually(lambda: has_seen(b"\x1b[?1049l"), within_s=5)
+    assert top.wait(timeout=30) == 0
+    eventually(lambda: has_seen(b"\x1b[?1049l"))
     assert seen.startswith(b"\x1b[?1049h")
     assert termios.tcgetattr(terminal) == before
     os.close(terminal)

@@ -260,7 +260,7 @@ def test_interrupted_run_has_its_trace(flow: Flow):
         pass
 
     launcher.send_signal(signal.SIGINT)
-    launcher.communicate(timeout=20)
+    launcher.communicate(timeout=30)
 
     names = [event["name"] for event in json.loads(path.read_text())["traceEvents"]]
     assert names.count("tick") >= 4

@@ -258,7 +258,7 @@ def test_threads_may_look_up_while_others_add():
     for step in range(1, 3000):
         tree.add("a", "b", at(step, step), step * 1000)
     is_over.set()
-    thread.join(10)
+    thread.join(30)
 
     assert found == sorted(found)
 

@@ -50,18 +50,11 @@ __all__ = [
 __all__ += _ROS2_NAMES
 
 
-class _NotHere:
-    """A class of dora's bridge to ROS 2: it can be imported, but not made."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        raise NotImplementedError(
-            f"dora.{type(self).__name__}: programs have no bridge to ROS 2 here, dataflow files "
-            "have: write a node with the key ros2, and read its outputs (docs/ros2.md)"
-        )
-
-
 @functools.cache
-def __getattr__(name: str) -> type[_NotHere]:
+def __getattr__(name: str) -> Any:
     if name not in _ROS2_NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return type(name, (_NotHere,), {})
+    # Large: only programs that use it load it.
+    from . import _ros2
+
+    return getattr(_ros2, name)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import time
 from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from dora_rt.errors import UnsupportedValueError
+from dora_rt.metadata import new_id
 from dora_rt.node.dora_events import import_arrow, with_shape
 from dora_rt.node.node import Node as NativeNode
 from dora_rt.node.session import Session
@@ -24,6 +23,8 @@ from ._stream import EventStream
 
 if TYPE_CHECKING:
     from dora_rt.transport.output.loan import Loan
+
+    from ._ros2_ends import Ros2Subscription
 
 _REQUEST_ID = "request_id"
 _logger = logging.getLogger("dora")
@@ -144,7 +145,7 @@ class Node:
         """
         if metadata and _REQUEST_ID in metadata:
             _logger.warning("send_service_request: replaces the 'request_id' in the metadata")
-        request_id = _uuid7()
+        request_id = new_id()
         self.send_output(output_id, data, {**(metadata or {}), _REQUEST_ID: request_id})
         return request_id
 
@@ -229,12 +230,22 @@ class Node:
         """Write a log line of level trace."""
         self.log("trace", message)
 
-    def merge_external_events(self, subscription: Any) -> NoReturn:
-        """Refuse: programs have no bridge to ROS 2."""
-        raise NotImplementedError(
-            "merge_external_events: programs have no bridge to ROS 2 here; write a node with the "
-            "key ros2 in the dataflow file, and read its outputs"
-        )
+    def merge_external_events(self, subscription: Ros2Subscription) -> None:
+        """Give the messages of a topic of ROS 2 as events, whose `kind` is `external`.
+
+        Raises:
+            Ros2Error: they come as events already (a RuntimeError).
+            UnsupportedValueError: this is no subscription of `Ros2Node` (a RuntimeError and
+                TypeError).
+        """
+        from ._ros2_ends import Ros2Subscription
+
+        if not isinstance(subscription, Ros2Subscription):
+            raise UnsupportedValueError(
+                "merge_external_events takes what Ros2Node.create_subscription returns, not a "
+                f"{type(subscription).__name__}"
+            )
+        self._stream.merge(subscription)
 
     def extension_store(self, namespace: str, key: str, value: bytes) -> NoReturn:
         """Refuse: there is no daemon that could keep it."""
@@ -262,11 +273,3 @@ def _no_extensions() -> NotImplementedError:
         "dora's extension table is not here: dora_rt has no daemon that could keep values for "
         "nodes; send them as an output"
     )
-
-
-def _uuid7() -> str:
-    """Make a UUID of version 7: milliseconds since 1970, then random bits."""
-    bits = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
-    bits = bits & ~(0xF << 76) | 7 << 76
-    text = f"{bits & ~(3 << 62) | 2 << 62:032x}"
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dora_rt.event import (
     Change,
@@ -30,6 +30,9 @@ from dora_rt.transport.primitives.doorbell import deadline_after
 
 from ._failures import Failures
 
+if TYPE_CHECKING:
+    from ._ros2_ends import Ros2Subscription
+
 # How long a thread that waits for a coroutine goes on after the coroutine was cancelled.
 _SLICE_NS = 100_000_000
 
@@ -46,6 +49,15 @@ class EventStream:
         self._ahead: deque[dict[str, Any]] = deque()
         self._failures = Failures(session.config)
         self._has_ended = False
+        self._merged: deque[Ros2Subscription] = deque()
+        self._is_turn_of_merged = True
+
+    def merge(self, subscription: Ros2Subscription) -> None:
+        """Give the messages of a topic of ROS 2 as events, too."""
+        subscription.merge(self._session.inbox.wake)
+        self._merged.append(subscription)
+        # A message may have come before it was in the list.
+        self._session.inbox.wake()
 
     def next(self, timeout: float | None) -> dict[str, Any] | None:
         """Wait for an event; an ERROR event after `timeout` seconds, None after the STOP event."""
@@ -166,7 +178,35 @@ class EventStream:
         return change_event(event, entry)
 
     def _next_event(self, deadline_ns: int | None) -> Event | Change | dict[str, Any] | None:
-        """Wait for what comes next: an event of the inputs, or that the source of one failed."""
+        """Wait for what comes next: from the inputs, or from a topic of ROS 2."""
+        if not self._merged:
+            return self._next_of_inputs(deadline_ns)
+        while True:
+            # In turns, so that neither holds up the other.
+            if self._is_turn_of_merged and (event := self._take_merged()) is not None:
+                self._is_turn_of_merged = False
+                return event
+            self._is_turn_of_merged = True
+            try:
+                return self._next_of_inputs(0 if self._has_merged() else deadline_ns)
+            except TimeoutError:
+                is_over = deadline_ns is not None and time.monotonic_ns() >= deadline_ns
+                if is_over and not self._has_merged():
+                    raise
+
+    def _has_merged(self) -> bool:
+        return any(one.has_messages() for one in self._merged)
+
+    def _take_merged(self) -> dict[str, Any] | None:
+        for _ in range(len(self._merged)):
+            self._merged.rotate(-1)
+            message = self._merged[-1].take()
+            if message is not None:
+                return {"kind": "external", "value": message}
+        return None
+
+    def _next_of_inputs(self, deadline_ns: int | None) -> Event | Change | dict[str, Any] | None:
+        """Wait for an event of the inputs, or for the news that the source of one failed."""
         failures = self._failures
         while failures.are_possible:
             if (failure := failures.take()) is not None:
@@ -178,7 +218,8 @@ class EventStream:
             try:
                 return self._session.wait_intact(until_ns)
             except TimeoutError:
-                if until_ns == deadline_ns:
+                # Or woken: a message of ROS 2 has come.
+                if until_ns == deadline_ns or self._has_merged():
                     raise
         return self._session.wait_intact(deadline_ns)
 

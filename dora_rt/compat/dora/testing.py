@@ -210,8 +210,11 @@ class MockNode:
         return datetime.now(timezone.utc)
 
     def merge_external_events(self, subscription: Any) -> NoReturn:
-        """Refuse: there is no bridge to ROS 2."""
-        raise NotImplementedError("merge_external_events: dora_rt has no bridge to ROS 2")
+        """Refuse: a test gives its events itself."""
+        raise NotImplementedError(
+            "merge_external_events: a MockNode has no topics of ROS 2; give it their messages as "
+            "events"
+        )
 
     def _insert_before_stop(self, event: dict[str, Any]) -> None:
         # A loop that ends at STOP must still see it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dora_rt.descriptor.tree.model import Node, OutputSource, Place
+from dora_rt.descriptor.tree.model import Input, Node, OutputSource, Place
 from dora_rt.node_config import QueuePolicy
 
 # A problem and its place.
@@ -36,6 +36,43 @@ def find_deadlocks(nodes: Sequence[Node]) -> Iterator[Deadlock]:
         place = waits[cycle[-1]].pop(cycle[0])
         path = " → ".join((*cycle, cycle[0]))
         yield place, f"deadlock: {path}; make one edge latest or drop_oldest"
+    yield from _find_deadlocks_of_calls(nodes, process_of)
+
+
+def _find_deadlocks_of_calls(
+    nodes: Sequence[Node], process_of: dict[str, str]
+) -> Iterator[Deadlock]:
+    """Return each `block` edge whose reader may wait in a call, directly or not, for its writer.
+
+    Calls alone make none: a node that waits for an answer still hears what it is asked.
+    """
+    waits: dict[str, set[str]] = {process: set() for process in process_of.values()}
+    for node in nodes:
+        for call in node.calls:
+            if call.server in process_of:
+                waits[process_of[node.id]].add(process_of[call.server])
+    if not any(waits.values()):
+        return
+    edges = [
+        (process_of[source.node], process_of[node_id], place)
+        for source, node_id, _, place in _block_edges(nodes)
+        if source.node in process_of and process_of[source.node] != process_of[node_id]
+    ]
+    for writer, reader, _ in edges:
+        waits[writer].add(reader)
+    calling = {process_of[node.id] for node in nodes if node.calls}
+    for writer, reader, place in edges:
+        reached, frontier = {reader}, [reader]
+        while frontier:
+            for other in waits[frontier.pop()] - reached:
+                reached.add(other)
+                frontier.append(other)
+        if writer in reached and calling & reached:
+            yield (
+                place,
+                f"deadlock: {writer} waits for {reader} to read, which may wait for its answer; "
+                "make this edge latest or drop_oldest",
+            )
 
 
 def _block_edges(nodes: Sequence[Node]) -> Iterator[tuple[OutputSource, str, str, Place]]:
@@ -46,8 +83,13 @@ def _block_edges(nodes: Sequence[Node]) -> Iterator[tuple[OutputSource, str, str
             readers.append((reader, operator.inputs))
         for reader, inputs in readers:
             for each in inputs:
-                if each.queue_policy is QueuePolicy.BLOCK and isinstance(each.source, OutputSource):
+                if _makes_wait(each) and isinstance(each.source, OutputSource):
                     yield each.source, node.id, reader, each.place
+
+
+def _makes_wait(entry: Input) -> bool:
+    # Who sends a request or an answer goes on receiving until it has room.
+    return entry.queue_policy is QueuePolicy.BLOCK and entry.call_role is None
 
 
 def _find_cycle(waits: _Waits) -> list[str]:

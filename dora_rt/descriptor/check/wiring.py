@@ -5,26 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from dora_rt.descriptor.check.call_edges import add_call_edges
 from dora_rt.descriptor.check.deadlock import find_deadlocks
 from dora_rt.descriptor.check.ready_outputs import declare_ready_outputs
 from dora_rt.descriptor.check.shared_camera import note_shared_cameras
 from dora_rt.descriptor.check.shared_process import settle_processes
 from dora_rt.descriptor.read.node_keys import ReadNode
-from dora_rt.descriptor.tree.model import DEFAULT_LINES, Input, LogSource, Node, OutputSource
+from dora_rt.descriptor.tree.model import (
+    DEFAULT_LINES,
+    ClockSource,
+    Input,
+    LogSource,
+    Node,
+    OutputSource,
+)
 from dora_rt.descriptor.tree.problems import MalformedError, Problems, did_you_mean, listing, quote
 
 
-def wire(read_nodes: Sequence[ReadNode], problems: Problems) -> tuple[Node, ...]:
-    """Return the nodes with all sources resolved; what does not fit goes to `problems`."""
-    read_nodes = declare_ready_outputs(read_nodes)
+def wire(
+    read_nodes: Sequence[ReadNode], clock: ClockSource | None, problems: Problems
+) -> tuple[tuple[Node, ...], OutputSource | None]:
+    """Return the nodes with all sources resolved, and the clock.
+
+    What does not fit goes to `problems`.
+    """
+    read_nodes = add_call_edges(declare_ready_outputs(read_nodes), problems)
     by_id = _index(read_nodes, problems)
     nodes = tuple(_resolve_node(read_node.node, by_id, problems) for read_node in read_nodes)
     nodes = settle_processes(nodes, [each.settings for each in read_nodes], problems)
     for place, what in find_deadlocks(nodes):
         problems.add(place, what)
-    _note_unread_outputs(nodes, problems)
+    clock_source = None if clock is None else _resolve_clock(clock, by_id, problems)
+    _note_unread_outputs(nodes, clock_source, problems)
     note_shared_cameras(nodes, problems)
-    return nodes
+    return nodes, clock_source
 
 
 def _index(read_nodes: Iterable[ReadNode], problems: Problems) -> dict[str, ReadNode]:
@@ -78,6 +92,22 @@ def _resolve_inputs(
             problems.add(each.place, f"{what}, but {error.what}", error.hint)
         resolved.append(replace(each, source=source, queue_size=queue_size))
     return tuple(resolved)
+
+
+def _resolve_clock(
+    clock: ClockSource, by_id: Mapping[str, ReadNode], problems: Problems
+) -> OutputSource | None:
+    name = quote(str(clock.source))
+    try:
+        source = _resolve_source(clock.source, by_id)
+    except MalformedError as error:
+        problems.add(clock.place, f"'clock' is {name}, but {error.what}", error.hint)
+        return None
+    if _has_lines(source, by_id[source.node].node):
+        what = f"'clock' is {name}, but that output has the lines that the node prints"
+        problems.add(clock.place, what, "name one whose samples are int64, in nanoseconds")
+        return None
+    return source
 
 
 def _has_lines(source: OutputSource, node: Node) -> bool:
@@ -152,8 +182,10 @@ def _unknown_operator(source: OutputSource, node: Node) -> tuple[str, str]:
     )
 
 
-def _note_unread_outputs(nodes: Sequence[Node], problems: Problems) -> None:
-    read = {
+def _note_unread_outputs(
+    nodes: Sequence[Node], clock: OutputSource | None, problems: Problems
+) -> None:
+    read = {clock} | {
         each.source
         for node in nodes
         for inputs in (node.inputs, *(operator.inputs for operator in node.operators))

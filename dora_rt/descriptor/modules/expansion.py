@@ -36,8 +36,10 @@ def expand_modules(
     writer = _Writer(folder, problems)
     items: list[YamlValue] = [one for one in nodes.items if not isinstance(one, YamlMapping)]
     items += writer.nodes(level, None, {})
+    clock = writer.source(root.get("clock"), level)
     # Other problems may follow from those of a module.
     problems.raise_if_any()
+    root = root if clock is None else root.with_entry("clock", clock)
     return root.with_entry("nodes", YamlSequence(tuple(items), nodes.place)), tuple(writer.builds)
 
 
@@ -89,6 +91,10 @@ class _Writer:
                 nodes += self._module(module, node, around)
         return nodes
 
+    def source(self, value: YamlValue | None, level: Level) -> YamlValue | None:
+        """Return a source that no input reads as the whole dataflow has it; None: there is none."""
+        return None if value is None else self._resolve(value, level, None)
+
     def _module(
         self, module: Module, node: YamlMapping, around: Mapping[str, str]
     ) -> list[YamlMapping]:
@@ -134,12 +140,26 @@ class _Writer:
                 for item in operators.items
             )
             node = node.with_entry("operators", YamlSequence(tuple(items), operators.place))
+        node = self._with_calls(node, level, wiring)
         inputs = node.get("inputs")
         if not isinstance(inputs, YamlMapping):
             return node
         resolved = ((key, self._resolve(value, level, wiring)) for key, value in inputs.entries)
         entries = tuple((key, value) for key, value in resolved if value is not None)
         return node.with_entry("inputs", YamlMapping(entries, inputs.place))
+
+    def _with_calls(self, node: YamlMapping, level: Level, wiring: _Wiring | None) -> YamlMapping:
+        """Resolve the services that a node of a module calls: those of nodes beside it."""
+        calls = node.get("calls")
+        if wiring is None or not isinstance(calls, YamlMapping):
+            return node
+        entries = tuple(
+            (key, _string(level.prefix + value.text, value.place))
+            if isinstance(value, YamlScalar) and value.text.partition("/")[0] in level.ids()
+            else (key, value)
+            for key, value in calls.entries
+        )
+        return node.with_entry("calls", YamlMapping(entries, calls.place))
 
     def _resolve(self, value: YamlValue, level: Level, wiring: _Wiring | None) -> YamlValue | None:
         """Return an input as the whole dataflow has it; None if it is an optional one, unwired."""

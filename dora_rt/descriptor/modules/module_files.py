@@ -17,7 +17,7 @@ from dora_rt.descriptor.tree.document import (
     read_text,
 )
 from dora_rt.descriptor.tree.environment_variables import expand
-from dora_rt.descriptor.tree.fields import Fields, is_nothing
+from dora_rt.descriptor.tree.fields import Fields, is_nothing, name_and_options
 from dora_rt.descriptor.tree.host import Host
 from dora_rt.descriptor.tree.identifiers import read_name, read_unreserved_name
 from dora_rt.descriptor.tree.keys import MODULE_FILE, MODULE_HEADER, MODULE_NODE
@@ -241,7 +241,7 @@ def _sources_of(name: str, level: Level) -> Iterator[str]:
 def _has_output(part: YamlValue | None, name: str) -> bool:
     outputs = part.get("outputs") if isinstance(part, YamlMapping) else None
     items = outputs.items if isinstance(outputs, YamlSequence) else ()
-    return any(_text(item) == name for item in items)
+    return any(_text(name_and_options(item)[0]) == name for item in items)
 
 
 def _text(value: YamlValue | None) -> str:

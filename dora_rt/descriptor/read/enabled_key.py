@@ -1,4 +1,4 @@
-"""Leave out the nodes that `enabled: false` switches off, and the inputs that would read them."""
+"""Leave out the nodes that `enabled: false` switches off, and the inputs and calls of others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _KEY = "enabled"
 def leave_out_disabled(document: YamlMapping, problems: Problems) -> YamlMapping:
     """Return a dataflow without its disabled nodes, and without the key at the others.
 
-    An input that reads a disabled node goes as well, and a note tells of it.
+    An input that reads a disabled node goes as well, and so do a call to it and its clock; a note
+    tells of each.
     """
     nodes = document.get("nodes")
     if not isinstance(nodes, YamlSequence) or not any(map(_has_key, nodes.items)):
@@ -32,7 +33,23 @@ def leave_out_disabled(document: YamlMapping, problems: Problems) -> YamlMapping
     if not kept:
         problems.add(nodes.place, "no node of the dataflow is enabled")
     kept = [_without_inputs(item, "", disabled, problems) for item in kept]
-    return document.with_entry("nodes", replace(nodes, items=tuple(kept)))
+    document = document.with_entry("nodes", replace(nodes, items=tuple(kept)))
+    return _without_clock(document, disabled, problems)
+
+
+def _without_clock(document: YamlMapping, disabled: set[str], problems: Problems) -> YamlMapping:
+    node = _node_of(_text(document.get("clock")))
+    if not _is_of(node, disabled):
+        return document
+    kept = tuple((key, value) for key, value in document.entries if key.text != "clock")
+    (place,) = (key.place for key, _ in document.entries if key.text == "clock")
+    problems.note(place, f"'clock' is left out: node {quote(node)} is not enabled")
+    return replace(document, entries=kept)
+
+
+def _is_of(node: str, disabled: set[str]) -> bool:
+    # `left` stands for all nodes of its module.
+    return node in disabled or any(node.startswith(f"{one}.") for one in disabled)
 
 
 def _has_key(item: YamlValue) -> bool:
@@ -55,15 +72,16 @@ def _is_enabled(item: YamlMapping, problems: Problems) -> bool:
 def _without_inputs(
     value: YamlValue, owner: str, disabled: set[str], problems: Problems
 ) -> YamlValue:
-    """Return a node, or a part of one, without the inputs that read a disabled node."""
+    """Return a node, or a part of one, without the inputs and calls that need a disabled node."""
     if not isinstance(value, YamlMapping) or not disabled:
         return value
     owner = "/".join(filter(None, (owner, _text(value.get("id")))))
     entries = []
     for key, item in value.entries:
         match key.text, item:
-            case "inputs", YamlMapping():
-                item = _kept_inputs(item, owner, disabled, problems)
+            case "inputs" | "calls", YamlMapping():
+                kind = key.text.removesuffix("s")
+                item = _kept(item, kind, owner, disabled, problems)
             case "custom" | "operator", YamlMapping():
                 item = _without_inputs(item, owner, disabled, problems)
             case "operators", YamlSequence():
@@ -73,23 +91,22 @@ def _without_inputs(
     return replace(value, entries=tuple(entries))
 
 
-def _kept_inputs(
-    inputs: YamlMapping, owner: str, disabled: set[str], problems: Problems
+def _kept(
+    ports: YamlMapping, kind: str, owner: str, disabled: set[str], problems: Problems
 ) -> YamlMapping:
     kept = []
-    for key, item in inputs.entries:
+    for key, item in ports.entries:
         source = _text(item.get("source") if isinstance(item, YamlMapping) else item)
         node = _node_of(source)
-        # `left` stands for all nodes of its module.
-        if node in disabled or any(node.startswith(f"{one}.") for one in disabled):
+        if _is_of(node, disabled):
             problems.note(
                 key.place,
-                f"input {quote(f'{owner}/{key.text}')} is left out: node {quote(node)} is not "
+                f"{kind} {quote(f'{owner}/{key.text}')} is left out: node {quote(node)} is not "
                 "enabled",
             )
         else:
             kept.append((key, item))
-    return replace(inputs, entries=tuple(kept))
+    return replace(ports, entries=tuple(kept))
 
 
 def _node_of(source: str) -> str:

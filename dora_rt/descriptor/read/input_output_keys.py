@@ -14,9 +14,9 @@ from dora_rt.descriptor.tree.document import (
     YamlValue,
     describe,
 )
-from dora_rt.descriptor.tree.fields import Fields, is_nothing
+from dora_rt.descriptor.tree.fields import Fields, is_nothing, name_and_options
 from dora_rt.descriptor.tree.identifiers import read_name
-from dora_rt.descriptor.tree.keys import INPUT
+from dora_rt.descriptor.tree.keys import INPUT, OUTPUT
 from dora_rt.descriptor.tree.model import (
     DEFAULT_LINES,
     DEFAULT_MAX_HELD,
@@ -30,6 +30,7 @@ from dora_rt.descriptor.tree.model import (
 from dora_rt.descriptor.tree.problems import MalformedError, Problems, quote
 from dora_rt.descriptor.tree.quantities import (
     MAX_SLOT_NBYTES,
+    parse_boolean,
     parse_duration_s,
     parse_integer,
     parse_nbytes,
@@ -66,13 +67,31 @@ def read_outputs(value: YamlValue | None, owner: str, problems: Problems) -> tup
         return ()
     outputs: dict[str, Output] = {}
     for item in value.items:
-        name = read_name(item, "output name", problems, is_port=True)
+        key, options = name_and_options(item)
+        if isinstance(key, YamlMapping):
+            what = f"'outputs' of {quote(owner)}: expected a name, or one name with its options"
+            problems.add(item.place, what, "write them as '- map: {latched: true}'")
+            continue
+        name = read_name(key, "output name", problems, is_port=True)
         if name in outputs:
             what = f"output {quote(f'{owner}/{name}')} is listed twice"
             problems.add(item.place, f"{what} (first at line {outputs[name].place.line})")
         elif name:
-            outputs[name] = Output(name, item.place)
+            is_latched = _read_is_latched(options, f"{owner}/{name}", problems)
+            outputs[name] = Output(name, item.place, is_latched=is_latched)
     return tuple(outputs.values())
+
+
+def _read_is_latched(options: YamlValue | None, label: str, problems: Problems) -> bool:
+    if options is None or is_nothing(options):
+        return False
+    if not isinstance(options, YamlMapping):
+        what = f"output {quote(label)}: expected options such as {{latched: true}}"
+        problems.add(options.place, f"{what}, got {describe(options)}")
+        return False
+    fields = Fields(options, f"output {quote(label)}", problems)
+    fields.check_keys(OUTPUT)
+    return bool(fields.parsed("latched", parse_boolean))
 
 
 def _read_input(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 
 from dora_rt.descriptor.read.supervision_keys import Setting, Settings
@@ -66,9 +66,14 @@ def read_line_outputs(
 
 
 def with_line_outputs(
-    outputs: tuple[Output, ...], line_outputs: Iterable[LineOutput]
+    outputs: tuple[Output, ...], line_outputs: Collection[LineOutput], problems: Problems
 ) -> tuple[Output, ...]:
     """Declare the outputs that have lines; dora's files need not."""
+    lines = {line.output for line in line_outputs}
+    for output in outputs:
+        if output.is_latched and output.id in lines:
+            what = f"output {quote(output.id)} has the lines that the node prints, which cannot be"
+            problems.add(output.place, f"{what} latched", "remove 'latched'")
     declared = {output.id for output in outputs}
     more = {
         line.output: Output(line.output, line.place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from dora_rt.descriptor.read.call_keys import read_calls, read_serves
 from dora_rt.descriptor.read.env_args_build_keys import read_build, read_env
 from dora_rt.descriptor.read.logging_keys import (
     merge_settings,
@@ -108,13 +109,16 @@ def read_node(
         env=tuple({**base_env, **env, **content.env}.items()),
         program=content.program,
         inputs=inputs,
-        outputs=with_line_outputs(content.outputs, line_outputs) if content.program else (),
+        outputs=with_line_outputs(content.outputs, line_outputs, problems)
+        if content.program
+        else (),
         operators=tuple(
             replace(
                 operator,
                 outputs=with_line_outputs(
                     operator.outputs,
                     [line for line in line_outputs if line.operator == operator.id],
+                    problems,
                 ),
             )
             for operator in content.operators
@@ -124,6 +128,8 @@ def read_node(
         sync=sync,
         line_outputs=line_outputs,
         parameters=read_parameters(fields, problems),
+        services=read_serves(fields, problems),
+        calls=read_calls(fields, problems),
         place=fields.place_of("id"),
         machine=machine,
     )

@@ -33,6 +33,13 @@ def read_string(value: YamlValue, what: str, problems: Problems) -> str | None:
     return value.text
 
 
+def name_and_options(item: YamlValue) -> tuple[YamlValue, YamlValue | None]:
+    """Split an entry of a list, which is a name, or one name with its options behind it."""
+    if isinstance(item, YamlMapping) and len(item.entries) == 1:
+        return item.entries[0]
+    return item, None
+
+
 def is_null_word(value: YamlValue | None) -> bool:
     """Return whether a value is the word `null`, as programs write for a key that is not there."""
     return isinstance(value, YamlScalar) and value.kind is Kind.NULL and value.text == "null"

@@ -11,7 +11,7 @@ from dora_rt.descriptor.tree.problems import Problems, quote
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _LONGEST = 64
 # The processes that dora-launch adds: what others print, and the gateway to other machines.
-_RESERVED = ("dora", "dora.network")
+_RESERVED = ("dora", "dora.network", "dora.clock")
 
 
 def is_name(text: str) -> bool:

@@ -41,7 +41,7 @@ _OF_THE_NODE = ("parameters", "enabled", "machine", *_DEPLOYMENT)
 
 ROOT = Vocabulary(
     keys=(
-        *("nodes", "machines", "machine", "env", "arguments"),
+        *("nodes", "machines", "machine", "env", "arguments", "clock"),
         *("strict_types", "type_rules", "version"),
     ),
     synonyms=_DEPLOYMENT,
@@ -58,7 +58,10 @@ ROOT = Vocabulary(
     refused={
         "module": "this file is a module; name it in a dataflow, as 'module: file.yml' of a node",
     },
-    misnomers={"node": "nodes", "args": "arguments", "params": "arguments"},
+    misnomers={
+        **{"node": "nodes", "args": "arguments", "params": "arguments"},
+        **dict.fromkeys(("time", "sim_time", "use_sim_time"), "clock"),
+    },
 )
 
 _NODE_NOTED = {
@@ -75,13 +78,13 @@ _NODE_REFUSED = {
 
 # The keys that say what a node runs: each node has exactly one of them, and only some of the
 # other keys make sense beside it.
-_PROGRAM_KEYS = ("args", "inputs", "outputs", *TYPE_KEYS, "api", "sync")
+_PROGRAM_KEYS = ("args", "inputs", "outputs", *TYPE_KEYS, "api", "sync", "serves", "calls")
 KEYS_BESIDE: Mapping[str, tuple[str, ...]] = {
     "path": _PROGRAM_KEYS,
     "module": _PROGRAM_KEYS,
     "operator": ("runtime",),
     "operators": (),
-    "custom": ("api", "sync"),
+    "custom": ("api", "sync", "serves", "calls"),
     "ros2": ("inputs", "outputs", *TYPE_KEYS),
 }
 
@@ -199,6 +202,12 @@ INPUT = Vocabulary(
         "over_network",
     ),
     misnomers={"policy": "queue_policy", "queue": "queue_size", "network": "over_network"},
+    refused={"latched": "it belongs to the output that is read: '- map: {latched: true}' there"},
+)
+
+OUTPUT = Vocabulary(
+    keys=("latched",),
+    misnomers=dict.fromkeys(("latch", "latching", "durability", "transient_local"), "latched"),
 )
 
 OVER_NETWORK = Vocabulary(

@@ -7,7 +7,7 @@ from enum import Enum
 
 from dora_rt.log_record import LogLevel
 from dora_rt.network.gateway_plan import OverNetwork
-from dora_rt.node_config import Api, QueuePolicy
+from dora_rt.node_config import Api, QueuePolicy, ServiceKind
 from dora_rt.node_parameters import Parameter
 
 DYNAMIC = "dynamic"
@@ -105,9 +105,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class TimerSource:
-    """`dora/timer/...`: ticks that the receiving node makes itself."""
+    """`dora/timer/...`: ticks that the receiving node makes itself.
+
+    `is_real` tells that it does not follow the clock of the dataflow.
+    """
 
     period_ns: int
+    is_real: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,21 @@ class OutputSource:
         return "/".join(part for part in (self.node, self.operator, self.output) if part)
 
 
+class CallRole(Enum):
+    """What an input that `serves:` or `calls:` has made is for."""
+
+    REQUEST = "request"
+    ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSource:
+    """`clock:`, and where it is written."""
+
+    source: OutputSource
+    place: Place
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """One input and the queue in front of it; sizes in samples and bytes.
@@ -158,6 +177,8 @@ class Input:
     """Whether the file says how long the queue is."""
     over_network: OverNetwork | None = None
     """How its samples cross, if they come from another machine; None: as they are."""
+    call_role: CallRole | None = None
+    """None: it is an input of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +197,37 @@ class Output:
     id: str
     place: Place
     is_declared: bool = True
+    is_latched: bool = False
+    """Whether a reader that comes later gets the newest sample first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One entry of `serves:`; `place` is where its name is written."""
+
+    name: str
+    kind: ServiceKind
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One entry of `calls:`: a service of another node, and the name that the client has for it."""
+
+    name: str
+    server: str
+    service: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """One end of a call that is wired: at a server, there is one for each client."""
+
+    name: str
+    kind: ServiceKind
+    peer: str
+    is_server: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +321,10 @@ class Node:
     """Where it runs; None: the file has no `machines:`."""
     parameters: tuple[Parameter, ...] | None = None
     """None: the file declares none, and any may be set."""
+    services: tuple[Service, ...] = ()
+    calls: tuple[Call, ...] = ()
+    call_ends: tuple[CallEnd, ...] = ()
+    """What `services` and `calls` come to, when the file is wired."""
 
     @property
     def is_dynamic(self) -> bool:
@@ -329,3 +385,22 @@ class Descriptor:
     builds: tuple[Build, ...] = ()
     machines: Machines | None = None
     """None: all of it runs on the machine that it is started on."""
+    clock: OutputSource | None = None
+    """The output that `node.now()` and timers follow; None: they follow real time."""
+
+    def latched_outputs(self) -> set[OutputSource]:
+        """Return the outputs of which a reader that comes later gets the newest sample."""
+        owners = [
+            (node.id, operator, outputs)
+            for node in self.nodes
+            for operator, outputs in (
+                (None, node.outputs),
+                *((each.id, each.outputs) for each in node.operators),
+            )
+        ]
+        return {
+            OutputSource(node, output.id, operator)
+            for node, operator, outputs in owners
+            for output in outputs
+            if output.is_latched
+        }

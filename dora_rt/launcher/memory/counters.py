@@ -85,7 +85,8 @@ def has_read_all(run: str, output: OutputConfig, edge: EdgeConfig) -> bool:
         return True
     begin = words[protocol.begin_index(output.edge_count, edge.position)]
     if begin >> protocol.SEQ_BITS != edge.generation & 0xFFFF:
-        return True  # the writer died before it had anything for this reader
+        # The writer died before it had anything for this reader, which may still copy the newest.
+        return not (output.latched and words[protocol.HEAD])
     taken = read[protocol.DELIVERED] + read[protocol.DROPPED]
     return (begin & protocol.SEQ_MASK) + taken >= words[protocol.HEAD]
 

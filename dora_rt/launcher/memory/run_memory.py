@@ -32,6 +32,7 @@ from dora_rt.launcher.memory.generations import (
 from dora_rt.node_config import EdgeConfig, NodePlan, OutputConfig, QueuePolicy
 from dora_rt.plan.plan import Plan
 from dora_rt.transport.board import Board, Fate, Peer, board_nbytes, format_board
+from dora_rt.transport.clock import CLOCK_NBYTES, format_clock
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.fence import Fence
 from dora_rt.transport.primitives.shm import Semaphore, create_semaphore, unlink_run
@@ -257,6 +258,8 @@ class RunMemory:
         name = object_names.board(run)
         board = create_words(name, board_nbytes(len(processes), len(edges)))
         format_board(board, len(processes), len(edges))
+        if any(process.config.clock is not None for process in processes):
+            format_clock(create_words(object_names.clock(run), CLOCK_NBYTES))
         self._board = Board(board, len(processes), len(edges), name)
         self._doorbells = [
             create_semaphore(object_names.doorbell(run, number)) for number in range(len(processes))

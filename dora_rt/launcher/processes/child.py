@@ -34,7 +34,7 @@ class NodeProcess:
     def __init__(self, pid: int, output: ReadEnd, kernel: Kernel) -> None:
         self.pid = pid
         self.reads_events = False
-        self.sent_after_stop = False
+        self.excuse = ""  # why an error is no failure: the stop has caused it
         self.rungs: list[Rung] = []
         self.rung_deadline_ns: int | None = None
         self.exit_status: int | None = None
@@ -176,8 +176,8 @@ class NodeProcess:
     def _own_ending(self, exit_status: int) -> Ending:
         if self._killed_because is not None and not self.is_out_of_reach:
             return Ending(True, f"killed: {self._killed_because}")
-        if self.sent_after_stop and exit_status == 1:
-            return Ending(False, "stopped (it sent after the stop)")
+        if self.excuse and exit_status == 1:
+            return Ending(False, f"stopped ({self.excuse})")
         return describe_ending(
             exit_status,
             self.rungs[: self._rungs_at_end],

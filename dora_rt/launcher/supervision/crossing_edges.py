@@ -138,6 +138,8 @@ def _leaving(report: EdgeReport, stream: Stream, counts: StreamCounts | None) ->
     if counts is not None and dropped is not None:
         # What `max_hz` holds back, the gateway drops, and the ring has delivered.
         dropped = max(dropped, counts.dropped_here)
+        # And it sends once more what is latched.
+        own = replace(own, sent=max(own.sent or 0, counts.sent))
     rows = []
     for target in stream.targets:
         delivered = _of(None if counts is None else counts.delivered, target)

@@ -25,7 +25,7 @@ class AttachedProcess:
 
     def __init__(self, requester: Requester) -> None:
         self.reads_events = False
-        self.sent_after_stop = False
+        self.excuse = ""
         self.rungs: list[Rung] = []
         self.rung_deadline_ns: int | None = None
         self.has_said_goodbye = False

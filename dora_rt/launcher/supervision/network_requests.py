@@ -68,6 +68,7 @@ class NetworkRequests:
             "logs": partial(logs, run),
             "parameters": partial(parameter_requests.list_all, run),
             "set_parameter": partial(parameter_requests.set_value, run),
+            "set_parameters": partial(parameter_requests.set_values, run),
             "delete_parameter": partial(parameter_requests.delete, run),
         }
 

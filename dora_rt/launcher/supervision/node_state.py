@@ -29,7 +29,7 @@ class Process(Protocol):
     """The part of a process that stopping knows, whoever has started it."""
 
     reads_events: bool
-    sent_after_stop: bool
+    excuse: str
     rung_deadline_ns: int | None
 
     @property

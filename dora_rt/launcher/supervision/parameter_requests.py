@@ -1,4 +1,4 @@
-"""The requests `parameters`, `set_parameter` and `delete_parameter`."""
+"""The requests `parameters`, `set_parameter`, `set_parameters` and `delete_parameter`."""
 
 from __future__ import annotations
 
@@ -40,6 +40,23 @@ def set_value(run: Run, asker: Asker, request: dict[str, Any]) -> None:
             shown = message_without_secrets(show(value))
             run.console.notice(f"{node}.{name} = {shown}: asked by {asker.who}")
         asker.reply({"value": value})
+
+    _refusing(asker, answer)
+
+
+def set_values(run: Run, asker: Asker, request: dict[str, Any]) -> None:
+    """Set all parameters in `values`, or none if one is refused; answer with the values."""
+    node, wanted = str(request.get("node")), request.get("values")
+
+    def answer() -> None:
+        named = _find(run, node)
+        if not isinstance(wanted, dict):
+            raise ParameterRefusedError("expected 'values', names with their values")
+        values = {name: named.accept(name, value) for name, value in wanted.items()}
+        for name in run.parameters.set_all(node, values):
+            shown = message_without_secrets(show(values[name]))
+            run.console.notice(f"{node}.{name} = {shown}: asked by {asker.who}")
+        asker.reply({"values": values})
 
     _refusing(asker, answer)
 
@@ -103,10 +120,11 @@ def _entry(
         value = values[name]
         # Undeclared, a mapping or null may be a value, too.
         is_plain = isinstance(value, (bool, int, float, str, list))
-        return {**entry, "kind": kind_of(value).value if is_plain else "any"}
+        return {**entry, "kind": kind_of(value).value if is_plain else "any", "items": None}
     return {
         **entry,
         "kind": parameter.kind.value,
+        "items": None if parameter.items is None else parameter.items.value,
         "file_value": parameter.value,
         "min": parameter.minimum,
         "max": parameter.maximum,

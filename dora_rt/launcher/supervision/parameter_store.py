@@ -6,7 +6,7 @@ A process that is started again, or attaches later, reads the file as it is then
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,23 @@ class ParameterStore:
         Raises:
             OSError: it cannot be written; the node keeps what it had.
         """
-        values = self._values[node]
-        if name in values and same(values[name], value):
-            return False
-        self._put(node, {**values, name: value})
-        return True
+        return bool(self.set_all(node, {name: value}))
+
+    def set_all(self, node: str, values: Mapping[str, Any]) -> list[str]:
+        """Set values that were accepted, all at once; return the names of those that change.
+
+        Raises:
+            OSError: they cannot be written; the node keeps what it had.
+        """
+        before = self._values[node]
+        changed = [
+            name
+            for name, value in values.items()
+            if name not in before or not same(before[name], value)
+        ]
+        if changed:
+            self._put(node, {**before, **{name: values[name] for name in changed}})
+        return changed
 
     def delete(self, node: str, name: str) -> None:
         """Take back what was set: the value in the file holds again, if there is one.

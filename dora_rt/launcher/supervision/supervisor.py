@@ -121,6 +121,7 @@ class Supervisor:
             "restart": partial(stop_restart.restart, run),
             "parameters": partial(parameter_requests.list_all, run),
             "set_parameter": partial(parameter_requests.set_value, run),
+            "set_parameters": partial(parameter_requests.set_values, run),
             "delete_parameter": partial(parameter_requests.delete, run),
             "attach": partial(dynamic_nodes.attach, run),
             "leave": partial(dynamic_nodes.leave, run),
@@ -327,7 +328,9 @@ class Supervisor:
         elif told.kind is Kind.READS_EVENTS:
             process.reads_events = True
         elif told.kind is Kind.SENT_AFTER_STOP:
-            process.sent_after_stop = True
+            process.excuse = "it sent after the stop"
+        elif told.kind is Kind.CALLED_AT_STOP:
+            process.excuse = "it waited for an answer"
         elif told.kind is Kind.LINK and told.link is not None:
             run.totals.add_link(told.link)
         elif not run.is_stopping:

@@ -3,12 +3,16 @@
 A flow of which only such sources are left films for nobody, so it ends. It does not end while
 anybody may still read: a dynamic node, a node that is started again or was stopped by hand, a
 program that looks at the run from outside. Nodes with inputs go on: they may move a robot.
+
+Nodes that only have timers end with the clock of the dataflow: no tick comes any more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dora_rt.descriptor.tree.model import RestartPolicy
+from dora_rt.launcher.processes.ending import Rung
 from dora_rt.launcher.supervision.node_state import SupervisedNode
 from dora_rt.launcher.supervision.run_parts import Run, begin_stop
 from dora_rt.plan.machine_part import GATEWAY
@@ -59,6 +63,8 @@ class UnreadSources:
         if run.is_stopping:
             self._end_at_ns = self._tell_at_ns = None
             return
+        if run.plan.clock is not None:
+            _end_with_clock(run, now_ns)
         if self._tell_at_ns is not None and now_ns >= self._tell_at_ns:
             self._tell_at_ns = None
             self._tell()
@@ -123,6 +129,33 @@ def find_unread(run: Run) -> list[SupervisedNode]:
     if any(not _is_unread(run, node) for node in running):
         return []
     return [node for node in running if not node.plan.config.is_relay]
+
+
+def _end_with_clock(run: Run, now_ns: int) -> None:
+    """Tell the nodes to end for which only ticks of a clock could come whose source is over."""
+    clock = next((node for node in run.nodes if _has_clock(node)), None)
+    # One that was stopped by hand may be started again.
+    if clock is None or clock.state not in (NodeState.ENDED, NodeState.FAILED):
+        return
+    for node in run.nodes:
+        inputs = node.plan.config.inputs
+        if (
+            node.is_running
+            and node.rung is Rung.NONE
+            and inputs
+            and all(entry.follows_clock for entry in inputs)
+            # Else it would be started again, and told again.
+            and node.plan.supervision.restart is not RestartPolicy.ALWAYS
+        ):
+            why = f"{clock.name}, which was the clock, has ended"
+            run.console.notice(f"{why}: {node.name}, which only has timers, ends as well")
+            run.ladder.push(node, Rung.TOLD, now_ns)
+
+
+def _has_clock(node: SupervisedNode) -> bool:
+    """Whether one of the outputs of a node is the clock of the dataflow."""
+    clock = node.plan.config.clock
+    return clock is not None and clock.output is not None
 
 
 def _running(run: Run) -> list[SupervisedNode]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
 from dora_rt.compiled import InboxCore, prefer_compiled
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import Change, Event, InputClosed, InputRecovered, SourceRestarted
 from dora_rt.node_config import InputConfig, NodeConfig
 from dora_rt.transport.board import Board
+from dora_rt.transport.clock import Clock
 from dora_rt.transport.input.parameter_values import ParameterValues
 from dora_rt.transport.input.subscriber import Subscriber
-from dora_rt.transport.input.timers import InputTimeout, Timer
+from dora_rt.transport.input.timers import ClockTimer, InputTimeout, Timer
 from dora_rt.transport.output.publisher import Publisher
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.doorbell import Doorbell
@@ -27,13 +29,15 @@ from dora_rt.transport.values.source_life import split_life
 # How often a thread that wants to send looks for the start while another one waits for inputs.
 _START_SLICE_S = 0.02
 
+_Wide = tuple[list[Any], list[Timer], dict[str, InputTimeout], bool]
+
 
 @prefer_compiled
 class Inbox(InboxCore):
     """All inputs of one node. Threads may take turns in waiting, and close it meanwhile."""
 
-    def __init__(self, config: NodeConfig, board: Board) -> None:
-        """Attach to what the launcher made."""
+    def __init__(self, config: NodeConfig, board: Board, clock: Clock | None = None) -> None:
+        """Attach to what the launcher made; `clock` is that of the dataflow, if it has one."""
         self.was_told_to_stop = False
         self.has_ended = False
         self._config = config
@@ -48,8 +52,10 @@ class Inbox(InboxCore):
         self._start_ns = 0  # as soon as it is known
         self._spin = Spin(config.spin_ns)
         self._doorbell = Doorbell(object_names.doorbell(config.run, config.number), self._spin)
-        self._ports = [_attach(config, entry, board) for entry in config.inputs]
+        self._ports = [_attach(config, entry, board, clock) for entry in config.inputs]
         self._timers = [port for port in self._ports if isinstance(port, Timer)]
+        # The process that sets the clock rings for these.
+        self._clock_timers = [port for port in self._ports if isinstance(port, ClockTimer)]
         # Samples that a node sends to itself do not keep it alive.
         self._countable = {
             entry.id
@@ -57,6 +63,14 @@ class Inbox(InboxCore):
             if entry.edge is not None and entry.edge.writer != config.number and entry.keeps_alive
         }
         self._open = set(self._countable)
+        # The ends of these are told, though the node does not go on for them.
+        self._answers = {
+            one.port(part)
+            for one in config.calls
+            if not one.is_server
+            for part in ("response", "result")
+        } & {entry.id for entry in config.inputs}
+        self._open_answers = set(self._answers)
         self._has_sources = bool(self._open)
         self._timeouts = {
             entry.id: InputTimeout(entry.timeout_ns)
@@ -70,19 +84,20 @@ class Inbox(InboxCore):
         # In a runtime each operator comes to its own end.
         self.ends_by_itself = not config.operators
         self._turn = 0
+        self._wide: _Wide | None = None  # what `narrow` has put aside
         self._closed_ids: set[str] = set()
         self._held: dict[str, Subscriber] = {}
         self._receiving = threading.Lock()
         self._is_closed = False
         self._is_woken = False
         # True if the next loop must check `_is_closed`, `_is_woken`, the heartbeat or what of the
-        # parameters the program was not told yet.
-        self._has_pending_calls = self._pulse is not None
+        # parameters the program was not told yet; and always, if only Python knows the timers.
+        self._has_pending_calls = self._pulse is not None or bool(self._clock_timers)
 
     @property
     def is_empty(self) -> bool:
         """Whether no sample and no tick of a timer can come any more."""
-        return not self._open and not self._timers
+        return not self._open and not self._timers and not self._clock_timers
 
     def wait(self, deadline_ns: int | None) -> Event | Change | None:
         """Return the next event; None at the end.
@@ -171,6 +186,33 @@ class Inbox(InboxCore):
         if held is not None:
             self._ports = [*self._ports, held]
 
+    def narrow(self, input_ids: Collection[str]) -> None:
+        """Take only from these inputs for now; the others wait in their rings, by their policies.
+
+        For the thread that waits, until it calls `widen`. The end of all inputs ends no such wait.
+        """
+        self.widen()
+        # First: an exception of a signal handler may come before the last step.
+        self._wide = self._ports, self._timers, self._timeouts, self.ends_by_itself
+        self.ends_by_itself = False
+        # What cannot be taken must not wake it either.
+        self._timers = []
+        self._timeouts = {name: one for name, one in self._timeouts.items() if name in input_ids}
+        self._ports = [port for port in self._ports if port.input_id in input_ids]
+
+    def widen(self) -> None:
+        """Take from all inputs again."""
+        if self._wide is None:
+            return
+        ports, timers, timeouts, self.ends_by_itself = self._wide
+        closed = self._closed_ids
+        # In their old order: the turn goes on where it was. Those of `narrow` may be successors.
+        present = {port.input_id: port for port in (*ports, *self._ports)}
+        self._ports = [present[port.input_id] for port in ports if port.input_id not in closed]
+        self._timers = [one for one in timers if one.input_id not in closed]
+        self._timeouts = {name: one for name, one in timeouts.items() if name not in closed}
+        self._wide = None
+
     def close_input(self, input_id: str) -> None:
         """Take no more from one input, for good; its writer stops feeding it."""
         self.resume(input_id)
@@ -183,6 +225,7 @@ class Inbox(InboxCore):
         self._timeouts.pop(input_id, None)
         self._ports = [port for port in self._ports if port.input_id != input_id]
         self._timers = [timer for timer in self._timers if timer.input_id != input_id]
+        self._clock_timers = [one for one in self._clock_timers if one.input_id != input_id]
 
     def close(self) -> None:
         """Take no more from any input; a thread that waits gets a NodeClosedError."""
@@ -255,7 +298,9 @@ class Inbox(InboxCore):
 
     def _answer_calls(self) -> None:
         # Before the looks, so that no call that comes between two of them is forgotten.
-        self._has_pending_calls = self._pulse is not None or self.parameters.has_untold
+        self._has_pending_calls = (
+            self._pulse is not None or self.parameters.has_untold or bool(self._clock_timers)
+        )
         if self._is_closed:
             self._has_pending_calls = True
             raise NodeClosedError(f"node {self._config.node!r}: closed, no more inputs")
@@ -324,14 +369,16 @@ class Inbox(InboxCore):
                     return None
                 # A dynamic node may come back after its end.
                 self._open |= self._countable & {input_id}
+                self._open_answers |= self._answers & {input_id}
                 if input_id in self._lives:
                     # The gateway was started again, and not the node; the wait that follows
                     # returns at once.
                     self._doorbell.ring()
                     return None
                 return SourceRestarted(input_id)
-            if input_id in self._open:
+            if input_id in self._open or input_id in self._open_answers:
                 self._open.discard(input_id)
+                self._open_answers.discard(input_id)
                 self._timeouts.pop(input_id, None)
                 return InputClosed(input_id, is_final=True)
         elif subscriber.notice_end():
@@ -365,7 +412,7 @@ class Inbox(InboxCore):
         # Timers do not keep a finished node alive; a node of only timers is a source, and goes on.
         if self._open or not self.ends_by_itself:
             return False
-        return self._has_sources or not self._timers
+        return self._has_sources or not (self._timers or self._clock_timers)
 
     def _timed_out(self) -> TimeoutError:
         return TimeoutError(f"node {self._config.node!r}: no input came in time")
@@ -379,7 +426,11 @@ def _attach_pulse(config: NodeConfig) -> memoryview | None:
     )
 
 
-def _attach(config: NodeConfig, entry: InputConfig, board: Board) -> Subscriber | Timer:
+def _attach(
+    config: NodeConfig, entry: InputConfig, board: Board, clock: Clock | None
+) -> Subscriber | Timer | ClockTimer:
     if entry.period_ns is not None:
+        if clock is not None and entry.follows_clock:
+            return ClockTimer(entry.id, entry.period_ns, clock)
         return Timer(entry.id, entry.period_ns)
     return Subscriber(config, entry, board)

@@ -34,6 +34,8 @@ class LookAhead:
         """Samples taken from the ring."""
         self._run = run
         self._subscriber = subscriber
+        # What comes ahead of those in the ring was never in the ring of this reader.
+        subscriber.awaits_latched = False
         self._clock = clock
         self._observer: Observer | None = None
         self._next = 0

@@ -29,7 +29,14 @@ _ATTEMPTS = 8
 class Observer:
     """One output of a running flow, in one generation of its writer."""
 
-    def __init__(self, run: str, config: OutputConfig, *, from_start: bool = False) -> None:
+    def __init__(
+        self,
+        run: str,
+        config: OutputConfig,
+        *,
+        from_start: bool = False,
+        words: memoryview | None = None,
+    ) -> None:
         """Attach to what the launcher made.
 
         Args:
@@ -37,12 +44,13 @@ class Observer:
             config: the output, in the generation to look at.
             from_start: count samples sent before the first look as missed: an observer of the
                 generation before this one has seen it to its end.
+            words: the segment of the output, if this process is attached to it.
 
         Raises:
             SharedMemoryError: the flow has ended, or the writer was started again.
         """
         self._config = config
-        self._words = attach_words(
+        self._words = words or attach_words(
             object_names.output(run, config.number, config.generation),
             lambda words, name: protocol.check_output(words, config.slots, config.edge_count, name),
             writable=False,
@@ -103,7 +111,17 @@ class Observer:
         """
         return self._copy(seq, input_id) if seq < self._words[HEAD] else None
 
-    def _copy(self, seq: int, input_id: str) -> Event | None:
+    def latched(self, head: int, input_id: str) -> Event | None:
+        """Copy the last sample below a number, for a reader that was not there before.
+
+        Where it comes from another machine, its metadata begin with the life that made it.
+        """
+        event = self._copy(head - 1, input_id, keeps_life=True) if head else None
+        if event is not None:
+            event.latched = True
+        return event
+
+    def _copy(self, seq: int, input_id: str, *, keeps_life: bool = False) -> Event | None:
         words = self._words
         word = words[self._order + seq % self._config.slots]
         slot = word & SLOT_MASK
@@ -131,7 +149,7 @@ class Observer:
         return Event(
             input_id,
             value if array_type is None else _shaped(value, encoding, array_type),
-            split_life(metadata_json)[1],
+            metadata_json if keeps_life else split_life(metadata_json)[1],
             seq=seq,
             dropped=dropped,
             sent_ns=sent_ns,

@@ -21,6 +21,7 @@ from dora_rt.event import Event
 from dora_rt.latency import BUCKETS, SHORT, UNIT_SHIFT, bucket
 from dora_rt.node_config import EdgeConfig, InputConfig, NodeConfig, OutputConfig, QueuePolicy
 from dora_rt.transport.board import Board, Fate, Peer
+from dora_rt.transport.input.observer import Observer
 from dora_rt.transport.primitives import forks, object_names
 from dora_rt.transport.primitives.fence import Fence
 from dora_rt.transport.primitives.noted_operations import locking
@@ -62,9 +63,9 @@ class Subscriber(SubscriberCore):
         self.is_ended = False
         self._is_closed = self._is_retired = False
         self._is_midway = False  # of a call that ends, or that an exception has broken off
-        self._edges = output.edge_count
         self._config = config
         self._entry = entry
+        self._output = output
         self._edge = edge
         self._board = board
         self._board_word = board.writer_word_view(edge.number)
@@ -106,6 +107,8 @@ class Subscriber(SubscriberCore):
         self._let_go: deque[int] = deque()
         self._lock = threading.Lock()
         self._writer_is_gone = False
+        self.awaits_latched = output.latched
+        """Until the first sample: whether one that was there before comes ahead of it."""
         self._copied = self._dropped = self._last_dropped = 0
         self._latencies = [0] * BUCKETS
         self._ages = [0] * BUCKETS
@@ -123,6 +126,7 @@ class Subscriber(SubscriberCore):
             and not self._let_go
             and not self._writer_is_gone
             and not self._is_midway
+            and not self.awaits_latched
         ):
             # Nothing was published since the last sample taken, and there is nothing to tidy up. A
             # HEAD that is seen late does no harm: the doorbell rings after it was written.
@@ -142,23 +146,42 @@ class Subscriber(SubscriberCore):
                 if self._let_go:
                     forks.settle()
                     self._give_back_let_go()
+                if self.awaits_latched and (event := self._take_latched()):
+                    self._is_midway = self.awaits_latched = False
+                    return event
                 try:
                     taken = self._take_sample(head, self._writer_is_gone)
                 except CorruptSampleError as error:
                     raise CorruptSampleError(f"{self.where}: {error}", self.input_id) from error
                 if taken is not None:
                     event = self._receive(taken[0], taken[1])
+                    self.awaits_latched = False
                 else:
                     self._note_dropped(reader.next_seq, reader.arrived[1])
                     self._find_lost_views()
                     # Never back to False: another thread may have closed this meanwhile.
                     if self._writer_is_gone:
-                        self.is_ended = True
+                        # Of a writer that never had one for this reader.
+                        event = self._copy_newest(head) if self.awaits_latched else None
+                        self.awaits_latched = False
+                        self.is_ended |= event is None
             self._is_midway = False
         finally:
             if self._let_go or self._is_closed:
                 self._return_slots()
         return event
+
+    def _take_latched(self) -> Event | None:
+        """Copy the newest sample if it was sent before this reader was there, and none since."""
+        begin = self._ring.find_next()
+        Fence().pass_through()
+        if begin is None or begin != self._output_words[HEAD]:
+            return None  # what waits already, or was sent since, is newer and comes by the ring
+        return self._copy_newest(begin)
+
+    def _copy_newest(self, head: int) -> Event | None:
+        observer = Observer(self._config.run, self._output, words=self._output_words)
+        return observer.latched(head, self.input_id)
 
     @property
     def head(self) -> int:
@@ -170,9 +193,8 @@ class Subscriber(SubscriberCore):
 
         None if the writer has not said yet where this reader begins.
         """
-        assert self._entry.output is not None, "only an edge has a subscriber"
         seq = self._ring.find_next()
-        return None if seq is None else (self._entry.output, seq)
+        return None if seq is None else (self._output, seq)
 
     def writer_changed(self) -> bool:
         """Return whether the writer has closed its output, died, or come back."""
@@ -227,7 +249,9 @@ class Subscriber(SubscriberCore):
     def pass_over_all(self) -> None:
         """Count all samples of a writer that is gone as dropped: a newer one has newer samples."""
         head = self._output_words[HEAD]
-        lost = self._output_words[protocol.writer_dropped_index(self._edges, self._edge.position)]
+        lost = self._output_words[
+            protocol.writer_dropped_index(self._output.edge_count, self._edge.position)
+        ]
         # Once DROPPED says that nothing is left to read, the launcher may add up and remove these.
         self._words[protocol.READER_DROPPED] = head - lost
         Fence().pass_through()
@@ -235,12 +259,11 @@ class Subscriber(SubscriberCore):
         self._retire()
 
     def _attach_to(self, generation: int) -> Subscriber:
-        assert self._entry.output is not None, "only an edge has a subscriber"
         # As long as this reader lives, each new edge comes with a new output.
         ahead = generation - self._peer.output_generation
         entry = replace(
             self._entry,
-            output=replace(self._entry.output, generation=generation),
+            output=replace(self._output, generation=generation),
             edge=replace(self._edge, generation=self._peer.edge_generation + ahead),
         )
         return Subscriber(self._config, entry, self._board)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from dora_rt.compiled import (
     IS_COMPILED,
@@ -19,17 +19,21 @@ from dora_rt.compiled import (
     LoanCore,
     _cores,
     prefer_compiled,
+    prefer_compiled_function,
     slots,
 )
-from dora_rt.errors import LoanError
-from dora_rt.transport.output.origin import Stamp
+from dora_rt.errors import LoanError, UnsupportedValueError
+from dora_rt.transport.output.origin import Origins, Stamp, make_stamp
 from dora_rt.transport.primitives import forks
+from dora_rt.transport.primitives.doorbell import deadline_after
 from dora_rt.transport.ring.pool import SlotMemory
-from dora_rt.transport.values.header import HEADER_NBYTES
+from dora_rt.transport.values.header import HEADER_NBYTES, MAX_NDIM, is_sendable_dtype
 from dora_rt.transport.values.sendable import METADATA_LIMIT_NBYTES, check_loan
 
 _ROOM_NBYTES = 4096  # for metadata that a loan inherits only: a telemetry context
 
+
+BYTE = np.dtype(np.uint8)
 
 # One loan of a slot, distinct from all others of it, alive while its array can be written.
 Watch = weakref.ref["NDArray[Any]"]
@@ -131,9 +135,9 @@ class Loan(LoanCore):
 
     __slots__ = slots(
         "_array",
-        "_begins",
+        "_beginnings",
         "_dtype",
-        "_ends",
+        "_endings",
         "_held",
         "_publisher",
         "_room",
@@ -165,9 +169,8 @@ class Loan(LoanCore):
         # The metadata are read when the block ends: it may have filled the dict meanwhile.
         self._room = METADATA_LIMIT_NBYTES if has_metadata else _ROOM_NBYTES
         self._state = PREPARED
-        # To take from a list is one step, which one thread does, once.
-        self._begins = [True]
-        self._ends = [True]
+        self._beginnings = [True]
+        self._endings = [True]
         self._held: list[tuple[int, SlotMemory]] = []
         self._array: NDArray[Any] | None = None
         self._watch: Watch | None = None
@@ -176,11 +179,10 @@ class Loan(LoanCore):
         publisher = self._publisher
         if forks.is_forked:
             forks.refuse(publisher.where, "send")
-        try:
-            self._begins.pop()
-        except IndexError:
-            raise self._misused("begun") from None
-        held = self._held
+        if not self._begin():
+            raise self._misused("begun")
+        held: list[tuple[int, SlotMemory]] = []
+        self._held = held
         nbytes = math.prod(self._shape) * self._dtype.itemsize
         try:
             # Claimed and noted in one step, between whose parts no signal handler runs: what is
@@ -227,12 +229,10 @@ class Loan(LoanCore):
         if self._state is SENT:
             raise self._misused("given up")
         if self._state is PREPARED:
-            self._begins.clear()
+            self._begin()
             self._state = CANCELLED
             return
-        try:
-            self._ends.pop()
-        except IndexError:
+        if not self._end():
             return
         self._state = CANCELLED
         self._let_go()
@@ -243,7 +243,8 @@ class Loan(LoanCore):
 
         Raises:
             LoanError: the block has not begun, or the loan was sent or given up before.
-            UnsupportedValueError: metadata or `captured_ns` cannot be sent.
+            UnsupportedValueError: metadata or `captured_ns` cannot be sent, or what the block has
+                made of the dtype, shape or strides of the array.
             NodeClosedError: the node is closed, or this process is a fork of it.
             SharedMemoryFullError: /dev/shm has no room for an object of a reader.
             SharedMemoryError: an object of a reader cannot be made or mapped.
@@ -255,14 +256,13 @@ class Loan(LoanCore):
             forks.refuse(publisher.where, "send")
         if self._state is not OPEN:
             raise self._misused("sent")
-        try:
-            self._ends.pop()
-        except IndexError:
-            raise self._misused("sent") from None
+        if not self._end():
+            raise self._misused("sent")
         self._state = SENT
         array = self._let_go()
         slot, memory = self._held[0]
         try:
+            self._check_form(array)
             stamp = self._stamp()
         except BaseException:
             self._state = CANCELLED
@@ -278,6 +278,21 @@ class Loan(LoanCore):
                 publisher.loans.abandon(self._watch)
             raise
 
+    def _begin(self) -> bool:
+        # To take from a list is one step, which one thread does, once.
+        try:
+            self._beginnings.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _end(self) -> bool:
+        try:
+            self._endings.pop()
+        except IndexError:
+            return False
+        return True
+
     def _let_go(self) -> NDArray[Any]:
         array, self._array = self._array, None
         assert array is not None, "an open loan has an array"
@@ -285,11 +300,57 @@ class Loan(LoanCore):
         array.flags.writeable = False
         return array
 
+    def _check_form(self, array: NDArray[Any]) -> None:
+        """Refuse what the block has made of the array, if it cannot be sent as it lies there."""
+        dtype = array.dtype
+        if dtype is self._dtype and array.shape == self._shape and array.flags.c_contiguous:
+            return
+        if (
+            not is_sendable_dtype(dtype)
+            or not dtype.isnative
+            or array.ndim > MAX_NDIM
+            or not array.flags.c_contiguous
+        ):
+            raise UnsupportedValueError(
+                f"{self._publisher.where}: a loan of {self._dtype} {self._shape} was made an array "
+                f"of {array.dtype.str} {array.shape} in its block, which cannot be sent as it lies "
+                "in memory; write into the array, and leave its dtype, shape and strides alone"
+            )
+
     def _misused(self, what: str) -> LoanError:
         return LoanError(
             f"{self._publisher.where}: a loan cannot be {what}: {self._state.value}; each loan() "
             "is for one `with` block, and for one sample"
         )
+
+
+@prefer_compiled_function
+def make_loan(
+    publisher: Lender,
+    origins: Origins,
+    shape: int | tuple[int, ...],
+    dtype: DTypeLike,
+    metadata: dict[str, Any] | None,
+    captured_ns: int | None,
+    timeout: float | None,
+) -> Loan:
+    """Prepare a loan whose stamp is made, of the metadata as they are then, when it is sent.
+
+    Raises:
+        UnsupportedValueError, TypeError, ValueError: as `Node.loan`.
+    """
+
+    def stamp() -> Stamp:
+        deadline_ns = deadline_after(timeout)
+        return make_stamp(origins, publisher.where, metadata, captured_ns, deadline_ns)
+
+    return Loan(
+        publisher,
+        (shape,) if isinstance(shape, int) else tuple(shape),
+        BYTE if isinstance(dtype, str) and dtype == "uint8" else np.dtype(dtype),
+        stamp,
+        metadata is not None,
+    )
 
 
 if IS_COMPILED:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import operator
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 from dora_rt.compiled import IS_COMPILED, _cores, prefer_compiled_function
 from dora_rt.errors import UnsupportedValueError
-from dora_rt.event import TELEMETRY_KEY, telemetry_context
+from dora_rt.event import TELEMETRY_KEY, Event, telemetry_context
 from dora_rt.transport.values.sendable import encode_metadata
 
 # A camera may stamp a picture with the end of its exposure.
@@ -72,14 +73,6 @@ def make_stamp(
     return Stamp(metadata_json, source_ns, origin_ns, deadline_ns)
 
 
-@prefer_compiled_function
-def later_stamp(
-    origins: Origins, where: str, metadata: dict[str, Any] | None, captured_ns: int | None
-) -> Callable[[], Stamp]:
-    """Return what makes a stamp when it is called, of the metadata as they are then."""
-    return partial(make_stamp, origins, where, metadata, captured_ns, None)
-
-
 def _checked(captured_ns: Any, where: str) -> int:
     """Return the time of a capture as int, which it may be of numpy's kind as well."""
     try:
@@ -116,6 +109,16 @@ class Origins(threading.local):
     """
 
     cause: tuple[int, bytes, str] = (0, b"", "")
+
+    @contextmanager
+    def answering(self, event: Event) -> Iterator[None]:
+        """Let what is sent in this block inherit from an event, whatever came in between."""
+        before = self.cause
+        self.cause = event.origin_ns, event.metadata_json, ""
+        try:
+            yield
+        finally:
+            self.cause = before
 
     def inherit(
         self, metadata: dict[str, Any] | None, captured_ns: int | None

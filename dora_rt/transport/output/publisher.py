@@ -81,7 +81,8 @@ class Publisher(PublisherCore):
             writable=True,
         )
         self._ends = [ReaderEnd(run, edge, board, spin_ns=spin_ns) for edge in config.edges]
-        self._ring = RingWriter(self._words, config.slots, [end.edge for end in self._ends])
+        edges = [end.edge for end in self._ends]
+        self._ring = RingWriter(self._words, config.slots, edges, latched=config.latched)
         self._edges = self._ring.edges
         # Without an edge there is no peer to hear of.
         self._board_news = board.news_view(config.edges[0].writer) if config.edges else _NO_NEWS

@@ -18,7 +18,8 @@ from dora_rt.transport.primitives.shm import (
     open_semaphore,
 )
 from dora_rt.transport.ring import protocol
-from dora_rt.transport.ring.writer import HERE, RingWriter, WriterEdge
+from dora_rt.transport.ring.writer import RingWriter
+from dora_rt.transport.ring.writer_edge import HERE, WriterEdge
 
 
 class ReaderEnd:

@@ -8,6 +8,11 @@ def board(run: str) -> str:
     return f"/drt-{run}-board"
 
 
+def clock(run: str) -> str:
+    """Return the name of the segment with the clock of a run, if its dataflow has one."""
+    return f"/drt-{run}-clock"
+
+
 def doorbell(run: str, process: int) -> str:
     """Name the semaphore that a process sleeps on."""
     return f"/drt-{run}-n{process}"

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from enum import Enum
 from typing import Any
 
 from dora_rt import compiled
 from dora_rt.transport.primitives.fence import Fence, stores_need_fences
-from dora_rt.transport.primitives.noted_operations import claiming, posting
-from dora_rt.transport.primitives.shm import BusyError, Semaphore
+from dora_rt.transport.primitives.noted_operations import posting
+from dora_rt.transport.primitives.shm import BusyError
 from dora_rt.transport.ring.protocol import (
     BEING_WRITTEN,
     FLOOR,
     HEAD,
     LOG,
     LOG_SHIFT,
-    MAX_SLOTS,
     READER_CLOSED,
     SENT_NBYTES,
     SLOT_BITS,
@@ -26,121 +24,13 @@ from dora_rt.transport.ring.protocol import (
     TAKEN,
     floor_word,
 )
-
-
-class ReaderState(Enum):
-    """State of a reader as its writer knows it; AWAY: it comes back, and its queue waits for it."""
-
-    HERE = "here"
-    AWAY = "away"
-    CLOSED = "closed"
-
-
-# An enum's member costs a look into its class each time, and these are looked at for each sample.
-HERE, AWAY, CLOSED = ReaderState.HERE, ReaderState.AWAY, ReaderState.CLOSED
-if compiled.IS_COMPILED:
-    compiled._cores.use_here(HERE)
-
+from dora_rt.transport.ring.writer_edge import AWAY, CLOSED, HERE, ReaderState, WriterEdge
 
 # A reader that is always behind never listens, and a semaphore has a largest count. A reader that
 # finds so many rings to take before it sleeps sees what was written before one more was spared:
 # to take them lasts for microseconds, and no processor delays a store by that (`value` is a plain
 # load, which ARM may do before the tokens are posted).
 _ENOUGH_RINGS = 64
-
-
-class WriterEdge(compiled.WriterEdgeCore):
-    """The writer's side of one edge: the reader's state, and the queue kept for it."""
-
-    __slots__ = compiled.slots(
-        "bit",
-        "blocking",
-        "claims",
-        "closing",
-        "doorbell",
-        "dropped",
-        "generation",
-        "limit",
-        "log_length",
-        "log_read",
-        "make_token",
-        "pending",
-        "position",
-        "posted_below",
-        "queue_size",
-        "reader_words",
-        "returned",
-        "state",
-        "tokens",
-        "won",
-    )
-
-    def __init__(
-        self, *, position: int, doorbell: Semaphore, queue_size: int, blocking: bool
-    ) -> None:
-        self.position = position
-        self.bit = 1 << position
-        self.doorbell = doorbell
-        self.queue_size = queue_size
-        self.blocking = blocking
-        # How many samples may wait before the oldest is dropped.
-        self.limit = MAX_SLOTS if blocking else queue_size
-        self.state = AWAY
-        self.dropped = 0
-        self.closing = 0
-        """What READER_CLOSED said when it was last acted on."""
-        # (sample number, slot), oldest first. On an edge that drops it also has samples that the
-        # reader took meanwhile: the writer learns of those only when it tries their token, or
-        # gets their slot back.
-        self.pending: deque[tuple[int, int]] = deque()
-        # Of a reader that is AWAY: each pending sample below this number has a token, maybe won.
-        self.posted_below = 0
-        self.won: list[int] = []
-        """The slot whose token is being taken back, as soon as that is certain."""
-
-    def connect(
-        self,
-        generation: int,
-        reader_words: memoryview,
-        returned: Semaphore,
-        make_token: Callable[[int], Semaphore],
-        slots: int,
-    ) -> None:
-        """Use the shared objects of a new generation of the reader.
-
-        Args:
-            generation: of the edge.
-            reader_words: the segment that the reader writes.
-            returned: the semaphore that the reader posts.
-            make_token: makes the token of a slot, which must not exist yet.
-            slots: how many there are.
-        """
-        self.reader_words = reader_words
-        self.returned = returned
-        self.make_token = make_token
-        self.tokens: list[Semaphore | None] = [None] * slots
-        self.claims: list[Callable[[], Any] | None] = [None] * slots
-        self.log_length = 2 * slots
-        self.log_read = 0
-        self.generation = generation
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the writer has to wait for this reader."""
-        return self.blocking and len(self.pending) >= self.queue_size and self.state is not CLOSED
-
-    def token(self, slot: int) -> Semaphore:
-        """Return the token of a slot, which is made when it is first needed.
-
-        Raises:
-            SharedMemoryError, SharedMemoryFullError: it cannot be made.
-        """
-        token = self.tokens[slot]
-        if token is None:
-            token = self.make_token(slot)
-            self.claims[slot] = claiming(token, self.won, slot)
-            self.tokens[slot] = token
-        return token
 
 
 @compiled.prefer_compiled
@@ -151,7 +41,9 @@ class RingWriter(compiled.RingWriterCore):
     call.
     """
 
-    def __init__(self, words: memoryview, slots: int, edges: Sequence[WriterEdge]) -> None:
+    def __init__(
+        self, words: memoryview, slots: int, edges: Sequence[WriterEdge], *, latched: bool = False
+    ) -> None:
         self.edges = tuple(edges)
         self.head = 0
         self.readers_changed = False
@@ -173,6 +65,11 @@ class RingWriter(compiled.RingWriterCore):
         """The slot of which observers know already that it will change."""
         self._sent_nbytes = 0
         self._slots = slots
+        # The newest sample of a latched output has one baton more, which nobody returns before the
+        # next one is out: so its slot is neither loaned nor written for a sample that fails.
+        self._is_latched = latched
+        self._latch = 1 << len(self.edges) if latched else 0
+        self._newest_slot = -1
         self._batons = [0] * slots
         self._seqs = [-1] * slots
         self._begin = FLOOR + len(self.edges)
@@ -256,7 +153,9 @@ class RingWriter(compiled.RingWriterCore):
             if len(edge.pending) > edge.limit:
                 self._trim(edge)
         self._sent_nbytes = words[SENT_NBYTES] = sent_nbytes
-        if not batons:
+        if self._is_latched:
+            self._keep_newest(slot)
+        elif not batons:
             self.free.append(slot)
         self.opened = -1
         self._publishing = None
@@ -304,6 +203,11 @@ class RingWriter(compiled.RingWriterCore):
                 edge.pending.append((seq, slot))
             self._trim(edge)
         self._sent_nbytes = words[SENT_NBYTES] = sent_nbytes
+        if self._is_latched:
+            for earlier in range(self._slots):
+                if earlier != slot:
+                    self._free_baton(earlier, self._latch)
+            self._newest_slot = slot
         self._publishing = None
 
     def collect(self, edge: WriterEdge) -> None:
@@ -414,6 +318,12 @@ class RingWriter(compiled.RingWriterCore):
             if self._seqs[slot] == seq and (seq >= edge.posted_below or self._waits(edge, slot))
         )
         edge.posted_below = 0
+        if self._is_latched and edge.pending and edge.pending[-1][0] != self.head - 1:
+            # The dead reader had claimed the newest before its turn. The next one would take what
+            # waits for the newest, as it is not told what is in dead hands.
+            newest = self._newest_slot
+            self._batons[newest] |= edge.bit
+            edge.pending.append((self.head - 1, newest))
         waiting = {slot for _, slot in edge.pending}
         for slot, batons in enumerate(self._batons):
             if batons & edge.bit and slot not in waiting:
@@ -425,6 +335,12 @@ class RingWriter(compiled.RingWriterCore):
             # Not counted: "dropped" means that a reader was too slow, and this one reads no more.
             self._drop(edge, counted=0)
         self._set_state(edge, CLOSED)
+
+    def _keep_newest(self, slot: int) -> None:
+        """Keep the slot of a latched output's newest sample, and let that of the one before go."""
+        earlier, self._newest_slot = self._newest_slot, slot
+        if earlier >= 0:
+            self._free_baton(earlier, self._latch)
 
     def _waits(self, edge: WriterEdge, slot: int) -> bool:
         token = edge.tokens[slot]
@@ -439,7 +355,8 @@ class RingWriter(compiled.RingWriterCore):
         if listening != self._listening:
             self.posts[:] = [None] * self._slots
         self._waited_for = tuple(edge for edge in self.edges if edge.state is AWAY)
-        self._all_batons = sum(edge.bit for edge in self.edges if edge.state is not CLOSED)
+        batons = sum(edge.bit for edge in self.edges if edge.state is not CLOSED)
+        self._all_batons = batons + self._latch
         self._listening = listening
 
     def _trim(self, edge: WriterEdge) -> None:
