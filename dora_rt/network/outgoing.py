@@ -140,6 +140,10 @@ class Outgoing:
         self._throw_waiting()
         if is_unwanted:
             self.window.give_up()
+            # The newest of a latched output may have been under way: it is sent again, to a
+            # receiver that comes back and has not got it.
+            if self._newest is not None and self._newest[0][1] > 0:
+                self.window.go_back(self._newest[0])
         else:
             self.window.disconnect()
 
@@ -271,6 +275,8 @@ class Outgoing:
         if last is None or last < number:
             self.repeated += 1
             self._put_new(number, event, _nbytes(event), now_ns)
+        elif last == number:
+            self.window.go_on_behind(number)
 
     def _put_new(self, number: Number, event: Event, nbytes: int, now_ns: int) -> None:
         self._next_ns = now_ns + self._gap_ns

@@ -150,6 +150,11 @@ class SendWindow(Generic[Item]):
             self.has_ended = False
         self._ask(now_ns)
 
+    def go_on_behind(self, number: Number) -> None:
+        """Go on behind a sample that the receiver has, after all, though it was given up."""
+        if not self._flights:
+            self._last = self._base = number
+
     def go_back(self, number: Number) -> None:
         """Begin again with a sample that is over, for a receiver that has none of this stream."""
         if not self._flights:

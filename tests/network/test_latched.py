@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
+from dora_rt.node_config import QueuePolicy
 from dora_rt.report import Report
 from tests.harness.isolated_flow import IsolatedFlow
 from tests.harness.waiting import eventually
-from tests.network.machines import free_port
+from tests.network.machines import crossing, free_port
 from tests.network.test_kills import gateway_of
 
 YAML = """
@@ -116,3 +119,39 @@ def test_gateway_that_is_killed_sends_no_map_twice(
         end(launcher)
 
     assert seen(isolated) == [*before, "continent False"]
+
+
+@pytest.mark.parametrize("policy", QueuePolicy)
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_newest_map_that_was_under_way_when_nobody_waited_any_more_is_sent_again(
+    policy: QueuePolicy, is_lost: bool
+) -> None:
+    with crossing(policy, started=()) as one:
+        one.stream = dataclasses.replace(one.stream, is_latched=True)
+        robot = one.start("robot").gateway
+        one.start("laptop")
+        out = robot.outgoing[0]
+        one.send(b"island")
+        assert one.take().value == b"island"
+        eventually(lambda: out.window.in_flight == 0)
+        port = out.port
+        if is_lost:
+            out.port = None
+        one.send(b"world")
+        if is_lost:
+            eventually(lambda: out.window.in_flight == 1)
+        else:
+            assert one.take().value == b"world"
+        life = robot.peers["laptop"].life
+
+        def come_back() -> None:
+            out.port = port
+            out.connect(life, time.monotonic_ns(), is_new_run=False)
+
+        robot._call(lambda: out.disconnect(is_unwanted=True))
+        robot._call(come_back)
+        if is_lost:
+            assert one.take().value == b"world"
+        one.send(b"continent")
+
+        assert one.take().value == b"continent"
