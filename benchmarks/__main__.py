@@ -26,6 +26,7 @@ BENCHMARKS = (
     "main_job",
     "hot_path",
     "links",
+    "gateway",
     "ros2",
 )
 

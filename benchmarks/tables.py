@@ -20,7 +20,7 @@ class Table:
         rows = [list(self.head), *(list(line) for line in self.lines)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(self.head))]
         ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-        text = [f"**{self.title}**", ""]
+        text = [f"**{self.title}**", ""] if self.title else []
         for row in (rows[0], ruler, *rows[1:]):
             first, *others = row
             cells = [first.ljust(widths[0])]

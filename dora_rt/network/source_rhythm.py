@@ -4,13 +4,15 @@ Pure. Where sending a sample takes longer than the source takes for the next one
 link is free for is up to a period old already. Waiting for the next costs the rest of the period,
 and what comes then is younger by all of its age. At the far end samples are `age + cycle / 2` old
 on average, so waiting pays where half of the rest is less than the age: from a third of the period
-on.
+on. It may cost a fifth of the samples at most.
 """
 
 from __future__ import annotations
 
 _LATE = 4
 """What is late by more than this part of a period is not waited for any longer."""
+_LONGEST_WAIT = 4
+"""The rest of the period is no more than this part of the time that sending takes."""
 
 
 class SourceRhythm:
@@ -41,7 +43,9 @@ class SourceRhythm:
         """
         if self._last is None or sending_ns <= self._period_ns:
             return None
-        age_ns = now_ns - self._last[1]
-        if not self._period_ns < 3 * age_ns < 3 * self._period_ns:
+        due_ns = self._last[1] + self._period_ns
+        if 3 * (now_ns - self._last[1]) <= self._period_ns:
             return None
-        return self._last[1] + self._period_ns + self._period_ns // _LATE
+        if not 0 < _LONGEST_WAIT * (due_ns - now_ns) <= sending_ns:
+            return None
+        return due_ns + self._period_ns // _LATE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import aims, payload
+from benchmarks import aims, gateway, payload, publish
 from benchmarks.tables import Table, microseconds
 from benchmarks.timing import over_rounds, repeat, summarize
 
@@ -25,6 +25,23 @@ def test_median_over_rounds_leaves_out_rounds_without_the_number():
 
 def test_least_number_of_samples_is_taken_however_long_it_takes():
     assert repeat(lambda: 7, budget_s=0, most=100, least=6) == [7] * 6
+
+
+def test_costs_of_gateways_are_put_between_the_marks_of_a_page():
+    title = gateway.LOADS[1].title
+    numbers = {"crossed_hz": 29.9, "sender_percent": 20.0, "sender_ms": 6.5, "sender_mb": 79.0}
+    numbers |= {"receiver_percent": 15.0, "receiver_ms": 5.0, "receiver_mb": 92.0}
+    results = {"machine": {"processor": "A", "cores": 2}, "rounds": 3, "load": 1.25}
+    page = "before\n<!-- from make bench: gateway -->\nold\n<!-- end -->\nafter\n"
+
+    written = publish.with_gateways(page, [{"load": title, **numbers}], results)
+
+    assert written.startswith("before\n<!-- from make bench: gateway -->\nA, 2 cores, both ends")
+    assert written.endswith(" |\n<!-- end -->\nafter\n")
+    assert "old" not in written
+    (line,) = [line for line in written.splitlines() if line.startswith(f"| {title}")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == [title, "29.9", "20.0 %: 6.5 ms each", "15.0 %: 5.0 ms each", "79 MB", "92 MB"]
 
 
 def test_number_of_a_message_comes_back_from_its_bytes():

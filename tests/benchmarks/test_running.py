@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import gateway
 from benchmarks import session as session_module
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.contender import Command, Contender
@@ -72,6 +73,22 @@ def test_two_machines_are_measured_over_each_link(tmp_path: Path):
     }
     commands = [row for row in rows if row["traffic"] == "command"]
     assert all(row["received"] == row["sent"] == 200 for row in commands)
+
+
+@pytest.mark.skipif(missing_for_machines() is not None, reason=str(missing_for_machines()))
+def test_gateways_of_two_machines_are_measured_while_samples_cross(tmp_path: Path):
+    done = run_benchmarks("--quick", "--only", "gateway", "--out", str(tmp_path))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert [row["load"] for row in rows] == [load.title for load in gateway.LOADS]
+    for row in rows:
+        assert row["sender_mb"] > 10
+        assert row["receiver_mb"] > 10
+    for row in rows[1:]:
+        assert row["crossed_hz"] > 0
+        assert row["sender_percent"] > 0
+        assert row["receiver_percent"] > 0
 
 
 def test_camera_is_measured_into_ros2_and_beside_it(tmp_path: Path):

@@ -37,6 +37,13 @@ def test_sample_older_than_a_third_of_the_period_gives_way_to_the_next(
     assert one.waits_until_ns(3 * PERIOD + age, SLOW) == until
 
 
+def test_wait_is_short_beside_the_time_that_sending_takes() -> None:
+    one = rhythm((0, 0), (1, PERIOD))
+
+    assert one.waits_until_ns(2 * PERIOD - 10, 39) is None
+    assert one.waits_until_ns(2 * PERIOD - 10, 40) == 2 * PERIOD + 8
+
+
 def test_link_that_is_faster_than_its_source_waits_for_nothing() -> None:
     one = rhythm((0, 0), (1, PERIOD))
 
