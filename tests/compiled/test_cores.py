@@ -93,10 +93,13 @@ def test_cores_that_are_there_and_cannot_be_loaded_are_left_out_with_the_reason(
         f"import dora_rt; dora_rt.__path__.insert(0, {str(tmp_path)!r}); "
         "import dora_rt.compiled as found; print(found.describe_code())"
     )
-    assert python(code) == "pure Python: not built; that takes gcc and python3-dev"
+    assert (
+        python(code, **{PURE_VARIABLE: "0"})
+        == "pure Python: not built; that takes gcc and python3-dev"
+    )
     (folder / f"_cores{EXTENSION_SUFFIXES[0]}").write_bytes(b"no library")
 
-    said = python(code)
+    said = python(code, **{PURE_VARIABLE: "0"})
 
     assert said.startswith("pure Python: "), said
     assert "not built" not in said
