@@ -75,7 +75,7 @@ soak: $(VENV)/.installed-test
 	SOAK=1 $(BIN)/python -m pytest -rP --timeout 3600 tests/fault/test_endurance.py \
 		tests/flows/test_stress.py tests/fault/test_growth.py tests/fault/test_many_restarts.py \
 		tests/dora/test_hub_programs.py tests/flows/test_boxes_on_pictures.py \
-		tests/fault/test_fuzz.py tests/nodes/test_scene_model.py \
+		tests/fault/test_fuzz.py tests/nodes/test_scene_model.py tests/flows/test_killed_servers.py \
 		tests/nodes/test_ros2_cdr.py tests/network/test_protocol.py tests/network/test_kills.py \
 		tests/network/test_links.py tests/network/test_many_machines.py
 	$(BIN)/python -m tests.oldest

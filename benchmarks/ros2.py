@@ -36,7 +36,7 @@ from benchmarks.timing import Row, over_rounds
 
 NAME = "ros2"
 _HZ = 30
-_SECONDS, _QUICK_SECONDS = 12, 2
+_SECONDS, _QUICK_SECONDS = 12, 1
 _RCLPY = ("rclpy", "rmw_fastrtps_cpp", "sensor_msgs")
 
 

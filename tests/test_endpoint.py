@@ -36,9 +36,8 @@ def test_addresses_and_names_with_a_port_are_fine(text: str) -> None:
         ("", "the port is missing"),
         ("robot:", "the port '' is no number"),
         ("robot:http", "the port 'http' is no number"),
-        ("robot:７447", "the port '７447' is no number")(
-            "robot:0", "the port 0 is not one of 1 to 65535"
-        ),
+        ("robot:７447", "the port '７447' is no number"),
+        ("robot:0", "the port 0 is not one of 1 to 65535"),
         ("robot:65536", "the port 65536 is not one of 1 to 65535"),
         (":7447", "'' is no name of a machine, and no address"),
         ("-robot:7447", "'-robot' is no name of a machine, and no address"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 from dora_rt.errors import DoraRtError, ParameterRefusedError
 from dora_rt.live.whole_status import ask_far_statuses
 from dora_rt.node.session import Session
+from dora_rt.node_parameters import MAX_VALUE_NBYTES, check_size
 from dora_rt.runs import Connection, RefusedError
 
 if TYPE_CHECKING:
     from dora_rt.node.node import Node
+
+_MOST_NBYTES = MAX_VALUE_NBYTES + 16 * 1024
+"""Of all values that are set together; a request may have 64 KiB."""
 
 
 class LauncherSilentError(DoraRtError):
@@ -56,8 +61,16 @@ class RunParameters:
         """Set parameters of a node, all or none; raises what `read` raises.
 
         Raises:
-            ParameterRefusedError: one does not fit.
+            ParameterRefusedError: one does not fit, or they are too large together.
         """
+        for value in values.values():
+            check_size(value)
+        # A longer request would cost the connection, and leave the asker without a reason.
+        nbytes = len(json.dumps(dict(values)))
+        if nbytes > _MOST_NBYTES:
+            raise ParameterRefusedError(
+                f"the values have {nbytes} bytes together, expected at most {_MOST_NBYTES}"
+            )
         self._ask("set_parameters", node, values=dict(values))
 
     def delete(self, node: str, name: str) -> None:

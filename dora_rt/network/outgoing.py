@@ -97,7 +97,6 @@ class Outgoing:
         self._read_seq = -1
         # Of a latched output: the sample that a receiver gets that comes later.
         self._newest: tuple[Number, Event] | None = None
-        self._receiver_life = 0
         self._puts: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._put_all, name=stream.port, daemon=True)
         self._thread.start()
@@ -123,11 +122,9 @@ class Outgoing:
         if is_new_run:
             window = self.window
             self.received_before = window.released_count if self._is_lossless else window.arrived
-        # What was published of a lossless stream, a gateway that was started again finds out.
-        is_new = is_new_run or (not self._is_lossless and receiver_life != self._receiver_life)
-        if self._newest is not None and is_new:
+        if self._newest is not None:
+            # Also where it was given up: who comes later is to have the newest.
             self.window.go_back(self._newest[0])
-        self._receiver_life = receiver_life
         self.window.connect(receiver_life, now_ns)
 
     def disconnect(self, *, is_unwanted: bool) -> None:
@@ -174,11 +171,11 @@ class Outgoing:
 
     def step(self, now_ns: int) -> int | None:
         """Do what is due, and hold or resume the input; return when to look again."""
-        for put in self.window.due(now_ns):
-            self._put(put)
         if self.window.has_resumed:
             self.window.has_resumed = False
             self._repeat_newest(now_ns)
+        for put in self.window.due(now_ns):
+            self._put(put)
         if self._waiting is not None and now_ns >= self._waiting[1]:
             self._send_waiting(now_ns)
         if self._ahead is not None:
@@ -271,6 +268,8 @@ class Outgoing:
         if last is None or last < number:
             self.repeated += 1
             self._put_new(number, event, _nbytes(event), now_ns)
+        else:
+            self.window.go_on(number)
 
     def _put_new(self, number: Number, event: Event, nbytes: int, now_ns: int) -> None:
         self._next_ns = now_ns + self._gap_ns

@@ -151,14 +151,18 @@ class SendWindow(Generic[Item]):
         self._ask(now_ns)
 
     def go_back(self, number: Number) -> None:
-        """Begin again with a sample that is over, for a receiver that has none of this stream."""
+        """Tell the receiver no more than that this sample comes next: it may have it or not."""
         if not self._flights:
             self._last = self._base = _before(number)
-            self._behind = None
+
+    def go_on(self, number: Number) -> None:
+        """Go on behind a sample: the receiver has it."""
+        self._last = self._base = number
 
     def disconnect(self) -> None:
         """Note that the link is gone. What is under way may have arrived or not."""
         self._state = _State.AWAY
+        self.has_resumed = False
         self._to_resend.clear()
 
     def give_up(self) -> None:
@@ -263,7 +267,8 @@ class SendWindow(Generic[Item]):
         self.has_resumed, self.receiver_last = True, last
         self._state = _State.OPEN
         self._end_ns = now_ns
-        if self._last is None:
+        has_forgotten = self._behind is not None and (last is None or last < self._behind)
+        if self._last is None or has_forgotten:
             self._behind = last
         if self.is_lossless:
             for flight in self._flights:

@@ -14,6 +14,8 @@ from tests.dora.hub import install_programs
 from tests.dora.recording import notes, start_noting
 from tests.harness.flow import Flow
 
+pytestmark = pytest.mark.timeout(300)
+
 DATA = Path(__file__).parents[2].parent / "shared/data"
 VIDEO = DATA / "vtest.avi"
 TIMES = 100 if os.environ.get("SOAK") == "1" else 3

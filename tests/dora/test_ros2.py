@@ -124,6 +124,26 @@ def test_service_is_called_and_served_and_a_call_ends_when_its_time_is_over(make
         server.send_response(number, {"success": True})
 
 
+def test_server_that_leaves_in_the_middle_ends_a_call_and_the_wait_for_a_result(make_node: Make):
+    other, user = make_node("board"), make_node("user")
+    server = other.create_service_server("/led", "std_srvs/SetBool", QOS)
+    arm = other.create_action_server("/fibonacci", FIBONACCI, QOS)
+    client = user.create_service_client("/led", "std_srvs/SetBool", QOS)
+    goals = user.create_action_client("/fibonacci", FIBONACCI, QOS)
+    goal_id = goals.send_goal({"order": 3}, timeout_s=20)
+
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(client.call, {"data": True}, 60.0)
+        result = pool.submit(goals.take_result, goal_id, 60.0)
+        assert server.take_request(timeout_s=20) is not None
+        assert arm.take_goal(timeout_s=20) is not None
+        other.close()
+
+        with pytest.raises(RuntimeError, match="/led: nobody serves it"):
+            call.result(20)
+        assert result.result(20) is None
+
+
 def test_client_of_a_service_that_nobody_serves_is_a_runtime_error(
     make_node: Make, monkeypatch: pytest.MonkeyPatch
 ):
@@ -317,7 +337,7 @@ def test_messages_are_events_of_a_node_that_waits_for_its_inputs(flow: Flow):
     assert {"back", "count"} <= set(done.lines("sink"))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_programs_meet_by_an_installed_rclpy(flow: Flow):
     python = python_with(
         *("rclpy", "std_srvs.srv", "geometry_msgs.msg", "pyarrow"),

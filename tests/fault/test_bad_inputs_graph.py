@@ -224,7 +224,10 @@ def test_inputs_of_the_wrong_form(inputs: str, message: str) -> None:
             "{image: raw}",
             "4:12: 'outputs' of 'a': expected a list such as '- image', got a mapping",
         ),
-        ("[{image: raw}]", "4:13: output name: expected a name, got a mapping"),
+        (
+            "[{image: raw}]",
+            "4:21: output 'a/image': expected options such as {latched: true}, got string 'raw'",
+        ),
     ),
 )
 def test_outputs_of_the_wrong_form(outputs: str, message: str) -> None:

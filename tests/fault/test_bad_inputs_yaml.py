@@ -383,7 +383,7 @@ def test_word_that_yaml_takes_for_something_else(line: str, message: str) -> Non
         (
             "nodes:\n- {id: plot, path: a.py}\ncolour: red\n",
             "3:1: unknown key 'colour' in the dataflow; allowed are: nodes, machines, machine, "
-            "env, arguments, strict_types, type_rules, version",
+            "env, arguments, clock, strict_types, type_rules, version",
         ),
         (
             "nodes:\n- id: plot\n  path: a.py\n  restart_polcy: always\n",

@@ -134,11 +134,32 @@ def test_command_that_needs_no_server_leaves_none(isolated: IsolatedFlow, file: 
     assert isolated.processes() == {}
 
 
+# What the launcher imports last, and its fork server never.
+HELD_UP = """
+    import sys, time
+    from pathlib import Path
+    while not Path("go on").exists():
+        time.sleep(0.005)
+    sys.path.remove(str(Path(__file__).parent))
+    del sys.modules["yaml"]
+    import yaml
+"""
+
+
+def start_held_up(isolated: IsolatedFlow, *arguments: str) -> subprocess.Popen[str]:
+    """Start a launcher that stays in its imports, with its server, until it may go on."""
+    isolated.write_ticking()
+    modules = isolated.folder / "modules"
+    modules.mkdir()
+    isolated.write("modules/yaml.py", HELD_UP.replace('"go on"', repr(f"{isolated.folder}/go on")))
+    launcher = isolated.start(*arguments, env={"PYTHONPATH": str(modules)})
+    eventually(lambda: len(isolated.processes()) == 2)
+    return launcher
+
+
 @needs_two_cores
 def test_launcher_killed_while_it_imports_leaves_no_server(isolated: IsolatedFlow):
-    isolated.write_ticking()
-    launcher = isolated.start()
-    eventually(lambda: len(isolated.processes()) == 2 and not isolated.runs())
+    launcher = start_held_up(isolated)
 
     isolated.kill(launcher.pid)
 
@@ -147,12 +168,11 @@ def test_launcher_killed_while_it_imports_leaves_no_server(isolated: IsolatedFlo
 
 @needs_two_cores
 def test_server_that_is_killed_before_it_is_taken_costs_only_time(isolated: IsolatedFlow):
-    isolated.write_ticking()
-    launcher = isolated.start("--stop-after", "50ms")
-    eventually(lambda: len(isolated.processes()) == 2 and not isolated.runs())
+    launcher = start_held_up(isolated, "--stop-after", "50ms")
     (server,) = isolated.processes().keys() - {launcher.pid}
 
     os.kill(server, signal.SIGKILL)
+    isolated.write("go on", "")
 
     out, _ = launcher.communicate(timeout=30)
     assert launcher.returncode == 0, out

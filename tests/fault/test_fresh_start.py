@@ -271,30 +271,33 @@ CORES = len(os.sched_getaffinity(0))
 
 
 @pytest.mark.skipif(CORES < 2, reason="with one core OpenBLAS has one thread whatever it is told")
-@pytest.mark.parametrize(
-    ("first", "warm", "threads", "is_forked"),
-    [
-        ("", "", CORES, True),
-        ("os.environ['OMP_NUM_THREADS'] = '1'\n", "", 1, False),
-        ("import settings\n", "", 1, True),
-        ("import numpy, settings\n", "", CORES, True),
-        ("", f"cpu_affinity: [{min(os.sched_getaffinity(0))}]", 1, True),
-    ],
-    ids=["nothing", "script", "helper", "too-late", "affinity"],
-)
-def test_threads_of_openblas_are_those_that_were_asked_for_before_numpy(
-    flow: Flow, first: str, warm: str, threads: int, is_forked: bool
-):
+def test_threads_of_openblas_are_those_that_were_asked_for_before_numpy(flow: Flow):
+    affinity = f"cpu_affinity: [{min(os.sched_getaffinity(0))}]"
+    cases = {
+        "nothing": ("", "", CORES, True),
+        "script": ("os.environ['OMP_NUM_THREADS'] = '1'\n", "", 1, False),
+        "helper": ("import settings\n", "", 1, True),
+        "too-late": ("import numpy, settings\n", "", CORES, True),
+        "affinity": ("", affinity, 1, True),
+    }
     flow.write("settings.py", HELPER)
-    flow.write("node.py", FORKED + first + THREADS)
-    run_pair(flow, warm=warm, plain=", ".join(filter(None, [PLAIN, warm])))
+    lines = ["nodes:"]
+    expected = {}
+    for name, (first, keys, threads, is_forked) in cases.items():
+        flow.write(f"{name}.py", FORKED + first + THREADS)
+        plain = ", ".join(filter(None, [PLAIN, keys]))
+        lines.append(f"  - {{id: {name}, path: {name}.py, {keys}}}")
+        lines.append(f"  - {{id: plain-{name}, path: {name}.py, {plain}}}")
+        expected[name] = [f"{{{threads}}} {is_forked}"]
+        expected[f"plain-{name}"] = [f"{{{threads}}} False"]
+    flow.write("flow.yml", "\n".join(lines))
 
     done = flow.run()
 
-    if done.lines("plain")[0].startswith("set()"):
+    printed = {name: done.lines(name) for name in expected}
+    if printed["nothing"][0].startswith("set()"):
         pytest.skip("this numpy has another BLAS")
-    assert done.lines("plain") == [f"{{{threads}}} False"]
-    assert done.lines("warm") == [f"{{{threads}}} {is_forked}"]
+    assert printed == expected
 
 
 def test_clock_of_a_node_is_that_of_its_time_zone(flow: Flow):
@@ -318,15 +321,26 @@ def test_clock_of_a_node_is_that_of_its_time_zone(flow: Flow):
     assert done.lines("new-york") == ["EST 2023-11-14 17:13:20 True"]
 
 
-@pytest.mark.parametrize("variable", ["LC_ALL: C.UTF-8", "LANG: C", "OPENSSL_CONF: /dev/null"])
-def test_variables_that_are_read_at_the_start_make_an_interpreter(flow: Flow, variable: str):
+def test_variables_that_are_read_at_the_start_make_an_interpreter(flow: Flow):
     flow.write("node.py", FORKED + "print(FORKED)\n")
-    run_pair(flow, plain=f"env: {{{variable}}}")
+    flow.write(
+        "flow.yml",
+        """
+        nodes:
+          - {id: warm, path: node.py}
+          - {id: other, path: node.py}
+          - {id: locale, path: node.py, env: {LC_ALL: C.UTF-8}}
+          - {id: language, path: node.py, env: {LANG: C}}
+          - {id: openssl, path: node.py, env: {OPENSSL_CONF: /dev/null}}
+        """,
+    )
 
     done = flow.run()
 
-    assert done.lines("plain") == ["False"]
-    assert done.lines("warm") == ["True"]
+    # Two of them, since for one alone there is no fork server.
+    assert done.lines("warm") == done.lines("other") == ["True"]
+    for name in ("locale", "language", "openssl"):
+        assert done.lines(name) == ["False"], name
 
 
 def test_program_that_starts_itself_anew_by_its_command_line_does(flow: Flow):

@@ -22,6 +22,8 @@ from tests.harness.objects import own_objects
 from tests.harness.ring import NO_STAMP, Reader, config_of, wired
 from tests.harness.waiting import eventually
 
+pytestmark = pytest.mark.timeout(300)
+
 IS_SOAK = os.environ.get("SOAK") == "1"
 RESTARTS = 10_000 if IS_SOAK else 100
 FLOW_RESTARTS = 500 if IS_SOAK else 12

@@ -12,6 +12,7 @@ import pytest
 
 from dora_rt.node_config import QueuePolicy
 from dora_rt.transport.output.origin import Stamp
+from dora_rt.transport.primitives import doorbell as doorbell_module
 from dora_rt.transport.primitives import object_names
 from dora_rt.transport.primitives.doorbell import Doorbell
 from dora_rt.transport.primitives.polling import Spin
@@ -126,7 +127,9 @@ def test_blocked_send_gives_up_at_its_time_out_and_loses_nothing():
         assert (event.value, event.seq, event.dropped) == (b"third", 1, 0)
 
 
-def test_blocked_send_goes_on_within_a_moment_of_the_take():
+def test_blocked_send_goes_on_within_a_moment_of_the_take(monkeypatch: pytest.MonkeyPatch):
+    # It is woken, and does not see by itself at the next look that there is room.
+    monkeypatch.setattr(doorbell_module, "SLICE_S", 20.0)
     with wired(Reader(1, QueuePolicy.BLOCK)) as ring:
         delays_s = []
         for _ in range(20):
@@ -140,7 +143,7 @@ def test_blocked_send_goes_on_within_a_moment_of_the_take():
             delays_s.append(time.monotonic() - began)
             ring.take()
 
-        assert sorted(delays_s)[10] < 0.02
+        assert sorted(delays_s)[10] < 5
 
 
 def test_flow_with_a_blocked_writer_can_be_stopped(flow: Flow):

@@ -75,7 +75,7 @@ def test_without_a_camera_the_source_says_that_it_draws_a_scene(tmp_path: Path):
         pytest.skip("this machine has a camera")
     file = shutil.copy(ROOT / "launch" / "dataflow.yml", tmp_path)
 
-    done = launch(Path(file), "--stop-after", "1500ms", OUTPUT="none")
+    done = launch(Path(file), "--stop-after", "4s", OUTPUT="none")
 
     assert done.exit_code == 0, done.out + done.err
     assert any("no camera" in line for line in done.lines("webcam"))

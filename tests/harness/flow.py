@@ -38,7 +38,7 @@ class Flow:
         self,
         *arguments: str,
         env: dict[str, str] | None = None,
-        timeout_s: float = 30,
+        timeout_s: float = 50,
         mount: str | None = None,
     ) -> Finished:
         """Run it to its end; `mount`: first mount this, where nobody else sees it."""

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import dora_rt
+from dora_rt.errors import ParameterRefusedError
+from dora_rt.live.run_parameters import LauncherSilentError, RunParameters
 from dora_rt.runs import Connection, RefusedError, base_folder, find_runs
 from tests.harness.remains import no_remains
 from tests.harness.waiting import eventually
@@ -169,6 +171,29 @@ def test_parameters_of_a_node_on_another_machine_are_set_listed_and_saved(
     assert machines.on("laptop", "param", "delete", "camera", "gain").out == "camera.gain is gone\n"
     refused = machines.on("laptop", "param", "get", "camra", "gain")
     assert (refused.exit_code, "'camra'" in refused.err) == (2, True)
+
+
+def test_node_asks_for_and_sets_parameters_of_nodes_on_both_machines(machines: TwoMachines):
+    with mock.patch.dict(os.environ, machines.environ("laptop")):
+        base = base_folder(os.environ)
+    (run,) = find_runs(base)
+    parameters = RunParameters(base, run)
+
+    parameters.write("camera", {"gain": 6, "mode": "exact"})
+    parameters.write("sink", {"word": "no"})
+    far, own = parameters.read("camera"), parameters.read("sink")
+    for node, name in (("camera", "gain"), ("camera", "mode"), ("sink", "word")):
+        parameters.delete(node, name)
+
+    assert {one["name"]: one["value"] for one in far} == {"gain": 6, "mode": "exact"}
+    assert {one["name"]: one["value"] for one in own} == {"word": "no"}
+    assert parameters.read("camera") == []
+    assert parameters.has_other_machines()
+    with pytest.raises(ParameterRefusedError, match="no node 'camra'"):
+        parameters.read("camra")
+    parameters.close()
+    with pytest.raises(LauncherSilentError, match="it does not listen"):
+        RunParameters(base, "00000000").read("camera")
 
 
 @pytest.mark.parametrize(

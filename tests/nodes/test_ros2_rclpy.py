@@ -52,7 +52,7 @@ nodes:
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_program_for_rclpy_gets_1080p_and_exchanges_speeds_and_services(flow: Flow):
     python = python_with(
         *("rclpy", "sensor_msgs.msg", "std_srvs.srv", "geometry_msgs.msg"),

@@ -14,6 +14,8 @@ from dora_rt.nodes.object_detection.onnx_file import read_onnx_facts
 from dora_rt.nodes.webcam.scene import SCENE_LABELS, Scene
 from numpy.typing import NDArray
 
+pytestmark = pytest.mark.timeout(300)
+
 # The model was trained on seeds below a million: nobody has seen these.
 UNSEEN_SEEDS = range(1_000_000, 1_000_025)
 IS_SOAK = os.environ.get("SOAK") == "1"

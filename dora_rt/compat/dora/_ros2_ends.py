@@ -324,7 +324,8 @@ class Ros2ActionClient:
         """Wait for the end of a goal, 300 s unless told otherwise; return how, and the result.
 
         Returns:
-            `succeeded`, `canceled` or `aborted`, and the result; None if the time was too short.
+            `succeeded`, `canceled` or `aborted`, and the result; None if the time was too short, or
+            the server went away.
 
         Raises:
             Ros2Error: this is no id of a goal, or the server has no such goal (a RuntimeError).
