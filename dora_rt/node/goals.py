@@ -306,7 +306,7 @@ class Goals:
         try:
             return wait(min(times_ns, default=None))
         except TimeoutError:
-            # Whatever woke it a moment too early: a loop without a deadline must not see this error.
+            # A wait may end a moment early: a loop without a deadline must not see this error.
             now_ns = time.monotonic_ns() + _EARLY_NS
             names = [name for name in self._held if self._held_until_ns[name] <= now_ns]
             late = [result for name in names for result in self._release(name, is_all=True)]
