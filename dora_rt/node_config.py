@@ -36,6 +36,10 @@ class ServiceKind(Enum):
     GOAL = "goal"
 
 
+CALL_PARTS = ("request", "response", "goal", "cancel", "feedback", "result")
+"""The inputs and outputs that calls and goals have."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallConfig:
     """One end of a call; a server has one for each client, the `peer`."""

@@ -11,7 +11,7 @@ from typing import Any
 from dora_rt import __version__
 from dora_rt.errors import VersionMismatchError
 from dora_rt.network.network_status import NetworkStatus
-from dora_rt.node_config import OutputConfig, QueuePolicy, to_fields
+from dora_rt.node_config import CALL_PARTS, OutputConfig, QueuePolicy, to_fields
 
 STATUS_VERSION = 3
 
@@ -222,6 +222,17 @@ class RunDescription:
         """
         own = _own_fields(fields)
         return cls(**{**own, "nodes": tuple(map(_node, own["nodes"]))})
+
+
+def owner_of(place: str) -> str:
+    """Return the node, or the operator, of an output or an input.
+
+    That of `pair/first/half` is `pair/first`. A server has ports with a slash in their names: that
+    of `map_server/plan.response/planner` is `map_server`.
+    """
+    owner = place.rpartition("/")[0]
+    node, slash, port = owner.partition("/")
+    return node if slash and port.rpartition(".")[2] in CALL_PARTS and "." in port else owner
 
 
 def _own_fields(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from dora_rt.run_status import (
     RunState,
     RunStatus,
     TimerStatus,
+    owner_of,
 )
 
 COUNTS = EdgeCounts(9, 7, 1, 0, 1, latencies={3: 5, 12: 2}, ages={})
@@ -107,3 +108,18 @@ def test_edge_whose_memory_somebody_has_removed_has_no_rates_and_hides_no_others
 
     assert (lost.rate_hz, lost.dropped, local.rate_hz) == (None, None, None)
     assert measure(STATUS, STATUS).edges[0].dropped == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "owner"),
+    [
+        ("camera/image", "camera"),
+        ("pair/first/half", "pair/first"),
+        ("maps/plan.response/planner", "maps"),
+        ("robot.maps/plan.request/robot.planner", "robot.maps"),
+        ("robot.goal/out", "robot.goal"),
+        ("pair/goal/out", "pair/goal"),
+    ],
+)
+def test_owner_of_an_output_is_its_node_or_operator(place: str, owner: str):
+    assert owner_of(place) == owner

@@ -32,7 +32,7 @@ from dora_rt.live.far_watch import FarWatch
 from dora_rt.node_config import OutputConfig
 from dora_rt.picture import NoPictureError
 from dora_rt.picture_matcher import Finding, PictureMatcher, View, received_picture
-from dora_rt.run_status import EdgeStatus, OutputStatus
+from dora_rt.run_status import EdgeStatus, OutputStatus, owner_of
 from dora_rt.runs import base_folder
 from dora_rt.transport.input.observer import Observer
 from dora_rt.watchers import watching
@@ -332,7 +332,7 @@ class Feed:
                 self._tell_once(name, error)
                 continue
             if boxes_on(encoded, part) is not None:
-                parts.setdefault(_owner(name), []).append(part)
+                parts.setdefault(owner_of(name), []).append(part)
                 sent_ns = max(sent_ns, event.sent_ns)
         found: Drawing | None = None
         for of_one_node in parts.values():
@@ -368,8 +368,8 @@ def pictures_of(
     """
     read_by: dict[str, list[str]] = {}
     for edge in edges:
-        read_by.setdefault(_owner(edge.target), []).append(edge.source)
-    owners, seen, found = [_owner(source)], set[str](), set[str]()
+        read_by.setdefault(owner_of(edge.target), []).append(edge.source)
+    owners, seen, found = [owner_of(source)], set[str](), set[str]()
     while owners:
         owner = owners.pop()
         if owner in seen:
@@ -379,19 +379,14 @@ def pictures_of(
             if upstream in pictures:
                 found.add(upstream)
             else:
-                owners.append(_owner(upstream))
-    own = {name for name in pictures if _owner(name) == _owner(source)}
+                owners.append(owner_of(upstream))
+    own = {name for name in pictures if owner_of(name) == owner_of(source)}
     return frozenset(found or own or pictures)
 
 
 def _both(first: Drawing, second: Drawing) -> Drawing:
     """Return what both have something of, one after the other."""
     return {name: [*first[name], *second[name]] for name in first.keys() & second.keys()}
-
-
-def _owner(place: str) -> str:
-    """Return the node, or the operator, of an output or an input."""
-    return place.rpartition("/")[0]
 
 
 def _picture_seq(event: Event) -> int | None:

@@ -10,7 +10,7 @@ from dora_rt.descriptor.tree.model import Descriptor, Input, LogSource, Node, Op
 from dora_rt.graph.labels import dropped_text, flow_text
 from dora_rt.live.rates import EdgeRate, Rates
 from dora_rt.node_config import QueuePolicy
-from dora_rt.run_status import NodeState, RunStatus
+from dora_rt.run_status import NodeState, RunStatus, owner_of
 
 _LOGS = "dora"
 _GATEWAY = "dora.network"  # its edges are those that cross, from node to node
@@ -50,18 +50,18 @@ class Arrow:
         """Return the id of the box that it leaves."""
         # What nodes print comes from no node: `dora/logs/info/camera`.
         is_log = self.source.startswith(f"{_LOGS}/")
-        return _LOGS if is_log else self.source.rpartition("/")[0]
+        return _LOGS if is_log else owner_of(self.source)
 
     @property
     def target_box(self) -> str:
         """Return the id of the box that it enters."""
-        return self.target.rpartition("/")[0]
+        return owner_of(self.target)
 
     @property
     def name(self) -> str:
         """Return the name of the output, and that of the input if it differs."""
         output = self.source[len(self.source_box) + 1 :]
-        entry = self.target.rpartition("/")[2]
+        entry = self.target[len(self.target_box) + 1 :]
         return output if output == entry else f"{output} → {entry}"
 
     @property
@@ -123,7 +123,7 @@ def graph_of_status(status: RunStatus, rates: Rates | None = None) -> Graph:
     measured = {(edge.source, edge.target): edge for edge in edges}
     timers: dict[str, list[str]] = {}
     for entry in status.inputs:
-        box_id = entry.target.rpartition("/")[0]
+        box_id = owner_of(entry.target)
         timers.setdefault(box_id, []).append(_every(entry.period_ns))
     boxes = [
         Box(node, process.name, tuple(timers.get(node, ())), process.state, process.machine)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dora_rt.errors import VersionMismatchError
 from dora_rt.network.network_status import MachineState
-from dora_rt.run_status import EdgeStatus, OutputStatus, RunStatus
+from dora_rt.run_status import EdgeStatus, OutputStatus, RunStatus, owner_of
 from dora_rt.runs import Connection, RefusedError
 
 _ANSWER_S = 2.0
@@ -79,7 +79,7 @@ def _outputs(own: RunStatus, others: Sequence[RunStatus]) -> Iterable[OutputStat
     for status in (own, *others):
         names = {node for process in status.processes for node in process.nodes}
         for output in status.outputs:
-            if output.source.rpartition("/")[0] in names or output.source not in found:
+            if owner_of(output.source) in names or output.source not in found:
                 found[output.source] = output
     return found.values()
 

@@ -29,6 +29,7 @@ from dora_rt.event import (
     InputClosed,
     ParameterChanged,
     Request,
+    Result,
     SourceRestarted,
 )
 from dora_rt.metadata import new_id
@@ -106,7 +107,7 @@ class Calls:
                     return event
                 # Nothing to do, unless an exception has broken off a wait for an answer.
                 self.session.inbox.widen()
-                taken = self.session.wait(deadline_ns)
+                taken = self.goals.wait(self.session.wait, deadline_ns)
                 if taken is None:
                     if self.session.inbox.was_told_to_stop:
                         self._give_up()
@@ -252,7 +253,7 @@ class Calls:
         before = inbox.was_told_to_stop, inbox.has_ended
         inbox.narrow(inputs if len(self.kept) < _MAX_KEPT else inputs - self._requests)
         try:
-            event = self.session.wait_intact(deadline_ns)
+            event = self.goals.wait(self.session.wait_intact, deadline_ns)
         finally:
             inbox.widen()
         if event is None:
@@ -385,7 +386,7 @@ class Calls:
 
     def _sort(self, event: Event | Change) -> list[Event | Change]:
         """Hand over what belongs to a call, and return what the loop gets."""
-        found = None if isinstance(event, ParameterChanged) else self._ports.get(event.id)
+        found = None if isinstance(event, (ParameterChanged, Result)) else self._ports.get(event.id)
         if found is None:
             return [event]
         end, part = found
@@ -494,7 +495,6 @@ class Calls:
         return TimeoutError(f"{self.where}: node {peer!r} did not answer {name!r} in {timeout} s")
 
     def _unknown(self, what: str, name: str, known: Any) -> UnknownServiceError:
-        return UnknownServiceError(
-            f"{self.where} {what} {name!r}; in the dataflow file it has: "
-            f"{', '.join(sorted(known)) or 'none'}"
-        )
+        names = ", ".join(sorted(known)) or "none"
+        what = f"{self.where} {what} {name!r}; in the dataflow file it has: {names}"
+        return UnknownServiceError(what)

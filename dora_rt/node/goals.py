@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 from dora_rt.errors import NodeClosedError, NotARequestError
@@ -34,6 +34,10 @@ STATUSES = ("succeeded", "aborted", "canceled")
 _PROGRESS = "goal_progress"
 _Progress = tuple[int, int]
 _MAX_EARLY = 64  # cancels that came before their goals
+# How long a result waits for the feedback before it. A link that breaks, or a gateway that dies,
+# may lose that for good: feedback is not repeated, results are.
+_HOLD_NS = 1_000_000_000
+_EARLY_NS = 10_000_000
 
 
 class GoalKeeper(Protocol):
@@ -119,6 +123,7 @@ class Goals:
         self._given: dict[str, Goal] = {}
         self._seen: dict[str, _Progress] = {}
         self._held: dict[str, list[tuple[_Progress, Result]]] = {}
+        self._held_until_ns: dict[str, int] = {}
         # Those that this node works on.
         self._taken: dict[tuple[str, str, str], GoalRequest] = {}
         self._early: deque[tuple[str, str, str]] = deque(maxlen=_MAX_EARLY)
@@ -275,6 +280,7 @@ class Goals:
         if goal is None:
             return []  # an earlier life of this node had given it
         self._held.setdefault(end.name, []).append((_progress(event), Result(event, goal)))
+        self._held_until_ns[end.name] = time.monotonic_ns() + _HOLD_NS
         return [*self._release(end.name)]
 
     def _release(self, name: str, *, is_all: bool = False) -> list[Event | Change]:
@@ -289,6 +295,26 @@ class Goals:
         if still:
             self._held[name] = still
         return [*ready]
+
+    def wait(
+        self, wait: Callable[[int | None], Event | Change | None], deadline_ns: int | None
+    ) -> Event | Change | None:
+        """Wait for what comes in, or for a result that no longer waits for its feedback."""
+        times_ns = [self._held_until_ns[name] for name in self._held]
+        if deadline_ns is not None:
+            times_ns.append(deadline_ns)
+        try:
+            return wait(min(times_ns, default=None))
+        except TimeoutError:
+            # A wait may end a moment early: a loop without a deadline must not see this error.
+            now_ns = time.monotonic_ns() + _EARLY_NS
+            names = [name for name in self._held if self._held_until_ns[name] <= now_ns]
+            late = [result for name in names for result in self._release(name, is_all=True)]
+            if not late:
+                raise
+        *before, last = late
+        self._calls.kept += before
+        return last
 
     def _abort(self, end: CallConfig) -> list[Event | Change]:
         aborted: list[Event | Change] = []

@@ -71,10 +71,11 @@ class Node(CallMethods):
         sources = {}
         for entry in self._session.config.inputs:
             if entry.output is not None:
-                # The outputs of operators have their operator's name already.
-                output_id = entry.output.id
-                is_whole = "/" in output_id
-                sources[entry.id] = output_id if is_whole else f"{entry.source_node}/{output_id}"
+                # The outputs of operators have their node's name already. A slash alone says
+                # nothing: those of a server, such as `plan.response/planner`, have one as well.
+                output_id, node = entry.output.id, f"{entry.source_node}/"
+                is_whole = output_id.startswith(node)
+                sources[entry.id] = output_id if is_whole else f"{node}{output_id}"
         return sources
 
     def input_queues(self) -> dict[str, tuple[str, int]]:

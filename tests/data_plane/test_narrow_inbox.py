@@ -147,3 +147,21 @@ def test_exception_in_the_middle_of_it_is_undone_by_the_next_widen():
 
         assert sorted(flow.take_all()) == [("other", b"1"), ("wanted", b"1")]
         assert flow.inbox.ends_by_itself
+
+
+def test_narrow_waits_between_all_others_let_every_input_have_its_turn():
+    with wired() as flow:
+        for number in range(20):
+            flow.send(b"%d" % number)
+        narrow, wide = [], []
+
+        for _ in range(6):
+            flow.inbox.narrow({"wanted", "other"})
+            narrow.append(flow.wait())
+            flow.inbox.narrow({"other"})
+            narrow.append(flow.wait())
+            flow.inbox.widen()
+            wide.append(flow.wait())
+
+        assert {"wanted", "other"} <= {event.id for event in wide if event is not None}
+        assert {"wanted", "other"} <= {event.id for event in narrow if event is not None}

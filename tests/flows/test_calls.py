@@ -359,3 +359,30 @@ nodes:
   - {id: server, path: server.py, serves: [ask], calls: {again: client/back}}
 """
     assert run(flow, text, ask=asking, server=slow) == "200\n"
+
+
+def test_result_does_not_wait_for_ever_for_feedback_that_a_link_has_lost(flow: Flow):
+    # What reaches a client whose link broke between the last feedback and the result.
+    server = """
+from dora_rt import Node
+node = Node()
+for event in node:
+    metadata = {"goal_id": event.goal_id, "goal_status": "succeeded", "goal_progress": [9, 3]}
+    node.send_output("go.result/client", b"done", metadata)
+"""
+    client = (
+        NOTING
+        + """
+note(outcome(lambda: node.send_goal("go").result(timeout=20)))
+goal = node.send_goal("go")
+note(type(node.next(timeout=20)).__name__, goal.status)
+"""
+    )
+    text = """
+nodes:
+  - {id: client, path: client.py, calls: {go: server/go}}
+  - {id: server, path: server.py, serves: {go: goal}}
+"""
+    notes = run(flow, text, client=client, server=server).splitlines()
+
+    assert notes == ["b'done'", "Result succeeded"]

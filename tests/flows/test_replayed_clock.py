@@ -115,3 +115,58 @@ def test_a_clock_that_was_not_recorded_and_a_clock_without_a_pace_are_refused(fl
     )
     assert unpaced.exit_code == 2
     assert "a clock needs a pace: --rate above 0" in unpaced.err
+
+
+def test_a_client_with_timers_ends_with_the_clock_and_its_answers_are_recorded(flow: Flow):
+    flow.write(
+        "simulator.py",
+        """
+        import numpy as np
+        from dora_rt import Node
+        node = Node()
+        for number in range(5):
+            node.send_output("clock", np.int64(number * 50_000_000))
+            node.next()
+        """,
+    )
+    flow.write(
+        "client.py",
+        """
+        from dora_rt import Node
+        node = Node()
+        for event in node:
+            node.send_output("done", node.call("ask", b"?").value)
+        """,
+    )
+    flow.write(
+        "server.py",
+        """
+        from dora_rt import Node
+        node = Node()
+        node.serve("plan", lambda request: b"!")
+        for event in node:
+            pass
+        """,
+    )
+    file = flow.write(
+        "flow.yml",
+        """
+        clock: simulator/clock
+        nodes:
+          - {id: simulator, path: simulator.py, inputs: {done: client/done}, outputs: [clock]}
+          - id: client
+            path: client.py
+            inputs: {tick: dora/timer/millis/50}
+            calls: {ask: server/plan}
+            outputs: [done]
+          - {id: server, path: server.py, serves: [plan]}
+        """,
+    )
+    path = flow.folder / "drive.mcap"
+
+    recorded = verb_apart("record", str(file), "-o", str(path))
+
+    assert recorded.exit_code == 0, recorded.out + recorded.err
+    assert "simulator, which was the clock, has ended: client" in recorded.out
+    samples = Recording.open(path).samples
+    assert samples["server/plan.response/client"] == samples["client/ask.request"] == 5

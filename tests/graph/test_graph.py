@@ -51,6 +51,30 @@ def test_arrow_of_a_latched_output_says_so(tmp_path: Path):
     assert notes["plot/track"] == "drop_oldest 10"
 
 
+def test_requests_and_answers_go_from_node_to_node(tmp_path: Path):
+    file = tmp_path / "robot.yml"
+    file.write_text(
+        """
+nodes:
+  - {id: maps, path: a.py, serves: {plan: call, drive: goal}}
+  - {id: planner, path: a.py, calls: {ask: maps/plan, go: maps/drive}}
+"""
+    )
+    (tmp_path / "a.py").touch()
+
+    graph = graph_of_descriptor(read_descriptor(file, {}))
+
+    assert {(one.source_box, one.name, one.target_box) for one in graph.arrows} == {
+        ("maps", "plan.response/planner → ask.response", "planner"),
+        ("maps", "drive.feedback/planner → go.feedback", "planner"),
+        ("maps", "drive.result/planner → go.result", "planner"),
+        ("planner", "ask.request → plan.request/planner", "maps"),
+        ("planner", "go.goal → drive.goal/planner", "maps"),
+        ("planner", "go.cancel → drive.cancel/planner", "maps"),
+    }
+    assert all(render(graph) for render in (render_mermaid, render_dot, render_svg, render_html))
+
+
 @pytest.fixture
 def graph(tmp_path: Path) -> Graph:
     file = tmp_path / "robot.yml"

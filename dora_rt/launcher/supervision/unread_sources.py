@@ -142,8 +142,9 @@ def _end_with_clock(run: Run, now_ns: int) -> None:
         if (
             node.is_running
             and node.rung is Rung.NONE
-            and inputs
-            and all(entry.follows_clock for entry in inputs)
+            and any(entry.follows_clock for entry in inputs)
+            # Answers and logs keep no node going that has other inputs.
+            and all(entry.follows_clock or not entry.keeps_alive for entry in inputs)
             # Else it would be started again, and told again.
             and node.plan.supervision.restart is not RestartPolicy.ALWAYS
         ):

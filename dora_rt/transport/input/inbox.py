@@ -29,7 +29,7 @@ from dora_rt.transport.values.source_life import split_life
 # How often a thread that wants to send looks for the start while another one waits for inputs.
 _START_SLICE_S = 0.02
 
-_Wide = tuple[list[Any], list[Timer], dict[str, InputTimeout], bool]
+_Wide = tuple[list[Any], list[Timer], dict[str, InputTimeout], bool, int]
 
 
 @prefer_compiled
@@ -85,6 +85,7 @@ class Inbox(InboxCore):
         self.ends_by_itself = not config.operators
         self._turn = 0
         self._wide: _Wide | None = None  # what `narrow` has put aside
+        self._narrow_turn = 0
         self._closed_ids: set[str] = set()
         self._held: dict[str, Subscriber] = {}
         self._receiving = threading.Lock()
@@ -193,24 +194,28 @@ class Inbox(InboxCore):
         """
         self.widen()
         # First: an exception of a signal handler may come before the last step.
-        self._wide = self._ports, self._timers, self._timeouts, self.ends_by_itself
+        self._wide = self._ports, self._timers, self._timeouts, self.ends_by_itself, self._turn
         self.ends_by_itself = False
         # What cannot be taken must not wake it either.
         self._timers = []
         self._timeouts = {name: one for name, one in self._timeouts.items() if name in input_ids}
         self._ports = [port for port in self._ports if port.input_id in input_ids]
+        # A turn of its own: a node that narrows between any two events would begin each time
+        # behind these inputs, and a fast one there would starve the others.
+        self._turn = self._narrow_turn
 
     def widen(self) -> None:
         """Take from all inputs again."""
         if self._wide is None:
             return
-        ports, timers, timeouts, self.ends_by_itself = self._wide
+        ports, timers, timeouts, self.ends_by_itself, turn = self._wide
         closed = self._closed_ids
         # In their old order: the turn goes on where it was. Those of `narrow` may be successors.
         present = {port.input_id: port for port in (*ports, *self._ports)}
         self._ports = [present[port.input_id] for port in ports if port.input_id not in closed]
         self._timers = [one for one in timers if one.input_id not in closed]
         self._timeouts = {name: one for name, one in timeouts.items() if name not in closed}
+        self._turn, self._narrow_turn = turn, self._turn
         self._wide = None
 
     def close_input(self, input_id: str) -> None:
