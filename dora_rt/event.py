@@ -133,7 +133,8 @@ class Event(EventCore):
             what = f"{value.dtype} {value.shape}"
         else:
             what = f"{type(value).__name__} of {len(value)}"
-        return f"Event({self.id!r}, {what}, seq={self.seq}, dropped={self.dropped})"
+        kind = type(self).__name__
+        return f"{kind}({self.id!r}, {what}, seq={self.seq}, dropped={self.dropped})"
 
 
 if IS_COMPILED:

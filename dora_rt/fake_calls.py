@@ -28,6 +28,20 @@ Answers = Mapping[str, Iterable[Any]]
 MakeEvent = Callable[[str, Any, dict[str, Any] | None], Event]
 
 
+def _goal(name: str, prepared: Any) -> tuple[list[Any], Any, str]:
+    if not isinstance(prepared, (tuple, list)) or len(prepared) != 3:
+        raise ValueError(
+            f"goals[{name!r}]: expected the values of its feedback, of its result, and its status, "
+            f'such as ([b"50"], b"done", "succeeded"), got {prepared!r}'
+        )
+    feedback, value, status = prepared
+    if status not in STATUSES:
+        raise ValueError(
+            f"goals[{name!r}]: the status is one of {', '.join(STATUSES)}, got {status!r}"
+        )
+    return list(feedback), value, status
+
+
 class FakeCalls:
     """What `CallMethods` is for a `Node`, with what a test has prepared in place of servers."""
 
@@ -37,7 +51,10 @@ class FakeCalls:
     def _prepare(self, answers: Answers | None, goals: Answers | None) -> None:
         """Keep what the servers will say."""
         self._answers = {name: deque(values) for name, values in (answers or {}).items()}
-        self._goals = {name: deque(values) for name, values in (goals or {}).items()}
+        self._goals = {
+            name: deque(_goal(name, value) for value in values)
+            for name, values in (goals or {}).items()
+        }
         self._services = {one.service for one in self._events if isinstance(one, Request)}
         self._handlers: dict[str, Callable[[Request], Any]] = {}
 

@@ -85,7 +85,14 @@ class Parameter:
         if self.kind is ParameterKind.TEXT:
             found = _json_or_none(text)
             return self.accept(found if isinstance(found, str) else text)
-        return self.accept(read_text(text))
+        try:
+            value = read_text(text)
+        except ParameterRefusedError:
+            if self.kind is ParameterKind.LIST:
+                raise
+            hint = _small_letters(text)
+            raise ParameterRefusedError(f"{_expected(self.kind)}, got {show(text)}{hint}") from None
+        return self.accept(value)
 
     def _check_limits(self, value: Any) -> None:
         if self.choices is not None and not any(same(value, one) for one in self.choices):
@@ -274,7 +281,7 @@ def read_text(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        hint = "; true and false are small" if text in ("True", "False") else ""
+        hint = _small_letters(text)
         raise ParameterRefusedError(
             f'expected a value such as 0.5, true, "word" or ["a", "b"], got {text!r}{hint}'
         ) from None
@@ -321,11 +328,19 @@ def _as_kind(value: Any, kind: ParameterKind) -> Any:
     if is_whole and kind is ParameterKind.WHOLE:
         found, value = kind, int(value)  # as a slider sends it
     if found is not kind:
-        article = "" if kind is ParameterKind.SWITCH else "a "
-        raise ParameterRefusedError(f"expected {article}{kind.value}, got {show(value)}")
+        raise ParameterRefusedError(f"{_expected(kind)}, got {show(value)}")
     if found is ParameterKind.NUMBER and not math.isfinite(value):
         raise ParameterRefusedError(f"expected a finite number, got {value}")
     return value
+
+
+def _expected(kind: ParameterKind) -> str:
+    article = "" if kind is ParameterKind.SWITCH else "a "
+    return f"expected {article}{kind.value}"
+
+
+def _small_letters(text: str) -> str:
+    return "; true and false are small" if text in ("True", "False") else ""
 
 
 def _as_float(value: int) -> float:

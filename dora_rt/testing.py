@@ -167,6 +167,7 @@ class FakeNode(FakeCalls):
 
         Raises:
             ParameterRefusedError: no parameter can have such a value.
+            ValueError: no goal can become what was prepared.
         """
         self._events = deque(events)
         self._node_id = node_id

@@ -99,3 +99,18 @@ def test_closed_node_neither_asks_nor_answers():
     for refused in (lambda: node.call("ask"), lambda: node.reply(request)):
         with pytest.raises(NodeClosedError):
             refused()
+
+
+@pytest.mark.parametrize(
+    ("prepared", "told"),
+    [
+        (
+            ([], b"done", "sucess"),
+            "the status is one of succeeded, aborted, canceled, got",
+        ),
+        ((b"done", "succeeded"), "expected the values of its feedback, of its result, and its"),
+    ],
+)
+def test_goal_that_no_server_could_end_so_is_refused(prepared: object, told: str):
+    with pytest.raises(ValueError, match=rf"^goals\['go'\]: {told}"):
+        FakeNode(goals={"go": [prepared]})

@@ -103,8 +103,10 @@ def test_text_of_a_command_line_is_read_by_the_type_of_the_parameter(
 
 def test_text_that_is_no_value_is_refused():
     for text in ("abc", "[1,", "NaN", "True"):
-        with pytest.raises(ParameterRefusedError, match="expected a value such as"):
+        with pytest.raises(ParameterRefusedError, match=r'^expected a number, got "'):
             THRESHOLD.read(text)
+        with pytest.raises(ParameterRefusedError, match=r"^expected a value such as 0\.5, "):
+            Parameter("l", LIST, items=TEXT).read(text)
 
 
 def test_node_that_declares_none_takes_any_value_of_json():
@@ -172,7 +174,7 @@ def test_setting_of_a_node_on_another_machine_is_left_to_that_machine():
         ("a=5", "--set a=5: expected NODE.NAME=VALUE"),
         ("b.x=5", "--set b.x=5: there is no node 'b'; "),
         ("a.x.w=5", "--set a.x.w=5: node 'a.x' has no parameter 'w'"),
-        ("a.x.z=fast", "--set a.x.z=fast: parameter 'z' of node 'a.x': expected a value such as"),
+        ("a.x.z=fast", "--set a.x.z=fast: parameter 'z' of node 'a.x': expected a number, got"),
     ],
 )
 def test_setting_that_does_not_fit_is_refused(setting: str, why: str):

@@ -31,7 +31,7 @@ def leave_out_disabled(document: YamlMapping, problems: Problems) -> YamlMapping
         else:
             disabled.add(_text(item.get("id")))
     if not kept:
-        problems.add(nodes.place, "no node of the dataflow is enabled")
+        problems.stop(nodes.place, "no node of the dataflow is enabled")
     kept = [_without_inputs(item, "", disabled, problems) for item in kept]
     document = document.with_entry("nodes", replace(nodes, items=tuple(kept)))
     return _without_clock(document, disabled, problems)

@@ -135,6 +135,9 @@ def _read(
             kind = ParameterKind.NUMBER
     else:
         kind = ParameterKind.TEXT if default is None else _kind_of_default(default)
+    if least is not None and most is not None and least > most:
+        problems.add(fields.place_of("min"), f"{owner}: 'min' is more than 'max'")
+        least = most = None
     form = Parameter(name, kind, None, least, most, choices, text)
     if default is not None:
         try:
