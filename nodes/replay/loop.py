@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dora_rt.errors import NodeClosedError
 from dora_rt.event import CLOCK_KEY, decode_metadata
 
@@ -147,6 +145,8 @@ def run_clock(
         pace: how; with a rate.
         clock: nanoseconds of a monotonic clock.
     """
+    import numpy as np  # not for the commands, which only read recordings
+
     begin_ns, end_ns = pace.begin_ns(recording), pace.end_ns(recording)
     step_ns = max(_CLOCK_STEP_NS, round(_LEAST_REAL_STEP_NS * pace.rate))
     base_ns = _wait_for_start(node, output_id, clock)

@@ -34,7 +34,8 @@ ASKED_AND_CLEANED_UP = ["motor on", "asked", "motor off", "atexit"]
 MOTORS = {
     **INTERRUPTED,
     "asked": (ASKED, "time.sleep(60)"),
-    "looks": (SENDING, "while not node.is_stopped(): time.sleep(0.01)"),
+    # A node that has not looked yet when it is stopped counts as one that does not look.
+    "looks": (f"{SENDING}; node.is_stopped()", "while not node.is_stopped(): time.sleep(0.01)"),
 }
 WRAPPERS = {
     "bash": (("bash", "-c", f"{COMMAND}; true"), "stopped"),
@@ -66,7 +67,7 @@ def stopped(shared_flow: Flow, request: pytest.FixtureRequest) -> Finished:
     for name, (begin, work) in MOTORS.items():
         write_motor(shared_flow, name, begin, work)
         # A program that is no node has no outputs: the start would wait until it is ready.
-        outputs = "[out]" if begin == SENDING else "[]"
+        outputs = "[out]" if begin.startswith(SENDING) else "[]"
         how = f"outputs: {outputs}, env: {request.param}"
         lines.append(f"  - {{id: {name}, path: {name}.py, stop_grace: 25s, {how}}}")
     shared_flow.write("flow.yml", "\n".join(lines))

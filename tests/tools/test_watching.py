@@ -299,6 +299,7 @@ def test_run_to_which_too_many_programs_are_connected_says_so(running: Running):
 def test_run_of_another_version_is_named_and_its_answers_are_not_guessed_at(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ):
+    version = run_status.STATUS_VERSION
     monkeypatch.setattr(run_status, "STATUS_VERSION", 99)
 
     ps = verb("ps")
@@ -306,7 +307,7 @@ def test_run_of_another_version_is_named_and_its_answers_are_not_guessed_at(
     with pytest.raises(RunNotFoundError) as attached:
         attach("source/out")
 
-    expected = "answers in format 2, this dora_rt .* reads format 99: use the dora_rt that started"
+    expected = f"answers in format {version}, this dora_rt .* reads format 99: use the dora_rt that started"
     assert (ps.exit_code, found.exit_code) == (1, 2)
     for told in (ps.err, found.err, str(attached.value)):
         assert running.name in told
