@@ -307,7 +307,7 @@ def test_run_of_another_version_is_named_and_its_answers_are_not_guessed_at(
     with pytest.raises(RunNotFoundError) as attached:
         attach("source/out")
 
-    expected = f"answers in format {version}, this dora_rt .* reads format 99: use the dora_rt that started"
+    expected = f"answers in format {version}, this dora_rt .* reads format 99: use the dora_rt"
     assert (ps.exit_code, found.exit_code) == (1, 2)
     for told in (ps.err, found.err, str(attached.value)):
         assert running.name in told
