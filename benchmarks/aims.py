@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import median
 
+from benchmarks import imports, links
 from benchmarks.contenders import (
     BARE,
     BARE_POLLING,
@@ -83,6 +85,17 @@ class Results:
         )
         return (last - first) / (READERS[-1] - READERS[0])
 
+    def beyond_pure(self, what: str, key: str) -> float:
+        """Give by how much compiled code has more of something, as the median over pairs."""
+        found: list[dict[int, float]] = [{}, {}]
+        for row in self.rows:
+            if row["benchmark"] == imports.NAME and row["what"] == what:
+                found[row["code"] == imports.COMPILED][row["round"]] = row[key]
+        pure, compiled = found
+        if not pure.keys() & compiled.keys():
+            raise LookupError(f"{imports.NAME}: no {key} of {what}")
+        return median(compiled[one] - pure[one] for one in pure.keys() & compiled.keys())
+
     def call_us(self, call: str) -> float:
         """Give what a call of the node API takes."""
         return self.median("hot_path", "p50_us", call=call, code=_COMPILED)
@@ -101,7 +114,7 @@ class Aim:
 
 def aims() -> list[Aim]:
     """Give all aims, in the order of the benchmarks."""
-    return [*_round_trips(), *_rates(), *_streams(), *_calls()]
+    return [*_round_trips(), *_rates(), *_streams(), *_calls(), *_costs(), *_links()]
 
 
 def table(rows: list[Row]) -> Table:
@@ -195,3 +208,23 @@ def _calls() -> Iterator[Aim]:
             results.call_us("next with bytes and a time-out") / results.call_us("next with bytes")
         ),
     )
+
+
+def _costs() -> Iterator[Aim]:
+    def beyond(what: str, key: str) -> Callable[[Results], float]:
+        return lambda results: results.beyond_pure(what, key)
+
+    yield Aim("import of a node, beyond pure", 1, beyond("import", "cpu_ms"), unit=" ms")
+    yield Aim("memory (PSS) of a node, beyond pure", 1, beyond("node", "pss_mb"), unit=" MB")
+
+
+def _links() -> Iterator[Aim]:
+    def age(traffic: str) -> Callable[[Results], float]:
+        return lambda results: results.median(
+            links.NAME, "p50_ms", contender=DORA_RT, link=slow.title, traffic=traffic
+        )
+
+    slow = links.SCENARIOS[1]
+    for traffic, bound_ms in zip(slow.traffic, (110, 45), strict=True):
+        what = f"age of a {traffic.id} from another machine over {slow.title}"
+        yield Aim(what, bound_ms, age(traffic.id), unit=" ms")
