@@ -126,8 +126,8 @@ def make_goal_request(
 class FakeNode(FakeCalls):
     """A node without a dataflow: it gives `events` to a loop, and keeps what the loop sends.
 
-    It refuses what a `Node` refuses, with the same exceptions. It never waits (no TimeoutError), and
-    has memory without end. After the last event it ends, or by `stopped` or `stop_dataflow`.
+    It refuses what a `Node` refuses, with the same exceptions. It never waits, so it
+    raises no TimeoutError. After the last event it ends, or by `stopped` or `stop_dataflow`.
 
     Attributes:
         sent: what the loop sent, in its order, as `Sent`.
