@@ -7,7 +7,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from dora_rt.errors import NotARequestError, UnknownServiceError
+from dora_rt.errors import (
+    ExtraMissingError,
+    NotARequestError,
+    UnknownServiceError,
+    UnsupportedValueError,
+)
 from dora_rt.event import (
     GOAL_ID,
     GOAL_STATUS,
@@ -230,12 +235,21 @@ class FakeCalls:
         try:
             answer = self._handlers[event.service](event)
         except Exception as error:
-            _logger.exception("%s: the function that serves %r failed", self._where, event.service)
-            self.refuse(event, f"{type(error).__name__}: {error}")
+            self._report(event, error)
             return True
         if not event.is_answered:
-            self.reply(event, answer)
+            try:
+                self.reply(event, answer)
+            except (UnsupportedValueError, ExtraMissingError) as error:
+                self._report(event, error)
         return True
+
+    def _report(self, request: Request, error: Exception) -> None:
+        _logger.error(
+            "%s: the function that serves %r failed", self._where, request.service, exc_info=error
+        )
+        if not request.is_answered:
+            self.refuse(request, f"{type(error).__name__}: {error}")
 
     def _unfinished(self, event: Event) -> GoalRequest:
         if not isinstance(event, GoalRequest) or event.is_finished:

@@ -114,3 +114,26 @@ def test_closed_node_neither_asks_nor_answers():
 def test_goal_that_no_server_could_end_so_is_refused(prepared: object, told: str):
     with pytest.raises(ValueError, match=rf"^goals\['go'\]: {told}"):
         FakeNode(goals={"go": [prepared]})
+
+
+def test_function_whose_answer_cannot_be_sent_refuses_the_request_as_at_a_node():
+    node = FakeNode([make_request("ask"), make_event("in")])
+    node.serve("ask", lambda request: {"no": "value"})
+
+    assert [event.id for event in node] == ["in"]
+
+    (sent,) = kept(node)
+    assert sent[2]["call_error"].startswith("UnsupportedValueError: ")
+
+
+def test_function_that_fails_behind_its_own_reply_breaks_nothing():
+    node = FakeNode([make_request("ask"), make_event("in")])
+
+    def answer(request: Request) -> None:
+        node.reply(request, b"yes")
+        raise ValueError("too late")
+
+    node.serve("ask", answer)
+
+    assert [event.id for event in node] == ["in"]
+    assert [sent[1] for sent in kept(node)] == [b"yes"]
